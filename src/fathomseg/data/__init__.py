@@ -1,0 +1,1 @@
+"""Datasets (one file each), the generated world, transforms, samplers and the cache."""

@@ -1,0 +1,109 @@
+"""What every dataset offers: stable sample ids, and one accessor for each thing that may be known about a sample.
+
+A dataset never loads what it is not asked for: reading an image does not touch its label file. What a sample lacks is
+None, never a placeholder.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from fathomseg.config import Part
+from fathomseg.errors import FathomError, Problem
+from fathomseg.types import Camera
+
+Kind = Literal["image", "label", "depth"]
+"""The arrays a sample can have; each is read, checked and cached by itself."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset in the order of their indices, with the colour (RGB, 0..255) each is drawn in."""
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colours):
+            raise FathomError(
+                f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
+            )
+        if not 2 <= len(self.names) <= 254:
+            raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The colour of every label value; ignored pixels are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: len(self.colours)] = self.colours
+        return table
+
+
+class Dataset(Part, ABC):
+    """Base of all datasets. A dataset is a frozen part: its settings say where the data is, its methods read it.
+
+    A sample id is a stable string (usually `split/stem`), never a position in a listing, so a list of ids means the
+    same images on every machine. Arrays come at their stored size; resizing is the reader's work.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def classes(self) -> ClassList:
+        """The classes label values 0..C-1 stand for."""
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits there are, for example ("train", "val")."""
+
+    @abstractmethod
+    def ids(self, split: str) -> Sequence[str]:
+        """The ids of a split, sorted. Raises `FathomError` listing the splits there are if there is no such split."""
+
+    @abstractmethod
+    def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+
+    def has_label(self, id: str) -> bool:
+        """Whether a label exists, told WITHOUT opening the label file."""
+        return False
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""
+        return None
+
+    def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
+        """z-depth in metres, 0 = invalid; None if there is none."""
+        return None
+
+    def camera(self, id: str) -> Camera | None:
+        """The pinhole camera of the stored image, in its pixels; None if it is not known."""
+        return None
+
+    def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
+        """The camera's pose (camera to world, metres); None if it is not known. Named target-first."""
+        return None
+
+    def neighbour(self, id: str, offset: int) -> str | None:
+        """The id of the video frame `offset` steps later (earlier if negative); None if there is none."""
+        return None
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
+        return None
+
+    def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Everything wrong with these samples, in order, with the words training would stop with."""
+        yield from ()

@@ -1,0 +1,1 @@
+"""Loop, checkpoints, EMA, logging: knows nothing of segmentation."""

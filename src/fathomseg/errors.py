@@ -1,0 +1,41 @@
+"""Errors meant for the person at the keyboard: what was given, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class FathomError(ValueError):
+    """Anything the user can mend. The command line prints its message alone, without a traceback."""
+
+
+class ConfigError(FathomError):
+    """A recipe or an override that does not describe a valid run; the message lists every mistake at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One bad file: `where` names it (a path or a sample id), `reason` says what is wrong with it and what to do."""
+
+    where: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+class DataError(FathomError):
+    """Files that cannot be used. Training raises it with the same words `fathom check` prints."""
+
+    def __init__(self, problems: Sequence[Problem], shown: int = 20) -> None:
+        self.problems = tuple(problems)
+        lines = [f"  {problem}" for problem in self.problems[:shown]]
+        if len(self.problems) > shown:
+            lines.append(f"  ... and {len(self.problems) - shown} more")
+        files = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
+        super().__init__(f"{files} cannot be used:\n" + "\n".join(lines))
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[tuple[Problem, ...]]]:
+        """Survive the trip out of a data-loading worker, which pickles exceptions."""
+        return (DataError, (self.problems,))

@@ -1,0 +1,1 @@
+"""Camera, pose and warp: pure functions, always float32."""

@@ -1,0 +1,1 @@
+"""Learners: one whole training step each."""

@@ -1,0 +1,1 @@
+"""Decoders: each turns the feature pyramid of an encoder into one feature map."""

@@ -1,0 +1,1 @@
+"""What the user runs: one file a verb, each read top to bottom."""

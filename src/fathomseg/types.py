@@ -1,0 +1,145 @@
+"""The data that flows through the program: every shape, unit and value range stated once.
+
+Conventions held everywhere:
+
+* images are RGB; uint8 0..255 outside the network, float32 0..1 inside it;
+* labels are uint8 class indices 0..C-1, and 255 means "ignore";
+* depth is z-depth in metres (float32), 0 means "invalid"; disparity is always called disparity;
+* sizes are (height, width) in pixels; pixel centres lie at integer coordinates, so the image spans -0.5 .. width-0.5;
+* transforms are named target-first: `point_cam = cam_T_world @ point_world`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+IGNORE: Final = 255
+"""The label value of pixels that count nowhere."""
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A pinhole camera for images of `height` x `width` pixels: u = fx * x / z + cx, v = fy * y / z + cy, in pixels.
+
+    x points right, y down, z forward. Pixel centres lie at integer coordinates.
+    """
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    height: int
+    width: int
+
+    def resized(self, size: Size) -> Camera:
+        """The camera of the image resampled to `size`; pixel edges, not centres, stay aligned."""
+        sy, sx = size[0] / self.height, size[1] / self.width
+        return Camera(
+            fx=self.fx * sx,
+            fy=self.fy * sy,
+            cx=(self.cx + 0.5) * sx - 0.5,
+            cy=(self.cy + 0.5) * sy - 0.5,
+            height=size[0],
+            width=size[1],
+        )
+
+    def cropped(self, top: int, left: int, size: Size) -> Camera:
+        """The camera of the window of `size` whose first pixel is (top, left); both may be negative (padding)."""
+        return replace(self, cx=self.cx - left, cy=self.cy - top, height=size[0], width=size[1])
+
+    def flipped(self) -> Camera:
+        """The camera of the image mirrored left to right. The vertical principal point does not move."""
+        return replace(self, cx=self.width - 1 - self.cx)
+
+    def matrix(self) -> Float[np.ndarray, "3 3"]:
+        """The intrinsic matrix K, float64, in pixels."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image and what is known about it. What is not known is None (or not in `frames`), never a placeholder."""
+
+    id: str
+    image: UInt8[np.ndarray, "h w 3"]
+    label: UInt8[np.ndarray, "h w"] | None = None
+    depth: Float32[np.ndarray, "h w"] | None = None
+    """z-depth in metres, 0 = invalid."""
+    camera: Camera | None = None
+    frames: Mapping[int, UInt8[np.ndarray, "h w 3"]] = field(default_factory=dict)
+    """Neighbouring video frames by their offset in time (-1 = the frame before)."""
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the image in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one size, stacked. Tensors live on one device; `keys` stay on the host."""
+
+    ids: tuple[str, ...]
+    keys: tuple[int, ...]
+    """One random key a sample: every random choice made for it later is a pure function of its key."""
+    image: UInt8[Tensor, "b 3 h w"]
+    label: UInt8[Tensor, "b h w"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: object) -> Batch:
+        """The same batch on another device; copies from pinned memory do not block the host."""
+        return replace(
+            self,
+            image=self.image.to(device, non_blocking=True),  # type: ignore[call-overload]
+            label=None if self.label is None else self.label.to(device, non_blocking=True),  # type: ignore[call-overload]
+        )
+
+    def pin_memory(self) -> Batch:
+        """The same batch in pinned host memory, called by the data loader where there is a GPU."""
+        return replace(
+            self, image=self.image.pin_memory(), label=None if self.label is None else self.label.pin_memory()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One loss as a sum and the number of elements summed, so that it can be averaged over all ranks and micro-batches.
+
+    The trainer minimises `weight * sum / count`, with `count` added up over everything that makes one optimiser step.
+    """
+
+    sum: Float[Tensor, ""]
+    count: Float[Tensor, ""]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a learner returns from one batch: named losses, and named scalars that are only logged."""
+
+    terms: Mapping[str, Term]
+    logs: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a network says about one image, at the size of the image that was given."""
+
+    label: UInt8[np.ndarray, "h w"]
+    """Class index 0..C-1 of every pixel."""
+    confidence: Float32[np.ndarray, "h w"]
+    """Softmax probability of that class, 0..1."""
+
+
+__all__ = ["IGNORE", "Batch", "Camera", "Prediction", "Sample", "Size", "StepResult", "Term"]
