@@ -1,0 +1,127 @@
+"""From sample ids to an endless stream of batches that is a pure function of (seed, step, rank).
+
+Step t of a run takes the global positions t*B .. (t+1)*B-1 of an endless sequence of shuffled epochs. Ranks and
+micro-batches share those positions out among themselves, so two processes see together exactly what one would see,
+and a resumed run continues by starting the same sequence at its step: there is no loader state to save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from fathomseg.data.base import Dataset, Kind
+from fathomseg.data.cache import Cache
+from fathomseg.data.transforms import Geometry
+from fathomseg.errors import FathomError
+from fathomseg.types import Batch, Sample
+
+_ORDER, _SAMPLE = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of every global batch that one process takes: `rank` of `world`, in `accumulate` micro-batches."""
+
+    batch: int
+    """Samples in a whole optimiser step, over all processes and micro-batches."""
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        parts = self.world * self.accumulate
+        if self.batch % parts:
+            raise FathomError(
+                f"train.batch = {self.batch} cannot be shared out over {self.world} processes x {self.accumulate}"
+                f" accumulation steps; make it a multiple of {parts}."
+            )
+
+    def positions(self, step: int) -> Iterator[list[int]]:
+        """The global positions of each of this process's micro-batches in one step."""
+        size = self.batch // (self.world * self.accumulate)
+        for micro in range(self.accumulate):
+            first = step * self.batch + (micro * self.world + self.rank) * size
+            yield list(range(first, first + size))
+
+
+class Stream(TorchDataset[Sample]):
+    """Samples by global position: position -> id by shuffled epochs -> cached arrays -> a random view."""
+
+    def __init__(self, cache: Cache, ids: Sequence[str], kinds: Sequence[Kind], geometry: Geometry, seed: int) -> None:
+        if not ids:
+            raise FathomError("There is no image to train on: the list of sample ids is empty.")
+        self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    def id_at(self, position: int) -> str:
+        """The sample id at a global position of the endless sequence of shuffled epochs."""
+        epoch, place = divmod(position, len(self.ids))
+        if self._epoch is None or self._epoch[0] != epoch:
+            order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(len(self.ids))
+            self._epoch = (epoch, order)
+        return self.ids[self._epoch[1][place]]
+
+    def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
+        """The random key and the augmented sample at a global position."""
+        id = self.id_at(position)
+        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
+        rng = np.random.default_rng((self.seed, _SAMPLE, position))
+        key = int(rng.integers(2**63))
+        return key, self.geometry(Sample(id=id, **arrays), rng)  # type: ignore[arg-type]
+
+
+class Steps(Sampler[list[int]]):
+    """The micro-batches of one process, from step `start` up to `stop`."""
+
+    def __init__(self, share: Share, start: int, stop: int) -> None:
+        self.share, self.start, self.stop = share, start, stop
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Lists of global positions."""
+        for step in range(self.start, self.stop):
+            yield from self.share.positions(step)
+
+    def __len__(self) -> int:
+        return max(0, self.stop - self.start) * self.share.accumulate
+
+
+def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
+    """Stack samples. A label is in the batch only if every sample of it has one."""
+    keys, samples = zip(*items, strict=True)
+    image = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
+    labels = [sample.label for sample in samples if sample.label is not None]
+    return Batch(
+        ids=tuple(sample.id for sample in samples),
+        keys=tuple(keys),
+        image=torch.from_numpy(image).contiguous(memory_format=torch.channels_last),
+        label=torch.from_numpy(np.stack(labels)) if len(labels) == len(samples) else None,
+    )
+
+
+def loader(stream: Stream, steps: Steps, workers: int, pin: bool) -> DataLoader[Batch]:
+    """The data loader of one stream. Workers live as long as the run, since the sequence of epochs has no end."""
+    return DataLoader(
+        stream,  # type: ignore[arg-type]
+        batch_sampler=steps,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers > 0 else None,
+        multiprocessing_context="forkserver" if workers > 0 else None,
+        worker_init_fn=_quiet_worker,
+    )
+
+
+def _quiet_worker(_: int) -> None:
+    """One thread a worker: OpenCV and torch would otherwise start as many as there are cores in each of them."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,105 @@
+"""Geometric augmentation of one sample: image, label, depth, neighbouring frames and camera move together.
+
+No library moves the intrinsics along, hence our own. A view is a window of the working image, resampled to the crop's
+size and perhaps mirrored; drawing it and cutting it are two functions, so that tests can cut a view they know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fathomseg.config import Part
+from fathomseg.types import IGNORE, Camera, Sample, Size
+
+PositiveSize = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A window of an image, in pixels of that image: it may reach beyond the image; what is outside becomes ignore."""
+
+    top: int
+    left: int
+    window: Size
+    size: Size
+    """(height, width) the window is resampled to."""
+    flip: bool = False
+
+
+class Geometry(Part):
+    """Random scale, crop and horizontal flip."""
+
+    crop: PositiveSize | None = None
+    """(height, width) of the training crop; nothing = the whole working size."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom."""
+    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability of mirroring left to right."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Geometry:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must be [smallest, largest], but is {list(self.scale)}")
+        return self
+
+    def draw(self, size: Size, rng: np.random.Generator) -> View:
+        """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror."""
+        out = self.crop or size
+        zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
+        window = (max(1, round(out[0] / zoom)), max(1, round(out[1] / zoom)))
+        top, left = (_place(have, want, rng) for have, want in zip(size, window, strict=True))
+        return View(top, left, window, out, bool(rng.random() < self.flip))
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A random view of the sample, `crop` large."""
+        return cut(sample, self.draw(sample.size, rng))
+
+
+def cut(sample: Sample, view: View) -> Sample:
+    """The part of the sample that `view` shows.
+
+    Padding is black in the image, 255 in the label and 0 (invalid) in depth. Depth keeps its metres: zooming changes the
+    camera's focal length, not the scene.
+    """
+    return replace(
+        sample,
+        image=_cut(sample.image, view, 0, _image_interpolation(view)),
+        label=None if sample.label is None else _cut(sample.label, view, IGNORE, cv2.INTER_NEAREST_EXACT),
+        depth=None if sample.depth is None else _cut(sample.depth, view, 0, cv2.INTER_NEAREST_EXACT),
+        frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
+        camera=None if sample.camera is None else _move(sample.camera, view),
+    )
+
+
+def _place(have: int, want: int, rng: np.random.Generator) -> int:
+    """Where a window of `want` begins along a side of `have`: inside if it fits, else so that the side is inside it."""
+    low, high = min(0, have - want), max(0, have - want)
+    return int(rng.integers(low, high + 1))
+
+
+def _image_interpolation(view: View) -> int:
+    shrinks = view.size[0] < view.window[0]
+    return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _cut(array: NDArray[Any], view: View, padding: int, interpolation: int) -> NDArray[Any]:
+    height, width = array.shape[:2]
+    bottom, right = view.top + view.window[0], view.left + view.window[1]
+    inside = array[max(view.top, 0) : min(bottom, height), max(view.left, 0) : min(right, width)]
+    if inside.shape[:2] != view.window:
+        pads = (max(-view.top, 0), max(bottom - height, 0), max(-view.left, 0), max(right - width, 0))
+        inside = cv2.copyMakeBorder(inside, *pads, cv2.BORDER_CONSTANT, value=(padding,) * 4)
+    if view.window != view.size:
+        inside = cv2.resize(inside, view.size[::-1], interpolation=interpolation)
+    return np.ascontiguousarray(inside[:, ::-1] if view.flip else inside)
+
+
+def _move(camera: Camera, view: View) -> Camera:
+    moved = camera.cropped(view.top, view.left, view.window).resized(view.size)
+    return moved.flipped() if view.flip else moved

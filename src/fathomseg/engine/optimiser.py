@@ -1,0 +1,53 @@
+"""Optimiser and learning rate: a pure function of the step, so there is no scheduler state to save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from fathomseg.config import Part
+
+
+class Optimiser(Part):
+    """Which optimiser, how large its steps are, and how they shrink."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (betas 0.9, 0.999) or SGD with momentum 0.9."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of everything but the encoder, after the warm-up."""
+    encoder_lr: Annotated[float, Field(ge=0)] = 0.3
+    """The encoder's learning rate as a factor of `lr`; pretrained encoders want smaller steps. 0 freezes its weights."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled for AdamW, L2 for SGD; never on biases and normalisation layers."""
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    """poly: (1 - t)^0.9; cosine: half a cosine to zero; t = step / steps."""
+    warmup: Annotated[int, Field(ge=0)] = 20
+    """Steps over which the learning rate grows linearly from zero."""
+
+    def build(self, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser over groups with the keys `params`, `lr_scale` and `decays`; learning rates are set by `set_lr`."""
+        prepared = [
+            {**group, "lr": self.lr * group["lr_scale"], "weight_decay": self.weight_decay if group["decays"] else 0.0}
+            for group in groups
+        ]
+        if self.name == "adamw":
+            return torch.optim.AdamW(prepared, fused=True)
+        return torch.optim.SGD(prepared, momentum=0.9, fused=True)
+
+    def factor(self, step: int, steps: int) -> float:
+        """The learning rate of optimiser step `step` (0 = first) of `steps`, as a factor of `lr`; 0..1."""
+        warm = min(1.0, (step + 1) / (self.warmup + 1))
+        t = step / max(1, steps)
+        decay = {"poly": (1.0 - t) ** 0.9, "cosine": 0.5 * (1.0 + math.cos(math.pi * t)), "constant": 1.0}
+        return warm * decay[self.schedule]
+
+    def set_lr(self, optimiser: torch.optim.Optimizer, step: int, steps: int) -> float:
+        """Set the learning rate for one step in every group; returns that of the groups with scale 1."""
+        lr = self.lr * self.factor(step, steps)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * group["lr_scale"]
+        return lr

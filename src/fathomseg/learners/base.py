@@ -1,0 +1,60 @@
+"""What the trainer knows of a learner: a module whose forward is one whole training step's losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fathomseg.models.ema import Ema
+from fathomseg.models.network import Network
+from fathomseg.types import Batch, StepResult
+
+Batches = Mapping[str, Batch]
+"""One batch from each stream the learner asked for, by the stream's name."""
+
+
+class Learner(nn.Module, ABC):
+    """A training step. Everything a checkpoint must hold, the averaged network included, is in its `state_dict`."""
+
+    def __init__(self, network: Network, ema_decay: float) -> None:
+        super().__init__()
+        self.network = network
+        self.ema = Ema(network, ema_decay)
+
+    @abstractmethod
+    def forward(self, batches: Batches) -> StepResult:
+        """The losses of one (micro-)batch of every stream."""
+
+    def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
+        """Counts of loss terms that can be read off the data before the forward pass.
+
+        With them, accumulating micro-batches gives exactly the gradient of the whole batch. Terms that are not named here
+        are averaged within each micro-batch first.
+        """
+        return {}
+
+    def after_step(self, step: int) -> None:
+        """Called after every optimiser step."""
+        self.ema.update(self.network, step)
+
+    def parameter_groups(self, encoder_lr: float) -> Sequence[dict[str, Any]]:
+        """Optimiser groups: `lr_scale` for the encoder, no weight decay on biases and normalisation layers."""
+        encoder = {id(parameter) for parameter in self.network.encoder_parameters()}
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
+        return [
+            {"params": parameters, "lr_scale": encoder_lr if is_encoder else 1.0, "decays": decays}
+            for (is_encoder, decays), parameters in sorted(groups.items(), reverse=True)
+        ]
+
+
+def to_unit(batch: Batch) -> Float[Tensor, "b 3 h w"]:
+    """Images as float32 in 0..1, converted on the device so that a quarter of the bytes travels there."""
+    return batch.image.to(torch.float32).div_(255.0)

@@ -1,0 +1,47 @@
+"""Segmentation losses as (sum, count): the trainer divides by the count over all ranks and micro-batches."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from fathomseg.types import IGNORE
+
+SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+
+def upsample(logits: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c H W"]:
+    """Bilinear, pixel edges aligned, in float32: logits to the (height, width) of the label."""
+    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], smoothing: float = 0.0
+) -> SumCount:
+    """Pixel-wise cross-entropy summed over the pixels that are not ignored, and their number.
+
+    A batch in which every pixel is ignored gives (0, 0) with a zero gradient, not NaN.
+    """
+    target = label.long()
+    total = F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum")
+    return total, (target != IGNORE).sum().float()
+
+
+def ohem_cross_entropy(
+    logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], threshold: float = 0.7, min_kept: float = 0.15
+) -> SumCount:
+    """Cross-entropy over the hard pixels only (online hard example mining).
+
+    Kept are the pixels whose true class has a probability below `threshold`, and in any case the hardest `min_kept`
+    share of all pixels (of the valid ones, if those are fewer). The number kept is found without a host sync.
+    """
+    losses = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction="none").flatten()
+    valid = (label != IGNORE).flatten()
+    # -log p > -log threshold says that p < threshold, so the mining needs no softmax of its own.
+    losses = torch.where(valid, losses, losses.new_tensor(-1.0))
+    least = max(1, int(min_kept * losses.numel()))
+    hardest = losses.detach().topk(least, sorted=True).values[-1]
+    keep = valid & (losses.detach() >= torch.minimum(hardest, losses.new_tensor(threshold).log().neg()))
+    return torch.where(keep, losses, 0.0).sum(), keep.sum().float()

@@ -1,0 +1,43 @@
+"""Exponential moving average of a network's weights: the network that is evaluated, saved and, later, the teacher."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class Ema(nn.Module, Generic[N]):
+    """A slowly moving copy of a network: float weights and buffers are averaged, integer buffers are copied.
+
+    The decay grows from 0 as min(1 - 1 / (step + 1), decay), so early averages do not remember the random start. The copy
+    takes no gradient and stays in eval mode whatever `train()` says.
+    """
+
+    def __init__(self, network: N, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.network: N = copy.deepcopy(network).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Keep the copy in eval mode; a teacher with live BatchNorm or dropout gives noisy labels."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards `network` after optimiser step number `step` (0 = the first), in a few large kernels."""
+        decay = min(1.0 - 1.0 / (step + 1), self.decay)
+        mine, theirs = _tensors(self.network), _tensors(network)
+        averaged = [(m, t) for m, t in zip(mine, theirs, strict=True) if m.is_floating_point()]
+        copied = [(m, t) for m, t in zip(mine, theirs, strict=True) if not m.is_floating_point()]
+        torch._foreach_lerp_([m for m, _ in averaged], [t.to(m.dtype) for m, t in averaged], 1.0 - decay)
+        for m, t in copied:
+            m.copy_(t)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*(p.detach() for p in network.parameters()), *network.buffers()]
