@@ -1,1 +1,13 @@
 """Datasets (one file each), the generated world, transforms, samplers and the cache."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fathomseg.data.camvid import CamVid
+from fathomseg.data.idd_lite import IddLite
+
+AnyDataset = Annotated[CamVid | IddLite, Field(discriminator="name")]
+"""Every dataset there is, told apart by `name`. A new one is listed here and nowhere else."""
+
+__all__ = ["AnyDataset", "CamVid", "IddLite"]

@@ -1,0 +1,157 @@
+"""Decoded arrays at working size, kept on disk: decoding and resizing happen once, not once an epoch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from fathomseg.data.base import Dataset, Kind
+from fathomseg.data.images import resize_image, resize_nearest
+from fathomseg.data.scan import chunks, map_threads
+from fathomseg.errors import DataError, Problem
+from fathomseg.types import Size
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raise it when the same file would be prepared differently: older entries are then never found again."""
+
+_BYTES = {"image": 3, "label": 1, "depth": 4}
+
+
+class Cache:
+    """Reads a dataset's arrays at one size, through files that many processes may write and read at once.
+
+    An entry is one `.npy` named by a hash of everything it depends on: the dataset's fingerprint of the source file,
+    the size, and `FORMAT`. It appears under its name only when complete, so an interrupt leaves nothing half done. The
+    camera that belongs to the arrays is `dataset.camera(id).resized(size)`.
+    """
+
+    def __init__(self, dataset: Dataset, size: Size | None, folder: Path | None = None, limit_gb: float = 16.0) -> None:
+        self.dataset = dataset
+        self.size = size
+        self.folder = cache_folder() if folder is None else folder
+        self.limit_gb = limit_gb
+        self._stores = limit_gb > 0
+
+    def read(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
+        """One array at the working size (the stored size if that is None); None if the sample has none.
+
+        Images are uint8 RGB (area average when shrinking, bilinear when growing); labels uint8 and depth float32 are
+        nearest at pixel centres. What is not in the cache, or is damaged there, is decoded and stored. Raises
+        `DataError` if the source file cannot be used.
+        """
+        if kind == "label" and not self.dataset.has_label(id):
+            return None
+        entry = self._entry(id, kind) if self._stores else None
+        array = None if entry is None else self._load(entry, kind)
+        if array is None:
+            array = self._decode(id, kind)
+            if array is not None and entry is not None:
+                self._store(entry, array)
+        return array
+
+    def prepare(self, wanted: Sequence[tuple[str, Kind]], progress: Callable[[int, int], None] | None = None) -> None:
+        """Decode and store what is wanted and missing, in threads; `progress` is told (done, total).
+
+        Raises one `DataError` with every problem found. If the arrays would need more than `limit_gb`, this cache is
+        switched off with a warning and `read` decodes every time.
+        """
+        if not self._stores or not self._fits(wanted):
+            return
+        problems: dict[Problem, None] = {}
+        done = 0
+        for count, found in map_threads(self._prepare, chunks(wanted)):
+            problems.update(dict.fromkeys(found))
+            done += count
+            if progress is not None:
+                progress(done, len(wanted))
+        if problems:
+            raise DataError(tuple(problems))
+
+    def _prepare(self, wanted: Sequence[tuple[str, Kind]]) -> tuple[int, list[Problem]]:
+        problems: list[Problem] = []
+        for id, kind in wanted:
+            try:
+                if kind == "label" and not self.dataset.has_label(id):
+                    continue
+                entry = self._entry(id, kind)
+                if entry is not None and not entry.is_file() and (array := self._decode(id, kind)) is not None:
+                    self._store(entry, array)
+            except DataError as error:
+                problems += error.problems
+        return len(wanted), problems
+
+    def _fits(self, wanted: Sequence[tuple[str, Kind]]) -> bool:
+        if not wanted:
+            return True
+        height, width = self.size or self.dataset.image(wanted[0][0]).shape[:2]
+        needed_gb = sum(_BYTES[kind] for _, kind in wanted) * height * width / 1e9
+        if needed_gb > self.limit_gb:
+            self._switch_off(
+                f"the prepared arrays would need {needed_gb:.1f} GB but the limit is {self.limit_gb:g} GB; "
+                "raise the limit, or train at a smaller size, for faster reading"
+            )
+        return self._stores
+
+    def _decode(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
+        array: Any = getattr(self.dataset, kind)(id)
+        if array is None or self.size is None:
+            return array  # type: ignore[no-any-return]
+        return (resize_image if kind == "image" else resize_nearest)(array, self.size)
+
+    def _entry(self, id: str, kind: Kind) -> Path | None:
+        """The file an array is kept in; None if the dataset asks not to cache it."""
+        fingerprint = self.dataset.fingerprint(id, kind)
+        if fingerprint is None:
+            return None
+        key = hashlib.sha256(f"{FORMAT}|{self.size}|{fingerprint}".encode()).hexdigest()[:40]
+        return self.folder / key[:2] / f"{key}.npy"
+
+    def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
+        """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
+        try:
+            array: np.ndarray = np.load(entry, allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (OSError, EOFError, ValueError):
+            _log.warning("The cache file %s is damaged and is made anew.", entry)
+            return None
+        whole = array.ndim == (3 if kind == "image" else 2) and self.size in {None, array.shape[:2]}
+        return array if whole else None
+
+    def _store(self, entry: Path, array: Shaped[np.ndarray, "h w *channels"]) -> None:
+        """Write under a temporary name, then rename. A cache that cannot be written is a loss of time, not an error."""
+        temporary: Path | None = None
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
+                temporary = Path(file.name)
+                np.save(file, array, allow_pickle=False)
+            temporary.replace(entry)
+        except OSError as error:
+            self._switch_off(f"{entry.parent} cannot be written ({error})")
+        finally:
+            if temporary is not None:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+
+    def _switch_off(self, reason: str) -> None:
+        if self._stores:
+            self._stores = False
+            _log.warning("The cache of %s is off: %s.", self.dataset.name, reason)
+
+
+def cache_folder() -> Path:
+    """The folder of prepared arrays: the environment variable FATHOM_CACHE, or ~/.cache/fathomseg."""
+    named = os.environ.get("FATHOM_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "fathomseg"

@@ -1,0 +1,100 @@
+"""CamVid (Brostow et al., 2009) in the layout of the SegNet tutorial: 11 classes, images of 360 x 480."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fathomseg.data.base import ClassList
+from fathomseg.data.files import FileDataset, Files, Listing, images_below
+from fathomseg.data.labels import LabelMap
+from fathomseg.errors import FathomError
+
+CLASSES: Final = ClassList(
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    colours=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (0, 0, 192),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+)
+_LABELS: Final = LabelMap(
+    kind="ids",
+    names=CLASSES.names,
+    values=tuple(range(11)),
+    ignored=(11, 255),
+    remedy="the SegNet tutorial's copy has ids 0 to 10 and 11 for void",
+)
+_FRAME: Final = re.compile(r"(?P<before>.*_f?)(?P<number>\d+)")
+
+
+class CamVid(FileDataset):
+    """CamVid. Ids are `split/stem` ("train/0001TP_006690"); void (11) is ignored; the camera is not calibrated.
+
+    A name ends in the frame's number within its 30 Hz sequence. `val` is one clip at 15 Hz; `train` and `test` have
+    mostly one frame a second, which are no neighbours.
+    """
+
+    name: Literal["camvid"] = "camvid"
+    frame_step: int = Field(default=2, ge=1)
+    """By how much the frame numbers of video neighbours differ; 2 is 15 frames per second."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The 11 classes of the SegNet tutorial, in its order."""
+        return CLASSES
+
+    @property
+    def _labels(self) -> LabelMap:
+        return _LABELS
+
+    def _list(self) -> Listing:
+        present = [split for split in ("train", "val", "test") if (self.root / split).is_dir()]
+        if not present:
+            raise FathomError(
+                f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
+                "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
+            )
+        return Listing.of({split: self._samples(split) for split in present})
+
+    def _samples(self, split: str) -> dict[str, Files]:
+        labels = images_below(self.root / f"{split}annot")
+        images = images_below(self.root / split)
+        return {f"{split}/{stem}": Files(path, labels.get(stem)) for stem, path in images.items()}
+
+    def notes(self) -> tuple[str, ...]:
+        """Annotation folders that are missing."""
+        missing = [split for split in self.splits if not (self.root / f"{split}annot").is_dir()]
+        return tuple(f"There is no folder {self.root / f'{split}annot'}: {split} has no labels." for split in missing)
+
+    def neighbour(self, id: str, offset: int) -> str | None:
+        """The frame of the same split whose number differs by exactly `offset * frame_step`."""
+        match = _FRAME.fullmatch(id)
+        if match is None:
+            return None
+        digits = match["number"]
+        number = int(digits) + offset * self.frame_step
+        other = f"{match['before']}{number:0{len(digits)}d}"
+        return other if number >= 0 and other in self._listing.samples else None
