@@ -1,4 +1,4 @@
-"""Photometric augmentation of a batch on its device (kornia), with parameters that depend on nothing but the sample's key.
+"""Photometric augmentation of a batch on its device (kornia), with parameters drawn from nothing but the sample's key.
 
 The parameters are drawn on the host, one small generator a sample, so that a batch split over two processes, or
 interrupted and resumed, gets exactly the same pictures.
@@ -38,7 +38,7 @@ class ColourJitter(Part):
     """Shift drawn from -h .. h, in turns of the colour circle."""
 
     def factors(self, keys: Sequence[int]) -> Float[np.ndarray, "b 4"]:
-        """Brightness, contrast and saturation factors and the hue shift (turns) of each sample; identity = 1, 1, 1, 0."""
+        """Brightness, contrast, saturation factors and hue shift (turns) of each sample; identity = 1, 1, 1, 0."""
         rows = np.tile([1.0, 1.0, 1.0, 0.0], (len(keys), 1))
         reach = np.array([self.brightness, self.contrast, self.saturation, self.hue])
         for row, key in zip(rows, keys, strict=True):

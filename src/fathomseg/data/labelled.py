@@ -18,7 +18,7 @@ class Labels(Part):
     """The label budget: all images that have a label, a random number of them, or the ids listed in a file."""
 
     count: Annotated[int, Field(gt=0)] | None = None
-    """How many random labelled images to use; nothing = all. Budgets nest: the first 25 of 100 are the answer for 25."""
+    """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100."""
     seed: int | None = None
     """Seed of the random choice; nothing = the seed of the run."""
     file: Path | None = None
@@ -41,11 +41,15 @@ class Labels(Part):
             return tuple(sorted(self._listed(dataset)))
         having = [id for id in dataset.ids(self.split) if dataset.has_label(id)]
         if not having:
-            raise FathomError(f"No image of split {self.split!r} of {dataset.name} has a label; label a few, then train.")
+            raise FathomError(
+                f"No image of split {self.split!r} of {dataset.name} has a label; label a few, then train."
+            )
         if self.count is None:
             return tuple(sorted(having))
         if self.count > len(having):
-            raise FathomError(f"labels.count is {self.count}, but only {len(having)} images of {self.split!r} have a label.")
+            raise FathomError(
+                f"labels.count is {self.count}, but only {len(having)} images of {self.split!r} have a label."
+            )
         order = np.random.default_rng(seed if self.seed is None else self.seed).permutation(len(having))
         return tuple(sorted(having[i] for i in order[: self.count]))
 
@@ -53,7 +57,9 @@ class Labels(Part):
         assert self.file is not None
         if not self.file.is_file():
             raise FathomError(f"labels.file: there is no file {self.file}.")
-        listed = list(dict.fromkeys(line.strip() for line in self.file.read_text(encoding="utf-8").splitlines() if line.strip()))
+        listed = list(
+            dict.fromkeys(line.strip() for line in self.file.read_text(encoding="utf-8").splitlines() if line.strip())
+        )
         known = set(dataset.ids(self.split))
         unknown = [id for id in listed if id not in known]
         if unknown:
@@ -63,7 +69,9 @@ class Labels(Part):
             )
         unlabelled = [id for id in listed if not dataset.has_label(id)]
         if unlabelled:
-            raise FathomError(f"{self.file} lists {len(unlabelled)} images without a label, for example {unlabelled[0]!r}.")
+            raise FathomError(
+                f"{self.file} lists {len(unlabelled)} images without a label, for example {unlabelled[0]!r}."
+            )
         if self.count is not None and self.count > len(listed):
             raise FathomError(f"labels.count is {self.count}, but {self.file} lists only {len(listed)} ids.")
         return listed[: self.count]

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from fathomseg.data.base import Dataset, Kind
+from fathomseg.data.base import Kind
 from fathomseg.data.cache import Cache
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
@@ -57,13 +57,13 @@ class Stream(TorchDataset[Sample]):
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
         """The sample id at a global position of the endless sequence of shuffled epochs."""
         epoch, place = divmod(position, len(self.ids))
         if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(len(self.ids))
+            order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(len(self.ids)).tolist()
             self._epoch = (epoch, order)
         return self.ids[self._epoch[1][place]]
 
@@ -73,7 +73,8 @@ class Stream(TorchDataset[Sample]):
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
-        return key, self.geometry(Sample(id=id, **arrays), rng)  # type: ignore[arg-type]
+        sample = Sample(id=id, image=arrays["image"], label=arrays.get("label"), depth=arrays.get("depth"))
+        return key, self.geometry(sample, rng)
 
 
 class Steps(Sampler[list[int]]):

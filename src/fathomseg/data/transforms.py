@@ -64,8 +64,8 @@ class Geometry(Part):
 def cut(sample: Sample, view: View) -> Sample:
     """The part of the sample that `view` shows.
 
-    Padding is black in the image, 255 in the label and 0 (invalid) in depth. Depth keeps its metres: zooming changes the
-    camera's focal length, not the scene.
+    Padding is black in the image, 255 in the label and 0 (invalid) in depth. Depth keeps its metres: zooming changes
+    the camera's focal length, not the scene.
     """
     return replace(
         sample,

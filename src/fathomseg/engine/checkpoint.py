@@ -36,7 +36,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise FathomError(f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged or not ours.") from None
+        raise FathomError(
+            f"{path} cannot be read ({type(error).__name__}: {error}); it is damaged or not ours."
+        ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise FathomError(f"{path} is not a checkpoint of format {FORMAT}; train with the version that wrote it.")
     return state

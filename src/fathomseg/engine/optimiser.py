@@ -20,7 +20,7 @@ class Optimiser(Part):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of everything but the encoder, after the warm-up."""
     encoder_lr: Annotated[float, Field(ge=0)] = 0.3
-    """The encoder's learning rate as a factor of `lr`; pretrained encoders want smaller steps. 0 freezes its weights."""
+    """The encoder's learning rate as a factor of `lr`; pretrained ones want smaller steps. 0 freezes its weights."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled for AdamW, L2 for SGD; never on biases and normalisation layers."""
     schedule: Literal["poly", "cosine", "constant"] = "poly"
@@ -29,7 +29,7 @@ class Optimiser(Part):
     """Steps over which the learning rate grows linearly from zero."""
 
     def build(self, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
-        """The optimiser over groups with the keys `params`, `lr_scale` and `decays`; learning rates are set by `set_lr`."""
+        """The optimiser over groups with the keys `params`, `lr_scale` and `decays`; `set_lr` sets their rates."""
         prepared = [
             {**group, "lr": self.lr * group["lr_scale"], "weight_decay": self.weight_decay if group["decays"] else 0.0}
             for group in groups
@@ -42,8 +42,11 @@ class Optimiser(Part):
         """The learning rate of optimiser step `step` (0 = first) of `steps`, as a factor of `lr`; 0..1."""
         warm = min(1.0, (step + 1) / (self.warmup + 1))
         t = step / max(1, steps)
-        decay = {"poly": (1.0 - t) ** 0.9, "cosine": 0.5 * (1.0 + math.cos(math.pi * t)), "constant": 1.0}
-        return warm * decay[self.schedule]
+        if self.schedule == "poly":
+            return warm * math.pow(1.0 - t, 0.9)
+        if self.schedule == "cosine":
+            return warm * 0.5 * (1.0 + math.cos(math.pi * t))
+        return warm
 
     def set_lr(self, optimiser: torch.optim.Optimizer, step: int, steps: int) -> float:
         """Set the learning rate for one step in every group; returns that of the groups with scale 1."""

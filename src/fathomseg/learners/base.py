@@ -33,8 +33,8 @@ class Learner(nn.Module, ABC):
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
         """Counts of loss terms that can be read off the data before the forward pass.
 
-        With them, accumulating micro-batches gives exactly the gradient of the whole batch. Terms that are not named here
-        are averaged within each micro-batch first.
+        With them, accumulating micro-batches gives exactly the gradient of the whole batch. Terms that are not named
+        here are averaged within each micro-batch first.
         """
         return {}
 

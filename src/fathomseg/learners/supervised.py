@@ -60,7 +60,9 @@ class SupervisedLearner(Learner):
         image = self.config.colour(to_unit(batch), batch.keys)
         logits = upsample(self.network(image)["segmentation"], (batch.label.shape[1], batch.label.shape[2]))
         if self.config.ohem is not None:
-            total, count = ohem_cross_entropy(logits, batch.label, self.config.ohem.threshold, self.config.ohem.min_kept)
+            total, count = ohem_cross_entropy(
+                logits, batch.label, self.config.ohem.threshold, self.config.ohem.min_kept
+            )
         else:
             total, count = cross_entropy(logits, batch.label, self.config.smoothing)
         return StepResult(terms={"segmentation": Term(total, count)})

@@ -17,9 +17,7 @@ def upsample(logits: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[T
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def cross_entropy(
-    logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], smoothing: float = 0.0
-) -> SumCount:
+def cross_entropy(logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], smoothing: float = 0.0) -> SumCount:
     """Pixel-wise cross-entropy summed over the pixels that are not ignored, and their number.
 
     A batch in which every pixel is ignored gives (0, 0) with a zero gradient, not NaN.

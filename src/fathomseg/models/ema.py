@@ -14,8 +14,8 @@ N = TypeVar("N", bound=nn.Module)
 class Ema(nn.Module, Generic[N]):
     """A slowly moving copy of a network: float weights and buffers are averaged, integer buffers are copied.
 
-    The decay grows from 0 as min(1 - 1 / (step + 1), decay), so early averages do not remember the random start. The copy
-    takes no gradient and stays in eval mode whatever `train()` says.
+    The decay grows from 0 as min(1 - 1 / (step + 1), decay), so early averages do not remember the random start. The
+    copy takes no gradient and stays in eval mode whatever `train()` says.
     """
 
     def __init__(self, network: N, decay: float) -> None:

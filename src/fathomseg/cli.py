@@ -1,0 +1,151 @@
+"""The command line: the verbs and nothing else. Heavy imports happen inside each verb, so --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fathomseg import __version__
+from fathomseg.errors import FathomError
+
+app = typer.Typer(
+    name="fathom",
+    help="Learn semantic segmentation from very few labelled images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fathom {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Learn semantic segmentation from very few labelled images."""
+
+
+@app.command()
+def check(
+    data: Annotated[str, typer.Option(help="A recipe, a dataset.yaml or its folder, or a dataset's name.")],
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Scan a dataset: count classes and pixels, and list every bad file with its reason."""
+    from fathomseg.stages.check import run
+
+    raise typer.Exit(run(data, overrides or [], json))
+
+
+@app.command()
+def train(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to create; default runs/RECIPE.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
+) -> None:
+    """Train a segmentation network by a recipe, or go on with an interrupted run."""
+    from fathomseg.stages.train import run
+
+    given = list(arguments or [])
+    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    raise typer.Exit(run(recipe, given, out, resume))
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(help="Score on this dataset instead of the run's own.")] = None,
+    split: Annotated[str, typer.Option(help="The split to score on.")] = "val",
+    weights: Annotated[str, typer.Option(help="ema (averaged), last, or both.")] = "both",
+    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Score this folder of predicted id PNGs instead of the network.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
+    report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
+    json: Json = False,
+) -> None:
+    """Score a run at the native size of the labels; write scores.json and a self-contained HTML report."""
+    from fathomseg.stages.evaluate import run
+
+    raise typer.Exit(
+        run(
+            run_folder,
+            data=data,
+            overrides=overrides or [],
+            split=split,
+            weights=weights,
+            mode=mode,
+            against=against,
+            as_json=json,
+            report=report,
+            limit=limit,
+        )
+    )
+
+
+@app.command()
+def predict(
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
+    out: Annotated[str, typer.Option(help="Folder to write class-id PNGs and overlays to.")],
+    weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
+    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    overlay: Annotated[bool, typer.Option(help="Write colour overlays as well.")] = True,
+    overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+) -> None:
+    """Segment an image, a folder or a video."""
+    from fathomseg.stages.predict import run
+
+    raise typer.Exit(
+        run(run_folder, source, out, weights=weights, mode=mode, overlay=overlay, overwrite=overwrite, device=device)
+    )
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to create.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Time to spend on training, about.")] = 2.0,
+) -> None:
+    """Train on the generated world for two minutes and look at the pictures: no data, no network needed."""
+    from fathomseg.stages.demo import run
+
+    raise typer.Exit(run(out, minutes))
+
+
+def main() -> None:
+    """Run the command line; errors the user can mend are printed without a traceback."""
+    try:
+        app()
+    except FathomError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

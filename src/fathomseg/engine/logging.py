@@ -1,0 +1,103 @@
+"""What a run says while it trains: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard.writer import SummaryWriter
+
+METRICS = "metrics.jsonl"
+
+
+class Log:
+    """The log of one run. Only rank 0 writes; the others pass `active=False` and every call does nothing.
+
+    `first_step` > 0 resumes a log: lines written after the checkpoint are dropped, since those steps are trained again.
+    """
+
+    def __init__(self, folder: Path, steps: int, first_step: int = 0, active: bool = True) -> None:
+        self.active = active
+        self.steps = steps
+        self._began = time.monotonic()
+        self._first_step = first_step
+        if not active:
+            return
+        self._console = Console(stderr=True)
+        path = folder / METRICS
+        _keep_until(path, first_step)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        self._bar = _progress_bar(self._console) if self._console.is_terminal else None
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=steps, completed=first_step, status="")
+
+    def advance(self, step: int) -> None:
+        """Move the progress bar to `step` steps done."""
+        if self.active and self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl and its numbers to TensorBoard; `step` counts the steps done so far."""
+        if not self.active:
+            return
+        elapsed = time.monotonic() - self._began
+        line = {"step": step, "kind": kind, **values, "seconds": round(elapsed, 2)}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._show(step, kind, values, elapsed)
+
+    def _show(self, step: int, kind: str, values: Mapping[str, Any], elapsed: float) -> None:
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if isinstance(v, int | float))
+        if self._bar is not None and kind == "train":
+            self._bar.update(self._task, completed=step, status=numbers)
+            return
+        left = elapsed / max(1, step - self._first_step) * (self.steps - step)
+        line = f"{kind} step {step}/{self.steps}  {numbers}  {elapsed:.0f} s, about {left:.0f} s left"
+        self._console.print(line, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Flush everything; the last words of the bar stay on the screen."""
+        if not self.active:
+            return
+        if self._bar is not None:
+            self._bar.stop()
+        self._board.close()
+        self._file.close()
+
+
+def _progress_bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[status]}"), console=console)
+
+
+def _keep_until(path: Path, step: int) -> None:
+    """Drop the lines of steps after `step`, and a last line cut short when the process was killed."""
+    if not path.exists():
+        return
+    kept = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            kept.append(text + "\n")
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def say(text: str) -> None:
+    """One line for the person, on standard error, so that standard output stays clean for results."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,230 @@
+"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows nothing of segmentation.
+
+Devices, mixed precision and data parallelism are Accelerate's; the order of things is here, on one page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
+from fathomseg.engine.guard import FiniteGuard, StopRequest
+from fathomseg.engine.logging import Log
+from fathomseg.engine.meter import Meter
+from fathomseg.engine.optimiser import Optimiser
+from fathomseg.errors import FathomError
+from fathomseg.learners.base import Batches, Learner
+from fathomseg.types import StepResult
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Loop(Part):
+    """How long, how much at once, and on what."""
+
+    steps: Positive = 400
+    """Optimiser steps."""
+    batch: Positive = 8
+    """Images of each stream in one optimiser step, over all processes and micro-batches."""
+    accumulate: Positive = 1
+    """Micro-batches one optimiser step is made of; raise it when the device's memory is too small for the batch."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto = bf16 on a GPU that has it, float32 elsewhere."""
+    clip: Annotated[float, Field(ge=0)] = 10.0
+    """Largest norm of the gradient over all parameters; 0 = no clipping."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto = the GPU if there is one."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Data-loading processes; nothing = none on a CPU, where they would take the training's cores, else up to 8."""
+    threads: Positive | None = None
+    """CPU threads of this process; nothing = PyTorch's choice."""
+    compile: bool = False
+    """Compile the network with torch.compile: faster steps after a slow first one."""
+    log_every: Positive = 20
+    """Steps between two lines of the log; losses are averaged over them."""
+    save_every: Positive = 200
+    """Steps between two checkpoints; one more is written at the end, and on Ctrl-C or SIGTERM."""
+
+
+def accelerator(config: Loop) -> Accelerator:
+    """Accelerate, set up for one process or for the processes torchrun started."""
+    cpu = config.device == "cpu" or not torch.cuda.is_available()
+    if config.device == "cuda" and cpu:
+        raise FathomError("train.device is 'cuda', but PyTorch sees no GPU; use train.device=auto.")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if not cpu and torch.cuda.is_bf16_supported() else "fp32"
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    # On a GPU SyncBatchNorm keeps the buffers of all ranks equal; gloo has none, so rank 0's are sent round.
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=cpu)
+    return Accelerator(cpu=cpu, mixed_precision=precision.replace("fp32", "no"), kwargs_handlers=[ddp])
+
+
+class Trainer:
+    """One run: a learner, its streams and an optimiser, from a first step to a last, resumable at every checkpoint."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        streams: Mapping[str, Stream],
+        config: Loop,
+        optimiser: Optimiser,
+        folder: Path,
+        seed: int,
+        accelerate: Accelerator,
+    ) -> None:
+        self.config, self.schedule, self.folder, self.seed, self.accelerate = (
+            config,
+            optimiser,
+            folder,
+            seed,
+            accelerate,
+        )
+        self.share = Share(config.batch, accelerate.process_index, accelerate.num_processes, config.accumulate)
+        self.streams = streams
+        self.learner = _on_device(learner, config, accelerate)
+        self.model: nn.Module
+        self.model, self.optimiser = accelerate.prepare(
+            self.learner, optimiser.build(self.learner.parameter_groups(optimiser.encoder_lr))
+        )
+        self.meter = Meter(accelerate.device)
+        self.guard = FiniteGuard(accelerate.device)
+        self.step_done = 0
+
+    def run(self, every: int, evaluate: Callable[[int], Mapping[str, Any]] | None) -> None:
+        """Train until the last step; `evaluate(steps done)` is called every `every` steps and logged."""
+        config, main = self.config, self.accelerate.is_main_process
+        log = Log(self.folder, config.steps, self.step_done, active=main)
+        with contextlib.closing(log), StopRequest() as stop:
+            batches = self._batches()
+            for step in range(self.step_done, config.steps):
+                self._step(step, [next(batches) for _ in range(config.accumulate)])
+                self.step_done = done = step + 1
+                log.advance(done)
+                if done % config.log_every == 0 or done == config.steps:
+                    log.write(done, "train", self.meter.take())
+                if evaluate is not None and done % every == 0 and done < config.steps:
+                    log.write(done, "val", evaluate(done))
+                stopping = stop.anywhere(self.accelerate, done % config.log_every == 0)
+                if done % config.save_every == 0 or done == config.steps or stopping:
+                    self.save()
+                if stopping:
+                    stop.leave(self.folder, done)
+
+    def _step(self, step: int, micro_batches: Sequence[Batches]) -> None:
+        """One optimiser step. Every random number drawn in it depends on (seed, step, rank) alone."""
+        torch.manual_seed(_mix(self.seed, step, self.accelerate.process_index))
+        lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
+        counts = self._counts(micro_batches)
+        for index, batches in enumerate(micro_batches):
+            last = index == len(micro_batches) - 1
+            with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
+                result: StepResult = self.model(batches)
+                loss, shown = self._loss(result, counts)
+                self.guard.note(shown)
+                self.accelerate.backward(loss)
+        self.guard.demand(step)
+        norm = self._clip()
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.learner.after_step(step)
+        self.meter.add_step(lr, norm)
+
+    def _loss(self, result: StepResult, counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss to differentiate on this rank, and the same loss over all ranks, which is the one to look at.
+
+        Ranks average their gradients, so this rank's sum is divided by the GLOBAL count and multiplied by their number.
+        """
+        names = list(result.terms)
+        mine = torch.stack(
+            [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
+        )
+        everyone: Tensor = self.accelerate.reduce(mine, "sum") if self.accelerate.num_processes > 1 else mine
+        scale = self.accelerate.num_processes
+        loss, shown = mine.new_zeros(()), mine.new_zeros(())
+        for name, (total, count) in zip(names, everyone, strict=True):
+            term = result.terms[name]
+            denominator = counts.get(name, count * self.config.accumulate).clamp(min=1)
+            loss = loss + term.weight * scale * term.sum / denominator
+            shown = shown + term.weight * total / denominator
+            self.meter.add_term(name, total, count)
+        self.meter.add_logs(result.logs)
+        return loss, shown
+
+    def _counts(self, micro_batches: Sequence[Batches]) -> dict[str, Tensor]:
+        """Loss counts over micro-batches and ranks, as far as the data alone tells them; for accumulation only."""
+        if len(micro_batches) == 1:
+            return {}
+        each = [self.learner.counts(batches) for batches in micro_batches]
+        totals = {name: torch.stack([counts[name] for counts in each]).sum() for name in each[0]}
+        return {name: self.accelerate.reduce(total, "sum") for name, total in totals.items()}
+
+    def _clip(self) -> Tensor:
+        """Clip the gradient; returns its norm before clipping."""
+        limit = self.config.clip if self.config.clip > 0 else float("inf")
+        norm: Tensor = self.accelerate.clip_grad_norm_(self.model.parameters(), limit)
+        return norm
+
+    def _batches(self) -> Iterator[Batches]:
+        """Batches of all streams on the device, from the next step to the last."""
+        device, workers = self.accelerate.device, self.config.workers
+        if workers is None:
+            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+        steps = Steps(self.share, self.step_done, self.config.steps)
+        loaders = [loader(stream, steps, workers, device.type == "cuda") for stream in self.streams.values()]
+        for batches in zip(*loaders, strict=True):
+            yield {name: batch.to(device) for name, batch in zip(self.streams, batches, strict=True)}
+
+    def save(self) -> None:
+        """Write the checkpoint, unless what it would hold is broken."""
+        self.meter.demand_finite(self.step_done)
+        if self.accelerate.is_main_process:
+            scaler = self.accelerate.scaler
+            state = {
+                "step": self.step_done,
+                "learner": self.learner.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "meter": self.meter.state_dict(),
+            }
+            save_checkpoint(self.folder, state)
+        self.accelerate.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the run folder, bit for bit."""
+        state = load_checkpoint(self.folder)
+        self.learner.load_state_dict(state["learner"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.accelerate.scaler is not None and state["scaler"]:
+            self.accelerate.scaler.load_state_dict(state["scaler"])
+        self.meter.load_state_dict(state["meter"])
+        self.step_done = int(state["step"])
+
+
+def _mix(*numbers: int) -> int:
+    """One well-mixed seed from several numbers, the same on every machine."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _on_device(learner: Learner, config: Loop, accelerate: Accelerator) -> Learner:
+    """The learner on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
+    if accelerate.num_processes > 1 and accelerate.device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(learner)
+    learner.to(device=accelerate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.compile:
+        learner.network.compile()
+    return learner.train()

@@ -1,0 +1,96 @@
+"""The folder of one run: what it was told, on which labels and machine, so that it can be resumed and believed."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+import fathomseg
+from fathomseg.config import Part, save
+from fathomseg.errors import FathomError
+
+CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
+
+
+def begin(folder: Path, recipe: Part, labelled: Sequence[str], accelerate: Accelerator) -> None:
+    """Create the run folder and write down its recipe, its labelled ids and where it ran. Never overwrites a run."""
+    if accelerate.is_main_process:
+        if folder.exists() and any(folder.iterdir()):
+            raise FathomError(
+                f"{folder} exists and is not empty. Go on with it (fathom train --resume {folder}),"
+                " give another folder (--out), or delete it."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        save(recipe, folder / CONFIG)
+        (folder / LABELLED).write_text("".join(f"{id}\n" for id in labelled), encoding="utf-8")
+        (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
+    accelerate.wait_for_everyone()
+
+
+def reopen(folder: Path) -> Path:
+    """The configuration file of an existing run. Raises `FathomError` if the folder is not a run."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FathomError(
+            f"{folder} is not a run: it has no {CONFIG}. A run is the folder `fathom train` wrote (--out)."
+        )
+    return path
+
+
+def labelled_ids(folder: Path) -> tuple[str, ...]:
+    """The ids of the images whose labels the run may use."""
+    return tuple((folder / LABELLED).read_text(encoding="utf-8").split("\n")[:-1])
+
+
+def origin() -> dict[str, Any]:
+    """When, where and by which command and code something was made."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "fathomseg": fathomseg.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree this code runs from; None for an installed package."""
+    root = Path(fathomseg.__file__).parents[2]
+    if not (root / "pyproject.toml").is_file():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    """The processor's name as Linux gives it, else what Python knows."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

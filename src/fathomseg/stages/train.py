@@ -1,0 +1,148 @@
+"""`fathom train`: from a recipe to a run folder that can be evaluated, used and resumed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from fathomseg.config import load
+from fathomseg.data.base import Dataset, Kind
+from fathomseg.data.cache import Cache
+from fathomseg.data.loading import Stream
+from fathomseg.engine.logging import say
+from fathomseg.engine.loop import Trainer, accelerator
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.learners.base import Learner
+from fathomseg.models.saved import ModelCard, save_model
+from fathomseg.stages.evaluate import evaluate_network, evaluate_run
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import begin, labelled_ids, reopen
+
+CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
+"""Settings that may be given again when a run is resumed: they do not change what is learned."""
+
+
+def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
+    """Train by a recipe into the folder `out`, or go on with the run in `resume`. Returns the exit code."""
+    if (recipe is None) == (resume is None):
+        raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
+    if resume is not None:
+        foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
+        if foreign:
+            raise ConfigError(
+                f"A resumed run keeps its settings, so {', '.join(foreign)} cannot be given;"
+                f" only {', '.join(CHANGEABLE)} can."
+            )
+        settings = load(Recipe, reopen(resume), overrides)
+        train(settings, resume, resume=True)
+    else:
+        assert recipe is not None
+        train(load(Recipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+    return 0
+
+
+def train(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """One run, top to bottom: data, network, learner, loop, saved model, scores."""
+    accelerate = accelerator(recipe.train)
+    dataset: Dataset = recipe.data
+    if resume:
+        ids = labelled_ids(folder)
+    else:
+        ids = recipe.labels.choose(dataset, recipe.seed)
+        begin(folder, recipe, ids, accelerate)
+    stream = _prepared(recipe, ids, accelerate)
+
+    torch.manual_seed(recipe.seed)  # for the weights that start at random
+    network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
+    learner = recipe.learner.build(network)
+    streams = {"labelled": stream}
+    with _memory_advice(recipe):
+        trainer = Trainer(learner, streams, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
+        if resume:
+            trainer.resume()
+        scored = _scored_ids(recipe)
+        evaluate = (
+            partial(_evaluate, recipe, learner, scored, accelerate) if scored and recipe.evaluation.every else None
+        )
+        trainer.run(recipe.evaluation.every, evaluate)
+    if accelerate.is_main_process:
+        save_models(folder, recipe, learner)
+    accelerate.wait_for_everyone()
+    if scored:
+        evaluate_run(
+            folder,
+            split=recipe.evaluation.split,
+            inference=recipe.evaluation.inference,
+            report=recipe.evaluation.report,
+        )
+
+
+def save_models(folder: Path, recipe: Recipe, learner: Learner) -> None:
+    """Write the networks a user takes away: averaged weights in model.safetensors, the last in last.safetensors."""
+    classes = recipe.data.classes
+    card = ModelCard(
+        network=recipe.network,
+        classes=classes.names,
+        colours=classes.colours,
+        size=recipe.size,
+    )
+    save_model(folder, card, learner.network.state_dict(), "last.safetensors")
+    save_model(folder, card, learner.ema.network.state_dict(), "model.safetensors")
+
+
+def _prepared(recipe: Recipe, ids: Sequence[str], accelerate: Accelerator) -> Stream:
+    """The labelled stream, its files decoded once at working size; every bad file is named before training starts."""
+    cache = Cache(recipe.data, recipe.size)
+    kinds: tuple[Kind, ...] = ("image", "label")
+    with accelerate.local_main_process_first():
+        cache.prepare([(id, kind) for id in ids for kind in kinds])
+    return Stream(cache, ids, kinds, recipe.learner.geometry, recipe.seed)
+
+
+def _scored_ids(recipe: Recipe) -> tuple[str, ...]:
+    """The labelled images of the evaluation split; none if the dataset has no such split."""
+    dataset: Dataset = recipe.data
+    if recipe.evaluation.split not in dataset.splits:
+        say(
+            f"The run is not scored: {dataset.name} has no split {recipe.evaluation.split!r};"
+            f" it has {', '.join(dataset.splits)}."
+        )
+        return ()
+    return tuple(id for id in dataset.ids(recipe.evaluation.split) if dataset.has_label(id))
+
+
+def _evaluate(
+    recipe: Recipe, learner: Learner, ids: Sequence[str], accelerate: Accelerator, step: int
+) -> Mapping[str, Any]:
+    """Scores of the averaged weights in the middle of training."""
+    scores = evaluate_network(
+        learner.ema.network, recipe.data, ids, recipe.evaluation.inference, recipe.size, accelerate.device
+    )
+    return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"]}
+
+
+@contextlib.contextmanager
+def _memory_advice(recipe: Recipe) -> Iterator[None]:
+    """Turn running out of memory into advice that names the settings to change and their present values."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not out_of_memory:
+            raise
+        crop, loop = recipe.learner.geometry.crop or recipe.size, recipe.train
+        raise FathomError(
+            "Out of memory. Any of these helps, the first without changing the result:\n"
+            f"  train.accumulate={loop.accumulate * 2}   (now {loop.accumulate}; the batch stays {loop.batch})\n"
+            "  train.precision=bf16   on a GPU that has it\n"
+            f"  learner.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})\n"
+            f"  train.batch={max(1, loop.batch // 2)}   (now {loop.batch})\n"
+            f"  a smaller network.encoder.model   (now {recipe.network.encoder.model})\n"
+            f"The device said: {str(error).splitlines()[0]}"
+        ) from None

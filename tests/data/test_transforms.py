@@ -1,0 +1,111 @@
+"""Geometric augmentation: everything in a sample moves together, and nothing is invented."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fathomseg.data.transforms import Geometry, View, cut
+from fathomseg.types import IGNORE, Camera, Sample
+
+
+def sample(height: int, width: int) -> Sample:
+    """A sample whose red channel, label and depth all tell the same block of the image."""
+    rows, columns = np.mgrid[:height, :width] // 8
+    code = (rows * 7 + columns * 3) % 11
+    image = np.stack([code * 20 + 20] * 3, axis=-1).astype(np.uint8)
+    camera = Camera(fx=width, fy=width, cx=(width - 1) / 2, cy=(height - 1) / 2, height=height, width=width)
+    return Sample("a", image, code.astype(np.uint8), (code + 1).astype(np.float32), camera, {-1: image, 1: image[::-1].copy()})
+
+
+def test_a_known_window_and_its_mirror() -> None:
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    label = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    view = cut(Sample("a", image, label), View(top=1, left=2, window=(2, 3), size=(2, 3), flip=True))
+    assert view.label is not None
+    assert view.label.tolist() == [[10, 9, 8], [16, 15, 14]]
+    np.testing.assert_array_equal(view.image, image[1:3, 2:5][:, ::-1])
+
+
+def test_what_lies_outside_is_black_ignored_and_without_depth() -> None:
+    view = cut(sample(16, 16), View(top=-4, left=10, window=(16, 16), size=(16, 16)))
+    assert view.label is not None
+    assert view.depth is not None
+    outside = np.ones((16, 16), dtype=bool)
+    outside[4:, :6] = False
+    assert (view.label[outside] == IGNORE).all()
+    assert (view.depth[outside] == 0).all()
+    assert (view.image[outside] == 0).all()
+    assert (view.label[~outside] != IGNORE).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(17, 70), st.integers(17, 70), st.booleans())
+def test_label_depth_and_image_stay_together(seed: int, height: int, width: int, crop: bool) -> None:
+    geometry = Geometry(crop=(33, 41) if crop else None)
+    view = geometry(sample(height, width), np.random.default_rng(seed))
+    assert view.size == ((33, 41) if crop else (height, width))
+    assert view.label is not None
+    assert view.depth is not None
+    valid = view.label != IGNORE
+    assert valid.any()
+    # Nearest resampling took label and depth from the same place, everywhere.
+    np.testing.assert_array_equal(view.depth[valid], view.label[valid] + 1)
+    assert (view.depth[~valid] == 0).all()
+    # Inside a block the image says the same; block borders are blended, so they are left out.
+    inner = valid.copy()
+    for axis in (0, 1):
+        for shift in (-1, 1):
+            inner &= np.roll(view.label, shift, axis) == view.label
+    inner[[0, -1], :] = inner[:, [0, -1]] = False
+    agree = np.abs(view.image[..., 0].astype(int) - (view.label.astype(int) * 20 + 20)) <= 12
+    assert agree[inner].mean() > 0.9
+
+
+def test_the_camera_follows_the_view() -> None:
+    whole = sample(40, 60)
+    assert whole.camera is not None
+    view = View(top=4, left=10, window=(20, 30), size=(40, 60), flip=True)
+    camera = cut(whole, view).camera
+    assert camera is not None
+    point = np.array([1.0, -0.5, 9.0])
+    u, v = (whole.camera.matrix() @ point)[:2] / 9.0
+    # By hand: shift by the corner, double about pixel edges, mirror.
+    expected = (60 - 1 - ((u - 10 + 0.5) * 2 - 0.5), (v - 4 + 0.5) * 2 - 0.5)
+    mirrored = camera.matrix() @ (point * [-1, 1, 1])
+    np.testing.assert_allclose(mirrored[:2] / 9.0, expected, atol=1e-9)
+
+
+def test_the_zoom_is_log_uniform_and_flips_half_the_time() -> None:
+    geometry = Geometry(scale=(0.5, 2.0), flip=0.5)
+    views = [geometry.draw((128, 256), np.random.default_rng(i)) for i in range(600)]
+    zooms = np.array([128 / view.window[0] for view in views])
+    assert 0.49 < zooms.min() < 0.55
+    assert 1.9 < zooms.max() < 2.05
+    assert abs((zooms < 1).mean() - 0.5) < 0.07
+    assert abs(np.mean([view.flip for view in views]) - 0.5) < 0.07
+
+
+def test_a_window_that_fits_stays_inside_and_one_that_does_not_covers_the_image() -> None:
+    geometry = Geometry(crop=(32, 32), scale=(0.25, 4.0))
+    for seed in range(300):
+        view = geometry.draw((64, 48), np.random.default_rng(seed))
+        for start, window, side in zip((view.top, view.left), view.window, (64, 48), strict=True):
+            if window <= side:
+                assert 0 <= start <= side - window
+            else:
+                assert start <= 0
+                assert start + window >= side
+
+
+def test_the_same_random_state_gives_the_same_view() -> None:
+    first, again, other = (Geometry()(sample(30, 30), np.random.default_rng(s)).image for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_range_the_wrong_way_round_is_an_error() -> None:
+    with pytest.raises(ValueError, match="smallest, largest"):
+        Geometry(scale=(2.0, 0.5))
