@@ -32,9 +32,9 @@ def ensure_timm_imports() -> None:
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
-        _declared = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+        _declared = torch.library.Library("torchvision", "DEF")
         for schema in _MISSING_OPS:
-            _declared.define(schema)  # type: ignore[no-untyped-call]
+            _declared.define(schema)
         _forget_half_imported()
 
 

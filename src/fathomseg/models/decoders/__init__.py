@@ -6,8 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fathomseg.models.decoders.deeplabv3 import DeepLabV3
+from fathomseg.models.decoders.deeplabv3plus import DeepLabV3Plus
 from fathomseg.models.decoders.fpn import Fpn
+from fathomseg.models.decoders.unet import UNet
 
-AnyDecoder = Annotated[Fpn, Field()]
+AnyDecoder = Annotated[Fpn | DeepLabV3Plus | DeepLabV3 | UNet, Field(discriminator="name")]
 
-__all__ = ["AnyDecoder", "Fpn"]
+__all__ = ["AnyDecoder", "DeepLabV3", "DeepLabV3Plus", "Fpn", "UNet"]
