@@ -1,0 +1,130 @@
+"""The model a user takes away: `model.json` says what the network is, a safetensors file holds its weights.
+
+A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
+`last.safetensors` (the raw weights after the last step). Neither format can carry code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fathomseg import __version__
+from fathomseg.config import Part, validate
+from fathomseg.data.base import ClassList
+from fathomseg.errors import FathomError
+from fathomseg.models.network import Network, NetworkConfig
+
+CARD = "model.json"
+WEIGHTS = {"ema": "model.safetensors", "last": "last.safetensors"}
+"""The weight file of each kind of weights."""
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Pixels = Annotated[int, Field(gt=0)]
+
+
+class ModelCard(Part):
+    """What must be known beside the weights to use a network."""
+
+    format: Literal[1] = 1
+    """Version of this file's layout."""
+    network: NetworkConfig
+    """Encoder, decoder and normalisation."""
+    classes: tuple[str, ...]
+    """Class names in the order of their indices."""
+    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    """The colour (RGB) each class is drawn in."""
+    size: tuple[Pixels, Pixels]
+    """(height, width) in pixels of the images the network was trained on."""
+    fathomseg: str = __version__
+    """The version that wrote this file."""
+
+    @model_validator(mode="after")
+    def _one_colour_a_class(self) -> ModelCard:
+        self.class_list  # noqa: B018  its own check has the words
+        return self
+
+    @property
+    def class_list(self) -> ClassList:
+        """Names and colours as datasets give them."""
+        return ClassList(self.classes, self.colours)
+
+
+def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:
+    """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    temporary = _beside(folder / file)
+    save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": card.fathomseg})
+    temporary.replace(folder / file)
+    temporary = _beside(folder / CARD)
+    temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / CARD)
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read `model.json`. Raises `FathomError` if the folder holds no model, or one this version cannot read."""
+    path = folder / CARD
+    if not path.is_file():
+        raise FathomError(
+            f"{folder} holds no model: there is no {CARD} in it. Give a folder written by `fathom train`, after its "
+            "last step."
+        )
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(tree, dict) or tree.get("format") != 1:
+        raise FathomError(
+            f"{path} is not a model of a format this version reads (1). It was written by another program or a later "
+            f"fathomseg; this is {__version__}."
+        )
+    return validate(ModelCard, tree, str(path))
+
+
+def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network]:
+    """The card, and the network with its weights, on the CPU in eval mode.
+
+    Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
+    """
+    card = load_card(folder)
+    path = folder / file
+    if not path.is_file():
+        there = ", ".join(sorted(other.name for other in folder.glob("*.safetensors"))) or "none"
+        raise FathomError(f"{folder} has no weights {file}; weight files in it: {there}.")
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FathomError(f"{path} is damaged or no safetensors file: {error}. Copy it again from its run.") from None
+    network = card.network.build(classes=len(card.classes), pretrained=False)
+    if differences := _differences(network.state_dict(), state):
+        shown = "\n".join(f"  {line}" for line in differences[:5])
+        raise FathomError(
+            f"{path} does not hold the weights of the network in {CARD} ({len(differences)} tensors differ):\n{shown}\n"
+            "The two files must come from the same run."
+        )
+    network.load_state_dict(state)
+    return card, network.eval()
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `given` from being the weights of a network that has `wanted`, one line a tensor."""
+    lines = [f"{name}: missing" for name in wanted if name not in given]
+    lines += [f"{name}: not part of the network" for name in given if name not in wanted]
+    for name in wanted.keys() & given.keys():
+        if wanted[name].shape != given[name].shape:
+            shapes = [list(tensors[name].shape) for tensors in (given, wanted)]
+            lines.append(f"{name}: is {shapes[0]}, should be {shapes[1]}")
+    return sorted(lines)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
