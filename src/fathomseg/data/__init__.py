@@ -5,9 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.data.camvid import CamVid
+from fathomseg.data.cityscapes import Cityscapes
+from fathomseg.data.folder import Folder
 from fathomseg.data.idd_lite import IddLite
 
-AnyDataset = Annotated[CamVid | IddLite, Field(discriminator="name")]
+AnyDataset = Annotated[CamVid | IddLite | Cityscapes | Folder, Field(discriminator="name")]
 """Every dataset there is, told apart by `name`. A new one is listed here and nowhere else."""
 
-__all__ = ["AnyDataset", "CamVid", "IddLite"]
+__all__ = ["AnyDataset", "CamVid", "Cityscapes", "Folder", "IddLite"]

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fathomseg.data.base import ClassList
-from fathomseg.data.files import FileDataset, Files, Listing, images_below
+from fathomseg.data.files import FileDataset, Files, Listing, files_below
 from fathomseg.data.labels import LabelMap
 from fathomseg.errors import FathomError
 
@@ -80,8 +80,8 @@ class CamVid(FileDataset):
         return Listing.of({split: self._samples(split) for split in present})
 
     def _samples(self, split: str) -> dict[str, Files]:
-        labels = images_below(self.root / f"{split}annot")
-        images = images_below(self.root / split)
+        labels = files_below(self.root / f"{split}annot")
+        images = files_below(self.root / split)
         return {f"{split}/{stem}": Files(path, labels.get(stem)) for stem, path in images.items()}
 
     def notes(self) -> tuple[str, ...]:

@@ -145,8 +145,8 @@ class FileDataset(Dataset):
             raise FathomError(f"{self.name} at {self.root} has no sample {id!r}{hint}") from None
 
 
-def images_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
-    """The image files below a folder, by their path from it without the ending ("city/0001"), sorted.
+def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+    """The files with these endings (images), by their path from the folder without the ending ("city/0001"), sorted.
 
     Empty if there is no such folder; hidden files are passed over. Raises `DataError` if two files differ only in
     their ending, since one id cannot mean both.

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fathomseg.data.base import ClassList
-from fathomseg.data.files import FileDataset, Files, Listing, held_out, images_below
+from fathomseg.data.files import FileDataset, Files, Listing, files_below, held_out
 from fathomseg.data.labels import LabelMap
 from fathomseg.errors import FathomError
 
@@ -79,8 +79,8 @@ class IddLite(FileDataset):
         return (self.root / "leftImg8bit" / "val").is_dir()
 
     def _samples(self, folder: str) -> dict[str, Files]:
-        images = images_below(self.root / "leftImg8bit" / folder)
-        labels = images_below(self.root / "gtFine" / folder)
+        images = files_below(self.root / "leftImg8bit" / folder)
+        labels = files_below(self.root / "gtFine" / folder)
         return {
             f"{folder}/{stem.removesuffix('_image')}": Files(path, labels.get(stem.removesuffix("_image") + "_label"))
             for stem, path in images.items()

@@ -92,6 +92,11 @@ def pack(colours: UInt8[np.ndarray, "*shape 3"]) -> Integer[np.ndarray, "*shape"
     return (red << 16) | (green << 8) | blue
 
 
+def pack_one(colour: Colour) -> int:
+    """One RGB colour as a number, 0xRRGGBB."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
 def unpack(value: int) -> Colour:
     """The RGB colour of a packed number."""
     return value >> 16 & 255, value >> 8 & 255, value & 255

@@ -1,0 +1,147 @@
+"""Frames of a video by their index: exact whatever the frame rate does, decoded only when asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_left
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from fathomseg.errors import DataError, Problem
+from fathomseg.types import Size
+
+_NEAR = 48
+"""Frames ahead that are quicker to decode through than to jump to."""
+_OPEN = 4
+"""Videos a thread keeps open."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoIndex:
+    """What is known of a video from its packets and its first frame."""
+
+    frames: int
+    size: Size
+    """(height, width) of an upright frame."""
+    times: tuple[int, ...] | None
+    """Presentation time of every frame, sorted; None if the container does not tell, and then there is no jumping."""
+
+
+def video_index(path: Path) -> VideoIndex:
+    """Count a video's frames by reading its packets. Raises `DataError` if it cannot be opened or holds no frame."""
+    try:
+        status = path.stat()
+    except OSError:
+        raise DataError([Problem(str(path), "there is no such file")]) from None
+    return _index(path, status.st_size, status.st_mtime_ns)
+
+
+def read_frame(path: Path, frame: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Frame `frame` (from 0) as RGB, uint8, upright. Quick when frames are asked for in order. Raises `DataError`."""
+    video_index(path)
+    try:
+        picture = _readers.get(path).read(frame)
+    except av.FFmpegError:
+        picture = None
+    if picture is None:
+        _readers.drop(path)
+        raise DataError([Problem(f"{path} frame {frame}", "cannot be decoded; cut the video there or remove it")])
+    return _upright(picture)
+
+
+class _Reader:
+    """An open video and the place up to which it has been decoded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.times = video_index(path).times
+        self.container = av.open(str(path))
+        self.next = 0
+        self._start()
+
+    def read(self, frame: int) -> Any:
+        """The decoded frame; None if it is damaged or the video ends before it."""
+        picture = None
+        if self.next <= frame < self.next + _NEAR:
+            picture = self._walk(frame)
+        elif self.times is not None and frame < len(self.times):
+            self.container.seek(self.times[frame], stream=self.stream)
+            self.decoded = self.container.decode(self.stream)
+            picture = self._walk(frame)
+        if picture is None:  # a jump may land behind the frame, or where its references are missing
+            self.container.close()
+            self.container = av.open(str(self.path))
+            self._start()
+            picture = self._walk(frame)
+        return picture
+
+    def _start(self) -> None:
+        self.stream = self.container.streams.video[0]
+        self.decoded = self.container.decode(self.stream)
+        self.next = 0
+
+    def _walk(self, frame: int) -> Any:
+        for picture in self.decoded:
+            place = self.next if self.times is None else bisect_left(self.times, picture.pts)
+            self.next = place + 1
+            if place >= frame:
+                return picture if place == frame and not picture.is_corrupt else None
+        return None
+
+
+class _Readers(threading.local):
+    """The videos this thread has open, the latest used last. A forked process must not share their file positions."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.open: OrderedDict[Path, _Reader] = OrderedDict()
+
+    def get(self, path: Path) -> _Reader:
+        """The open video, opened if need be."""
+        if self.process != os.getpid():
+            self.__init__()  # type: ignore[misc]
+        if path not in self.open:
+            self.open[path] = _Reader(path)
+        self.open.move_to_end(path)
+        if len(self.open) > _OPEN:
+            self.drop(next(iter(self.open)))
+        return self.open[path]
+
+    def drop(self, path: Path) -> None:
+        """Close a video, if it is open."""
+        reader = self.open.pop(path, None)
+        if reader is not None:
+            reader.container.close()
+
+
+_readers = _Readers()
+
+
+@lru_cache(maxsize=256)
+def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            size = _upright(next(container.decode(stream))).shape[:2]
+            container.seek(0)
+            packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
+            times = [packet.pts for packet in packets]
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        reason = str(error) or "it holds no picture"
+        raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
+    known = tuple(sorted({time for time in times if time is not None}))
+    return VideoIndex(len(packets), size, known if len(known) == len(packets) else None)
+
+
+def _upright(picture: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture as RGB, turned as a phone's recording asks for."""
+    turns = round(getattr(picture, "rotation", 0) / 90)  # counter-clockwise, like rot90
+    return np.ascontiguousarray(np.rot90(picture.to_ndarray(format="rgb24"), turns))

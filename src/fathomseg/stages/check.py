@@ -1,0 +1,189 @@
+"""`fathom check`: decode a whole dataset once, count what is in it, and list every file that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_format
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from fathomseg.data.base import Dataset
+from fathomseg.data.files import FileDataset
+from fathomseg.data.resolve import resolve_dataset
+from fathomseg.data.scan import Found, scan
+from fathomseg.errors import DataError, Problem
+from fathomseg.types import IGNORE
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What one split holds. Only samples that can be read are counted in `sizes`, `cameras` and `pixels`."""
+
+    images: int
+    labelled: int
+    """Images that have a label file."""
+    with_neighbours: int
+    """Images with a video frame on either side, as learning depth needs."""
+    cameras: int
+    """Images whose camera is known."""
+    sizes: Mapping[str, int]
+    """How many images are "height x width"."""
+    pixels: Mapping[str, int]
+    """Labelled pixels of every class, by its name."""
+    ignored: int
+    """Pixels labelled 255."""
+
+    @property
+    def labelled_pixels(self) -> int:
+        """Pixels of all classes together, without the ignored ones."""
+        return sum(self.pixels.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a scan found."""
+
+    dataset: str
+    splits: Mapping[str, SplitReport]
+    absent_classes: tuple[str, ...]
+    """Classes no readable label shows, in any split that was scanned."""
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+def run(data: str, overrides: list[str], json: bool) -> int:
+    """Check the dataset `data` names and print the report; the exit code is 1 if there are problems."""
+    dataset = resolve_dataset(data, overrides)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("decoding", total=None)
+        report = check(dataset, None, lambda done, total: bar.update(task, completed=done, total=total))
+    if json:
+        json_format.dump(dataclasses.asdict(report), sys.stdout, indent=2)
+        print()
+    else:
+        show(report)
+    return 1 if report.problems else 0
+
+
+def check(
+    dataset: Dataset, splits: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
+    """Scan these splits (all by default), decoding every file once; `progress` is told (done, total).
+
+    Bad files are in the report, not raised. Raises `FathomError` for a split or a layout that does not exist.
+    """
+    names = dataset.classes.names
+    try:
+        ids = {split: dataset.ids(split) for split in (dataset.splits if splits is None else splits)}
+    except DataError as error:
+        return CheckReport(dataset.name, {}, (), error.problems, ())
+    distinct = sorted({id for members in ids.values() for id in members})
+    found: dict[str, Found] = {}
+    for done, one in enumerate(scan(dataset, distinct), start=1):
+        found[one.id] = one
+        if progress is not None:
+            progress(done, len(distinct))
+
+    reports = {split: _report(dataset, [found[id] for id in members]) for split, members in ids.items()}
+    seen = {name for report in reports.values() for name, count in report.pixels.items() if count}
+    labelled = any(report.labelled for report in reports.values())
+    layout = dataset.layout_problems(distinct) if isinstance(dataset, FileDataset) else ()
+    problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
+    return CheckReport(
+        dataset=dataset.name,
+        splits=reports,
+        absent_classes=tuple(name for name in names if labelled and name not in seen),
+        problems=tuple(problems),
+        notes=dataset.notes() if isinstance(dataset, FileDataset) else (),
+    )
+
+
+def _report(dataset: Dataset, found: Sequence[Found]) -> SplitReport:
+    pixels = sum((one.pixels for one in found if one.pixels is not None), start=np.zeros(256, np.int64))
+    sizes = Counter(f"{one.size[0]} x {one.size[1]}" for one in found if one.size is not None)
+    names = dataset.classes.names
+    return SplitReport(
+        images=len(found),
+        labelled=sum(dataset.has_label(one.id) for one in found),
+        with_neighbours=sum(
+            dataset.neighbour(one.id, -1) is not None and dataset.neighbour(one.id, 1) is not None for one in found
+        ),
+        cameras=sum(one.camera is not None for one in found),
+        sizes=dict(sizes.most_common()),
+        pixels={name: int(count) for name, count in zip(names, pixels, strict=False)},
+        ignored=int(pixels[IGNORE]),
+    )
+
+
+def show(report: CheckReport, console: Console | None = None) -> None:
+    """Print a report for people."""
+    console = console or Console()
+    if report.splits:
+        console.print(_splits_table(report))
+    if any(split.labelled_pixels for split in report.splits.values()):
+        console.print(_classes_table(report))
+    for line in _remarks(report):
+        console.print(escape(line), soft_wrap=True)
+
+
+def _splits_table(report: CheckReport) -> Table:
+    table = Table(title=f"{report.dataset}: images")
+    columns = ("split", "images", "labelled", "with both neighbours", "with a camera", "sizes (height x width)")
+    for column in columns:
+        table.add_column(column, justify="left" if column in {columns[0], columns[-1]} else "right")
+    for name, split in report.splits.items():
+        counts = (split.images, split.labelled, split.with_neighbours, split.cameras)
+        table.add_row(name, *map(str, counts), _sizes(split.sizes))
+    return table
+
+
+def _sizes(sizes: Mapping[str, int], shown: int = 3) -> str:
+    if len(sizes) == 1:
+        return next(iter(sizes))
+    parts = [f"{size} ({count})" for size, count in list(sizes.items())[:shown]]
+    return ", ".join(parts) + (f" and {len(sizes) - shown} more" if len(sizes) > shown else "")
+
+
+def _classes_table(report: CheckReport) -> Table:
+    """The share of every class among the labelled pixels, and what part of all pixels is ignored."""
+    splits = {name: split for name, split in report.splits.items() if split.labelled_pixels}
+    table = Table(title=f"{report.dataset}: share of the labelled pixels")
+    table.add_column("class")
+    for name in splits:
+        table.add_column(name, justify="right")
+    for name in next(iter(splits.values())).pixels:
+        table.add_row(name, *(_percent(split.pixels[name], split.labelled_pixels) for split in splits.values()))
+    table.add_section()
+    ignored = (_percent(split.ignored, split.ignored + split.labelled_pixels) for split in splits.values())
+    table.add_row("ignored, of all pixels", *ignored)
+    return table
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return "-" if part == 0 else "< 0.01 %" if share < 0.01 else f"{share:.2f} %"
+
+
+def _remarks(report: CheckReport) -> Iterator[str]:
+    yield from (f"Note: {note}" for note in report.notes)
+    if report.absent_classes:
+        yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
+    yield from _listed(report.problems)
+
+
+def _listed(problems: Iterable[Problem]) -> Iterator[str]:
+    lines = [f"  {problem}" for problem in problems]
+    if not lines:
+        yield "No problems found."
+    else:
+        yield f"{len(lines)} {'problem' if len(lines) == 1 else 'problems'}:"
+        yield from lines
