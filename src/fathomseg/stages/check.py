@@ -32,6 +32,8 @@ class SplitReport:
     """Images that have a label file."""
     with_neighbours: int
     """Images with a video frame on either side, as learning depth needs."""
+    clips: int
+    """Runs of consecutive video frames."""
     cameras: int
     """Images whose camera is known."""
     sizes: Mapping[str, int]
@@ -111,12 +113,12 @@ def _report(dataset: Dataset, found: Sequence[Found]) -> SplitReport:
     pixels = sum((one.pixels for one in found if one.pixels is not None), start=np.zeros(256, np.int64))
     sizes = Counter(f"{one.size[0]} x {one.size[1]}" for one in found if one.size is not None)
     names = dataset.classes.names
+    beside = [tuple(dataset.neighbour(one.id, step) is not None for step in (-1, 1)) for one in found]
     return SplitReport(
         images=len(found),
         labelled=sum(dataset.has_label(one.id) for one in found),
-        with_neighbours=sum(
-            dataset.neighbour(one.id, -1) is not None and dataset.neighbour(one.id, 1) is not None for one in found
-        ),
+        with_neighbours=sum(before and after for before, after in beside),
+        clips=sum(after and not before for before, after in beside),
         cameras=sum(one.camera is not None for one in found),
         sizes=dict(sizes.most_common()),
         pixels={name: int(count) for name, count in zip(names, pixels, strict=False)},
@@ -137,11 +139,11 @@ def show(report: CheckReport, console: Console | None = None) -> None:
 
 def _splits_table(report: CheckReport) -> Table:
     table = Table(title=f"{report.dataset}: images")
-    columns = ("split", "images", "labelled", "with both neighbours", "with a camera", "sizes (height x width)")
+    columns = ("split", "images", "labelled", "clips", "with neighbours", "with camera", "height x width")
     for column in columns:
         table.add_column(column, justify="left" if column in {columns[0], columns[-1]} else "right")
     for name, split in report.splits.items():
-        counts = (split.images, split.labelled, split.with_neighbours, split.cameras)
+        counts = (split.images, split.labelled, split.clips, split.with_neighbours, split.cameras)
         table.add_row(name, *map(str, counts), _sizes(split.sizes))
     return table
 

@@ -1,0 +1,204 @@
+"""Seeded makers of small fake datasets, in the layouts of the real ones. Images show their labels, so nets can learn.
+
+Every maker writes below `folder`, which it creates, and returns it. Sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import yaml
+from PIL import Image
+
+from fathomseg.data.cityscapes import _IDS as CITYSCAPES_IDS
+
+Size = tuple[int, int]
+
+
+def scene(seed: int, size: Size, classes: int, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """An RGB image and the label it shows: rectangles of random classes, moved `shift` pixels to the left."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    label = np.full(size, rng.integers(classes), np.uint8)
+    for _ in range(12):
+        top, left = rng.integers(height), rng.integers(width)
+        label[top : top + 1 + rng.integers(height // 2), left : left + 1 + rng.integers(width // 2)] = rng.integers(
+            classes
+        )
+    label = np.roll(label, -shift, axis=1)
+    colours = np.random.default_rng(0).integers(0, 256, (classes, 3))
+    noise = rng.integers(-8, 9, (*size, 3))
+    return np.clip(colours[label] + noise, 0, 255).astype(np.uint8), label
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    """Write an image file, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def make_camvid(
+    folder: Path,
+    train: int = 6,
+    val: int = 5,
+    test: int = 0,
+    size: Size = (24, 32),
+    seed: int = 0,
+    suffix: str = ".png",
+) -> Path:
+    """CamVid as in the SegNet tutorial: `train` images a second apart, `val` a clip that moves a pixel a frame."""
+    for i in range(train):
+        image, label = scene(seed + i, size, 12)
+        _pair(folder, "train", f"0001TP_{6690 + 30 * i:06d}", suffix, image, label)
+    for split, count, pattern in (("val", val, "0016E5_{:05d}"), ("test", test, "Seq05VD_f{:05d}")):
+        for i in range(count):
+            image, label = scene(seed + 1000 + len(split), size, 12, shift=i)
+            _pair(folder, split, pattern.format(7959 + 2 * i), suffix, image, label)
+    return folder
+
+
+def _pair(folder: Path, split: str, stem: str, suffix: str, image: np.ndarray, label: np.ndarray) -> None:
+    save(folder / split / f"{stem}{suffix}", image)
+    save(folder / f"{split}annot" / f"{stem}.png", label.clip(max=11))
+
+
+def make_idd_lite(
+    folder: Path, sequences: int = 8, frames: int = 2, size: Size = (23, 32), seed: int = 0, with_val: bool = False
+) -> Path:
+    """IDD-Lite; class 7 of the scenes is stored as void (255)."""
+    for split in ("train", "val")[: 1 + with_val]:
+        for sequence in range(sequences):
+            for frame in range(frames):
+                image, label = scene(seed + 100 * sequence + frame, size, 8)
+                name = Path(split, str(sequence), f"{frame:06d}")
+                save(folder / "leftImg8bit" / f"{name}_image.jpg", image)
+                save(folder / "gtFine" / f"{name}_label.png", np.where(label == 7, 255, label).astype(np.uint8))
+    return folder
+
+
+def make_cityscapes(
+    folder: Path,
+    clips: int = 2,
+    frames: int = 5,
+    size: Size = (32, 64),
+    label_size: Size | None = None,
+    seed: int = 0,
+    suffix: str = ".png",
+    sequence: bool = True,
+    camera: bool = True,
+) -> Path:
+    """Cityscapes with one city a split; the labelled frame of a clip is number 19, in the middle of `frames`."""
+    for place, (split, city) in enumerate((("train", "aachen"), ("val", "lindau"), ("test", "bonn"))):
+        for clip in range(clips):
+            for number in range(19 - frames // 2, 19 + (frames + 1) // 2):
+                stem = f"{city}_{clip:06d}_{number:06d}"
+                image, label = scene(seed + clip + 50 * place, size, 20, shift=number)
+                if sequence:
+                    save(folder / "leftImg8bit_sequence" / split / city / f"{stem}_leftImg8bit{suffix}", image)
+                if number == 19:
+                    ids = np.array([*CITYSCAPES_IDS, 3], np.uint8)[label]
+                    stored = np.asarray(
+                        Image.fromarray(ids).resize((label_size or size)[::-1], Image.Resampling.NEAREST)
+                    )
+                    save(folder / "leftImg8bit" / split / city / f"{stem}_leftImg8bit{suffix}", image)
+                    save(folder / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", stored)
+                    if camera:
+                        _camera_json(folder / "camera" / split / city / f"{stem}_camera.json", fx=2262.52 + clip)
+    return folder
+
+
+def _camera_json(path: Path, fx: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"intrinsic": {"fx": fx, "fy": 2265.3, "u0": 1096.98, "v0": 513.137}}))
+
+
+FOLDER_CLASSES = (
+    {"name": "road", "id": 7, "colour": [128, 64, 128]},
+    {"name": "car", "id": 300, "colour": [0, 0, 142]},
+    {"name": "sky", "id": 2, "colour": "#4682b4"},
+)
+
+
+def make_folder(
+    folder: Path,
+    images: int = 10,
+    labels: str | None = "ids",
+    labelled: int | None = None,
+    clips: int = 1,
+    videos: int = 0,
+    frames: int = 5,
+    size: Size = (24, 32),
+    seed: int = 0,
+) -> Path:
+    """The user's own data: `labels` "ids" (16-bit PNG), "colours" or None; the first `labelled` images have one."""
+    kind = labels or "ids"
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = [9] if kind == "ids" else [[0, 0, 0]]
+    write_yaml(folder / "dataset.yaml", {"classes": list(FOLDER_CLASSES), "labels": kind, "ignore": ignore})
+    for i in range(images):
+        image, label = scene(seed + i, size, 4)
+        save(folder / "images" / f"{i:03d}.png", image)
+        if labels is not None and (labelled is None or i < labelled):
+            save(folder / "labels" / f"{i:03d}.png", stored_label(label, kind))
+    for clip in range(clips):
+        for i in range(frames):
+            save(folder / "clips" / f"drive{clip}" / f"{i:06d}.jpg", scene(seed + 500 + clip, size, 4, shift=i)[0])
+        camera = {
+            "width": 2 * size[1],
+            "height": 2 * size[0],
+            "fx": 60.0,
+            "fy": 60.0,
+            "cx": 31.5,
+            "cy": 23.5,
+            "fps": 10,
+        }
+        write_yaml(folder / "clips" / f"drive{clip}" / "camera.yaml", camera)
+    for video in range(videos):
+        pictures = [scene(seed + 900 + video, size, 4, shift=i)[0] for i in range(frames)]
+        make_video(folder / "videos" / f"film{video}.mp4", pictures)
+    return folder
+
+
+def stored_label(label: np.ndarray, kind: str) -> np.ndarray:
+    """Class indices 0..2 and 3 (= ignore) as `make_folder` stores them."""
+    if kind == "ids":
+        return np.array([7, 300, 2, 9], np.uint16)[label]
+    return np.array([[128, 64, 128], [0, 0, 142], [70, 130, 180], [0, 0, 0]], np.uint8)[label]
+
+
+def write_yaml(path: Path, tree: object) -> Path:
+    """Write a YAML file, with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def make_video(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    codec: str = "libx264",
+    gop: int = 12,
+    times: Sequence[int] | None = None,
+) -> Path:
+    """A video of RGB pictures with even sides; `times` are the presentation times in ms (default 100 ms a frame)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = gop
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[i], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
