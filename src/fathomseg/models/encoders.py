@@ -29,6 +29,8 @@ from fathomseg.models.pretrained import (
 ensure_timm_imports()
 import timm  # noqa: E402
 
+from fathomseg.models.same_padding import replace_same_padding  # noqa: E402
+
 logger = logging.getLogger(__name__)
 
 
@@ -116,21 +118,22 @@ class Encoder(Part):
             return cast(nn.Module, timm.create_model(self.model))
 
     def _create(self, weights: Weights) -> Any:
-        options: dict[str, Any] = {"features_only": True}
+        options: dict[str, Any] = {}
         if self.output_stride < 32:
             options["output_stride"] = self.output_stride
         if self.drop_path_rate > 0:
             options["drop_path_rate"] = self.drop_path_rate
+        loading: dict[str, Any] = {"pretrained": weights.from_hub}
         if weights.tensors is not None:
-            options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights.tensors)}}
-        if weights.from_hub:
-            options["pretrained"] = True
+            loading = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights.tensors)}}
         try:
-            return timm.create_model(self.model, **options)
+            return timm.create_model(self.model, features_only=True, **options, **loading)
         except (TypeError, NotImplementedError, AssertionError) as error:
             if "output_stride" in str(error):
                 raise self._no_stride("timm has no such option for it") from error
-            raise FathomError(f"timm cannot build encoder {self.model!r} with {options}: {error}") from error
+            raise FathomError(
+                f"timm cannot build encoder {self.model!r} as a pyramid of feature maps with {options}: {error}"
+            ) from error
         except Exception as error:  # the hub's client raises many unrelated types: DNS, proxies, HTTP, cache, offline
             if not weights.from_hub:
                 raise
@@ -167,7 +170,7 @@ class FeatureEncoder(nn.Module):
 
     def __init__(self, net: Any, model: str, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.net = net
+        self.net = replace_same_padding(net)
         self.pyramid = Pyramid(model, (3, *net.feature_info.channels()), (1, *net.feature_info.reduction()))
         self._channels_last = "NHWC" in str(getattr(net, "output_fmt", ""))  # Swin and its kin
         # Saved with the weights, since they are only right together.

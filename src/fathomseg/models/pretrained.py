@@ -60,10 +60,10 @@ def file_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     Raises `FathomError` naming what is missing or has another shape; a classifier is not asked for.
     """
     weights = read_weights(path)
-    expected = model.state_dict()
     classifiers = _classifiers(model)
-    missing = [name for name in expected if name not in weights and not name.startswith(classifiers)]
-    reshaped = [name for name in expected if name in weights and weights[name].shape != expected[name].shape]
+    expected = {name: t.shape for name, t in model.state_dict().items() if not name.startswith(classifiers)}
+    missing = [name for name in expected if name not in weights]
+    reshaped = [name for name, shape in expected.items() if name in weights and weights[name].shape != shape]
     if missing or reshaped:
         wrong = missing + reshaped
         raise FathomError(

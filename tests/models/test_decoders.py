@@ -1,0 +1,177 @@
+"""Decoders on invented pyramids: sizes for any input, what each level contributes, norms, and mistakes explained."""
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from fathomseg.errors import FathomError
+from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
+from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, Fpn, UNet
+from fathomseg.models.decoders.aspp import scaled_rates
+from fathomseg.models.decoders.base import DecoderPart
+from fathomseg.models.encoders import Pyramid
+
+STRIDES = {32: (1, 2, 4, 8, 16, 32), 16: (1, 2, 4, 8, 16, 16), 8: (1, 2, 4, 8, 8, 8)}
+SMALL: list[DecoderPart] = [
+    Fpn(channels=8),
+    Fpn(channels=8, separable=False),
+    DeepLabV3Plus(channels=8, low_level=4),
+    DeepLabV3Plus(channels=8, separable=True),
+    DeepLabV3(channels=8),
+    UNet(channels=(4, 4, 6, 8, 10)),
+    UNet(channels=(4, 4, 6, 8, 10), stride=1),
+    UNet(channels=(4, 4, 6, 8, 10), stride=4),
+]
+
+
+def pyramid(output_stride: int = 32) -> Pyramid:
+    return Pyramid("invented", (3, 4, 5, 6, 7, 8), STRIDES[output_stride])
+
+
+def maps(of: Pyramid, height: int, width: int, batch: int = 2) -> list[Tensor]:
+    return [
+        torch.randn(batch, c, math.ceil(height / s), math.ceil(width / s))
+        for c, s in zip(of.channels, of.strides, strict=True)
+    ]
+
+
+def test_every_decoder_is_tried_here() -> None:
+    union = get_args(AnyDecoder)[0]
+    assert {type(part) for part in SMALL} == set(get_args(union))
+    names = [kind.model_fields["name"].default for kind in get_args(union)]
+    assert len(set(names)) == len(names)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    height=st.integers(1, 131),
+    width=st.integers(1, 131),
+    output_stride=st.sampled_from([8, 16, 32]),
+    part=st.sampled_from(SMALL),
+)
+def test_any_size_gives_the_documented_size(height: int, width: int, output_stride: int, part: DecoderPart) -> None:
+    decoder = part.build(pyramid(output_stride), "batch").eval()
+    feature = decoder(maps(pyramid(output_stride), height, width))
+    expected = (2, decoder.channels, math.ceil(height / decoder.stride), math.ceil(width / decoder.stride))
+    assert feature.shape == expected
+    assert feature.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("part", "output_stride", "stride", "channels"),
+    [
+        (Fpn(), 32, 4, 128),
+        (Fpn(), 8, 4, 128),
+        (DeepLabV3Plus(), 16, 4, 256),
+        (DeepLabV3(), 16, 16, 256),
+        (DeepLabV3(), 8, 8, 256),
+        (UNet(), 32, 2, 32),
+        (UNet(stride=1, channels=(11, 12, 13, 14, 15)), 16, 1, 11),
+        (UNet(stride=4), 32, 4, 64),
+    ],
+)
+def test_defaults(part: DecoderPart, output_stride: int, stride: int, channels: int) -> None:
+    decoder = part.build(pyramid(output_stride), "batch")
+    assert (decoder.stride, decoder.channels) == (stride, channels)
+
+
+@pytest.mark.parametrize(
+    ("part", "used"),
+    [
+        (Fpn(channels=8), [2, 3, 4, 5]),
+        (DeepLabV3Plus(channels=8), [2, 5]),
+        (DeepLabV3(channels=8), [5]),
+        (UNet(stride=1), [0, 1, 2, 3, 4, 5]),
+        (UNet(), [1, 2, 3, 4, 5]),
+        (UNet(stride=4), [2, 3, 4, 5]),
+    ],
+)
+def test_which_maps_are_used(part: DecoderPart, used: list[int]) -> None:
+    given_maps = [m.requires_grad_() for m in maps(pyramid(), 96, 64)]
+    part.build(pyramid(), "batch")(given_maps).square().sum().backward()
+    assert [i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0] == used
+
+
+def test_dilated_encoders_give_fpn_their_deepest_map_of_each_stride() -> None:
+    decoder = Fpn(channels=8).build(pyramid(8), "batch")
+    assert decoder.levels == (2, 5)
+
+
+@pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])
+def test_dilations_follow_the_output_stride(output_stride: int, rates: tuple[int, ...]) -> None:
+    assert scaled_rates((6, 12, 18), pyramid(output_stride)) == rates
+    decoder = DeepLabV3(channels=8).build(pyramid(output_stride), "batch")
+    dilations = [m.dilation[0] for m in decoder.modules() if isinstance(m, nn.Conv2d) and m.dilation != (1, 1)]
+    assert tuple(dilations) == rates
+
+
+@pytest.mark.parametrize("part", [part for part in SMALL if not isinstance(part, UNet)])
+def test_every_position_sees_the_whole_image(part: DecoderPart) -> None:
+    """The pooled branch: a change in one far corner moves the opposite one."""
+    torch.manual_seed(0)
+    decoder = part.build(pyramid(), "batch").eval()
+    there = maps(pyramid(), 1024, 1024, batch=1)
+    before = decoder(there)[0, :, -1, -1]
+    there[-1] = there[-1].clone()
+    there[-1][..., 0, 0] += 100.0
+    assert (decoder(there)[0, :, -1, -1] - before).abs().max() > 1e-3
+
+
+def test_pooled_context_by_hand() -> None:
+    context = PooledContext(2, 2)
+    with torch.no_grad():
+        context.conv.weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, 0.0]]).view(2, 2, 1, 1))
+        context.conv.bias.copy_(torch.tensor([0.5, 1.0]))
+    x = torch.tensor([[[1.0, 2.0, 6.0]], [[-1.0, 0.0, -2.0]]])[None]  # means 3 and -1
+    assert context(x).tolist() == [[[[2.5, 2.5, 2.5]], [[0.0, 0.0, 0.0]]]]
+
+
+def test_resize_by_hand() -> None:
+    x = torch.tensor([[[[0.0, 4.0]]]])
+    assert resize_to(x, torch.empty(1, 9, 1, 4)).tolist() == [[[[0.0, 1.0, 3.0, 4.0]]]]
+    assert resize_to(x, torch.empty(1, 9, 1, 2)) is x
+
+
+@pytest.mark.parametrize("groups", [1, 64])
+def test_he_init_keeps_the_second_moment(groups: int) -> None:
+    """E[relu(conv(x))^2] = E[x^2], for full and for depthwise convolutions (He et al. 2015, equation 10)."""
+    torch.manual_seed(0)
+    net = nn.Conv2d(64, 64, 3, groups=groups)
+    he_init(net)
+    x = torch.randn(8, 64, 32, 32)
+    ratio = net(x).relu().square().mean() / x.square().mean()
+    assert ratio.item() == pytest.approx(1.0, abs=0.15)
+    assert net.bias.abs().sum() == 0
+
+
+@pytest.mark.parametrize("part", SMALL)
+def test_separable_and_norm_options_are_obeyed(part: DecoderPart) -> None:
+    decoder = part.build(pyramid(), "group")
+    kinds = [type(m) for m in decoder.modules()]
+    assert nn.GroupNorm in kinds
+    assert nn.BatchNorm2d not in kinds
+    depthwise = [m for m in decoder.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert bool(depthwise) == getattr(part, "separable", False)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(128, 32), (48, 16), (30, 2), (7, 1)])
+def test_groups_divide_the_channels(channels: int, groups: int) -> None:
+    assert norm_layer(channels, "group").num_groups == groups
+
+
+@pytest.mark.parametrize("part", [Fpn(), DeepLabV3Plus(), UNet()])
+def test_a_plain_vit_is_refused(part: DecoderPart) -> None:
+    vit = Pyramid("vit_small", (3, 384, 384, 384), (1, 14, 14, 14))
+    wanted = f"{part.name!r} needs a feature map of stride [24], but encoder 'vit_small' gives strides 14, 14, 14"
+    with pytest.raises(FathomError, match=wanted):
+        part.build(vit, "batch")
+
+
+def test_unet_asks_for_a_width_per_level() -> None:
+    with pytest.raises(FathomError, match=r"widths for strides 1 to 4, .* stride 16 to be joined. Give 5 widths"):
+        UNet(channels=(8, 8, 8)).build(pyramid(), "batch")
