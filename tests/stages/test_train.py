@@ -1,0 +1,249 @@
+"""`fathom train` as a whole: exact resume, kill -9, several processes, labels that are never opened, clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from fathomseg.errors import ConfigError, DataError, FathomError
+from fathomseg.models.saved import load_model
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.train import run, train
+
+Make = Callable[..., Recipe]
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The log without the times, which no two runs share."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Both runs ended in the same weights and logged the same numbers, to the last bit."""
+    for file in ("model.safetensors", "last.safetensors"):
+        first, second = load_file(one / file), load_file(other / file)
+        assert first.keys() == second.keys()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    assert metrics(one) == metrics(other)
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(recipe(), folder, resume=False)
+    return folder
+
+
+def test_a_run_folder_holds_everything(whole: Path) -> None:
+    names = {path.name for path in whole.iterdir()}
+    assert names >= {"config.yaml", "labelled.txt", "origin.json", "metrics.jsonl", "checkpoint.pt", "model.json"}
+    assert names >= {"model.safetensors", "last.safetensors", "tensorboard", "evaluation"}
+    assert len((whole / "labelled.txt").read_text().split()) == 8
+    lines = metrics(whole)
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert all(line["segmentation"] > 0 and line["gradient_norm"] > 0 for line in lines)
+    scores = json.loads((whole / "evaluation" / "val" / "scores.json").read_text())["scores"]
+    assert 0 <= scores["ema"]["miou"] <= 1
+    card, network = load_model(whole)
+    assert card.size == (48, 64)
+    assert network.heads["segmentation"][-1].out_channels == 11
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    train(recipe(), tmp_path / "again", resume=False)
+    same_run(whole, tmp_path / "again")
+    train(recipe(seed=1), tmp_path / "other", resume=False)
+    assert metrics(tmp_path / "other") != metrics(whole)
+
+
+def test_a_run_killed_at_a_random_step_resumes_bit_for_bit(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    loop = {"steps": 40, "batch": 4, "log_every": 3, "save_every": 4, "device": "cpu", "threads": 1}
+    # BatchNorm statistics, dropout, Adam's moments and colour jitter all have to survive, so they are all on here.
+    network = {**settings()["network"], "norm": "batch", "dropout": 0.2}
+    tree = settings(train=loop, network=network, optimiser={"lr": 1e-3})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(tmp_path / "recipe.yaml", [], whole, None)
+
+    command = [sys.executable, "-m", "fathomseg.cli", "train", str(tmp_path / "recipe.yaml"), "--out", str(killed)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    wanted = random.randint(2, 8)  # lines of the log before the kill; any step will do
+    while time.monotonic() < deadline and _lines(killed) < wanted and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "model.json").exists(), "the process was faster than the kill"
+    run(None, [], None, killed)
+    same_run(whole, killed)
+
+
+def _lines(folder: Path) -> int:
+    path = folder / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_stopping_politely_writes_a_checkpoint_and_says_how_to_go_on(
+    settings: Callable[..., dict[str, Any]], recipe: Make, tmp_path: Path
+) -> None:
+    loop = {"steps": 500, "batch": 4, "log_every": 1, "save_every": 1000, "device": "cpu", "threads": 1}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(settings(train=loop)))
+    command = [
+        sys.executable,
+        "-m",
+        "fathomseg.cli",
+        "train",
+        str(tmp_path / "recipe.yaml"),
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and _lines(tmp_path / "r") < 2:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"fathom train --resume {tmp_path / 'r'}" in said
+    step = torch.load(tmp_path / "r" / "checkpoint.pt", weights_only=True)["step"]
+    assert 2 <= step < 500
+    assert metrics(tmp_path / "r")[-1]["step"] == step
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_equal_one(
+    settings: Callable[..., dict[str, Any]], whole: Path, tmp_path: Path, accumulate: int
+) -> None:
+    tree = settings()
+    tree["train"]["accumulate"] = accumulate
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "-m",
+        "fathomseg.cli",
+    ]
+    command = [*launcher, "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    _close(whole, tmp_path / "two")
+
+
+def test_two_micro_batches_equal_one_batch(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    loop = recipe().train.model_copy(update={"accumulate": 2})
+    train(recipe(train=loop.model_dump()), tmp_path / "two", resume=False)
+    _close(whole, tmp_path / "two")
+
+
+def _close(one: Path, other: Path) -> None:
+    """Equal up to the order in which sums were rounded."""
+    first, second = load_file(one / "last.safetensors"), load_file(other / "last.safetensors")
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    for a, b in zip(metrics(one), metrics(other), strict=True):
+        assert b.pop("kind") == a.pop("kind")
+        assert b == pytest.approx(a, rel=1e-5)
+
+
+def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, tmp_path: Path) -> None:
+    budget = {"count": 3, "seed": 5}
+    train(recipe(labels=budget), tmp_path / "all", resume=False)
+    chosen = {id.split("/")[1] for id in (tmp_path / "all" / "labelled.txt").read_text().split()}
+
+    poor = tmp_path / "poor"
+    shutil.copytree(camvid, poor)
+    for path in (poor / "trainannot").iterdir():
+        if path.stem not in chosen:
+            path.write_bytes(b"")  # still there, so the budget picks the same images, but nobody can read it
+    train(recipe(labels=budget, data={"name": "camvid", "root": str(poor)}), tmp_path / "few", resume=False)
+    same_run(tmp_path / "all", tmp_path / "few")
+
+
+def test_bad_labels_stop_the_run_before_training_with_the_words_of_check(
+    recipe: Make, camvid: Path, tmp_path: Path
+) -> None:
+    from fathomseg.data import CamVid
+
+    bad = tmp_path / "bad"
+    shutil.copytree(camvid, bad)
+    broken = sorted((bad / "trainannot").iterdir())[:2]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:40])
+    dataset = CamVid(root=bad)
+    with pytest.raises(DataError, match="2 files cannot be used") as error:
+        train(recipe(data={"name": "camvid", "root": str(bad)}), tmp_path / "run", resume=False)
+    assert set(error.value.problems) == set(dataset.problems(dataset.ids("train")))
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_a_diverging_run_stops_before_the_weights_are_ruined(recipe: Make, tmp_path: Path) -> None:
+    loop = recipe().train.model_copy(update={"steps": 40, "save_every": 1, "clip": 0.0})
+    with pytest.raises(FathomError, match="became infinite or NaN"):
+        train(recipe(train=loop.model_dump(), optimiser={"name": "sgd", "lr": 1e18}), tmp_path / "run", resume=False)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert all(torch.isfinite(v).all() for v in state["learner"].values() if v.is_floating_point())
+
+
+def test_running_out_of_memory_names_the_settings_to_change(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fathomseg.learners.supervised import SupervisedLearner
+
+    def explode(self: SupervisedLearner, batches: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(SupervisedLearner, "forward", explode)
+    with pytest.raises(FathomError) as error:
+        train(recipe(), tmp_path / "run", resume=False)
+    for setting in (
+        "train.accumulate=2",
+        "train.batch=2",
+        "learner.geometry.crop=[36,48]",
+        "Tried to allocate 2.00 GiB",
+    ):
+        assert setting in str(error.value)
+
+
+def test_a_run_is_never_overwritten_and_a_resumed_one_keeps_its_settings(whole: Path, recipe: Make) -> None:
+    with pytest.raises(FathomError, match="exists and is not empty"):
+        train(recipe(), whole, resume=False)
+    with pytest.raises(ConfigError, match=r"optimiser\.lr=1 cannot be given"):
+        run(None, ["optimiser.lr=1"], None, whole)
+    with pytest.raises(ConfigError, match="either a recipe"):
+        run(None, [], None, None)
+    with pytest.raises(FathomError, match="is not a run"):
+        run(None, [], None, whole.parent)
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "copy")
+    run(None, ["train.workers=1"], None, tmp_path / "copy")
+    same_run(whole, tmp_path / "copy")
+
+
+def test_scores_in_the_middle_of_a_run_do_not_change_it(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    train(recipe(evaluation={"every": 2, "report": False}), tmp_path / "scored", resume=False)
+    lines = metrics(tmp_path / "scored")
+    assert [line["step"] for line in lines if line["kind"] == "val"] == [2, 4]
+    assert [line for line in lines if line["kind"] == "train"] == metrics(whole)
