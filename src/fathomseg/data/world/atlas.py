@@ -1,4 +1,4 @@
-"""All textures of a town in one picture, each with its smaller copies (mip-maps), so that one gather colours a frame."""
+"""All textures of a town in one picture, each with smaller copies (mip-maps), so that one gather colours a frame."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from fathomseg.data.world.canvas import Texture
 
@@ -24,57 +24,63 @@ class Atlas:
     index: Mapping[str, int]
     size: Float32[np.ndarray, "t 2"]
     """(width, height) of each texture in texels."""
-    first: Int32[np.ndarray, t]
-    levels: Int32[np.ndarray, t]
+    first: Int32[np.ndarray, " t"]
+    levels: Int32[np.ndarray, " t"]
     origin: Float32[np.ndarray, "k 2"]
     """(x, y) of the outer corner of the first texel of each copy."""
     extent: Float32[np.ndarray, "k 2"]
     """(width, height) of each copy in texels."""
-    covers: tuple[tuple[UInt8[np.ndarray, "h w"], ...] | None, ...]
-    """For each texture with holes: its cover at every level."""
+    cover: UInt8[np.ndarray, "h w"]
+    """Beside `rgba`: where there is any surface (above 127)."""
+    holed: Bool[np.ndarray, " t"]
+    """Which textures have holes."""
+
+    def cover_of(self, texture: int, level: int) -> UInt8[np.ndarray, "h w"]:
+        """The cover of one texture at one level (the last one if there are fewer)."""
+        copy = self.first[texture] + min(level, int(self.levels[texture]) - 1)
+        (x, y), (w, h) = self.origin[copy].astype(int), self.extent[copy].astype(int)
+        return self.cover[y : y + h, x : x + w]
 
 
 def pack(textures: Mapping[str, Texture]) -> Atlas:
     """Reduce, pad and place all textures on shelves, tallest first."""
     names = sorted(textures)
-    pyramids = [_pyramid(textures[name].rgba) for name in names]
+    pyramids = [_pyramid(textures[name]) for name in names]
     counts = np.array([len(p) for p in pyramids], np.int32)
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
-    copies = [
-        (first[t] + level, _padded(image, textures[name].wraps))
-        for t, name in enumerate(names)
-        for level, image in enumerate(pyramids[t])
-    ]
-    places, height = _shelves([(int(k), image.shape[0], image.shape[1]) for k, image in copies])
-    canvas = np.zeros((height, _WIDTH, 4), np.uint8)
-    origin, extent = np.zeros((len(copies), 2), np.float32), np.zeros((len(copies), 2), np.float32)
-    for k, image in copies:
-        x, y = places[int(k)]
-        canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
-        origin[k] = x + _MARGIN, y + _MARGIN
-        extent[k] = image.shape[1] - 2 * _MARGIN, image.shape[0] - 2 * _MARGIN
-    covers = tuple(_cover_pyramid(textures[name].cover, len(pyramids[t])) for t, name in enumerate(names))
-    size = np.array([[p[0].shape[1], p[0].shape[0]] for p in pyramids], np.float32)
-    return Atlas(canvas, {n: t for t, n in enumerate(names)}, size, first, counts, origin, extent, covers)
+    copies = [_padded(image, textures[name].wraps) for name, p in zip(names, pyramids, strict=True) for image in p]
+    places, height = _shelves([image.shape[:2] for image in copies])
+    sheet = np.zeros((height, _WIDTH, 5), np.uint8)
+    for (x, y), image in zip(places, copies, strict=True):
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
+    return Atlas(
+        rgba=np.ascontiguousarray(sheet[..., :4]),
+        index={name: t for t, name in enumerate(names)},
+        size=np.array([p[0].shape[1::-1] for p in pyramids], np.float32),
+        first=(np.cumsum(counts) - counts).astype(np.int32),
+        levels=counts,
+        origin=np.array(places, np.float32) + _MARGIN,
+        extent=np.array([image.shape[1::-1] for image in copies], np.float32) - 2 * _MARGIN,
+        cover=np.ascontiguousarray(sheet[..., 4]),
+        holed=np.array([textures[name].cover is not None for name in names]),
+    )
 
 
-def _pyramid(image: UInt8[np.ndarray, "h w 4"]) -> list[UInt8[np.ndarray, "h w 4"]]:
-    levels = [image]
-    while min(levels[-1].shape[:2]) >= 4:
-        levels.append(_halved(levels[-1]))
-    return levels
+def _pyramid(texture: Texture) -> list[UInt8[np.ndarray, "h w 5"]]:
+    """Colour, paint and cover, reduced by two until one side is below 4 texels.
 
-
-def _cover_pyramid(cover: UInt8[np.ndarray, "h w"] | None, count: int) -> tuple[UInt8[np.ndarray, "h w"], ...] | None:
-    """Reduced covers keep the covered area: the threshold 127 is moved to the quantile that does."""
-    if cover is None:
-        return None
+    Reduced covers keep the covered area: their threshold of 127 is moved to the quantile that does.
+    """
+    cover = np.full(texture.rgba.shape[:2], 255, np.uint8) if texture.cover is None else texture.cover
     area = float((cover > 127).mean())
-    levels = [cover]
-    for _ in range(count - 1):
-        levels.append(_halved(levels[-1]))
-    kept = [np.clip(level.astype(np.float32) - np.quantile(level, 1 - area) + 128, 0, 255) for level in levels[1:]]
-    return (cover, *(np.ascontiguousarray(k.astype(np.uint8)) for k in kept))
+    colours, covers = [texture.rgba], [cover]
+    while min(covers[-1].shape) >= 4:
+        colours.append(_halved(colours[-1]))
+        covers.append(_halved(covers[-1]))
+    shifted = [
+        np.clip(c.astype(np.float32) - np.quantile(c, 1 - area) + 128, 0, 255).astype(np.uint8) for c in covers[1:]
+    ]
+    kept = covers if texture.cover is None else [cover, *shifted]
+    return [np.dstack([rgba, c]) for rgba, c in zip(colours, kept, strict=True)]
 
 
 def _halved(image: UInt8[np.ndarray, "h w ..."]) -> UInt8[np.ndarray, "h w ..."]:
@@ -82,18 +88,19 @@ def _halved(image: UInt8[np.ndarray, "h w ..."]) -> UInt8[np.ndarray, "h w ..."]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _padded(image: UInt8[np.ndarray, "h w 4"], wraps: bool) -> UInt8[np.ndarray, "h w 4"]:
-    border = cv2.BORDER_WRAP if wraps else cv2.BORDER_REPLICATE
-    return np.asarray(cv2.copyMakeBorder(image, _MARGIN, _MARGIN, _MARGIN, _MARGIN, border), np.uint8)
+def _padded(image: UInt8[np.ndarray, "h w c"], wraps: bool) -> UInt8[np.ndarray, "h w c"]:
+    """The image with a margin that repeats it where it wraps, and its border elsewhere."""
+    return np.pad(image, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="wrap" if wraps else "edge")
 
 
-def _shelves(boxes: list[tuple[int, int, int]]) -> tuple[dict[int, tuple[int, int]], int]:
-    """Place (key, height, width) boxes left to right on shelves; returns the (x, y) of each and the total height."""
-    places: dict[int, tuple[int, int]] = {}
+def _shelves(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], int]:
+    """Place boxes of (height, width) left to right on shelves; the (x, y) of each, and the total height."""
+    places = [(0, 0)] * len(sizes)
     x = y = shelf = 0
-    for key, height, width in sorted(boxes, key=lambda box: (-box[1], -box[2], box[0])):
+    for k in sorted(range(len(sizes)), key=lambda k: (-sizes[k][0], -sizes[k][1], k)):
+        height, width = sizes[k]
         if x + width > _WIDTH:
             x, y, shelf = 0, y + shelf, 0
-        places[key] = (x, y)
+        places[k] = (x, y)
         x, shelf = x + width, max(shelf, height)
     return places, y + shelf

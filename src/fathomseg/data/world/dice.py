@@ -1,4 +1,4 @@
-"""Random numbers that depend on a key and on nothing else: not on call order elsewhere, the process, or numpy's version."""
+"""Random numbers that depend on a key and on nothing else: not on call order, the process or numpy's version."""
 
 from __future__ import annotations
 
@@ -51,7 +51,14 @@ class Dice:
         return options[self.below(len(options))]
 
 
-def white_noise(shape: tuple[int, ...], key: int) -> Float32[np.ndarray, ...]:
+def white_noise(shape: tuple[int, ...], key: int) -> Float32[np.ndarray, " ..."]:
     """Uniform noise in [0, 1), from the raw bits of PCG64, whose stream numpy guarantees never to change (NEP 19)."""
     bits = np.random.PCG64(key).random_raw(int(np.prod(shape)))
     return ((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+
+
+def bell_noise(shape: tuple[int, ...], key: int) -> Float32[np.ndarray, " ..."]:
+    """Noise with mean 0 and variance 1, close to normal: the sum of four uniform numbers of 16 bits."""
+    bits = np.random.PCG64(key).random_raw(int(np.prod(shape))).view(np.uint16).reshape(*shape, 4)
+    total = bits.sum(axis=-1, dtype=np.uint32).astype(np.float32)
+    return np.asarray((total - np.float32(2 * 65535)) * np.float32(np.sqrt(3.0) / 65536), np.float32)

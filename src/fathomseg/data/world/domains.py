@@ -114,7 +114,7 @@ DUSK: Final = Domain(
     shadow=(0.3, 0.42),
     fog_per_m=(0.003, 0.007),
     exposure=(0.95, 1.15),
-    noise=2.4,
+    noise=1.7,
     facades=(
         Facade((216, 196, 164), "plaster", (0.40, 0.46), (104, 76, 56)),
         Facade((232, 222, 206), "plaster", (0.36, 0.62), (70, 96, 120), shutters=(64, 104, 128)),
@@ -148,7 +148,7 @@ OVERCAST: Final = Domain(
     shadow=(0.14, 0.2),
     fog_per_m=(0.006, 0.013),
     exposure=(0.88, 1.02),
-    noise=2.0,
+    noise=1.6,
     facades=(
         Facade((134, 66, 54), "brick", (0.5, 0.52), (238, 240, 240)),
         Facade((178, 148, 88), "boards", (0.4, 0.5), (242, 242, 238)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fathomseg.data.world.canvas import Canvas, Texture
+from fathomseg.data.world.canvas import Canvas, Point, Texture
 from fathomseg.data.world.domains import RGB
 from fathomseg.data.world.labels import BICYCLE, PERSON, RIDER
 from fathomseg.data.world.mesh import Sketch
@@ -128,10 +128,16 @@ def _bicycle() -> Texture:
             a = np.pi * spoke / 6
             dx, dy = 0.17 * float(np.cos(a)), 0.17 * float(np.sin(a))
             canvas.line((x - dx, 0.81 - dy), (x + dx, 0.81 + dy), 0.012, (150, 150, 150))
-    tubes = (((0.21, 0.81), (0.46, 0.82)), ((0.46, 0.82), (0.38, 0.54)), ((0.21, 0.81), (0.4, 0.58)))
-    tubes += (((0.4, 0.58), (0.68, 0.53)), ((0.46, 0.82), (0.69, 0.56)), ((0.77, 0.81), (0.67, 0.46)))
-    for a, b in tubes:
-        canvas.line(a, b, 0.036, (216, 216, 216), 1.0)
+    tubes: list[tuple[Point, Point]] = [
+        ((0.21, 0.81), (0.46, 0.82)),
+        ((0.46, 0.82), (0.38, 0.54)),
+        ((0.21, 0.81), (0.4, 0.58)),
+        ((0.4, 0.58), (0.68, 0.53)),
+        ((0.46, 0.82), (0.69, 0.56)),
+        ((0.77, 0.81), (0.67, 0.46)),
+    ]
+    for end, other in tubes:
+        canvas.line(end, other, 0.036, (216, 216, 216), 1.0)
     canvas.line((0.38, 0.54), (0.365, 0.49), 0.03, dark)
     canvas.ellipse(0.36, 0.48, 0.07, 0.022, dark)
     canvas.line((0.6, 0.44), (0.7, 0.43), 0.032, dark)
@@ -167,4 +173,4 @@ def cyclist(sketch: Sketch, phase: int, cloth: RGB, frame: RGB) -> None:
     sketch.wall((0, -0.9), (0, 0.9), 0, 1.8, "bicycle", BICYCLE, tint=frame, thin=True)
     sketch.wall((-0.4, -0.3), (0.4, -0.3), 0, 1.8, "bicycle_back", BICYCLE, tint=frame, thin=True)
     sketch.wall((0.01, -0.9), (0.01, 0.9), 0, 1.8, f"rider_side_{phase % PHASES}", RIDER, tint=cloth, thin=True)
-    sketch.wall((-0.4, -0.31), (0.4, -0.31), 0, 1.8, f"rider_back_{phase % PHASES}", RIDER, tint=cloth, thin=True)
+    sketch.wall((-0.4, 0.1), (0.4, 0.1), 0, 1.8, f"rider_back_{phase % PHASES}", RIDER, tint=cloth, thin=True)

@@ -1,9 +1,10 @@
-"""What stands still along the street, chunk by chunk: ground, houses, parks, junctions, trees, posts and parked cars."""
+"""What stands still along the street, chunk by chunk: ground, houses, parks, junctions, trees, posts, parked cars."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64
@@ -129,7 +130,8 @@ def chunk(clip: Clip, index: int) -> Chunk:
     if plot.street.is_junction(index):
         _junction(plot)
     else:
-        _carriageway(plot)
+        road = plot.street
+        _carriageway(plot, f"road_{'parking' if road.parking else 'plain'}_{road.kinds[0]}")
         for side in (-1, 1):
             _roadside(plot, side, clip.dice(10, index, side))
     quads = join([plot.sketch.build(), *plot.models])
@@ -146,7 +148,7 @@ def _strip(
     label: int,
     tile: tuple[float, float],
 ) -> None:
-    """A piece of ground; `tile` is the size in metres (across, along) of one texture, which is anchored to the street."""
+    """A piece of ground; `tile` is the size of one texture in metres (across, along), anchored to the street."""
     (x0, x1), (z0, z1) = x, z
     corners = [(*plot.mitred(a, b), a, b) for a, b in ((x0, z0), (x1, z0), (x1, z1), (x0, z1))]
     points = [(px, up, pz) for px, pz, _, _ in corners]
@@ -154,14 +156,11 @@ def _strip(
     plot.sketch.quad(points, texture, label, repeat, ground=1 if up == 0 else 2)
 
 
-def _carriageway(plot: _Plot) -> None:
-    road = plot.street
-    half = road.half
-    name = f"road_{'parking' if road.parking else 'plain'}_{road.kinds[0]}"
-    plot.sketch.quad(
-        [(px, 0.0, pz) for px, pz in (plot.mitred(a, b) for a, b in ((-half, 0), (half, 0), (half, CHUNK_M), (-half, CHUNK_M)))],
-        name, ROAD, ground=1,
-    )  # fmt: skip
+def _carriageway(plot: _Plot, texture: str) -> None:
+    half = plot.street.half
+    ring = ((-half, 0.0), (half, 0.0), (half, CHUNK_M), (-half, CHUNK_M))
+    corners = [(x, 0.0, z) for x, z in (plot.mitred(across, along) for across, along in ring)]
+    plot.sketch.quad(corners, texture, ROAD, ground=1)
 
 
 def _kerb(plot: _Plot, side: int, x: float, z: tuple[float, float]) -> None:
@@ -191,7 +190,7 @@ def _pavements(plot: _Plot, side: int, z: tuple[float, float], behind: str, behi
 def _roadside(plot: _Plot, side: int, dice: Dice) -> None:
     """One side of an ordinary chunk. What kind of neighbourhood it is lasts for two chunks."""
     kind = plot.clip.dice(11, plot.index // 2, side).uniform()
-    road, sketch = plot.street, plot.sketch
+    road = plot.street
     full = (0.0, CHUNK_M)
     if kind < road.green:
         _pavements(plot, side, full, "grass", TERRAIN)
@@ -207,7 +206,7 @@ def _roadside(plot: _Plot, side: int, dice: Dice) -> None:
     _street_trees(plot, side, dice)
     _posts(plot, side, dice)
     _bystanders(plot, side, dice)
-    if sketch is not None and kind < road.green + road.villas:
+    if kind < road.green + road.villas:
         _backdrop(plot, side, dice)
 
 
@@ -236,7 +235,7 @@ def _gain(colour: tuple[float, float, float]) -> tuple[float, float, float]:
 def _terrace(plot: _Plot, side: int, dice: Dice) -> None:
     """Houses wall to wall; now and then a gap closed by a fence."""
     cuts = dice.pick(((0.0, 20.0), (0.0, 9.6, 20.0), (0.0, 7.2, 14.4, 20.0), (0.0, 12.0, 20.0), (0.0, 6.4, 12.8, 20.0)))
-    for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for start, end in pairwise(cuts):
         if end - start < 8 and dice.chance(0.12):
             x = plot.street.edge * side
             furniture.fence(plot.sketch, (x, start), (x, end), dice.pick(("wood", "mesh")), 2.0)
@@ -376,8 +375,7 @@ def _junction(plot: _Plot) -> None:
     """A side street across the whole chunk, with crossings, corners, traffic lights and houses along it."""
     road, sketch, dice = plot.street, plot.sketch, plot.clip.dice(12, plot.index)
     half, corner = road.half, (4.0, 16.0)
-    points = [plot.mitred(a, b) for a, b in ((-half, 0), (half, 0), (half, CHUNK_M), (-half, CHUNK_M))]
-    sketch.quad([(x, 0.0, z) for x, z in points], "crossing", ROAD, ground=1)
+    _carriageway(plot, "crossing")
     lit = plot.clip.dice(13, plot.index).below(3)
     for side in (-1, 1):
         x = (half, REACH_M) if side > 0 else (-REACH_M, -half)
@@ -385,8 +383,8 @@ def _junction(plot: _Plot) -> None:
         for z in ((0.0, corner[0]), (corner[1], CHUNK_M)):
             _strip(plot, x, z, KERB_M, f"pavement_{road.kinds[1]}", SIDEWALK, (2.4, 2.4))
             _kerb(plot, side, half, z)
-        for z, ends in ((corner[0], x[::-1]), (corner[1], x)):
-            sketch.wall((ends[0], z), (ends[1], z), 0.0, KERB_M, "kerb", SIDEWALK, (0, 0, 30, 0.12))
+        for border, ends in ((corner[0], x[::-1]), (corner[1], x)):
+            sketch.wall((ends[0], border), (ends[1], border), 0.0, KERB_M, "kerb", SIDEWALK, (0, 0, 30, 0.12))
         _side_street(plot, side, dice)
     furniture.traffic_light(sketch, half + 0.5, 1.0, 1, lit)
     furniture.traffic_light(sketch, half + 0.5, 16.8, 1, lit)
@@ -397,27 +395,21 @@ def _side_street(plot: _Plot, side: int, dice: Dice) -> None:
     """The rows of houses that line the side street behind the corner houses, its end, trees and parked cars."""
     look, sketch = plot.town.domain, plot.sketch
     start = plot.street.edge + 12.0
-    for z, facing in ((0.0, 1), (CHUNK_M, -1)):
-        style, floors = dice.pick(plot.street.styles), 1.0 + 0.5 * dice.below(2)
-        a, b = (start * side, REACH_M * side)
-        left, right = sorted((a, b)) if facing < 0 else sorted((a, b), reverse=True)
-        tint, bays = dice.pick(look.wall_tints), (REACH_M - start) / 9.6
-        base, z = KERB_M + facades.FLOOR_M + 0.4, z - 0.02 * facing
+    near, far = sorted((start * side, REACH_M * side))
+    bays = (REACH_M - start) / (4 * facades.BAY_M)
+    for z, left, right in ((-0.02, far, near), (CHUNK_M + 0.02, near, far)):
+        style, floors, tint = dice.pick(plot.street.styles), 1.0 + 0.5 * dice.below(2), dice.pick(look.wall_tints)
+        base, eaves = facades.FLOOR_M + 0.5, facades.FLOOR_M * (1 + 2 * floors) + 0.5
         sketch.wall((left, z), (right, z), 0, base, f"shop_{style}", BUILDING, (0, 0, bays, 1), tint)
-        sketch.wall(
-            (left, z), (right, z), base, base + 6.2 * floors, f"upper_{style}", BUILDING, (0, 0, bays, floors), tint
-        )
-        plot.shadows.append(cast([(a, z), (b, z)], base + 6.2 * floors, plot.sun))
-    ends = (
-        ((side * REACH_M, -8.0), (side * REACH_M, CHUNK_M + 8))
-        if side < 0
-        else ((REACH_M, CHUNK_M + 8), (REACH_M, -8.0))
-    )
-    sketch.wall(*ends, 0, 9, "woods", VEGETATION, (0, 0, 2, 1), thin=True)
+        sketch.wall((left, z), (right, z), base, eaves, f"upper_{style}", BUILDING, (0, 0, bays, floors), tint)
+        plot.shadows.append(cast([(left, z), (right, z)], eaves, plot.sun))
+    end, z0, z1 = side * REACH_M, -8.0, CHUNK_M + 8.0
+    left, right = (z0, z1) if side < 0 else (z1, z0)
+    sketch.wall((end, left), (end, right), 0, 9, "woods", VEGETATION, (0, 0, 2, 1), thin=True)
     for x in (plot.street.edge + 4.0, plot.street.edge + 14.0, plot.street.edge + 24.0):
-        z = dice.pick((2.6, 17.4))
+        kerbside = dice.pick((2.6, 17.4))
         if dice.chance(plot.street.trees):
-            _tree(plot, side * x, z, dice.uniform(5, 7.5), dice)
+            _tree(plot, side * x, kerbside, dice.uniform(5, 7.5), dice)
         if dice.chance(plot.street.parked):
             model = vehicle(plot.clip.domain, dice.pick(_CARS)).tinted(_gain(dice.pick(look.paints)))
-            plot.models.append(model.placed(side * (x + 3), 5.2 if z > 9 else 14.8, np.pi / 2))
+            plot.models.append(model.placed(side * (x + 3), 5.2 if kerbside > 9 else 14.8, np.pi / 2))

@@ -29,27 +29,22 @@ class Quads:
     """Texels at the bottom left, bottom right and top left corner; linear in between."""
     tint: Float32[np.ndarray, "n 3"]
     """Gain on the texture where it takes paint."""
-    texture: Int32[np.ndarray, n]
-    label: UInt8[np.ndarray, n]
-    ground: UInt8[np.ndarray, n]
+    texture: Int32[np.ndarray, " n"]
+    label: UInt8[np.ndarray, " n"]
+    ground: UInt8[np.ndarray, " n"]
     """1 = road level, 2 = kerb level: where cast shadows fall; 0 = everything else."""
-    thin: Bool[np.ndarray, n]
+    thin: Bool[np.ndarray, " n"]
     """Seen from both sides and lit alike (leaves, people, signs)."""
-    moving: Bool[np.ndarray, n]
+    moving: Bool[np.ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.label)
 
     def placed(self, x: float, z: float, heading: float = 0.0, up: float = 0.0) -> Quads:
         """The same surfaces turned by `heading` (radians, towards +x) about the vertical and put down at (x, z)."""
-        return self.moved(turn(heading), np.array([x, -up, z]))
+        return replace(self, corners=self.corners @ turn(heading).T + np.array([x, -up, z]))
 
-    def moved(self, rotation: Float64[np.ndarray, "3 3"], shift: Float64[np.ndarray, 3], moving: bool = False) -> Quads:
-        """The same surfaces after a rigid motion; `moving` says whether they are on their way at this moment."""
-        corners = self.corners @ rotation.T + shift
-        return replace(self, corners=corners, moving=np.full(len(self), moving))
-
-    def taken(self, rows: Int32[np.ndarray, m]) -> Quads:
+    def taken(self, rows: Int32[np.ndarray, " m"]) -> Quads:
         """Only these surfaces, in this order."""
         return Quads(*(getattr(self, f.name)[rows] for f in fields(Quads)))
 

@@ -1,4 +1,4 @@
-"""Trees, bushes and hedges. A crown is three leafy screens one behind the other, fixed in the world, so it has depth."""
+"""Trees, bushes and hedges. A crown is three leafy screens one behind the other, fixed in the world: it has depth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from fathomseg.data.world.dice import Dice, white_noise
 from fathomseg.data.world.domains import RGB, Domain
 from fathomseg.data.world.labels import VEGETATION
 from fathomseg.data.world.mesh import WHITE, Sketch
+
+Span = tuple[float, float]
 
 CROWNS = 4
 """Number of different crown textures."""
@@ -106,26 +108,19 @@ def _bark(base: RGB) -> Texture:
 def tree(sketch: Sketch, domain: Domain, x: float, z: float, height: float, dice: Dice) -> None:
     """A trunk and three screens of leaves; a palm has a long trunk and two screens."""
     tint, crown = _tint(dice), dice.below(CROWNS)
+    screens: tuple[tuple[float, float], ...]
     if domain.tree == "palm":
-        radius, middle, depths = 0.3 * height + 0.6, height - 0.35, (-0.25, 0.2)
+        radius, middle, screens = 0.3 * height + 0.6, height - 0.35, ((-0.25, 1.0), (0.2, 1.0))
         trunk, top = 0.13, height
     else:
-        radius, depths = height * dice.uniform(0.28, 0.36), (-0.55, 0.0, 0.5)
+        radius, screens = height * dice.uniform(0.28, 0.36), ((-0.55, 0.86), (0.0, 1.0), (0.5, 0.86))
         middle, trunk, top = height - 0.95 * radius, 0.15 + 0.01 * height, height - 1.3 * radius
     sketch.box((x - trunk, x + trunk), (0, top), (z - trunk, z + trunk), "bark", VEGETATION)
-    for k, depth in enumerate(depths):
-        r = radius * (1.0 if depth == 0 or domain.tree == "palm" else 0.86)
-        dx, flip = dice.uniform(-0.15, 0.15) * radius, dice.chance(0.5)
-        name = f"crown_{(crown + (k if len(domain.leaves) == 1 else 0)) % CROWNS}"
-        repeat = (1.0, 0.0, 0.0, 1.0) if flip else (0.0, 0.0, 1.0, 1.0)
-        _screen(sketch, x + dx, z + depth * radius, r, middle, name, repeat, tint)
-
-
-def _screen(
-    sketch: Sketch, x: float, z: float, r: float, up: float, name: str, repeat: tuple[float, ...], tint: RGB
-) -> None:
-    u0, v0, u1, v1 = repeat
-    sketch.wall((x - r, z), (x + r, z), up - r, up + r, name, VEGETATION, (u0, v0, u1, v1), tint, thin=True)
+    for depth, share in screens:
+        r, aside = share * radius, dice.uniform(-0.15, 0.15) * radius
+        repeat = (1.0, 0.0, 0.0, 1.0) if dice.chance(0.5) else (0.0, 0.0, 1.0, 1.0)
+        left, right = (x + aside - r, z + depth * radius), (x + aside + r, z + depth * radius)
+        sketch.wall(left, right, middle - r, middle + r, f"crown_{crown}", VEGETATION, repeat, tint, thin=True)
 
 
 def bush(sketch: Sketch, x: float, z: float, size: float, dice: Dice) -> None:
@@ -137,16 +132,16 @@ def bush(sketch: Sketch, x: float, z: float, size: float, dice: Dice) -> None:
         )
 
 
-def hedge(sketch: Sketch, x: tuple[float, float], z: tuple[float, float], height: float) -> None:
+def hedge(sketch: Sketch, x: Span, z: Span, height: float) -> None:
     """A clipped hedge: a box of leaves."""
     (x0, x1), (z0, z1) = x, z
     ring = ((x0, z0), (x1, z0), (x1, z1), (x0, z1))
     for side in range(4):
-        a, b = ring[side], ring[(side + 1) % 4]
-        length = float(np.hypot(b[0] - a[0], b[1] - a[1]))
-        sketch.wall(a, b, 0, height, "hedge", VEGETATION, (0, 0, length / 2, height / 2))
-    top = ((x0, height, z0), (x1, height, z0), (x1, height, z1), (x0, height, z1))
-    sketch.quad(top, "hedge", VEGETATION, (0, 0, (x1 - x0) / 2, (z1 - z0) / 2), (1.25, 1.25, 1.2))
+        start, end = ring[side], ring[(side + 1) % 4]
+        length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
+        sketch.wall(start, end, 0, height, "hedge", VEGETATION, (0, 0, length / 2, height / 2))
+    corners = ((x0, height, z0), (x1, height, z0), (x1, height, z1), (x0, height, z1))
+    sketch.quad(corners, "hedge", VEGETATION, (0, 0, (x1 - x0) / 2, (z1 - z0) / 2), (1.25, 1.25, 1.2))
 
 
 def _tint(dice: Dice) -> RGB:

@@ -1,7 +1,7 @@
 """Which surface each sample of the image sees: planes, edges and a depth buffer, exact at every sample.
 
-A ray is r = (x, y, 1) with point = z * r. A plane through p with normal n is n.point = n.p, so inverse depth along a ray
-is the linear form w = (n / n.p).r. A sample lies inside the edge from a to b where (a x b).r has the sign of n.p
+A ray is r = (x, y, 1) with point = z * r. A plane through p with normal n is n.point = n.p, so inverse depth along a
+ray is the linear form w = (n / n.p).r. A sample lies inside the edge from a to b where (a x b).r has the sign of n.p
 (Olano and Greer, 1997): homogeneous, so surfaces that reach behind the camera need no clipping.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from fathomseg.data.world.atlas import Atlas
 from fathomseg.data.world.mesh import Quads
@@ -52,12 +52,13 @@ class View:
     """First and end row, first and end column."""
     normal: Float64[np.ndarray, "n 3"]
     """Unit, camera axes, on the side that is seen."""
-    level: Int32[np.ndarray, n]
+    level: Int32[np.ndarray, " n"]
     """The texture copy that suits the surface on the whole; holes are cut by it."""
 
 
 def look(quads: Quads, grid: Grid) -> View:
     """Prepare surfaces in camera axes for drawing, leaving out those that face away or lie outside the image."""
+    quads = quads.taken(np.flatnonzero(_in_sight(quads.corners, grid)))
     corner = quads.corners[:, 0]
     right, up = quads.corners[:, 1] - corner, quads.corners[:, 3] - corner
     normal = np.cross(right, up)
@@ -77,8 +78,16 @@ def look(quads: Quads, grid: Grid) -> View:
     return View(quads, inverse_depth, texel, edges @ forms, box, facing, level)
 
 
+def _in_sight(corners: Float64[np.ndarray, "n 4 3"], grid: Grid) -> Bool[np.ndarray, " n"]:
+    """False for quads that lie wholly behind the camera or beyond one side of the image."""
+    x, y, z = (np.ascontiguousarray(corners[..., k]) for k in range(3))
+    x1, y1 = grid.x0 + grid.width * grid.dx, grid.y0 + grid.height * grid.dy
+    inside = [z > _NEAR_M, x > grid.x0 * z, x < x1 * z, y > grid.y0 * z, y < y1 * z]
+    return np.asarray(np.logical_and.reduce([side.any(axis=1) for side in inside]))
+
+
 def _boxes(corners: Float64[np.ndarray, "n 4 3"], grid: Grid) -> Int32[np.ndarray, "n 4"]:
-    """Sample rows and columns a quad can touch: of its corners in front of the camera and its cuts with the near plane."""
+    """The sample rows and columns a quad can touch: those of its corners in front, and of its cuts near the camera."""
     z = corners[..., 2]
     following = np.roll(corners, -1, axis=1)
     step = following[..., 2] - z
@@ -91,11 +100,13 @@ def _boxes(corners: Float64[np.ndarray, "n 4 3"], grid: Grid) -> Int32[np.ndarra
     column = (points[..., 0] / depth - grid.x0) / grid.dx
     row = (points[..., 1] / depth - grid.y0) / grid.dy
     limits = [
-        np.ceil(np.where(valid, row, np.inf).min(axis=1)), np.floor(np.where(valid, row, -np.inf).max(axis=1)) + 1,
-        np.ceil(np.where(valid, column, np.inf).min(axis=1)), np.floor(np.where(valid, column, -np.inf).max(axis=1)) + 1,
-    ]  # fmt: skip
+        np.ceil(np.where(valid, row, np.inf).min(axis=1)),
+        np.floor(np.where(valid, row, -np.inf).max(axis=1)) + 1,
+        np.ceil(np.where(valid, column, np.inf).min(axis=1)),
+        np.floor(np.where(valid, column, -np.inf).max(axis=1)) + 1,
+    ]
     high = np.array([grid.height, grid.height, grid.width, grid.width])
-    return np.clip(np.stack(limits, axis=1), 0, high).astype(np.int32)
+    return np.asarray(np.clip(np.stack(limits, axis=1), 0, high), np.int32)
 
 
 def _texel_forms(
@@ -113,17 +124,17 @@ def _texel_forms(
     uv = quads.uv.astype(np.float64)
     gradient = (uv[:, 1] - uv[:, 0])[:, :, None] * along[:, None] + (uv[:, 2] - uv[:, 0])[:, :, None] * upward[:, None]
     offset = uv[:, 0] - np.einsum("nki,ni->nk", gradient, corner)
-    return gradient + offset[:, :, None] * plane[:, None]
+    return np.asarray(gradient + offset[:, :, None] * plane[:, None])
 
 
 def _levels(
     inverse_depth: Float64[np.ndarray, "n 3"], texel: Float64[np.ndarray, "n 2 3"], box: Int32[np.ndarray, "n 4"]
-) -> Int32[np.ndarray, n]:
+) -> Int32[np.ndarray, " n"]:
     """Half the binary logarithm of texels per sample in the middle of each box."""
     middle = np.stack([box[:, 2:].mean(axis=1), box[:, :2].mean(axis=1), np.ones(len(box))], axis=1)
     depth = 1.0 / np.maximum(np.einsum("ni,ni->n", inverse_depth, middle), 1e-4)
     area = np.abs(np.linalg.det(np.concatenate([texel, inverse_depth[:, None]], axis=1))) * depth**3
-    return np.maximum(np.round(0.5 * np.log2(np.maximum(area, 1e-6))), 0).astype(np.int32)
+    return np.asarray(np.maximum(np.round(0.5 * np.log2(np.maximum(area, 1e-6))), 0), np.int32)
 
 
 @dataclass(frozen=True)
@@ -135,115 +146,64 @@ class Seen:
 
 
 def rasterise(view: View, atlas: Atlas, grid: Grid) -> Seen:
-    """Find the nearest surface at every sample."""
+    """Find the nearest surface at every sample: large quads one by one, nearest first, then the small ones at once."""
     shape = (grid.height, grid.width)
     seen = Seen(np.zeros(shape, np.float32), np.full(shape, len(view.quads), np.int32))
     rows = _Rows(view)
     area = (view.box[:, 1] - view.box[:, 0]) * (view.box[:, 3] - view.box[:, 2])
-    _draw_small(seen, view, rows, atlas, np.flatnonzero(area <= _SMALL))
-    columns = np.arange(grid.width, dtype=np.int32)
-    slopes = view.inverse_depth[:, 0].astype(np.float32)
-    ramp = columns.astype(np.float32)
-    large = np.flatnonzero(area > _SMALL)
-    nearest_first = large[np.argsort(-rows.start[rows.offset[large]], kind="stable")]
-    for q in nearest_first.tolist():
-        _draw_large(seen, view, rows, atlas, q, columns, ramp, slopes[q])
+    nearest = _nearest(view).astype(np.float32)
+    order = np.argsort(-nearest, kind="stable")
+    ramp = np.arange(grid.width, dtype=np.float32)
+    for q in order[area[order] > _SMALL].tolist():
+        _draw_large(seen, view, rows, atlas, q, nearest[q], ramp)
+    _draw_small(seen, view, rows, atlas, area <= _SMALL)
     return seen
+
+
+def _nearest(view: View) -> Float64[np.ndarray, " n"]:
+    """The largest inverse depth of each quad's plane within its box (of linear forms: at a corner), with some slack."""
+    form, box = view.inverse_depth, view.box
+    column = np.where(form[:, 0] > 0, box[:, 3], box[:, 2])
+    row = np.where(form[:, 1] > 0, box[:, 1], box[:, 0])
+    return np.asarray(1.0001 * (form[:, 0] * column + form[:, 1] * row + form[:, 2]))
 
 
 class _Rows:
     """For every row of every quad's box: the columns inside, and the inverse depth at column 0."""
 
     def __init__(self, view: View) -> None:
-        counts = (view.box[:, 1] - view.box[:, 0]).astype(np.int64)
-        self.count = counts
-        self.offset = np.concatenate([[0], np.cumsum(counts)])[:-1]
-        quad = np.repeat(np.arange(len(counts)), counts)
-        row = np.arange(len(quad)) - np.repeat(self.offset - view.box[:, 0], counts)
+        self.count = (view.box[:, 1] - view.box[:, 0]).astype(np.int64)
+        self.offset = np.cumsum(self.count) - self.count
+        quad = np.repeat(np.arange(len(self.count)), self.count)
+        row = np.arange(len(quad)) - np.repeat(self.offset - view.box[:, 0], self.count)
         edge = view.edges[quad]
         slope, value = edge[..., 0], edge[..., 1] * row[:, None] + edge[..., 2]
         flat = np.abs(slope) < 1e-12
         bound = -value / np.where(flat, 1.0, slope)
-        low = np.where(slope > 0, bound, -np.inf)
-        high = np.where(slope < 0, bound, np.inf)
+        low, high = np.where(slope > 0, bound, -np.inf), np.where(slope < 0, bound, np.inf)
         low[flat], high[flat] = np.where(value[flat] < 0, np.inf, -np.inf), np.inf
-        box = view.box[quad]
+        box, form = view.box[quad], view.inverse_depth[quad]
         self.quad, self.row = quad, row
-        self.first = np.clip(np.ceil(low.max(axis=1)), box[:, 2], box[:, 3]).astype(np.int32)
-        self.end = np.clip(np.floor(high.min(axis=1)) + 1, box[:, 2], box[:, 3]).astype(np.int32)
-        form = view.inverse_depth[quad]
+        self.first = np.clip(np.ceil(low.max(axis=1)), box[:, 2], box[:, 3]).astype(np.float32)
+        self.end = np.clip(np.floor(high.min(axis=1)) + 1, box[:, 2], box[:, 3]).astype(np.float32)
         self.start = (form[:, 1] * row + form[:, 2]).astype(np.float32)
 
 
-def _draw_small(seen: Seen, view: View, rows: _Rows, atlas: Atlas, chosen: np.ndarray) -> None:
-    """Draw many little quads at once: list their samples, sort by depth, and let the nearest be written last."""
-    wanted = np.zeros(len(view.quads), np.bool_)
-    wanted[chosen] = True
-    row = np.flatnonzero(wanted[rows.quad] & (rows.end > rows.first))
-    length = rows.end[row] - rows.first[row]
-    row = np.repeat(row, length)
-    begin = np.repeat(np.cumsum(length) - length, length)
-    column = np.arange(len(row)) - begin + rows.first[row]
-    quad = rows.quad[row]
-    inverse_depth = rows.start[row] + view.inverse_depth[quad, 0].astype(np.float32) * column.astype(np.float32)
-    solid = (inverse_depth > 0) & (inverse_depth < 1 / _NEAR_M)
-    solid &= _solid(view, atlas, quad, column, rows.row[row], inverse_depth)
-    keep = np.flatnonzero(solid)
-    keep = keep[np.argsort(inverse_depth[keep], kind="stable")]
-    place = rows.row[row[keep]] * seen.surface.shape[1] + column[keep]
-    seen.inverse_depth.reshape(-1)[place] = inverse_depth[keep]
-    seen.surface.reshape(-1)[place] = quad[keep]
-
-
-def _solid(
-    view: View,
-    atlas: Atlas,
-    quad: np.ndarray,
-    column: np.ndarray,
-    row: np.ndarray,
-    inverse_depth: Float32[np.ndarray, m],
-) -> Bool[np.ndarray, m]:
-    """Whether the texture of each sample's quad has no hole there."""
-    solid = np.ones(len(quad), np.bool_)
-    holed = np.array([cover is not None for cover in atlas.covers])[view.quads.texture]
-    at = np.flatnonzero(holed[quad])
-    if not len(at):
-        return solid
-    form, depth = view.texel[quad[at]], 1.0 / np.maximum(inverse_depth[at], 1e-6)
-    texel = (form[:, :, 0] * column[at, None] + form[:, :, 1] * row[at, None] + form[:, :, 2]) * depth[:, None]
-    texture = view.quads.texture[quad[at]]
-    level = np.minimum(view.level[quad[at]], atlas.levels[texture] - 1)
-    for t, lv in {(int(a), int(b)) for a, b in zip(texture, level, strict=True)}:
-        group = np.flatnonzero((texture == t) & (level == lv))
-        cover = atlas.covers[t]
-        assert cover is not None
-        height, width = cover[lv].shape
-        u = np.floor(texel[group, 0] * width / atlas.size[t, 0]).astype(np.int64) % width
-        v = np.floor(texel[group, 1] * height / atlas.size[t, 1]).astype(np.int64) % height
-        solid[at[group]] = cover[lv][v, u] > 127
-    return solid
-
-
 def _draw_large(
-    seen: Seen,
-    view: View,
-    rows: _Rows,
-    atlas: Atlas,
-    q: int,
-    columns: Int32[np.ndarray, w],
-    ramp: Float32[np.ndarray, w],
-    slope: np.float32,
+    seen: Seen, view: View, rows: _Rows, atlas: Atlas, q: int, nearest: np.float32, ramp: Float32[np.ndarray, " w"]
 ) -> None:
-    """Draw one quad into its box."""
+    """Draw one quad into its box, unless everything there is nearer already."""
     top, bottom, left, right = view.box[q].tolist()
-    own = slice(rows.offset[q], rows.offset[q] + rows.count[q])
     window = (slice(top, bottom), slice(left, right))
-    buffer = seen.inverse_depth[window]
-    inverse_depth = np.add.outer(rows.start[own], slope * ramp[left:right])
+    buffer, column = seen.inverse_depth[window], ramp[left:right]
+    if nearest <= buffer.min():
+        return
+    own = slice(rows.offset[q], rows.offset[q] + rows.count[q])
+    inverse_depth = np.add.outer(rows.start[own], np.float32(view.inverse_depth[q, 0]) * column)
     visible = inverse_depth > buffer
-    visible &= columns[left:right] >= rows.first[own, None]
-    visible &= columns[left:right] < rows.end[own, None]
-    if atlas.covers[view.quads.texture[q]] is not None:
+    visible &= np.less_equal.outer(rows.first[own], column)
+    visible &= np.greater.outer(rows.end[own], column)
+    if atlas.holed[view.quads.texture[q]]:
         visible &= _cover(view, atlas, q, (top, bottom, left, right)) > 127
     np.copyto(buffer, inverse_depth, where=visible)
     np.copyto(seen.surface[window], np.int32(q), where=visible)
@@ -252,16 +212,52 @@ def _draw_large(
 def _cover(view: View, atlas: Atlas, q: int, box: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h w"]:
     """The cover of a quad's texture as seen in a box of the image."""
     texture = int(view.quads.texture[q])
-    levels = atlas.covers[texture]
-    assert levels is not None
-    cover = levels[min(int(view.level[q]), len(levels) - 1)]
+    cover = atlas.cover_of(texture, int(view.level[q]))
     top, bottom, left, right = box
     form = np.concatenate([view.texel[q], view.inverse_depth[q][None]])
-    form[0] *= cover.shape[1] / atlas.size[texture, 0]
-    form[1] *= cover.shape[0] / atlas.size[texture, 1]
+    form[:2] *= (np.array(cover.shape[::-1]) / atlas.size[texture])[:, None]
     form[:2] -= 0.5 * form[2]
     form[:, 2] += form[:, 0] * left + form[:, 1] * top
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(
-        cv2.warpPerspective(cover, form, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_WRAP)
-    )
+    size = (right - left, bottom - top)
+    return np.asarray(cv2.warpPerspective(cover, form, size, flags=flags, borderMode=cv2.BORDER_WRAP))
+
+
+def _draw_small(seen: Seen, view: View, rows: _Rows, atlas: Atlas, small: Bool[np.ndarray, " n"]) -> None:
+    """Draw many little quads at once: list their samples, sort by depth, and let the nearest be written last."""
+    row = np.flatnonzero(small[rows.quad] & (rows.end > rows.first))
+    length = (rows.end[row] - rows.first[row]).astype(np.int64)
+    begin = np.repeat(np.cumsum(length) - length, length)
+    row = np.repeat(row, length)
+    column = np.arange(len(row)) - begin + rows.first[row].astype(np.int64)
+    quad = rows.quad[row]
+    inverse_depth = rows.start[row] + view.inverse_depth[quad, 0].astype(np.float32) * column.astype(np.float32)
+    place = rows.row[row] * seen.surface.shape[1] + column
+    keep = np.flatnonzero(inverse_depth > seen.inverse_depth.reshape(-1)[place])
+    keep = keep[_solid(view, atlas, quad[keep], column[keep], rows.row[row[keep]], inverse_depth[keep])]
+    keep = keep[np.argsort(inverse_depth[keep], kind="stable")]
+    seen.inverse_depth.reshape(-1)[place[keep]] = inverse_depth[keep]
+    seen.surface.reshape(-1)[place[keep]] = quad[keep]
+
+
+def _solid(
+    view: View,
+    atlas: Atlas,
+    quad: Int64[np.ndarray, " m"],
+    column: Int64[np.ndarray, " m"],
+    row: Int64[np.ndarray, " m"],
+    inverse_depth: Float32[np.ndarray, " m"],
+) -> Bool[np.ndarray, " m"]:
+    """Whether the texture of each sample's quad has no hole there."""
+    solid = np.ones(len(quad), np.bool_)
+    at = np.flatnonzero(atlas.holed[view.quads.texture[quad]])
+    quad, column, row, inverse_depth = quad[at], column[at], row[at], inverse_depth[at]
+    form, texture = view.texel[quad], view.quads.texture[quad]
+    texel = form[:, :, 0] * column[:, None] + form[:, :, 1] * row[:, None] + form[:, :, 2]
+    copy = atlas.first[texture] + np.minimum(view.level[quad], atlas.levels[texture] - 1)
+    extent = atlas.extent[copy]
+    texel *= extent / (atlas.size[texture] * inverse_depth[:, None])
+    texel -= extent * np.floor(texel / extent)
+    x, y = (texel + atlas.origin[copy]).astype(np.int64).T
+    solid[at] = atlas.cover[y, x] > 127
+    return solid

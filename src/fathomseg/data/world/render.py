@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from fathomseg.data.world import shade
-from fathomseg.data.world.dice import Dice
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import SKY
 from fathomseg.data.world.layout import KERB_M, chunk, street
 from fathomseg.data.world.mesh import Quads, join, turn
 from fathomseg.data.world.raster import Grid, look, rasterise
 from fathomseg.data.world.route import Clip, Pose, progress, world_T_cam, world_T_chunk
-from fathomseg.data.world.shadow import box_shadow
 from fathomseg.data.world.town import town
 from fathomseg.data.world.traffic import movers
 from fathomseg.data.world.weather import weather
 
 _CHUNKS_BEHIND, _CHUNKS_AHEAD = 1, 11
+_SHADE_CHUNKS, _SHADE_NEAR_M, _SHADE_BITS = 5, 0.3, 3
 
 
 @dataclass(frozen=True)
@@ -80,49 +79,60 @@ def render(clip: Clip, frame: int, height: int, width: int) -> Frame:
     quads, shadows = _gather(clip, frame, cam_T_world)
     view = look(quads, grid)
     seen = rasterise(view, atlas, grid)
-    empty = seen.surface == len(view.quads)
-
+    surface = seen.surface.astype(np.intp)
     to_sun, up = cam_T_world.rotation @ sky_light.to_sun, cam_T_world.rotation @ np.array([0.0, -1.0, 0.0])
     gain = shade.light(view, sky_light, look_of, to_sun, up)
-    level = np.append(view.quads.ground, 0)[seen.surface]
-    dim = _shade_factor(level, shadows, cam_T_world, grid, sky_light.shadow)
-    haze = np.array(look_of.horizon, np.float32) * np.float32(0.96 * sky_light.exposure)
-    texture = shade.albedo(view, seen, atlas, grid)
-    colour = shade.surfaces(view, seen, texture, gain, dim, sky_light.fog_per_m, haze)
-    shade.paint_sky(colour, empty, grid, atlas, look_of, sky_light, pose.rotation)
-    image = shade.develop(colour, sky_light, look_of.noise, Dice(clip.seed, 30, frame).below(1 << 60))
+    level = np.append(view.quads.ground, 0).astype(np.uint8).take(surface)
+    brightness = _brightness(level, shadows, cam_T_world, grid, sky_light.shadow)
+    clear = np.exp(-np.float32(sky_light.fog_per_m) / np.maximum(seen.inverse_depth, np.float32(1e-4)))
+    r, g, b = (0.96 * sky_light.exposure * c for c in look_of.horizon)
+    texture = shade.albedo(view, surface, seen, atlas, grid)
+    planes = shade.surfaces(view, surface, texture, gain, brightness, clear, (r, g, b))
+    shade.paint_sky(planes, surface == len(view.quads), grid, atlas, look_of, sky_light, pose.rotation)
+    image = shade.develop(planes, sky_light, look_of.noise, clip.dice(30, frame).below(1 << 60))
 
-    surface, inverse_depth = seen.surface[1::2, 1::2], seen.inverse_depth[1::2, 1::2]
-    label = np.append(view.quads.label, SKY).astype(np.uint8)[surface]
-    far = np.where(inverse_depth > 0, inverse_depth, np.inf)
-    moving = np.append(view.quads.moving, False)[surface]
-    return Frame(image, label, (1.0 / far).astype(np.float32), moving, pose.matrix())
+    surface, inverse_depth = surface[1::2, 1::2], seen.inverse_depth[1::2, 1::2]
+    label = np.append(view.quads.label, SKY).astype(np.uint8).take(surface)
+    depth = np.where(inverse_depth > 0, 1.0 / np.maximum(inverse_depth, np.float32(1e-9)), np.float32(0.0))
+    moving = np.append(view.quads.moving, False).take(surface)
+    return Frame(image, label, depth.astype(np.float32), moving, pose.matrix())
 
 
 def _gather(clip: Clip, frame: int, cam_T_world: Pose) -> tuple[Quads, Float64[np.ndarray, "k 10 2"]]:
     """All surfaces near the camera in camera axes, and all outlines of shade as world (x, z)."""
     here = int(progress(clip, frame) // CHUNK_M)
-    parts, shadows = [], []
+    parts: list[tuple[Quads, Pose, bool]] = []
+    shadows: list[Float64[np.ndarray, "k 10 2"]] = []
     for index in range(here - _CHUNKS_BEHIND, here + _CHUNKS_AHEAD + 1):
         still, place = chunk(clip, index), world_T_chunk(clip, index)
-        motion = cam_T_world.after(place)
-        parts.append(still.quads.moved(motion.rotation, motion.shift))
-        if index < here + 5:
-            shadows.append(still.shadows @ place.rotation[np.ix_([0, 2], [0, 2])].T + place.shift[[0, 2]])
+        parts.append((still.quads, place, False))
+        if index < here + _SHADE_CHUNKS:
+            shadows.append(_on_ground(still.shadows, place))
     for mover in movers(clip, frame):
         place = world_T_chunk(clip, mover.chunk)
         own = Pose(turn(mover.heading), np.array([mover.across, -mover.up, mover.along - mover.chunk * CHUNK_M]))
-        motion = cam_T_world.after(place).after(own)
-        parts.append(mover.quads.moved(motion.rotation, motion.shift, mover.moving))
-        wide, long, tall = mover.size
-        drift = weather(clip).shadow_per_m(clip, mover.chunk)
-        x, z = own.shift[0], own.shift[2]
-        outline = box_shadow((x - wide, x + wide), (z - long, z + long), tall, drift)
-        shadows.append((outline @ place.rotation[np.ix_([0, 2], [0, 2])].T + place.shift[[0, 2]])[None])
-    return join(parts), np.concatenate(shadows)
+        parts.append((mover.quads, place.after(own), mover.moving))
+        if mover.chunk < here + _SHADE_CHUNKS:
+            shadows.append(_on_ground(mover.shadow(weather(clip).shadow_per_m(clip, mover.chunk))[None], place))
+    return _moved(parts, cam_T_world), np.concatenate(shadows)
 
 
-def _shade_factor(
+def _on_ground(shadows: Float64[np.ndarray, "k 10 2"], place: Pose) -> Float64[np.ndarray, "k 10 2"]:
+    """Outlines (x, z) of a chunk's frame in the world."""
+    return np.asarray(shadows @ place.rotation[np.ix_([0, 2], [0, 2])].T + place.shift[[0, 2]])
+
+
+def _moved(parts: list[tuple[Quads, Pose, bool]], cam_T_world: Pose) -> Quads:
+    """All parts, each from its own frame (given as world_T_part), in camera axes."""
+    quads = join(part for part, _, _ in parts)
+    poses = [cam_T_world.after(place) for _, place, _ in parts]
+    part = np.repeat(np.arange(len(parts)), [len(q) for q, _, _ in parts])
+    rotation, shift = np.array([p.rotation.T for p in poses]), np.array([p.shift for p in poses])
+    corners = quads.corners @ rotation[part] + shift[part][:, None]
+    return replace(quads, corners=corners, moving=np.array([moving for _, _, moving in parts])[part])
+
+
+def _brightness(
     level: UInt8[np.ndarray, "h w"],
     shadows: Float64[np.ndarray, "k 10 2"],
     cam_T_world: Pose,
@@ -130,27 +140,29 @@ def _shade_factor(
     strength: float,
 ) -> Float32[np.ndarray, "h w"]:
     """What is left of the light at every sample of the ground where shade falls; 1 elsewhere."""
-    factor = np.ones(level.shape, np.float32)
+    brightness = np.ones(level.shape, np.float32)
     for which, up in ((1, 0.0), (2, KERB_M)):
         points = np.stack([shadows[..., 0], np.full(shadows.shape[:2], -up), shadows[..., 1]], axis=2)
         mask = _fill(points @ cam_T_world.rotation.T + cam_T_world.shift, grid)
-        factor[(mask > 0) & (level == which)] = 1.0 - strength
-    return factor
+        np.copyto(brightness, np.float32(1.0 - strength), where=(mask > 0) & (level == which))
+    return brightness
 
 
 def _fill(outlines: Float64[np.ndarray, "k 10 3"], grid: Grid) -> UInt8[np.ndarray, "h w"]:
     """Draw convex outlines in camera axes into a mask, cut off close in front of the camera."""
-    mask, near = np.zeros((grid.height, grid.width), np.uint8), 0.3
-    depth = outlines[..., 2]
-    for outline, whole in zip(
-        outlines[(depth > near).any(axis=1)], (depth > near).all(axis=1)[(depth > near).any(axis=1)], strict=True
-    ):
-        points = outline if whole else _cut(outline, near)
-        column = (points[:, 0] / points[:, 2] - grid.x0) / grid.dx
-        row = (points[:, 1] / points[:, 2] - grid.y0) / grid.dy
-        fixed = np.clip(np.stack([column, row], axis=1) * 8, -(1 << 24), 1 << 24).astype(np.int32)
-        cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_8, 3)
+    mask, in_front = np.zeros((grid.height, grid.width), np.uint8), outlines[..., 2] > _SHADE_NEAR_M
+    whole = in_front.all(axis=1)
+    drawn = list(_to_samples(outlines[whole], grid))
+    drawn += [_to_samples(_cut(outline, _SHADE_NEAR_M), grid) for outline in outlines[in_front.any(axis=1) & ~whole]]
+    for points in drawn:
+        cv2.fillConvexPoly(mask, points, 255, cv2.LINE_8, _SHADE_BITS)
     return mask
+
+
+def _to_samples(points: Float64[np.ndarray, "*k 3"], grid: Grid) -> Int32[np.ndarray, "*k 2"]:
+    """Where points in front of the camera lie on the grid of samples, in OpenCV's fixed-point (column, row)."""
+    place = (points[..., :2] / points[..., 2:] - (grid.x0, grid.y0)) / (grid.dx, grid.dy)
+    return np.asarray(np.clip(np.round(place * (1 << _SHADE_BITS)), -(1 << 24), 1 << 24), np.int32)
 
 
 def _cut(outline: Float64[np.ndarray, "n 3"], near: float) -> Float64[np.ndarray, "m 3"]:

@@ -22,7 +22,7 @@ _BLOCK = 256
 """Tables are computed for a multiple of this many frames or chunks; a longer table begins with the shorter one."""
 
 Rotation = Float64[np.ndarray, "3 3"]
-Vector = Float64[np.ndarray, "3"]
+Vector = Float64[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Clip:
 
     def dice(self, *key: int) -> Dice:
         """Draws that belong to this clip."""
-        return Dice(self.seed, *key)
+        return Dice(self.seed, list(DOMAINS).index(self.domain), *key)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def turns(clip: Clip, index: int) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=256)
-def _chain(clip: Clip, blocks: int) -> tuple[Float64[np.ndarray, n], Float64[np.ndarray, "n 2"]]:
+def _chain(clip: Clip, blocks: int) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, "n 2"]]:
     """Heading and start (x, z) of chunks -1, 0, 1, ... Headings are two slow waves, so the street never closes."""
     dice = clip.dice(2)
     step = np.arange(-1, blocks * _BLOCK + 2, dtype=np.float64)
@@ -93,7 +93,7 @@ def _chain(clip: Clip, blocks: int) -> tuple[Float64[np.ndarray, n], Float64[np.
 
 
 @lru_cache(maxsize=256)
-def _progress(clip: Clip, blocks: int) -> Float64[np.ndarray, n]:
+def _progress(clip: Clip, blocks: int) -> Float64[np.ndarray, " n"]:
     """Metres along the street at every frame. One clip in twelve stands still for about 15 of every 160 frames."""
     dice = clip.dice(3)
     frame = np.arange(blocks * _BLOCK + 2, dtype=np.float64)
@@ -111,7 +111,7 @@ def progress(clip: Clip, frame: int) -> float:
 
 
 def world_T_cam(clip: Clip, frame: int, across: float) -> Pose:
-    """Pose of the camera when the car keeps to the lane whose middle is `across`: it weaves, nods, rolls and bounces."""
+    """Pose of the camera in the lane whose middle is `across` metres to the right: it weaves, nods, rolls, bounces."""
     dice, time = clip.dice(4), float(frame)
     along = progress(clip, frame)
     index, ahead = int(along // CHUNK_M), along % CHUNK_M

@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 Shadow = Float64[np.ndarray, "10 2"]
 """A convex outline (x, z) of ten corners; the last may repeat."""
-Drift = Float64[np.ndarray, "2"]
+Drift = Float64[np.ndarray, " 2"]
 """How far (x, z) the shade of a point moves per metre of its height."""
 
 

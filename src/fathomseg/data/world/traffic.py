@@ -1,4 +1,4 @@
-"""What moves along the street: cars, cyclists and walkers, each a closed formula of the frame, so any frame stands alone."""
+"""What moves along the street: cars, cyclists and walkers, each a formula of the frame, so any frame stands alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.layout import CLOTHES, KERB_M, Street, street
 from fathomseg.data.world.mesh import Quads
 from fathomseg.data.world.route import Clip, progress
+from fathomseg.data.world.shadow import Drift, Shadow, box_shadow
 from fathomseg.data.world.town import cyclist, vehicle, walker
 
 _CARS = ("hatch", "sedan", "suv", "wagon", "van", "hatch", "sedan", "lorry")
@@ -31,6 +32,11 @@ class Mover:
     moving: bool
     size: tuple[float, float, float]
     """Half width, half length and height in metres."""
+
+    def shadow(self, drift: Drift) -> Shadow:
+        """The outline (x, z) of its shade in the frame of its chunk; `drift` = metres of shade per metre of height."""
+        (wide, long, tall), ahead = self.size, self.along - self.chunk * CHUNK_M
+        return box_shadow((self.across - wide, self.across + wide), (ahead - long, ahead + long), tall, drift)
 
     @property
     def chunk(self) -> int:
@@ -95,7 +101,7 @@ def _cyclists(clip: Clip, road: Street, frame: int, here: float) -> Iterator[Mov
 
 
 def _walkers(clip: Clip, road: Street, frame: int, here: float) -> Iterator[Mover]:
-    """Two streams on each pavement, one each way; a few cross the street's far end at junctions."""
+    """Two streams on each pavement, one each way."""
     pace = 0.17 * clip.metres_per_frame
     for side in (-1, 1):
         for direction in (-1, 1):

@@ -25,12 +25,12 @@ class Weather:
     vignette: float
 
     @property
-    def to_sun(self) -> Float64[np.ndarray, 3]:
+    def to_sun(self) -> Float64[np.ndarray, " 3"]:
         """Unit direction towards the sun in the world (y down)."""
         flat = np.cos(self.elevation)
         return np.array([flat * np.sin(self.azimuth), -np.sin(self.elevation), flat * np.cos(self.azimuth)])
 
-    def shadow_per_m(self, clip: Clip, index: int) -> Float64[np.ndarray, 2]:
+    def shadow_per_m(self, clip: Clip, index: int) -> Float64[np.ndarray, " 2"]:
         """How far (x, z), in a chunk's own frame, the shade of a point moves per metre of its height."""
         local = world_T_chunk(clip, index).rotation.T @ self.to_sun
         return np.asarray(local[[0, 2]] / local[1])
