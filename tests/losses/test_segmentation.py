@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.losses.segmentation import cross_entropy, ohem_cross_entropy, upsample
+from fathomseg.losses.segmentation import balancing_weights, cross_entropy, ohem_cross_entropy, upsample
 
 
 def make(seed: int, ignored: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -80,3 +80,29 @@ def test_ignored_pixels_count_nowhere() -> None:
 def test_upsampling_keeps_pixel_edges() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4)
     assert upsample(ramp, (1, 8)).flatten().tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+
+
+@pytest.mark.parametrize(
+    ("power", "expected"), [(0.0, [1, 1, 1]), (0.5, [4 / 6, 8 / 6, 16 / 6]), (1.0, [4 / 9, 16 / 9, 64 / 9])]
+)
+def test_balancing_weights_by_hand(power: float, expected: list[float]) -> None:
+    pixels = torch.tensor([64, 16, 4])  # shares 16/21, 4/21, 1/21
+    weight = balancing_weights(pixels, power)
+    raw = torch.tensor(expected)
+    torch.testing.assert_close(weight / weight[0], raw / raw[0])
+    assert (weight * pixels).sum() / pixels.sum() == pytest.approx(1.0)
+
+
+def test_a_class_without_pixels_gets_a_finite_weight() -> None:
+    assert torch.isfinite(balancing_weights(torch.tensor([5, 0, 3]), 1.0)).all()
+    assert torch.isfinite(balancing_weights(torch.tensor([0, 0]), 0.5)).all()
+
+
+def test_class_weights_multiply_each_pixel() -> None:
+    logits, label = make(4)
+    weight = torch.tensor([0.5, 2.0, 1.0, 0.0, 3.0], dtype=torch.float64)
+    total, count = cross_entropy(logits, label, weight)
+    assert count == (label != 255).sum()
+    valid = label[label != 255].tolist()
+    each = pixel_losses(logits, label)
+    assert total.item() == pytest.approx(sum(weight[c].item() * x for c, x in zip(valid, each, strict=True)), rel=1e-12)

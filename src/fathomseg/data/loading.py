@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
@@ -67,13 +69,23 @@ class Stream(TorchDataset[Sample]):
             self._epoch = (epoch, order)
         return self.ids[self._epoch[1][place]]
 
+    def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
+        """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
+        counts = np.zeros(256, dtype=np.int64)
+        for id in self.ids:
+            label = self.cache.read(id, "label")
+            counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
+        return torch.from_numpy(counts[:classes])
+
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""
         id = self.id_at(position)
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
-        sample = Sample(id=id, image=arrays["image"], label=arrays.get("label"), depth=arrays.get("depth"))
+        image = arrays["image"]
+        assert image is not None, f"{id} has no image"
+        sample = Sample(id=id, image=image, label=arrays.get("label"), depth=arrays.get("depth"))
         return key, self.geometry(sample, rng)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.learners.base import Batches, Learner, to_unit
-from fathomseg.losses.segmentation import cross_entropy, ohem_cross_entropy, upsample
+from fathomseg.losses.segmentation import balancing_weights, cross_entropy, ohem_cross_entropy, upsample
 from fathomseg.models.network import Network
 from fathomseg.types import IGNORE, StepResult, Term
 
@@ -36,22 +36,27 @@ class Supervised(Part):
     """Random brightness, contrast, saturation and hue; probability 0 = none."""
     ohem: Ohem | None = None
     """Hard example mining; nothing = all pixels."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weigh classes by (share of labelled pixels)^-balance in the plain cross-entropy; 0 = every pixel the same."""
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Label smoothing of the plain cross-entropy."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights, which are the ones evaluated and used."""
 
-    def build(self, network: Network) -> SupervisedLearner:
-        """The training step around `network`."""
-        return SupervisedLearner(self, network)
+    def build(self, network: Network, pixels: Int64[Tensor, " c"]) -> SupervisedLearner:
+        """The training step around `network`; `pixels` counts the labelled pixels of every class."""
+        return SupervisedLearner(self, network, balancing_weights(pixels, self.balance))
 
 
 class SupervisedLearner(Learner):
     """One supervised step on the stream `labelled`."""
 
-    def __init__(self, config: Supervised, network: Network) -> None:
+    weight: Float[Tensor, " c"]
+
+    def __init__(self, config: Supervised, network: Network, weight: Float[Tensor, " c"]) -> None:
         super().__init__(network, config.ema_decay)
         self.config = config
+        self.register_buffer("weight", weight)
 
     def forward(self, batches: Batches) -> StepResult:
         """Augment, predict, compare with the label at the label's own resolution."""
@@ -64,7 +69,7 @@ class SupervisedLearner(Learner):
                 logits, batch.label, self.config.ohem.threshold, self.config.ohem.min_kept
             )
         else:
-            total, count = cross_entropy(logits, batch.label, self.config.smoothing)
+            total, count = cross_entropy(logits, batch.label, self.weight, self.config.smoothing)
         return StepResult(terms={"segmentation": Term(total, count)})
 
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:

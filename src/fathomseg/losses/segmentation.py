@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from fathomseg.types import IGNORE
@@ -17,14 +17,30 @@ def upsample(logits: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[T
     return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
 
 
-def cross_entropy(logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], smoothing: float = 0.0) -> SumCount:
-    """Pixel-wise cross-entropy summed over the pixels that are not ignored, and their number.
+def cross_entropy(
+    logits: Float[Tensor, "b c h w"],
+    label: UInt8[Tensor, "b h w"],
+    weight: Float[Tensor, " c"] | None = None,
+    smoothing: float = 0.0,
+) -> SumCount:
+    """Pixel-wise cross-entropy, times its class's `weight`, summed over the pixels not ignored; and their number.
 
     A batch in which every pixel is ignored gives (0, 0) with a zero gradient, not NaN.
     """
     target = label.long()
-    total = F.cross_entropy(logits, target, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum")
+    total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum")
     return total, (target != IGNORE).sum().float()
+
+
+def balancing_weights(pixels: Int64[Tensor, " c"], power: float) -> Float[Tensor, " c"]:
+    """Class weights f^-power from the pixels of each class, f their share, such that the mean pixel weighs 1.
+
+    power 0: all classes weigh the same a pixel; 1: the same altogether; 0.5 lies between. A class without pixels gets
+    the weight of a class with one pixel; it does not matter.
+    """
+    share = pixels.clamp(min=1).double() / pixels.sum().clamp(min=1)
+    weight = share**-power
+    return (weight / (share * weight).sum()).float()
 
 
 def ohem_cross_entropy(

@@ -63,7 +63,10 @@ def seconds_per_step(recipe: Recipe, tries: int = 4) -> float:
 
     if recipe.train.threads is not None:
         torch.set_num_threads(recipe.train.threads)
-    learner: Learner = recipe.learner.build(recipe.network.build(len(recipe.data.classes), pretrained=False))
+    classes = len(recipe.data.classes)
+    learner: Learner = recipe.learner.build(
+        recipe.network.build(classes, pretrained=False), torch.ones(classes, dtype=torch.int64)
+    )
     learner.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shape = (recipe.train.batch, *recipe.size)
     image = torch.randint(0, 256, (shape[0], 3, *recipe.size), dtype=torch.uint8)
@@ -72,7 +75,7 @@ def seconds_per_step(recipe: Recipe, tries: int = 4) -> float:
     for _ in range(tries):
         start = time.perf_counter()
         term = learner({"labelled": batch}).terms["segmentation"]
-        (term.sum / term.count).backward()  # type: ignore[no-untyped-call]
+        (term.sum / term.count).backward()
         learner.after_step(0)
         times.append(time.perf_counter() - start)
     return min(times[1:])

@@ -60,7 +60,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
-    learner = recipe.learner.build(network)
+    learner = recipe.learner.build(network, stream.label_pixels(len(dataset.classes)))
     streams = {"labelled": stream}
     with _memory_advice(recipe):
         trainer = Trainer(learner, streams, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
