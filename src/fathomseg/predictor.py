@@ -14,20 +14,18 @@ from typing import Annotated, Final, Literal, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from jaxtyping import Float, Float32, UInt8
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 
-from fathomseg.config import Part, validate
+from fathomseg import config
+from fathomseg.config import Part
 from fathomseg.data.base import ClassList
 from fathomseg.data.images import resize_image
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
-from fathomseg.models.saved import WEIGHTS, load_model
+from fathomseg.models.saved import WEIGHTS, Weights, load_model
 from fathomseg.types import Prediction, Size
-
-Weights = Literal["ema", "last"]
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
@@ -80,13 +78,25 @@ def load(
     return Predictor(network, card.class_list, card.size, place, inference or trained_inference(folder))
 
 
-def trained_inference(run: Path, mode: str | None = None) -> Inference:
+class _Evaluation(Part):
+    model_config = ConfigDict(extra="ignore")
+
+    inference: Inference = Inference()
+
+
+class _Configuration(Part):
+    """The part of a run's configuration that matters here; the rest is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    evaluation: _Evaluation = _Evaluation()
+
+
+def trained_inference(run: Path, mode: str | None = None, overrides: Sequence[str] = ()) -> Inference:
     """The inference settings in the configuration of a run (the defaults if it has none), perhaps in another mode."""
-    path, tree = run / "config.yaml", {}
-    if path.is_file():
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-        tree = dict(recipe.get("evaluation", {}).get("inference", {}))
-    return validate(Inference, tree if mode is None else {**tree, "mode": mode}, "inference")
+    path = run / "config.yaml"
+    more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
+    return config.load(_Configuration, path if path.is_file() else {}, [*overrides, *more]).evaluation.inference
 
 
 class Predictor:

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 from safetensors import SafetensorError
@@ -24,7 +24,8 @@ from fathomseg.errors import FathomError
 from fathomseg.models.network import Network, NetworkConfig
 
 CARD = "model.json"
-WEIGHTS = {"ema": "model.safetensors", "last": "last.safetensors"}
+Weights = Literal["ema", "last"]
+WEIGHTS: Final[dict[Weights, str]] = {"ema": "model.safetensors", "last": "last.safetensors"}
 """The weight file of each kind of weights."""
 
 Byte = Annotated[int, Field(ge=0, le=255)]

@@ -1,0 +1,162 @@
+"""`fathom evaluate`: how good a run is, at the native size of the labels, as numbers and as a page to look at."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.progress import Progress
+
+from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.resolve import resolve_dataset
+from fathomseg.errors import FathomError
+from fathomseg.metrics import MEANING
+from fathomseg.models.saved import WEIGHTS, load_card
+from fathomseg.predictor import Inference, load, trained_inference
+from fathomseg.report.examples import examples
+from fathomseg.report.page import write_page
+from fathomseg.report.scores import show, write_scores
+from fathomseg.scoring import FromNetwork, Source, evaluate_network, processes, score
+from fathomseg.stages.run_folder import CONFIG, origin
+from fathomseg.stored import FromFolder
+
+__all__ = ["evaluate_network", "evaluate_run", "run"]
+
+
+def run(
+    target: str,
+    *,
+    data: str | None,
+    overrides: Sequence[str],
+    split: str,
+    weights: str,
+    mode: str | None,
+    against: Path | None,
+    as_json: bool,
+    report: bool,
+    limit: int | None,
+) -> int:
+    """Score a run folder, or stored predictions, and print the result. Returns the exit code."""
+    if weights not in {*WEIGHTS, "both"}:
+        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+    folder = Path(target)
+    for_data = [text for text in overrides if not text.startswith("evaluation.")]
+    evaluate_run(
+        folder,
+        split=split,
+        weights=weights,
+        inference=trained_inference(folder, mode, overrides),
+        dataset=resolve_dataset(data or _own_data(folder), for_data),
+        against=against,
+        limit=limit,
+        report=report,
+        as_json=as_json,
+    )
+    return 0
+
+
+def evaluate_run(
+    folder: Path,
+    *,
+    split: str = "val",
+    weights: str = "both",
+    inference: Inference | None = None,
+    dataset: Dataset | None = None,
+    against: Path | None = None,
+    limit: int | None = None,
+    report: bool = True,
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Score a run on a split of its own dataset (or `dataset`), or the predictions stored in `against`.
+
+    Prints a table (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv, report.html. In
+    a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if the classes of network
+    and data differ or no image has a label.
+    """
+    dataset = dataset or resolve_dataset(_own_data(folder))
+    inference = inference or trained_inference(folder)
+    split_ids = tuple(dataset.ids(split))
+    ids = _labelled(dataset, split, split_ids, limit)
+    with processes() as device:
+        sources: dict[str, Source] = {}
+        if against is not None:
+            sources["predictions"] = FromFolder(against, len(dataset.classes), split_ids)
+        else:
+            _same_classes(load_card(folder).class_list, dataset.classes, folder, dataset.name)
+            for name in (name for name in WEIGHTS if weights in {name, "both"}):
+                sources[name] = FromNetwork(load(folder, name, device, inference), dataset)
+        main = not dist.is_initialized() or dist.get_rank() == 0
+        scored = {name: _scored(name, source, dataset, ids, device, main) for name, source in sources.items()}
+        result = {
+            "run": str(folder),
+            "dataset": dataset.name,
+            "split": split,
+            "against": None if against is None else str(against),
+            "inference": None if against else inference.model_dump(mode="json"),
+            "scores": {name: scores for name, (scores, _) in scored.items()},
+            "meaning": MEANING,
+            "origin": origin(),
+        }
+        if main:
+            images = {name: own for name, (_, own) in scored.items()}
+            out = folder / "evaluation" / (split if against is None else f"{split}-{against.resolve().name}")
+            write_scores(out, result, images)
+            if report:
+                first = next(iter(sources))
+                best, worst = examples(sources[first], dataset, images[first])
+                write_page(out, result, dataset.classes, best, worst, folder / CONFIG)
+            if as_json:
+                print(json.dumps(result))
+            else:
+                show(result, out)
+    return result
+
+
+def _own_data(folder: Path) -> str:
+    if not (folder / CONFIG).is_file():
+        raise FathomError(
+            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
+        )
+    return str(folder / CONFIG)
+
+
+def _labelled(dataset: Dataset, split: str, ids: Sequence[str], limit: int | None) -> list[str]:
+    labelled = [id for id in ids if dataset.has_label(id)]
+    if not labelled:
+        raise FathomError(
+            f"None of the {len(ids)} images of split {split!r} of {dataset.name} has a label to be scored against."
+            f" Give another --split ({', '.join(dataset.splits)}) or --data."
+        )
+    return labelled[:limit]
+
+
+def _same_classes(run: ClassList, data: ClassList, folder: Path, name: str) -> None:
+    """The indices of network and labels must mean the same; colours may differ."""
+    if run.names == data.names:
+        return
+    pairs = zip(run.names, data.names, strict=False)
+    lines = [f"  class {i}: {a!r} in the run, {b!r} in the data" for i, (a, b) in enumerate(pairs) if a != b]
+    for names, other, where in ((run.names, data.names, "run"), (data.names, run.names, "data")):
+        lines += [f"  class {i}: {names[i]!r} only in the {where}" for i in range(len(other), len(names))]
+    raise FathomError(
+        f"{folder} was trained on {len(run)} classes that are not the {len(data)} classes of {name}:\n"
+        + "\n".join(lines[:10] + ["  ..."] * (len(lines) > 10))
+        + "\nScore it on data with the same class list, in the same order."
+    )
+
+
+def _scored(
+    name: str, source: Source, dataset: Dataset, ids: Sequence[str], device: torch.device, main: bool
+) -> tuple[dict[str, Any], dict[str, float | None]]:
+    """Score one source, with a progress bar on a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (main and console.is_terminal)) as bar:
+        shares = dist.get_world_size() if dist.is_initialized() else 1
+        task = bar.add_task(f"scoring {name}", total=math.ceil(len(ids) / shares))
+        return score(source, dataset, ids, device, tick=lambda: bar.advance(task))
