@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -35,11 +36,11 @@ class Atlas:
     holed: Bool[np.ndarray, " t"]
     """Which textures have holes."""
 
-    def cover_of(self, texture: int, level: int) -> UInt8[np.ndarray, "h w"]:
-        """The cover of one texture at one level (the last one if there are fewer)."""
-        copy = self.first[texture] + min(level, int(self.levels[texture]) - 1)
-        (x, y), (w, h) = self.origin[copy].astype(int), self.extent[copy].astype(int)
-        return self.cover[y : y + h, x : x + w]
+    @cached_property
+    def covers(self) -> tuple[UInt8[np.ndarray, "h w"], ...]:
+        """The cover of every copy."""
+        boxes = np.concatenate([self.origin, self.extent], axis=1).astype(int).tolist()
+        return tuple(self.cover[y : y + h, x : x + w] for x, y, w, h in boxes)
 
 
 def pack(textures: Mapping[str, Texture]) -> Atlas:

@@ -27,7 +27,7 @@ def textures(domain: Domain) -> dict[str, Texture]:
         made[f"upper_{k}"] = _upper_floors(facade, domain, key=100 + k)
         made[f"shop_{k}"] = _ground_floor(facade, domain, key=120 + k, shop=True)
         made[f"door_{k}"] = _ground_floor(facade, domain, key=140 + k, shop=False)
-        made[f"side_{k}"] = _walled(Canvas(128, 128, facade.wall, 1.0).texture(wraps=True), facade, 160 + k)
+        made[f"side_{k}"] = _side_wall(facade, domain, key=160 + k)
     made["roof"] = _tiles(180)
     made["cornice"] = Canvas(16, 128, (214, 208, 198), 0.5).texture(grain=8, wraps=True)
     made["awning"] = _awning()
@@ -43,6 +43,23 @@ def _upper_floors(facade: Facade, domain: Domain, key: int) -> Texture:
             w, h = facade.window[0] / _BAYS, facade.window[1] / _FLOORS
             x, y = (bay + 0.5) / _BAYS - w / 2, top + 0.11
             _window(canvas, facade, x, y, w, h, dice, domain.lit_windows)
+    return _walled(canvas.texture(wraps=True), facade, key)
+
+
+def _side_wall(facade: Facade, domain: Domain, key: int) -> Texture:
+    """A gable wall, two floors high: mostly blank, with a few small windows, a downpipe and patches of new plaster."""
+    canvas, dice = Canvas(256, 256, facade.wall, 1.0), Dice(key)
+    for _ in range(5):
+        x, y = dice.uniform(0, 0.8), dice.uniform(0, 0.8)
+        shade = _dim(facade.wall, dice.uniform(0.9, 1.06))
+        canvas.rect(x, y, x + dice.uniform(0.1, 0.35), y + dice.uniform(0.08, 0.3), shade, 1.0)
+    for floor in range(_FLOORS):
+        for bay in (0, 2):
+            if dice.chance(0.75):
+                _window(
+                    canvas, facade, (bay + 0.6) / _BAYS, floor / _FLOORS + 0.14, 0.08, 0.2, dice, domain.lit_windows
+                )
+    canvas.rect(0.93, 0, 0.945, 1, _dim(facade.wall, 0.55), 0.3)
     return _walled(canvas.texture(wraps=True), facade, key)
 
 
@@ -100,7 +117,7 @@ def _ground_floor(facade: Facade, domain: Domain, key: int, shop: bool) -> Textu
         for x0, x1 in ((0.05, 0.4), (0.6, 0.95)):
             canvas.rect(x0, 0.3, x1, 0.88, (62, 60, 60))
             canvas.rect(
-                x0 + 0.012, 0.32, x1 - 0.012, 0.86, (74, 84, 92) if domain.lit_windows < 0.1 else (226, 186, 120)
+                x0 + 0.012, 0.32, x1 - 0.012, 0.86, (74, 84, 92) if domain.lit_windows < 0.2 else (226, 186, 120)
             )
             for item in range(6):
                 x = x0 + 0.02 + item * (x1 - x0 - 0.04) / 6
@@ -217,11 +234,12 @@ def _sides(house: House, sketch: Sketch, near: float, far: float) -> None:
     """Both walls across the street's direction and the back."""
     low, high = min(near, far), max(near, far)
     (s0, s1), name = house.along, f"side_{house.style}"
-    repeat = (0.0, 0.0, house.depth / 5, house.eaves / 5)
+    tile = _BAYS * BAY_M, _FLOORS * FLOOR_M
+    repeat = (0.0, -house.eaves / tile[1], house.depth / tile[0], 0.0)
     sketch.wall((low, s0), (high, s0), 0, house.eaves, name, BUILDING, repeat, house.tint)
     sketch.wall((high, s1), (low, s1), 0, house.eaves, name, BUILDING, repeat, house.tint)
     ends = ((far, s1), (far, s0)) if house.side < 0 else ((far, s0), (far, s1))
-    sketch.wall(*ends, 0, house.eaves, name, BUILDING, (0, 0, (s1 - s0) / 5, house.eaves / 5), house.tint)
+    sketch.wall(*ends, 0, house.eaves, name, BUILDING, (0, -house.eaves / tile[1], (s1 - s0) / tile[0], 0), house.tint)
 
 
 def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
@@ -237,7 +255,7 @@ def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
     low, high = min(near, far), max(near, far)
     for (x0, x1), s in (((low, high), s0), ((high, low), s1)):
         corners = ((x0, eaves, s), (x1, eaves, s), (middle, ridge, s), (middle, ridge, s))
-        sketch.quad(corners, f"side_{house.style}", BUILDING, (0, 0, house.depth / 5, 1), house.tint)
+        sketch.quad(corners, f"side_{house.style}", BUILDING, (0, 0.3, 1, 1), house.tint)
     c = s0 + 0.25 * (s1 - s0)
     sketch.box(
         (middle - 0.4, middle + 0.4),

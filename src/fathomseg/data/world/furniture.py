@@ -25,6 +25,7 @@ def textures() -> dict[str, Texture]:
         made[f"light_{colour}"] = _traffic_light(colour)
     made["light_back"] = Canvas(64, 32, (38, 40, 40)).texture(grain=8)
     made["fence_iron"], made["fence_wood"], made["fence_mesh"] = _iron(), _wood(), _mesh()
+    made["fence_rail"] = _rail()
     made["garden_wall"] = _garden_wall()
     return made
 
@@ -81,6 +82,18 @@ def _iron() -> Texture:
     for y in (0.1, 0.72):
         canvas.rect(0, y, 1, y + 0.06, (46, 50, 50))
     canvas.rect(0, 0.78, 1, 1, (156, 148, 138))
+    return canvas.texture(grain=8, wraps=True)
+
+
+def _rail() -> Texture:
+    """A pedestrian guard rail of round tubes, 2 m wide and 1.1 m high."""
+    canvas, metal = Canvas(64, 128), (168, 172, 174)
+    for bar in range(14):
+        canvas.rect(bar / 14 + 0.02, 0.1, bar / 14 + 0.042, 0.92, metal)
+    for y in (0.02, 0.14, 0.86):
+        canvas.rect(0, y, 1, y + 0.06, metal)
+    for x in (0.0, 0.48, 0.96):
+        canvas.rect(x, 0.02, x + 0.04, 1, (120, 124, 126))
     return canvas.texture(grain=8, wraps=True)
 
 

@@ -65,7 +65,7 @@ def _asphalt(domain: Domain, key: int) -> Image:
         points = np.cumsum([[dice.below(_ROAD), dice.below(_ROAD)]] + [
             [dice.uniform(-16, 16), dice.uniform(4, 26)] for _ in range(10)
         ], axis=0)  # fmt: skip
-        cv2.polylines(image, [points.astype(np.int32)], False, _scaled(domain.asphalt, 0.55), 2, cv2.LINE_AA)
+        cv2.polylines(image, [points.astype(np.int32)], False, _scaled(domain.asphalt, 0.7), 1, cv2.LINE_AA)
     for _ in range(2):
         centre, dark = (dice.below(_ROAD), dice.below(_ROAD)), _scaled(domain.asphalt, 0.5)
         cv2.ellipse(image, centre, (15, 9), 0, 0, 360, dark, -1, cv2.LINE_AA)

@@ -84,8 +84,8 @@ def street(clip: Clip) -> Street:
         kinds=(dice.below(2), dice.below(2)),
         styles=tuple(dice.below(families) for _ in range(4)),
         parked=dice.uniform(0.25, 0.8),
-        trees=dice.uniform(0.1, 0.85),
-        green=dice.uniform(0.08, 0.34),
+        trees=dice.uniform(0.2, 0.95),
+        green=dice.uniform(0.12, 0.4),
         villas=dice.uniform(0.1, 0.4),
         shops=dice.uniform(0.15, 0.7),
         crowd=dice.uniform(0.2, 0.7),
@@ -275,7 +275,7 @@ def _park(plot: _Plot, side: int, dice: Dice) -> None:
     """Lawn with trees and bushes behind railings or a hedge."""
     edge = plot.street.edge
     x = edge * side
-    if dice.chance(0.7):
+    if dice.chance(0.8):
         furniture.fence(plot.sketch, (x, 0.0), (x, CHUNK_M), "iron", 1.25)
     else:
         nature.hedge(plot.sketch, (min(x, x + 0.6 * side), max(x, x + 0.6 * side)), (0.0, CHUNK_M), 0.9)
@@ -348,7 +348,7 @@ def _posts(plot: _Plot, side: int, dice: Dice) -> None:
     if dice.chance(0.25):
         for k in range(6):
             furniture.post(sketch, x, 0.8 + 1.5 * k, 1.0, 0.06, dark=True)
-    if dice.chance(0.3):
+    if dice.chance(0.5):
         z = dice.uniform(3.0, 17.0)
         for k in range(2 + dice.below(4)):
             rack = Sketch(plot.town.atlas)
@@ -383,6 +383,10 @@ def _junction(plot: _Plot) -> None:
         for z in ((0.0, corner[0]), (corner[1], CHUNK_M)):
             _strip(plot, x, z, KERB_M, f"pavement_{road.kinds[1]}", SIDEWALK, (2.4, 2.4))
             _kerb(plot, side, half, z)
+            if dice.chance(0.5):
+                furniture.fence(
+                    sketch, (side * (half + 0.3), z[0] + 0.4), (side * (half + 0.3), z[1] - 0.4), "rail", 1.1
+                )
         for border, ends in ((corner[0], x[::-1]), (corner[1], x)):
             sketch.wall((ends[0], border), (ends[1], border), 0.0, KERB_M, "kerb", SIDEWALK, (0, 0, 30, 0.12))
         _side_street(plot, side, dice)

@@ -36,19 +36,19 @@ def _leaf(base: RGB, light: float, dice: Dice) -> RGB:
 def _crown(base: RGB, key: int, flat_bottom: bool = False) -> Texture:
     """Clumps of leaves, dark ones first and bright ones towards the top, inside a lumpy outline."""
     canvas, dice = Canvas(128, 128), Dice(key)
-    lumps = [(0.5, 0.52, 0.34)]
+    lumps, wide = [(0.5, 0.52, 0.3)], dice.uniform(0.22, 0.3)
     for k in range(9):
-        angle = 2 * np.pi * (k + dice.uniform(0, 0.6)) / 9
-        lumps.append((0.5 + 0.27 * np.cos(angle), 0.5 + 0.27 * np.sin(angle), dice.uniform(0.13, 0.2)))
+        angle, far = 2 * np.pi * (k + dice.uniform(0, 0.6)) / 9, dice.uniform(0.8, 1.1)
+        lumps.append((0.5 + wide * far * np.cos(angle), 0.5 + 0.29 * far * np.sin(angle), dice.uniform(0.11, 0.19)))
     for layer in range(5):
-        for _ in range(100):
+        for _ in range(190):
             x, y, radius = dice.pick(lumps)
             angle, reach = dice.uniform(0, 2 * np.pi), radius * dice.uniform(0.2, 1.0) ** 0.5
             x, y = x + reach * np.cos(angle), y + reach * np.sin(angle) - 0.012 * layer
             if flat_bottom:
                 y = 0.25 + 0.75 * y
             light = 0.5 + 0.14 * layer + 0.4 * (0.5 - y) + dice.uniform(-0.1, 0.1)
-            size = dice.uniform(0.012, 0.034)
+            size = dice.uniform(0.009, 0.023)
             canvas.ellipse(x, y, size, size * dice.uniform(0.6, 1.0), _leaf(base, light, dice), 0.6)
     return canvas.texture(grain=12, key=key)
 
@@ -56,18 +56,18 @@ def _crown(base: RGB, key: int, flat_bottom: bool = False) -> Texture:
 def _palm(base: RGB, key: int) -> Texture:
     """Fronds arching from one point, each a rib with leaflets."""
     canvas, dice = Canvas(128, 128), Dice(key)
-    fronds = 17
+    fronds = 13
     for k in range(fronds):
         angle = np.pi * (k / (fronds - 1) * 1.5 - 0.25)
         length, x, y = dice.uniform(0.36, 0.48), 0.5, 0.45
         step = np.array([np.cos(angle), -np.sin(angle)]) * length / 10
         colour = _leaf(base, dice.uniform(0.7, 1.15), dice)
         for joint in range(10):
-            step[1] += 0.0062 * (1 + 0.4 * joint) * abs(np.cos(angle)) + 0.002
+            step[1] += 0.0036 * (1 + 0.5 * joint) * abs(np.cos(angle)) + 0.001
             canvas.line((x, y), (x + step[0], y + step[1]), 0.022, colour, 0.5)
             for sign in (-1, 1):
-                tip = (x + 0.6 * step[0] - sign * 1.1 * step[1], y + 1.1 * step[1] + sign * 0.9 * step[0] + 0.035)
-                canvas.line((x, y), tip, 0.016, _leaf(base, dice.uniform(0.65, 1.2), dice), 0.5)
+                tip = (x + 0.9 * step[0] - sign * 0.9 * step[1], y + 0.9 * step[1] + sign * 0.8 * step[0] + 0.016)
+                canvas.line((x, y), tip, 0.014, _leaf(base, dice.uniform(0.65, 1.2), dice), 0.5)
             x, y = x + step[0], y + step[1]
     return canvas.texture(grain=10, key=key)
 

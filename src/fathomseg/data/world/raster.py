@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 
 from fathomseg.data.world.atlas import Atlas
 from fathomseg.data.world.mesh import Quads
@@ -151,11 +151,7 @@ def rasterise(view: View, atlas: Atlas, grid: Grid) -> Seen:
     seen = Seen(np.zeros(shape, np.float32), np.full(shape, len(view.quads), np.int32))
     rows = _Rows(view)
     area = (view.box[:, 1] - view.box[:, 0]) * (view.box[:, 3] - view.box[:, 2])
-    nearest = _nearest(view).astype(np.float32)
-    order = np.argsort(-nearest, kind="stable")
-    ramp = np.arange(grid.width, dtype=np.float32)
-    for q in order[area[order] > _SMALL].tolist():
-        _draw_large(seen, view, rows, atlas, q, nearest[q], ramp)
+    _draw_large(seen, view, rows, atlas, np.flatnonzero(area > _SMALL))
     _draw_small(seen, view, rows, atlas, area <= _SMALL)
     return seen
 
@@ -189,38 +185,49 @@ class _Rows:
         self.start = (form[:, 1] * row + form[:, 2]).astype(np.float32)
 
 
-def _draw_large(
-    seen: Seen, view: View, rows: _Rows, atlas: Atlas, q: int, nearest: np.float32, ramp: Float32[np.ndarray, " w"]
-) -> None:
-    """Draw one quad into its box, unless everything there is nearer already."""
-    top, bottom, left, right = view.box[q].tolist()
-    window = (slice(top, bottom), slice(left, right))
-    buffer, column = seen.inverse_depth[window], ramp[left:right]
-    if nearest <= buffer.min():
-        return
-    own = slice(rows.offset[q], rows.offset[q] + rows.count[q])
-    inverse_depth = np.add.outer(rows.start[own], np.float32(view.inverse_depth[q, 0]) * column)
-    visible = inverse_depth > buffer
-    visible &= np.less_equal.outer(rows.first[own], column)
-    visible &= np.greater.outer(rows.end[own], column)
-    if atlas.holed[view.quads.texture[q]]:
-        visible &= _cover(view, atlas, q, (top, bottom, left, right)) > 127
-    np.copyto(buffer, inverse_depth, where=visible)
-    np.copyto(seen.surface[window], np.int32(q), where=visible)
+def _draw_large(seen: Seen, view: View, rows: _Rows, atlas: Atlas, chosen: Int64[np.ndarray, " k"]) -> None:
+    """Draw quads one by one into their boxes, nearest first, leaving out those that something nearer hides."""
+    nearest = _nearest(view)[chosen].astype(np.float32)
+    order = np.argsort(-nearest, kind="stable")
+    chosen = chosen[order]
+    holes = _hole_forms(view, atlas, chosen)
+    slope, ramp = view.inverse_depth[chosen, 0].astype(np.float32), np.arange(seen.surface.shape[1], dtype=np.float32)
+    begin, boxes = rows.offset[chosen].tolist(), view.box[chosen].tolist()
+    copies = np.where(atlas.holed[view.quads.texture[chosen]], _copy(view, atlas, chosen), -1).tolist()
+    for k, (q, near) in enumerate(zip(chosen.tolist(), nearest[order], strict=True)):
+        top, bottom, left, right = boxes[k]
+        buffer, column = seen.inverse_depth[top:bottom, left:right], ramp[left:right]
+        if near <= buffer.min():
+            continue
+        own = slice(begin[k], begin[k] + bottom - top)
+        inverse_depth = np.add.outer(rows.start[own], slope[k] * column)
+        visible = inverse_depth > buffer
+        visible &= np.less_equal.outer(rows.first[own], column)
+        visible &= np.greater.outer(rows.end[own], column)
+        if copies[k] >= 0:
+            size, flags = (right - left, bottom - top), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            cover = cv2.warpPerspective(
+                atlas.covers[copies[k]], holes[k], size, flags=flags, borderMode=cv2.BORDER_WRAP
+            )
+            visible &= cover > 127
+        np.copyto(buffer, inverse_depth, where=visible)
+        np.copyto(seen.surface[top:bottom, left:right], np.int32(q), where=visible)
 
 
-def _cover(view: View, atlas: Atlas, q: int, box: tuple[int, int, int, int]) -> UInt8[np.ndarray, "h w"]:
-    """The cover of a quad's texture as seen in a box of the image."""
-    texture = int(view.quads.texture[q])
-    cover = atlas.cover_of(texture, int(view.level[q]))
-    top, bottom, left, right = box
-    form = np.concatenate([view.texel[q], view.inverse_depth[q][None]])
-    form[:2] *= (np.array(cover.shape[::-1]) / atlas.size[texture])[:, None]
-    form[:2] -= 0.5 * form[2]
-    form[:, 2] += form[:, 0] * left + form[:, 1] * top
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (right - left, bottom - top)
-    return np.asarray(cv2.warpPerspective(cover, form, size, flags=flags, borderMode=cv2.BORDER_WRAP))
+def _copy(view: View, atlas: Atlas, chosen: Int64[np.ndarray, " k"]) -> Int64[np.ndarray, " k"]:
+    """The reduced copy of the texture by which each quad's holes are cut."""
+    texture = view.quads.texture[chosen]
+    return np.asarray(atlas.first[texture] + np.minimum(view.level[chosen], atlas.levels[texture] - 1), np.int64)
+
+
+def _hole_forms(view: View, atlas: Atlas, chosen: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "k 3 3"]:
+    """Homographies from (column, row) within each quad's box to texels of the copy that cuts its holes."""
+    shrink = atlas.extent[_copy(view, atlas, chosen)] / atlas.size[view.quads.texture[chosen]]
+    depth = view.inverse_depth[chosen, None]
+    form = np.concatenate([view.texel[chosen] * shrink[:, :, None] - 0.5 * depth, depth], axis=1)
+    box = view.box[chosen].astype(np.float64)
+    form[:, :, 2] += form[:, :, 0] * box[:, 2, None] + form[:, :, 1] * box[:, 0, None]
+    return form
 
 
 def _draw_small(seen: Seen, view: View, rows: _Rows, atlas: Atlas, small: Bool[np.ndarray, " n"]) -> None:
@@ -252,11 +259,10 @@ def _solid(
     solid = np.ones(len(quad), np.bool_)
     at = np.flatnonzero(atlas.holed[view.quads.texture[quad]])
     quad, column, row, inverse_depth = quad[at], column[at], row[at], inverse_depth[at]
-    form, texture = view.texel[quad], view.quads.texture[quad]
+    form, copy = view.texel[quad], _copy(view, atlas, quad)
     texel = form[:, :, 0] * column[:, None] + form[:, :, 1] * row[:, None] + form[:, :, 2]
-    copy = atlas.first[texture] + np.minimum(view.level[quad], atlas.levels[texture] - 1)
     extent = atlas.extent[copy]
-    texel *= extent / (atlas.size[texture] * inverse_depth[:, None])
+    texel *= extent / (atlas.size[view.quads.texture[quad]] * inverse_depth[:, None])
     texel -= extent * np.floor(texel / extent)
     x, y = (texel + atlas.origin[copy]).astype(np.int64).T
     solid[at] = atlas.cover[y, x] > 127

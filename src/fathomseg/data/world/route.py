@@ -65,6 +65,7 @@ class Pose:
         return full
 
 
+@lru_cache(maxsize=8192)
 def world_T_chunk(clip: Clip, index: int) -> Pose:
     """Pose of a chunk's own frame: origin on the middle line where the chunk begins, z along it. Index may be < 0."""
     headings, nodes = _chain(clip, max(index, 0) // _BLOCK + 1)
@@ -86,7 +87,7 @@ def _chain(clip: Clip, blocks: int) -> tuple[Float64[np.ndarray, " n"], Float64[
     headings = np.zeros_like(step)
     for _ in range(2):
         period, phase = dice.uniform(13.0, 34.0), dice.uniform(0.0, 2.0 * np.pi)
-        headings += dice.uniform(0.1, 0.5) * 0.034 * period / np.pi * np.sin(2.0 * np.pi * step / period + phase)
+        headings += dice.uniform(0.25, 0.75) * 0.034 * period / np.pi * np.sin(2.0 * np.pi * step / period + phase)
     moves = CHUNK_M * np.stack([np.sin(headings), np.cos(headings)], axis=1)
     nodes = np.concatenate([np.zeros((1, 2)), np.cumsum(moves, axis=0)[:-1]])
     return headings, nodes
