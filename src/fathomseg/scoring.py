@@ -76,7 +76,7 @@ def score(
         try:
             stored, truth = read.result()
             prediction, confidence = source.predict(id, stored, truth)
-            own.append(scores.update(prediction.to(device), confidence, torch.from_numpy(truth).to(device)))
+            own.append(scores.update(prediction.to(device), confidence, torch.tensor(truth, device=device)))
             mine.append(id)
         except DataError as error:
             problems += error.problems

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import fakes
 
 from fathomseg.config import validate
 from fathomseg.stages.recipe import Recipe
-from tests import fakes
 
 
 @pytest.fixture(scope="session")

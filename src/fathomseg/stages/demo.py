@@ -21,9 +21,10 @@ from fathomseg.stages.train import train
 from fathomseg.types import Batch
 
 SETTINGS = {
-    "data": {"name": "streets"},
+    "data": {"name": "streets", "frames": 8},
     "labels": {"count": 12},
     "size": [128, 256],
+    "learner": {"balance": 0.5},
     "optimiser": {"lr": 2e-3},
     "train": {"batch": 4, "threads": 1, "log_every": 10},
     "evaluation": {"split": "val"},
