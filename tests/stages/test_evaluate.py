@@ -96,6 +96,17 @@ def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixt
     assert "building" in out
 
 
+def test_a_limit_does_not_replace_the_scores_of_the_whole_split(saved: Path) -> None:
+    evaluate_run(saved, report=False, as_json=True)
+    result = evaluate_run(saved, report=False, as_json=True, limit=3)
+    assert result["scores"]["ema"]["images"] == result["limit"] == 3
+    folder = saved / "evaluation"
+    stored = [json.loads((folder / name / "scores.json").read_text()) for name in ("val", "val-first3")]
+    assert [one["scores"]["ema"]["images"] for one in stored] == [5, 3]
+    with pytest.raises(FathomError, match="at least 1"):
+        evaluate_run(saved, limit=0)
+
+
 def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
     for mode, overrides in ((None, []), ("slide", []), ("slide", ["evaluation.inference.flip=true"])):

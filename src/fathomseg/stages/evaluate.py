@@ -97,6 +97,7 @@ def evaluate_run(
             "run": str(folder),
             "dataset": dataset.name,
             "split": split,
+            "limit": limit,
             "against": None if against is None else str(against),
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: scores for name, (scores, _) in scored.items()},
@@ -105,7 +106,7 @@ def evaluate_run(
         }
         if main:
             images = {name: own for name, (_, own) in scored.items()}
-            out = folder / "evaluation" / (split if against is None else f"{split}-{against.resolve().name}")
+            out = folder / "evaluation" / _name(split, against, limit)
             write_scores(out, result, images)
             if report:
                 first = next(iter(sources))
@@ -126,7 +127,15 @@ def _own_data(folder: Path) -> str:
     return str(folder / CONFIG)
 
 
+def _name(split: str, against: Path | None, limit: int | None) -> str:
+    """The folder of the results: scores of something else never take the place of the run's own."""
+    parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit is not None else [])]
+    return "-".join(parts)
+
+
 def _labelled(dataset: Dataset, split: str, ids: Sequence[str], limit: int | None) -> list[str]:
+    if limit is not None and limit < 1:
+        raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
     labelled = [id for id in ids if dataset.has_label(id)]
     if not labelled:
         raise FathomError(
