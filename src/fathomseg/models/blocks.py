@@ -13,7 +13,8 @@ Norm = Literal["batch", "frozen", "group"]
 """batch: batch statistics in training. frozen: BatchNorm with fixed statistics. group: GroupNorm in the decoder, fixed
 BatchNorm statistics in the encoder."""
 
-Map = Float[Tensor, "b c h w"]
+Map = Float[Tensor, "b _ _ _"]
+"""A batch of feature maps, b x channels x height x width."""
 
 
 def norm_layer(channels: int, norm: Norm) -> nn.Module:
@@ -47,7 +48,7 @@ class PooledContext(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Map) -> Float[Tensor, "b d h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """The context, the same at every position."""
         context = F.relu(self.conv(x.mean(dim=(2, 3), keepdim=True)))
         return context.expand(-1, -1, *x.shape[2:])
