@@ -185,6 +185,7 @@ def make_video(
     codec: str = "libx264",
     gop: int = 12,
     times: Sequence[int] | None = None,
+    b_frames: int | None = None,
 ) -> Path:
     """A video of RGB pictures with even sides; `times` are the presentation times in ms (default 100 ms a frame)."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +193,9 @@ def make_video(
         stream = container.add_stream(codec, rate=10)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
-        stream.gop_size = gop
+        stream.gop_size, stream.bit_rate = gop, 4_000_000
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for i, picture in enumerate(pictures):

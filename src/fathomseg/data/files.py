@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -123,9 +124,11 @@ class FileDataset(Dataset):
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""
-        for found in scan(self, ids):
-            yield from found.problems
-        yield from self.layout_problems(ids)
+        seen: set[Problem] = set()
+        for problem in chain((p for found in scan(self, ids) for p in found.problems), self.layout_problems(ids)):
+            if problem not in seen:  # one bad camera file serves many images
+                seen.add(problem)
+                yield problem
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Faults that need no decoding to be seen, such as a gap in a clip."""

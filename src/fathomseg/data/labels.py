@@ -103,11 +103,11 @@ def unpack(value: int) -> Colour:
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:
-    """Colours that differ well for any number of classes: hues a golden angle apart, three brightnesses in turn."""
-    hues = np.arange(count) * 0.618034 % 1.0
-    values = np.array([235, 180, 130])[np.arange(count) % 3]
-    ramps = np.clip(np.abs((hues[:, None] + np.array([0.0, 2 / 3, 1 / 3])) % 1.0 * 6 - 3) - 1, 0.15, 1)
-    rgb = np.rint(ramps * values[:, None]).astype(int)
+    """The colours of Pascal VOC from its class 1 on: all distinct, none black, early ones far apart (at most 255)."""
+    numbers = np.arange(1, count + 1)
+    rgb = np.zeros((count, 3), int)
+    for bit in range(8):  # bit 3k + c of the number is bit 7 - k of channel c
+        rgb[:, bit % 3] |= (numbers >> bit & 1) << (7 - bit // 3)
     return tuple((int(r), int(g), int(b)) for r, g, b in rgb)
 
 

@@ -85,6 +85,7 @@ class _Reader:
 
     def _start(self) -> None:
         self.stream = self.container.streams.video[0]
+        self.stream.codec_context.thread_count = 1  # the callers are threads and workers already
         self.decoded = self.container.decode(self.stream)
         self.next = 0
 
@@ -98,16 +99,18 @@ class _Reader:
 
 
 class _Readers(threading.local):
-    """The videos this thread has open, the latest used last. A forked process must not share their file positions."""
+    """The videos this thread has open, the latest used last."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
         self.open: OrderedDict[Path, _Reader] = OrderedDict()
+        self.inherited: list[OrderedDict[Path, _Reader]] = []
 
     def get(self, path: Path) -> _Reader:
         """The open video, opened if need be."""
-        if self.process != os.getpid():
-            self.__init__()  # type: ignore[misc]
+        if self.process != os.getpid():  # a fork shares the file positions with its parent, and closing could hang
+            self.inherited.append(self.open)
+            self.process, self.open = os.getpid(), OrderedDict()
         if path not in self.open:
             self.open[path] = _Reader(path)
         self.open.move_to_end(path)
@@ -129,16 +132,14 @@ _readers = _Readers()
 def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            size = _upright(next(container.decode(stream))).shape[:2]
-            container.seek(0)
-            packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
-            times = [packet.pts for packet in packets]
+            size = _upright(next(container.decode(video=0))).shape[:2]
+        with av.open(str(path)) as container:  # once more: not every container can go back to its start
+            times = [packet.pts for packet in container.demux(video=0) if packet.size and not packet.is_discard]
     except (av.FFmpegError, IndexError, StopIteration) as error:
         reason = str(error) or "it holds no picture"
         raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
     known = tuple(sorted({time for time in times if time is not None}))
-    return VideoIndex(len(packets), size, known if len(known) == len(packets) else None)
+    return VideoIndex(len(times), size, known if len(known) == len(times) else None)
 
 
 def _upright(picture: Any) -> UInt8[np.ndarray, "h w 3"]:

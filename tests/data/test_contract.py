@@ -1,0 +1,187 @@
+"""What every dataset of the union promises; a new one is tested by being listed there."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fathomseg import config
+from fathomseg.data.base import Dataset
+from fathomseg.data.files import FileDataset
+from fathomseg.data.resolve import dataset_kinds
+from fathomseg.errors import FathomError
+from fathomseg.types import IGNORE
+from tests.fakes import make_camvid, make_cityscapes, make_folder, make_idd_lite
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "camvid": lambda folder: make_camvid(folder, test=2),
+    "idd_lite": make_idd_lite,
+    "cityscapes": make_cityscapes,
+    "folder": lambda folder: make_folder(folder, videos=1),
+}
+OF_FILES = [name for name, kind in dataset_kinds().items() if issubclass(kind, FileDataset)]
+
+
+def make(name: str, folder: Path) -> FileDataset:
+    dataset = dataset_kinds()[name].model_validate({"name": name, "root": MAKERS[name](folder)})
+    assert isinstance(dataset, FileDataset)
+    return dataset
+
+
+def every_id(dataset: Dataset) -> list[str]:
+    return sorted({id for split in dataset.splits for id in dataset.ids(split)})
+
+
+@pytest.fixture(scope="module", params=OF_FILES)
+def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FileDataset:
+    """One of the datasets, on files nobody may change."""
+    return make(request.param, tmp_path_factory.mktemp(request.param) / "data")
+
+
+@pytest.fixture(params=OF_FILES)
+def own(request: pytest.FixtureRequest, tmp_path: Path) -> FileDataset:
+    """One of the datasets, on files the test may change."""
+    return make(request.param, tmp_path / "data")
+
+
+def again(dataset: FileDataset, root: Path | None = None) -> FileDataset:
+    return dataset.model_copy(update={"root": root or dataset.root})
+
+
+def test_ids_are_sorted_and_unique_and_there_are_both_train_and_val(dataset: FileDataset) -> None:
+    for split in dataset.splits:
+        ids = list(dataset.ids(split))
+        assert ids
+        assert ids == sorted(set(ids))
+    assert {"train", "val"} <= set(dataset.splits)
+    assert not set(dataset.ids("train")) & set(dataset.ids("val"))
+
+
+def test_ids_do_not_depend_on_where_the_data_lies(own: FileDataset, tmp_path: Path) -> None:
+    before = {split: own.ids(split) for split in own.splits}
+    moved = again(own, own.root.rename(tmp_path / "elsewhere"))
+    assert {split: moved.ids(split) for split in moved.splits} == before
+    assert moved.image(before["train"][0]).size
+
+
+def test_images_and_labels_have_the_promised_types_sizes_and_values(dataset: FileDataset) -> None:
+    values: set[int] = set()
+    for id in every_id(dataset):
+        image, label = dataset.image(id), dataset.label(id)
+        assert image.dtype == np.uint8
+        assert image.shape[2:] == (3,)
+        assert dataset.has_label(id) == (label is not None)
+        if label is not None:
+            assert label.dtype == np.uint8
+            assert label.shape == image.shape[:2]
+            values |= set(np.unique(label).tolist())
+    assert values <= {*range(len(dataset.classes)), IGNORE}
+    assert IGNORE in values
+    assert len(values) > len(dataset.classes) // 2
+
+
+def test_reading_images_never_opens_a_label(own: FileDataset) -> None:
+    expected = {id: own.image(id) for id in every_id(own)}
+    labelled = [id for id in expected if own.has_label(id)]
+    assert labelled
+    for id in labelled:
+        own.files(id).label.unlink()  # type: ignore[union-attr]
+    for id, image in expected.items():
+        assert own.has_label(id) == (id in labelled)  # told from the listing
+        np.testing.assert_array_equal(own.image(id), image)
+    fresh = again(own)
+    assert not any(fresh.has_label(id) for id in expected)
+    assert all(fresh.label(id) is None for id in expected)
+
+
+def test_an_unknown_split_or_id_is_answered_with_what_there_is(dataset: FileDataset) -> None:
+    with pytest.raises(FathomError, match=f"no split 'tarin'; there is: .*{dataset.splits[-1]}"):
+        dataset.ids("tarin")
+    some = dataset.ids("train")[0]
+    with pytest.raises(FathomError, match=f"did you mean '{some}'"):
+        dataset.image(some + "x")
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_the_fingerprint_changes_with_the_file_alone(own: FileDataset, kind: str) -> None:
+    first, second = [id for id in own.ids("train") if own.has_label(id)][:2]
+    before = own.fingerprint(first, kind), own.fingerprint(second, kind)  # type: ignore[arg-type]
+    assert None not in before
+    assert before[0] != before[1]
+    path = getattr(own.files(first), kind)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert own.fingerprint(first, kind) != before[0]  # type: ignore[arg-type]
+    assert own.fingerprint(second, kind) == before[1]  # type: ignore[arg-type]
+    assert own.fingerprint(first, "depth") is None
+
+
+def test_neighbours_lead_there_and_back(dataset: FileDataset) -> None:
+    pairs = 0
+    for id in every_id(dataset):
+        after = dataset.neighbour(id, 1)
+        if after is not None:
+            pairs += 1
+            assert after > id
+            assert dataset.neighbour(after, -1) == id
+            assert dataset.neighbour(id, 2) == dataset.neighbour(after, 1)
+    assert pairs > 0 or dataset.name == "idd_lite"
+
+
+def test_the_camera_belongs_to_the_stored_image(dataset: FileDataset) -> None:
+    for id in every_id(dataset):
+        camera = dataset.camera(id)
+        if camera is not None:
+            assert (camera.height, camera.width) == dataset.image(id).shape[:2]
+
+
+def test_it_is_a_frozen_part_that_can_be_saved_copied_and_sent(dataset: FileDataset, tmp_path: Path) -> None:
+    assert hash(dataset) == hash(again(dataset))
+    assert again(dataset) == dataset
+    with pytest.raises(ValueError, match="frozen"):
+        dataset.root = tmp_path  # type: ignore[misc]
+    config.save(dataset, tmp_path / "data.yaml")
+    assert config.load(type(dataset), tmp_path / "data.yaml") == dataset
+    sent = pickle.loads(pickle.dumps(dataset))
+    assert sent == dataset
+    assert every_id(sent) == every_id(dataset)
+
+
+def test_a_copy_with_another_root_lists_its_own_files(own: FileDataset, tmp_path: Path) -> None:
+    before = every_id(own)
+    other = shutil.copytree(own.root, tmp_path / "other")
+    (own.files(before[0]).image).unlink()
+    assert every_id(again(own, other)) == before
+    assert every_id(own) == before  # listed once
+    assert every_id(again(own)) != before or own.name == "cityscapes"  # there the video has the frame as well
+
+
+def test_good_files_have_no_problems(dataset: FileDataset) -> None:
+    assert list(dataset.problems(every_id(dataset))) == []
+
+
+def test_problems_say_what_reading_says(own: FileDataset) -> None:
+    first, second = [id for id in own.ids("train") if own.has_label(id)][:2]
+    for path in (own.files(first).image, own.files(second).label):
+        assert path is not None
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    raised = []
+    for read in (lambda: own.image(first), lambda: own.label(second)):
+        with pytest.raises(FathomError) as caught:
+            read()
+        raised += caught.value.problems  # type: ignore[attr-defined]
+    assert list(own.problems(own.ids("train"))) == raised
+    assert "cannot be decoded" in raised[0].reason
+
+
+def test_a_folder_that_is_not_the_dataset_is_refused_with_what_was_expected(tmp_path: Path) -> None:
+    for name in OF_FILES:
+        dataset = dataset_kinds()[name].model_validate({"name": name, "root": tmp_path / "empty"})
+        with pytest.raises(FathomError, match=r"(?s)expected|There is no .*dataset.yaml") as caught:
+            dataset.splits  # noqa: B018
+        assert str(tmp_path / "empty") in str(caught.value)
