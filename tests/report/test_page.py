@@ -18,13 +18,13 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
-from tests.fakes import scene
 
 from fathomseg.data.base import ClassList
 from fathomseg.metrics import MEANING, SegmentationScores
 from fathomseg.report.examples import Example
 from fathomseg.report.page import render, write_page
 from fathomseg.report.scores import percent, show, write_scores
+from tests.fakes import scene
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = ClassList(

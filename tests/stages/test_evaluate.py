@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.fakes import make_camvid, make_folder
-from tests.stages.saved_run import save_run
 from torch import Tensor, nn
 
 from fathomseg import draw
@@ -25,6 +23,8 @@ from fathomseg.predictor import Inference, load
 from fathomseg.scoring import FromNetwork, ahead, score
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run, run
 from fathomseg.stored import FromFolder
+from tests.fakes import make_camvid, make_folder
+from tests.stages.saved_run import save_run
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,6 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tests.fakes import make_video, save, scene
-from tests.stages.saved_run import save_run
 
 from fathomseg import draw
 from fathomseg.data import video
@@ -20,6 +18,8 @@ from fathomseg.errors import FathomError
 from fathomseg.film import Film, frame_rate
 from fathomseg.predictor import load
 from fathomseg.stages.predict import run
+from tests.fakes import make_video, save, scene
+from tests.stages.saved_run import save_run
 
 CLASSES = ClassList(("road", "car", "été"), ((128, 64, 128), (0, 0, 142), (255, 255, 0)))
 
