@@ -83,7 +83,8 @@ class Encoder(Part):
         deepest = encoder.pyramid.strides[-1]
         if self.output_stride < 32 and deepest != self.output_stride:
             raise self._no_stride(f"its deepest map has stride {deepest}")
-        logger.info("Encoder %s: %s", self.model, weights.origin)
+        if pretrained:
+            logger.info("Encoder %s: %s", self.model, weights.origin)
         return encoder
 
     def _check_name(self) -> None:

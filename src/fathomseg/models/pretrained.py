@@ -80,7 +80,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises `FathomError` if there is no such file or it holds something else.
     """
     if not path.is_file():
-        raise FathomError(f"No encoder weights at {path}. Give the path of a .safetensors or .pth file.")
+        raise FathomError(f"No encoder weights at {path}. Give a .safetensors or .pth file, or auto, none or offline.")
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
