@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 FORMAT = 1
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
 
-_BYTES = {"image": 3, "label": 1, "depth": 4}
+_CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}
+_TYPES: dict[Kind, np.dtype[Any]] = {kind: np.dtype(np.float32 if kind == "depth" else np.uint8) for kind in _CHANNELS}
 
 
 class Cache:
@@ -94,14 +95,21 @@ class Cache:
     def _fits(self, wanted: Sequence[tuple[str, Kind]]) -> bool:
         if not wanted:
             return True
-        height, width = self.size or self.dataset.image(wanted[0][0]).shape[:2]
-        needed_gb = sum(_BYTES[kind] for _, kind in wanted) * height * width / 1e9
+        height, width = self.size or self._stored_size(wanted[0][0])
+        needed_gb = sum(_CHANNELS[kind] * _TYPES[kind].itemsize for _, kind in wanted) * height * width / 1e9
         if needed_gb > self.limit_gb:
             self._switch_off(
                 f"the prepared arrays would need {needed_gb:.1f} GB but the limit is {self.limit_gb:g} GB; "
                 "raise the limit, or train at a smaller size, for faster reading"
             )
         return self._stores
+
+    def _stored_size(self, id: str) -> Size:
+        """The size of one image, taken for the size of all; nothing if it is bad, which is reported later."""
+        try:
+            return self.dataset.image(id).shape[:2]
+        except DataError:
+            return (0, 0)
 
     def _decode(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         array: Any = getattr(self.dataset, kind)(id)
@@ -126,8 +134,9 @@ class Cache:
         except (OSError, EOFError, ValueError):
             _log.warning("The cache file %s is damaged and is made anew.", entry)
             return None
-        whole = array.ndim == (3 if kind == "image" else 2) and self.size in {None, array.shape[:2]}
-        return array if whole else None
+        size = self.size or array.shape[:2]
+        expected = (*size, 3) if kind == "image" else size
+        return array if array.shape == expected and array.dtype == _TYPES[kind] else None
 
     def _store(self, entry: Path, array: Shaped[np.ndarray, "h w *channels"]) -> None:
         """Write under a temporary name, then rename. A cache that cannot be written is a loss of time, not an error."""
