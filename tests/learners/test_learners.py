@@ -64,6 +64,19 @@ def test_contract(config: Supervised) -> None:
     assert validate(type(config), config.model_dump()) == config
 
 
+def test_the_encoder_and_vectors_have_groups_of_their_own() -> None:
+    step = learner(Supervised())
+    names = {id(p): name for name, p in step.named_parameters()}
+    groups = {
+        (group["lr_scale"], group["decays"]): {names[id(p)] for p in group["params"]}
+        for group in step.parameter_groups(0.1)
+    }
+    assert "network.heads.segmentation.1.weight" in groups[1.0, True]
+    assert "network.heads.segmentation.1.bias" in groups[1.0, False]
+    assert "network.encoder.net.conv_stem.weight" in groups[0.1, True]
+    assert "network.encoder.net.bn1.weight" in groups[0.1, False]
+
+
 def test_counts_known_before_are_the_counts_found() -> None:
     step, data = learner(Supervised()), batch()
     assert data.label is not None

@@ -92,29 +92,6 @@ class TestContract:
         save(config, tmp_path / "network.yaml")
         assert load(NetworkConfig, tmp_path / "network.yaml") == config
 
-    def test_parameter_groups_partition_the_parameters(self, config: NetworkConfig) -> None:
-        network = build(config)
-        groups = network.parameter_groups()
-        listed = [id(p) for group in groups for p in group.parameters]
-        assert sorted(listed) == sorted(id(p) for p in network.parameters())
-        names = {id(p): name for name, p in network.named_parameters()}
-        for group in groups:
-            assert {names[id(p)].startswith("encoder.") for p in group.parameters} == {group.part == "encoder"}
-            assert {p.ndim > 1 for p in group.parameters} == {group.decay}
-
-
-def test_group_contents() -> None:
-    network = build(DEFAULT)
-    names = {id(p): name for name, p in network.named_parameters()}
-    groups = {(g.part, g.decay): {names[id(p)] for p in g.parameters} for g in network.parameter_groups()}
-    assert "heads.segmentation.1.weight" in groups["decoder", True]
-    assert "heads.segmentation.1.bias" in groups["decoder", False]
-    assert "encoder.net.conv_stem.weight" in groups["encoder", True]
-    assert "encoder.net.bn1.weight" in groups["encoder", False]
-    for parameter in network.encoder_parameters():
-        parameter.requires_grad_(False)
-    assert {g.part for g in network.parameter_groups()} == {"decoder"}
-
 
 def test_same_seed_same_network() -> None:
     first, again, other = build(DEFAULT), build(DEFAULT), build(DEFAULT, seed=1)

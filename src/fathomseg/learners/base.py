@@ -43,7 +43,10 @@ class Learner(nn.Module, ABC):
         self.ema.update(self.network, step)
 
     def parameter_groups(self, encoder_lr: float) -> Sequence[dict[str, Any]]:
-        """Optimiser groups: `lr_scale` for the encoder, no weight decay on biases and normalisation layers."""
+        """Optimiser groups: `lr_scale` for the encoder, no weight decay on vectors (biases, normalisation layers).
+
+        Every trainable parameter of the learner is in one group, also those of parts beside the network.
+        """
         encoder = {id(parameter) for parameter in self.network.encoder_parameters()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():

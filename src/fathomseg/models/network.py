@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -53,17 +51,6 @@ class SegmentationHead(nn.Sequential):
         super().__init__(nn.Dropout2d(dropout), classifier)
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
-    """Parameters an optimiser treats alike."""
-
-    part: Literal["encoder", "decoder"]
-    """decoder: everything that is not the encoder, heads included."""
-    decay: bool
-    """False for norms' scales and offsets and for biases, which weight decay should leave alone."""
-    parameters: list[nn.Parameter]
-
-
 class Network(nn.Module):
     """encoder -> decoder -> one output per named head."""
 
@@ -103,20 +90,3 @@ class Network(nn.Module):
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The parameters that were (or could have been) pretrained, for their own learning rate."""
         return list(self.encoder.parameters())
-
-    def parameter_groups(self) -> list[ParameterGroup]:
-        """All trainable parameters, each once, by part and by whether weight decay applies; empty groups are left out.
-
-        Vectors (norms, biases, layer scales) do not decay, as in ConvNeXt's and DeiT's training.
-        """
-        in_encoder = {id(p) for p in self.encoder_parameters()}
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        groups = []
-        for part in ("encoder", "decoder"):
-            for decay in (True, False):
-                chosen = [
-                    p for p in trainable if (id(p) in in_encoder) == (part == "encoder") and (p.ndim > 1) == decay
-                ]
-                if chosen:
-                    groups.append(ParameterGroup(part, decay, chosen))
-        return groups

@@ -51,7 +51,7 @@ def run(out: Path, minutes: float) -> int:
     scores = json.loads((folder / "evaluation" / "val" / "scores.json").read_text(encoding="utf-8"))
     say(
         f"\nDone in {time.monotonic() - began:.0f} s with {recipe.labels.count} labelled images:"
-        f" mIoU {100 * scores['ema']['miou']:.1f} % on unseen clips.\n"
+        f" mIoU {100 * scores['scores']['ema']['miou']:.1f} % on unseen clips.\n"
         f"  pictures  {picture}\n  report    {folder / 'evaluation' / 'val' / 'report.html'}\n"
         f"  use it    fathom predict {folder} IMAGE_OR_FOLDER --out predictions"
     )
