@@ -17,7 +17,8 @@ def sample(height: int, width: int) -> Sample:
     code = (rows * 7 + columns * 3) % 11
     image = np.stack([code * 20 + 20] * 3, axis=-1).astype(np.uint8)
     camera = Camera(fx=width, fy=width, cx=(width - 1) / 2, cy=(height - 1) / 2, height=height, width=width)
-    return Sample("a", image, code.astype(np.uint8), (code + 1).astype(np.float32), camera, {-1: image, 1: image[::-1].copy()})
+    depth, frames = (code + 1).astype(np.float32), {-1: image, 1: image[::-1].copy()}
+    return Sample("a", image, code.astype(np.uint8), depth, camera, frames)
 
 
 def test_a_known_window_and_its_mirror() -> None:
