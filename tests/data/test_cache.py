@@ -17,6 +17,7 @@ from fathomseg.data.camvid import CamVid
 from fathomseg.data.files import FileDataset
 from fathomseg.data.folder import Folder
 from fathomseg.data.images import resize_image, resize_nearest
+from fathomseg.data.streets import Streets
 from fathomseg.errors import DataError
 from tests.fakes import make_camvid, make_folder, save
 
@@ -270,6 +271,21 @@ def test_the_folder_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.delenv("FATHOM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "fathomseg"
+
+
+def test_generated_arrays_are_kept_and_may_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Streets(size=(16, 32), train_clips=1, frames=2)
+    id = data.ids("train")[0]
+    for size in (None, (16, 32), (8, 16)):
+        cache = Cache(data, size, tmp_path / "cache")
+        for kind in ("image", "label", "depth"):
+            fresh, kept = cache.read(id, kind), cache.read(id, kind)
+            assert fresh is not None
+            assert fresh.flags.writeable
+            np.testing.assert_array_equal(kept, fresh)
+    no_decoding(monkeypatch)
+    depth = Cache(data, (8, 16), tmp_path / "cache").read(id, "depth")
+    np.testing.assert_array_equal(depth, data.depth(id)[1::2, 1::2])  # the centre of a 2 x 2 block, rounded up
 
 
 class Unstored(CamVid):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fathomseg.data.camvid import CamVid
+from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE
 from tests.fakes import make_camvid, save, scene
 
@@ -28,6 +29,12 @@ def test_labels_are_the_stored_ids_with_void_ignored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data.image("train/0001TP_006690"), image)
     np.testing.assert_array_equal(data.label("train/0001TP_006690"), np.where(label == 11, IGNORE, label))
     assert (label == 11).any()
+
+
+def test_an_unknown_id_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    data = CamVid(root=make_camvid(tmp_path, train=2))
+    with pytest.raises(FathomError, match=r"no sample 'train/0001TP_00669'; did you mean 'train/0001TP_006690'"):
+        data.has_label("train/0001TP_00669")
 
 
 def test_jpeg_images_are_the_same_samples(tmp_path: Path) -> None:

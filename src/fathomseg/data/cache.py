@@ -113,9 +113,11 @@ class Cache:
 
     def _decode(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         array: Any = getattr(self.dataset, kind)(id)
-        if array is None or self.size is None:
-            return array  # type: ignore[no-any-return]
-        return (resize_image if kind == "image" else resize_nearest)(array, self.size)
+        if array is not None and self.size is not None:
+            array = (resize_image if kind == "image" else resize_nearest)(array, self.size)
+        return (
+            None if array is None else np.require(array, requirements=("C", "W"))
+        )  # torch wants to own what it is given
 
     def _entry(self, id: str, kind: Kind) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""

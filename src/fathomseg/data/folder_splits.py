@@ -16,6 +16,8 @@ from fathomseg.errors import DataError, Problem
 LISTS: Final = ("train", "val", "labelled")
 """The names of the text files in splits/."""
 
+_HINTS = 5  # looking for a name like it among all samples takes long, and the first few show what is wrong
+
 Samples = Mapping[str, Files]
 
 
@@ -75,7 +77,7 @@ def _read(path: Path, samples: Samples, faults: list[Problem]) -> list[str]:
             continue
         id = next((way for way in _ways(entry) if way in samples), None)
         if id is None:
-            close = difflib.get_close_matches(f"images/{entry}", samples, n=1)
+            close = difflib.get_close_matches(f"images/{entry}", samples, n=1) if len(faults) < _HINTS else []
             hint = f"; did you mean {close[0]}?" if close else ""
             faults.append(Problem(f"{path} line {number}", f"there is no image {entry!r}{hint}"))
         else:
