@@ -1,7 +1,8 @@
 """The renderer behind `data/streets.py`: numpy and OpenCV only, one core, every frame a pure function of its key.
 
 Reading order: `render.py` (one frame, top to bottom), `route.py` (where the street and the camera go), `layout.py` and
-its objects (what stands where), `raster.py` (which surface each sample sees), `shade.py` (what colour it has).
+what it calls (what stands where), `traffic.py` (what moves), `view.py` and `raster.py` (which surface each sample
+sees), `shade.py` (what colour it has).
 
 Axes everywhere: x right, y down, z forward, metres; the ground is y = 0. Builders of shapes take (right, up, forward).
 """

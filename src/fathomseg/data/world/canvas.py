@@ -72,7 +72,7 @@ class Canvas:
         corners = [(a + across) / size, (b + across) / size, (b - across) / size, (a - across) / size]
         self.poly([(float(x), float(y)) for x, y in corners], colour, paint)
 
-    def texture(self, grain: float = 0.0, key: int = 1, wraps: bool = False, shade: bool = True) -> Texture:
+    def texture(self, grain: float = 0.0, key: int = 1, wraps: bool = False) -> Texture:
         """The finished texture, with `grain` levels of fine noise. Colours run on beyond what is covered."""
         size = (self.width, self.height)
         cover = cv2.resize(self._cover, size, interpolation=cv2.INTER_AREA)

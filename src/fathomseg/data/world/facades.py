@@ -1,23 +1,17 @@
-"""House fronts, roofs and the houses made of them."""
+"""Pictures of house fronts, side walls and roofs."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from fathomseg.data.world.canvas import Canvas, Texture, cloudy_noise
 from fathomseg.data.world.dice import Dice, white_noise
 from fathomseg.data.world.domains import RGB, Domain, Facade
-from fathomseg.data.world.labels import BUILDING
-from fathomseg.data.world.mesh import Sketch
 
 BAY_M = 2.4
 FLOOR_M = 3.1
-_BAYS, _FLOORS = 4, 2
+BAYS, FLOORS = 4, 2
 """Windows across and floors up one facade texture, so that neighbours differ."""
-
-Span = tuple[float, float]
 
 
 def textures(domain: Domain) -> dict[str, Texture]:
@@ -36,12 +30,12 @@ def textures(domain: Domain) -> dict[str, Texture]:
 
 def _upper_floors(facade: Facade, domain: Domain, key: int) -> Texture:
     canvas, dice = Canvas(256, 256, facade.wall, 1.0), Dice(key)
-    for floor in range(_FLOORS):
-        top = floor / _FLOORS
+    for floor in range(FLOORS):
+        top = floor / FLOORS
         canvas.rect(0, top + 0.485, 1, top + 0.5, _dim(facade.wall, 0.86), 1.0)
-        for bay in range(_BAYS):
-            w, h = facade.window[0] / _BAYS, facade.window[1] / _FLOORS
-            x, y = (bay + 0.5) / _BAYS - w / 2, top + 0.11
+        for bay in range(BAYS):
+            w, h = facade.window[0] / BAYS, facade.window[1] / FLOORS
+            x, y = (bay + 0.5) / BAYS - w / 2, top + 0.11
             _window(canvas, facade, x, y, w, h, dice, domain.lit_windows)
     return _walled(canvas.texture(wraps=True), facade, key)
 
@@ -53,12 +47,10 @@ def _side_wall(facade: Facade, domain: Domain, key: int) -> Texture:
         x, y = dice.uniform(0, 0.8), dice.uniform(0, 0.8)
         shade = _dim(facade.wall, dice.uniform(0.9, 1.06))
         canvas.rect(x, y, x + dice.uniform(0.1, 0.35), y + dice.uniform(0.08, 0.3), shade, 1.0)
-    for floor in range(_FLOORS):
+    for floor in range(FLOORS):
         for bay in (0, 2):
             if dice.chance(0.75):
-                _window(
-                    canvas, facade, (bay + 0.6) / _BAYS, floor / _FLOORS + 0.14, 0.08, 0.2, dice, domain.lit_windows
-                )
+                _window(canvas, facade, (bay + 0.6) / BAYS, floor / FLOORS + 0.14, 0.08, 0.2, dice, domain.lit_windows)
     canvas.rect(0.93, 0, 0.945, 1, _dim(facade.wall, 0.55), 0.3)
     return _walled(canvas.texture(wraps=True), facade, key)
 
@@ -127,7 +119,7 @@ def _ground_floor(facade: Facade, domain: Domain, key: int, shop: bool) -> Textu
         door = (0.43, 0.57)
     else:
         for bay in (0, 2, 3):
-            _window(canvas, facade, (bay + 0.28) / _BAYS, 0.24, 0.44 / _BAYS, 0.46, dice, domain.lit_windows)
+            _window(canvas, facade, (bay + 0.28) / BAYS, 0.24, 0.44 / BAYS, 0.46, dice, domain.lit_windows)
         door = (0.3, 0.43)
     wood = dice.pick(((92, 58, 38), (44, 62, 52), (52, 50, 56), (110, 36, 32)))
     canvas.rect(door[0] - 0.012, 0.27, door[1] + 0.012, 1, _dim(facade.wall, 1.12), 0.6)
@@ -180,96 +172,3 @@ def _awning() -> Texture:
 
 def _dim(colour: RGB, factor: float) -> RGB:
     return min(colour[0] * factor, 255.0), min(colour[1] * factor, 255.0), min(colour[2] * factor, 255.0)
-
-
-@dataclass(frozen=True)
-class House:
-    """One house: which side of the street (-1 left, 1 right), its front line and its size in metres."""
-
-    side: int
-    along: Span
-    front: float
-    floors: int
-    depth: float
-    style: int
-    tint: RGB
-    roof_tint: RGB
-    shop: bool
-
-    @property
-    def eaves(self) -> float:
-        """Height of the wall."""
-        return self.floors * FLOOR_M + 0.5
-
-
-def build(house: House, sketch: Sketch, domain: Domain) -> None:
-    """Put up walls, roof, cornice, and perhaps an awning, dormers and a chimney."""
-    near, far = house.front * house.side, (house.front + house.depth) * house.side
-    s0, s1 = house.along
-    left, right = ((near, s0), (near, s1)) if house.side < 0 else ((near, s1), (near, s0))
-    bays = max(round((s1 - s0) / BAY_M), 1) / _BAYS
-    ground = FLOOR_M + 0.5
-    base = "shop" if house.shop else "door"
-    sketch.wall(left, right, 0, ground, f"{base}_{house.style}", BUILDING, (0, 0, max(round(bays), 1), 1), house.tint)
-    upper = (0.0, 0.0, bays, (house.floors - 1) / _FLOORS)
-    sketch.wall(left, right, ground, house.eaves, f"upper_{house.style}", BUILDING, upper, house.tint)
-    _sides(house, sketch, near, far)
-    trim = (min(near, near - 0.3 * house.side), max(near, near - 0.3 * house.side))
-    sketch.box(trim, (house.eaves - 0.3, house.eaves), (s0, s1), "cornice", BUILDING, house.tint)
-    if house.shop and house.style % 2 == 0:
-        out = near - 1.1 * house.side
-        a, b = (s0 + 0.4, s1 - 0.4) if house.side < 0 else (s1 - 0.4, s0 + 0.4)
-        corners = ((out, 2.45, a), (out, 2.45, b), (near, 3.0, b), (near, 3.0, a))
-        sketch.quad(corners, "awning", BUILDING, (0, 0, abs(b - a) / 4, 1), house.roof_tint, thin=True)
-    if domain.roof == "gable":
-        _gable(house, sketch, near, far)
-    else:
-        x = (min(near, far), max(near, far))
-        sketch.box(
-            x, (house.eaves, house.eaves + 0.7), (s0, s1), f"side_{house.style}", BUILDING, house.tint, top="roof"
-        )
-
-
-def _sides(house: House, sketch: Sketch, near: float, far: float) -> None:
-    """Both walls across the street's direction and the back."""
-    low, high = min(near, far), max(near, far)
-    (s0, s1), name = house.along, f"side_{house.style}"
-    tile = _BAYS * BAY_M, _FLOORS * FLOOR_M
-    repeat = (0.0, -house.eaves / tile[1], house.depth / tile[0], 0.0)
-    sketch.wall((low, s0), (high, s0), 0, house.eaves, name, BUILDING, repeat, house.tint)
-    sketch.wall((high, s1), (low, s1), 0, house.eaves, name, BUILDING, repeat, house.tint)
-    ends = ((far, s1), (far, s0)) if house.side < 0 else ((far, s0), (far, s1))
-    sketch.wall(*ends, 0, house.eaves, name, BUILDING, (0, -house.eaves / tile[1], (s1 - s0) / tile[0], 0), house.tint)
-
-
-def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
-    """Two slopes with the ridge along the street, the gables below them, one chimney and, on wide houses, a dormer."""
-    (s0, s1), eaves = house.along, house.eaves
-    middle, ridge = (near + far) / 2, house.eaves + 0.42 * house.depth
-    a, b = (s0, s1) if house.side < 0 else (s1, s0)
-    repeat = (0.0, 0.0, (s1 - s0) / 4, 0.65 * house.depth / 4)
-    front = ((near, eaves, a), (near, eaves, b), (middle, ridge, b), (middle, ridge, a))
-    back = ((far, eaves, b), (far, eaves, a), (middle, ridge, a), (middle, ridge, b))
-    sketch.quad(front, "roof", BUILDING, repeat, house.roof_tint)
-    sketch.quad(back, "roof", BUILDING, repeat, house.roof_tint)
-    low, high = min(near, far), max(near, far)
-    for (x0, x1), s in (((low, high), s0), ((high, low), s1)):
-        corners = ((x0, eaves, s), (x1, eaves, s), (middle, ridge, s), (middle, ridge, s))
-        sketch.quad(corners, f"side_{house.style}", BUILDING, (0, 0.3, 1, 1), house.tint)
-    c = s0 + 0.25 * (s1 - s0)
-    sketch.box(
-        (middle - 0.4, middle + 0.4),
-        (ridge - 1, ridge + 0.9),
-        (c, c + 0.7),
-        f"side_{house.style}",
-        BUILDING,
-        (0.75, 0.62, 0.56),
-    )
-    if s1 - s0 > 6.5:
-        m, inner = (s0 + s1) / 2, near + 0.22 * house.depth * house.side
-        x = (min(inner, middle), max(inner, middle))
-        up = (eaves + 0.1 * house.depth, eaves + 0.1 * house.depth + 1.7)
-        sketch.box(x, up, (m - 0.8, m + 0.8), f"side_{house.style}", BUILDING, house.tint, top="roof")
-        ends = ((inner - 0.03 * house.side, m - 0.7), (inner - 0.03 * house.side, m + 0.7))
-        pane = (0.02, 0.02, 0.23, 0.46)
-        sketch.wall(*(ends if house.side < 0 else ends[::-1]), *up, f"upper_{house.style}", BUILDING, pane, house.tint)

@@ -19,6 +19,11 @@ Repeat = tuple[float, float, float, float]
 WHITE: RGB = (1.0, 1.0, 1.0)
 
 
+def paint(colour: RGB) -> RGB:
+    """A colour (0..255) as a tint: the gain on the near-white of what takes paint."""
+    return colour[0] / 215, colour[1] / 215, colour[2] / 215
+
+
 @dataclass(frozen=True)
 class Quads:
     """`n` planar convex quads. Corners run bottom left, bottom right, top right, top left as seen from the front."""

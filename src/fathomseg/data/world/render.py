@@ -11,12 +11,15 @@ from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 from fathomseg.data.world import shade
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import SKY
-from fathomseg.data.world.layout import KERB_M, chunk, street
+from fathomseg.data.world.layout import chunk
 from fathomseg.data.world.mesh import Quads, join, turn
-from fathomseg.data.world.raster import Grid, look, rasterise
+from fathomseg.data.world.plot import KERB_M
+from fathomseg.data.world.raster import rasterise
 from fathomseg.data.world.route import Clip, Pose, progress, world_T_cam, world_T_chunk
+from fathomseg.data.world.street import street
 from fathomseg.data.world.town import town
 from fathomseg.data.world.traffic import movers
+from fathomseg.data.world.view import Grid, look
 from fathomseg.data.world.weather import weather
 
 _CHUNKS_BEHIND, _CHUNKS_AHEAD = 1, 11

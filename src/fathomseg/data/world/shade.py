@@ -13,7 +13,8 @@ from fathomseg.data.world import sky
 from fathomseg.data.world.atlas import Atlas
 from fathomseg.data.world.dice import bell_noise
 from fathomseg.data.world.domains import Domain
-from fathomseg.data.world.raster import Grid, Seen, View
+from fathomseg.data.world.raster import Seen
+from fathomseg.data.world.view import Grid, View
 from fathomseg.data.world.weather import Weather
 
 Planes = Float32[np.ndarray, "3 h w"]

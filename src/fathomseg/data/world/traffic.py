@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fathomseg.data.world.figures import PEOPLE, PHASES
+from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
-from fathomseg.data.world.layout import CLOTHES, KERB_M, Street, street
-from fathomseg.data.world.mesh import Quads
+from fathomseg.data.world.mesh import Quads, paint
+from fathomseg.data.world.plot import KERB_M
 from fathomseg.data.world.route import Clip, progress
 from fathomseg.data.world.shadow import Drift, Shadow, box_shadow
+from fathomseg.data.world.street import Street, street
 from fathomseg.data.world.town import cyclist, vehicle, walker
 
 _CARS = ("hatch", "sedan", "suv", "wagon", "van", "hatch", "sedan", "lorry")
@@ -64,8 +65,7 @@ def _slots(clip: Clip, stream: int, spacing: float, shift: float, here: float) -
 def _car(clip: Clip, along: float, across: float, heading: float, moving: bool, *key: int) -> Mover:
     dice = clip.dice(21, *key)
     kind = dice.pick(_CARS)
-    paint = dice.pick(clip.look.paints)
-    model = vehicle(clip.domain, kind).tinted((paint[0] / 215, paint[1] / 215, paint[2] / 215))
+    model = vehicle(clip.domain, kind).tinted(paint(dice.pick(clip.look.paints)))
     size = (1.2, 3.7, 3.3) if kind == "lorry" else (0.9, 2.2, 1.4)
     return Mover(model, along, across, heading, 0.0, moving, size)
 
