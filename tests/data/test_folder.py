@@ -163,6 +163,7 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
     save(tmp_path / "labels/002.png", np.full((12, 16), 7, np.uint8))
     save(tmp_path / "labels/999.png", np.full((24, 32), 7, np.uint8))
     (tmp_path / "videos/broken.mp4").write_bytes(b"\0" * 999)
+    save(tmp_path / "clips/000.png", np.zeros((24, 32, 3), np.uint8))
     data = Folder(root=tmp_path)
     found = "\n".join(str(problem) for problem in data.problems(data.ids("all")))
     for expected in (
@@ -171,9 +172,10 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
         "002.png: the label is 12 x 16 (height x width) but its image is 24 x 32",
         "999.png: is the label of no image",
         "broken.mp4: cannot be read as a video",
+        "clips/000.png: belongs to no clip",
     ):
         assert expected in found
-    assert found.count("\n") == 4
+    assert found.count("\n") == 5
 
 
 def test_a_bad_camera_file_is_a_problem_and_named_once(tmp_path: Path) -> None:

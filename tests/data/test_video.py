@@ -57,6 +57,7 @@ def test_threads_do_not_disturb_each_other(video: Path) -> None:
         assert [number(image) for image in pool.map(lambda i: read_frame(video, i), order)] == order
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_forked_process_opens_its_own(video: Path) -> None:
     read_frame(video, 10)
     child = os.fork()

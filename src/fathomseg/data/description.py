@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -81,7 +81,7 @@ class Description(Part):
     """The camera of all images that have no camera file of their own."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self) -> Description:
         faults = [*self._repeated(), *self._lacking()]
         both = set(self._values) & set(self._ignored)
         if both:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +23,8 @@ from fathomseg.data.labels import LabelMap
 from fathomseg.data.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.types import Size
+
+F = TypeVar("F", bound="FileDataset")
 
 
 def _absolute(path: Path) -> Path:
@@ -85,7 +87,7 @@ class FileDataset(Dataset):
     def _listing(self) -> Listing:
         return self._list()
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+    def model_copy(self: F, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> F:
         """A validated copy that lists its own files: pydantic's would keep the listing of the old root."""
         return type(self).model_validate(self.model_dump() | dict(update or {}))
 

@@ -68,13 +68,16 @@ class Folder(FileDataset):
         return None if place is None else self._at_place.get((_clip(id), place + offset))
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Gaps in clips, and label files that belong to no image."""
+        """Gaps in clips, and files that belong to no clip or image."""
         for id in ids:
             if id in self._before_gap:
                 after = self._before_gap[id].rsplit("/", 1)[-1]
                 reason = f"missing neighbour: the next frame is {after}; add the frames between, or make two clips"
                 yield Problem(str(self.files(id).image), reason)
         samples = self._listing.samples
+        for stem, path in files_below(self.root / "clips").items():
+            if "/" not in stem:
+                yield Problem(str(path), "belongs to no clip; put the frames of each clip into a folder of their own")
         for stem, path in files_below(self.root / "labels").items():
             if stem not in samples and f"images/{stem}" not in samples:
                 yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,9 +111,8 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # transparency in palettes: alpha is dropped on purpose
-        return np.array(image.convert("RGB"))
+    image.info.pop("transparency", None)  # or Pillow warns that alpha is dropped, which is the purpose
+    return np.array(image.convert("RGB"))
 
 
 def _orientation(image: Image.Image) -> int:

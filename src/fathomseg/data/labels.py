@@ -86,7 +86,7 @@ class LabelMap:
         return f"{unpack(value)} ({pixels}; nearest is {self.names[nearest]} {unpack(self.values[nearest])})"
 
 
-def pack(colours: UInt8[np.ndarray, "*shape 3"]) -> Integer[np.ndarray, "*shape"]:
+def pack(colours: UInt8[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
     """RGB colours as one number each, 0xRRGGBB (uint32)."""
     red, green, blue = (colours[..., channel].astype(np.uint32) for channel in range(3))
     return (red << 16) | (green << 8) | blue
