@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Ema(nn.Module, Generic[N]):
         self.decay = decay
         self.network: N = copy.deepcopy(network).requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Ema[N]:
         """Keep the copy in eval mode; a teacher with live BatchNorm or dropout gives noisy labels."""
         return super().train(False)
 
