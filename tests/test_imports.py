@@ -12,8 +12,8 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "fathomseg"
 LEVELS = [
     {"errors", "config"},
     {"types"},
-    {"geometry"},
-    {"data", "models", "losses", "mixing", "selection", "metrics", "draw", "film"},
+    {"geometry", "trajectory"},
+    {"data", "models", "losses", "mixing", "selection", "metrics", "depth_metrics", "draw", "film"},
     {"predictor", "scoring", "stored", "learners", "engine"},
     {"report"},
     {"stages"},
