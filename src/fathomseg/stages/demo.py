@@ -25,7 +25,7 @@ SETTINGS = {
     "labels": {"count": 12},
     "size": [128, 256],
     "learner": {"balance": 0.5},
-    "optimiser": {"lr": 2e-3},
+    "optimiser": {"lr": 5e-3, "encoder_lr": 0.25},
     "train": {"batch": 4, "threads": 1, "log_every": 10},
     "evaluation": {"split": "val"},
 }
