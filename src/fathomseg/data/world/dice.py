@@ -60,5 +60,7 @@ def white_noise(shape: tuple[int, ...], key: int) -> Float32[np.ndarray, " ..."]
 def bell_noise(shape: tuple[int, ...], key: int) -> Float32[np.ndarray, " ..."]:
     """Noise with mean 0 and variance 1, close to normal: the sum of four uniform numbers of 16 bits."""
     bits = np.random.PCG64(key).random_raw(int(np.prod(shape))).view(np.uint16).reshape(*shape, 4)
-    total = bits.sum(axis=-1, dtype=np.uint32).astype(np.float32)
+    total = bits[..., 0].astype(np.float32)
+    for part in range(1, 4):
+        total += bits[..., part]
     return np.asarray((total - np.float32(2 * 65535)) * np.float32(np.sqrt(3.0) / 65536), np.float32)

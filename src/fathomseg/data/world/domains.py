@@ -76,7 +76,7 @@ DAY: Final = Domain(
     cloud_cover=(0.25, 0.6),
     shadow=(0.38, 0.5),
     fog_per_m=(0.0012, 0.004),
-    exposure=(0.94, 1.12),
+    exposure=(1.02, 1.2),
     noise=1.3,
     facades=(
         Facade((226, 214, 190), "plaster", (0.46, 0.56), (240, 238, 232)),
@@ -113,7 +113,7 @@ DUSK: Final = Domain(
     cloud_cover=(0.2, 0.55),
     shadow=(0.3, 0.42),
     fog_per_m=(0.003, 0.007),
-    exposure=(0.95, 1.15),
+    exposure=(1.05, 1.25),
     noise=1.7,
     facades=(
         Facade((216, 196, 164), "plaster", (0.40, 0.46), (104, 76, 56)),
@@ -147,7 +147,7 @@ OVERCAST: Final = Domain(
     cloud_cover=(0.75, 0.95),
     shadow=(0.14, 0.2),
     fog_per_m=(0.006, 0.013),
-    exposure=(0.88, 1.02),
+    exposure=(0.98, 1.14),
     noise=1.6,
     facades=(
         Facade((134, 66, 54), "brick", (0.5, 0.52), (238, 240, 240)),

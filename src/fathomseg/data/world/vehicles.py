@@ -73,16 +73,8 @@ def _flank(body: Body) -> Texture:
     canvas, high = Canvas(64, 256), body.belt
     front, rear = (body.length / 2 + body.cowl) / body.length, (body.length / 2 + body.deck) / body.length
     sill = 1 - 0.24 / high
-    outline = [
-        (0.01, sill),
-        (0.0, 0.3),
-        (0.012, 0.02),
-        (rear, 0.0),
-        (front, 0.0),
-        (0.97, 1 - body.nose / high),
-        (1.0, 0.6),
-    ]
-    canvas.poly([*outline, (0.99, sill)], _WHITE, 1.0)
+    roofline = [(-0.01, 0.0), (rear, 0.0), (front, 0.0), (1.01, 1 - body.nose / high)]
+    canvas.poly([*roofline, (1.01, sill), (-0.01, sill)], _WHITE, 1.0)
     canvas.rect(0.02, 0.3, 0.98, 0.34, (206, 206, 206), 1.0)
     canvas.rect(0.02, 0.66, 0.98, sill, (176, 176, 176), 1.0)
     canvas.rect(0.02, sill - 0.05, 0.98, sill + 0.02, (50, 50, 52))
