@@ -179,6 +179,13 @@ def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, 
     train(recipe(labels=budget, data={"name": "camvid", "root": str(poor)}), tmp_path / "few", resume=False)
     same_run(tmp_path / "all", tmp_path / "few")
 
+    for path in (poor / "trainannot").iterdir():
+        if path.stem not in chosen:
+            path.unlink()
+    listed = {"file": str(tmp_path / "all" / "labelled.txt")}
+    train(recipe(labels=listed, data={"name": "camvid", "root": str(poor)}), tmp_path / "listed", resume=False)
+    same_run(tmp_path / "all", tmp_path / "listed")
+
 
 def test_bad_labels_stop_the_run_before_training_with_the_words_of_check(
     recipe: Make, camvid: Path, tmp_path: Path
@@ -247,3 +254,14 @@ def test_scores_in_the_middle_of_a_run_do_not_change_it(recipe: Make, whole: Pat
     lines = metrics(tmp_path / "scored")
     assert [line["step"] for line in lines if line["kind"] == "val"] == [2, 4]
     assert [line for line in lines if line["kind"] == "train"] == metrics(whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_on_a_gpu(recipe: Make, tmp_path: Path, precision: str) -> None:
+    loop = recipe().train.model_copy(update={"device": "cuda", "precision": precision})
+    network = {**recipe().network.model_dump(), "norm": "batch"}
+    train(recipe(train=loop.model_dump(), network=network), tmp_path / "run", resume=False)
+    assert all(0 < line["segmentation"] < 10 for line in metrics(tmp_path / "run"))
+    run(None, [], None, tmp_path / "run")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def _keep_until(path: Path, step: int) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def preparing(active: bool) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar (on a terminal) for decoding files before training; gives the function to tell (done, total)."""
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)
+    ) as bar:
+        task = bar.add_task("preparing files", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def say(text: str) -> None:

@@ -177,7 +177,10 @@ class Trainer:
         """Clip the gradient; returns its norm before clipping."""
         limit = self.config.clip if self.config.clip > 0 else float("inf")
         norm: Tensor = self.accelerate.clip_grad_norm_(self.model.parameters(), limit)
-        return norm
+        if self.accelerate.scaler is None:
+            return norm
+        # In fp16 an overflowing gradient is part of the method: the scaler skips that step and lowers its scale.
+        return torch.where(torch.isfinite(norm), norm, 0.0)
 
     def _batches(self) -> Iterator[Batches]:
         """Batches of all streams on the device, from the next step to the last."""

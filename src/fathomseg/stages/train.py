@@ -15,7 +15,7 @@ from fathomseg.config import load
 from fathomseg.data.base import Dataset, Kind
 from fathomseg.data.cache import Cache
 from fathomseg.data.loading import Stream
-from fathomseg.engine.logging import say
+from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.learners.base import Learner
@@ -100,8 +100,8 @@ def _prepared(recipe: Recipe, ids: Sequence[str], accelerate: Accelerator) -> St
     """The labelled stream, its files decoded once at working size; every bad file is named before training starts."""
     cache = Cache(recipe.data, recipe.size)
     kinds: tuple[Kind, ...] = ("image", "label")
-    with accelerate.local_main_process_first():
-        cache.prepare([(id, kind) for id in ids for kind in kinds])
+    with accelerate.local_main_process_first(), preparing(accelerate.is_local_main_process) as progress:
+        cache.prepare([(id, kind) for id in ids for kind in kinds], progress)
     return Stream(cache, ids, kinds, recipe.learner.geometry, recipe.seed)
 
 
