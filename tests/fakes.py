@@ -118,6 +118,65 @@ def _camera_json(path: Path, fx: float) -> None:
     path.write_text(json.dumps({"intrinsic": {"fx": fx, "fy": 2265.3, "u0": 1096.98, "v0": 513.137}}))
 
 
+KITTI_SIZE = (375, 1242)
+"""Of the images KITTI's calibration was measured on."""
+
+
+def make_kitti(
+    folder: Path,
+    layout: str = "clips",
+    drives: int = 3,
+    frames: int = 4,
+    size: Size = (24, 80),
+    seed: int = 0,
+    grey: bool = False,
+    right: bool = False,
+) -> Path:
+    """KITTI as "raw" (depth for all but the first frame), "odometry" (with poses) or "clips" (camera.yaml, poses)."""
+    for drive in range(drives):
+        name = {"raw": f"2011_09_26_drive_{drive:04d}_sync", "odometry": f"{drive:02d}", "clips": f"drive{drive}"}[
+            layout
+        ]
+        base = folder / {"raw": f"2011_09_26/{name}", "odometry": f"sequences/{name}", "clips": name}[layout]
+        for number in (0, 1)[: 1 + right] if grey else (2, 3)[: 1 + right]:
+            for i in range(frames):
+                image = scene(seed + drive, size, 4, shift=i + 2 * (number % 2))[0]
+                where = {"raw": f"image_{number:02d}/data/{i:010d}.png", "odometry": f"image_{number}/{i:06d}.png"}
+                save(base / where.get(layout, f"{i:06d}.jpg"), image[..., 0] if grey else image)
+                if layout == "raw" and i > 0:
+                    depth = np.zeros(size, np.uint16)
+                    depth[2::3, 1::4] = 256 * (5 + i) + 64 * drive
+                    save(base / f"proj_depth/groundtruth/image_{number:02d}/{i:010d}.png", depth)
+        _kitti_geometry(folder, base, layout, frames, turn=0.01 * (drive + 1))
+    return folder
+
+
+def _kitti_geometry(folder: Path, base: Path, layout: str, frames: int, turn: float) -> None:
+    """Calibration for images of `KITTI_SIZE`, with a baseline of 0.06 m from camera 0 to 2, and poses on an arc."""
+    projections = {
+        n: f"721.5377 0 609.5593 {721.5377 * x} 0 721.5377 172.854 0 0 0 1 0"
+        for n, x in {0: 0.0, 1: -0.54, 2: 0.06, 3: -0.48}.items()
+    }
+    angles = turn * np.arange(frames)
+    c, s, o = np.cos(angles), np.sin(angles), np.zeros(frames)
+    poses = "".join(
+        " ".join(f"{x:.6e}" for x in row) + "\n"
+        for row in np.stack([c, o, s, 10 * (1 - c), o, o + 1, o, o, -s, o, c, 10 * s], axis=1)
+    )
+    if layout == "raw":
+        lines = ["calib_time: 09-Jan-2012 13:57:47", "corner_dist: 9.950000e-02"]
+        lines += [line for n, p in projections.items() for line in (f"S_rect_0{n}: 1242 375", f"P_rect_0{n}: {p}")]
+        (base.parent / "calib_cam_to_cam.txt").write_text("\n".join(lines) + "\n")
+    elif layout == "odometry":
+        (base / "calib.txt").write_text("".join(f"P{n}: {p}\n" for n, p in projections.items()))
+        (folder / "poses").mkdir(exist_ok=True)
+        (folder / "poses" / f"{base.name}.txt").write_text(poses)
+    else:
+        camera = {"width": 1242, "height": 375, "fx": 721.5377, "fy": 721.5377, "cx": 609.5593, "cy": 172.854}
+        write_yaml(base / "camera.yaml", camera)
+        (base / "poses.txt").write_text(poses)
+
+
 FOLDER_CLASSES = (
     {"name": "road", "id": 7, "colour": [128, 64, 128]},
     {"name": "car", "id": 300, "colour": [0, 0, 142]},
