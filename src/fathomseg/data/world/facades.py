@@ -15,13 +15,14 @@ BAYS, FLOORS = 4, 2
 
 
 def textures(domain: Domain) -> dict[str, Texture]:
-    """For each facade family: upper floors, two ground floors, a blank side; and the roof."""
+    """For each facade family: upper floors, two ground floors, a side, a blank wall of 4.8 m square; and the roof."""
     made: dict[str, Texture] = {}
     for k, facade in enumerate(domain.facades):
         made[f"upper_{k}"] = _upper_floors(facade, domain, key=100 + k)
         made[f"shop_{k}"] = _ground_floor(facade, domain, key=120 + k, shop=True)
         made[f"door_{k}"] = _ground_floor(facade, domain, key=140 + k, shop=False)
         made[f"side_{k}"] = _side_wall(facade, domain, key=160 + k)
+        made[f"plain_{k}"] = _walled(Canvas(128, 128, facade.wall, 1.0).texture(wraps=True), facade, 190 + k)
     made["roof"] = _tiles(180)
     made["cornice"] = Canvas(16, 128, (214, 208, 198), 0.5).texture(grain=8, wraps=True)
     made["awning"] = _awning()

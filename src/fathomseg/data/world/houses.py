@@ -56,7 +56,7 @@ def build(house: House, sketch: Sketch, domain: Domain) -> None:
     else:
         x = (min(near, far), max(near, far))
         sketch.box(
-            x, (house.eaves, house.eaves + 0.7), (s0, s1), f"side_{house.style}", BUILDING, house.tint, top="roof"
+            x, (house.eaves, house.eaves + 0.7), (s0, s1), f"plain_{house.style}", BUILDING, house.tint, top="roof"
         )
 
 
@@ -85,13 +85,15 @@ def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
     low, high = min(near, far), max(near, far)
     for (x0, x1), s in (((low, high), s0), ((high, low), s1)):
         corners = ((x0, eaves, s), (x1, eaves, s), (middle, ridge, s), (middle, ridge, s))
-        sketch.quad(corners, f"side_{house.style}", BUILDING, (0, 0.3, 1, 1), house.tint)
+        sketch.quad(
+            corners, f"plain_{house.style}", BUILDING, (0, 0, house.depth / 4.8, (ridge - eaves) / 4.8), house.tint
+        )
     c = s0 + 0.25 * (s1 - s0)
     sketch.box(
         (middle - 0.4, middle + 0.4),
         (ridge - 1, ridge + 0.9),
         (c, c + 0.7),
-        f"side_{house.style}",
+        f"plain_{house.style}",
         BUILDING,
         (0.75, 0.62, 0.56),
     )
@@ -99,7 +101,7 @@ def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
         m, inner = (s0 + s1) / 2, near + 0.22 * house.depth * house.side
         x = (min(inner, middle), max(inner, middle))
         up = (eaves + 0.1 * house.depth, eaves + 0.1 * house.depth + 1.7)
-        sketch.box(x, up, (m - 0.8, m + 0.8), f"side_{house.style}", BUILDING, house.tint, top="roof")
+        sketch.box(x, up, (m - 0.8, m + 0.8), f"plain_{house.style}", BUILDING, house.tint, top="roof")
         ends = ((inner - 0.03 * house.side, m - 0.7), (inner - 0.03 * house.side, m + 0.7))
         pane = (0.02, 0.02, 0.23, 0.46)
         sketch.wall(*(ends if house.side < 0 else ends[::-1]), *up, f"upper_{house.style}", BUILDING, pane, house.tint)

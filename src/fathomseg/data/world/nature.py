@@ -56,9 +56,11 @@ def _crown(base: RGB, key: int, flat_bottom: bool = False) -> Texture:
 def _palm(base: RGB, key: int) -> Texture:
     """Fronds arching from one point, each a rib with leaflets."""
     canvas, dice = Canvas(128, 128), Dice(key)
-    fronds = 13
+    fronds = 17
     for k in range(fronds):
         angle = np.pi * (k / (fronds - 1) * 1.5 - 0.25)
+        if abs(np.cos(angle)) < 0.3:
+            continue
         length, x, y = dice.uniform(0.36, 0.48), 0.5, 0.45
         step = np.array([np.cos(angle), -np.sin(angle)]) * length / 10
         colour = _leaf(base, dice.uniform(0.7, 1.15), dice)

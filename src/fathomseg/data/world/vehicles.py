@@ -109,7 +109,7 @@ def _tyres(canvas: Canvas) -> None:
 def _front() -> Texture:
     canvas = Canvas(64, 128)
     _tyres(canvas)
-    canvas.poly([(0.03, 0.0), (0.97, 0.0), (1.0, 0.3), (0.99, 0.8), (0.01, 0.8), (0.0, 0.3)], _WHITE, 1.0)
+    canvas.rect(0.0, 0.0, 1.0, 0.8, _WHITE, 1.0)
     canvas.rect(0.26, 0.14, 0.74, 0.38, (28, 28, 30))
     for bar in range(3):
         canvas.rect(0.28, 0.18 + 0.07 * bar, 0.72, 0.2 + 0.07 * bar, (120, 122, 126))
@@ -124,7 +124,7 @@ def _front() -> Texture:
 def _rear() -> Texture:
     canvas = Canvas(64, 128)
     _tyres(canvas)
-    canvas.poly([(0.02, 0.0), (0.98, 0.0), (1.0, 0.4), (0.99, 0.8), (0.01, 0.8), (0.0, 0.4)], _WHITE, 1.0)
+    canvas.rect(0.0, 0.0, 1.0, 0.8, _WHITE, 1.0)
     canvas.rect(0.0, 0.5, 1.0, 0.54, (150, 150, 150), 1.0)
     for x in (0.02, 0.8):
         canvas.rect(x, 0.1, x + 0.18, 0.36, (164, 22, 20))
