@@ -1,0 +1,135 @@
+"""The loss that teaches depth and motion from video: each frame is redrawn from its neighbours (Godard et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from fathomseg.config import Part
+from fathomseg.geometry.camera import inverse_depth
+from fathomseg.geometry.numerics import full_precision, size_of
+from fathomseg.geometry.warp import inside, locate, projection, sample
+from fathomseg.losses import ssim
+from fathomseg.losses.smoothness import SumCount, smoothness
+from fathomseg.types import Size, StepResult, Term
+
+
+class Photometric(Part):
+    """Photometric error of the target redrawn from its sources, plus edge-aware smoothness of the disparity."""
+
+    name: Literal["photometric"] = "photometric"
+    alpha: float = Field(default=0.85, ge=0, le=1)
+    """Share of SSIM in the photometric error; the rest is absolute difference."""
+    over_sources: Literal["min", "mean"] = "min"
+    """`min`: each pixel is compared in the source that shows it best, so that occlusions do no harm."""
+    automask: bool = True
+    """Leave out pixels that match a source better unmoved than redrawn: what moves along, and a standing camera."""
+    tie_breaker: float = Field(default=1e-5, ge=0)
+    """Standard deviation of the noise added to the unmoved error where images agree exactly. 0: a tie is left out."""
+    mask_out_of_view: bool = False
+    """Leave out, for each source, the pixels it does not show. Otherwise the nearest border pixel stands in."""
+    smoothness: float = Field(default=1e-3, ge=0)
+    """Weight of the smoothness of the full-resolution disparity; each octave below counts half as much."""
+    min_depth: float = Field(default=0.1, gt=0)
+    """Depth in metres of disparity 1."""
+    max_depth: float = Field(default=100.0, gt=0)
+    """Depth in metres of disparity 0."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f"min_depth {self.min_depth} must be below max_depth {self.max_depth}")
+        return self
+
+    @full_precision
+    def __call__(
+        self,
+        target: Float[Tensor, "b 3 h w"],
+        sources: Float[Tensor, "b s 3 h w"],
+        disparities: Sequence[Float[Tensor, "b 1 _ _"]],
+        K: Float[Tensor, "b 3 3"],
+        src_T_tgt: Float[Tensor, "b s 4 4"],
+        K_src: Float[Tensor, "b s 3 3"] | None = None,
+        valid: Bool[Tensor, "b 1 h w"] | None = None,
+    ) -> StepResult:
+        """The terms `photometric` and `smoothness`, and the share of pixels left out by the automask.
+
+        Images are 0..1; `disparities` are sigmoid outputs 0..1 of any sizes, each judged at full resolution; `K`
+        belongs to the full resolution (`K_src` is K if not given). Pixels that are not `valid`, or that no source can
+        show, count nowhere in `photometric`. Smoothness is asked of all pixels: it is what fills the others.
+        """
+        matrices = projection(K, src_T_tgt, K[:, None] if K_src is None else K_src, size_of(sources))
+        reference = ssim.Target.of(target)
+        unmoved = self._unmoved(sources, reference) if self.automask else None
+        total, count, masked = target.new_zeros(3).unbind()
+        for disparity in disparities:
+            error, known = self._redrawn(disparity, sources, matrices, reference)
+            if valid is not None:
+                known = known & valid[:, 0]
+            count = count + known.sum()
+            if unmoved is not None:
+                masked = masked + (known & (unmoved <= error)).sum()
+                error = torch.minimum(error, unmoved)
+            total = total + torch.where(known, error, 0.0).sum()
+        terms = {
+            "photometric": Term(total, count),
+            "smoothness": Term(*self._smoothness(disparities, target), weight=self.smoothness),
+        }
+        return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
+
+    def _redrawn(
+        self,
+        disparity: Float[Tensor, "b 1 _ _"],
+        sources: Float[Tensor, "b s 3 h w"],
+        matrices: Float[Tensor, "b s 3 4"],
+        target: ssim.Target,
+    ) -> tuple[Float[Tensor, "b h w"], Bool[Tensor, "b h w"]]:
+        """The error of the target redrawn at the depth of one disparity map, and the pixels any source can show."""
+        full = _resized(disparity, size_of(target.image))
+        grid, shown = locate(matrices, inverse_depth(full, self.min_depth, self.max_depth))
+        if self.mask_out_of_view:
+            shown = shown & inside(grid)
+        error = ssim.error(sample(sources, grid), target, self.alpha)
+        return self._reduced(error, shown), shown.any(dim=1)
+
+    def _reduced(self, error: Float[Tensor, "b s h w"], shown: Bool[Tensor, "b s h w"]) -> Float[Tensor, "b h w"]:
+        """One error a pixel, over the sources that show it."""
+        if self.over_sources == "min":
+            return error.masked_fill(~shown, math.inf).amin(dim=1)
+        return torch.where(shown, error, 0.0).sum(dim=1) / shown.sum(dim=1).clamp(min=1)
+
+    @torch.no_grad()
+    def _unmoved(self, sources: Float[Tensor, "b s 3 h w"], target: ssim.Target) -> Float[Tensor, "b h w"]:
+        """The error of the sources as they are. It is the same at all scales."""
+        error = ssim.error(sources, target, self.alpha)
+        if self.tie_breaker > 0:
+            error.add_(torch.randn_like(error), alpha=self.tie_breaker)
+        return error.amin(dim=1) if self.over_sources == "min" else error.mean(dim=1)
+
+    def _smoothness(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]], image: Float[Tensor, "b 3 h w"]) -> SumCount:
+        """Mean over the maps, each against the image at its own size and halved with every octave below it."""
+        total, count = image.new_zeros(()), image.new_tensor(float(len(image)))
+        for disparity in disparities:
+            octave = round(math.log2(image.shape[-1] / disparity.shape[-1]))
+            part, count = smoothness(disparity, _reduced_image(image, size_of(disparity)))
+            total = total + part / 2**octave / len(disparities)
+        return total, count
+
+
+def _resized(disparity: Float[Tensor, "b 1 _ _"], size: Size) -> Float[Tensor, "b 1 h w"]:
+    """Bilinear, pixel edges aligned."""
+    if size_of(disparity) == size:
+        return disparity
+    return F.interpolate(disparity, size, mode="bilinear", align_corners=False)
+
+
+def _reduced_image(image: Float[Tensor, "b 3 h w"], size: Size) -> Float[Tensor, "b 3 _ _"]:
+    """The mean colour under each coarser pixel."""
+    return image if size_of(image) == size else F.interpolate(image, size, mode="area")
