@@ -1,6 +1,6 @@
 """The generated world: endless drives through a small city with exact depth, labels, poses and motion.
 
-Nothing is stored: a frame is rendered from its id whenever it is asked for, in about 20 ms at 256 x 128 on one core.
+Nothing is stored: a frame is rendered from its id when it is asked for, a few dozen a second at 256 x 128 on one core.
 """
 
 from __future__ import annotations
