@@ -1,0 +1,88 @@
+"""Starting one network from another's weights, by parameter name; what was not carried over is always told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fathomseg.errors import FathomError
+
+NetworkPart = Literal["encoder", "decoder"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """Tensor names by what became of them; `str()` is a readable listing."""
+
+    loaded: tuple[str, ...]
+    """Copied into the target."""
+    missing: tuple[str, ...]
+    """In the target but not in the source: they keep the values they had."""
+    unexpected: tuple[str, ...]
+    """In the source but not in the target: not used."""
+    mismatched: tuple[str, ...] = ()
+    """In both, of different shapes; never empty in an error, always empty in what `transfer` returns."""
+
+    def __str__(self) -> str:
+        groups = {
+            "loaded": self.loaded,
+            "not in the source, left as they were": self.missing,
+            "in the source only, not used": self.unexpected,
+            "of another shape": self.mismatched,
+        }
+        return "\n".join(f"{len(names)} tensors {what}: {_short(names)}" for what, names in groups.items() if names)
+
+
+def transfer(
+    source: Mapping[str, Tensor], target: nn.Module, parts: Sequence[NetworkPart] = ("encoder",)
+) -> TransferReport:
+    """Copy the tensors of `parts` from a state dict into `target`, in place, where the names agree.
+
+    A decoder may have levels the other lacks. An encoder must be the same. Raises `FathomError`, before anything is
+    copied, for any tensor of another shape, a part of which nothing can be loaded, or an encoder that fits in part.
+    """
+    prefixes = tuple(f"{part}." for part in parts)
+    given = {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}
+    wanted = {name: tensor for name, tensor in target.state_dict().items() if name.startswith(prefixes)}
+    shared = [name for name in wanted if name in given]
+    report = TransferReport(
+        loaded=tuple(name for name in shared if wanted[name].shape == given[name].shape),
+        missing=tuple(name for name in wanted if name not in given),
+        unexpected=tuple(name for name in given if name not in wanted),
+        mismatched=tuple(name for name in shared if wanted[name].shape != given[name].shape),
+    )
+    _refuse(report, given, wanted, parts)
+    target.load_state_dict({name: given[name] for name in report.loaded}, strict=False)
+    return report
+
+
+def _refuse(
+    report: TransferReport,
+    given: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    parts: Sequence[NetworkPart],
+) -> None:
+    if report.mismatched:
+        name = report.mismatched[0]
+        raise FathomError(
+            f"The weights do not fit this network. {name} is {list(given[name].shape)} in the source and should be "
+            f"{list(wanted[name].shape)}. Give both networks the same encoder, decoder and widths.\n{report}"
+        )
+    for part in parts:
+        if not any(name.startswith(f"{part}.") for name in report.loaded):
+            raise FathomError(
+                f"Nothing of the {part} can be taken over: no tensor named {part}.* is in both networks. The decoder "
+                f"must be depth_unet in both, and the encoder the same timm model.\n{report}"
+            )
+    if odd := [name for name in (*report.missing, *report.unexpected) if name.startswith("encoder.")]:
+        raise FathomError(
+            f"The encoders are different models: {len(odd)} tensors are in only one of them, for example {odd[0]}. "
+            f"Give both networks the same encoder.\n{report}"
+        )
+
+
+def _short(names: Sequence[str], shown: int = 4) -> str:
+    return ", ".join(names[:shown]) + (f" ... {names[-1]}" if len(names) > shown else "")
