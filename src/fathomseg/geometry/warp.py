@@ -52,10 +52,12 @@ def projection(
     """
     height, width = size
     sx, sy = 2 / max(width - 1, 1), 2 / max(height - 1, 1)
-    to_grid = K.new_tensor([[sx, 0, -1], [0, sy, -1], [0, 0, 1]])
-    left = product(to_grid, K_src)
-    rotation = product(product(left, src_T_tgt[..., :3, :3]), inverse(K)[:, None])
-    return torch.cat([rotation, product(left, src_T_tgt[..., :3, 3:])], dim=-1)
+    # The focal lengths cancel: float64 halves the error of positions at 640 pixels. Apple's GPUs do not have it.
+    wide = torch.float32 if K.device.type == "mps" else torch.float64
+    to_grid = torch.tensor([[sx, 0, -1], [0, sy, -1], [0, 0, 1]], dtype=wide, device=K.device)
+    T, left = src_T_tgt.to(wide), product(to_grid, K_src.to(wide))
+    rotation = product(product(left, T[..., :3, :3]), inverse(K.to(wide))[:, None])
+    return torch.cat([rotation, product(left, T[..., :3, 3:])], dim=-1).to(K.dtype)
 
 
 def locate(
