@@ -53,7 +53,7 @@ class MotionFilter(Part):
 
     name: Literal["motion"] = "motion"
     displacement: float = Field(default=0.015, gt=0, lt=1)
-    """The wanted median displacement as a share of the width. KITTI's neighbours at 10 frames a second: 0.01 to 0.02."""
+    """The wanted median displacement as a share of the width. KITTI's neighbours, at 10 Hz, have 0.01 to 0.02."""
     min_parallax: float = Field(default=0.001, ge=0, lt=1)
     """A pair with less parallax (share of the width) is of no use: the camera stands still, or only turns.
 
