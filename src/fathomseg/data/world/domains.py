@@ -27,6 +27,8 @@ class Domain:
     """One look. Light colours are gains on texture colours; sky colours are RGB 0..255; ranges are drawn per clip."""
 
     camera_height_m: float
+    camera_tilt_deg: float
+    """How far the camera looks down."""
     hfov_deg: float
     sun_elevation_deg: Range
     sun: RGB
@@ -66,6 +68,7 @@ _PAINTS: Final[tuple[RGB, ...]] = (
 
 DAY: Final = Domain(
     camera_height_m=1.5,
+    camera_tilt_deg=0.3,
     hfov_deg=74.0,
     sun_elevation_deg=(28.0, 50.0),
     sun=(0.60, 0.56, 0.48),
@@ -103,6 +106,7 @@ DAY: Final = Domain(
 
 DUSK: Final = Domain(
     camera_height_m=2.1,
+    camera_tilt_deg=2.3,
     hfov_deg=70.0,
     sun_elevation_deg=(9.0, 17.0),
     sun=(0.74, 0.46, 0.24),
@@ -137,6 +141,7 @@ DUSK: Final = Domain(
 
 OVERCAST: Final = Domain(
     camera_height_m=1.3,
+    camera_tilt_deg=0.0,
     hfov_deg=80.0,
     sun_elevation_deg=(30.0, 45.0),
     sun=(0.16, 0.16, 0.17),

@@ -124,9 +124,9 @@ def world_T_cam(clip: Clip, frame: int, across: float) -> Pose:
     place = world_T_chunk(clip, index)
     first, last = turns(clip, index)
     bend = first / 2 * (ahead / CHUNK_M - 1) + last / 2 * ahead / CHUNK_M
-    mounting = dice.uniform(-0.012, 0.012), dice.uniform(-0.02, 0.012), dice.uniform(-0.008, 0.008)
+    mounting = dice.uniform(-0.012, 0.012), dice.uniform(-0.015, 0.015), dice.uniform(-0.008, 0.008)
     yaw = bend + mounting[0] + sway(0.022, 30, 60) + sway(0.005, 5, 9)
-    pitch = mounting[1] + sway(0.006, 9, 17) + sway(0.003, 3.5, 6)
+    pitch = mounting[1] - float(np.deg2rad(clip.look.camera_tilt_deg)) + sway(0.006, 9, 17) + sway(0.003, 3.5, 6)
     roll = mounting[2] + sway(0.006, 14, 30) + sway(0.002, 4, 7)
     aside = across + sway(0.3, 35, 70)
     height = clip.look.camera_height_m * dice.uniform(0.95, 1.05) + sway(0.02, 6, 11)
