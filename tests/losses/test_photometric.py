@@ -339,10 +339,15 @@ def test_a_second_camera_is_used_for_the_sources() -> None:
     )
 
 
-def test_nan_is_not_hidden() -> None:
+@pytest.mark.parametrize("broken", ["target", "sources", "disparities", "K", "src_T_tgt"])
+def test_nan_is_not_hidden(broken: str) -> None:
     inputs = make(0)
+    tensor = inputs[broken][1] if broken == "disparities" else inputs[broken].detach().clone()
     with torch.no_grad():
-        inputs["disparities"][1][0, 0, 3, 3] = math.nan
+        tensor.view(-1)[5] = math.nan
+    if broken != "disparities":
+        inputs[broken] = tensor
+    assert loss(Photometric(over_sources="mean")(**inputs)).isnan()
     assert loss(Photometric()(**inputs)).isnan()
 
 

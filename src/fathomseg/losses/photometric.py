@@ -68,7 +68,9 @@ class Photometric(Part):
         matrices = projection(K, src_T_tgt, K[:, None] if K_src is None else K_src, size_of(sources))
         reference = ssim.Target.of(target)
         unmoved = self._unmoved(sources, reference) if self.automask else None
-        total, count, masked = target.new_zeros(3).unbind()
+        # Sampling at a position that is not a number gives a number, so a broken pose is passed on to the loss here.
+        total = 0 * matrices.detach().sum()
+        count, masked = target.new_zeros(2).unbind()
         for disparity in disparities:
             error, known = self._redrawn(disparity, sources, matrices, reference)
             if valid is not None:

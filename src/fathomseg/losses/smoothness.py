@@ -1,4 +1,4 @@
-"""Edge-aware smoothness of disparity (Godard et al. 2017, equation 5; mean-normalised after Wang et al. 2018)."""
+"""Edge-aware smoothness of disparity (Godard et al. 2017; mean-normalised after Wang et al. 2018)."""
 
 from __future__ import annotations
 

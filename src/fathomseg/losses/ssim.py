@@ -1,4 +1,4 @@
-"""The photometric error of a view against its target: SSIM and absolute difference (Godard et al. 2019, equation 3).
+"""The photometric error of a view against its target: SSIM and absolute difference (Godard et al. 2019).
 
     error(x, y) = alpha mean_c (1 - SSIM(x, y)) / 2 + (1 - alpha) mean_c |x - y|
 
