@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
-from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, Fpn, UNet
+from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Fpn, UNet
 from fathomseg.models.decoders.aspp import scaled_rates
 from fathomseg.models.decoders.base import DecoderPart
 from fathomseg.models.encoders import Pyramid
@@ -26,6 +26,8 @@ SMALL: list[DecoderPart] = [
     UNet(channels=(4, 4, 6, 8, 10)),
     UNet(channels=(4, 4, 6, 8, 10), stride=1),
     UNet(channels=(4, 4, 6, 8, 10), stride=4),
+    DepthUNet(channels=(4, 4, 6, 8, 10), norms=True, aspp=(6, 12, 18)),
+    DepthUNet(channels=(4, 4, 6, 8, 10), stride=4, aspp=(6, 12, 18)),
 ]
 
 
