@@ -1,0 +1,103 @@
+"""The command line: quick help, readable errors, nothing undocumented. What the verbs do is tested in stages/."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import fathomseg
+from fathomseg import cli
+
+VERBS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def leave(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Run the command as the installed script does; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["fathom", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return exit.value.code
+
+
+def test_help_answers_at_once_without_importing_torch() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "fathomseg.cli", "--help"], capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in VERBS)
+    imported = {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert {"typer", "fathomseg"} <= imported
+    assert not imported & {"torch", "numpy", "cv2", "timm", "kornia", "accelerate"}
+    # Processor seconds: the clock on the wall would also count what else the machine is doing.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"fathom {fathomseg.__version__}\n"
+
+
+def test_nothing_at_all_shows_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(monkeypatch)
+    captured = capsys.readouterr()
+    assert all(f"  {verb} " in captured.out + captured.err for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tarin",), ("demo", "--hours", "2"), ("predict", "run"), ("demo", "--minutes", "x")]
+)
+def test_what_is_no_command_is_refused_in_one_line(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "Usage: fathom" in said
+    assert "Error: " in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "{}/nowhere.yaml"), "nowhere.yaml"),
+        (("train", "--resume", "{}"), "is not a run: it has no config.yaml"),
+        (("train",), "Give either a recipe"),
+        (("evaluate", "{}"), "holds no config.yaml"),
+        (("predict", "{}", "{}", "--out", "{}/out"), "holds no image and no video"),
+        (("check", "--data", "{}/nothing"), "nothing"),
+        (("demo", "--minutes", "0"), "give a positive number"),
+    ],
+)
+def test_an_error_of_the_user_is_printed_without_a_traceback(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert leave(monkeypatch, *(argument.format(tmp_path) for argument in arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_and_every_option_is_explained(verb: str) -> None:
+    assert VERBS[verb].help
+    assert [parameter.name for parameter in VERBS[verb].params if not parameter.help] == []
+    shown = CliRunner().invoke(cli.app, [verb, "--help"])
+    assert shown.exit_code == 0
+    options = [name for parameter in VERBS[verb].params for name in parameter.opts if name.startswith("--")]
+    assert options
+    assert [name for name in options if name not in shown.output] == []
