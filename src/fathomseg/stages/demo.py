@@ -36,7 +36,7 @@ SHOWN = 6
 
 def run(out: Path, minutes: float) -> int:
     """Train for about `minutes`, score on unseen clips, and write pictures into `out`. Returns the exit code."""
-    if minutes <= 0:
+    if not minutes > 0:  # which refuses NaN as well
         raise FathomError(f"--minutes is {minutes:g}; give a positive number of minutes.")
     began = time.monotonic()
     recipe = validate(Recipe, SETTINGS)
