@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests import fakes
 
 from fathomseg.data import CamVid
 from fathomseg.data.cache import Cache
@@ -19,6 +18,7 @@ from fathomseg.data.loading import Share, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample
+from tests import fakes
 
 
 @pytest.fixture(scope="module")
