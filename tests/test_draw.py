@@ -12,6 +12,7 @@ from PIL import Image
 from fathomseg import draw
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
+from tests.typecheck import unchecked
 
 CLASSES = ClassList(("road", "car"), ((128, 64, 128), (0, 0, 142)))
 IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -108,5 +109,5 @@ def test_written_files_hold_the_pixels_and_leave_nothing_else(tmp_path: Path) ->
 
 
 def test_sizes_must_match() -> None:
-    with pytest.raises(FathomError, match=r"\(6, 8\) and \(5, 8\)"):
+    with unchecked(), pytest.raises(FathomError, match=r"\(6, 8\) and \(5, 8\)"):
         draw.overlay(IMAGE, LABEL[:5], CLASSES)

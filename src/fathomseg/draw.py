@@ -17,7 +17,8 @@ from fathomseg.data.images import resize_image
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Size
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""A picture of a size of its own."""
 
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 33, 36)
@@ -25,13 +26,15 @@ _WRONG: Final = (225, 40, 55)
 _MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
 
 
-def colourise(label: UInt8[np.ndarray, "h w"], classes: ClassList) -> Picture:
+def colourise(label: UInt8[np.ndarray, "h w"], classes: ClassList) -> UInt8[np.ndarray, "h w 3"]:
     """Every pixel in the colour of its class; ignored pixels (255) are black."""
     picture: Picture = classes.palette[label]
     return picture
 
 
-def overlay(image: Picture, label: UInt8[np.ndarray, "h w"], classes: ClassList, alpha: float = 0.5) -> Picture:
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"], label: UInt8[np.ndarray, "h w"], classes: ClassList, alpha: float = 0.5
+) -> UInt8[np.ndarray, "h w 3"]:
     """The class colours laid over the image with opacity `alpha`; ignored pixels show the image alone."""
     _same_size(image, label)
     mixed = cv2.addWeighted(image, 1 - alpha, colourise(label, classes), alpha, 0)
@@ -39,8 +42,10 @@ def overlay(image: Picture, label: UInt8[np.ndarray, "h w"], classes: ClassList,
 
 
 def error_map(
-    prediction: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"], image: Picture | None = None
-) -> Picture:
+    prediction: UInt8[np.ndarray, "h w"],
+    truth: UInt8[np.ndarray, "h w"],
+    image: UInt8[np.ndarray, "h w 3"] | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
     """Wrong pixels in red over the faded grey image (or over light grey), ignored pixels black."""
     _same_size(prediction, truth)
     if image is None:
@@ -59,7 +64,7 @@ def colour_map(
     valid: Bool[np.ndarray, "h w"] | None = None,
     limits: tuple[float, float] | None = None,
     style: Literal["turbo", "magma"] = "turbo",
-) -> Picture:
+) -> UInt8[np.ndarray, "h w 3"]:
     """Numbers as colours between `limits` (by default the 2nd and 98th percentile); what is not valid is black.
 
     NaN and infinities are never valid. A flat map is one colour, not an error.
@@ -76,7 +81,9 @@ def colour_map(
     return picture
 
 
-def depth_picture(depth: Float[np.ndarray, "h w"], nearest: float = 2.0, farthest: float = 80.0) -> Picture:
+def depth_picture(
+    depth: Float[np.ndarray, "h w"], nearest: float = 2.0, farthest: float = 80.0
+) -> UInt8[np.ndarray, "h w 3"]:
     """z-depth in metres on a logarithmic scale, near = warm, equal colours in all pictures; 0 (invalid) is black."""
     valid = depth > 0
     closeness = -np.log(np.where(valid, depth, 1.0))

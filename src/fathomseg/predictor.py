@@ -125,7 +125,7 @@ class Predictor:
         return self.predict_batch([image], None if size is None else [size])[0]
 
     def predict_batch(
-        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], sizes: Sequence[Size] | None = None
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
     ) -> list[Prediction]:
         """The same of several images, of any sizes, in one pass of the network; they fit its memory or do not."""
         results = []
@@ -137,7 +137,7 @@ class Predictor:
         return results
 
     def score(
-        self, images: Sequence[UInt8[np.ndarray, "h w 3"]], sizes: Sequence[Size] | None = None
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
     ) -> list[tuple[UInt8[Tensor, "h w"], Float32[Tensor, "h w"]]]:
         """Label and confidence of every image as tensors on the device; does not wait for them."""
         sizes = [image.shape[:2] for image in images] if sizes is None else sizes
@@ -183,7 +183,7 @@ class Predictor:
             heads = cast(Mapping[str, Tensor], self.network(inputs))
         return heads["segmentation"].float()
 
-    def _batch(self, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> UInt8[Tensor, "b 3 h w"]:
+    def _batch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[Tensor, "b 3 h w"]:
         """Images at working size, resampled as for training."""
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

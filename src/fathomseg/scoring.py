@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ Scored = tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"] | None]
 """Class indices and, if known, the confidence in them."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where predictions come from. `read` runs in a thread ahead of time, `predict` in the main one."""
 
