@@ -13,7 +13,7 @@ from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet, DepthUNetDecoder
 from fathomseg.models.disparity import DisparityHeads
 from fathomseg.models.encoders import Encoder, FeatureEncoder
-from fathomseg.models.norms import NormedModule
+from fathomseg.models.norms import EncoderNetwork
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
@@ -58,14 +58,13 @@ class DepthNetworkConfig(Part):
         return DepthNetwork(encoder, decoder, heads, self.norm)
 
 
-class DepthNetwork(NormedModule):
+class DepthNetwork(EncoderNetwork):
     """encoder -> decoder -> disparity. Encoder and decoder bear the same names as in a segmentation `Network`."""
 
     def __init__(
         self, encoder: FeatureEncoder, decoder: DepthUNetDecoder, disparity: DisparityHeads, norm: Norm = "batch"
     ) -> None:
-        super().__init__(norm)
-        self.encoder = encoder
+        super().__init__(encoder, norm)
         self.decoder = decoder
         self.heads = nn.ModuleDict({"disparity": disparity})
         self.train(self.training)
@@ -83,7 +82,3 @@ class DepthNetwork(NormedModule):
         """
         levels = self.decoder.levels(self.encoder(image))
         return {name: head(levels) for name, head in self.heads.items()}
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The parameters that were (or could have been) pretrained, for their own learning rate."""
-        return list(self.encoder.parameters())

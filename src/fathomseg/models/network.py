@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.config import Part
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder, FeatureEncoder
+from fathomseg.models.norms import EncoderNetwork
 
 
 class NetworkConfig(Part):
@@ -51,17 +51,15 @@ class SegmentationHead(nn.Sequential):
         super().__init__(nn.Dropout2d(dropout), classifier)
 
 
-class Network(nn.Module):
+class Network(EncoderNetwork):
     """encoder -> decoder -> one output per named head."""
 
     def __init__(
         self, encoder: FeatureEncoder, decoder: DecoderModule, heads: Mapping[str, nn.Module], norm: Norm = "batch"
     ) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, norm)
         self.decoder = decoder
         self.heads = nn.ModuleDict(heads)
-        self.norm = norm
         self.train(self.training)
 
     @property
@@ -77,16 +75,3 @@ class Network(nn.Module):
         """
         feature = self.decoder(self.encoder(image))
         return {name: head(feature) for name, head in self.heads.items()}
-
-    def train(self, mode: bool = True) -> Network:
-        """Training or evaluation mode; frozen BatchNorms stay in evaluation mode either way."""
-        super().train(mode)
-        if self.norm != "batch":
-            for module in self.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
-        return self
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The parameters that were (or could have been) pretrained, for their own learning rate."""
-        return list(self.encoder.parameters())

@@ -1,4 +1,4 @@
-"""How the norms of a network behave in training."""
+"""What all networks with an encoder have in common: how their norms behave in training, and which part is pretrained."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.models.blocks import Norm
+from fathomseg.models.encoders import FeatureEncoder
 
 
-class NormedModule(nn.Module):
-    """A network whose BatchNorms keep their statistics in training, unless `norm` is "batch"."""
+class EncoderNetwork(nn.Module):
+    """A network on an encoder, whose BatchNorms keep their statistics in training unless `norm` is "batch"."""
 
-    def __init__(self, norm: Norm) -> None:
+    def __init__(self, encoder: FeatureEncoder, norm: Norm) -> None:
         super().__init__()
+        self.encoder = encoder
         self.norm = norm
 
-    def train(self, mode: bool = True) -> NormedModule:
+    def train(self, mode: bool = True) -> EncoderNetwork:
         """Training or evaluation mode; BatchNorms of fixed statistics stay in evaluation mode either way."""
         super().train(mode)
         if self.norm != "batch":
@@ -23,3 +25,7 @@ class NormedModule(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that were (or could have been) pretrained, for their own learning rate."""
+        return list(self.encoder.parameters())

@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm, he_init
 from fathomseg.models.encoders import Encoder, FeatureEncoder
-from fathomseg.models.norms import NormedModule
+from fathomseg.models.norms import EncoderNetwork
 from fathomseg.models.precision import in_own_precision
 
 _WIDTH: Final = 256
@@ -38,13 +38,12 @@ class PoseConfig(Part):
         return PoseNetwork(encoder, self.norm)
 
 
-class PoseNetwork(NormedModule):
+class PoseNetwork(EncoderNetwork):
     """Two frames -> axis-angle and translation."""
 
     def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch") -> None:
         """`encoder`: one whose stem takes six channels (`widen_stem`)."""
-        super().__init__(norm)
-        self.encoder = encoder
+        super().__init__(encoder, norm)
         self.decoder = nn.Sequential(
             nn.Conv2d(encoder.pyramid.channels[-1], _WIDTH, 1),
             nn.ReLU(inplace=True),
@@ -70,10 +69,6 @@ class PoseNetwork(NormedModule):
         # The papers average the output of a 1x1 convolution; averaging its input gives the same sum.
         motion = _UNIT * in_own_precision(self.motion, features.mean(dim=(2, 3)))
         return motion[:, :3], motion[:, 3:]
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The parameters that were (or could have been) pretrained, for their own learning rate."""
-        return list(self.encoder.parameters())
 
 
 def widen_stem(encoder: FeatureEncoder) -> None:
