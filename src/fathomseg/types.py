@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -93,23 +93,28 @@ class Batch:
     """One random key a sample: every random choice made for it later is a pure function of its key."""
     image: UInt8[Tensor, "b 3 h w"]
     label: UInt8[Tensor, "b h w"] | None = None
+    frames: UInt8[Tensor, "b s 3 h w"] | None = None
+    """Neighbouring video frames of each image, in the order of time, the image itself left out."""
+    camera: Float32[Tensor, "b 3 3"] | None = None
+    """The matrix K of each image's pinhole camera, in its pixels; the frames share it."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, device: object) -> Batch:
         """The same batch on another device; copies from pinned memory do not block the host."""
-        return replace(
-            self,
-            image=self.image.to(device, non_blocking=True),  # type: ignore[call-overload]
-            label=None if self.label is None else self.label.to(device, non_blocking=True),  # type: ignore[call-overload]
-        )
+        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors().items()}  # type: ignore[call-overload]
+        return replace(self, **moved)
 
     def pin_memory(self) -> Batch:
         """The same batch in pinned host memory, called by the data loader where there is a GPU."""
-        return replace(
-            self, image=self.image.pin_memory(), label=None if self.label is None else self.label.pin_memory()
-        )
+        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self._tensors().items()}
+        return replace(self, **pinned)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The tensors there are, by field."""
+        fields = {"image": self.image, "label": self.label, "frames": self.frames, "camera": self.camera}
+        return {name: tensor for name, tensor in fields.items() if tensor is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ and a resumed run continues by starting the same sequence at its step: there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
@@ -55,10 +55,20 @@ class Share:
 class Stream(TorchDataset[Sample]):
     """Samples by global position: position -> id by shuffled epochs -> cached arrays -> a random view."""
 
-    def __init__(self, cache: Cache, ids: Sequence[str], kinds: Sequence[Kind], geometry: Geometry, seed: int) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        ids: Sequence[str],
+        kinds: Sequence[Kind],
+        geometry: Geometry,
+        seed: int,
+        neighbours: Mapping[str, Mapping[int, str]] | None = None,
+    ) -> None:
+        """`neighbours`: for every id those of the frames to come along, by their offset in time; cameras come too."""
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
+        self.neighbours = neighbours
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -80,13 +90,24 @@ class Stream(TorchDataset[Sample]):
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""
         id = self.id_at(position)
-        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
+        return key, self.geometry(self._sample(id), rng)
+
+    def _sample(self, id: str) -> Sample:
+        """What is known of one id at working size, as far as this stream wants it."""
+        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         sample = Sample(id=id, image=image, label=arrays.get("label"), depth=arrays.get("depth"))
-        return key, self.geometry(sample, rng)
+        if self.neighbours is None:
+            return sample
+        frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
+        camera = self.cache.dataset.camera(id)
+        if camera is None:
+            raise FathomError(f"{id} has no camera, which learning depth needs; add a camera.yaml (docs/data.md).")
+        known = {offset: frame for offset, frame in frames.items() if frame is not None}
+        return replace(sample, frames=known, camera=camera.resized(sample.size))
 
 
 class Steps(Sampler[list[int]]):
@@ -105,16 +126,24 @@ class Steps(Sampler[list[int]]):
 
 
 def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
-    """Stack samples. A label is in the batch only if every sample of it has one."""
+    """Stack samples. A label, frames or a camera are in the batch only if every sample of it has them."""
     keys, samples = zip(*items, strict=True)
     image = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
     labels = [sample.label for sample in samples if sample.label is not None]
+    frames = [[sample.frames[offset] for offset in sorted(sample.frames)] for sample in samples if sample.frames]
+    cameras = [sample.camera.matrix() for sample in samples if sample.camera is not None]
     return Batch(
         ids=tuple(sample.id for sample in samples),
         keys=tuple(keys),
         image=torch.from_numpy(image).contiguous(memory_format=torch.channels_last),
         label=torch.from_numpy(np.stack(labels)) if len(labels) == len(samples) else None,
+        frames=_channels_first(np.stack(frames)) if len(frames) == len(samples) else None,
+        camera=torch.from_numpy(np.stack(cameras)).float() if len(cameras) == len(samples) else None,
     )
+
+
+def _channels_first(images: UInt8[np.ndarray, "*n h w 3"]) -> UInt8[Tensor, "*n 3 h w"]:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
 
 
 def loader(stream: Stream, steps: Steps, workers: int, pin: bool) -> DataLoader[Batch]:

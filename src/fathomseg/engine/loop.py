@@ -79,7 +79,7 @@ class Trainer:
 
     def __init__(
         self,
-        learner: Learner,
+        learner: Learner[Any],
         streams: Mapping[str, Stream],
         config: Loop,
         optimiser: Optimiser,
@@ -223,7 +223,7 @@ def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _on_device(learner: Learner, config: Loop, accelerate: Accelerator) -> Learner:
+def _on_device(learner: Learner[Any], config: Loop, accelerate: Accelerator) -> Learner[Any]:
     """The learner on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
     if accelerate.num_processes > 1 and accelerate.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(learner)

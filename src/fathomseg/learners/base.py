@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fathomseg.models.ema import Ema
-from fathomseg.models.network import Network
+from fathomseg.models.norms import EncoderNetwork
 from fathomseg.types import Batch, StepResult
 
 Batches = Mapping[str, Batch]
 """One batch from each stream the learner asked for, by the stream's name."""
 
 
-class Learner(nn.Module, ABC):
+N = TypeVar("N", bound=EncoderNetwork)
+
+
+class Learner(nn.Module, ABC, Generic[N]):
     """A training step. Everything a checkpoint must hold, the averaged network included, is in its `state_dict`."""
 
-    def __init__(self, network: Network, ema_decay: float) -> None:
+    def __init__(self, network: N, ema_decay: float) -> None:
         super().__init__()
-        self.network = network
+        self.network: N = network
         self.ema = Ema(network, ema_decay)
 
     @abstractmethod
@@ -42,12 +45,16 @@ class Learner(nn.Module, ABC):
         """Called after every optimiser step."""
         self.ema.update(self.network, step)
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that get the encoder's learning rate."""
+        return self.network.encoder_parameters()
+
     def parameter_groups(self, encoder_lr: float) -> Sequence[dict[str, Any]]:
         """Optimiser groups: `lr_scale` for the encoder, no weight decay on vectors (biases, normalisation layers).
 
         Every trainable parameter of the learner is in one group, also those of parts beside the network.
         """
-        encoder = {id(parameter) for parameter in self.network.encoder_parameters()}
+        encoder = {id(parameter) for parameter in self.encoder_parameters()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:

@@ -48,7 +48,7 @@ class Supervised(Part):
         return SupervisedLearner(self, network, balancing_weights(pixels, self.balance))
 
 
-class SupervisedLearner(Learner):
+class SupervisedLearner(Learner[Network]):
     """One supervised step on the stream `labelled`."""
 
     weight: Float[Tensor, " c"]

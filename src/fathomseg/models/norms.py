@@ -1,4 +1,4 @@
-"""What all networks with an encoder have in common: how their norms behave in training, and which part is pretrained."""
+"""What networks with an encoder have in common: how their norms behave in training, which part is pretrained."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from fathomseg.data.base import Dataset
 from fathomseg.draw import beside, captioned, colourise, error_map, legend, write
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
-from fathomseg.learners.base import Learner
+from fathomseg.learners.supervised import SupervisedLearner
 from fathomseg.predictor import Predictor, load
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
@@ -65,7 +65,7 @@ def seconds_per_step(recipe: Recipe, tries: int = 4) -> float:
     if recipe.train.threads is not None:
         torch.set_num_threads(recipe.train.threads)
     classes = len(recipe.data.classes)
-    learner: Learner = recipe.learner.build(
+    learner: SupervisedLearner = recipe.learner.build(
         recipe.network.build(classes, pretrained=False), torch.ones(classes, dtype=torch.int64)
     )
     learner.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]

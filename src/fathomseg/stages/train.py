@@ -83,7 +83,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
         )
 
 
-def save_models(folder: Path, recipe: Recipe, learner: Learner) -> None:
+def save_models(folder: Path, recipe: Recipe, learner: Learner[Any]) -> None:
     """Write the networks a user takes away: averaged weights in model.safetensors, the last in last.safetensors."""
     classes = recipe.data.classes
     card = ModelCard(
@@ -118,7 +118,7 @@ def _scored_ids(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _evaluate(
-    recipe: Recipe, learner: Learner, ids: Sequence[str], accelerate: Accelerator, step: int
+    recipe: Recipe, learner: Learner[Any], ids: Sequence[str], accelerate: Accelerator, step: int
 ) -> Mapping[str, Any]:
     """Scores of the averaged weights in the middle of training."""
     scores = evaluate_network(
