@@ -22,6 +22,7 @@ from fathomseg.depth_metrics import (
     median,
 )
 from fathomseg.errors import FathomError
+from tests.typecheck import unchecked
 
 
 def t(values: object) -> torch.Tensor:
@@ -206,13 +207,13 @@ def test_a_prediction_that_is_no_depth_is_an_error_where_it_counts(bad: float) -
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(FathomError, match=r"a: a predicted depth of \(2, 2\) pixels for a truth of \(2, 3\)"):
+    with unchecked(), pytest.raises(FathomError, match=r"a: a predicted depth of \(2, 2\) pixels for a truth of \(2, 3\)"):
         DepthScores().update("a", torch.ones(2, 2), torch.ones(2, 3))
     with pytest.raises(FathomError, match="different protocols"):
         DepthScores().merge(DepthScores(DepthProtocol(max_depth=50)))
     with pytest.raises(FathomError, match="0 < min_depth < max_depth"):
         DepthProtocol(min_depth=0)
-    with pytest.raises(FathomError, match="no crop 'gorg'; there is: none, garg, eigen"):
+    with unchecked(), pytest.raises(FathomError, match="no crop 'gorg'; there is: none, garg, eigen"):
         DepthProtocol(crop="gorg")  # type: ignore[arg-type]
 
 

@@ -28,10 +28,11 @@ Json = Annotated[
 ]
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         print(f"fathom {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

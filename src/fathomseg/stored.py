@@ -46,7 +46,7 @@ class FromFolder:
             raise DataError([Problem(id, f"{found[0]} might be the prediction of {twin} too; keep the folders of ids")])
         return found[0]
 
-    def predict(self, id: str, stored: Shaped[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -> Scored:
+    def predict(self, id: str, stored: Shaped[np.ndarray, "h2 w2"], truth: UInt8[np.ndarray, "h w"]) -> Scored:
         """The stored class ids, checked."""
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))

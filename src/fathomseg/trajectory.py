@@ -60,7 +60,7 @@ class Similarity:
         return moved
 
 
-def chain(before_T_after: Poses) -> Poses:
+def chain(before_T_after: Poses) -> Float64[np.ndarray, "n+1 4 4"]:
     """The n + 1 poses `world_T_cam` that n relative motions add up to, starting at the identity."""
     poses = [np.eye(4)]
     for step in before_T_after:
@@ -68,9 +68,9 @@ def chain(before_T_after: Poses) -> Poses:
     return np.stack(poses)
 
 
-def steps(world_T_cam: Poses) -> Poses:
+def steps(world_T_cam: Poses) -> Float64[np.ndarray, "n-1 4 4"]:
     """The n - 1 relative motions `before_T_after` between neighbouring poses; the inverse of `chain`."""
-    moved: Poses = inverse(world_T_cam[:-1]) @ world_T_cam[1:]
+    moved: Float64[np.ndarray, "n-1 4 4"] = inverse(world_T_cam[:-1]) @ world_T_cam[1:]
     return moved
 
 

@@ -18,7 +18,7 @@ H, W = 13, 20
 
 
 def moved(x: float = 0, y: float = 0, z: float = 0) -> torch.Tensor:
-    return se3(torch.zeros(1, 3), torch.tensor([[x, y, z]]))
+    return se3(torch.zeros(1, 3), torch.tensor([[x, y, z]], dtype=torch.float32))
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

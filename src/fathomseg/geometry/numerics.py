@@ -32,7 +32,7 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-def product(A: Float[Tensor, "*b i j"], B: Float[Tensor, "*b j k"]) -> Float[Tensor, "*b i k"]:
+def product(A: Float[Tensor, "*#b i j"], B: Float[Tensor, "*#b j k"]) -> Float[Tensor, "*b i k"]:
     """A @ B for tiny matrices; never in TF32 (10 bits), which a user may have switched on for the networks."""
     return (A[..., :, :, None] * B[..., None, :, :]).sum(-2)
 
@@ -58,4 +58,4 @@ def size_of(image: Tensor) -> Size:
 def _raised(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-    return [_raised(item) for item in value] if isinstance(value, list | tuple) else value
+    return type(value)(map(_raised, value)) if isinstance(value, list | tuple) else value

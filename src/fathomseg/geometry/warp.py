@@ -44,7 +44,7 @@ def warp(
 
 
 def projection(
-    K: Float[Tensor, "b 3 3"], src_T_tgt: Float[Tensor, "b s 4 4"], K_src: Float[Tensor, "b s 3 3"], size: Size
+    K: Float[Tensor, "b 3 3"], src_T_tgt: Float[Tensor, "b s 4 4"], K_src: Float[Tensor, "b #s 3 3"], size: Size
 ) -> Float[Tensor, "b s 3 4"]:
     """The matrices that take (u, v, 1, inverse depth) of the target to homogeneous grid positions in the sources.
 

@@ -84,12 +84,12 @@ def _pyramid(texture: Texture) -> list[UInt8[np.ndarray, "h w 5"]]:
     return [np.dstack([rgba, c]) for rgba, c in zip(colours, kept, strict=True)]
 
 
-def _halved(image: UInt8[np.ndarray, "h w ..."]) -> UInt8[np.ndarray, "h w ..."]:
+def _halved(image: UInt8[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h2 w2 *c"]:
     size = (max(image.shape[1] // 2, 1), max(image.shape[0] // 2, 1))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _padded(image: UInt8[np.ndarray, "h w c"], wraps: bool) -> UInt8[np.ndarray, "h w c"]:
+def _padded(image: UInt8[np.ndarray, "h w c"], wraps: bool) -> UInt8[np.ndarray, "h2 w2 c"]:
     """The image with a margin that repeats it where it wraps, and its border elsewhere."""
     return np.pad(image, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="wrap" if wraps else "edge")
 

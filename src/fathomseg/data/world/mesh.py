@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int, Int32, UInt8
 
 from fathomseg.data.world.atlas import Atlas
 from fathomseg.data.world.domains import RGB
@@ -49,7 +49,7 @@ class Quads:
         """The same surfaces turned by `heading` (radians, towards +x) about the vertical and put down at (x, z)."""
         return replace(self, corners=self.corners @ turn(heading).T + np.array([x, -up, z]))
 
-    def taken(self, rows: Int32[np.ndarray, " m"]) -> Quads:
+    def taken(self, rows: Int[np.ndarray, " m"]) -> Quads:
         """Only these surfaces, in this order."""
         return Quads(*(getattr(self, f.name)[rows] for f in fields(Quads)))
 

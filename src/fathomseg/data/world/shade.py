@@ -125,7 +125,7 @@ def paint_sky(
         np.copyto(planes[channel, :height], fine[..., channel] * weather.exposure, where=empty[:height])
 
 
-def develop(planes: Planes, weather: Weather, noise: float, key: int) -> UInt8[np.ndarray, "h w 3"]:
+def develop(planes: Planes, weather: Weather, noise: float, key: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     """From samples to the picture: a tent filter over 3x3 samples around each pixel, vignette, grain and shoulder."""
     height, width = (planes.shape[1] - 1) // 2, (planes.shape[2] - 1) // 2
     rows = 0.5 * planes[:, 1::2] + 0.25 * (planes[:, :-1:2] + planes[:, 2::2])
