@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# One test process a core, each with one thread: several multi-threaded ones on few cores mostly wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
 .PHONY: demo test quick slow lint types format clean
 
 demo: $(STAMP)
@@ -13,10 +16,10 @@ demo: $(STAMP)
 test: lint types quick slow
 
 quick: $(STAMP)
-	$(BIN)/pytest
+	$(PYTEST)
 
 slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -207,7 +207,8 @@ def test_a_prediction_that_is_no_depth_is_an_error_where_it_counts(bad: float) -
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with unchecked(), pytest.raises(FathomError, match=r"a: a predicted depth of \(2, 2\) pixels for a truth of \(2, 3\)"):
+    words = r"a: a predicted depth of \(2, 2\) pixels for a truth of \(2, 3\)"
+    with unchecked(), pytest.raises(FathomError, match=words):
         DepthScores().update("a", torch.ones(2, 2), torch.ones(2, 3))
     with pytest.raises(FathomError, match="different protocols"):
         DepthScores().merge(DepthScores(DepthProtocol(max_depth=50)))

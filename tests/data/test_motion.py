@@ -114,7 +114,8 @@ def test_the_rotation_flow_is_the_derivative_of_the_projection() -> None:
         turn = cv2.Rodrigues(1e-6 * np.eye(3)[axis])[0]  # of the camera; points turn the other way
         x, y, z = turn.T @ rays
         moved = np.stack([camera.fx * x / z + camera.cx - u, camera.fy * y / z + camera.cy - v], axis=1) / 1e-6
-        np.testing.assert_allclose(moved, rotation_flow(camera, np.stack([u, v], axis=1).astype(float))[:, :, axis], atol=1e-3)
+        flow = rotation_flow(camera, np.stack([u, v], axis=1).astype(float))
+        np.testing.assert_allclose(moved, flow[:, :, axis], atol=1e-3)
 
 
 def test_driving_has_parallax_that_grows_with_the_way_and_turning_has_none() -> None:
