@@ -4,10 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timm.layers import Conv2dSame
 from torch import nn
 
-from fathomseg.models.same_padding import SameConv2d, replace_same_padding
+from fathomseg.models.same_padding import Conv2dSame, SameConv2d, replace_same_padding
 
 
 @settings(max_examples=60, deadline=None)

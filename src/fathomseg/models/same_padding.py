@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,7 +22,8 @@ class SameConv2d(nn.Conv2d):
         left, right = self._margins(x.shape[3], 1)
         return super().forward(F.pad(x, (left, right, top, bottom)))
 
-    def _margins(self, length: int, axis: int) -> tuple[int, int]:
+    def _margins(self, length: Any, axis: int) -> tuple[Any, Any]:
+        # Any: an int, or the symbol torch.export puts in its place for sizes left free.
         reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
         total = max(reach - (length % self.stride[axis] or self.stride[axis]), 0)
         return total // 2, total - total // 2
