@@ -37,7 +37,8 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     for count, row in rows.items():
-        print(f"{count:>5} labels: mIoU {row['miou_mean']:.2f} +- {row['miou_std']:.2f} (n={row['n']})")
+        spread = "" if row["miou_std"] is None else f" +- {row['miou_std']:.2f}"
+        print(f"{count:>5} labels: mIoU {row['miou_mean']:.2f}{spread} (n={row['n']})")
 
 
 def parse() -> argparse.Namespace:
