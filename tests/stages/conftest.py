@@ -11,6 +11,7 @@ import pytest
 
 from fathomseg.config import validate
 from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.train import train
 from tests import fakes
 from tests.stages import tiny
 
@@ -31,3 +32,11 @@ def settings(camvid: Path) -> Callable[..., dict[str, Any]]:
 def recipe(settings: Callable[..., dict[str, Any]]) -> Callable[..., Recipe]:
     """The same as a validated recipe."""
     return lambda **sections: validate(Recipe, settings(**sections))
+
+
+@pytest.fixture(scope="session")
+def whole(recipe: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(recipe(), folder, resume=False)
+    return folder

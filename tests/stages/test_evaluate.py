@@ -1,13 +1,9 @@
-"""Scores through the whole stage, against numpy; two processes against one; predictions stored by others."""
+"""Scores through the whole stage, against numpy; predictions stored by others."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,41 +143,6 @@ def test_evaluate_network_by_hand_leaves_the_network_in_training(tmp_path: Path)
     assert scores["ece"] == pytest.approx(abs(6 / 8 - 1), abs=1e-6)
     assert network.training
     assert not any(tmp_path.iterdir())
-
-
-RANKS = """
-import json, sys
-from pathlib import Path
-from fathomseg.stages.evaluate import evaluate_run
-result = evaluate_run(Path(sys.argv[1]), split="val", weights="both", report=False, as_json=True)
-"""
-
-
-def test_two_processes_equal_one_exactly(saved: Path) -> None:
-    """Five images on two ranks: 3 + 2, none counted twice; sums and per-image scores are equal to the last bit."""
-    alone = evaluate_run(saved, report=False, as_json=True)["scores"]
-    table = saved / "evaluation" / "val" / "images.csv"
-    alone_by_image = table.read_text()
-    table.unlink()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANKS, str(saved)],
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    printed = [rank.communicate(timeout=120)[0] for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0]
-    assert printed[1] == ""
-    assert json.loads(printed[0])["scores"] == alone
-    assert table.read_text() == alone_by_image
-    assert alone["ema"]["images"] == 5
 
 
 def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""`fathom train` as a whole: exact resume, kill -9, several processes, labels that are never opened, clear errors."""
+"""`fathom train` as a whole: exact resume, kill -9, labels that are never opened, clear errors."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -17,37 +16,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.models.saved import load_model
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
+from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
 Make = Callable[..., Recipe]
-
-
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """The log without the times, which no two runs share."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def same_run(one: Path, other: Path) -> None:
-    """Both runs ended in the same weights and logged the same numbers, to the last bit."""
-    for file in ("model.safetensors", "last.safetensors"):
-        first, second = load_file(one / file), load_file(other / file)
-        assert first.keys() == second.keys()
-        assert all(torch.equal(first[name], second[name]) for name in first)
-    assert metrics(one) == metrics(other)
-
-
-@pytest.fixture(scope="module")
-def whole(recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never interrupted."""
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    train(recipe(), folder, resume=False)
-    return folder
 
 
 def test_a_run_folder_holds_everything(whole: Path) -> None:
@@ -128,42 +104,10 @@ def test_stopping_politely_writes_a_checkpoint_and_says_how_to_go_on(
     assert metrics(tmp_path / "r")[-1]["step"] == step
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_equal_one(
-    settings: Callable[..., dict[str, Any]], whole: Path, tmp_path: Path, accumulate: int
-) -> None:
-    tree = settings()
-    tree["train"]["accumulate"] = accumulate
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
-    launcher = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "fathomseg.cli",
-    ]
-    command = [*launcher, "train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
-    _close(whole, tmp_path / "two")
-
-
 def test_two_micro_batches_equal_one_batch(recipe: Make, whole: Path, tmp_path: Path) -> None:
     loop = recipe().train.model_copy(update={"accumulate": 2})
     train(recipe(train=loop.model_dump()), tmp_path / "two", resume=False)
-    _close(whole, tmp_path / "two")
-
-
-def _close(one: Path, other: Path) -> None:
-    """Equal up to the order in which sums were rounded."""
-    first, second = load_file(one / "last.safetensors"), load_file(other / "last.safetensors")
-    for name in first:
-        torch.testing.assert_close(second[name], first[name], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
-    for a, b in zip(metrics(one), metrics(other), strict=True):
-        assert b.pop("kind") == a.pop("kind")
-        assert b == pytest.approx(a, rel=1e-5)
+    nearly_the_same_run(whole, tmp_path / "two")
 
 
 def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, tmp_path: Path) -> None:

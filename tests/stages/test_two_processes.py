@@ -1,0 +1,75 @@
+"""Two processes give what one gives: scores to the last bit, weights but for the order in which sums were rounded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fathomseg.data.camvid import CamVid
+from fathomseg.stages.evaluate import evaluate_run
+from tests.fakes import make_camvid
+from tests.stages import ranks
+from tests.stages.runs import nearly_the_same_run
+from tests.stages.saved_run import save_run
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with five images to score."""
+    data = CamVid(root=make_camvid(tmp_path_factory.mktemp("data"), train=2, val=5, size=(37, 50)))
+    return save_run(tmp_path_factory.mktemp("runs") / "saved", data.classes, data.model_dump(mode="json"))
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@pytest.fixture(scope="module")
+def together(saved: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where two processes have scored a copy of `saved` and trained the tiny run in two ways."""
+    folder = tmp_path_factory.mktemp("together")
+    shutil.copytree(saved, folder / "saved")
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
+    train = ["train", str(folder / "recipe.yaml")]
+    commands = [
+        ["evaluate", str(folder / "saved"), "--no-report", "--json"],
+        *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
+    ]
+    (folder / "commands.json").write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [*launcher, ranks.__file__, str(folder)], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
+    """Five images on two ranks: 3 + 2, none counted twice; only the first rank prints and writes."""
+    alone = evaluate_run(saved, report=False, as_json=True)["scores"]
+    assert json.loads((together / "said.0.0").read_text())["scores"] == alone
+    assert (together / "said.1.0").read_text() == ""
+    table = Path("evaluation", "val", "images.csv")
+    assert (together / "saved" / table).read_text() == (saved / table).read_text()
+    assert alone["ema"]["images"] == 5
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_is_equal(whole: Path, together: Path, accumulate: int) -> None:
+    nearly_the_same_run(whole, together / f"accumulate{accumulate}")
