@@ -70,11 +70,13 @@ def test_a_sample_depends_on_seed_and_position_only(dataset: CamVid, tmp_path: P
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_resumed_loader_goes_on_where_it_stopped(dataset: CamVid, tmp_path: Path, workers: int) -> None:
-    def batches(start: int) -> list[tuple[tuple[str, ...], torch.Tensor]]:
+    """And however many processes read, since what they read depends on the position only."""
+
+    def batches(start: int, workers: int) -> list[tuple[tuple[str, ...], torch.Tensor]]:
         made = loader(stream(dataset, tmp_path), Steps(Share(4), start, 5), workers, pin=False)
         return [(batch.ids, batch.image) for batch in made]
 
-    whole, rest = batches(0), batches(3)
+    whole, rest = batches(0, 0), batches(3, workers)
     assert len(whole) == 5
     for (ids, image), (ids2, image2) in zip(whole[3:], rest, strict=True):
         assert ids == ids2
