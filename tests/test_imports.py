@@ -14,7 +14,7 @@ LEVELS = [
     {"types"},
     {"geometry", "trajectory"},
     {"data", "models", "losses", "mixing", "selection", "metrics", "depth_metrics", "draw", "film"},
-    {"predictor", "scoring", "stored", "learners", "engine"},
+    {"predictor", "depth_predictor", "scoring", "stored", "learners", "engine"},
     {"report"},
     {"stages"},
     {"cli"},

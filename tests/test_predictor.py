@@ -264,7 +264,7 @@ def test_missing_files_say_what_is_there(run: Path, tmp_path: Path) -> None:
         ("{", "cannot be read as JSON"),
         ("[]", "not a model of a format"),
         ('{"format": 2}', "not a model of a format"),
-        ('{"format": 1}', "classes: is required"),
+        ('{"format": 1}', "size: is required"),
     ],
 )
 def test_foreign_cards_are_refused(run: Path, tmp_path: Path, text: str, message: str) -> None:

@@ -73,7 +73,7 @@ def load(
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}.")
     folder = Path(run)
     card, network = load_model(folder, WEIGHTS[weights])
-    place = _device(device)
+    place = pick_device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Predictor(network, card.class_list, card.size, place, inference or trained_inference(folder))
 
@@ -141,7 +141,7 @@ class Predictor:
     ) -> list[tuple[UInt8[Tensor, "h w"], Float32[Tensor, "h w"]]]:
         """Label and confidence of every image as tensors on the device; does not wait for them."""
         sizes = [image.shape[:2] for image in images] if sizes is None else sizes
-        logits = self.logits(self._batch(images))
+        logits = self.logits(stacked(images, self.size))
         return [decode(one, size) for one, size in zip(logits, sizes, strict=True)]
 
     @torch.inference_mode()
@@ -179,19 +179,20 @@ class Predictor:
 
     def _forward(self, inputs: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b c h2 w2"]:
         on_gpu = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu), _evaluating(self.network):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu), evaluating(self.network):
             heads = cast(Mapping[str, Tensor], self.network(inputs))
         return heads["segmentation"].float()
 
-    def _batch(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[Tensor, "b 3 h w"]:
-        """Images at working size, resampled as for training."""
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-                raise FathomError(
-                    f"An image must be a uint8 array of height x width x 3 (RGB), but this one is {image.dtype} of "
-                    f"shape {image.shape}."
-                )
-        return torch.from_numpy(np.stack([resize_image(image, self.size) for image in images])).permute(0, 3, 1, 2)
+
+def stacked(images: Sequence[UInt8[np.ndarray, "_ _ 3"]], size: Size) -> UInt8[Tensor, "b 3 h w"]:
+    """RGB images of any sizes at one size, resampled as for training. Raises `FathomError` for other arrays."""
+    for image in images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise FathomError(
+                f"An image must be a uint8 array of height x width x 3 (RGB), but this one is {image.dtype} of "
+                f"shape {image.shape}."
+            )
+    return torch.from_numpy(np.stack([resize_image(image, size) for image in images])).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()
@@ -240,7 +241,7 @@ def _log(probabilities: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
 
 
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
     """Eval mode for a while; afterwards every module is in the mode it was in, frozen norms included."""
     training = [module for module in network.modules() if module.training]
     network.eval()
@@ -251,7 +252,8 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _device(wanted: torch.device | str | None) -> torch.device:
+def pick_device(wanted: torch.device | str | None) -> torch.device:
+    """The device of this name; nothing = a GPU if there is one. Raises `FathomError` if it cannot be had."""
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:

@@ -147,4 +147,14 @@ class Prediction:
     """Softmax probability of that class, 0..1."""
 
 
-__all__ = ["IGNORE", "Batch", "Camera", "Prediction", "Sample", "Size", "StepResult", "Term"]
+@dataclass(frozen=True, slots=True)
+class DepthPrediction:
+    """How far everything in one image is, at the size of the image that was given."""
+
+    disparity: Float32[np.ndarray, "h w"]
+    """0..1, 1 = nearest: an even scale of inverse depth over the range the network was trained for."""
+    depth: Float32[np.ndarray, "h w"]
+    """z-depth in the network's unit of length: metres only if its training could know the scale."""
+
+
+__all__ = ["IGNORE", "Batch", "Camera", "DepthPrediction", "Prediction", "Sample", "Size", "StepResult", "Term"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from jaxtyping import Float
 from pydantic import Field, model_validator
@@ -22,6 +22,7 @@ _COARSEST_SCALE: Final = 3
 class DepthNetworkConfig(Part):
     """A network for disparity: which encoder, how the decoder climbs, and how many scales are predicted."""
 
+    name: Literal["depth"] = "depth"
     encoder: Encoder = Encoder()
     """The timm model that turns the image into a pyramid of feature maps."""
     decoder: DepthUNet = DepthUNet()

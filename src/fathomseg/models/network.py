@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -19,6 +20,7 @@ from fathomseg.models.norms import EncoderNetwork
 class NetworkConfig(Part):
     """A segmentation network: which encoder, which decoder, and how their norms behave in training."""
 
+    name: Literal["segmentation"] = "segmentation"
     encoder: Encoder = Encoder()
     """The timm model that turns the image into a pyramid of feature maps."""
     decoder: AnyDecoder = Fpn()

@@ -1,7 +1,8 @@
 """The model a user takes away: `model.json` says what the network is, a safetensors file holds its weights.
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
-`last.safetensors` (the raw weights after the last step). Neither format can carry code.
+`last.safetensors` (the raw weights after the last step). A depth run adds `pose.safetensors`, the network that tells
+how the camera moved. None of these formats can carry code.
 """
 
 from __future__ import annotations
@@ -10,26 +11,43 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fathomseg import __version__
 from fathomseg.config import Part, validate
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
+from fathomseg.models.pose import PoseConfig, PoseNetwork
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]
 WEIGHTS: Final[dict[Weights, str]] = {"ema": "model.safetensors", "last": "last.safetensors"}
 """The weight file of each kind of weights."""
 
+POSE: Final = "pose.safetensors"
+
 Byte = Annotated[int, Field(ge=0, le=255)]
 Pixels = Annotated[int, Field(gt=0)]
+Metres = Annotated[float, Field(gt=0)]
+
+
+def _kind_of_network(given: Any) -> str:
+    """The tag of a network's settings; cards written before there were several kinds have none."""
+    name = given.get("name", "segmentation") if isinstance(given, Mapping) else getattr(given, "name", "")
+    return str(name)
+
+
+AnyNetwork = Annotated[
+    Annotated[NetworkConfig, Tag("segmentation")] | Annotated[DepthNetworkConfig, Tag("depth")],
+    Discriminator(_kind_of_network),
+]
 
 
 class ModelCard(Part):
@@ -37,26 +55,45 @@ class ModelCard(Part):
 
     format: Literal[1] = 1
     """Version of this file's layout."""
-    network: NetworkConfig
-    """Encoder, decoder and normalisation."""
-    classes: tuple[str, ...]
-    """Class names in the order of their indices."""
-    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    network: AnyNetwork
+    """Encoder, decoder and normalisation; its `name` says what the network gives."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their indices; none if the network does not segment."""
+    colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on."""
+    depth_range: tuple[Metres, Metres] | None = None
+    """Depth of disparity 1 and of disparity 0; none if the network gives no disparity. In the network's own unit of
+    length, which is metres only if its training could know the scale."""
+    pose: PoseConfig | None = None
+    """The network that tells camera motion, if its weights lie beside."""
     fathomseg: str = __version__
     """The version that wrote this file."""
 
     @model_validator(mode="after")
-    def _one_colour_a_class(self) -> ModelCard:
-        self.class_list  # noqa: B018  its own check has the words
+    def _says_what_the_network_gives(self) -> Self:
+        if isinstance(self.network, NetworkConfig):
+            self.class_list  # noqa: B018  its own check has the words
+        elif self.depth_range is None:
+            raise ValueError("a network that gives disparity needs its depth_range")
         return self
 
     @property
+    def segments(self) -> bool:
+        """Whether the network gives classes."""
+        return bool(self.classes)
+
+    @property
     def class_list(self) -> ClassList:
-        """Names and colours as datasets give them."""
+        """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
         return ClassList(self.classes, self.colours)
+
+    def build(self) -> Network | DepthNetwork:
+        """The network with weights that mean nothing yet."""
+        if isinstance(self.network, DepthNetworkConfig):
+            return self.network.build(pretrained=False)
+        return self.network.build(classes=len(self.classes), pretrained=False)
 
 
 def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:
@@ -76,8 +113,8 @@ def load_card(folder: Path) -> ModelCard:
     path = folder / CARD
     if not path.is_file():
         raise FathomError(
-            f"{folder} holds no model: there is no {CARD} in it. Give a folder written by `fathom train`, after its "
-            "last step."
+            f"{folder} holds no model: there is no {CARD} in it. Give a folder written by `fathom train` or "
+            "`fathom pretrain`, after its last step."
         )
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
@@ -92,20 +129,53 @@ def load_card(folder: Path) -> ModelCard:
 
 
 def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network]:
-    """The card, and the network with its weights, on the CPU in eval mode.
+    """The card, and the segmentation network with its weights, on the CPU in eval mode.
 
     Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
     """
     card = load_card(folder)
-    path = folder / file
+    network = card.build() if card.segments else None
+    if not isinstance(network, Network):
+        raise FathomError(f"{folder} holds a network for depth, which knows no classes. Give a run of `fathom train`.")
+    _load(network, folder, file)
+    return card, network.eval()
+
+
+def load_depth_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, DepthNetwork]:
+    """The card, and the depth network with its weights, on the CPU in eval mode. Raises as `load_model`."""
+    card = load_card(folder)
+    network = None if card.depth_range is None else card.build()
+    if not isinstance(network, DepthNetwork):
+        raise FathomError(f"{folder} holds a network that gives no depth. Give a run of `fathom pretrain`.")
+    _load(network, folder, file)
+    return card, network.eval()
+
+
+def load_pose(folder: Path) -> PoseNetwork:
+    """The network of a depth run that tells how the camera moved, on the CPU in eval mode. Raises as `load_model`."""
+    card = load_card(folder)
+    if card.pose is None:
+        raise FathomError(f"{folder} has no network for camera motion. Give a run of `fathom pretrain`.")
+    network = card.pose.build(pretrained=False)
+    _load(network, folder, POSE)
+    return network.eval()
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of one weight file by name. Raises `FathomError` if it is missing or no safetensors file."""
     if not path.is_file():
-        there = ", ".join(sorted(other.name for other in folder.glob("*.safetensors"))) or "none"
-        raise FathomError(f"{folder} has no weights {file}; weight files in it: {there}.")
+        there = ", ".join(sorted(other.name for other in path.parent.glob("*.safetensors"))) or "none"
+        raise FathomError(f"{path.parent} has no weights {path.name}; weight files in it: {there}.")
     try:
-        state = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise FathomError(f"{path} is damaged or no safetensors file: {error}. Copy it again from its run.") from None
-    network = card.network.build(classes=len(card.classes), pretrained=False)
+
+
+def _load(network: nn.Module, folder: Path, file: str) -> None:
+    """Put the weights of a file into the network they were saved from, and into no other."""
+    path = folder / file
+    state = load_weights(path)
     if differences := _differences(network.state_dict(), state):
         shown = "\n".join(f"  {line}" for line in differences[:5])
         raise FathomError(
@@ -113,7 +183,6 @@ def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Net
             "The two files must come from the same run."
         )
     network.load_state_dict(state)
-    return card, network.eval()
 
 
 def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
