@@ -76,6 +76,25 @@ def train(
 
 
 @app.command()
+def pretrain(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to create; default runs/RECIPE.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
+) -> None:
+    """Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run."""
+    from fathomseg.stages.pretrain import run
+
+    given = list(arguments or [])
+    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    raise typer.Exit(run(recipe, given, out, resume))
+
+
+@app.command()
 def evaluate(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     overrides: Overrides = None,

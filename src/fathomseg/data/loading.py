@@ -21,7 +21,7 @@ from fathomseg.data.base import Kind
 from fathomseg.data.cache import Cache
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-from fathomseg.types import Batch, Sample
+from fathomseg.types import Batch, Camera, Sample
 
 _ORDER, _SAMPLE = 0, 1
 
@@ -63,12 +63,16 @@ class Stream(TorchDataset[Sample]):
         geometry: Geometry,
         seed: int,
         neighbours: Mapping[str, Mapping[int, str]] | None = None,
+        cameras: Mapping[str, Camera] | None = None,
     ) -> None:
-        """`neighbours`: for every id those of the frames to come along, by their offset in time; cameras come too."""
+        """`neighbours`: for every id those of the frames to come along, by their offset in time; cameras come too.
+
+        `cameras`, those of the stored images, take the place of the dataset's own.
+        """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
-        self.neighbours = neighbours
+        self.neighbours, self.cameras = neighbours, cameras
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -103,7 +107,7 @@ class Stream(TorchDataset[Sample]):
         if self.neighbours is None:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
-        camera = self.cache.dataset.camera(id)
+        camera = self.cache.dataset.camera(id) if self.cameras is None else self.cameras[id]
         if camera is None:
             raise FathomError(f"{id} has no camera, which learning depth needs; add a camera.yaml (docs/data.md).")
         known = {offset: frame for offset, frame in frames.items() if frame is not None}

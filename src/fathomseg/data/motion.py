@@ -7,7 +7,7 @@ dense optical flow. Their histograms are equalised first, so that a change of ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -27,6 +27,10 @@ _GRID: Final = 4
 """Every how many pixels the flow is looked at."""
 _FOCAL: Final = 0.8
 """Focal length as a share of the width where no camera is known: a field of view of 64 degrees."""
+
+
+Picture = Callable[[str], UInt8[np.ndarray, "h w 3"]]
+"""The image of an id, perhaps resized, perhaps from a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,21 @@ class MotionFilter(Part):
     max_step: int = Field(default=6, ge=1)
     """How many frames apart the frames of a pair may be."""
 
-    def triplets(self, dataset: Dataset, ids: Sequence[str], tick: Callable[[], None] = lambda: None) -> list[Triplet]:
+    def triplets(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        tick: Callable[[], None] = lambda: None,
+        read: Picture | None = None,
+    ) -> list[Triplet]:
         """The usable frames among `ids` (of one clip or several, each in the order of time), with their neighbours.
 
-        The two sides are chosen independently, since speed changes; a frame that lacks either is left out. The result
-        depends on nothing but the images. Raises `DataError` for images that cannot be read.
+        The two sides are chosen independently, since speed changes; a frame that lacks either is left out. Frames that
+        are not among `ids` are never looked at. The result depends on nothing but the images, which come from `read`
+        or else from the dataset. Raises `DataError` for images that cannot be read.
         """
-        small = lru_cache(maxsize=2 * self.max_step + 2)(lambda id: thumbnail(dataset.image(id)))
+        picture, there = read or dataset.image, set(ids)
+        small = lru_cache(maxsize=2 * self.max_step + 2)(lambda id: thumbnail(picture(id)))
 
         @lru_cache(maxsize=4 * self.max_step**2)
         def motion(before: str, after: str) -> Motion:
@@ -77,19 +89,21 @@ class MotionFilter(Part):
 
         found = []
         for id in ids:
-            before = self._neighbour(dataset, id, -1, motion)
-            after = None if before is None else self._neighbour(dataset, id, 1, motion)
+            before = self._neighbour(dataset, there, id, -1, motion)
+            after = None if before is None else self._neighbour(dataset, there, id, 1, motion)
             if before is not None and after is not None:
                 found.append(Triplet(id, before, after))
             tick()
         return found
 
-    def _neighbour(self, dataset: Dataset, id: str, way: int, motion: Callable[[str, str], Motion]) -> str | None:
+    def _neighbour(
+        self, dataset: Dataset, there: Set[str], id: str, way: int, motion: Callable[[str, str], Motion]
+    ) -> str | None:
         """The frame on one side whose displacement is nearest the wanted one, if there is parallax to it."""
         best, least = None, np.inf
         for step in range(1, self.max_step + 1):
             other = dataset.neighbour(id, way * step)
-            if other is None:
+            if other is None or other not in there:
                 continue  # the end of the clip, or a gap in it
             seen = motion(id, other) if way > 0 else motion(other, id)
             miss = abs(seen.displacement - self.displacement)

@@ -25,6 +25,8 @@ class Optimiser(Part):
     """Decoupled for AdamW, L2 for SGD; never on biases and normalisation layers."""
     schedule: Literal["poly", "cosine", "constant"] = "poly"
     """poly: (1 - t)^0.9; cosine: half a cosine to zero; t = step / steps."""
+    drops: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    """Steps from which on the learning rate is a tenth of what it would be, as many papers train."""
     warmup: Annotated[int, Field(ge=0)] = 20
     """Steps over which the learning rate grows linearly from zero."""
 
@@ -40,7 +42,7 @@ class Optimiser(Part):
 
     def factor(self, step: int, steps: int) -> float:
         """The learning rate of optimiser step `step` (0 = first) of `steps`, as a factor of `lr`; 0..1."""
-        warm = min(1.0, (step + 1) / (self.warmup + 1))
+        warm = min(1.0, (step + 1) / (self.warmup + 1)) * 0.1 ** sum(step >= drop for drop in self.drops)
         t = step / max(1, steps)
         if self.schedule == "poly":
             return warm * math.pow(1.0 - t, 0.9)

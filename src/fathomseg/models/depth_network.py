@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 from jaxtyping import Float
@@ -81,5 +82,9 @@ class DepthNetwork(EncoderNetwork):
         Any height and width will do; a map at stride s measures ceil(h / s) x ceil(w / s). Resizing is left to the
         caller.
         """
-        levels = self.decoder.levels(self.encoder(image))
-        return {name: head(levels) for name, head in self.heads.items()}
+        return {"disparity": self.disparities(self.encoder(image))}
+
+    def disparities(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> list[Float[Tensor, "b 1 _ _"]]:
+        """The same from the encoder's feature maps, for those who need these maps as well."""
+        disparities: list[Tensor] = self.heads["disparity"](self.decoder.levels(maps))
+        return disparities

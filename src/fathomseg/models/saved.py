@@ -99,13 +99,18 @@ class ModelCard(Part):
 def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:
     """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    temporary = _beside(folder / file)
-    save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": card.fathomseg})
-    temporary.replace(folder / file)
+    save_weights(folder / file, state)
     temporary = _beside(folder / CARD)
     temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     temporary.replace(folder / CARD)
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write one weight file in one stroke."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    temporary = _beside(path)
+    save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
+    temporary.replace(path)
 
 
 def load_card(folder: Path) -> ModelCard:

@@ -15,6 +15,7 @@ from fathomseg.engine.optimiser import Optimiser
 from fathomseg.learners import AnyLearner, Supervised
 from fathomseg.models.network import NetworkConfig
 from fathomseg.predictor import Inference
+from fathomseg.stages.start import Start
 
 
 class Evaluation(Part):
@@ -39,6 +40,8 @@ class Recipe(Part):
     """Working (height, width): images are prepared at this size once, and the network sees this scale."""
     labels: Labels = Labels()
     """Which images count as labelled."""
+    start: Start | None = None
+    """An earlier run, for example of `fathom pretrain`, whose encoder, or encoder and decoder, this one begins with."""
     network: NetworkConfig = NetworkConfig()
     """Encoder, decoder and normalisation."""
     learner: AnyLearner = Supervised()

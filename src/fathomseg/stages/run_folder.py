@@ -16,33 +16,49 @@ from accelerate import Accelerator
 
 import fathomseg
 from fathomseg.config import Part, save
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 
 CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
 
 
-def begin(folder: Path, recipe: Part, labelled: Sequence[str], accelerate: Accelerator) -> None:
-    """Create the run folder and write down its recipe, its labelled ids and where it ran. Never overwrites a run."""
+CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
+"""Settings that may be given again when a run is resumed: they do not change what is learned."""
+
+
+def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: Accelerator) -> None:
+    """Create the run folder and write down its recipe, where it ran, and the labelled ids if the run uses labels.
+
+    Never overwrites a run.
+    """
     if accelerate.is_main_process:
         if folder.exists() and any(folder.iterdir()):
             raise FathomError(
-                f"{folder} exists and is not empty. Go on with it (fathom train --resume {folder}),"
+                f"{folder} exists and is not empty. Go on with it (--resume {folder}),"
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
         save(recipe, folder / CONFIG)
-        (folder / LABELLED).write_text("".join(f"{id}\n" for id in labelled), encoding="utf-8")
+        if labelled is not None:
+            (folder / LABELLED).write_text("".join(f"{id}\n" for id in labelled), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
+
+
+def refuse_changes(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for settings a resumed run cannot be given."""
+    foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
+    if foreign:
+        raise ConfigError(
+            f"A resumed run keeps its settings, so {', '.join(foreign)} cannot be given;"
+            f" only {', '.join(CHANGEABLE)} can."
+        )
 
 
 def reopen(folder: Path) -> Path:
     """The configuration file of an existing run. Raises `FathomError` if the folder is not a run."""
     path = folder / CONFIG
     if not path.is_file():
-        raise FathomError(
-            f"{folder} is not a run: it has no {CONFIG}. A run is the folder `fathom train` wrote (--out)."
-        )
+        raise FathomError(f"{folder} is not a run: it has no {CONFIG}. A run is the folder a training wrote (--out).")
     return path
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.loading import Stream
 from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Trainer, accelerator
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import ConfigError
 from fathomseg.learners.base import Learner
 from fathomseg.models.saved import ModelCard, save_model
+from fathomseg.stages.advice import memory_advice
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import begin, labelled_ids, reopen
-
-CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
-"""Settings that may be given again when a run is resumed: they do not change what is learned."""
+from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
+from fathomseg.stages.start import start
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
@@ -33,12 +31,7 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
     if resume is not None:
-        foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
-        if foreign:
-            raise ConfigError(
-                f"A resumed run keeps its settings, so {', '.join(foreign)} cannot be given;"
-                f" only {', '.join(CHANGEABLE)} can."
-            )
+        refuse_changes(overrides)
         settings = load(Recipe, reopen(resume), overrides)
         train(settings, resume, resume=True)
     else:
@@ -60,9 +53,12 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
+    if not resume:
+        start(recipe.start, network)
     learner = recipe.learner.build(network, stream.label_pixels(len(dataset.classes)))
     streams = {"labelled": stream}
-    with _memory_advice(recipe):
+    crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
+    with memory_advice(crop, recipe.train, model):
         trainer = Trainer(learner, streams, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
         if resume:
             trainer.resume()
@@ -125,24 +121,3 @@ def _evaluate(
         learner.ema.network, recipe.data, ids, recipe.evaluation.inference, recipe.size, accelerate.device
     )
     return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"]}
-
-
-@contextlib.contextmanager
-def _memory_advice(recipe: Recipe) -> Iterator[None]:
-    """Turn running out of memory into advice that names the settings to change and their present values."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not out_of_memory:
-            raise
-        crop, loop = recipe.learner.geometry.crop or recipe.size, recipe.train
-        raise FathomError(
-            "Out of memory. Any of these helps, the first without changing the result:\n"
-            f"  train.accumulate={loop.accumulate * 2}   (now {loop.accumulate}; the batch stays {loop.batch})\n"
-            "  train.precision=bf16   on a GPU that has it\n"
-            f"  learner.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})\n"
-            f"  train.batch={max(1, loop.batch // 2)}   (now {loop.batch})\n"
-            f"  a smaller network.encoder.model   (now {recipe.network.encoder.model})\n"
-            f"The device said: {str(error).splitlines()[0]}"
-        ) from None

@@ -1,0 +1,41 @@
+"""Which frames of a clip are learned from together: a part of the recipe of every training on video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fathomseg.config import Part
+from fathomseg.data.base import Dataset
+from fathomseg.data.motion import MotionFilter, Picture, Triplet
+
+
+class FixedStep(Part):
+    """The frames a fixed number of steps before and after, whether the camera moved or not: the papers' choice."""
+
+    name: Literal["fixed"] = "fixed"
+    step: int = Field(default=1, ge=1)
+    """How many frames apart."""
+
+    def triplets(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        tick: Callable[[], None] = lambda: None,
+        read: Picture | None = None,
+    ) -> list[Triplet]:
+        """The frames among `ids` whose two neighbours are among them too; no image is read."""
+        there = set(ids)
+        found = []
+        for id in ids:
+            before, after = dataset.neighbour(id, -self.step), dataset.neighbour(id, self.step)
+            if before in there and after in there and before is not None and after is not None:
+                found.append(Triplet(id, before, after))
+            tick()
+        return found
+
+
+AnyFrames = Annotated[MotionFilter | FixedStep, Field(discriminator="name")]
+"""Every way to choose frames."""

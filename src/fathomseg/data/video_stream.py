@@ -1,0 +1,82 @@
+"""From the video of a dataset to the stream depth is learned from: frames chosen, decoded once, cameras known."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fathomseg.data.base import Dataset
+from fathomseg.data.cache import Cache
+from fathomseg.data.frames import AnyFrames
+from fathomseg.data.lenses import AnyLens, Lenses
+from fathomseg.data.loading import Stream
+from fathomseg.data.motion import Triplet
+from fathomseg.data.transforms import Geometry
+from fathomseg.errors import FathomError
+
+TRIPLETS = "frames.csv"
+
+
+def training_ids(dataset: Dataset, split: str | None, held_out: str) -> tuple[str, ...]:
+    """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`."""
+    name = split or ("clips" if "clips" in dataset.splits else "train")
+    kept_away = set(dataset.ids(held_out)) if held_out in dataset.splits and held_out != name else set()
+    if name == held_out:
+        raise FathomError(f"split and evaluation.split are both {name!r}: no training may see what it is scored on.")
+    return tuple(id for id in dataset.ids(name) if id not in kept_away)
+
+
+def choose_frames(
+    frames: AnyFrames, cache: Cache, ids: Sequence[str], file: Path, progress: Callable[[int, int], None]
+) -> list[Triplet]:
+    """The frames to learn from and their neighbours; read from `file` if it is there, else chosen and written to it."""
+    if file.is_file():
+        return read_triplets(file)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(done, len(ids))
+
+    def read(id: str) -> object:
+        return cache.read(id, "image")
+
+    chosen = frames.triplets(cache.dataset, ids, tick, read)  # type: ignore[arg-type]
+    if not chosen:
+        raise FathomError(
+            f"None of the {len(ids)} frames of {cache.dataset.name} can be learned from: no frame has one before and "
+            "one after it between which the camera moves. Is this video, and does the camera move? frames.name=fixed "
+            "takes frames without looking; frames.min_parallax is the least motion."
+        )
+    write_triplets(file, chosen)
+    return chosen
+
+
+def video_stream(cache: Cache, triplets: Sequence[Triplet], lenses: Lenses, geometry: Geometry, seed: int) -> Stream:
+    """The stream of these frames with the two frames each is redrawn from."""
+    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
+    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, lenses.cameras)
+
+
+def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet]) -> Lenses:
+    """The cameras of the frames that are learned from. Raises `FathomError` if one is needed and not known."""
+    return camera.lenses(dataset, [x.target for x in triplets])
+
+
+def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:
+    """One line a frame: target, before, after."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("target", "before", "after"))
+        writer.writerows((x.target, x.before, x.after) for x in triplets)
+    temporary.replace(file)
+
+
+def read_triplets(file: Path) -> list[Triplet]:
+    """What `write_triplets` wrote."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [Triplet(row["target"], row["before"], row["after"]) for row in csv.DictReader(stream)]
