@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
+from fathomseg.models.joint import only
 from fathomseg.models.saved import WEIGHTS, Weights, load_depth_model
 from fathomseg.predictor import evaluating, pick_device, stacked
 from fathomseg.types import DepthPrediction, Size
@@ -46,7 +47,8 @@ class DepthPredictor:
         self, network: nn.Module, size: Size, depth_range: tuple[float, float], device: torch.device | str = "cpu"
     ) -> None:
         """`size` is the (height, width) the network works at, `depth_range` the depth of disparity 1 and of 0."""
-        self.network, self.size, self.depth_range, self.device = network, size, depth_range, torch.device(device)
+        self.network, self.device = only(network, "disparity"), torch.device(device)
+        self.size, self.depth_range = size, depth_range
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], size: Size | None = None) -> DepthPrediction:
         """Disparity and depth of one RGB image of any size, at that size or at `size`.

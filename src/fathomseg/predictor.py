@@ -24,6 +24,7 @@ from fathomseg.data.base import ClassList
 from fathomseg.data.images import resize_image
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
+from fathomseg.models.joint import only
 from fathomseg.models.saved import WEIGHTS, Weights, load_model
 from fathomseg.types import Prediction, Size
 
@@ -113,7 +114,7 @@ class Predictor:
         device: torch.device | str = "cpu",
         inference: Inference | None = None,
     ) -> None:
-        self.network, self.classes, self.device = network, classes, torch.device(device)
+        self.network, self.classes, self.device = only(network, "segmentation"), classes, torch.device(device)
         self.inference = inference or Inference()
         self.size = self.inference.size or size
 

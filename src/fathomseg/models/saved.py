@@ -23,6 +23,7 @@ from fathomseg.config import Part, validate
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
+from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pose import PoseConfig, PoseNetwork
 
@@ -45,7 +46,9 @@ def _kind_of_network(given: Any) -> str:
 
 
 AnyNetwork = Annotated[
-    Annotated[NetworkConfig, Tag("segmentation")] | Annotated[DepthNetworkConfig, Tag("depth")],
+    Annotated[NetworkConfig, Tag("segmentation")]
+    | Annotated[DepthNetworkConfig, Tag("depth")]
+    | Annotated[JointNetworkConfig, Tag("joint")],
     Discriminator(_kind_of_network),
 ]
 
@@ -73,9 +76,9 @@ class ModelCard(Part):
 
     @model_validator(mode="after")
     def _says_what_the_network_gives(self) -> Self:
-        if isinstance(self.network, NetworkConfig):
+        if not isinstance(self.network, DepthNetworkConfig):
             self.class_list  # noqa: B018  its own check has the words
-        elif self.depth_range is None:
+        if not isinstance(self.network, NetworkConfig) and self.depth_range is None:
             raise ValueError("a network that gives disparity needs its depth_range")
         return self
 
@@ -89,7 +92,7 @@ class ModelCard(Part):
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
         return ClassList(self.classes, self.colours)
 
-    def build(self) -> Network | DepthNetwork:
+    def build(self) -> Network | DepthNetwork | JointNetwork:
         """The network with weights that mean nothing yet."""
         if isinstance(self.network, DepthNetworkConfig):
             return self.network.build(pretrained=False)
@@ -133,24 +136,27 @@ def load_card(folder: Path) -> ModelCard:
     return validate(ModelCard, tree, str(path))
 
 
-def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network]:
-    """The card, and the segmentation network with its weights, on the CPU in eval mode.
+def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network | JointNetwork]:
+    """The card, and the network that gives classes, with its weights, on the CPU in eval mode.
 
     Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
     """
     card = load_card(folder)
     network = card.build() if card.segments else None
-    if not isinstance(network, Network):
+    if not isinstance(network, Network | JointNetwork):
         raise FathomError(f"{folder} holds a network for depth, which knows no classes. Give a run of `fathom train`.")
     _load(network, folder, file)
     return card, network.eval()
 
 
-def load_depth_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, DepthNetwork]:
-    """The card, and the depth network with its weights, on the CPU in eval mode. Raises as `load_model`."""
+def load_depth_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, DepthNetwork | JointNetwork]:
+    """The card, and the network that gives disparity, with its weights, on the CPU in eval mode.
+
+    Raises as `load_model`.
+    """
     card = load_card(folder)
     network = None if card.depth_range is None else card.build()
-    if not isinstance(network, DepthNetwork):
+    if not isinstance(network, DepthNetwork | JointNetwork):
         raise FathomError(f"{folder} holds a network that gives no depth. Give a run of `fathom pretrain`.")
     _load(network, folder, file)
     return card, network.eval()

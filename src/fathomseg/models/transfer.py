@@ -22,7 +22,7 @@ class TransferReport:
     missing: tuple[str, ...]
     """In the target but not in the source: they keep the values they had."""
     unexpected: tuple[str, ...]
-    """In the source but not in the target: not used."""
+    """In the source but not in the target, by the name they would have there: not used."""
     mismatched: tuple[str, ...] = ()
     """In both, of different shapes; never empty in an error, always empty in what `transfer` returns."""
 
@@ -37,15 +37,25 @@ class TransferReport:
 
 
 def transfer(
-    source: Mapping[str, Tensor], target: nn.Module, parts: Sequence[NetworkPart] = ("encoder",)
+    source: Mapping[str, Tensor],
+    target: nn.Module,
+    parts: Sequence[NetworkPart] | Mapping[str, str] = ("encoder",),
 ) -> TransferReport:
     """Copy the tensors of `parts` from a state dict into `target`, in place, where the names agree.
 
-    A decoder may have levels the other lacks. An encoder must be the same. Raises `FathomError`, before anything is
-    copied, for any tensor of another shape, a part of which nothing can be loaded, or an encoder that fits in part.
+    `parts`: names that source and target share, or {part of the target: the source's part it starts from}, so that one
+    decoder can start two (`joint.FROM_DEPTH`). A decoder may have levels the other lacks. An encoder must be the same.
+    Raises `FathomError`, before anything is copied, for any tensor of another shape, a part of which nothing can be
+    loaded, or an encoder that fits in part.
     """
-    prefixes = tuple(f"{part}." for part in parts)
-    given = {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}
+    routes: Mapping[str, str] = parts if isinstance(parts, Mapping) else {part: part for part in parts}
+    given = {
+        f"{to}.{name.removeprefix(f'{origin}.')}": tensor
+        for to, origin in routes.items()
+        for name, tensor in source.items()
+        if name.startswith(f"{origin}.")
+    }
+    prefixes = tuple(f"{part}." for part in routes)
     wanted = {name: tensor for name, tensor in target.state_dict().items() if name.startswith(prefixes)}
     shared = [name for name in wanted if name in given]
     report = TransferReport(
@@ -54,7 +64,7 @@ def transfer(
         unexpected=tuple(name for name in given if name not in wanted),
         mismatched=tuple(name for name in shared if wanted[name].shape != given[name].shape),
     )
-    _refuse(report, given, wanted, parts)
+    _refuse(report, given, wanted, routes)
     target.load_state_dict({name: given[name] for name in report.loaded}, strict=False)
     return report
 
@@ -63,7 +73,7 @@ def _refuse(
     report: TransferReport,
     given: Mapping[str, Tensor],
     wanted: Mapping[str, Tensor],
-    parts: Sequence[NetworkPart],
+    routes: Mapping[str, str],
 ) -> None:
     if report.mismatched:
         name = report.mismatched[0]
@@ -71,10 +81,11 @@ def _refuse(
             f"The weights do not fit this network. {name} is {list(given[name].shape)} in the source and should be "
             f"{list(wanted[name].shape)}. Give both networks the same encoder, decoder and widths.\n{report}"
         )
-    for part in parts:
+    for part, origin in routes.items():
         if not any(name.startswith(f"{part}.") for name in report.loaded):
+            names = f"{part}.*" if part == origin else f"{part}.* there and {origin}.* here"
             raise FathomError(
-                f"Nothing of the {part} can be taken over: no tensor named {part}.* is in both networks. The decoder "
+                f"Nothing of the {origin} can be taken over: no tensor named {names} is in both networks. The decoder "
                 f"must be depth_unet in both, and the encoder the same timm model.\n{report}"
             )
     if odd := [name for name in (*report.missing, *report.unexpected) if name.startswith("encoder.")]:
