@@ -103,13 +103,23 @@ def evaluate(
     weights: Annotated[str, typer.Option(help="ema (averaged), last, or both.")] = "both",
     mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
     against: Annotated[
-        Path | None, typer.Option(help="Score this folder of predicted id PNGs instead of the network.")
+        Path | None,
+        typer.Option(
+            help="Score this folder of predictions instead of the network: id PNGs, or for a depth run disparity PNGs "
+            "of 16 bits or .npy files of metres."
+        ),
+    ] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(help="Depth run: metres beyond which truth does not count; default 80.")
+    ] = None,
+    crop: Annotated[
+        str | None, typer.Option(help="Depth run: the part of the image that counts: none, garg or eigen.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
     json: Json = False,
 ) -> None:
-    """Score a run at the native size of the labels; write scores.json and a self-contained HTML report."""
+    """Score a run at the native size of labels or depth; write scores.json and a self-contained HTML report."""
     from fathomseg.stages.evaluate import run
 
     raise typer.Exit(
@@ -124,6 +134,8 @@ def evaluate(
             as_json=json,
             report=report,
             limit=limit,
+            max_depth=max_depth,
+            crop=crop,
         )
     )
 
@@ -132,18 +144,31 @@ def evaluate(
 def predict(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
-    out: Annotated[str, typer.Option(help="Folder to write class-id PNGs and overlays to.")],
+    out: Annotated[str, typer.Option(help="Folder to write PNGs of classes or disparity, and pictures of them, to.")],
+    depth: Annotated[
+        bool, typer.Option("--depth", help="Predict depth: 16-bit disparity. What a depth run does anyway.")
+    ] = False,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
     mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
-    overlay: Annotated[bool, typer.Option(help="Write colour overlays as well.")] = True,
+    overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
 ) -> None:
-    """Segment an image, a folder or a video."""
+    """Segment an image, a folder or a video, or predict its depth."""
     from fathomseg.stages.predict import run
 
     raise typer.Exit(
-        run(run_folder, source, out, weights=weights, mode=mode, overlay=overlay, overwrite=overwrite, device=device)
+        run(
+            run_folder,
+            source,
+            out,
+            weights=weights,
+            mode=mode,
+            overlay=overlay,
+            overwrite=overwrite,
+            device=device,
+            depth=depth,
+        )
     )
 
 

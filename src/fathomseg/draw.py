@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
 from fathomseg.data.base import ClassList
@@ -20,9 +20,14 @@ from fathomseg.types import IGNORE, Size
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """A picture of a size of its own."""
 
+Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _"]
+"""What an image file can hold: RGB, or one channel of 8 or 16 bits."""
+
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 33, 36)
 _WRONG: Final = (225, 40, 55)
+_NEARER: Final = (33, 82, 190)
+_FARTHER: Final = (196, 30, 40)
 _MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
 
 
@@ -90,6 +95,26 @@ def depth_picture(
     return colour_map(closeness, valid, (-math.log(farthest), -math.log(nearest)))
 
 
+def depth_error_picture(
+    prediction: Float[np.ndarray, "h w"],
+    truth: Float[np.ndarray, "h w"],
+    valid: Bool[np.ndarray, "h w"] | None = None,
+    full: float = 1.5,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Where a predicted depth is wrong, by prediction / truth: white = right, red = too far, blue = too near.
+
+    The colour is full where the ratio reaches `full` or 1 / `full`; pixels without truth (0, or not `valid`) are black.
+    """
+    _same_size(prediction, truth)
+    valid = (truth > 0) & (prediction > 0) & (True if valid is None else valid)
+    ratio = np.where(valid, prediction, 1) / np.where(valid, truth, 1)
+    wrong = np.clip(np.log(ratio) / math.log(full), -1, 1)[..., None]
+    colour = np.where(wrong > 0, np.array(_FARTHER), np.array(_NEARER))
+    picture: Picture = np.rint(255 + np.abs(wrong) * (colour - 255.0)).astype(np.uint8)
+    picture[~valid] = 0
+    return picture
+
+
 def beside(pictures: Sequence[Picture], height: int | None = None, gap: int = 4) -> Picture:
     """Pictures in a row on white, all scaled to one height (that of the first), keeping their proportions."""
     height = height or pictures[0].shape[0]
@@ -135,14 +160,14 @@ def legend(classes: ClassList, columns: int = 4, width: int = 180, size: int = 1
     return np.concatenate([_row(row, min(columns, len(cells)), gap=0) for row in rows], axis=0)
 
 
-def encode(picture: UInt8[np.ndarray, "h w *channels"], suffix: str = ".png", quality: int = 88) -> bytes:
-    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (`quality` 0..100)."""
+def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
+    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     return bytes(cv2.imencode(suffix, stored, options)[1])
 
 
-def write(path: Path, picture: UInt8[np.ndarray, "h w *channels"]) -> None:
+def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")

@@ -64,7 +64,7 @@ CLASSES: Final = ClassList(
     ),
 )
 _IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-_LABELS: Final = LabelMap(
+LABELS: Final = LabelMap(
     kind="ids",
     names=CLASSES.names,
     values=_IDS,
@@ -92,7 +92,7 @@ class Cityscapes(FileDataset):
 
     @property
     def _labels(self) -> LabelMap:
-        return _LABELS
+        return LABELS
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""

@@ -122,7 +122,7 @@ class FileDataset(Dataset):
         if path is None:
             return None
         settings = self._labels.key if kind == "label" else files.frame
-        return f"{kind}|{path}|{_stamp(path)}|{settings}"
+        return f"{kind}|{path}|{stamp(path)}|{settings}"
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""
@@ -181,7 +181,8 @@ def held_out(key: str, percent: int) -> bool:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100 < percent
 
 
-def _stamp(path: Path) -> str:
+def stamp(path: Path) -> str:
+    """A text that changes with the file: its byte size and time of change. Raises `DataError` if there is none."""
     try:
         status = path.stat()
     except OSError:

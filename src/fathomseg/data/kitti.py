@@ -14,8 +14,7 @@ from pydantic import Field
 
 from fathomseg.data.base import ClassList, Kind
 from fathomseg.data.cityscapes import CLASSES
-from fathomseg.data.files import FileDataset, Files, Listing, held_out
-from fathomseg.data.files import _stamp as stamp
+from fathomseg.data.files import FileDataset, Files, Listing, held_out, stamp
 from fathomseg.data.images import read_values, resize_nearest
 from fathomseg.data.kitti_layouts import Clip, find_clips
 from fathomseg.data.labels import LabelMap

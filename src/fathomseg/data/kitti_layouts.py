@@ -17,6 +17,7 @@ from fathomseg import config
 from fathomseg.data.clips import places
 from fathomseg.data.description import CameraEntry
 from fathomseg.data.files import files_below
+from fathomseg.data.kitti_calibration import Calibration
 from fathomseg.errors import ConfigError, DataError, Problem
 from fathomseg.trajectory import read_poses
 from fathomseg.types import Camera, Size
@@ -26,8 +27,6 @@ _CAMERAS: Final = {LEFT: (2, 0), RIGHT: (3, 1)}
 """KITTI's numbers of the colour and of the grayscale camera of each side."""
 
 _DRIVE: Final = re.compile(r"\d{4}_\d\d_\d\d_drive_\d+_sync")
-_ODOMETRY_SIZES: Final[Mapping[int, Size]] = {719: (376, 1241), 722: (375, 1242), 707: (370, 1226)}
-"""Size of the original images of the odometry benchmark, by their rounded focal length; calib.txt does not say it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +62,7 @@ class Clip:
             return None
         if self.calibration.suffix == ".yaml":
             return self._yaml_camera.resized(stored)
-        projection = self._projection
-        focal_x, focal_y, centre = projection[0, 0], projection[1, 1], projection[:2, 2]
-        size = self._calibrated_size(float(focal_x)) or stored
-        return Camera(float(focal_x), float(focal_y), float(centre[0]), float(centre[1]), *size).resized(stored)
+        return self._calibration.camera(self.number, stored)
 
     @cached_property
     def world_T_cam(self) -> Mapping[str, Float64[np.ndarray, "4 4"]] | None:
@@ -94,54 +90,21 @@ class Clip:
         return {frame: int(frame) for frame in self.frames} if all(map(str.isdecimal, self.frames)) else {}
 
     @cached_property
+    def _calibration(self) -> Calibration:
+        return Calibration(self.calibration)
+
+    @cached_property
     def _yaml_camera(self) -> Camera:
         try:
             return config.load(CameraEntry, self.calibration).camera()
         except ConfigError as error:
             raise DataError([Problem(str(self.calibration), str(error))]) from None
 
-    @cached_property
-    def _calibration(self) -> Mapping[str, Float64[np.ndarray, " n"]]:
-        """The rows of numbers in a calibration file; rows of text, such as the date, are left out."""
-        rows = {}
-        for line in self.calibration.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, text = line.partition(":")
-            try:
-                rows[key.strip()] = np.array([float(word) for word in text.split()])
-            except ValueError:
-                continue
-        return rows
-
-    @property
-    def _is_raw(self) -> bool:
-        return self.calibration.name == "calib_cam_to_cam.txt"
-
-    @property
-    def _projection(self) -> Float64[np.ndarray, "3 4"]:
-        """K [I | t] of the rectified camera, in pixels and metres."""
-        key = f"P_rect_{self.number:02d}" if self._is_raw else f"P{self.number}"
-        return self._row(key, 12).reshape(3, 4)
-
-    def _calibrated_size(self, focal_px: float) -> Size | None:
-        """(height, width) of the images the numbers were measured on."""
-        if not self._is_raw:
-            return _ODOMETRY_SIZES.get(round(focal_px))
-        width, height = self._row(f"S_rect_{self.number:02d}", 2)
-        return int(height), int(width)
-
-    def _row(self, key: str, count: int) -> Float64[np.ndarray, " count"]:
-        row = self._calibration.get(key)
-        if row is None or len(row) != count or not np.isfinite(row).all() or row[0] <= 0:
-            reason = f"is not a calibration file of KITTI; expected a line {key!r} with {count} numbers"
-            raise DataError([Problem(str(self.calibration), reason)])
-        return row
-
     @property
     def _cam0_T_cam(self) -> Float64[np.ndarray, "4 4"]:
         transform = np.eye(4)
         if self.calibration.suffix == ".txt" and self.calibration.is_file():
-            projection = self._projection
-            transform[:3, 3] = -np.linalg.solve(projection[:, :3], projection[:, 3])
+            transform[:3, 3] = self._calibration.position(self.number)
         return transform
 
 

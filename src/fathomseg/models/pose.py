@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,6 +26,8 @@ class PoseConfig(Part):
 
     encoder: Encoder = Encoder()
     """The timm model; its stem is widened to six channels. The papers use resnet18."""
+    reduce: Literal[1, 2, 4] = 1
+    """Frames are made this many times smaller first: 2 takes a quarter of the time. Six numbers need few pixels."""
     norm: Norm = "batch"
     """batch: BatchNorm with batch statistics. frozen, group: its statistics never move (the decoder has no norms)."""
 
@@ -35,15 +38,16 @@ class PoseConfig(Part):
         """
         encoder = self.encoder.build(pretrained)
         widen_stem(encoder)
-        return PoseNetwork(encoder, self.norm)
+        return PoseNetwork(encoder, self.norm, self.reduce)
 
 
 class PoseNetwork(EncoderNetwork):
     """Two frames -> axis-angle and translation."""
 
-    def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch") -> None:
+    def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch", reduce: int = 1) -> None:
         """`encoder`: one whose stem takes six channels (`widen_stem`)."""
         super().__init__(encoder, norm)
+        self.reduce = reduce
         self.decoder = nn.Sequential(
             nn.Conv2d(encoder.pyramid.channels[-1], _WIDTH, 1),
             nn.ReLU(inplace=True),
@@ -65,7 +69,10 @@ class PoseNetwork(EncoderNetwork):
         Stack all pairs of a step into one batch, each earlier frame first, and invert what is needed the other way.
         """
         frames = [(frame - self.encoder.mean) / self.encoder.std for frame in (first, second)]
-        features = self.decoder(self.encoder.net(torch.cat(frames, dim=1))[-1])
+        pair = torch.cat(frames, dim=1)
+        if self.reduce > 1:
+            pair = F.interpolate(pair, scale_factor=1 / self.reduce, mode="bilinear", antialias=True)
+        features = self.decoder(self.encoder.net(pair)[-1])
         # The papers average the output of a 1x1 convolution; averaging its input gives the same sum.
         motion = _UNIT * in_own_precision(self.motion, features.mean(dim=(2, 3)))
         return motion[:, :3], motion[:, 3:]

@@ -1,25 +1,20 @@
-"""The report: one HTML file with everything inside, readable without a network and on a telephone."""
+"""The report of a segmentation run: one self-contained HTML file, readable on a telephone too."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fathomseg import draw
 from fathomseg.data.base import ClassList
 from fathomseg.data.images import resize_image, resize_nearest
 from fathomseg.report.examples import Example
-from fathomseg.report.scores import HEADLINES, NAMES, percent, write_text
-
-_WIDTH: Final = 480
-"""Pixels across a picture in the page."""
+from fathomseg.report.html import environment, page_size, read_text, uri
+from fathomseg.report.scores import HEADLINES, NAMES, write_text
 
 _CELLS: Final = 40
 """Classes the confusion matrix shows at most: those with the most labelled pixels."""
@@ -35,8 +30,7 @@ def write_page(
 ) -> Path:
     """Write report.html beside scores.json; `configuration` is the run's file, shown if there is one."""
     path = folder / "report.html"
-    text = configuration.read_text(encoding="utf-8") if configuration.is_file() else None
-    write_text(path, render(result, classes, best, worst, text))
+    write_text(path, render(result, classes, best, worst, read_text(configuration)))
     return path
 
 
@@ -48,26 +42,22 @@ def render(
     configuration: str | None = None,
 ) -> str:
     """The page as text. `result` is what scores.json holds; all text from outside is escaped."""
-    environment = Environment(
-        loader=PackageLoader("fathomseg.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, colour=_colour, thousands=_thousands)
     scores = result["scores"][next(iter(result["scores"]))]
-    return environment.get_template("page.html").render(
-        result=result,
-        scores=scores,
-        title=Path(result["against"] or result["run"]).name,
-        headlines=HEADLINES,
-        names=NAMES,
-        rows=list(zip(scores["classes"], classes.colours, strict=True)),
-        matrix=_matrix(scores),
-        bins=scores["calibration"],
-        groups=[(title, [_pictures(one, classes) for one in group]) for title, group in _groups(best, worst)],
-        configuration=configuration,
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            result=result,
+            scores=scores,
+            title=Path(result["against"] or result["run"]).name,
+            headlines=HEADLINES,
+            names=NAMES,
+            rows=list(zip(scores["classes"], classes.colours, strict=True)),
+            matrix=_matrix(scores),
+            bins=scores["calibration"],
+            groups=[(title, [_pictures(one, classes) for one in group]) for title, group in _groups(best, worst)],
+            configuration=configuration,
+        )
     )
 
 
@@ -104,31 +94,16 @@ def _groups(best: Sequence[Example], worst: Sequence[Example]) -> list[tuple[str
 
 
 def _pictures(example: Example, classes: ClassList) -> _Pictures:
-    height, width = example.truth.shape
-    size = (max(1, round(height * _WIDTH / width)), _WIDTH) if width > _WIDTH else (height, width)
+    size = page_size(example.truth.shape)
     image = resize_image(example.image, size)
     truth, prediction = resize_nearest(example.truth, size), resize_nearest(example.prediction, size)
     return _Pictures(
         example.id,
         example.miou,
         [
-            ("image", _uri(image, ".jpg")),
-            ("label", _uri(draw.colourise(truth, classes), ".png")),
-            ("prediction", _uri(draw.colourise(prediction, classes), ".png")),
-            ("errors", _uri(draw.error_map(prediction, truth, image), ".jpg")),
+            ("image", uri(image, ".jpg")),
+            ("label", uri(draw.colourise(truth, classes), ".png")),
+            ("prediction", uri(draw.colourise(prediction, classes), ".png")),
+            ("errors", uri(draw.error_map(prediction, truth, image), ".jpg")),
         ],
     )
-
-
-def _uri(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> str:
-    kind = {".jpg": "jpeg", ".png": "png"}[suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(draw.encode(picture, suffix)).decode()}"
-
-
-def _colour(rgb: Sequence[int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*rgb)
-
-
-def _thousands(number: int) -> str:
-    """12 345 678, with spaces that do not break."""
-    return f"{number:,}".replace(",", "\u202f")

@@ -50,6 +50,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as text; a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
 def show(result: Mapping[str, Any], out: Path, console: Console | None = None) -> None:
     """Print the scores of the first kind of weights class by class, then those of all kinds."""
     console = console or Console()

@@ -19,6 +19,7 @@ from fathomseg.data.base import Dataset
 from fathomseg.data.files import FileDataset
 from fathomseg.data.resolve import resolve_dataset
 from fathomseg.data.scan import Found, scan
+from fathomseg.data.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import IGNORE
 
@@ -83,7 +84,11 @@ def check(
 
     Bad files are in the report, not raised. Raises `FathomError` for a split or a layout that does not exist.
     """
-    names = dataset.classes.names
+    notes: list[str] = []
+    try:
+        names = dataset.classes.names
+    except ClassesDiffer as error:  # images can be counted, classes cannot
+        names, notes = (), [str(error)]
     try:
         ids = {split: dataset.ids(split) for split in (dataset.splits if splits is None else splits)}
     except DataError as error:
@@ -95,24 +100,26 @@ def check(
         if progress is not None:
             progress(done, len(distinct))
 
-    reports = {split: _report(dataset, [found[id] for id in members]) for split, members in ids.items()}
+    reports = {split: _report(dataset, names, [found[id] for id in members]) for split, members in ids.items()}
     seen = {name for report in reports.values() for name, count in report.pixels.items() if count}
     labelled = any(report.labelled for report in reports.values())
-    layout = dataset.layout_problems(distinct) if isinstance(dataset, FileDataset) else ()
+    layout: Iterable[Problem] = ()
+    if isinstance(dataset, FileDataset | Several):
+        layout = dataset.layout_problems(distinct)
+        notes += dataset.notes()
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
     return CheckReport(
         dataset=dataset.name,
         splits=reports,
         absent_classes=tuple(name for name in names if labelled and name not in seen),
         problems=tuple(problems),
-        notes=dataset.notes() if isinstance(dataset, FileDataset) else (),
+        notes=tuple(notes),
     )
 
 
-def _report(dataset: Dataset, found: Sequence[Found]) -> SplitReport:
+def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> SplitReport:
     pixels = sum((one.pixels for one in found if one.pixels is not None), start=np.zeros(256, np.int64))
     sizes = Counter(f"{one.size[0]} x {one.size[1]}" for one in found if one.size is not None)
-    names = dataset.classes.names
     beside = [tuple(dataset.neighbour(one.id, step) is not None for step in (-1, 1)) for one in found]
     return SplitReport(
         images=len(found),

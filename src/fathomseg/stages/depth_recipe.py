@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import Field
@@ -61,7 +60,7 @@ class DepthRecipe(Part):
     """Scoring."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
-    phases: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Several trainings one after the other, each from the end of the one before: a name for each, and the settings it
     changes, written as on the command line ("train.steps=1000"). Empty = one training. A phase takes over everything
     unless it says otherwise ("start.parts=[pose]")."""

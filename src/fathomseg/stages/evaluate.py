@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from rich.console import Console
-from rich.progress import Progress
 
 from fathomseg.data.base import ClassList, Dataset
 from fathomseg.data.resolve import resolve_dataset
@@ -23,6 +19,16 @@ from fathomseg.report.examples import examples
 from fathomseg.report.page import write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.scoring import FromNetwork, Source, evaluate_network, processes, score
+from fathomseg.stages import evaluate_depth
+from fathomseg.stages.evaluation import (
+    check_limit,
+    check_weights,
+    is_depth_run,
+    is_main,
+    own_data,
+    progress,
+    result_name,
+)
 from fathomseg.stages.run_folder import CONFIG, origin
 from fathomseg.stored import FromFolder
 
@@ -41,18 +47,39 @@ def run(
     as_json: bool,
     report: bool,
     limit: int | None,
+    max_depth: float | None = None,
+    crop: str | None = None,
 ) -> int:
-    """Score a run folder, or stored predictions, and print the result. Returns the exit code."""
-    if weights not in {*WEIGHTS, "both"}:
-        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+    """Score a run folder, or stored predictions, and print the result. Returns the exit code.
+
+    `mode` is for runs that segment, `max_depth` (metres) and `crop` for those that give depth.
+    """
+    check_weights(weights)
     folder = Path(target)
+    if is_depth_run(folder):
+        if mode is not None:
+            raise FathomError(f"{folder} gives depth, and depth is predicted for the whole image; leave out --mode.")
+        evaluate_depth.evaluate_depth_run(
+            folder,
+            split=split,
+            weights=weights,
+            dataset=resolve_dataset(data or own_data(folder), overrides),
+            against=against,
+            protocol=evaluate_depth.protocol(max_depth, crop),
+            limit=limit,
+            report=report,
+            as_json=as_json,
+        )
+        return 0
+    if max_depth is not None or crop is not None:
+        raise FathomError(f"{folder} gives no depth; --max-depth and --crop are for runs of `fathom pretrain`.")
     for_data = [text for text in overrides if not text.startswith("evaluation.")]
     evaluate_run(
         folder,
         split=split,
         weights=weights,
         inference=trained_inference(folder, mode, overrides),
-        dataset=resolve_dataset(data or _own_data(folder), for_data),
+        dataset=resolve_dataset(data or own_data(folder), for_data),
         against=against,
         limit=limit,
         report=report,
@@ -79,7 +106,7 @@ def evaluate_run(
     a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if the classes of network
     and data differ or no image has a label.
     """
-    dataset = dataset or resolve_dataset(_own_data(folder))
+    dataset = dataset or resolve_dataset(own_data(folder))
     inference = inference or trained_inference(folder)
     split_ids = tuple(dataset.ids(split))
     ids = _labelled(dataset, split, split_ids, limit)
@@ -91,8 +118,7 @@ def evaluate_run(
             _same_classes(load_card(folder).class_list, dataset.classes, folder, dataset.name)
             for name in (name for name in WEIGHTS if weights in {name, "both"}):
                 sources[name] = FromNetwork(load(folder, name, device, inference), dataset)
-        main = not dist.is_initialized() or dist.get_rank() == 0
-        scored = {name: _scored(name, source, dataset, ids, device, main) for name, source in sources.items()}
+        scored = {name: _scored(name, source, dataset, ids, device) for name, source in sources.items()}
         result = {
             "run": str(folder),
             "dataset": dataset.name,
@@ -104,9 +130,9 @@ def evaluate_run(
             "meaning": MEANING,
             "origin": origin(),
         }
-        if main:
+        if is_main():
             images = {name: own for name, (_, own) in scored.items()}
-            out = folder / "evaluation" / _name(split, against, limit)
+            out = folder / "evaluation" / result_name(split, against, limit)
             write_scores(out, result, images)
             if report:
                 first = next(iter(sources))
@@ -119,23 +145,8 @@ def evaluate_run(
     return result
 
 
-def _own_data(folder: Path) -> str:
-    if not (folder / CONFIG).is_file():
-        raise FathomError(
-            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
-        )
-    return str(folder / CONFIG)
-
-
-def _name(split: str, against: Path | None, limit: int | None) -> str:
-    """The folder of the results: scores of something else never take the place of the run's own."""
-    parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit is not None else [])]
-    return "-".join(parts)
-
-
 def _labelled(dataset: Dataset, split: str, ids: Sequence[str], limit: int | None) -> list[str]:
-    if limit is not None and limit < 1:
-        raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
+    check_limit(limit)
     labelled = [id for id in ids if dataset.has_label(id)]
     if not labelled:
         raise FathomError(
@@ -161,11 +172,8 @@ def _same_classes(run: ClassList, data: ClassList, folder: Path, name: str) -> N
 
 
 def _scored(
-    name: str, source: Source, dataset: Dataset, ids: Sequence[str], device: torch.device, main: bool
+    name: str, source: Source, dataset: Dataset, ids: Sequence[str], device: torch.device
 ) -> tuple[dict[str, Any], dict[str, float | None]]:
     """Score one source, with a progress bar on a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (main and console.is_terminal)) as bar:
-        shares = dist.get_world_size() if dist.is_initialized() else 1
-        task = bar.add_task(f"scoring {name}", total=math.ceil(len(ids) / shares))
-        return score(source, dataset, ids, device, tick=lambda: bar.advance(task))
+    with progress(f"scoring {name}", len(ids)) as tick:
+        return score(source, dataset, ids, device, tick)

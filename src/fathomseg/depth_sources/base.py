@@ -1,0 +1,105 @@
+"""What every source of depth offers: disparity of whole images, of any scale, and a fingerprint to cache it by.
+
+The settings (`DepthSource`) are a part of a recipe; what has to be loaded (a network, a listing of files) belongs to
+the reader that `open` makes, and goes with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from numpy.typing import NDArray
+
+from fathomseg.config import Part
+from fathomseg.data.base import Dataset
+from fathomseg.depth_sources.normalise import Normalisation
+
+
+class DepthSource(Part, ABC):
+    """Anything that says how far the pixels of a dataset's images are."""
+
+    name: str
+    normalise: Normalisation = Normalisation()
+    """Which disparities become 0 and 1."""
+
+    @abstractmethod
+    def open(self, dataset: Dataset, device: torch.device | str | None = None) -> DepthReader:
+        """The reader for one dataset; a network runs on `device`, by default on a GPU if there is one.
+
+        Raises `FathomError` if the source cannot be used at all (no such run, no such folder, a package missing).
+        """
+
+    def disparity(self, dataset: Dataset, id: str) -> Float32[np.ndarray, "h w"] | None:
+        """The disparity of one image, as `DepthReader.disparity` gives it. For many images, `prepare` is faster."""
+        return self.open(dataset).disparity([id])[0]
+
+
+class DepthReader(ABC):
+    """Reads the disparity of a dataset's images: files by `load`, which threads call, networks by `finish`.
+
+    Disparity is float32 of any scale and offset, the larger the nearer, NaN where it is not known, of the whole image
+    at whatever resolution the source has.
+    """
+
+    batch: int = 16
+    """How many images are best finished at a time."""
+
+    @abstractmethod
+    def fingerprint(self, id: str) -> str | None:
+        """A text that changes whenever the disparity would; None if there is none to be had. Raises `DataError`."""
+
+    @abstractmethod
+    def load(self, id: str) -> NDArray[Any] | None:
+        """What `finish` needs, None if there is no disparity. Raises `DataError` if a file cannot be used."""
+
+    def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
+        """Disparity from what was loaded; here it is disparity already."""
+        return list(loaded)
+
+    def disparity(self, ids: Sequence[str]) -> list[Float32[np.ndarray, "_ _"] | None]:
+        """The disparity of some images, None for those that have none. Raises `DataError`."""
+        loaded = {id: self.load(id) for id in ids}
+        having = {id: item for id, item in loaded.items() if item is not None}
+        found = dict(zip(having, self.finish(list(having.values())), strict=True)) if having else {}
+        return [found.get(id) for id in ids]
+
+
+class NetworkReader(DepthReader):
+    """A reader that shows the images of a dataset to a network."""
+
+    def __init__(self, dataset: Dataset, network: str, batch: int) -> None:
+        """`network` is a text that changes whenever the network does."""
+        self.dataset, self.network, self.batch = dataset, network, batch
+
+    def fingerprint(self, id: str) -> str | None:
+        """That of the network and of the image."""
+        image = self.dataset.fingerprint(id, "image")
+        return None if image is None else f"{self.network}|{image}"
+
+    def load(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The image."""
+        return self.dataset.image(id)
+
+
+def inverse(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """1 / depth; NaN where depth is not a positive finite number."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        disparity = 1 / depth
+        known = (depth > 0) & np.isfinite(depth) & np.isfinite(disparity)
+    return np.where(known, disparity, np.float32(np.nan))
+
+
+def digest(files: Sequence[Path]) -> str:
+    """A hash of what some files hold, wherever they lie."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:40]

@@ -1,0 +1,136 @@
+"""Disparity or depth that any program has stored, one file an image."""
+
+from __future__ import annotations
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from fathomseg.data.base import Dataset
+from fathomseg.data.files import Root
+from fathomseg.data.images import read_values
+from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.stored import ByName
+
+SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
+"""Endings of files that can hold a map, in lower case."""
+
+
+class StoredMaps(DepthSource):
+    """A folder of maps of the whole images, at any resolution, found by the names of the samples.
+
+    `.png` of 8 or 16 bits, `.npy`, `.npz`, and `.tif` or `.pfm` of one channel. The 16-bit files of
+    `fathom predict --depth` need no setting but the folder. A file belongs to a sample if the path of one, without
+    ending, ends with that of the other.
+    """
+
+    name: Literal["maps"] = "maps"
+    folder: Root
+    """The folder; files may lie in folders below it."""
+    holds: Literal["disparity", "depth"] = "disparity"
+    """disparity: the larger the nearer. depth: the larger the farther, and everything up to 0 is not known."""
+    scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """What one stored unit is worth. Nothing: whole numbers hold disparity in fractions of the largest (255 or 65535),
+    all else is as stored. For disparity it may be negative: files in which the larger is the farther."""
+    invalid: float | None = None
+    """The stored value of pixels that are not known, besides NaN and infinities."""
+    suffix: str = ""
+    """What file names have after the name of the sample and before the ending, such as `_disparity`."""
+
+    @model_validator(mode="after")
+    def _scale_tells_something(self) -> StoredMaps:
+        if self.scale == 0 or (self.holds == "depth" and self.scale is not None and self.scale < 0):
+            raise ValueError(f"scale must not be 0, nor negative for depth, but is {self.scale:g}")
+        return self
+
+    def open(self, dataset: Dataset, device: torch.device | str | None = None) -> MapsReader:
+        """The reader, which lists the folder once. Raises `FathomError` if there is none."""
+        return MapsReader(self, dataset)
+
+
+class MapsReader(DepthReader):
+    """Reads the maps of one folder for the samples of one dataset."""
+
+    def __init__(self, source: StoredMaps, dataset: Dataset) -> None:
+        self.source = source
+        if not source.folder.is_dir():
+            raise FathomError(f"There is no folder {source.folder} with maps of {source.holds}.")
+        ids = {id + source.suffix: None for split in dataset.splits for id in dataset.ids(split)}
+        self._files = ByName(source.folder, tuple(ids), SUFFIXES)
+
+    def fingerprint(self, id: str) -> str:
+        """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
+        path = self.path(id)
+        status, source = path.stat(), self.source
+        numbers = (source.holds, source.scale, source.invalid)
+        return f"maps|{path}|{status.st_size}|{status.st_mtime_ns}|{numbers}"
+
+    def path(self, id: str) -> Path:
+        """The one file of a sample. Raises `DataError` if there is none, or it cannot be told which."""
+        return self._files.path(id + self.source.suffix)
+
+    def load(self, id: str) -> Float32[np.ndarray, "h w"]:
+        """The disparity in the file. Raises `DataError` if it cannot be read or holds no map."""
+        stored = read_map(self.path(id), self.source.holds)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which means "not known"
+            values = stored.astype(np.float32) * np.float32(self._scale(stored.dtype))
+        if self.source.invalid is not None:
+            values[stored == self.source.invalid] = np.nan
+        return inverse(values) if self.source.holds == "depth" else values
+
+    def _scale(self, stored: np.dtype[Any]) -> float:
+        if self.source.scale is not None:
+            return self.source.scale
+        fractions = self.source.holds == "disparity" and stored.kind in "ui"
+        return 1 / float(np.iinfo(stored).max) if fractions else 1.0
+
+
+def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
+    """The numbers stored in a file, one a pixel, of the type they are stored in: integer or floating point, (h, w).
+
+    Of an `.npz` with several arrays it is the one named `wanted`. Raises `DataError` if there is no such thing.
+    """
+    match path.suffix.lower():
+        case ".png":
+            values: NDArray[Any] = read_values(path)
+        case ".npy" | ".npz":
+            values = _numpy(path, wanted)
+        case _:
+            values = _opencv(path)
+    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):  # a batch or channel axis that says nothing
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "uif":
+        reason = f"holds {values.dtype} of shape {values.shape}; expected numbers of shape (height, width)"
+        raise DataError([Problem(str(path), reason)])
+    return values
+
+
+def _numpy(path: Path, wanted: str) -> NDArray[Any]:
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError([Problem(str(path), f"cannot be read ({error}); replace it")]) from None
+    name = next(iter(arrays)) if len(arrays) == 1 else wanted
+    if name not in arrays:
+        there = ", ".join(arrays) or "none"
+        raise DataError([Problem(str(path), f"expected one array, or one named {wanted!r}; arrays in it: {there}")])
+    return np.asarray(arrays[name])
+
+
+def _opencv(path: Path) -> NDArray[Any]:
+    values: Any = None
+    with suppress(cv2.error):
+        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise DataError([Problem(str(path), "cannot be decoded; replace it")])
+    return np.asarray(values)

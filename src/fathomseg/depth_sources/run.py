@@ -1,0 +1,52 @@
+"""Disparity from a depth network that `fathom pretrain` has trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy.typing import NDArray
+from pydantic import Field
+
+from fathomseg.data.base import Dataset
+from fathomseg.data.files import Root
+from fathomseg.depth_predictor import load_depth
+from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest
+from fathomseg.errors import FathomError
+from fathomseg.models.saved import CARD, WEIGHTS, Weights
+from fathomseg.predictor import stacked
+
+
+class RunDepth(DepthSource):
+    """The network of a `fathom pretrain` run, shown each image at the size it was trained at."""
+
+    name: Literal["run"] = "run"
+    run: Root
+    """The run folder."""
+    weights: Weights = "ema"
+    """ema (averaged) or last."""
+    batch: Annotated[int, Field(gt=0)] = 8
+    """Images that go through the network at once."""
+
+    def open(self, dataset: Dataset, device: torch.device | str | None = None) -> RunReader:
+        """A reader with the network loaded. Raises `FathomError` if the run gives no depth."""
+        return RunReader(self, dataset, device)
+
+
+class RunReader(NetworkReader):
+    """Shows images to the network of a run. Its disparity is 0..1 over the range of depth it was trained for."""
+
+    def __init__(self, source: RunDepth, dataset: Dataset, device: torch.device | str | None) -> None:
+        self.run, self.predictor = source.run, load_depth(source.run, source.weights, device)
+        files = [source.run / CARD, source.run / WEIGHTS[source.weights]]
+        super().__init__(dataset, f"run|{digest(files)}", source.batch)
+
+    def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
+        """Disparity at the network's own finest resolution. Raises `FathomError` if it is not finite."""
+        maps = self.predictor.disparity(stacked(loaded, self.predictor.size))[:, 0].cpu().numpy()
+        if not np.isfinite(maps).all():
+            raise FathomError(f"The network of {self.run} gives NaN: its weights are not finite. Train it anew.")
+        return list(maps)

@@ -1,0 +1,44 @@
+"""What every mixing rule offers: a mask. Mixing itself is the same for all rules."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from fathomseg.config import Part
+from fathomseg.mixing.draws import partner_shift
+from fathomseg.mixing.pixels import Pixels, composite
+
+
+class Mixing(Part, ABC):
+    """Base of all mixing rules. A rule decides, pixel by pixel, which of two images is seen; it moves nothing."""
+
+    name: str
+
+    @property
+    def needs_disparity(self) -> bool:
+        """Whether the rule reads `Pixels.disparity`, so that a learner computes it for those rules only."""
+        return False
+
+    @abstractmethod
+    def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
+        """True where `this` is kept, False where `other` takes its place.
+
+        A pure function of the two images and the key of `this`, image by image: the rest of the batch changes nothing.
+        """
+
+
+@torch.no_grad()
+def mix(rule: Mixing, pixels: Pixels, keys: Sequence[int]) -> tuple[Pixels, Bool[Tensor, "b h w"]]:
+    """Each image of the batch mixed with another one of it; and the mask, True where the image itself is seen.
+
+    The partner of image i is image i + `partner_shift(keys)`, cyclically. A batch of one image has no partner and
+    comes back unchanged. To mix two different batches, call the rule's `mask` and `composite`.
+    """
+    other = pixels.rolled(partner_shift(keys))
+    keep = rule.mask(pixels, other, keys)
+    return composite(keep, pixels, other), keep

@@ -1,0 +1,58 @@
+"""What all reports share: the templates, the filters they use, and pictures as text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fathomseg import draw
+from fathomseg.report.scores import number, percent
+from fathomseg.types import Size
+
+_WIDTH: Final = 480
+"""Pixels across a picture in the page."""
+
+
+def environment() -> Environment:
+    """The templates of this folder; all text from outside is escaped, a name that is missing is an error."""
+    found = Environment(
+        loader=PackageLoader("fathomseg.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(percent=percent, number=number, colour=_colour, thousands=_thousands)
+    return found
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None if there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def page_size(size: Size) -> Size:
+    """The (height, width) at which a picture of `size` is shown."""
+    height, width = size
+    return (max(1, round(height * _WIDTH / width)), _WIDTH) if width > _WIDTH else (height, width)
+
+
+def uri(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> str:
+    """A picture as a data URI, so that the page needs no other file."""
+    kind = {".jpg": "jpeg", ".png": "png"}[suffix]
+    return f"data:image/{kind};base64,{base64.b64encode(draw.encode(picture, suffix)).decode()}"
+
+
+def _colour(rgb: Sequence[int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
+
+
+def _thousands(number: int) -> str:
+    """12 345 678, with spaces that do not break."""
+    return f"{number:,}".replace(",", "\u202f")

@@ -1,0 +1,63 @@
+"""What the evaluations of all kinds of runs share: which data, where the results go, how progress is shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch.distributed as dist
+from rich.console import Console
+from rich.progress import Progress
+
+from fathomseg.errors import FathomError
+from fathomseg.models.saved import CARD, WEIGHTS, load_card
+from fathomseg.stages.run_folder import CONFIG
+
+
+def is_depth_run(folder: Path) -> bool:
+    """Whether the folder holds a network that gives depth and no classes."""
+    return (folder / CARD).is_file() and not load_card(folder).segments
+
+
+def own_data(folder: Path) -> str:
+    """The configuration that says which data a run was trained on. Raises `FathomError` if there is none."""
+    if not (folder / CONFIG).is_file():
+        raise FathomError(
+            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
+        )
+    return str(folder / CONFIG)
+
+
+def result_name(split: str, against: Path | None, limit: int | None) -> str:
+    """The folder of the results: scores of something else never take the place of the run's own."""
+    parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit is not None else [])]
+    return "-".join(parts)
+
+
+def check_weights(weights: str) -> None:
+    """Raise `FathomError` for weights there are not."""
+    if weights not in {*WEIGHTS, "both"}:
+        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise `FathomError` for a limit below 1."""
+    if limit is not None and limit < 1:
+        raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
+
+
+def is_main() -> bool:
+    """Whether this process is the one that prints and writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not (is_main() and console.is_terminal)) as bar:
+        shares = dist.get_world_size() if dist.is_initialized() else 1
+        task = bar.add_task(what, total=math.ceil(total / shares))
+        yield lambda: bar.advance(task)
