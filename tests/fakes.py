@@ -177,6 +177,62 @@ def _kitti_geometry(folder: Path, base: Path, layout: str, frames: int, turn: fl
         (base / "poses.txt").write_text(poses)
 
 
+def make_kitti2015(
+    folder: Path,
+    scenes: int = 3,
+    testing: int = 1,
+    size: Size = (24, 80),
+    map_size: Size | None = None,
+    seed: int = 0,
+    suffix: str = ".png",
+    calibration: str | None = "training",
+    labels: bool = True,
+) -> Path:
+    """KITTI 2015 with the frames _10 and _11 of each scene; disparity, labels and cars that drive are of `map_size`.
+
+    `calibration` is the part that has it, "" for the folder above, None for none: focal length 700 + 10 x scene at
+    1242 pixels of width, baseline 0.5 m. The noc map lacks the left half of the occ one.
+    """
+    for part, count in (("training", scenes), ("testing", testing)):
+        for scene_number in range(count):
+            stem = f"{scene_number:06d}"
+            image, label = scene(seed + scene_number, size, 20)
+            label = np.asarray(Image.fromarray(label).resize((map_size or size)[::-1], Image.Resampling.NEAREST))
+            for time in (10, 11):
+                save(folder / part / f"image_2/{stem}_{time}{suffix}", np.roll(image, 10 - time, axis=1))
+            if part == "training":
+                _kitti2015_maps(folder / part, f"{stem}_10.png", label, seed + scene_number, labels)
+                if calibration is not None:
+                    _kitti2015_calibration(
+                        folder / calibration / f"calib_cam_to_cam/{stem}.txt", 700 + 10 * scene_number
+                    )
+    return folder
+
+
+def _kitti2015_maps(part: Path, name: str, label: np.ndarray, seed: int, labels: bool) -> None:
+    disparity = np.random.default_rng(seed).integers(256, 100 * 256, label.shape).astype(np.uint16)
+    disparity[: len(label) // 3] = 0
+    save(part / "disp_occ_0" / name, disparity)
+    disparity[:, : label.shape[1] // 2] = 0
+    save(part / "disp_noc_0" / name, disparity)
+    save(part / "obj_map" / name, 3 * (label == label[-1, -1]).astype(np.uint8))
+    if labels:
+        save(part / "semantic" / name, np.array([*CITYSCAPES_IDS, 3], np.uint8)[label])
+
+
+def _kitti2015_calibration(path: Path, focal_px: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        line
+        for number, x in ((2, 0.06), (3, -0.44))
+        for line in (
+            f"S_rect_0{number}: 1.242000e+03 3.750000e+02",
+            f"P_rect_0{number}: {focal_px} 0 609.5593 {focal_px * x:.6e} 0 {focal_px} 172.854 0 0 0 1 0",
+        )
+    ]
+    path.write_text("\n".join(["calib_time: 09-Jan-2012 14:00:15", *lines]) + "\n")
+
+
 FOLDER_CLASSES = (
     {"name": "road", "id": 7, "colour": [128, 64, 128]},
     {"name": "car", "id": 300, "colour": [0, 0, 142]},
