@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -48,6 +48,7 @@ class Job:
         return self.view.exists() and self.values.exists() if self.view else self.values.is_file()
 
 
+@runtime_checkable
 class Result(Protocol):
     """The prediction for one picture."""
 
@@ -58,6 +59,7 @@ class Result(Protocol):
         """The prediction as a picture to look at."""
 
 
+@runtime_checkable
 class Worker(Protocol):
     """What is done to the pictures."""
 
