@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, Shaped, UInt8
 from torch import Tensor
 
 
@@ -52,6 +52,6 @@ def composite(keep: Bool[Tensor, "b h w"], this: Pixels, other: Pixels) -> Pixel
     return Pixels(**{field.name: choose(field.name) for field in fields(this)})  # type: ignore[arg-type]
 
 
-def over(mask: Bool[Tensor, "b h w"], field: Tensor) -> Bool[Tensor, "b *_ h w"]:
-    """The mask with as many dimensions of size 1 as a tensor of shape b ... h w needs."""
+def over(mask: Shaped[Tensor, "b h w"], field: Tensor) -> Shaped[Tensor, "b *_ h w"]:
+    """The mask (or index) with as many dimensions of size 1 as a tensor of shape b ... h w needs."""
     return mask.view(mask.shape[0], *[1] * (field.ndim - 3), *mask.shape[1:])

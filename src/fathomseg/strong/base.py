@@ -39,6 +39,7 @@ class Strong(Part, ABC):
         A prediction made on the unmoved image follows with
         `motion = strong.motion(keys, size, image); motion.bilinear(probabilities), motion.shown`.
         """
+        pixels = pixels.each(Tensor.detach)
         height, width = pixels.image.shape[2:]
         motion = self.motion(keys, (height, width), pixels.image)
         recoloured = replace(pixels, image=self.recolour(pixels.image, keys))
