@@ -19,10 +19,10 @@ from fathomseg.errors import FathomError
 TRIPLETS = "frames.csv"
 
 
-def training_ids(dataset: Dataset, split: str | None, held_out: str) -> tuple[str, ...]:
+def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
     """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`."""
     name = split or ("clips" if "clips" in dataset.splits else "train")
-    kept_away = set(dataset.ids(held_out)) if held_out in dataset.splits and held_out != name else set()
+    kept_away = set(dataset.ids(held_out)) if held_out is not None and held_out in dataset.splits else set()
     if name == held_out:
         raise FathomError(f"split and evaluation.split are both {name!r}: no training may see what it is scored on.")
     return tuple(id for id in dataset.ids(name) if id not in kept_away)

@@ -23,8 +23,9 @@ from fathomseg.stages.start import Start
 class DepthEvaluation(Part):
     """When and on what a depth run is scored; these images choose nothing, and no training sees them."""
 
-    split: str = "val"
-    """The split to score on, if its images have depth or poses."""
+    split: str | None = "val"
+    """The split to score on, if its images have depth or poses; no frame of it is trained on. null: nothing is held
+    out and nothing scored, for data too small to spare any."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between scores of the averaged weights; 0 = only after the last step."""
     limit: Annotated[int, Field(gt=0)] | None = 100
