@@ -1,6 +1,6 @@
 """Training-signal annealing: with few labels, what the network already knows of them is not rubbed in.
 
-Xie et al. 2020 (Unsupervised Data Augmentation, arXiv:1904.12848), section 4: at step t of T, labelled examples (here
+Xie et al. 2020 (Unsupervised Data Augmentation, arXiv:1904.12848): at step t of T, labelled examples (here
 pixels) whose class has a probability above eta_t = alpha_t (1 - 1/K) + 1/K are left out, K being the number of classes.
 """
 

@@ -52,7 +52,7 @@ class HardTarget(Part):
 
 
 class SoftTarget(Part):
-    """The teacher's probabilities, sharpened: softmax(logits / T) (Xie et al. 2020, arXiv:1904.12848, section 3.2)."""
+    """The teacher's probabilities, sharpened: softmax(logits / T) (Xie et al. 2020, arXiv:1904.12848)."""
 
     name: Literal["soft"] = "soft"
     temperature: Annotated[float, Field(gt=0)] = 0.4
