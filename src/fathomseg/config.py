@@ -141,12 +141,13 @@ def _short(value: object, limit: int = 80) -> str:
 def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """The field names valid at a location of a pydantic error, which mixes fields, list indices and union tags."""
     here: list[type[BaseModel]] = [kind]
+    union = here  # what a tag chooses from: the key of a mapping may look like a tag, but the tag comes after it
     for step in location:
         below = [
             m for model in here if step in model.model_fields for m in _models(model.model_fields[step].annotation)
         ]
-        tagged = [model for model in here if _tag(model) == step]
-        here = below or tagged or here
+        union = below or union
+        here = below or [model for model in union if _tag(model) == step] or here
     return sorted({name for model in here for name in model.model_fields})
 
 

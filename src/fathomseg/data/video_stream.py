@@ -14,18 +14,30 @@ from fathomseg.data.lenses import AnyLens, Lenses
 from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
+from fathomseg.data.several import Several
 from fathomseg.errors import FathomError
 
 TRIPLETS = "frames.csv"
 
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
-    """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`."""
-    name = split or ("clips" if "clips" in dataset.splits else "train")
+    """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`.
+
+    Of several datasets each has its own `clips` or `train`. Raises `FathomError` if nothing would be held out.
+    """
+    if split is not None and split == held_out:
+        raise FathomError(f"split and evaluation.split are both {split!r}: no training may see what it is scored on.")
     kept_away = set(dataset.ids(held_out)) if held_out is not None and held_out in dataset.splits else set()
-    if name == held_out:
-        raise FathomError(f"split and evaluation.split are both {name!r}: no training may see what it is scored on.")
-    return tuple(id for id in dataset.ids(name) if id not in kept_away)
+    return tuple(id for id in _frames(dataset, split) if id not in kept_away)
+
+
+def _frames(dataset: Dataset, split: str | None) -> list[str]:
+    """The ids of a split, or of the usual one for video."""
+    if split is not None:
+        return list(dataset.ids(split))
+    if isinstance(dataset, Several):
+        return [f"{key}/{id}" for key, member in dataset.datasets.items() for id in _frames(member, None)]
+    return list(dataset.ids("clips" if "clips" in dataset.splits else "train"))
 
 
 def choose_frames(
