@@ -12,11 +12,11 @@ Conventions held everywhere:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 IGNORE: Final = 255
@@ -77,6 +77,10 @@ class Sample:
     camera: Camera | None = None
     frames: Mapping[int, UInt8[np.ndarray, "h w 3"]] = field(default_factory=dict)
     """Neighbouring video frames by their offset in time (-1 = the frame before)."""
+    disparity: Float32[np.ndarray, "h w"] | None = None
+    """Normalised disparity 0..1, 1 = nearest, on one scale for the whole image it was cut from; NaN = not known."""
+    valid: Bool[np.ndarray, "h w"] | None = None
+    """Where the image shows a part of the photograph, as padding does not. None = everywhere."""
 
     @property
     def size(self) -> Size:
@@ -93,10 +97,17 @@ class Batch:
     """One random key a sample: every random choice made for it later is a pure function of its key."""
     image: UInt8[Tensor, "b 3 h w"]
     label: UInt8[Tensor, "b h w"] | None = None
+    """255 everywhere in the images of the batch that have no label, if others have one."""
     frames: UInt8[Tensor, "b s 3 h w"] | None = None
     """Neighbouring video frames of each image, in the order of time, the image itself left out."""
     camera: Float32[Tensor, "b 3 3"] | None = None
     """The matrix K of each image's pinhole camera, in its pixels; the frames share it."""
+    labelled: Bool[Tensor, " b"] | None = None
+    """Which images have a label, if any has."""
+    disparity: Float32[Tensor, "b 1 h w"] | None = None
+    """Normalised disparity 0..1, 1 = nearest; NaN = not known."""
+    valid: Bool[Tensor, "b h w"] | None = None
+    """Where the images show a part of the photograph, as padding does not. None = everywhere."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,8 +124,8 @@ class Batch:
 
     def _tensors(self) -> dict[str, Tensor]:
         """The tensors there are, by field."""
-        fields = {"image": self.image, "label": self.label, "frames": self.frames, "camera": self.camera}
-        return {name: tensor for name, tensor in fields.items() if tensor is not None}
+        everything = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in everything.items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True, slots=True)

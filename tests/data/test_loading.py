@@ -92,7 +92,16 @@ def test_batches_are_channels_last_bytes_with_labels_only_where_all_have_one() -
     assert torch.equal(batch.image[1].permute(1, 2, 0), torch.from_numpy(image))
     assert batch.label is not None
     assert batch.label.dtype == torch.uint8
-    assert collate([(1, labelled), (2, bare)]).label is None
+    assert batch.labelled is not None
+    assert batch.labelled.all()
+    partly = collate([(1, labelled), (2, bare)])
+    assert partly.label is not None
+    assert partly.labelled is not None
+    assert partly.labelled.tolist() == [True, False]
+    assert torch.equal(partly.label[0], batch.label[0])
+    assert (partly.label[1] == 255).all(), "without a label every pixel is ignored"
+    assert collate([(1, bare), (2, bare)]).label is None
+    assert collate([(1, bare), (2, bare)]).labelled is None
 
 
 def test_an_empty_list_of_images_is_an_error(dataset: CamVid, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ def sample(height: int, width: int) -> Sample:
     image = np.stack([code * 20 + 20] * 3, axis=-1).astype(np.uint8)
     camera = Camera(fx=width, fy=width, cx=(width - 1) / 2, cy=(height - 1) / 2, height=height, width=width)
     depth, frames = (code + 1).astype(np.float32), {-1: image, 1: image[::-1].copy()}
-    return Sample("a", image, code.astype(np.uint8), depth, camera, frames)
+    disparity = (code / 10).astype(np.float32)
+    return Sample("a", image, code.astype(np.uint8), depth, camera, frames, disparity)
 
 
 def test_a_known_window_and_its_mirror() -> None:
@@ -30,7 +31,7 @@ def test_a_known_window_and_its_mirror() -> None:
     np.testing.assert_array_equal(view.image, image[1:3, 2:5][:, ::-1])
 
 
-def test_what_lies_outside_is_black_ignored_and_without_depth() -> None:
+def test_what_lies_outside_is_black_ignored_not_valid_and_without_depth() -> None:
     view = cut(sample(16, 16), View(top=-4, left=10, window=(16, 16), size=(16, 16)))
     assert view.label is not None
     assert view.depth is not None
@@ -40,6 +41,14 @@ def test_what_lies_outside_is_black_ignored_and_without_depth() -> None:
     assert (view.depth[outside] == 0).all()
     assert (view.image[outside] == 0).all()
     assert (view.label[~outside] != IGNORE).all()
+    assert view.disparity is not None
+    assert view.valid is not None
+    np.testing.assert_array_equal(np.isnan(view.disparity), outside)
+    np.testing.assert_array_equal(~view.valid, outside)
+    again = cut(view, View(top=0, left=0, window=(16, 16), size=(16, 16), flip=True))
+    assert again.valid is not None
+    np.testing.assert_array_equal(again.valid, view.valid[:, ::-1])
+    assert cut(sample(16, 16), View(top=1, left=2, window=(8, 8), size=(16, 16))).valid is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,6 +63,9 @@ def test_label_depth_and_image_stay_together(seed: int, height: int, width: int,
     assert valid.any()
     # Nearest resampling took label and depth from the same place, everywhere.
     np.testing.assert_array_equal(view.depth[valid], view.label[valid] + 1)
+    assert view.disparity is not None
+    np.testing.assert_allclose(view.disparity[valid], view.label[valid] / 10, rtol=1e-6)
+    np.testing.assert_array_equal(valid, np.ones_like(valid) if view.valid is None else view.valid)
     assert (view.depth[~valid] == 0).all()
     # Inside a block the image says the same; block borders are blended, so they are left out.
     inner = valid.copy()

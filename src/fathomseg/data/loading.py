@@ -7,12 +7,12 @@ and a resumed run continues by starting the same sequence at its step: there is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
@@ -21,9 +21,12 @@ from fathomseg.data.base import Kind
 from fathomseg.data.cache import Cache
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-from fathomseg.types import Batch, Camera, Sample
+from fathomseg.types import IGNORE, Batch, Camera, Sample
 
 _ORDER, _SAMPLE = 0, 1
+
+Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
+"""Normalised disparity 0..1 of the whole image of an id at working size, NaN = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +67,19 @@ class Stream(TorchDataset[Sample]):
         seed: int,
         neighbours: Mapping[str, Mapping[int, str]] | None = None,
         cameras: Mapping[str, Camera] | None = None,
+        labels_of: Container[str] | None = None,
+        disparity: Disparity | None = None,
     ) -> None:
         """`neighbours`: for every id those of the frames to come along, by their offset in time; cameras come too.
 
-        `cameras`, those of the stored images, take the place of the dataset's own.
+        `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
+        `labels_of`, if it is given. `disparity` gives that of a whole image at working size.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
+        self.labels_of, self.disparity = labels_of, disparity
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -100,10 +107,12 @@ class Stream(TorchDataset[Sample]):
 
     def _sample(self, id: str) -> Sample:
         """What is known of one id at working size, as far as this stream wants it."""
-        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds}
+        hidden = self.labels_of is not None and id not in self.labels_of
+        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
-        sample = Sample(id=id, image=image, label=arrays.get("label"), depth=arrays.get("depth"))
+        disparity = None if self.disparity is None else self.disparity(id)
+        sample = Sample(id, image, label=arrays.get("label"), depth=arrays.get("depth"), disparity=disparity)
         if self.neighbours is None:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
@@ -130,20 +139,36 @@ class Steps(Sampler[list[int]]):
 
 
 def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
-    """Stack samples. A label, frames or a camera are in the batch only if every sample of it has them."""
+    """Stack samples. Frames, cameras and disparity are in the batch only if every sample of it has them.
+
+    Labels are if any has one; the others are 255 everywhere then.
+    """
     keys, samples = zip(*items, strict=True)
     image = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
-    labels = [sample.label for sample in samples if sample.label is not None]
+    labelled = [sample.label is not None for sample in samples]
+    labels = [np.full(s.size, IGNORE, np.uint8) if s.label is None else s.label for s in samples]
+    disparities = [sample.disparity for sample in samples if sample.disparity is not None]
     frames = [[sample.frames[offset] for offset in sorted(sample.frames)] for sample in samples if sample.frames]
     cameras = [sample.camera.matrix() for sample in samples if sample.camera is not None]
     return Batch(
         ids=tuple(sample.id for sample in samples),
         keys=tuple(keys),
         image=torch.from_numpy(image).contiguous(memory_format=torch.channels_last),
-        label=torch.from_numpy(np.stack(labels)) if len(labels) == len(samples) else None,
+        label=torch.from_numpy(np.stack(labels)) if any(labelled) else None,
+        labelled=torch.tensor(labelled) if any(labelled) else None,
+        disparity=torch.from_numpy(np.stack(disparities))[:, None] if len(disparities) == len(samples) else None,
+        valid=_valid(samples),
         frames=_channels_first(np.stack(frames)) if len(frames) == len(samples) else None,
         camera=torch.from_numpy(np.stack(cameras)).float() if len(cameras) == len(samples) else None,
     )
+
+
+def _valid(samples: Sequence[Sample]) -> Bool[Tensor, "b h w"] | None:
+    """Where the images show something; None if everywhere in all of them."""
+    if all(sample.valid is None for sample in samples):
+        return None
+    masks = [np.ones(s.size, dtype=np.bool_) if s.valid is None else s.valid for s in samples]
+    return torch.from_numpy(np.stack(masks))
 
 
 def _channels_first(images: UInt8[np.ndarray, "*n h w 3"]) -> UInt8[Tensor, "*n 3 h w"]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
+from jaxtyping import Bool
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -64,17 +65,31 @@ class Geometry(Part):
 def cut(sample: Sample, view: View) -> Sample:
     """The part of the sample that `view` shows.
 
-    Padding is black in the image, 255 in the label and 0 (invalid) in depth. Depth keeps its metres: zooming changes
-    the camera's focal length, not the scene.
+    Padding is black in the image, 255 in the label, 0 (invalid) in depth, NaN (not known) in disparity, and not valid.
+    Depth keeps its metres: zooming changes the camera's focal length, not the scene.
     """
     return replace(
         sample,
         image=_cut(sample.image, view, 0, _image_interpolation(view)),
         label=None if sample.label is None else _cut(sample.label, view, IGNORE, cv2.INTER_NEAREST_EXACT),
         depth=None if sample.depth is None else _cut(sample.depth, view, 0, cv2.INTER_NEAREST_EXACT),
+        disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
+        valid=_shown(sample, view),
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
     )
+
+
+def _shown(sample: Sample, view: View) -> Bool[np.ndarray, "h w"] | None:
+    """Where the view shows the photograph; None if everywhere."""
+    height, width = sample.size
+    bottom, right = view.top + view.window[0], view.left + view.window[1]
+    inside = view.top >= 0 and view.left >= 0 and bottom <= height and right <= width
+    if inside and sample.valid is None:
+        return None
+    before = np.ones(sample.size, dtype=np.uint8) if sample.valid is None else sample.valid.astype(np.uint8)
+    shown: Bool[np.ndarray, "h w"] = _cut(before, view, 0, cv2.INTER_NEAREST_EXACT).astype(np.bool_)
+    return shown
 
 
 def _place(have: int, want: int, rng: np.random.Generator) -> int:
@@ -88,7 +103,7 @@ def _image_interpolation(view: View) -> int:
     return int(cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def _cut(array: NDArray[Any], view: View, padding: int, interpolation: int) -> NDArray[Any]:
+def _cut(array: NDArray[Any], view: View, padding: float, interpolation: int) -> NDArray[Any]:
     height, width = array.shape[:2]
     bottom, right = view.top + view.window[0], view.left + view.window[1]
     inside = array[max(view.top, 0) : min(bottom, height), max(view.left, 0) : min(right, width)]

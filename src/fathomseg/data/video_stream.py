@@ -13,8 +13,8 @@ from fathomseg.data.frames import AnyFrames
 from fathomseg.data.lenses import AnyLens, Lenses
 from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
-from fathomseg.data.transforms import Geometry
 from fathomseg.data.several import Several
+from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 
 TRIPLETS = "frames.csv"

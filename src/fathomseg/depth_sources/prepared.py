@@ -46,6 +46,11 @@ class DisparityMaps:
     size: Size
     """(height, width) of every map."""
 
+    def __call__(self, id: str) -> Float32[np.ndarray, "h w"]:
+        """The values alone, NaN where disparity is not known, as a stream of samples wants them."""
+        found = self.read(id)
+        return np.where(found.valid, found.values, np.float32(np.nan))
+
     def read(self, id: str) -> DisparityMap:
         """Disparity 0..1 to within 1/131068, and where it is known. Raises `FathomError` if it was not prepared."""
         if id not in self.entries:
@@ -126,7 +131,6 @@ class _Work:
         batches = [ids[start : start + self.reader.batch] for start in range(0, len(ids), self.reader.batch)]
         # An order of its own for every process, so that those that start together mostly make different maps.
         order = np.random.default_rng().permutation(len(batches))
-
         for batch, reading in ahead(lambda batch: self._load(filter(wanted, batch)), (batches[i] for i in order)):
             loaded, problems = reading.result()
             self.problems.update(dict.fromkeys(problems))
@@ -156,9 +160,9 @@ class _Work:
 def _dataset_bounds(
     work: _Work, texts: dict[str, str], percentiles: tuple[float, float], folder: Path
 ) -> Bounds | None:
-    """The percentiles over up to 256 evenly spread images, each counting alike; kept in the cache.
+    """The percentiles over up to 256 evenly spread images, each counting alike, kept in the cache.
 
-    Raises `FathomError` if none of those images has valid disparity.
+    None if none of those images has any valid disparity.
     """
     ordered = sorted(texts)
     places = np.linspace(0, len(ordered) - 1, min(_SAMPLED, len(ordered))).round().astype(int)
