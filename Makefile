@@ -36,7 +36,7 @@ format: $(STAMP)
 # versions everywhere.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,hf,dev]'
 	touch $@
 
 clean:

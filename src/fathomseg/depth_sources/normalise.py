@@ -77,10 +77,8 @@ def find_bounds(values: Float32[np.ndarray, " n"], percentiles: tuple[float, flo
     """The percentiles of finite disparities, or the minimum and maximum if those are equal; None of no values."""
     if not values.size:
         return None
-    low, high = np.percentile(values.astype(np.float64), percentiles)
-    if _flat((low, high)):
-        low, high = values.min(), values.max()
-    return float(low), float(high)
+    low, high = (float(value) for value in np.percentile(values.astype(np.float64), percentiles))
+    return (float(values.min()), float(values.max())) if _flat((low, high)) else (low, high)
 
 
 def summary(disparity: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, " n"]:
