@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
@@ -85,9 +84,9 @@ class StopRequest:
         flag = torch.tensor(self._signal, device=accelerate.device)
         return int(accelerate.reduce(flag, "sum")) != 0
 
-    def leave(self, folder: Path, step: int) -> NoReturn:
-        """End the program, telling how to go on."""
+    def leave(self, step: int) -> NoReturn:
+        """End the program; how to go on is told by the stage, which knows its command."""
         from fathomseg.engine.logging import say
 
-        say(f"Stopped after step {step}. Go on with: fathom train --resume {folder}")
+        say(f"Stopped after step {step}.")
         raise Interrupted(128 + (self._signal or signal.SIGTERM))

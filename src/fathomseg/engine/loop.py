@@ -123,7 +123,7 @@ class Trainer:
                 if done % config.save_every == 0 or done == config.steps or stopping:
                     self.save()
                 if stopping:
-                    stop.leave(self.folder, done)
+                    stop.leave(done)
 
     def _step(self, step: int, micro_batches: Sequence[Batches]) -> None:
         """One optimiser step. Every random number drawn in it depends on (seed, step, rank) alone."""

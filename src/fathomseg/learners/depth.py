@@ -41,9 +41,10 @@ class SelfSupervisedDepth(Part):
     train_encoder: bool = True
     """false: the encoder keeps its weights (its BatchNorm statistics still move, unless norm=frozen)."""
     feature_distance: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the distance of the deepest features from those of the encoder as it was before this training, so that
-    what ImageNet taught is not forgotten: the mean over images of the L2 norm. Hoyer et al. (2021) take 0.01 times the
-    norm over a whole batch of 4, which is 0.02 here: norms of a batch grow with the square root of its images."""
+    """Weight of the distance of the deepest features from those of the encoder as `network.encoder.pretrained` gives it
+    (whatever `start` loads), so that what ImageNet taught is not forgotten: the mean over images of the L2 norm. Hoyer
+    et al. (2021) take 0.01 times the norm over a whole batch of 4, which is 0.02 here: norms of a batch grow with the
+    square root of its images."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights of the depth network."""
 

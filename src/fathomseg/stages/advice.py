@@ -1,12 +1,15 @@
-"""What to do when a training is too large for its device."""
+"""What to do when a training is too large for its device, and how to go on with one that was stopped."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
+from fathomseg.engine.guard import Interrupted
+from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.types import Size
@@ -30,3 +33,13 @@ def memory_advice(crop: Size, loop: Loop, model: str) -> Iterator[None]:
             f"  a smaller network.encoder.model   (now {model})\n"
             f"The device said: {str(error).splitlines()[0]}"
         ) from None
+
+
+@contextlib.contextmanager
+def resume_advice(verb: str, folder: Path) -> Iterator[None]:
+    """When Ctrl-C or SIGTERM has stopped a training, tell the command that goes on with it."""
+    try:
+        yield
+    except Interrupted:
+        say(f"Go on with: fathom {verb} --resume {folder}")
+        raise

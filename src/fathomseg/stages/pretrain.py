@@ -18,13 +18,14 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.lenses import Lenses, field_of_view
 from fathomseg.data.loading import Stream
 from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
-from fathomseg.depth_scoring import evaluate_depth_network
+from fathomseg.depth_scoring import evaluate_depth_network, has_depth
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError
 from fathomseg.learners.depth import DepthLearner
 from fathomseg.models.saved import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
-from fathomseg.stages.advice import memory_advice
+from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from fathomseg.stages.run_folder import begin, refuse_changes, reopen
@@ -49,7 +50,8 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
 def pretrain(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
     """One training, or the phases of the recipe one after the other, each in a folder of its own inside `folder`."""
     if not recipe.phases:
-        train_depth(recipe, folder, resume)
+        with resume_advice("pretrain", folder):
+            train_depth(recipe, folder, resume)
         return
     phases = phase_recipes(recipe, folder)  # every mistake in any phase is told before the first begins
     accelerate = accelerator(recipe.train)
@@ -57,11 +59,16 @@ def pretrain(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
         begin(folder, recipe, None, accelerate)
     for name, settings in phases.items():
         inside = folder / name
-        if not (inside / CARD).is_file():
+        if not (inside / WEIGHTS["ema"]).is_file():  # written last
             say(f"Phase {name} of {', '.join(phases)}")
-            train_depth(settings, inside, resume=(inside / "checkpoint.pt").is_file())
+            interrupted = (inside / CHECKPOINT).is_file()
+            if accelerate.is_main_process and not interrupted:
+                shutil.rmtree(inside, ignore_errors=True)  # it stopped before there was anything to go on with
+            accelerate.wait_for_everyone()
+            with resume_advice("pretrain", folder):
+                train_depth(settings, inside, resume=interrupted)
     if accelerate.is_main_process:
-        for file in (*WEIGHTS.values(), POSE, CARD):
+        for file in (*WEIGHTS.values(), POSE, CARD, *(path.name for path in inside.glob("camera-*.yaml"))):
             shutil.copy2(inside / file, folder / file)
         if (inside / "evaluation").is_dir():
             shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
@@ -73,9 +80,11 @@ def phase_recipes(recipe: DepthRecipe, folder: Path) -> dict[str, DepthRecipe]:
     recipes: dict[str, DepthRecipe] = {}
     before: Path | None = None
     for name, changes in recipe.phases.items():
-        tree = recipe.model_dump(mode="json", exclude={"phases"}, exclude_none=True)
+        tree = recipe.model_dump(mode="json", exclude={"phases"})
         if before is not None:
             tree["start"] = {"run": str(before), "parts": list(EVERYTHING)}
+        elif recipe.start is None:
+            del tree["start"]  # a group that a change may begin
         recipes[name] = load(DepthRecipe, tree, changes)
         before = folder / name
     return recipes
@@ -102,10 +111,11 @@ def train_depth(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
         evaluate = partial(_evaluate, recipe, learner, scored, accelerate) if scored else None
         trainer.run(recipe.evaluation.every, evaluate)
     if accelerate.is_main_process:
-        save_models(folder, recipe, learner)
         save_cameras(folder, lenses, learner.focal_factors())
+        save_models(folder, recipe, learner)
     accelerate.wait_for_everyone()
-    evaluate_depth_run(folder, split=recipe.evaluation.split, report=recipe.evaluation.report, optional=True)
+    if recipe.evaluation.split is not None:
+        evaluate_depth_run(folder, split=recipe.evaluation.split, report=recipe.evaluation.report, optional=True)
 
 
 def save_models(folder: Path, recipe: DepthRecipe, learner: DepthLearner) -> None:
@@ -160,10 +170,11 @@ def _prepared(recipe: DepthRecipe, folder: Path, accelerate: Accelerator) -> tup
 def _scored_ids(recipe: DepthRecipe) -> list[str]:
     """The images scored while training: those of the evaluation split with depth, evenly spread."""
     dataset, config = recipe.data, recipe.evaluation
-    ids = list(dataset.ids(config.split)) if config.split in dataset.splits else []
-    if not ids or dataset.depth(ids[0]) is None:
-        return []
-    return ids if config.limit is None else ids[:: max(1, -(-len(ids) // config.limit))]
+    there = config.split is not None and config.split in dataset.splits
+    ids = list(dataset.ids(str(config.split))) if there else []
+    if config.limit is not None:
+        ids = ids[:: max(1, -(-len(ids) // config.limit))]
+    return ids if any(has_depth(dataset, id) for id in ids) else []
 
 
 def _evaluate(
