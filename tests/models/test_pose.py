@@ -168,3 +168,22 @@ def test_learns_which_way_a_picture_moved() -> None:
         loss.backward()
         optimiser.step()
     assert loss.item() < 0.5, "1 is what standing still would cost"
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 47)])
+@pytest.mark.parametrize("reduce", [2, 4])
+def test_reduced_frames_are_what_is_seen(reduce: int, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    smaller = PoseConfig(encoder=Encoder(pretrained="none"), reduce=reduce).build().eval()
+    whole = build().eval()
+    whole.load_state_dict(smaller.state_dict())
+    first, second = frames(2, *size)
+    small = [
+        nn.functional.interpolate(frame, scale_factor=1 / reduce, mode="bilinear", antialias=True)
+        for frame in (first, second)
+    ]
+    assert small[0].shape[2:] == (size[0] // reduce, size[1] // reduce)
+    with torch.no_grad():
+        found = torch.cat(smaller(first, second), dim=1)
+        torch.testing.assert_close(found, torch.cat(whole(*small), dim=1), rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found, torch.cat(whole(first, second), dim=1), atol=1e-6)
