@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
 from fathomseg.errors import ConfigError
 
@@ -45,6 +45,18 @@ def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[st
         _apply(tree, override)
     origin = str(source) if isinstance(source, Path) else "configuration"
     return validate(kind, tree, origin)
+
+
+def by_name(default: str) -> Discriminator:
+    """What tells the parts of a union apart by their `name`, where a part without one is the `default`.
+
+    Every part of the union needs a `Tag` that is its name.
+    """
+
+    def tag(given: Any) -> str:
+        return str(given.get("name", default) if isinstance(given, Mapping) else getattr(given, "name", ""))
+
+    return Discriminator(tag)
 
 
 def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuration") -> P:

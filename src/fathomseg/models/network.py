@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from jaxtyping import Float
@@ -75,5 +75,9 @@ class Network(EncoderNetwork):
         Any height and width will do. Resizing to the image's size is left to the caller (bilinear,
         align_corners=False), since a loss, a metric and an export each want another size.
         """
-        feature = self.decoder(self.encoder(image))
+        return self.classified(self.encoder(image))
+
+    def classified(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> dict[str, Float[Tensor, "b _ _ _"]]:
+        """The same from the encoder's feature maps, for those who change them on the way."""
+        feature = self.decoder(maps)
         return {name: head(feature) for name, head in self.heads.items()}

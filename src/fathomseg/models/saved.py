@@ -11,15 +11,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg import __version__
-from fathomseg.config import Part, validate
+from fathomseg.config import Part, by_name, validate
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
@@ -39,18 +39,13 @@ Pixels = Annotated[int, Field(gt=0)]
 Metres = Annotated[float, Field(gt=0)]
 
 
-def _kind_of_network(given: Any) -> str:
-    """The tag of a network's settings; cards written before there were several kinds have none."""
-    name = given.get("name", "segmentation") if isinstance(given, Mapping) else getattr(given, "name", "")
-    return str(name)
-
-
 AnyNetwork = Annotated[
     Annotated[NetworkConfig, Tag("segmentation")]
     | Annotated[DepthNetworkConfig, Tag("depth")]
     | Annotated[JointNetworkConfig, Tag("joint")],
-    Discriminator(_kind_of_network),
+    by_name("segmentation"),
 ]
+"""Every network that can be saved. Cards written before there were several kinds have no name."""
 
 
 class ModelCard(Part):

@@ -14,7 +14,8 @@ from fathomseg.data.base import Dataset
 from fathomseg.draw import beside, captioned, colourise, error_map, legend, write
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
-from fathomseg.learners.supervised import SupervisedLearner
+from fathomseg.learners.supervised import Supervised, SupervisedLearner
+from fathomseg.models.network import NetworkConfig
 from fathomseg.predictor import Predictor, load
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
@@ -65,8 +66,10 @@ def seconds_per_step(recipe: Recipe, tries: int = 4) -> float:
     if recipe.train.threads is not None:
         torch.set_num_threads(recipe.train.threads)
     classes = len(recipe.data.classes)
+    assert isinstance(recipe.learner, Supervised)
     learner: SupervisedLearner = recipe.learner.build(
-        recipe.network.build(classes, pretrained=False), torch.ones(classes, dtype=torch.int64)
+        validate(NetworkConfig, recipe.network.model_dump()).build(classes, pretrained=False),
+        torch.ones(classes, dtype=torch.int64),
     )
     learner.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     shape = (recipe.train.batch, *recipe.size)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, Tag, model_validator
 
-from fathomseg.config import Part
+from fathomseg.config import Part, by_name
 from fathomseg.data import AnyDataset
+from fathomseg.data.frames import AnyFrames, FixedStep
 from fathomseg.data.labelled import Labels
+from fathomseg.data.lenses import AnyLens, Known
 from fathomseg.data.transforms import PositiveSize
+from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.learners import AnyLearner, Supervised
+from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
+from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
 from fathomseg.predictor import Inference
 from fathomseg.stages.start import Start
@@ -31,6 +35,36 @@ class Evaluation(Part):
     """Write the HTML report after the last step."""
 
 
+class Unlabelled(Part):
+    """Images without labels, for a learner that uses them. Their label files are never opened."""
+
+    data: AnyDataset | None = None
+    """Where they come from; null = the dataset of the recipe."""
+    split: str = "train"
+    """The split they come from. Images of evaluation.split are never among them."""
+    labelled_too: bool = True
+    """Whether the labelled images of the recipe are among them."""
+
+
+class Clips(Part):
+    """Video, for a joint network that learns depth along."""
+
+    data: AnyDataset | None = None
+    """Where it comes from; null = the dataset of the recipe."""
+    split: str | None = None
+    """The split; null = `clips` if there is one, else `train`. Images of evaluation.split are never among them."""
+    frames: AnyFrames = FixedStep()
+    """Which frames are learned from together."""
+    camera: AnyLens = Known()
+    """Where intrinsics come from."""
+
+
+AnySegmenter = Annotated[
+    Annotated[NetworkConfig, Tag("segmentation")] | Annotated[JointNetworkConfig, Tag("joint")],
+    by_name("segmentation"),
+]
+
+
 class Recipe(Part):
     """One training run."""
 
@@ -42,8 +76,14 @@ class Recipe(Part):
     """Which images count as labelled."""
     start: Start | None = None
     """An earlier run, for example of `fathom pretrain`, whose encoder, or encoder and decoder, this one begins with."""
-    network: NetworkConfig = NetworkConfig()
-    """Encoder, decoder and normalisation."""
+    unlabelled: Unlabelled | None = None
+    """Images without labels; learner.name=semi needs them."""
+    clips: Clips | None = None
+    """Video to learn depth from along with the classes; learner.video needs it."""
+    depth: AnyDepthSource | None = None
+    """Where DepthMix has depth from; null = the network's own, if it is a joint one."""
+    network: AnySegmenter = NetworkConfig()
+    """Encoder, decoder and normalisation. `joint` gives depth as well."""
     learner: AnyLearner = Supervised()
     """The training step."""
     optimiser: Optimiser = Optimiser()
@@ -54,3 +94,26 @@ class Recipe(Part):
     """Scoring."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        learner, joint = self.learner, isinstance(self.network, JointNetworkConfig)
+        if not isinstance(learner, SemiSupervised):
+            for name in ("unlabelled", "clips", "depth"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"`{name}` is for learner.name=semi; learner {learner.name!r} does not use it")
+            if joint:
+                raise ValueError("network.name=joint needs learner.name=semi, which trains both of its tasks")
+            return self
+        if self.unlabelled is None:
+            raise ValueError("learner.name=semi needs images without labels: give `unlabelled: {}` for the same data")
+        if (learner.video is None) != (self.clips is None):
+            raise ValueError("`clips` and learner.video belong together: give both, or neither")
+        if learner.video is not None and not joint:
+            raise ValueError("learner.video teaches depth to a joint network: give network.name=joint")
+        consistency = learner.unlabelled
+        if consistency.mixing.needs_disparity and self.depth is None and not joint:
+            raise ValueError("this mixing compares depths: give `depth: {name: run, run: ...}`, or network.name=joint")
+        if consistency.complementary_dropout and joint:
+            raise ValueError("complementary_dropout is for network.name=segmentation")
+        return self

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
+from fathomseg.models.joint import FROM_DEPTH, JointNetwork
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.saved import POSE, WEIGHTS, Weights, load_card, load_weights
 from fathomseg.models.transfer import transfer
@@ -35,10 +36,14 @@ class Start(Part):
         load_card(self.run)
         state = load_weights(self.run / WEIGHTS[self.weights])
         lines = [f"Starting from {self.run} ({self.weights} weights), parts: {', '.join(self.parts)}"]
-        named = [part for part in self.parts if part in ("encoder", "decoder")]
-        if named:
-            lines.append(str(transfer(state, network, named)))
-        if "disparity" in self.parts:
+        joint = isinstance(network, JointNetwork)
+        parts = [part for part in self.parts if part in ("encoder", "decoder") or (joint and part == "disparity")]
+        if joint:
+            routes = {to: origin for to, origin in FROM_DEPTH.items() if origin.rpartition(".")[2] in parts}
+            lines.append(str(transfer(state, network, routes)))
+        elif parts:
+            lines.append(str(transfer(state, network, {part: part for part in parts})))
+        if "disparity" in self.parts and not joint:
             heads = getattr(network, "heads", {})
             if "disparity" not in heads:
                 raise FathomError(

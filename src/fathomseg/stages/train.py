@@ -11,19 +11,24 @@ import torch
 from accelerate import Accelerator
 
 from fathomseg.config import load
-from fathomseg.data.base import Dataset, Kind
-from fathomseg.data.cache import Cache
-from fathomseg.data.loading import Stream
-from fathomseg.engine.logging import preparing, say
+from fathomseg.data.base import Dataset
+from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError
+from fathomseg.learners import SemiSupervised
 from fathomseg.learners.base import Learner
+from fathomseg.learners.semi import SemiLearner
+from fathomseg.learners.supervised import SupervisedLearner
+from fathomseg.losses.photometric import Photometric
+from fathomseg.models.joint import JointNetwork, JointNetworkConfig
+from fathomseg.models.network import Network
 from fathomseg.models.saved import ModelCard, save_model
-from fathomseg.stages.advice import memory_advice
+from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
 from fathomseg.stages.start import start
+from fathomseg.stages.streams import Streams, build_streams
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
@@ -49,17 +54,16 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     else:
         ids = recipe.labels.choose(dataset, recipe.seed)
         begin(folder, recipe, ids, accelerate)
-    stream = _prepared(recipe, ids, accelerate)
+    streams = build_streams(recipe, ids, folder, accelerate)
 
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
     if not resume:
         start(recipe.start, network)
-    learner = recipe.learner.build(network, stream.label_pixels(len(dataset.classes)))
-    streams = {"labelled": stream}
+    learner = build_learner(recipe, network, streams, pretrained=not resume)
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
-    with memory_advice(crop, recipe.train, model):
-        trainer = Trainer(learner, streams, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
+    with memory_advice(crop, recipe.train, model), resume_advice("train", folder):
+        trainer = Trainer(learner, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
         if resume:
             trainer.resume()
         scored = _scored_ids(recipe)
@@ -79,6 +83,17 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
         )
 
 
+def build_learner(
+    recipe: Recipe, network: Network | JointNetwork, streams: Streams, pretrained: bool
+) -> SupervisedLearner | SemiLearner:
+    """The training step around the network."""
+    pixels = streams.labelled.label_pixels(len(recipe.data.classes))
+    if isinstance(recipe.learner, SemiSupervised):
+        return recipe.learner.build(network, pixels, recipe.train.steps, pretrained, streams.guessed)
+    assert isinstance(network, Network), "checked by the recipe"
+    return recipe.learner.build(network, pixels)
+
+
 def save_models(folder: Path, recipe: Recipe, learner: Learner[Any]) -> None:
     """Write the networks a user takes away: averaged weights in model.safetensors, the last in last.safetensors."""
     classes = recipe.data.classes
@@ -87,18 +102,19 @@ def save_models(folder: Path, recipe: Recipe, learner: Learner[Any]) -> None:
         classes=classes.names,
         colours=classes.colours,
         size=recipe.size,
+        depth_range=depth_range(recipe),
     )
     save_model(folder, card, learner.network.state_dict(), "last.safetensors")
     save_model(folder, card, learner.ema.network.state_dict(), "model.safetensors")
 
 
-def _prepared(recipe: Recipe, ids: Sequence[str], accelerate: Accelerator) -> Stream:
-    """The labelled stream, its files decoded once at working size; every bad file is named before training starts."""
-    cache = Cache(recipe.data, recipe.size)
-    kinds: tuple[Kind, ...] = ("image", "label")
-    with accelerate.local_main_process_first(), preparing(accelerate.is_local_main_process) as progress:
-        cache.prepare([(id, kind) for id in ids for kind in kinds], progress)
-    return Stream(cache, ids, kinds, recipe.learner.geometry, recipe.seed)
+def depth_range(recipe: Recipe) -> tuple[float, float] | None:
+    """Depth of disparity 1 and 0 of a joint network; None for one that gives no disparity."""
+    if not isinstance(recipe.network, JointNetworkConfig):
+        return None
+    video = recipe.learner.video if isinstance(recipe.learner, SemiSupervised) else None
+    loss = Photometric() if video is None else video.loss
+    return loss.min_depth, loss.max_depth
 
 
 def _scored_ids(recipe: Recipe) -> tuple[str, ...]:

@@ -1,0 +1,221 @@
+"""Learning from few labels: a teacher's answers on unlabelled images teach a student on mixed, strongly changed ones.
+
+One learner with parts to choose from; the published methods are recipes of it:
+
+    mean teacher (Tarvainen & Valpola 2017)   EMA teacher, no mixing
+    CutMix-Seg (French et al. 2020), ClassMix (Olsson et al. 2021), DepthMix (Hoyer et al. 2021)   the mixing rule
+    UDA (Xie et al. 2020)                     the network as its own teacher, soft targets, RandAugment, annealing
+    UniMatch V2 (Yang et al. 2025)            two strong views, complementary channel dropout
+    Three Ways (Hoyer et al. 2021)            a joint network, depth from video learned along, DepthMix by its own depth
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.data.colour import ColourJitter
+from fathomseg.data.transforms import Geometry
+from fathomseg.learners.base import Batches, Learner, to_unit
+from fathomseg.learners.consistency import Consistency, complementary
+from fathomseg.learners.video import Frames, VideoLoss, ordered, recoloured
+from fathomseg.losses.annealing import Annealing, annealed_cross_entropy
+from fathomseg.losses.photometric import Photometric
+from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
+from fathomseg.models.joint import JointNetwork, only
+from fathomseg.models.network import Network
+from fathomseg.models.pose import PoseConfig
+from fathomseg.predictor import evaluating
+from fathomseg.types import Batch, StepResult, Term
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+AnySegmenter = Network | JointNetwork
+
+
+class Video(Part):
+    """Depth learned from video along with the classes, by a joint network."""
+
+    pose: PoseConfig = PoseConfig()
+    """The network that tells how the camera moved."""
+    loss: Photometric = Photometric()
+    """Photometric error and smoothness."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the photometric loss of each stream that has clips."""
+
+
+class SemiSupervised(Part):
+    """Labelled images by cross-entropy, unlabelled ones by a teacher, video by the photometric loss, in one step."""
+
+    name: Literal["semi"] = "semi"
+    geometry: Geometry = Geometry()
+    """Random scale, crop and flip of all streams."""
+    colour: ColourJitter = ColourJitter()
+    """Random colours of the labelled images; probability 0 = none."""
+    balance: Unit = 0.0
+    """Weigh classes by (share of labelled pixels)^-balance in the loss of the labelled images."""
+    annealing: Annealing | None = None
+    """Training-signal annealing of the labelled pixels; nothing = all count all the time."""
+    unlabelled: Consistency = Consistency()
+    """The loss of the images without labels."""
+    intermediate: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the side output of a joint network on labelled images, beside 1 of the final one; they are averaged."""
+    video: Video | None = None
+    """Learn depth from clips along with it (needs network.name=joint); nothing = no photometric loss."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights: the teacher, and the network that is evaluated and used."""
+
+    def build(
+        self,
+        network: AnySegmenter,
+        pixels: Int64[Tensor, " c"],
+        steps: int,
+        pretrained: bool = True,
+        guessed: Mapping[str, int] | None = None,
+    ) -> SemiLearner:
+        """The training step around `network`; `pixels` counts the labelled pixels of every class.
+
+        `steps` is the length of the training. `guessed`: as for `VideoLoss`.
+        """
+        video = None
+        if self.video is not None:
+            video = VideoLoss(self.video.loss, self.video.pose.build(pretrained), guessed)
+        return SemiLearner(self, network, balancing_weights(pixels, self.balance), steps, video)
+
+
+class SemiLearner(Learner[AnySegmenter]):
+    """One step on the streams `labelled`, `unlabelled` and perhaps `clips`: all losses, to be summed and differentiated
+    once. Passes: the student on each stream, the teacher on clean unlabelled images. With a joint network, images that
+    come with their neighbouring frames also teach depth; where their depth is learned, that is one pass more.
+    """
+
+    weight: Float[Tensor, " c"]
+
+    def __init__(
+        self,
+        config: SemiSupervised,
+        network: AnySegmenter,
+        weight: Float[Tensor, " c"],
+        steps: int,
+        video: VideoLoss | None,
+    ) -> None:
+        super().__init__(network, config.ema_decay)
+        self.config, self.steps, self.video = config, steps, video
+        self.register_buffer("weight", weight)
+        self.done = 0
+
+    def forward(self, batches: Batches) -> StepResult:
+        """Each stream's losses by name."""
+        terms = self._labelled(batches["labelled"])
+        unlabelled = self._unlabelled(batches["unlabelled"])
+        terms |= unlabelled.terms
+        if "clips" in batches:
+            seen = recoloured(self.config.colour, ordered(batches["clips"]), batches["clips"].keys)
+            terms |= self._depth("clips", batches["clips"], seen)
+        return StepResult(terms, unlabelled.logs)
+
+    def after_step(self, step: int) -> None:
+        """Average the network; annealing goes by the steps done."""
+        super().after_step(step)
+        self.done = step + 1
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The steps done, for a resumed run."""
+        return {"done": self.done}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue from the steps done."""
+        self.done = int(state["done"])
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Those of the network and of the pose network."""
+        pose = [] if self.video is None else self.video.pose.encoder_parameters()
+        return [*super().encoder_parameters(), *pose]
+
+    # ------------------------------------------------------------------------------------------- labelled images
+
+    def _labelled(self, batch: Batch) -> dict[str, Term]:
+        """Cross-entropy of the final and the side output, and the photometric loss if there are frames."""
+        assert batch.label is not None, "the labelled stream must carry labels"
+        learns_depth = self.video is not None and batch.frames is not None
+        frames = ordered(batch) if learns_depth else to_unit(batch)[:, None]
+        seen = recoloured(self.config.colour, frames, batch.keys)
+        outputs = self._answers(seen[:, seen.shape[1] // 2], learns_depth)
+        share = self.config.intermediate / (1 + self.config.intermediate) if "intermediate" in outputs else 0.0
+        terms = {"segmentation": self._supervised(outputs["segmentation"], batch, 1 - share)}
+        if "intermediate" in outputs:
+            terms["intermediate"] = self._supervised(outputs["intermediate"], batch, share)
+        if learns_depth:
+            terms |= self._photometric("labelled", batch, seen, outputs["disparity"])
+        return terms
+
+    def _answers(self, image: Float[Tensor, "b 3 h w"], depth: bool) -> Mapping[str, Any]:
+        """The student's classes, the side output if there is one, and disparity if depth is learned."""
+        if not isinstance(self.network, JointNetwork):
+            outputs: Mapping[str, Any] = self.network(image)
+            return outputs
+        side = self.config.intermediate > 0 and "intermediate" in self.network.heads
+        wanted = ["segmentation", *(["intermediate"] if side else []), *(["disparity"] if depth else [])]
+        joint: Mapping[str, Any] = self.network(image, wanted)
+        return joint
+
+    def _supervised(self, logits: Float[Tensor, "b c _ _"], batch: Batch, weight: float) -> Term:
+        assert batch.label is not None
+        full = upsample(logits, (batch.label.shape[1], batch.label.shape[2]))
+        if self.config.annealing is None:
+            return Term(*cross_entropy(full, batch.label, self.weight), weight)
+        threshold = self.config.annealing.threshold(self.done / self.steps, full.shape[1])
+        return Term(*annealed_cross_entropy(full, batch.label, threshold), weight)
+
+    # ----------------------------------------------------------------------------------------- unlabelled images
+
+    def _unlabelled(self, batch: Batch) -> StepResult:
+        """The consistency loss, and the photometric loss if there are frames."""
+        config = self.config.unlabelled
+        pixels, target = config.taught(batch, *self._taught(batch))
+        images, targets = config.views_of(pixels, target, batch.keys)
+        if config.complementary_dropout:
+            assert isinstance(self.network, Network), "the recipe refuses complementary dropout for other networks"
+            logits = self.network.classified(complementary(self.network.encoder(images)))["segmentation"]
+        else:
+            logits = only(self.network, "segmentation")(images)["segmentation"]
+        terms = {"consistency": config.loss(logits, targets)}
+        if self.video is not None and batch.frames is not None:
+            terms |= self._depth("unlabelled", batch, ordered(batch))
+        confidence = torch.cat([one.confidence for one in targets]).mean()
+        return StepResult(terms, {"confidence": confidence})
+
+    @torch.no_grad()
+    def _taught(self, batch: Batch) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 _ _"] | None]:
+        """The teacher's logits on the clean images, and its disparity if mixing needs one and the batch has none."""
+        teacher = self.ema.network if self.config.unlabelled.teacher == "ema" else self.network
+        with evaluating(teacher):
+            if not isinstance(teacher, JointNetwork):
+                return teacher(to_unit(batch))["segmentation"], None
+            if not self.config.unlabelled.mixing.needs_disparity or batch.disparity is not None:
+                return teacher(to_unit(batch), ("segmentation",))["segmentation"], None
+            outputs = teacher(to_unit(batch), ("segmentation", "disparity"))
+        return outputs["segmentation"], outputs["disparity"][0].float()
+
+    # ------------------------------------------------------------------------------------------------------ depth
+
+    def _depth(self, stream: str, batch: Batch, seen: Frames) -> dict[str, Term]:
+        """The photometric loss of a stream whose classes are not asked for."""
+        assert isinstance(self.network, JointNetwork)
+        return self._photometric(stream, batch, seen, self.network(seen[:, 1], ("disparity",))["disparity"])
+
+    def _photometric(
+        self, stream: str, batch: Batch, seen: Frames, disparities: list[Float[Tensor, "b 1 _ _"]]
+    ) -> dict[str, Term]:
+        assert self.video is not None
+        assert self.config.video is not None
+        result = self.video(batch, seen, disparities)
+        scale = self.config.video.weight
+        return {
+            f"{name}_{stream}": Term(term.sum, term.count, scale * term.weight) for name, term in result.terms.items()
+        }
