@@ -111,3 +111,22 @@ def test_written_files_hold_the_pixels_and_leave_nothing_else(tmp_path: Path) ->
 def test_sizes_must_match() -> None:
     with unchecked(), pytest.raises(FathomError, match=r"\(6, 8\) and \(5, 8\)"):
         draw.overlay(IMAGE, LABEL[:5], CLASSES)
+
+
+def test_depth_errors_are_red_where_too_far_and_blue_where_too_near() -> None:
+    truth = np.array([[10.0, 10.0, 10.0, 10.0, 0.0, 10.0]])
+    prediction = np.array([[10.0, 15.0, 40.0, 10 / 1.5, 5.0, 10 * 1.5**0.5]])
+    right, far, farther, near, unknown, half = draw.depth_error_picture(prediction, truth)[0].astype(int)
+    assert right.tolist() == [255, 255, 255]
+    assert far.tolist() == farther.tolist()
+    assert far[0] > 150 > far[2]
+    assert near[2] > 150 > near[0]
+    assert unknown.tolist() == [0, 0, 0]
+    np.testing.assert_allclose(half, (255 + far) / 2, atol=1)
+
+
+def test_16_bits_are_written_exactly(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 256, 65535]], np.uint16)
+    draw.write(tmp_path / "a.png", values)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), values)

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
-import os
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +20,7 @@ from fathomseg.report.examples import Example
 from fathomseg.report.page import render, write_page
 from fathomseg.report.scores import percent, show, write_scores
 from tests.fakes import scene
+from tests.report.browser import CHROMIUM, Tags, in_browser
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = ClassList(
@@ -68,27 +64,6 @@ def page() -> str:
     return render(
         result(), CLASSES, [example(8), example(7)], [example(1, (700, 1000)), example(2)], f"data: {HOSTILE}\n"
     )
-
-
-class Tags(HTMLParser):
-    """Start tags with their attributes, and a check that they are closed in order."""
-
-    VOID = frozenset({"meta", "img", "br", "line", "rect"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
 
 
 def test_it_is_well_formed_and_needs_nothing_from_outside(page: str) -> None:
@@ -189,43 +164,6 @@ def test_the_table_takes_names_literally() -> None:
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def in_browser(page: str, folder: Path, expression: str, width: int) -> str:
-    """The value of a JavaScript expression about the document `d`, shown `width` pixels wide.
-
-    It is shown in a frame, because Chromium's own window has a smallest width.
-    """
-    path = folder / "frame.html"
-    path.write_text(
-        f'<title></title><iframe width="{width}" height="900" style="border:0" srcdoc="{html.escape(page)}"></iframe>'
-        "<script>document.querySelector('iframe').onload = event => {"
-        f"const d = event.target.contentDocument; document.title = {expression}; }}</script>",
-        encoding="utf-8",
-    )
-    profile = f"--user-data-dir={folder / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "HOME": str(folder)},
-    )
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title, done.stderr[-2000:]
-    return title[1]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
