@@ -112,3 +112,177 @@ def test_a_clip_without_a_camera_is_an_error(tmp_path: Path) -> None:
     stream = Stream(Cache(camvid, SIZE, folder=tmp_path / "c"), [middle], ("image",), Geometry(), 0, neighbours)
     with pytest.raises(FathomError, match=r"has no camera.*camera\.yaml"):
         stream[0]
+
+
+def weighed(step: DepthLearner, batch: Batch) -> torch.Tensor:
+    terms = step({"clips": batch}).terms.values()
+    return torch.stack([t.weight * t.sum / t.count for t in terms]).sum()
+
+
+class TestFeatureDistance:
+    def test_value_by_hand(self, batch: Batch) -> None:
+        step = learner(feature_distance=0.5)
+        assert step.original is not None
+        deepest = torch.zeros(2, 3, 2, 4)
+        deepest[1] = 5.0
+        step.original.forward = lambda image: [torch.full_like(deepest, 2.0)]  # type: ignore[method-assign]
+        term = step._feature_distance(step.original, batch.image[:2].float(), deepest)
+        assert term.sum.item() == pytest.approx(2 * 24**0.5 + 3 * 24**0.5)
+        assert (term.count.item(), term.weight) == (2, 0.5)
+
+    def test_equal_encoders_are_at_no_distance_and_others_at_a_distance_worked_out_in_float64(
+        self, batch: Batch
+    ) -> None:
+        step = learner(feature_distance=1.0, colour={"probability": 0.0}).eval()
+        assert step.original is not None
+        assert step({"clips": batch}).terms["feature_distance"].sum.item() == 0
+        with torch.no_grad():
+            for parameter in step.network.encoder.parameters():
+                parameter.mul_(1.1)
+        term = step({"clips": batch}).terms["feature_distance"]
+        image = batch.image.float() / 255
+        ours, wanted = (e(image)[-1].detach().double().numpy() for e in (step.network.encoder, step.original))
+        expected = sum(((ours[i] - wanted[i]) ** 2).sum() ** 0.5 for i in range(len(ours)))
+        assert expected > 0
+        assert term.sum.item() == pytest.approx(expected, rel=1e-5)
+        assert term.count.item() == len(batch)
+
+    def test_its_gradient_reaches_the_encoder_alone(self, batch: Batch) -> None:
+        step = learner(feature_distance=1.0).train()
+        with torch.no_grad():
+            for parameter in step.network.encoder.parameters():
+                parameter.mul_(1.1)
+        step({"clips": batch}).terms["feature_distance"].sum.backward()
+        moved = {name for name, p in step.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+        assert moved
+        assert all(name.startswith("network.encoder.") for name in moved)
+
+    def test_the_original_is_saved_and_never_moves(self, batch: Batch) -> None:
+        step = learner(feature_distance=1.0).train()
+        assert step.original is not None
+        before = {name: t.clone() for name, t in step.original.state_dict().items()}
+        assert {f"original.{name}" for name in before} <= set(step.state_dict())
+        train_once(step, batch)
+        assert not step.original.training
+        assert all(torch.equal(t, before[name]) for name, t in step.original.state_dict().items())
+        first = "net.conv1.0.weight"
+        assert not torch.equal(step.network.encoder.state_dict()[first], before[first])
+        assert learner().original is None
+
+
+def train_once(step: DepthLearner, batch: Batch, lr: float = 1e-2) -> None:
+    optimiser = torch.optim.SGD([p for group in step.parameter_groups(1.0) for p in group["params"]], lr=lr)
+    weighed(step, batch).backward()
+    optimiser.step()
+    step.after_step(0)
+
+
+def changed(step: DepthLearner, before: dict[str, torch.Tensor]) -> set[str]:
+    return {name for name, tensor in step.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+class TestFrozenEncoder:
+    def test_its_weights_stay_and_everything_else_moves(self, batch: Batch) -> None:
+        step = learner(train_encoder=False).train()
+        before = {name: t.clone() for name, t in step.state_dict().items()}
+        train_once(step, batch, lr=1.0)
+        weights = {name for name, _ in step.named_parameters()}
+        moved = changed(step, before) & weights
+        assert not {name for name in moved if name.startswith(("network.encoder.", "ema.network.encoder."))}
+        for part in ("network.decoder.", "network.heads.", "pose.encoder.", "pose.decoder.", "pose.motion."):
+            assert any(name.startswith(part) for name in moved), part
+        assert any("encoder" in name and "running_mean" in name for name in changed(step, before) - weights)
+
+    def test_the_optimiser_does_not_know_it(self) -> None:
+        step = learner(train_encoder=False)
+        held = {id(p) for group in step.parameter_groups(0.1) for p in group["params"]}
+        assert not held & {id(p) for p in step.network.encoder.parameters()}
+        assert held >= {id(p) for p in step.pose.encoder.parameters()}
+
+
+def test_the_average_begins_as_what_training_began_with(batch: Batch) -> None:
+    """Weights put in after the learner was built, as `start` does, are what the average knows after its first step."""
+    step = learner().train()
+    with torch.no_grad():
+        for parameter in step.network.parameters():
+            parameter.add_(1.0)
+    step.after_step(0)
+    pairs = zip(step.ema.network.parameters(), step.network.parameters(), strict=True)
+    assert all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    assert not any("pose" in name for name in step.ema.state_dict())
+
+
+def guessing(guessed: dict[str, int], **settings: object) -> DepthLearner:
+    torch.manual_seed(0)
+    network = validate(DepthNetworkConfig, {"encoder": TINY, "decoder": {"channels": (8, 8, 16, 16, 32)}}).build()
+    return validate(SelfSupervisedDepth, {"pose": {"encoder": TINY}, **settings}).build(network, guessed=guessed)
+
+
+class TestLearnedFocalLength:
+    def test_only_cameras_that_were_guessed_are_corrected(self) -> None:
+        step = guessing({"a": 0, "b": 1, "c": 1})
+        assert step.focal is not None
+        with torch.no_grad():
+            step.focal.copy_(torch.tensor([0.0, 0.02]))
+        assert step.focal_factors() == pytest.approx([1.0, 1.2214028])  # e^0.2
+        camera = torch.tensor([[100.0, 0, 40], [0, 90, 30], [0, 0, 1]]).repeat(4, 1, 1)
+        camera[3, 0, 0] = 70
+        found = step._corrected(camera, ("a", "b", "c", "known"))
+        assert torch.equal(found[[0, 3]], camera[[0, 3]])
+        expected = torch.tensor([[122.14028, 0, 40], [0, 109.92625, 30], [0, 0, 1]])
+        torch.testing.assert_close(found[1:3], expected.expand(2, 3, 3))
+
+    def test_its_gradient_comes_from_its_own_images(self, batch: Batch) -> None:
+        ids = batch.ids
+        step = guessing({ids[0]: 0, ids[1]: 2, "elsewhere": 1}).train()
+        weighed(step, batch).backward()
+        assert step.focal is not None
+        assert step.focal.grad is not None
+        gradient = step.focal.grad.tolist()
+        assert gradient[1] == 0
+        assert gradient[0] != 0
+        assert gradient[2] != 0
+        grouped = [p for group in step.parameter_groups(0.1) if not group["decays"] for p in group["params"]]
+        assert any(p is step.focal for p in grouped), "it is trained, and not pulled to the guess"
+
+    def test_nothing_is_learned_where_every_camera_is_known(self) -> None:
+        assert learner().focal is None
+        assert learner().focal_factors() == []
+
+    @pytest.mark.parametrize("wrong", [0.8, 1.25])
+    def test_a_turning_camera_tells_its_focal_length(self, wrong: float) -> None:
+        """Far scenery seen by a camera that turns by a known angle: depth means nothing, the focal length all."""
+        true, turn = 60.0, 0.06
+        before, target, after = (scenery(angle, true).float()[None] for angle in (-turn, 0.0, turn))
+        motion = se3(torch.tensor([[0.0, turn, 0.0]]), torch.zeros(1, 3))
+        src_T_tgt = torch.stack([invert(motion), motion], dim=1)
+        guess = torch.tensor([[[true * wrong, 0, 47.5], [0, true * wrong, 31.5], [0, 0, 1]]])
+        step = guessing({"x": 0})
+        assert step.focal is not None
+        optimiser = torch.optim.Adam([step.focal], lr=4e-3, betas=(0.5, 0.9))
+        steps = 40
+        for number in range(steps):
+            optimiser.param_groups[0]["lr"] = 4e-3 * (1 - number / steps)
+            camera = step._corrected(guess, ("x",))
+            disparity = torch.full((1, 1, 64, 96), 0.1 + 0.02 * number)
+            term = step.config.loss(target, torch.stack([before, after], 1), [disparity], camera, src_T_tgt).terms[
+                "photometric"
+            ]
+            optimiser.zero_grad()
+            (term.sum / term.count).backward()
+            optimiser.step()
+        assert wrong * step.focal_factors()[0] == pytest.approx(1.0, rel=0.01)
+
+
+def scenery(turn: float, focal: float, size: tuple[int, int] = (64, 96)) -> torch.Tensor:
+    """What a camera that has turned about its vertical axis sees of a pattern at infinity, worked out for each pixel.
+
+    The point at direction d lies at R(turn) d in the turned camera: this is `se3([0, turn, 0])` of the camera before.
+    """
+    v, u = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
+    rays = torch.stack([(u - (size[1] - 1) / 2) / focal, (v - (size[0] - 1) / 2) / focal, torch.ones_like(u)])
+    back = se3(torch.tensor([[0.0, -turn, 0.0]], dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64))
+    x, y, z = torch.einsum("ij,jhw->ihw", back[0, :3, :3], rays)
+    a, b = x / z, y / z
+    waves = [(9.0, 4.0, 0.3), (5.0, -11.0, 1.1), (-14.0, 6.0, 2.0)]
+    return torch.stack([0.5 + 0.4 * torch.sin(p * a + q * b + r) * torch.cos(3 * a - 2 * b + r) for p, q, r in waves])

@@ -70,12 +70,12 @@ def test_depth_and_motion_come_back(saved: tuple[Path, DepthNetwork, PoseNetwork
 
 
 def test_a_depth_network_knows_no_classes(saved: tuple[Path, DepthNetwork, PoseNetwork]) -> None:
-    with pytest.raises(FathomError, match="knows no classes. Give a run of `fathom train`"):
+    with pytest.raises(FathomError, match=r"knows no classes\. Give a run of `fathom train`"):
         load_model(saved[0])
 
 
 def test_a_segmentation_network_gives_neither_depth_nor_motion(segmenting: Path) -> None:
-    with pytest.raises(FathomError, match="gives no depth. Give a run of `fathom pretrain`"):
+    with pytest.raises(FathomError, match=r"gives no depth\. Give a run of `fathom pretrain`"):
         load_depth_model(segmenting)
     with pytest.raises(FathomError, match="no network for camera motion"):
         load_pose(segmenting)
