@@ -12,7 +12,7 @@ from fathomseg.data.base import ClassList
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.learners import AnyLearner, Supervised
+from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.learners.base import Learner
 from fathomseg.learners.supervised import Ohem
 from fathomseg.metrics import Confusion
@@ -27,7 +27,10 @@ TINY = {"encoder": {"model": "test_efficientnet", "pretrained": "none"}, "decode
 def learner(config: Part, **network: object) -> Learner:
     torch.manual_seed(0)
     built = validate(NetworkConfig, {**TINY, **network}).build(CLASSES)
-    return config.build(built, torch.full((CLASSES,), 100))  # type: ignore[attr-defined, no-any-return]
+    pixels = torch.full((CLASSES,), 100)
+    if isinstance(config, SemiSupervised):
+        return config.build(built, pixels, steps=10)
+    return config.build(built, pixels)  # type: ignore[attr-defined, no-any-return]
 
 
 def batch(count: int = 4) -> Batch:
@@ -41,14 +44,19 @@ def batch(count: int = 4) -> Batch:
     return Batch(tuple(map(str, range(count))), tuple(range(count)), stacked, truth)
 
 
-table = [kind() for kind in get_args(AnyLearner)] or [Supervised()]
+union, _ = get_args(AnyLearner)
+table: list[Part] = [get_args(tagged)[0]() for tagged in get_args(union)]
+
+
+def test_the_table_holds_every_learner_that_segments() -> None:
+    assert [type(config) for config in table] == [Supervised, SemiSupervised]
 
 
 @pytest.mark.parametrize("config", table, ids=lambda c: c.name)
-def test_contract(config: Supervised) -> None:
+def test_contract(config: Part) -> None:
     step = learner(config)
     step.train()
-    result = step({"labelled": batch()})
+    result = step({"labelled": batch(), "unlabelled": batch()})
     loss = torch.stack([t.weight * t.sum / t.count for t in result.terms.values()]).sum()
     loss.backward()
     assert torch.isfinite(loss)
