@@ -17,10 +17,13 @@ import pytest
 import yaml
 
 from fathomseg.data.camvid import CamVid
+from fathomseg.data.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_camvid
 from tests.stages import ranks
 from tests.stages.runs import nearly_the_same_run
+from tests.stages.saved_depth_run import save_depth_run
 from tests.stages.saved_run import save_run
 
 
@@ -29,6 +32,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with five images to score."""
     data = CamVid(root=make_camvid(tmp_path_factory.mktemp("data"), train=2, val=5, size=(37, 50)))
     return save_run(tmp_path_factory.mktemp("runs") / "saved", data.classes, data.model_dump(mode="json"))
+
+
+@pytest.fixture(scope="module")
+def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A depth run with three clips of five frames to score."""
+    data = Streets(size=(32, 64), frames=5, val_clips=3)
+    return save_depth_run(tmp_path_factory.mktemp("runs") / "depth", data.model_dump(mode="json"))
 
 
 def free_ports(count: int) -> list[int]:
@@ -40,14 +50,17 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def together(saved: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder where two processes have scored a copy of `saved` and trained the tiny run in two ways."""
+def together(
+    saved: Path, depth: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder where two processes have scored copies of the saved runs and trained the tiny run in two ways."""
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(saved, folder / "saved")
+    shutil.copytree(depth, folder / "depth")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
     train = ["train", str(folder / "recipe.yaml")]
     commands = [
-        ["evaluate", str(folder / "saved"), "--no-report", "--json"],
+        *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "depth")),
         *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
@@ -68,6 +81,16 @@ def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
     table = Path("evaluation", "val", "images.csv")
     assert (together / "saved" / table).read_text() == (saved / table).read_text()
     assert alone["ema"]["images"] == 5
+
+
+def test_scores_of_depth_and_motion_are_equal_to_the_last_bit(depth: Path, together: Path) -> None:
+    """Fifteen images and three clips on two ranks."""
+    alone = evaluate_depth_run(depth, report=False, as_json=True)
+    found = json.loads((together / "said.0.1").read_text())
+    assert (found["scores"], found["motion"]) == (alone["scores"], alone["motion"])
+    assert (together / "said.1.1").read_text() == ""
+    assert alone["scores"]["ema"]["images"] == 15
+    assert alone["motion"]["all"]["clips"] == 3
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
