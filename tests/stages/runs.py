@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """The log without the times, which no two runs share."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+    return [{key: value for key, value in line.items() if not key.endswith("seconds")} for line in lines]
 
 
 def same_run(one: Path, other: Path) -> None:

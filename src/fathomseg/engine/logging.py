@@ -26,7 +26,7 @@ class Log:
     def __init__(self, folder: Path, steps: int, first_step: int = 0, active: bool = True) -> None:
         self.active = active
         self.steps = steps
-        self._began = time.monotonic()
+        self._began, self._began_cpu = time.monotonic(), time.process_time()
         self._first_step = first_step
         if not active:
             return
@@ -50,7 +50,8 @@ class Log:
         if not self.active:
             return
         elapsed = time.monotonic() - self._began
-        line = {"step": step, "kind": kind, **values, "seconds": round(elapsed, 2)}
+        cpu = time.process_time() - self._began_cpu  # of this process: what a run costs where others run beside it
+        line = {"step": step, "kind": kind, **values, "seconds": round(elapsed, 2), "cpu_seconds": round(cpu, 2)}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in values.items():

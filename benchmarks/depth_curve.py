@@ -1,0 +1,68 @@
+"""The learning curve and the final scores of depth runs, as one result file.
+
+    python benchmarks/depth_curve.py runs/depth-streets --out results/depth_streets.json
+
+Run `fathom pretrain` first, and `fathom evaluate` if the run was not scored at its end. The curve is that of the
+averaged weights on the images of `evaluation.limit`; the scores are those of the whole split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from fathomseg.stages.run_folder import origin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    result = {
+        "what": "self-supervised depth: errors on images no training saw, after scaling each by the ratio of medians",
+        "runs": [run(folder) for folder in arguments.runs],
+        "origin": origin(),
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for row in result["runs"]:
+        last = row["curve"][-1] if row["curve"] else {}
+        print(f"{row['run']}: {row['cpu_minutes']} CPU-min, {json.dumps(last)}")
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """What one run has logged and scored."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    made = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
+    curve = [
+        {
+            "step": line["step"],
+            "cpu_minutes": round(line["cpu_seconds"] / 60, 2),
+            "abs_rel": round(line["abs_rel"], 4),
+            "delta1": round(line["delta1"], 4),
+        }
+        for line in lines
+        if line["kind"] == "val"
+    ]
+    scores = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))["scores"]
+        for path in sorted((folder / "evaluation").glob("*/scores.json"))
+    }
+    return {
+        "run": folder.name,
+        "command": made["command"][:2]
+        + [word for word in made["command"][2:] if "/" not in word or "recipes/" in word],
+        "commit": made["commit"],
+        "steps": lines[-1]["step"],
+        "minutes": round(lines[-1]["seconds"] / 60, 1),
+        "cpu_minutes": round(lines[-1]["cpu_seconds"] / 60, 1),
+        "curve": curve,
+        "scores": scores,
+    }
+
+
+if __name__ == "__main__":
+    main()
