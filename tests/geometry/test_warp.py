@@ -164,3 +164,16 @@ def test_a_neighbouring_frame_of_the_streets_warps_onto_the_target(offset: int) 
         before, after = ((image - target).abs().mean(1)[known].mean().item() for image in (source, view))
         errors.append((before, after))
     assert all(after < 0.6 * before for before, after in errors), errors
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf"), 3e38])
+def test_a_broken_pose_does_not_crash_the_process(broken: float) -> None:
+    """PyTorch's grid_sample with repeated borders reads foreign memory in its backward pass on the CPU for a NaN."""
+    source, depth = noise(1, 3, H, W), 4 + noise(1, 1, H, W, seed=1)
+    T = moved(x=0.1).float()
+    T[:, 0, 3] = broken
+    T.requires_grad_()
+    view, valid = warp(source, depth, K.float(), T)
+    (view * valid).sum().backward()
+    assert view.isfinite().all()
+    assert not valid.any()

@@ -83,6 +83,8 @@ class _Locate(torch.autograd.Function):
             position = image_plane(M[..., :3], (h, w)).addcmul_(M[..., 3, None, None], r[block[0], None])
             q[block] = reciprocal(position[:, :, 2:])
             torch.mul(position[:, :, :2], q[block], out=grid[block])
+            # A position that is not a number makes grid_sample's backward pass on the CPU crash the process.
+            grid[block].nan_to_num_(nan=2.0)
         ctx.save_for_backward(matrices, r, grid, q)
         ctx.mark_non_differentiable(q)
         return grid, q
