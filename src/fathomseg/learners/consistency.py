@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from fathomseg.losses.targets import (
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, unit_disparity
 from fathomseg.strong import AnyStrong, Colours
-from fathomseg.types import IGNORE, Batch, Size, Term
+from fathomseg.types import IGNORE, Batch, Term
 
 
 class Consistency(Part):
@@ -81,7 +81,7 @@ class Consistency(Part):
             target.label.masked_fill(~valid, IGNORE),
             target.confidence.masked_fill(~valid, 0.0),
             valid,
-            self._disparity(batch.disparity if batch.disparity is not None else disparity, size),
+            self._disparity(batch.disparity if batch.disparity is not None else disparity, valid),
         )
         return pixels, target
 
@@ -114,11 +114,16 @@ class Consistency(Part):
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
 
-    def _disparity(self, disparity: Float[Tensor, "b 1 _ _"] | None, size: Size) -> Float[Tensor, "b 1 h w"] | None:
+    def _disparity(
+        self, disparity: Float[Tensor, "b 1 _ _"] | None, valid: Bool[Tensor, "b h w"]
+    ) -> Float[Tensor, "b 1 h w"] | None:
         """The disparity the mixing rule compares, at the size of the images; None if the rule needs none."""
         if not self.mixing.needs_disparity or disparity is None:
             return None
+        size = (valid.shape[1], valid.shape[2])
         full = disparity if disparity.shape[2:] == size else upsample(disparity, size)
+        # What a network sees in the padding must not decide the scale of the image.
+        full = full.masked_fill(~valid[:, None], torch.nan)
         return unit_disparity(full) if self.depth_scale == "image" else full
 
 
