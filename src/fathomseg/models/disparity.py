@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import Final
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,9 @@ from torch import Tensor, nn
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders.depth_unet import ReflectConv2d
 from fathomseg.models.precision import in_own_precision
+
+_START: Final = 0.2
+"""The disparity of every pixel before training."""
 
 
 class DisparityHeads(nn.Module):
@@ -36,7 +41,9 @@ class DisparityHead(nn.Module):
         self.conv = ReflectConv2d(width, 1)
         # Small weights start every pixel near the same disparity, whatever the scale of the features.
         nn.init.normal_(self.conv.weight, std=0.01)
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        # The scale of depth settles where training begins: from 1/2, what is nearer than half the usual distance would
+        # have disparities beyond 1.
+        nn.init.constant_(self.conv.bias, math.log(_START / (1 - _START)))  # type: ignore[arg-type]
 
     def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
         """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
