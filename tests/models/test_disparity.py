@@ -48,11 +48,11 @@ def test_value_by_hand() -> None:
     torch.testing.assert_close(head(rows)[0, 0, :, 0], 1 / (1 + torch.exp(-logits)))
 
 
-def test_starts_near_the_middle_and_stays_within_0_and_1() -> None:
+def test_starts_near_a_fifth_and_stays_within_0_and_1() -> None:
     torch.manual_seed(0)
     heads = DisparityHeads(WIDTHS)
     for disparity in heads(levels()):
-        assert (disparity - 0.5).abs().max() < 0.2
+        assert (disparity - 0.2).abs().max() < 0.15
         assert disparity.std() > 1e-3, "not a constant"
     for scale in (-1e4, 1e4):
         assert all(((d >= 0) & (d <= 1)).all() for d in heads({k: scale * m for k, m in levels().items()}))
