@@ -39,13 +39,20 @@ class Annealing(Part):
 
 @full_precision
 def annealed_cross_entropy(
-    logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], threshold: float
+    logits: Float[Tensor, "b c h w"],
+    label: UInt8[Tensor, "b h w"],
+    threshold: float,
+    weight: Float[Tensor, " c"] | None = None,
 ) -> SumCount:
     """Cross-entropy over the pixels whose class has a probability of at most `threshold`, and the number of these.
+
+    Each pixel's loss is multiplied by its class's `weight`, as in `cross_entropy`.
 
     Nothing known, nothing ignored: all pixels. Everything known: (0, 0) with a zero gradient.
     """
     losses = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction="none")
     # -log p >= -log threshold says that p <= threshold, so this needs no softmax of its own.
     keep = (label != IGNORE) & (losses.detach() >= -math.log(threshold))
+    if weight is not None:
+        losses = losses * weight[label.long().clamp(max=len(weight) - 1)]  # ignored pixels are left out below
     return torch.where(keep, losses, 0.0).sum(), keep.sum().float()

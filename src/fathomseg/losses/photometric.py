@@ -17,6 +17,7 @@ from fathomseg.geometry.camera import inverse_depth
 from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
+from fathomseg.losses.holes import holes
 from fathomseg.losses.smoothness import SumCount, smoothness
 from fathomseg.types import Size, StepResult, Term
 
@@ -37,6 +38,9 @@ class Photometric(Part):
     """Leave out, for each source, the pixels it does not show. Otherwise the nearest border pixel stands in."""
     smoothness: float = Field(default=1e-3, ge=0)
     """Weight of the smoothness of the full-resolution disparity; each octave below counts half as much."""
+    holes: float = Field(default=0.0, ge=0)
+    """Weight of the rule that below the horizon nothing is farther than what is seen above it (`losses/holes.py`): for
+    video with cars that drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
     min_depth: float = Field(default=0.1, gt=0)
     """Depth in metres of disparity 1."""
     max_depth: float = Field(default=100.0, gt=0)
@@ -84,6 +88,9 @@ class Photometric(Part):
             "photometric": Term(total, count),
             "smoothness": Term(*self._smoothness(disparities, target), weight=self.smoothness),
         }
+        if self.holes > 0:
+            full = _resized(disparities[0], size_of(target))
+            terms["holes"] = Term(*holes(full, K), weight=self.holes)
         return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
 
     def _redrawn(
