@@ -19,9 +19,9 @@ from fathomseg.losses.smoothness import SumCount
 def holes(disparity: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"], margin: float = 0.1) -> SumCount:
     """The sum over images of mean(max(0, m - d - margin)) below the horizon, and the number of images.
 
-    d = disparity / its mean, which gets no gradient; m is the largest d above the pixel in its column, down from the horizon, which is taken
-    to be the row of the principal point (a camera that looks straight ahead). `K` belongs to an image of the
-    disparity's size. Gradients lift what is too far and never push away what is near.
+    d = disparity / its mean, which gets no gradient; m is the largest d above the pixel in its column, down from the
+    horizon, which is taken to be the row of the principal point (a camera that looks straight ahead). `K` belongs to an
+    image of the disparity's size. Gradients lift what is too far and never push away what is near.
     """
     height = disparity.shape[2]
     d = disparity / (disparity.detach().mean((1, 2, 3), keepdim=True) + 1e-7)
