@@ -187,6 +187,19 @@ def test_a_run_is_never_overwritten_and_a_resumed_one_keeps_its_settings(whole: 
         run(None, [], None, whole.parent)
 
 
+def test_a_run_that_failed_before_its_first_step_is_no_obstacle(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match="has no model named"):
+        train(recipe(network={"encoder": {"model": "resnett18"}}), tmp_path / "run", resume=False)
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    train(recipe(), tmp_path / "run", resume=False)
+    same_run(whole, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(FathomError, match="exists and is not empty"):
+        train(recipe(), tmp_path / "other", resume=False)
+    assert (tmp_path / "other" / "notes.txt").is_file()
+
+
 def test_resuming_a_finished_run_changes_nothing(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "copy")
     run(None, ["train.workers=1"], None, tmp_path / "copy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,13 +26,18 @@ CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "tr
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
 
 
+_BEFORE_TRAINING = {CONFIG, LABELLED, ORIGIN, "frames.csv"}
+
+
 def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: Accelerator) -> None:
     """Create the run folder and write down its recipe, where it ran, and the labelled ids if the run uses labels.
 
-    Never overwrites a run.
+    Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _BEFORE_TRAINING:
+            shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
+        if folder.exists():
             raise FathomError(
                 f"{folder} exists and is not empty. Go on with it (--resume {folder}),"
                 " give another folder (--out), or delete it."
