@@ -1,0 +1,1 @@
+"""Which images of a pool should be labelled: features of images, criteria, picking, and what was chosen and why."""
