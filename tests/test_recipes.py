@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable
@@ -20,58 +21,108 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "camvid": lambda folder: fakes.make_camvid(folder, size=(48, 64)),
     "idd_lite": lambda folder: fakes.make_idd_lite(folder),
     "cityscapes": lambda folder: fakes.make_cityscapes(folder),
-    "folder": lambda folder: fakes.make_folder(folder),
+    "folder": lambda folder: fakes.make_folder(folder, videos=1),
+    "kitti": lambda folder: fakes.make_kitti(folder),
 }
 # Two steps of the recipe as it is, only smaller: no hub (resnet101 starts at random), small images, one label.
-SMALL = ["train.steps=2", "train.device=cpu", "train.threads=1", "labels.count=1", "evaluation.report=false"]
+SMALL = ["train.steps=2", "train.device=cpu", "train.threads=1", "evaluation.report=false", "size=[64,96]"]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
+def weight(path: Path) -> list[pytest.MarkDecorator]:
+    """Three phases of ResNet-101 take a while even at two steps each."""
+    return [pytest.mark.slow] if "phases" in yaml.safe_load(path.read_text()) else []
+
+
+def command(path: Path) -> list[str]:
+    """The words after `fathom` of the command a recipe begins with."""
+    head = [line.lstrip("# ").strip() for line in path.read_text().splitlines() if line.startswith("#")]
+    return next(line for line in head if line.startswith(("fathom train ", "fathom pretrain "))).split()[1:]
+
+
+def small(path: Path, folder: Path) -> list[str]:
+    """The settings that make a recipe small, its fake data in `folder` included."""
     tree = yaml.safe_load(path.read_text())
-    settings = [*SMALL, "size=[64,96]"]
-    if tree["data"]["name"] in MAKERS:
-        settings.append(f"data.root={MAKERS[tree['data']['name']](tmp_path / 'data')}")
+    depth, data = command(path)[0] == "pretrain", tree["data"]["name"]
+    settings = list(SMALL)
+    if data in MAKERS:
+        settings.append(f"data.root={MAKERS[data](folder)}")
     else:
-        settings += ["data.size=[64,96]", "data.val_clips=1", "data.frames=2"]
+        settings += ["data.size=[64,96]", "data.val_clips=1", f"data.frames={5 if depth else 2}"]
+    if depth:
+        settings += ["data.train_clips=1"] if data == "streets" else []
+        settings += ["learner.pose.encoder.pretrained=none"] if "encoder" in tree["learner"].get("pose", {}) else []
+        # The fakes' frames slide by, which is how a turn of the camera looks.
+        settings += ["frames.min_parallax=0"] if "frames" not in tree and data != "streets" else []
+    else:
+        settings.append("labels.count=1")
     if "crop" in tree.get("learner", {}).get("geometry", {}):
         settings.append("learner.geometry.crop=[64,64]")
     if "encoder" in tree.get("network", {}):
         settings.append("network.encoder.pretrained=none")
-    done = CliRunner().invoke(app, ["train", str(path), *settings, "--out", str(tmp_path / "run")])
+    for name, changes in tree.get("phases", {}).items():
+        settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
+    return settings
+
+
+@pytest.mark.parametrize("path", [pytest.param(p, marks=weight(p), id=p.stem) for p in RECIPES])
+def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    verb = command(path)[0]
+    done = CliRunner().invoke(app, [verb, str(path), *small(path, tmp_path / "data"), "--out", str(run)])
     assert done.exit_code == 0, (done.output, done.exception)
-    assert (tmp_path / "run" / "model.safetensors").is_file()
-    assert (tmp_path / "run" / "evaluation" / "val" / "scores.json").is_file()
+    tree = yaml.safe_load(path.read_text())
+    for folder in (run, *(run / phase for phase in tree.get("phases", {}))):
+        assert (folder / "model.safetensors").is_file()
+        assert (folder / "pose.safetensors").is_file() == (verb == "pretrain")
+    scored = verb == "train" or tree["data"]["name"] == "streets"  # the other videos have no depth held out
+    assert (run / "evaluation" / "val" / "scores.json").is_file() == scored
+    learned = tree.get("camera", {}).get("name") == "learned"
+    assert [p.name for p in run.glob("camera-*.yaml")] == ([f"camera-{tree['data']['name']}.yaml"] if learned else [])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_a_recipe_begins_with_its_command(path: Path) -> None:
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    commands = [line.lstrip("# ").strip() for line in head if line.lstrip("# ").startswith("fathom train")]
-    assert commands
-    assert commands[0].split()[2] == f"recipes/{path.name}"
+    assert command(path)[1] == f"recipes/{path.name}"
+
+
+@pytest.mark.parametrize("name", ["depth-kitti", "depth-own-video"])
+def test_a_depth_recipe_names_the_data_to_check(name: str, tmp_path: Path) -> None:
+    path = ROOT / "recipes" / f"{name}.yaml"
+    data = MAKERS[yaml.safe_load(path.read_text())["data"]["name"]](tmp_path / "data")
+    done = CliRunner().invoke(app, ["check", "--data", str(path), f"data.root={data}", "--json"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    splits = json.loads(done.stdout)["splits"]
+    assert max(split["with_neighbours"] for split in splits.values()) > 0
 
 
 def fathom_commands(page: Path) -> list[str]:
     """The `fathom ...` lines of the shell blocks of a page, without their comments."""
     blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    lines = [line.split(" #")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    whole = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line.split(" #")[0].strip().removeprefix("$ ") for line in whole]
     return [line for line in lines if line.startswith("fathom ")]
 
 
-def test_the_readme_commands_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, in one folder laid out as the README says; only the training is cut to two steps."""
+PAGES = {"README.md": 8, "docs/pretraining.md": 4}
+"""Pages whose commands are run, and how many they have at least."""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, in one folder laid out as the README says; only the trainings are cut to two steps."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     fakes.make_camvid(tmp_path / "data" / "camvid", train=30, size=(48, 64))
-    fakes.make_folder(tmp_path / "mydata")
-    commands = fathom_commands(ROOT / "README.md")
-    assert len(commands) >= 6, "the README should show the main commands"
-    for command in commands:
-        words = shlex.split(command)[1:]
+    fakes.make_folder(tmp_path / "mydata", videos=1)
+    commands = fathom_commands(ROOT / page)
+    assert len(commands) >= PAGES[page], "the page should show the main commands"
+    for line in commands:
+        words = shlex.split(line)[1:]
         if words[0] == "demo":
             continue  # its own test
-        if words[0] == "train" and "--resume" not in words:
+        if words[0] in ("train", "pretrain") and "--resume" not in words:
             words += ["train.steps=2", "size=[48,64]", "train.device=cpu"]
+        if words[0] == "pretrain" and "--resume" not in words:
+            words.append("frames.min_parallax=0")
         done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, (command, done.output, done.exception)
+        assert done.exit_code == 0, (line, done.output, done.exception)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.config import Part, validate
+from fathomseg.config import Part, load, validate
 from fathomseg.data.base import ClassList, Dataset
 from fathomseg.data.frames import AnyFrames, FixedStep
 from fathomseg.data.motion import MotionFilter, Triplet
@@ -82,6 +82,9 @@ class Holder(Part):
 
 def test_by_name() -> None:
     assert validate(Holder, {"frames": {"name": "fixed", "step": 3}}).frames == FixedStep(step=3)
+    assert load(Holder, {}, ["frames.max_step=2"]).frames == MotionFilter(max_step=2)
+    with pytest.raises(ConfigError, match=r"frames\.motion\.step: unknown key"):
+        load(Holder, {}, ["frames.step=2"])
     with pytest.raises(ConfigError, match="no such name 'fixd'; did you mean 'fixed'"):
         validate(Holder, {"frames": {"name": "fixd"}})
     with pytest.raises(ConfigError, match=r"frames\.fixed\.step"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Tag
 
-from fathomseg.config import Part
+from fathomseg.config import Part, by_name
 from fathomseg.data.base import Dataset
 from fathomseg.data.motion import MotionFilter, Picture, Triplet
 
@@ -37,5 +37,8 @@ class FixedStep(Part):
         return found
 
 
-AnyFrames = Annotated[MotionFilter | FixedStep, Field(discriminator="name")]
-"""Every way to choose frames."""
+AnyFrames = Annotated[
+    Annotated[MotionFilter, Tag("motion")] | Annotated[FixedStep, Tag("fixed")],
+    by_name("motion"),
+]
+"""Every way to choose frames; `motion` if nothing is said, so that one of its settings can be given by itself."""
