@@ -16,6 +16,7 @@ from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
+from fathomseg.learners.video import recoloured
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.types import Batch
 
@@ -65,7 +66,7 @@ def test_motions_are_target_first_and_asked_for_in_order_of_time(batch: Batch) -
         return torch.tensor([[0.0, 0.1, 0.0]] * 4), torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 2.0]] * 2).sort(0).values
 
     step.pose.forward = pose  # type: ignore[method-assign]
-    src_T_tgt = step._motions(*frames)
+    src_T_tgt = step.video.motions(*frames)
     (first, second), *others = calls
     assert not others, "one call for both pairs"
     assert torch.equal(first, torch.cat([frames[0], frames[1]]))
@@ -78,7 +79,7 @@ def test_motions_are_target_first_and_asked_for_in_order_of_time(batch: Batch) -
 def test_all_frames_of_a_sample_get_the_same_colours() -> None:
     step = learner(colour=ColourJitter(probability=1.0).model_dump())
     grey = torch.full((2, 3, 3, 8, 8), 0.5)
-    jittered = step._jittered(grey, (1, 2))
+    jittered = recoloured(step.config.colour, grey, (1, 2))
     torch.testing.assert_close(jittered[:, 0], jittered[:, 2])
     assert not torch.allclose(jittered[0, 0], jittered[1, 0])
 
@@ -189,7 +190,13 @@ class TestFrozenEncoder:
         weights = {name for name, _ in step.named_parameters()}
         moved = changed(step, before) & weights
         assert not {name for name in moved if name.startswith(("network.encoder.", "ema.network.encoder."))}
-        for part in ("network.decoder.", "network.heads.", "pose.encoder.", "pose.decoder.", "pose.motion."):
+        for part in (
+            "network.decoder.",
+            "network.heads.",
+            "video.pose.encoder.",
+            "video.pose.decoder.",
+            "video.pose.motion.",
+        ):
             assert any(name.startswith(part) for name in moved), part
         assert any("encoder" in name and "running_mean" in name for name in changed(step, before) - weights)
 
@@ -221,13 +228,13 @@ def guessing(guessed: dict[str, int], **settings: object) -> DepthLearner:
 class TestLearnedFocalLength:
     def test_only_cameras_that_were_guessed_are_corrected(self) -> None:
         step = guessing({"a": 0, "b": 1, "c": 1})
-        assert step.focal is not None
+        assert step.video.focal is not None
         with torch.no_grad():
-            step.focal.copy_(torch.tensor([0.0, 0.02]))
+            step.video.focal.copy_(torch.tensor([0.0, 0.02]))
         assert step.focal_factors() == pytest.approx([1.0, 1.2214028])  # e^0.2
         camera = torch.tensor([[100.0, 0, 40], [0, 90, 30], [0, 0, 1]]).repeat(4, 1, 1)
         camera[3, 0, 0] = 70
-        found = step._corrected(camera, ("a", "b", "c", "known"))
+        found = step.video.corrected(camera, ("a", "b", "c", "known"))
         assert torch.equal(found[[0, 3]], camera[[0, 3]])
         expected = torch.tensor([[122.14028, 0, 40], [0, 109.92625, 30], [0, 0, 1]])
         torch.testing.assert_close(found[1:3], expected.expand(2, 3, 3))
@@ -236,17 +243,17 @@ class TestLearnedFocalLength:
         ids = batch.ids
         step = guessing({ids[0]: 0, ids[1]: 2, "elsewhere": 1}).train()
         weighed(step, batch).backward()
-        assert step.focal is not None
-        assert step.focal.grad is not None
-        gradient = step.focal.grad.tolist()
+        assert step.video.focal is not None
+        assert step.video.focal.grad is not None
+        gradient = step.video.focal.grad.tolist()
         assert gradient[1] == 0
         assert gradient[0] != 0
         assert gradient[2] != 0
         grouped = [p for group in step.parameter_groups(0.1) if not group["decays"] for p in group["params"]]
-        assert any(p is step.focal for p in grouped), "it is trained, and not pulled to the guess"
+        assert any(p is step.video.focal for p in grouped), "it is trained, and not pulled to the guess"
 
     def test_nothing_is_learned_where_every_camera_is_known(self) -> None:
-        assert learner().focal is None
+        assert learner().video.focal is None
         assert learner().focal_factors() == []
 
     @pytest.mark.parametrize("wrong", [0.8, 1.25])
@@ -258,12 +265,12 @@ class TestLearnedFocalLength:
         src_T_tgt = torch.stack([invert(motion), motion], dim=1)
         guess = torch.tensor([[[true * wrong, 0, 47.5], [0, true * wrong, 31.5], [0, 0, 1]]])
         step = guessing({"x": 0})
-        assert step.focal is not None
-        optimiser = torch.optim.Adam([step.focal], lr=4e-3, betas=(0.5, 0.9))
+        assert step.video.focal is not None
+        optimiser = torch.optim.Adam([step.video.focal], lr=4e-3, betas=(0.5, 0.9))
         steps = 40
         for number in range(steps):
             optimiser.param_groups[0]["lr"] = 4e-3 * (1 - number / steps)
-            camera = step._corrected(guess, ("x",))
+            camera = step.video.corrected(guess, ("x",))
             disparity = torch.full((1, 1, 64, 96), 0.1 + 0.02 * number)
             term = step.config.loss(target, torch.stack([before, after], 1), [disparity], camera, src_T_tgt).terms[
                 "photometric"

@@ -49,19 +49,24 @@ class Learner(nn.Module, ABC, Generic[N]):
         """The parameters that get the encoder's learning rate."""
         return self.network.encoder_parameters()
 
+    def lr_scales(self, encoder_lr: float) -> dict[int, float]:
+        """The factors of the learning rate of the parameters that have one, by the `id` of the parameter."""
+        return {id(parameter): encoder_lr for parameter in self.encoder_parameters()}
+
     def parameter_groups(self, encoder_lr: float) -> Sequence[dict[str, Any]]:
         """Optimiser groups: `lr_scale` for the encoder, no weight decay on vectors (biases, normalisation layers).
 
         Every trainable parameter of the learner is in one group, also those of parts beside the network.
         """
-        encoder = {id(parameter) for parameter in self.encoder_parameters()}
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        scales = self.lr_scales(encoder_lr)
+        groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             if parameter.requires_grad:
-                groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
+                group = (id(parameter) in scales, scales.get(id(parameter), 1.0), parameter.ndim > 1)
+                groups.setdefault(group, []).append(parameter)
         return [
-            {"params": parameters, "lr_scale": encoder_lr if is_encoder else 1.0, "decays": decays}
-            for (is_encoder, decays), parameters in sorted(groups.items(), reverse=True)
+            {"params": parameters, "lr_scale": scale, "decays": decays}
+            for (_, scale, decays), parameters in sorted(groups.items(), reverse=True)
         ]
 
 

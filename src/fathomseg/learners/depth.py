@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -14,16 +14,13 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
-from fathomseg.geometry.pose import invert, se3
-from fathomseg.learners.base import Batches, Learner, to_unit
+from fathomseg.learners.base import Batches, Learner
+from fathomseg.learners.video import VideoLoss, ordered, recoloured
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.types import StepResult, Term
-
-_FOCAL_UNIT: Final = 10.0
-"""What a parameter of 1 stands for in log focal length, so that it moves as fast as it must at a network's rate."""
 
 
 class SelfSupervisedDepth(Part):
@@ -55,44 +52,39 @@ class SelfSupervisedDepth(Part):
 
         `guessed`: by sample id the number of its camera, if that camera's focal length is to be learned.
         """
-        return DepthLearner(self, network, self.pose.build(pretrained), guessed or {})
+        return DepthLearner(self, network, VideoLoss(self.loss, self.pose.build(pretrained), guessed))
 
 
 class DepthLearner(Learner[DepthNetwork]):
     """One step of self-supervised depth on the stream `clips`, whose samples have the frames before and after."""
 
-    def __init__(
-        self, config: SelfSupervisedDepth, network: DepthNetwork, pose: PoseNetwork, guessed: Mapping[str, int]
-    ) -> None:
+    def __init__(self, config: SelfSupervisedDepth, network: DepthNetwork, video: VideoLoss) -> None:
         super().__init__(network, config.ema_decay)
-        self.config, self.pose = config, pose
+        self.config, self.video = config, video
         network.encoder.requires_grad_(config.train_encoder)
         keeps = config.feature_distance > 0
         self.original = copy.deepcopy(network.encoder).requires_grad_(False) if keeps else None
-        self.guessed = guessed
-        self.focal = nn.Parameter(torch.zeros(1 + max(guessed.values()))) if guessed else None
 
     def forward(self, batches: Batches) -> StepResult:
         """Predict disparity and both motions on jittered frames, then compare the frames as they are."""
         batch = batches["clips"]
-        assert batch.frames is not None, "the stream of clips must carry neighbouring frames"
-        assert batch.camera is not None, "the stream of clips must carry cameras"
-        assert batch.frames.shape[1] == 2, "one frame before and one after"
-        clean = torch.cat([batch.frames[:, :1], batch.image[:, None], batch.frames[:, 1:]], dim=1).float() / 255
-        before, target, after = self._jittered(clean, batch.keys).unbind(dim=1)
+        seen = recoloured(self.config.colour, ordered(batch), batch.keys)
+        target = seen[:, 1]
         maps = self.network.encoder(target)
-        disparities = self.network.disparities(maps)
-        src_T_tgt = self._motions(before, target, after)
-        camera = self._corrected(batch.camera, batch.ids)
-        result = self.config.loss(to_unit(batch), clean[:, [0, 2]], disparities, camera, src_T_tgt)
+        result: StepResult = self.video(batch, seen, self.network.disparities(maps))
         if self.original is None:
             return result
         distance = self._feature_distance(self.original, target, maps[-1])
         return StepResult({**result.terms, "feature_distance": distance}, result.logs)
 
+    @property
+    def pose(self) -> PoseNetwork:
+        """The network that tells how the camera moved."""
+        return self.video.pose
+
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""
-        return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
+        return self.video.focal_factors()
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """Those of the depth and of the pose network."""
@@ -104,31 +96,6 @@ class DepthLearner(Learner[DepthNetwork]):
         if self.original is not None:
             self.original.eval()
         return self
-
-    def _jittered(self, frames: Float[Tensor, "b s 3 h w"], keys: tuple[int, ...]) -> Float[Tensor, "b s 3 h w"]:
-        """All frames of a sample in the same colours."""
-        count = frames.shape[1]
-        jittered = self.config.colour(frames.flatten(0, 1), [key for key in keys for _ in range(count)])
-        return jittered.view(frames.shape)
-
-    def _motions(
-        self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
-    ) -> Float[Tensor, "b 2 4 4"]:
-        """before_T_target and after_T_target from one call of the pose network, which sees frames in order of time."""
-        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]))
-        target_T_before, after_T_target = se3(*motion).chunk(2)
-        return torch.stack([invert(target_T_before), after_T_target], dim=1)
-
-    def _corrected(self, camera: Float[Tensor, "b 3 3"], ids: tuple[str, ...]) -> Float[Tensor, "b 3 3"]:
-        """The cameras with the learned focal lengths in the place of the guessed ones."""
-        if self.focal is None:
-            return camera
-        factors = torch.cat([_FOCAL_UNIT * self.focal, self.focal.new_zeros(1)]).exp()  # the last: a known camera
-        number = torch.tensor([self.guessed.get(id, -1) for id in ids]).to(camera.device, non_blocking=True)
-        one = torch.ones_like(factors)
-        scale = torch.stack([factors, factors, one], dim=1)[number]
-        focal = torch.diag_embed(torch.diagonal(camera, dim1=1, dim2=2) * scale)
-        return focal + camera * (1 - torch.eye(3, device=camera.device))
 
     def _feature_distance(
         self, encoder: FeatureEncoder, image: Float[Tensor, "b 3 h w"], deepest: Float[Tensor, "b c h2 w2"]

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
@@ -30,9 +30,9 @@ from fathomseg.losses.photometric import Photometric
 from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
 from fathomseg.models.joint import JointNetwork, only
 from fathomseg.models.network import Network
-from fathomseg.models.pose import PoseConfig
+from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.predictor import evaluating
-from fathomseg.types import Batch, StepResult, Term
+from fathomseg.types import IGNORE, Batch, StepResult, Term
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 AnySegmenter = Network | JointNetwork
@@ -41,12 +41,17 @@ AnySegmenter = Network | JointNetwork
 class Video(Part):
     """Depth learned from video along with the classes, by a joint network."""
 
+    geometry: Geometry = Geometry(scale=(1.0, 1.0))
+    """Random crop and flip of the stream of clips; the camera follows."""
     pose: PoseConfig = PoseConfig()
     """The network that tells how the camera moved."""
     loss: Photometric = Photometric()
     """Photometric error and smoothness."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the photometric loss of each stream that has clips."""
+    pose_lr: Annotated[float, Field(ge=0)] = 1.0
+    """Learning rate of the pose network, as a factor of optimiser.lr. One that has learned from video before needs
+    little: Hoyer et al. (2021) give it 1e-6 where the decoders have 1e-2."""
 
 
 class SemiSupervised(Part):
@@ -54,7 +59,7 @@ class SemiSupervised(Part):
 
     name: Literal["semi"] = "semi"
     geometry: Geometry = Geometry()
-    """Random scale, crop and flip of all streams."""
+    """Random scale, crop and flip of the labelled and of the unlabelled images."""
     colour: ColourJitter = ColourJitter()
     """Random colours of the labelled images; probability 0 = none."""
     balance: Unit = 0.0
@@ -75,16 +80,17 @@ class SemiSupervised(Part):
         network: AnySegmenter,
         pixels: Int64[Tensor, " c"],
         steps: int,
-        pretrained: bool = True,
+        pose: PoseNetwork | None = None,
         guessed: Mapping[str, int] | None = None,
     ) -> SemiLearner:
-        """The training step around `network`; `pixels` counts the labelled pixels of every class.
+        """The training step around `network`, which is also what the teacher begins as.
 
-        `steps` is the length of the training. `guessed`: as for `VideoLoss`.
+        `pixels` counts the labelled pixels of every class; `steps` is the length of the training; `pose` is a network
+        that `video.pose` has built (a new one if it is not given). `guessed`: as for `VideoLoss`.
         """
         video = None
         if self.video is not None:
-            video = VideoLoss(self.video.loss, self.video.pose.build(pretrained), guessed)
+            video = VideoLoss(self.video.loss, pose or self.video.pose.build(), guessed)
         return SemiLearner(self, network, balancing_weights(pixels, self.balance), steps, video)
 
 
@@ -132,10 +138,28 @@ class SemiLearner(Learner[AnySegmenter]):
         """Continue from the steps done."""
         self.done = int(state["done"])
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """Those of the network and of the pose network."""
-        pose = [] if self.video is None else self.video.pose.encoder_parameters()
-        return [*super().encoder_parameters(), *pose]
+    def lr_scales(self, encoder_lr: float) -> dict[int, float]:
+        """The pose network has a rate of its own; its encoder relates to its decoder as that of the network does."""
+        scales = super().lr_scales(encoder_lr)
+        if self.video is not None and self.config.video is not None:
+            factor = self.config.video.pose_lr
+            scales |= {id(p): factor for p in self.video.pose.parameters()}
+            scales |= {id(p): factor * encoder_lr for p in self.video.pose.encoder_parameters()}
+        return scales
+
+    def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
+        """The labelled pixels unless annealing chooses among them, and those of the views if all of them count.
+
+        What a mixing rule or a warp makes of ignored pixels is known only later, so other counts are not named.
+        """
+        counts, label = {}, batches["labelled"].label
+        if self.config.annealing is None and label is not None:
+            names = ("segmentation", "intermediate") if self._share > 0 else ("segmentation",)
+            counts = dict.fromkeys(names, (label != IGNORE).sum().float())
+        if self.config.unlabelled.over == "all":
+            image = batches["unlabelled"].image
+            counts["consistency"] = self.weight.new_tensor(float(image[:, 0].numel() * self.config.unlabelled.views))
+        return counts
 
     # ------------------------------------------------------------------------------------------- labelled images
 
@@ -146,10 +170,9 @@ class SemiLearner(Learner[AnySegmenter]):
         frames = ordered(batch) if learns_depth else to_unit(batch)[:, None]
         seen = recoloured(self.config.colour, frames, batch.keys)
         outputs = self._answers(seen[:, seen.shape[1] // 2], learns_depth)
-        share = self.config.intermediate / (1 + self.config.intermediate) if "intermediate" in outputs else 0.0
-        terms = {"segmentation": self._supervised(outputs["segmentation"], batch, 1 - share)}
+        terms = {"segmentation": self._supervised(outputs["segmentation"], batch, 1 - self._share)}
         if "intermediate" in outputs:
-            terms["intermediate"] = self._supervised(outputs["intermediate"], batch, share)
+            terms["intermediate"] = self._supervised(outputs["intermediate"], batch, self._share)
         if learns_depth:
             terms |= self._photometric("labelled", batch, seen, outputs["disparity"])
         return terms
@@ -159,8 +182,8 @@ class SemiLearner(Learner[AnySegmenter]):
         if not isinstance(self.network, JointNetwork):
             outputs: Mapping[str, Any] = self.network(image)
             return outputs
-        side = self.config.intermediate > 0 and "intermediate" in self.network.heads
-        wanted = ["segmentation", *(["intermediate"] if side else []), *(["disparity"] if depth else [])]
+        side = ["intermediate"] if self._share > 0 else []
+        wanted = ["segmentation", *side, *(["disparity"] if depth else [])]
         joint: Mapping[str, Any] = self.network(image, wanted)
         return joint
 
@@ -170,7 +193,13 @@ class SemiLearner(Learner[AnySegmenter]):
         if self.config.annealing is None:
             return Term(*cross_entropy(full, batch.label, self.weight), weight)
         threshold = self.config.annealing.threshold(self.done / self.steps, full.shape[1])
-        return Term(*annealed_cross_entropy(full, batch.label, threshold), weight)
+        return Term(*annealed_cross_entropy(full, batch.label, threshold, self.weight), weight)
+
+    @property
+    def _share(self) -> float:
+        """What part of the loss of the labelled images is that of the side output."""
+        weight = self.config.intermediate if "intermediate" in self.network.heads else 0.0
+        return weight / (1 + weight)
 
     # ----------------------------------------------------------------------------------------- unlabelled images
 

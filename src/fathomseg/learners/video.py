@@ -34,14 +34,16 @@ class VideoLoss(nn.Module):
         """The photometric terms of a batch with frames and cameras.
 
         `seen`: the frames in the order of time, the images in the middle, as the networks see them (`ordered`, perhaps
-        in other colours); the loss compares the frames as they are. `disparities` are those of the images.
+        in other colours); the loss compares the frames as they are. `disparities` are those of the images. Pixels of
+        padding are not compared.
         """
         assert batch.camera is not None, "the stream of clips must carry cameras"
         clean = ordered(batch)
         before, target, after = seen.unbind(dim=1)
         src_T_tgt = self.motions(before, target, after)
         camera = self.corrected(batch.camera, batch.ids)
-        return self.loss(clean[:, 1], clean[:, [0, 2]], disparities, camera, src_T_tgt)
+        valid = None if batch.valid is None else batch.valid[:, None]
+        return self.loss(clean[:, 1], clean[:, [0, 2]], disparities, camera, src_T_tgt, valid=valid)
 
     def motions(
         self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]

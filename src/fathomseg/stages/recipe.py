@@ -53,6 +53,8 @@ class Clips(Part):
     """Where it comes from; null = the dataset of the recipe."""
     split: str | None = None
     """The split; null = `clips` if there is one, else `train`. Images of evaluation.split are never among them."""
+    size: PositiveSize | None = None
+    """Working (height, width) of the frames; null = that of the recipe. Video of another shape should keep its own."""
     frames: AnyFrames = FixedStep()
     """Which frames are learned from together."""
     camera: AnyLens = Known()
@@ -111,6 +113,10 @@ class Recipe(Part):
             raise ValueError("`clips` and learner.video belong together: give both, or neither")
         if learner.video is not None and not joint:
             raise ValueError("learner.video teaches depth to a joint network: give network.name=joint")
+        if joint and learner.video is None:
+            raise ValueError("network.name=joint learns depth as well: give `learner: {video: {}}` and `clips: {}`")
+        if isinstance(self.network, JointNetworkConfig) and self.network.intermediate and not learner.intermediate:
+            raise ValueError("learner.intermediate=0 would leave the side output untrained: network.intermediate=false")
         consistency = learner.unlabelled
         if consistency.mixing.needs_disparity and self.depth is None and not joint:
             raise ValueError("this mixing compares depths: give `depth: {name: run, run: ...}`, or network.name=joint")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,11 +59,8 @@ def build_streams(recipe: Recipe, labelled: Sequence[str], folder: Path, acceler
 def unlabelled_ids(recipe: Recipe, wanted: Unlabelled, labelled: Sequence[str]) -> list[str]:
     """The images without labels: never one that is evaluated on. Raises `FathomError` if none is left."""
     dataset: Dataset = wanted.data or recipe.data
-    own = wanted.data is None or wanted.data == recipe.data
-    left_out = _evaluated(recipe) if own else set()
-    if own and not wanted.labelled_too:
-        left_out |= set(labelled)
-    ids = [id for id in dataset.ids(wanted.split) if id not in left_out]
+    known = frozenset() if wanted.labelled_too else shown(recipe.data, labelled)
+    ids = without(dataset, dataset.ids(wanted.split), shown(recipe.data, _evaluated(recipe)) | known)
     if not ids:
         raise FathomError(
             f"No unlabelled image is left in split {wanted.split!r} of {dataset.name} without those of "
@@ -98,17 +95,33 @@ def _clips(recipe: Recipe, wanted: Clips, folder: Path, progress: object) -> tup
     dataset: Dataset = wanted.data or recipe.data
     held_out = recipe.evaluation.split if dataset == recipe.data else None
     ids = training_ids(dataset, wanted.split, held_out)
-    cache = Cache(dataset, recipe.size)
+    ids = tuple(without(dataset, ids, shown(recipe.data, _evaluated(recipe))))
+    assert isinstance(recipe.learner, SemiSupervised)
+    assert recipe.learner.video is not None, "checked by the recipe"
+    cache = Cache(dataset, wanted.size or recipe.size)
     cache.prepare([(id, "image") for id in ids], progress)  # type: ignore[arg-type]
     triplets = choose_frames(wanted.frames, cache, ids, folder / TRIPLETS, progress)  # type: ignore[arg-type]
     lenses = known_lenses(wanted.camera, dataset, triplets)
-    stream = video_stream(cache, triplets, lenses, recipe.learner.geometry, _seed(recipe, "clips"))
+    stream = video_stream(cache, triplets, lenses, recipe.learner.video.geometry, _seed(recipe, "clips"))
     return stream, lenses.guessed if lenses.learned else {}
 
 
-def _evaluated(recipe: Recipe) -> set[str]:
+def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
+    """Names of the images behind some ids, the same whether a dataset is used alone, among several, or set otherwise.
+
+    An image that has no fingerprint is known by its id and the dataset's name.
+    """
+    return frozenset(dataset.fingerprint(id, "image") or f"{dataset.name} {id}" for id in ids)
+
+
+def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> list[str]:
+    """The ids that show none of these images."""
+    return [id for id in ids if not images & shown(dataset, [id])]
+
+
+def _evaluated(recipe: Recipe) -> Sequence[str]:
     split = recipe.evaluation.split
-    return set(recipe.data.ids(split)) if split in recipe.data.splits else set()
+    return recipe.data.ids(split) if split in recipe.data.splits else ()
 
 
 def _seed(recipe: Recipe, stream: str) -> int:

@@ -22,6 +22,7 @@ from fathomseg.learners.supervised import SupervisedLearner
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.saved import ModelCard, save_model
 from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run
@@ -58,9 +59,10 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
+    pose = build_pose(recipe, pretrained=not resume)
     if not resume:
-        start(recipe.start, network)
-    learner = build_learner(recipe, network, streams, pretrained=not resume)
+        start(recipe.start, network, pose)
+    learner = build_learner(recipe, network, pose, streams)
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
     with memory_advice(crop, recipe.train, model), resume_advice("train", folder):
         trainer = Trainer(learner, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
@@ -83,13 +85,19 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
         )
 
 
+def build_pose(recipe: Recipe, pretrained: bool) -> PoseNetwork | None:
+    """The network for camera motion, if depth is learned along."""
+    video = recipe.learner.video if isinstance(recipe.learner, SemiSupervised) else None
+    return None if video is None else video.pose.build(pretrained)
+
+
 def build_learner(
-    recipe: Recipe, network: Network | JointNetwork, streams: Streams, pretrained: bool
+    recipe: Recipe, network: Network | JointNetwork, pose: PoseNetwork | None, streams: Streams
 ) -> SupervisedLearner | SemiLearner:
-    """The training step around the network."""
+    """The training step around the networks."""
     pixels = streams.labelled.label_pixels(len(recipe.data.classes))
     if isinstance(recipe.learner, SemiSupervised):
-        return recipe.learner.build(network, pixels, recipe.train.steps, pretrained, streams.guessed)
+        return recipe.learner.build(network, pixels, recipe.train.steps, pose, streams.guessed)
     assert isinstance(network, Network), "checked by the recipe"
     return recipe.learner.build(network, pixels)
 
