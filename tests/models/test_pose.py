@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.pose import PoseConfig, PoseNetwork, widen_stem
+from fathomseg.models.pose import PoseConfig, widen_stem
+from fathomseg.models.pose_base import PoseNetwork
 
 MODELS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100"]
 

@@ -19,7 +19,8 @@ from fathomseg.learners.video import VideoLoss, ordered, recoloured
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.models.encoders import FeatureEncoder
-from fathomseg.models.pose import PoseConfig, PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseConfig
+from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.types import StepResult, Term
 
 
@@ -31,7 +32,7 @@ class SelfSupervisedDepth(Part):
     """Random crop and flip; the camera follows."""
     colour: ColourJitter = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
     """Colours the networks see, alike in all frames of a sample; the loss compares the frames as they are."""
-    pose: PoseConfig = PoseConfig()
+    pose: AnyPose = PoseConfig()
     """The network that tells how the camera moved; used in training only."""
     loss: Photometric = Photometric()
     """Photometric error and smoothness."""

@@ -30,7 +30,8 @@ from fathomseg.losses.photometric import Photometric
 from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
 from fathomseg.models.joint import JointNetwork, only
 from fathomseg.models.network import Network
-from fathomseg.models.pose import PoseConfig, PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseConfig
+from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.predictor import evaluating
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
@@ -43,7 +44,7 @@ class Video(Part):
 
     geometry: Geometry = Geometry(scale=(1.0, 1.0))
     """Random crop and flip of the stream of clips; the camera follows."""
-    pose: PoseConfig = PoseConfig()
+    pose: AnyPose = PoseConfig()
     """The network that tells how the camera moved."""
     loss: Photometric = Photometric()
     """Photometric error and smoothness."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.photometric import Photometric
-from fathomseg.models.pose import PoseNetwork
+from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.types import Batch, StepResult
 
 _FOCAL_UNIT: Final = 10.0

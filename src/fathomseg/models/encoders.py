@@ -69,19 +69,20 @@ class Encoder(Part):
     drop_path_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth: the chance that the deepest residual block is skipped for an image in training."""
 
-    def build(self, pretrained: bool = True) -> FeatureEncoder:
+    def build(self, pretrained: bool = True, maps: int | None = None) -> FeatureEncoder:
         """The module; without its weights if `pretrained` is false, as when a saved network is loaded into it.
 
+        With `maps` it ends after so many feature maps, the finest ones, and what lies behind is not built.
         Raises `FathomError` for a model there is not, an option it does not have, or weights that cannot be had.
         """
         self._check_name()
         weights = self._weights() if pretrained else Weights("random weights")
-        net = self._create(weights)
+        net = self._create(weights, maps)
         mean, std = weights.normalisation or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         net.pretrained_cfg.pop("state_dict", None)  # timm keeps what it loaded from; every copy would hold it again
         encoder = FeatureEncoder(net, self.model, mean, std)
         deepest = encoder.pyramid.strides[-1]
-        if self.output_stride < 32 and deepest != self.output_stride:
+        if maps is None and self.output_stride < 32 and deepest != self.output_stride:
             raise self._no_stride(f"its deepest map has stride {deepest}")
         if pretrained:
             logger.info("Encoder %s: %s", self.model, weights.origin)
@@ -118,8 +119,8 @@ class Encoder(Part):
         with torch.device("meta"):
             return cast(nn.Module, timm.create_model(self.model))
 
-    def _create(self, weights: Weights) -> Any:
-        options: dict[str, Any] = {}
+    def _create(self, weights: Weights, maps: int | None) -> Any:
+        options: dict[str, Any] = {} if maps is None else {"out_indices": tuple(range(maps))}
         if self.output_stride < 32:
             options["output_stride"] = self.output_stride
         if self.drop_path_rate > 0:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from pydantic import Tag
 from torch import Tensor, nn
 
-from fathomseg.config import Part
+from fathomseg.config import Part, by_name
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm, he_init
 from fathomseg.models.encoders import Encoder, FeatureEncoder
-from fathomseg.models.norms import EncoderNetwork
+from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose_matching import MatchingPose
 from fathomseg.models.precision import in_own_precision
 
 _WIDTH: Final = 256
@@ -22,7 +24,9 @@ _UNIT: Final = 0.01
 
 
 class PoseConfig(Part):
-    """A network for camera motion: an encoder that sees both frames at once, and a small decoder."""
+    """A network for camera motion: an encoder that sees both frames at once, and a small decoder (the papers')."""
+
+    name: Literal["stacked"] = "stacked"
 
     encoder: Encoder = Encoder()
     """The timm model; its stem is widened to six channels. The papers use resnet18."""
@@ -31,18 +35,18 @@ class PoseConfig(Part):
     norm: Norm = "batch"
     """batch: BatchNorm with batch statistics. frozen, group: its statistics never move (the decoder has no norms)."""
 
-    def build(self, pretrained: bool = True) -> PoseNetwork:
+    def build(self, pretrained: bool = True) -> StackedPoseNetwork:
         """The network; `pretrained=False` skips the encoder's weights (a saved file brings them).
 
         Raises `FathomError` if the encoder or its weights cannot be had, or it does not begin with a convolution.
         """
         encoder = self.encoder.build(pretrained)
         widen_stem(encoder)
-        return PoseNetwork(encoder, self.norm, self.reduce)
+        return StackedPoseNetwork(encoder, self.norm, self.reduce)
 
 
-class PoseNetwork(EncoderNetwork):
-    """Two frames -> axis-angle and translation."""
+class StackedPoseNetwork(PoseNetwork):
+    """Two frames, stacked, -> axis-angle and translation."""
 
     def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch", reduce: int = 1) -> None:
         """`encoder`: one whose stem takes six channels (`widen_stem`)."""
@@ -63,11 +67,7 @@ class PoseNetwork(EncoderNetwork):
     def forward(
         self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
-        """(axis_angle in radians, translation in units of the depth's scale) for RGB frames 0..1 in temporal order.
-
-        `se3(axis_angle, translation)` is second_T_first: it takes points from the first camera's frame to the second's.
-        Stack all pairs of a step into one batch, each earlier frame first, and invert what is needed the other way.
-        """
+        """See `PoseNetwork.forward`."""
         frames = [(frame - self.encoder.mean) / self.encoder.std for frame in (first, second)]
         pair = torch.cat(frames, dim=1)
         if self.reduce > 1:
@@ -92,3 +92,9 @@ def widen_stem(encoder: FeatureEncoder) -> None:
         )
     stem.weight = nn.Parameter(torch.cat([stem.weight.detach()] * 2, dim=1) / 2)
     stem.in_channels = 6
+
+
+AnyPose = Annotated[
+    Annotated[PoseConfig, Tag("stacked")] | Annotated[MatchingPose, Tag("matching")], by_name("stacked")
+]
+"""Every pose network. Those saved before there were several have no name."""

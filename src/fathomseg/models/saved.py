@@ -25,7 +25,8 @@ from fathomseg.errors import FathomError
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
-from fathomseg.models.pose import PoseConfig, PoseNetwork
+from fathomseg.models.pose import AnyPose
+from fathomseg.models.pose_base import PoseNetwork
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]
@@ -64,7 +65,7 @@ class ModelCard(Part):
     depth_range: tuple[Metres, Metres] | None = None
     """Depth of disparity 1 and of disparity 0; none if the network gives no disparity. In the network's own unit of
     length, which is metres only if its training could know the scale."""
-    pose: PoseConfig | None = None
+    pose: AnyPose | None = None
     """The network that tells camera motion, if its weights lie beside."""
     fathomseg: str = __version__
     """The version that wrote this file."""

@@ -11,7 +11,7 @@ from fathomseg.config import Part
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
 from fathomseg.models.joint import FROM_DEPTH, JointNetwork
-from fathomseg.models.pose import PoseNetwork
+from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.models.saved import POSE, WEIGHTS, Weights, load_card, load_weights
 from fathomseg.models.transfer import transfer
 
