@@ -27,7 +27,7 @@ LEVELS = [
         "engine",
         "depth_sources",
     },
-    {"report"},
+    {"report", "study"},
     {"stages"},
     {"cli"},
 ]

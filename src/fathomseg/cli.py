@@ -173,6 +173,22 @@ def predict(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study (YAML): arms, label budgets, seeds.")],
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/studies/STUDY.")] = None,
+    workers: Annotated[int, typer.Option(help="Trainings to run side by side in this process.")] = 1,
+    only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Train again what failed.")] = False,
+) -> None:
+    """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
+    from fathomseg.stages.study import run
+
+    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry))
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to create.")] = Path("demo"),
     minutes: Annotated[float, typer.Option(help="Time to spend on training, about.")] = 2.0,

@@ -1,0 +1,159 @@
+"""A study: ways to train x label budgets x seeds, and the recipe of every cell of that grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from fathomseg.config import Part, load
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.models.saved import load_card
+from fathomseg.stages.recipe import Recipe
+from fathomseg.study.grid import Cell, grid
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
+Budgets = Annotated[tuple[Annotated[int, Field(gt=0)] | Literal["all"], ...], Field(min_length=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+GRID = ("seed", "labels.count")
+"""Settings that differ from cell to cell."""
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Refuse dotted keys, which could contradict nested ones, and what the grid decides."""
+    dotted = [key for key in settings if "." in key]
+    if dotted:
+        raise ValueError(f"write {dotted[0]!r} as nested mappings, as in a recipe")
+    decided = [key for key, _ in flat(settings) if key in GRID]
+    if decided:
+        raise ValueError(f"{decided[0]} is what `budgets` and `seeds` of the study are for")
+    return settings
+
+
+Settings = Annotated[dict[str, Any], AfterValidator(_nested)]
+
+
+class Arm(Part):
+    """One way to train."""
+
+    recipe: Path
+    """Its recipe."""
+    title: str | None = None
+    """How it is called in table and plot; null = its name."""
+    settings: Settings = Field(default_factory=dict)
+    """What is different from the recipe, nested as in a recipe; stands over the settings of the study."""
+    selection: str | None = None
+    """A text file of sample ids in the order of `fathom select`, whose first ones are labelled; `{seed}` stands for the
+    seed. null = random images. Has no effect on the budget `all`."""
+    budgets: Budgets | None = None
+    """Label budgets of this arm; null = those of the study."""
+
+
+class Study(Part):
+    """Which trainings are compared."""
+
+    title: str | None = None
+    """Heading of table and plot; null = the name of the file."""
+    arms: Annotated[dict[Name, Arm], Field(min_length=1)]
+    """The ways to train, by names of letters, digits, `-`, `_` and `+`."""
+    budgets: Budgets
+    """Numbers of labelled images; `all` = every one that has a label."""
+    seeds: Seeds = (0, 1, 2)
+    """Every arm and budget is trained once with each."""
+    settings: Settings = Field(default_factory=dict)
+    """What is different from the recipes in all arms, nested as in a recipe."""
+    baseline: str | None = None
+    """The arm the others are compared with; null = the first."""
+    keep_checkpoints: bool = False
+    """Keep checkpoint.pt, about four times as large as the model, of finished trainings."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Study:
+        if self.baseline is not None and self.baseline not in self.arms:
+            raise ValueError(f"baseline {self.baseline!r} is none of the arms, which are {', '.join(self.arms)}")
+        for values in (self.budgets, self.seeds, *(arm.budgets for arm in self.arms.values() if arm.budgets)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{list(values)} has a value twice")
+        return self
+
+    @property
+    def reference_arm(self) -> str:
+        """The arm the others are compared with."""
+        return self.baseline or next(iter(self.arms))
+
+    def cells(self) -> list[Cell]:
+        """All trainings, in the order they are done."""
+        return grid({name: arm.budgets or self.budgets for name, arm in self.arms.items()}, self.seeds)
+
+    def overrides(self, cell: Cell) -> list[str]:
+        """The settings of a cell over its arm's recipe, as `a.b=c`, in the order they are applied."""
+        arm = self.arms[cell.arm]
+        own: dict[str, Any] = {"seed": cell.seed}
+        if cell.budget == "all":
+            own["labels"] = {"count": None, "file": None}
+        else:
+            own["labels"] = {"count": cell.budget}
+            if arm.selection is not None:
+                own["labels"]["file"] = arm.selection.replace("{seed}", str(cell.seed))
+        trees = (self.settings, arm.settings, own)
+        return [f"{key}={json.dumps(value, default=str)}" for tree in trees for key, value in flat(tree)]
+
+    def jobs(self) -> dict[Cell, Job]:
+        """Every cell with its recipe. Raises `ConfigError` naming everything that would make one fail at its start."""
+        jobs: dict[Cell, Job] = {}
+        mistakes: dict[str, list[Cell]] = {}
+        for cell in self.cells():
+            path, overrides = self.arms[cell.arm].recipe, self.overrides(cell)
+            try:
+                recipe = load(Recipe, path, overrides)
+                check(recipe)
+                jobs[cell] = Job(path, tuple(overrides), recipe)
+            except FathomError as error:
+                mistakes.setdefault(str(error), []).append(cell)
+        if mistakes:
+            raise ConfigError("Nothing was started.\n" + "\n".join(_blame(mistakes)))
+        return jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The training of one cell."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    recipe: Recipe
+
+
+def check(recipe: Recipe) -> None:
+    """Raise `FathomError` for labels, a split or an earlier run that are not there. No image is read."""
+    recipe.labels.choose(recipe.data, recipe.seed)
+    if recipe.evaluation.split not in recipe.data.splits:
+        raise ConfigError(
+            f"evaluation.split is {recipe.evaluation.split!r}, and {recipe.data.name} has only "
+            f"{', '.join(recipe.data.splits)}; a training of a study must have scores."
+        )
+    for part in (recipe.start, recipe.depth):
+        if isinstance(run := getattr(part, "run", None), Path):
+            load_card(run)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted keys; `name` goes first, since another name drops settings."""
+    for key in sorted(tree, key=lambda key: key != "name"):
+        value = tree[key]
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _blame(mistakes: Mapping[str, list[Cell]]) -> Iterator[str]:
+    """Each mistake once, with the cells that have it."""
+    for mistake, cells in mistakes.items():
+        others = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        yield f"{cells[0]}{others}: {mistake}"

@@ -1,0 +1,1 @@
+"""What `fathom study` is made of: claims and workers, statistics, tables and plots. Knows nothing of networks."""

@@ -1,0 +1,156 @@
+"""What a study shows: a table for the terminal, and results.json, .md, .svg and .png, whole after every cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fathomseg.study.anonymous import without_paths
+from fathomseg.study.folder import Record, StudyFolder, write_bytes
+from fathomseg.study.grid import Cell
+from fathomseg.study.plot import label_efficiency
+from fathomseg.study.rows import Mean, Row, reference, rows
+
+WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
+
+STATISTICS = (
+    "± is the sample standard deviation over seeds. Differences to the baseline are paired by seed, with 95 % "
+    "intervals of Student's t; p is that of the paired t test, Holm-corrected for all comparisons of the table. "
+    "`*`: p < 0.05. With fewer than 3 seeds no p is given. `% of all` is the mIoU in per cent of the baseline's with "
+    "its largest budget and the same seed."
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of a study so far."""
+
+    title: str
+    titles: Mapping[str, str]
+    """How each arm is called."""
+    baseline: str
+    cells: Sequence[Cell]
+    records: Mapping[Cell, Record]
+    failed: Mapping[Cell, str]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The table."""
+        return rows(self.cells, self.records, self.failed, self.baseline)
+
+    def tree(self, study: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything, for programs; without paths of this machine."""
+        tree = {
+            "what": WHAT,
+            "statistics": STATISTICS,
+            "study": study,
+            "baseline": self.baseline,
+            "reference": {"arm": self.baseline, "budget": reference(self.cells, self.baseline)},
+            "cells_wanted": len(self.cells),
+            "seeds": sorted({cell.seed for cell in self.cells}),
+            "commits": sorted({str(record["commit"]) for record in self.records.values()}),
+            "rows": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
+            "cells": [_rounded(record) for record in self.records.values()],
+            "failed": [{**asdict(cell), "error": error} for cell, error in self.failed.items()],
+            "origin": origin,
+        }
+        found: dict[str, Any] = without_paths(_rounded(tree))
+        return found
+
+    def markdown(self, origin: Mapping[str, Any]) -> str:
+        """A page with the table, the plot and where it all comes from."""
+        lines = [f"# {self.title}", "", f"{WHAT}. {len(self.records)} of {len(self.cells)} trainings are finished.", ""]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join(["---", *["---:"] * (len(COLUMNS) - 1)]) + "|"]
+        lines += ["| " + " | ".join(cells) + " |" for cells in self._table(_cell)]
+        lines += ["", "![mIoU against the number of labelled images](results.svg)", "", STATISTICS, ""]
+        if self.failed:
+            lines += [
+                "Failed:",
+                "",
+                *(f"- `{cell}`: {_cell(without_paths(e, 'error'))}" for cell, e in self.failed.items()),
+                "",
+            ]
+        machine = origin.get("gpu") or origin.get("processor") or origin.get("machine")
+        commits = ", ".join(sorted({str(record["commit"]) for record in self.records.values()})) or "none yet"
+        command = " ".join(without_paths(list(origin.get("command", ()))))
+        lines += [f"`{command}`, {origin.get('date')}, {machine}, commits of the trainings: {commits}.", ""]
+        return "\n".join(lines)
+
+    def show(self, console: Console) -> None:
+        """Print the table and what failed."""
+        table = Table(title=Text(f"{self.title}: mIoU, per cent"))
+        for i, column in enumerate(COLUMNS):
+            table.add_column(column, justify="right" if i else "left")
+        for cells in self._table(str):
+            table.add_row(*(Text(cell) for cell in cells))
+        console.print(table)
+        for cell, error in self.failed.items():
+            console.print(f"failed: {cell}: {error}", markup=False, highlight=False, soft_wrap=True)
+
+    def write(self, folder: StudyFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+        """Write results.json, results.md, results.svg and results.png; each is always whole."""
+        path = folder.path / "results.json"
+        write_bytes(path, (json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n").encode())
+        write_bytes(path.with_suffix(".md"), self.markdown(origin).encode())
+        table, full = self.rows, reference(self.cells, self.baseline)
+        whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
+        drawing = label_efficiency(table, self.records, self.titles, self.title, whole)
+        write_bytes(path.with_suffix(".svg"), drawing.svg().encode())
+        write_bytes(path.with_suffix(".png"), drawing.png())
+
+    def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
+        return [[cell(text) for text in _texts(row, self.titles.get(row.arm, row.arm))] for row in self.rows]
+
+
+COLUMNS = ("arm", "labels", "seeds", "mIoU", "% of all", "difference [95 %]", "p", "minutes", "CPU min")
+
+
+def _texts(row: Row, title: str) -> list[str]:
+    return [
+        title,
+        f"all ({row.images})" if row.budget == "all" and row.images else str(row.budget),
+        (f"{row.score.n if row.score else 0} of {row.wanted}") + (f", {row.failed} failed" if row.failed else ""),
+        _mean(row.score, 1),
+        _mean(row.relative, 1),
+        _difference(row),
+        "" if row.p_holm is None else f"{row.p_holm:.3f}" + (" *" if row.p_holm < 0.05 else ""),
+        _mean(row.minutes, 1, spread=False),
+        _mean(row.cpu_minutes, 1, spread=False),
+    ]
+
+
+def _mean(mean: Mean | None, digits: int, spread: bool = True) -> str:
+    if mean is None:
+        return "–"
+    known = f" ± {mean.spread:.{digits}f}" if spread and mean.spread is not None else ""
+    return f"{mean.mean:.{digits}f}{known}"
+
+
+def _difference(row: Row) -> str:
+    found = row.against
+    if found is None:
+        return ""
+    ends = "" if found.low is None or found.high is None else f" [{found.low:+.1f}, {found.high:+.1f}]"
+    return f"{found.difference:+.1f}{ends}"
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside one cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers with the digits that mean something: four after the point, but no probability becomes 0."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    if isinstance(value, float):
+        return round(value, 4) if abs(value) >= 0.001 else float(f"{value:.3g}")
+    return value

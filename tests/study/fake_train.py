@@ -1,0 +1,52 @@
+"""A training that takes no time: what a `fathom train` does to its folder, without any network.
+
+python -m fathomseg.study.tether tests.study.fake_train FOLDER STEPS SECONDS_PER_STEP [crash|fail|silent]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    folder, steps, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    folder.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    first = int(checkpoint.read_text()) if (checkpoint := folder / "checkpoint.pt").exists() else 0
+    note(folder, f"from {first}")
+    busy = os.open(folder / "busy", os.O_CREAT | os.O_EXCL)  # fails if two train in one folder
+    try:
+        behave(sys.argv[4:])
+        for step in range(first, steps):
+            time.sleep(pause)
+            replace(checkpoint, str(step + 1))
+        if sys.argv[4:] != ["silent"]:
+            replace(folder / "scores.json", json.dumps({"miou": 50.0 + steps}))
+    finally:
+        os.close(busy)
+        (folder / "busy").unlink()
+    note(folder, "done")
+
+
+def behave(how: list[str]) -> None:
+    if how == ["fail"]:
+        print("error: the images are too green\nadvice that goes on")
+        sys.exit(2)
+    if how == ["crash"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note(folder: Path, text: str) -> None:
+    with (folder.parent / "notes.txt").open("a") as file:
+        file.write(f"{folder.name} {text}\n")
+
+
+def replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

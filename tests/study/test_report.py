@@ -1,0 +1,156 @@
+"""What a study shows: complete, readable by programs, and without paths of the machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fathomseg.study.anonymous import without_paths
+from fathomseg.study.folder import StudyFolder
+from fathomseg.study.grid import Cell
+from fathomseg.study.report import COLUMNS, Report
+from tests.study.results import CELLS, RECORDS
+
+FAILED = Cell("mixed", 10, 2)
+ORIGIN = {
+    "date": "2026-11-23T05:00:00+00:00",
+    "command": ["fathom", "study", "x.yaml", "settings.data.root=/home/me/data/camvid"],
+    "processor": "Some CPU",
+    "gpu": None,
+}
+STUDY = {"settings": {"data": {"root": "data/camvid"}}, "arms": {"plain": {"recipe": "/home/me/recipes/camvid.yaml"}}}
+
+
+@pytest.fixture
+def report() -> Report:
+    records = {cell: record for cell, record in RECORDS.items() if cell != FAILED}
+    failed = {FAILED: "/home/me/data/camvid has no image | really"}
+    return Report("Few & far", {"plain": "plain", "mixed": "with <mixing>"}, "plain", CELLS, records, failed)
+
+
+def test_the_files(report: Report, tmp_path: Path) -> None:
+    report.write(StudyFolder(tmp_path), STUDY, ORIGIN)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "results.json",
+        "results.md",
+        "results.png",
+        "results.svg",
+    ]
+    tree = json.loads((tmp_path / "results.json").read_text())
+    assert tree["cells_wanted"] == 9
+    assert len(tree["cells"]) == 8
+    assert tree["commits"] == ["abc123"]
+    assert tree["seeds"] == [0, 1, 2]
+    assert tree["reference"] == {"arm": "plain", "budget": "all"}
+    (failed,) = tree["failed"]
+    assert failed == {"arm": "mixed", "budget": 10, "seed": 2, "error": "PATH/TO/camvid has no image | really"}
+    (mixed,) = [row for row in tree["rows"] if row["arm"] == "mixed"]
+    assert mixed["against"]["difference"] == 5.5
+    assert mixed["verdict"] == "too few seeds"
+    for file in ("results.json", "results.md", "results.svg"):
+        assert "/home/me" not in (tmp_path / file).read_text()
+
+
+def test_the_page(report: Report) -> None:
+    lines = report.markdown(ORIGIN).splitlines()
+    (header,) = [i for i, line in enumerate(lines) if line.startswith("| arm")]
+    rows = [line for line in lines[header:] if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in rows} == {len(COLUMNS) + 1}
+    text = "\n".join(lines)
+    assert "| plain | 10 | 3 of 3 | 42.0 ± 2.0 | 76.7 ± 5.8 |  |  | 2.0 | 1.5 |" in text
+    assert "| with <mixing> | 10 | 2 of 3, 1 failed | 47.5 ± 3.5 | 90.5 ± 0.6 | +5.5 |  | 2.0 | 1.5 |" in text
+    assert "- `mixed-10-2`: PATH/TO/camvid has no image \\| really" in text
+    assert "settings.data.root=PATH/TO/camvid" in text
+    assert "Some CPU" in text
+
+
+def test_significance_is_marked() -> None:
+    whole = Report("All", {}, "plain", CELLS, RECORDS, {})
+    assert "| +6.3 [+2.5, +10.1] | 0.019 * |" in whole.markdown(ORIGIN)
+
+
+def test_the_terminal(report: Report) -> None:
+    console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        report.show(console)
+    text = console.export_text()
+    assert "2 of 3, 1 failed" in text
+    assert "failed: mixed-10-2: /home/me/data/camvid has no image | really" in text  # here paths help
+
+
+def svg(report: Report, folder: Path) -> ElementTree.Element:
+    report.write(StudyFolder(folder), STUDY, ORIGIN)
+    return ElementTree.parse(folder / "results.svg").getroot()
+
+
+def test_the_plot_shows_every_training_where_it_belongs(report: Report, tmp_path: Path) -> None:
+    root = svg(report, tmp_path)
+    space = "{http://www.w3.org/2000/svg}"
+    rings = [
+        (float(c.get("cx", "")), float(c.get("cy", ""))) for c in root.iter(f"{space}circle") if c.get("r") == "2.5"
+    ]
+    assert len(rings) == 8
+    plain, mixed, whole = sorted({x for x, _ in rings})
+    assert [[x for x, _ in rings].count(x) for x in (plain, mixed, whole)] == [3, 2, 3]
+    assert mixed - plain < 10 < whole - mixed  # beside one another, at the same budget
+    heights = [y for x, y in rings if x == whole]  # 50, 55 and 60 %, in the order of the seeds
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.02)
+    assert heights[0] > heights[1]
+    texts = {text.text for text in root.iter(f"{space}text")}
+    assert {"Few & far", "with <mixing>", "10", "367", "100 %", "95 %"} <= texts
+    assert "http" not in (tmp_path / "results.svg").read_text().replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_pixels_show_what_the_svg_says(report: Report, tmp_path: Path) -> None:
+    root = svg(report, tmp_path)
+    picture = cv2.cvtColor(cv2.imread(str(tmp_path / "results.png")), cv2.COLOR_BGR2RGB)
+    assert picture.shape[:2] == (2 * int(root.get("height", "")), 2 * int(root.get("width", "")))
+    dots = [c for c in root.iter("{http://www.w3.org/2000/svg}circle") if c.get("r") == "4"]
+    assert len(dots) == 5  # three means and two in the legend
+    for dot in dots:
+        x, y = (round(2 * float(dot.get(name, ""))) for name in ("cx", "cy"))
+        colour = np.array([int(str(dot.get("fill"))[i : i + 2], 16) for i in (1, 3, 5)])
+        assert np.abs(picture[y, x].astype(int) - colour).max() < 12
+    assert (picture[:8] == 255).all()
+
+
+@pytest.mark.parametrize("finished", [0, 1])
+def test_a_plot_of_almost_nothing(finished: int, tmp_path: Path) -> None:
+    records = dict(list(RECORDS.items())[:finished])
+    root = svg(Report("Begun", {}, "plain", CELLS, records, {}), tmp_path)
+    assert ("no result yet" in {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}) == (finished == 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("/home/me/x.yaml", "PATH/TO/x.yaml"),
+        ("/home/my own/big data", "PATH/TO/big data"),
+        ("~/data/camvid", "PATH/TO/camvid"),
+        ("../shared/data/camvid", "PATH/TO/camvid"),
+        ("C:\\Users\\me\\camvid", "PATH/TO/camvid"),
+        ("recipes/camvid.yaml", "recipes/camvid.yaml"),
+        ("clips.data.root=data/kitti", "clips.data.root=PATH/TO/kitti"),
+        ("labels.file=/home/me/chosen.txt", "labels.file=PATH/TO/chosen.txt"),
+        ("train.steps=400", "train.steps=400"),
+        ("and/or 1/2", "and/or 1/2"),
+        (3, 3),
+        (None, None),
+    ],
+)
+def test_paths_of_the_machine_are_left_out(given: object, shown: object) -> None:
+    assert without_paths({"a": [given]}) == {"a": [shown]}
+
+
+def test_paths_in_errors_end_at_a_space() -> None:
+    told = "/home/me/data: no file /home/me/data/a.png; see https://example.org/help/me"
+    assert without_paths({"error": told}) == {
+        "error": "PATH/TO/data: no file PATH/TO/a.png; see https://example.org/help/me"
+    }
+    assert without_paths({"root": "data/camvid"}) == {"root": "PATH/TO/camvid"}
