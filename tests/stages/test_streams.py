@@ -1,0 +1,244 @@
+"""What each stream reads, and what it must never read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from accelerate import Accelerator
+
+from fathomseg.config import validate
+from fathomseg.data.camvid import CamVid
+from fathomseg.data.loading import Share, Steps, loader
+from fathomseg.errors import FathomError
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.streams import Streams, build_streams, unlabelled_ids
+from fathomseg.types import IGNORE, Batch
+from tests import fakes
+from tests.stages import tiny_semi
+
+SIZE = (24, 32)
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fakes.make_camvid(tmp_path_factory.mktemp("camvid"), train=6, val=5, size=SIZE)
+
+
+def recipe(root: Path, **sections: Any) -> Recipe:
+    tree = {
+        "data": {"name": "camvid", "root": str(root)},
+        "size": list(SIZE),
+        "labels": {"count": 2},
+        "unlabelled": {},
+        "learner": {"name": "semi", "geometry": {"scale": [1, 1], "flip": 0}},
+        **sections,
+    }
+    return validate(Recipe, tree)
+
+
+def built(settings: Recipe, folder: Path) -> tuple[Streams, tuple[str, ...]]:
+    labelled = settings.labels.choose(settings.data, settings.seed)
+    return build_streams(settings, labelled, folder, Accelerator(cpu=True)), labelled
+
+
+def batches(streams: Streams, name: str, batch: int, steps: int = 1) -> list[Batch]:
+    return list(loader(streams.by_name[name], Steps(Share(batch), 0, steps), workers=0, pin=False))
+
+
+class TestEvaluatedImages:
+    """No image that is scored is in any stream, however its dataset is spelled."""
+
+    def test_of_the_same_data(self, camvid: Path, tmp_path: Path) -> None:
+        streams, _ = built(recipe(camvid), tmp_path)
+        assert set(streams.by_name) == {"labelled", "unlabelled"}
+        for stream in streams.by_name.values():
+            assert all(id.startswith("train/") for id in stream.ids)
+        assert len(streams.by_name["unlabelled"].ids) == 6
+
+    def test_of_a_split_that_would_hold_nothing_else(self, camvid: Path, tmp_path: Path) -> None:
+        with pytest.raises(FathomError, match=r"No unlabelled image is left in split 'val'.*another unlabelled\.split"):
+            built(recipe(camvid, unlabelled={"split": "val"}), tmp_path)
+
+    def test_of_the_same_images_among_several_datasets(self, camvid: Path) -> None:
+        own = {"name": "camvid", "root": str(camvid)}
+        streets = {**tiny_semi.STREETS, "frames": 2}
+        several = {"name": "several", "datasets": {"here": own, "town": streets}}
+        settings = recipe(camvid, unlabelled={"data": several, "split": "val"})
+        assert settings.unlabelled is not None
+        ids = unlabelled_ids(settings, settings.unlabelled, ())
+        assert ids == ["town/val/0000/000000", "town/val/0000/000001"]
+
+    def test_of_a_generated_city_with_other_settings(self) -> None:
+        tree = tiny_semi.settings(unlabelled={"data": {**tiny_semi.STREETS, "val_clips": 2}, "split": "val"})
+        settings = validate(Recipe, tree)
+        assert settings.unlabelled is not None
+        ids = unlabelled_ids(settings, settings.unlabelled, ())
+        assert ids == [f"val/0001/{frame:06d}" for frame in range(4)]
+
+    def test_of_clips(self, tmp_path: Path) -> None:
+        streams, _ = built(validate(Recipe, tiny_semi.joint()), tmp_path)
+        clips = streams.by_name["clips"]
+        used = {other for neighbours in (clips.neighbours or {}).values() for other in neighbours.values()}
+        assert clips.ids
+        assert all(id.startswith("train/") for id in {*clips.ids, *used})
+        with pytest.raises(FathomError, match="no training may see what it is scored on"):
+            built(validate(Recipe, tiny_semi.joint(clips={"split": "val"})), tmp_path / "other")
+
+    def test_of_clips_of_another_spelling(self, tmp_path: Path) -> None:
+        clips = {"data": {"name": "several", "datasets": {"a": {**tiny_semi.STREETS, "val_clips": 2}}}, "split": "val"}
+        streams, _ = built(validate(Recipe, tiny_semi.joint(clips=clips)), tmp_path)
+        assert {id.split("/")[2] for id in streams.by_name["clips"].ids} == {"0001"}
+
+
+class TestLabels:
+    def test_only_those_of_the_budget_are_known(self, camvid: Path, tmp_path: Path) -> None:
+        streams, labelled = built(recipe(camvid), tmp_path)
+        (batch,) = batches(streams, "unlabelled", 6)
+        assert batch.label is not None
+        assert batch.labelled is not None
+        truth = {id: CamVid(root=camvid).label(id) for id in labelled}
+        assert len(truth) == 2
+        for id, label, known in zip(batch.ids, batch.label.numpy(), batch.labelled.tolist(), strict=True):
+            assert known == (id in truth)
+            if known:
+                np.testing.assert_array_equal(label, truth[id])
+            else:
+                assert (label == IGNORE).all()
+
+    def test_none_is_read_if_the_truth_is_not_wanted(self, camvid: Path, tmp_path: Path) -> None:
+        learner = {"name": "semi", "unlabelled": {"truth": False}}
+        streams, _ = built(recipe(camvid, learner=learner), tmp_path)
+        (batch,) = batches(streams, "unlabelled", 6)
+        assert batch.label is None
+        assert streams.by_name["unlabelled"].kinds == ("image",)
+
+    def test_the_labelled_images_can_be_left_out(self, camvid: Path, tmp_path: Path) -> None:
+        streams, labelled = built(recipe(camvid, unlabelled={"labelled_too": False}), tmp_path)
+        assert set(streams.by_name["unlabelled"].ids).isdisjoint(labelled)
+        assert len(streams.by_name["unlabelled"].ids) == 4
+
+
+class TestOtherData:
+    def test_images_of_other_classes_will_do(self, camvid: Path, tmp_path: Path) -> None:
+        """IDD-Lite has other classes than CamVid; its labels are not read."""
+        idd = fakes.make_idd_lite(tmp_path / "idd", sequences=4)
+        for path in (idd / "gtFine").rglob("*.png"):
+            path.write_bytes(b"no label")
+        settings = recipe(camvid, unlabelled={"data": {"name": "idd_lite", "root": str(idd)}})
+        streams, _ = built(settings, tmp_path / "run")
+        (batch,) = batches(streams, "unlabelled", 3)
+        assert batch.label is None
+        assert tuple(batch.image.shape) == (3, 3, *SIZE)
+
+    def test_a_folder_without_labels_will_do(self, camvid: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "mine"
+        for number in range(3):
+            fakes.save(folder / "images" / f"{number}.png", fakes.scene(number, SIZE, 3)[0])
+        fakes.write_yaml(folder / "dataset.yaml", {"classes": ["a", "b"]})
+        streams, _ = built(recipe(camvid, unlabelled={"data": {"name": "folder", "root": str(folder)}}), tmp_path / "r")
+        (batch,) = batches(streams, "unlabelled", 3)
+        assert batch.label is None
+        assert len(set(batch.ids)) == 3
+
+    def test_a_bad_image_is_named_before_training(self, camvid: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "mine"
+        fakes.save(folder / "images" / "good.png", fakes.scene(0, SIZE, 3)[0])
+        (folder / "images" / "bad.png").write_bytes(b"no picture")
+        fakes.write_yaml(folder / "dataset.yaml", {"classes": ["a", "b"]})
+        with pytest.raises(FathomError, match=r"bad\.png"):
+            built(recipe(camvid, unlabelled={"data": {"name": "folder", "root": str(folder)}}), tmp_path / "r")
+
+
+def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
+    tree = tiny_semi.settings(labels={"count": 8})
+    streams, _ = built(validate(Recipe, tree), tmp_path)
+    labelled, unlabelled = (streams.by_name[name] for name in ("labelled", "unlabelled"))
+    assert labelled.ids == unlabelled.ids
+    orders = [[stream.id_at(position) for position in range(16)] for stream in (labelled, unlabelled)]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
+
+
+class TestDisparity:
+    """Maps are made of whole images and then follow crop and flip, pixel by pixel."""
+
+    @pytest.fixture
+    def coded(self, tmp_path: Path) -> tuple[Path, Path]:
+        """Images that show at each pixel where it lies, and maps that say the same: disparity = 1 - place / last."""
+        height, width = 40, 60
+        y, x = np.mgrid[:height, :width]
+        place = y * width + x
+        root, maps = tmp_path / "data", tmp_path / "maps"
+        for number in range(3):
+            colours = np.stack([x, y, np.full_like(x, number)], axis=-1).astype(np.uint8)
+            fakes.save(root / "images" / "train" / f"{number}.png", colours)
+            (maps / "train").mkdir(parents=True, exist_ok=True)
+            stored = np.round(65535 * (1 - place / place.max())).astype(np.uint16)
+            assert cv2.imwrite(str(maps / "train" / f"{number}.png"), stored)
+            label = np.zeros((height, width), np.uint8)
+            fakes.save(root / "labels" / "train" / f"{number}.png", label)
+        fakes.write_yaml(root / "dataset.yaml", {"classes": ["a", "b"]})
+        return root, maps
+
+    @pytest.mark.parametrize("flip", [0, 1])
+    def test_it_follows_the_image(self, coded: tuple[Path, Path], tmp_path: Path, flip: int) -> None:
+        root, maps = coded
+        geometry = {"crop": [16, 24], "scale": [1, 1], "flip": flip}
+        learner = {"name": "semi", "geometry": geometry, "unlabelled": {"mixing": {"name": "depthmix"}}}
+        depth = {"name": "maps", "folder": str(maps), "normalise": {"percentiles": [0, 100]}}
+        data = {"name": "folder", "root": str(root)}
+        settings = recipe(root, data=data, size=[40, 60], depth=depth, learner=learner)
+        streams, _ = built(settings, tmp_path / "run")
+        windows = set()
+        for batch in batches(streams, "unlabelled", 3, steps=4):
+            assert batch.disparity is not None
+            x, y = batch.image[:, 0].double(), batch.image[:, 1].double()
+            expected = 1 - (y * 60 + x) / (40 * 60 - 1)
+            # Normalised over the whole image: the scale is not that of the crop.
+            assert abs(batch.disparity[:, 0].double() - expected).max() < 1.5 / 65535
+            steps = x[:, :, 1:] - x[:, :, :-1]
+            assert (steps == (-1 if flip else 1)).all()
+            windows |= {(int(one[0, 0]), int(two[0, 0])) for one, two in zip(x, y, strict=True)}
+        assert len(windows) > 6
+
+    def test_it_is_made_only_for_a_rule_that_compares_depths(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
+        root, maps = coded
+        data, depth = {"name": "folder", "root": str(root)}, {"name": "maps", "folder": str(maps)}
+        settings = recipe(root, data=data, depth=depth)
+        assert settings.learner.name == "semi"
+        streams, _ = built(settings, tmp_path / "run")
+        assert batches(streams, "unlabelled", 2)[0].disparity is None
+
+    def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
+        root, maps = coded
+        learner = {
+            "name": "semi",
+            "geometry": {"crop": [50, 70], "scale": [1, 1], "flip": 0},
+            "unlabelled": {"mixing": {"name": "depthmix"}},
+        }
+        data, depth = {"name": "folder", "root": str(root)}, {"name": "maps", "folder": str(maps)}
+        streams, _ = built(recipe(root, data=data, size=[40, 60], depth=depth, learner=learner), tmp_path / "run")
+        (batch,) = batches(streams, "unlabelled", 3)
+        assert batch.disparity is not None
+        assert batch.valid is not None
+        assert batch.valid.sum() == 3 * 40 * 60
+        assert bool((batch.disparity[:, 0].isnan() == ~batch.valid).all())
+
+
+def test_clips_have_a_size_and_a_geometry_of_their_own(tmp_path: Path) -> None:
+    tree = tiny_semi.joint(clips={"size": [32, 72]})
+    streams, _ = built(validate(Recipe, tree), tmp_path)
+    (clips,), (images,) = (batches(streams, name, 2) for name in ("clips", "unlabelled"))
+    assert clips.frames is not None
+    assert clips.camera is not None
+    assert tuple(clips.frames.shape) == (2, 2, 3, 32, 64)
+    assert tuple(images.image.shape) == (2, 3, 32, 48)
+    own = streams.by_name["clips"].cache.dataset.camera(clips.ids[0])
+    assert own is not None
+    # 48 x 64 photographs shown 32 x 72: focal lengths follow each side; a crop does not change them.
+    focal = clips.camera[0].diagonal()[:2].tolist()
+    assert focal == pytest.approx([own.fx * 72 / 64, own.fy * 32 / 48], rel=1e-5)
