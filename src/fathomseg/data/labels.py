@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Integer, UInt8, UInt16
 
 from fathomseg.data.images import read_colours, read_values
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.types import IGNORE, Size
 
 LabelKind = Literal["ids", "colours"]
@@ -55,6 +55,25 @@ class LabelMap:
         if unknown.any():
             raise DataError([Problem(str(path), self._explain(stored[unknown]))])
         return indices
+
+    def stored(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w *rgb"] | UInt16[np.ndarray, "h w"]:
+        """What a file has to hold for `read` to give these class indices: ids of 8 or 16 bits, or RGB colours.
+
+        Raises `FathomError` if no value means "ignore" although pixels are ignored, or an id fits no PNG.
+        """
+        used = np.unique(label).tolist()
+        if IGNORE in used and not self.ignored:
+            raise FathomError("Some pixels have no label, but no value means that: list one in `ignore`.")
+        table = np.zeros(256, np.int64)
+        table[: len(self.values)] = self.values
+        table[IGNORE] = self.ignored[0] if self.ignored else 0
+        if self.kind == "colours":
+            colours: UInt8[np.ndarray, "h w 3"] = np.array([unpack(v) for v in table.tolist()], np.uint8)[label]
+            return colours
+        largest, smallest = int(table[used].max()), int(table[used].min())
+        if smallest < 0 or largest > 0xFFFF:
+            raise FathomError(f"The id {smallest if smallest < 0 else largest} cannot be stored in a PNG of 16 bits.")
+        return np.asarray(table[label], np.uint8 if largest < 256 else np.uint16)
 
     def _indices(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         if stored.dtype.kind == "u":

@@ -1,0 +1,186 @@
+"""CVAT: the label list of a new task, and its format "Segmentation mask 1.1" both ways (docs.cvat.ai).
+
+labelmap.txt                         a line a class: name:red,green,blue:parts:actions
+ImageSets/Segmentation/default.txt   names of the images, without ending
+JPEGImages/<name>.png                the images
+SegmentationClass/<name>.png         the colour of each pixel's class
+SegmentationObject/<name>.png        the colour of each pixel's object, in Pascal VOC's numbering; black = no object
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fathomseg import draw
+from fathomseg.data.base import ClassList
+from fathomseg.data.files import files_below
+from fathomseg.data.labels import Colour, LabelMap, distinct_colours, pack_one
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.selection.annotation.task import BACKGROUND, UNLABELLED, Mask, Task, TaskImage
+from fathomseg.types import IGNORE
+
+LABELS: Final = "cvat/labels.json"
+ARCHIVE: Final = "cvat/segmentation_mask_1.1.zip"
+
+_LABELMAP = "labelmap.txt"
+_CLASS_MASKS = "SegmentationClass"
+_OBJECT_MASKS = "SegmentationObject"
+_HEAD = "# label:color_rgb:parts:actions"
+_LINE = re.compile(r"(?P<name>.+):(?P<rgb>\d+,\d+,\d+):[^:]*:[^:]*")
+
+
+def check(classes: ClassList) -> None:
+    """Raises `FathomError` for class names that labelmap.txt cannot hold."""
+    wrong = [name for name in classes.names if ":" in name or "\n" in name or name.startswith("#")]
+    if wrong:
+        raise FathomError(
+            f"CVAT's labelmap.txt cannot hold the class names {', '.join(map(repr, wrong))}: rename them without "
+            "':' and line breaks, and without '#' in front."
+        )
+
+
+def label_list(classes: ClassList) -> str:
+    """The text for "Raw" in CVAT's form for new tasks and projects."""
+    pairs = zip(classes.names, classes.colours, strict=True)
+    rows = [
+        {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*rgb), "type": "any", "attributes": []}
+        for name, rgb in pairs
+    ]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def add(
+    archive: zipfile.ZipFile,
+    image: TaskImage,
+    png: bytes,
+    label: UInt8[np.ndarray, "h w"] | None,
+    classes: ClassList,
+) -> None:
+    """Put an image, so that a project can be made of the archive alone, and perhaps its label into the archive.
+
+    Each class is one object. Ignored pixels belong to no object, so they stay unlabelled in the tool.
+    """
+    archive.writestr(f"JPEGImages/{image.stem}.png", png)
+    if label is not None:
+        archive.writestr(f"{_CLASS_MASKS}/{image.stem}.png", draw.encode(classes.palette[label]))
+        archive.writestr(f"{_OBJECT_MASKS}/{image.stem}.png", draw.encode(_OBJECTS[label]))
+
+
+def finish(archive: zipfile.ZipFile, task: Task) -> None:
+    """Write what the archive says of all its images."""
+    entries = [(one.name, one.colour) for one in task.classes]
+    if BACKGROUND not in (name for name, _ in entries):  # black must be declared, and CVAT gives it this name
+        entries.insert(0, (BACKGROUND, UNLABELLED))
+    lines = [_HEAD, *("{}:{},{},{}::".format(name, *rgb) for name, rgb in entries)]
+    archive.writestr(_LABELMAP, "\n".join(lines) + "\n")
+    archive.writestr("ImageSets/Segmentation/default.txt", "".join(f"{image.stem}\n" for image in task.images))
+
+
+_OBJECTS: Final = np.array([*distinct_colours(IGNORE), UNLABELLED], np.uint8)
+"""The colour of each class' object: object 1 is class 0."""
+
+
+@contextmanager
+def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
+    """The masks in a zip that CVAT exported, or in the folder it was unpacked to; they can be read inside the `with`.
+
+    Raises `DataError` for files that belong to no exported image and classes that were not asked for.
+    """
+    with _unpacked(source) as folder:
+        root = _root(folder, source)
+        labels = _label_map(root / _LABELMAP)
+        table = _indices(labels, task, source)
+        images = {image.stem: image for image in task.images}
+        files: dict[str, Path] = {}
+        problems = []
+        for name, path in files_below(root / _CLASS_MASKS).items():
+            stem = name.rsplit("/", 1)[-1]  # a task made from shared files keeps their folders
+            if stem not in images or stem in files:
+                problems.append(Problem(f"{source}: {name}", _TWICE if stem in files else _STRANGE))
+            files[stem] = path
+        if problems:
+            raise DataError(problems)
+        yield [(images[stem], partial(_read, path, images[stem], labels, table)) for stem, path in files.items()]
+
+
+_STRANGE = "is the mask of no image of this export; give the folder of the right export, or remove it"
+_TWICE = "is the second mask of this image; remove one of the two"
+
+
+def _read(path: Path, image: TaskImage, labels: LabelMap, table: UInt8[np.ndarray, " 256"]) -> UInt8[np.ndarray, "h w"]:
+    label: UInt8[np.ndarray, "h w"] = table[labels.read(path, image.size)]
+    return label
+
+
+@contextmanager
+def _unpacked(source: Path) -> Iterator[Path]:
+    """A folder as it is, or what matters of a zip for as long as it is needed."""
+    if source.is_dir():
+        yield source
+    elif zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
+            wanted = [name for name in archive.namelist() if name.endswith(_LABELMAP) or f"{_CLASS_MASKS}/" in name]
+            archive.extractall(folder, wanted)  # which keeps names with ".." inside the folder
+            yield Path(folder)
+    else:
+        raise FathomError(
+            f"{source} is neither a zip nor a folder of CVAT's format Segmentation mask 1.1, nor a JSON file of "
+            "Label Studio."
+        )
+
+
+def _root(folder: Path, source: Path) -> Path:
+    """The folder that holds labelmap.txt, which may lie in one of the archive's."""
+    maps = sorted(folder.rglob(_LABELMAP))
+    if len(maps) != 1:
+        raise FathomError(
+            f"{source} holds {len(maps)} files {_LABELMAP}; expected one: export from CVAT as Segmentation mask 1.1."
+        )
+    return maps[0].parent
+
+
+def _label_map(path: Path) -> LabelMap:
+    """Which colour means which line of labelmap.txt."""
+    names: list[str] = []
+    colours: list[Colour] = []
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line.strip())
+        if found is None:
+            raise FathomError(f"{_LABELMAP} has a line {line!r}; expected name:red,green,blue:parts:actions.")
+        red, green, blue = (int(value) for value in found["rgb"].split(","))
+        names.append(found["name"])
+        colours.append((red, green, blue))
+    packed = tuple(pack_one(colour) for colour in colours)
+    if len(set(packed)) < len(packed):
+        raise FathomError(f"{_LABELMAP} gives two classes the same colour; give each its own in CVAT and export again.")
+    return LabelMap("colours", tuple(names), packed, (), "export it from CVAT again, as Segmentation mask 1.1")
+
+
+def _indices(labels: LabelMap, task: Task, source: Path) -> UInt8[np.ndarray, " 256"]:
+    """The class index of every line of labelmap.txt, by the names; 255 for unlabelled pixels."""
+    known = {one.name: index for index, one in enumerate(task.classes)}
+    known.setdefault(BACKGROUND, IGNORE)
+    strange = [name for name in labels.names if name not in known]
+    if strange:
+        raise DataError([Problem(f"{source}: {_LABELMAP}", _strange_class(name, task)) for name in strange])
+    table = np.full(256, IGNORE, np.uint8)
+    table[: len(labels.names)] = [known[name] for name in labels.names]
+    return table
+
+
+def _strange_class(name: str, task: Task) -> str:
+    names = ", ".join(one.name for one in task.classes)
+    return f"the class {name!r} was not in the export, which has {names}; rename it in CVAT and export again"

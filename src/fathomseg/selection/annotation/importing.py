@@ -1,0 +1,143 @@
+"""Labels that come back from an annotation tool, put into a folder that the dataset `folder` reads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fathomseg import config, draw
+from fathomseg.data.description import ClassEntry, Description
+from fathomseg.data.files import files_below
+from fathomseg.data.folder import DESCRIPTION, Folder
+from fathomseg.data.labels import LabelMap, distinct_colours
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.selection.annotation import cvat, label_studio
+from fathomseg.selection.annotation.exporting import IMAGES
+from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task
+from fathomseg.types import IGNORE
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did."""
+
+    root: Path
+    """The folder the labels lie in: `Folder(root=root)`."""
+    labelled: tuple[str, ...]
+    """Ids, in that folder, of the images that have a label now, in the order of choice."""
+    empty: tuple[str, ...]
+    """Ids, in the dataset they were chosen from, of the images nobody has labelled yet."""
+
+
+def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = False) -> Imported:
+    """Put what annotators drew on the images of the export `exported` into the dataset folder `root`.
+
+    `source` is a zip or folder of CVAT's Segmentation mask 1.1, or a JSON file of Label Studio. A `root` with a
+    dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a new dataset folder with
+    `labels: colours`. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
+    read before anything is written. Raises `DataError` for masks that cannot be used, and labels that are there already
+    and differ, unless `overwrite`; `FathomError` if the classes are not those of `root`.
+    """
+    task = load_task(exported)
+    description = _description(root, task)
+    labels, order = description.label_map(), _order(description, task, root)
+    places = {image.id: _place(image.id) for image in task.images}
+    there = files_below(root / "labels")
+    with _returned(source, task) as masks:
+        _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
+        have = set(Folder(root=root).ids("all")) if (root / DESCRIPTION).is_file() else set()
+        drawn = set()
+        for image, read in masks:
+            label = order[read()]
+            if (label == IGNORE).all():
+                continue
+            drawn.add(image.id)
+            place = places[image.id]
+            if place not in have:
+                _copy(exported / IMAGES / f"{image.stem}.png", root / f"{place}.png")
+            path = root / "labels" / f"{_key(place)}.png"
+            draw.write(path, labels.stored(label))
+            if (old := there.get(_key(place), path)) != path:
+                old.unlink()  # it had another ending, and one id cannot mean both
+    if not (root / DESCRIPTION).is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        config.save(description, root / DESCRIPTION)
+    ids = [image.id for image in task.images]
+    return Imported(root, tuple(places[id] for id in ids if id in drawn), tuple(id for id in ids if id not in drawn))
+
+
+@contextmanager
+def _returned(source: Path, task: Task) -> Iterator[list[Mask]]:
+    if source.suffix.lower() == ".json":
+        yield label_studio.returned(source, task)
+    else:
+        with cvat.returned(source, task) as masks:
+            yield masks
+
+
+def _description(root: Path, task: Task) -> Description:
+    """What the folder says of itself, or what a new one will say."""
+    if (root / DESCRIPTION).is_file():
+        return config.load(Description, root / DESCRIPTION)
+    classes = tuple(ClassEntry(name=one.name, colour=one.colour) for one in task.classes)
+    used = {one.colour for one in task.classes}
+    ignored = next(colour for colour in (UNLABELLED, *distinct_colours(255)) if colour not in used)
+    return Description(classes=classes, labels="colours", ignore=(ignored,))
+
+
+def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray, " 256"]:
+    """The index in the folder's class list of every index of the export; 255 stays."""
+    names = [one.name for one in description.classes]
+    missing = [one.name for one in task.classes if one.name not in names]
+    if missing:
+        raise FathomError(
+            f"{root / DESCRIPTION} lacks the classes {', '.join(missing)} of the export; it has {', '.join(names)}. "
+            "Add them, or import into another folder."
+        )
+    table = np.full(256, IGNORE, np.uint8)
+    table[: len(task.classes)] = [names.index(one.name) for one in task.classes]
+    return table
+
+
+def _check(
+    masks: Sequence[Mask], order: UInt8[np.ndarray, " 256"], labels: LabelMap, there: dict[str, Path | None]
+) -> None:
+    """Read every mask once, so that all faults are met together and before anything is written."""
+    problems: list[Problem] = []
+    for image, read in masks:
+        try:
+            label = order[read()]
+            labels.stored(label)
+            old = there.get(image.id)
+            if old is not None and (label != IGNORE).any() and not np.array_equal(labels.read(old), label):
+                problems.append(
+                    Problem(str(old), "is another label of this image; import with overwrite to replace it")
+                )
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError(problems)
+
+
+def _place(id: str) -> str:
+    """The id in the folder, which is also where the image lies below it."""
+    return id if id.startswith(("images/", "clips/")) else f"images/{id}"
+
+
+def _key(place: str) -> str:
+    """Where the label of an id lies below labels/, without the ending."""
+    return place.removeprefix("images/")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file that appears under its name only when complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

@@ -1,0 +1,153 @@
+"""Label Studio: the labelling interface, tasks with brush masks to correct, and its JSON export (labelstud.io)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fathomseg.data.base import ClassList
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.selection.annotation.brush import decode, encode
+from fathomseg.selection.annotation.task import Mask, Task, TaskImage
+from fathomseg.types import IGNORE
+
+CONFIG: Final = "label_studio/config.xml"
+TASKS: Final = "label_studio/tasks.json"
+
+_TAG, _IMAGE = "label", "image"
+
+
+def config(classes: ClassList) -> str:
+    """The labelling interface: one brush a class."""
+    pairs = zip(classes.names, classes.colours, strict=True)
+    brushes = [
+        f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>'
+        for name, (red, green, blue) in pairs
+    ]
+    head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
+    return "\n".join(
+        [
+            "<View>",
+            head,
+            f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">',
+            *brushes,
+            "  </BrushLabels>",
+            "</View>",
+            "",
+        ]
+    )
+
+
+def new_task(image: TaskImage, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList) -> dict[str, Any]:
+    """One task: the image as a local file below the folder of the export, and perhaps a label to correct."""
+    task: dict[str, Any] = {
+        "data": {_IMAGE: f"/data/local-files/?d=images/{image.stem}.png", "stem": image.stem, "id": image.id}
+    }
+    if label is not None:
+        present = [index for index in np.unique(label).tolist() if index < len(classes)]
+        regions = [_region(image, index, classes.names[index], label == index) for index in present]
+        task["predictions"] = [{"model_version": "fathomseg", "result": regions}]
+    return task
+
+
+def _region(image: TaskImage, index: int, name: str, mask: np.ndarray) -> dict[str, Any]:
+    return {
+        "id": f"{image.stem}-{index}",
+        "type": "brushlabels",
+        "from_name": _TAG,
+        "to_name": _IMAGE,
+        "original_height": image.size[0],
+        "original_width": image.size[1],
+        "image_rotation": 0,
+        "value": {"format": "rle", "rle": encode(mask), "brushlabels": [name]},
+    }
+
+
+def returned(source: Path, task: Task) -> list[Mask]:
+    """The labels in a JSON file that Label Studio exported (Export, JSON); tasks without an annotation are left out.
+
+    Raises `DataError` for tasks of no exported image. Of several annotations of a task the one changed last counts.
+    """
+    images = {image.stem: image for image in task.images}
+    masks: list[Mask] = []
+    problems = []
+    for number, one in enumerate(_tasks(source)):
+        stem = _stem(one)
+        regions = _regions(one)
+        if stem not in images:
+            problems.append(Problem(f"{source}: task {number + 1}", f"is of no image of this export (stem: {stem!r})"))
+        elif regions is not None:
+            masks.append((images[stem], partial(_label, regions, images[stem], task, source)))
+    if problems:
+        raise DataError(problems)
+    return masks
+
+
+def _tasks(source: Path) -> list[Mapping[str, Any]]:
+    try:
+        tree = json.loads(source.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise FathomError(f"{source} cannot be read as JSON: {error}.") from None
+    if not isinstance(tree, list) or not all(isinstance(one, dict) and "annotations" in one for one in tree):
+        raise FathomError(f"{source} is no list of tasks with annotations; export from Label Studio as JSON.")
+    return tree
+
+
+def _stem(task: Mapping[str, Any]) -> str | None:
+    data = task.get("data")
+    return data.get("stem") if isinstance(data, dict) else None
+
+
+def _regions(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    """What was drawn, in order; None if nobody has submitted an annotation."""
+    submitted = [one for one in task["annotations"] if not one.get("was_cancelled")]
+    if not submitted:
+        return None
+    last = max(submitted, key=lambda one: str(one.get("updated_at", "")))
+    regions: Sequence[Mapping[str, Any]] = last.get("result", [])
+    return regions
+
+
+def _label(
+    regions: Sequence[Mapping[str, Any]], image: TaskImage, task: Task, source: Path
+) -> UInt8[np.ndarray, "h w"]:
+    """Class indices, 255 where nothing was drawn; where regions overlap the later one counts, which covers the other.
+
+    Raises `DataError` naming the first region that cannot be used.
+    """
+    indices = {one.name: index for index, one in enumerate(task.classes)}
+    label = np.full(image.size, IGNORE, np.uint8)
+    for region in regions:
+        value = region.get("value", {})
+        names = value.get("brushlabels", [])
+        fault = _fault(region, names, indices, image)
+        try:
+            if fault is None:
+                label[decode(value["rle"], image.size)] = indices[names[0]]
+        except ValueError as error:
+            fault = f"its mask {error}"
+        if fault is not None:
+            where = f"{source}: {image.stem}, region {region.get('id')}"
+            raise DataError([Problem(where, f"{fault}; mend it in Label Studio and export again")])
+    return label
+
+
+def _fault(region: Mapping[str, Any], names: Sequence[str], indices: Mapping[str, int], image: TaskImage) -> str | None:
+    """What is wrong with a region, before its mask is opened."""
+    size = (region.get("original_height"), region.get("original_width"))
+    if region.get("type") != "brushlabels" or region.get("value", {}).get("format") != "rle":
+        return f"is of type {region.get('type')!r}; expected a brush mask (brushlabels, rle)"
+    if len(names) != 1 or names[0] not in indices:
+        return f"has the labels {names}; expected one of {', '.join(indices)}"
+    if size != image.size:
+        return f"is {size[0]} x {size[1]} (height x width), but its image is {image.size[0]} x {image.size[1]}"
+    if region.get("image_rotation"):
+        return f"was drawn on an image turned by {region['image_rotation']} degrees; turn it back"
+    return None
