@@ -1,0 +1,198 @@
+"""The recipes of the semi-supervised methods: each trains two steps through the real command line, on fake data.
+
+Where a method needs a depth run, it is made by the recipe for depth that the header names, so the two fit together.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fathomseg.cli import app
+from fathomseg.config import load
+from fathomseg.learners import SemiSupervised
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.recipe import Recipe
+from tests import fakes
+
+ROOT = Path(__file__).resolve().parent.parent / "recipes"
+DATASETS = ("camvid", "cityscapes", "idd-lite", "streets")
+RECIPES = {f"{name}/{path.stem}": path for name in DATASETS for path in sorted((ROOT / name).glob("*.yaml"))}
+METHODS = (
+    "mean-teacher",
+    "cutmix",
+    "classmix",
+    "depthmix",
+    "three-ways",
+    "uda-unet",
+    "uda-deeplabv3",
+    "unimatch-v2",
+)
+SMALL = ["train.batch=2", "train.device=cpu", "train.threads=1", "size=[48,64]"]
+ENCODER = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
+POSE = ["learner{}.pose.encoder.model=test_efficientnet", "learner{}.pose.encoder.pretrained=none"]
+STREETS = ["data.size=[48,64]", "data.train_clips=1", "data.val_clips=1", "data.frames=4"]
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "camvid": lambda folder: fakes.make_camvid(folder, val=2),
+    "idd_lite": lambda folder: fakes.make_idd_lite(folder, sequences=4),
+    "cityscapes": lambda folder: fakes.make_cityscapes(folder, frames=3),
+    "kitti": lambda folder: fakes.make_kitti(folder),
+}
+
+
+def fathom(*words: str) -> None:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == 0, (words, done.output, done.exception)
+
+
+def header(path: Path) -> list[str]:
+    """What the comment at the top of a recipe says."""
+    lines = path.read_text().splitlines()
+    return [line.removeprefix("#").strip() for line in lines[: lines.index("data:")]]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of fake data of a dataset, made once."""
+    made: dict[str, Path] = {}
+
+    def root(name: str) -> Path:
+        if name not in made:
+            made[name] = MAKERS[name](tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return root
+
+
+@pytest.fixture(scope="session")
+def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """One step of a recipe for depth, made once: `runs/depth-kitti` is a run of recipes/depth-kitti.yaml."""
+    made: dict[str, Path] = {}
+
+    def run(wanted: str) -> Path:
+        name = Path(wanted).name
+        if name not in made:
+            path, folder = ROOT / f"{name}.yaml", tmp_path_factory.mktemp("runs") / name
+            tree = yaml.safe_load(path.read_text())
+            settings = [*SMALL, *ENCODER, *(word.format("") for word in POSE), "train.steps=1"]
+            settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
+            settings += ["evaluation.split=null", "phases={}"]
+            settings += ["learner.geometry.crop=[32,48]"] if "phases" in tree else ["frames.min_parallax=0"]
+            fathom("pretrain", str(path), *settings, "--out", str(folder))
+            made[name] = folder
+        return made[name]
+
+    return run
+
+
+def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable[[str], Path]) -> list[str]:
+    """The settings that make a recipe small and bring its data and its depth run; its structure stays."""
+    own = tree["data"]["name"]
+    settings = [*SMALL, *ENCODER, "train.steps=2", "train.log_every=1", "labels.count=1", "evaluation.report=false"]
+    settings += STREETS if own == "streets" else [f"data.root={data(own)}"]
+    settings += [f"{group}.run={depth_run(tree[group]['run'])}" for group in ("start", "depth") if group in tree]
+    learner = tree["learner"]
+    if "crop" in learner.get("geometry", {}):
+        settings.append("learner.geometry.crop=[32,48]")
+    if "video" in learner:
+        settings += [word.format(".video") for word in POSE] + ["learner.video.geometry.crop=[32,48]"]
+    if "clips" in tree:
+        settings += [f"clips.data.root={data('kitti')}"] if "data" in tree["clips"] else []
+        settings += ["clips.size=[32,64]"] if "size" in tree["clips"] else []
+        settings += ["clips.frames.min_parallax=0"] if tree["clips"]["frames"]["name"] == "motion" else []
+    if "inference" in tree.get("evaluation", {}):
+        settings.append("evaluation.inference.window.size=[32,48]")
+    return settings
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_trains_two_steps(
+    name: str, data: Callable[[str], Path], depth_run: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tree = yaml.safe_load(RECIPES[name].read_text())
+    run = tmp_path / "run"
+    fathom("train", str(RECIPES[name]), *small(tree, data, depth_run), "--out", str(run))
+    assert (run / "model.safetensors").is_file()
+    assert (run / "evaluation" / "val" / "scores.json").is_file()
+    last = yaml.safe_load((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert ("consistency" in last) == (tree["learner"]["name"] == "semi")
+    assert ("photometric_clips" in last) == ("clips" in tree)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_header_has_its_command_and_names_what_must_be_run_before(name: str) -> None:
+    lines = header(RECIPES[name])
+    (command,) = [line.split() for line in lines if line.startswith("fathom train ")]
+    assert command[2] == f"recipes/{name}.yaml"
+    text = " ".join(lines)
+    tree = yaml.safe_load(RECIPES[name].read_text())
+    for group in ("start", "depth"):
+        if group in tree:
+            run = tree[group]["run"]
+            assert run in text
+            assert f"fathom pretrain recipes/{Path(run).name}.yaml" in text
+    if "root" in tree["data"]:
+        assert any(word.startswith("data.root=") for word in command)
+
+
+@pytest.mark.parametrize("dataset", ["streets", "camvid", "idd-lite"])
+def test_all_methods_of_a_dataset_compare_with_its_supervised_recipe(dataset: str) -> None:
+    base = load(Recipe, ROOT / f"{dataset}.yaml")
+    assert {name.split("/")[1] for name in RECIPES if name.startswith(dataset)} == set(METHODS)
+    for method in METHODS:
+        own = load(Recipe, RECIPES[f"{dataset}/{method}"])
+        for section in ("data", "size", "labels", "optimiser", "train", "evaluation", "seed"):
+            assert getattr(own, section) == getattr(base, section), (method, section)
+        assert own.learner.name == "semi"
+        for field in ("balance", "geometry", "colour", "ema_decay"):
+            assert getattr(own.learner, field) == getattr(base.learner, field), (method, field)
+        assert own.network.encoder.model == base.network.encoder.model
+        if method not in ("three-ways", "uda-unet", "uda-deeplabv3"):
+            assert own.network == base.network
+
+
+def test_mixing_rules_differ_in_the_rule_alone() -> None:
+    def rest(method: str) -> dict[str, Any]:
+        tree = load(Recipe, RECIPES[f"camvid/{method}"]).model_dump()
+        rule = tree["learner"]["unlabelled"].pop("mixing")["name"]
+        assert rule == {"mean-teacher": "none"}.get(method, method)
+        return {**tree, "depth": None}
+
+    assert rest("mean-teacher") == rest("cutmix") == rest("classmix") == rest("depthmix")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("three-ways")])
+def test_the_joint_network_goes_on_where_the_depth_recipe_ended(name: str) -> None:
+    own = load(Recipe, RECIPES[name])
+    assert own.start is not None
+    assert own.clips is not None
+    assert isinstance(own.learner, SemiSupervised)
+    assert own.learner.video is not None
+    depth = load(DepthRecipe, ROOT / f"{own.start.run.name}.yaml")
+    assert own.learner.video.pose == depth.learner.pose
+    assert own.learner.video.loss == depth.learner.loss, "the range of depth above all"
+    assert own.network.encoder == depth.network.encoder
+    assert own.network.decoder.model_copy(update={"stride": depth.network.decoder.stride}) == depth.network.decoder
+    assert (own.clips.size or own.size) == depth.size
+
+
+def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of docs/semi-supervised.md, in their order, cut to two steps."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipes").symlink_to(ROOT)
+    fakes.make_folder(tmp_path / "mydata", videos=1)
+    page = (ROOT.parent / "docs" / "semi-supervised.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
+    commands = [shlex.split(line) for line in blocks[1].replace("\\\n", " ").splitlines()]
+    assert [words[1] for words in commands] == ["pretrain", "train"]
+    pretraining = ["frames.min_parallax=0", *(word.format("") for word in POSE)]
+    for words, more in zip(commands, (pretraining, ["evaluation.report=false"]), strict=True):
+        fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", *more)
+    assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()
