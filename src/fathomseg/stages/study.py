@@ -90,7 +90,7 @@ def work_through(study: Study, folder: StudyFolder, jobs: Mapping[Cell, Job], wo
     )
     with stop_requests(work.stop) as stopped, shown(len(jobs)) as show:
         work.start(workers)
-        while not work.wait(1.0):
+        while not work.wait(5.0):
             show(*status(folder, claims, jobs))
         show(*status(folder, claims, jobs))
         return stopped()

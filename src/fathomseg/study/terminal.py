@@ -18,10 +18,10 @@ def stop_requests(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        if not seen:
-            print("Stopping: waiting for the trainings to save ...", file=sys.stderr, flush=True)
         seen.append(number)
-        stop()
+        if len(seen) == 1:  # stopping once is enough, and must not interrupt itself
+            print("Stopping: waiting for the trainings to save ...", file=sys.stderr, flush=True)
+            stop()
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

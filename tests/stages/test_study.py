@@ -1,0 +1,309 @@
+"""`fathom study`: what it accepts, what it refuses before anything starts, what it writes, and once in earnest."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fathomseg.config import load, validate
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.stages import study as stage
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import CONFIG
+from fathomseg.stages.study_config import Job, Study, flat
+from fathomseg.stages.study_runs import command
+from fathomseg.study.grid import Cell
+from tests.stages.runs import same_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def write(tmp_path: Path, settings: Callable[..., dict[str, Any]]) -> Callable[..., Path]:
+    """Writes a recipe and a study of it: two arms, budgets 2 and all, seeds 0 to 2; keywords replace whole parts."""
+
+    def file(**parts: Any) -> Path:
+        recipe, path = tmp_path / "tiny.yaml", tmp_path / "mine.yaml"
+        recipe.write_text(yaml.safe_dump(settings()))
+        arms = {
+            "plain": {"recipe": str(recipe)},
+            "balanced": {"recipe": str(recipe), "settings": {"learner": {"balance": 0.5}}},
+        }
+        path.write_text(yaml.safe_dump({"arms": arms, "budgets": [2, "all"], **parts}, sort_keys=False))
+        return path
+
+    return file
+
+
+def test_settings_are_applied_from_the_general_to_the_special(write: Callable[..., Path]) -> None:
+    study = load(
+        Study, write(settings={"learner": {"balance": 0.1}, "train": {"steps": 7}}), ["settings.train.batch=2"]
+    )
+    jobs = study.jobs()
+    assert len(jobs) == 12
+    plain, balanced = (jobs[Cell(arm, 2, 1)].recipe for arm in ("plain", "balanced"))
+    assert (plain.learner.balance, balanced.learner.balance) == (0.1, 0.5)
+    assert (plain.train.steps, plain.train.batch, plain.labels.count, plain.seed) == (7, 2, 2, 1)
+    assert jobs[Cell("plain", "all", 0)].recipe.labels.count is None
+
+
+def test_a_selection_is_used_for_budgets_and_not_for_all(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write()
+    plain = load(Study, path).jobs()[Cell("plain", "all", 0)].recipe
+    ids = sorted(plain.labels.choose(plain.data, 0), reverse=True)  # an order nobody would get by chance
+    for seed in range(3):
+        (tmp_path / f"chosen-{seed}.txt").write_text("\n".join(ids[seed:]))
+    chosen = f"arms.plain.selection={tmp_path}/chosen-{{seed}}.txt"
+    jobs = load(Study, path, [chosen]).jobs()
+    for seed in range(3):
+        recipe = jobs[Cell("plain", 2, seed)].recipe
+        assert set(recipe.labels.choose(recipe.data, recipe.seed)) == set(ids[seed : seed + 2])
+    whole = jobs[Cell("plain", "all", 1)].recipe
+    assert set(whole.labels.choose(whole.data, 1)) == set(ids)
+
+
+def test_the_name_of_a_part_is_set_before_its_settings() -> None:
+    tree = {"mixing": {"margin": 0.1, "name": "depthmix"}, "empty": {}, "x": None}
+    assert list(flat(tree)) == [("mixing.name", "depthmix"), ("mixing.margin", 0.1), ("empty", {}), ("x", None)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"arms": {}}, "arms: "),
+        ({"arms": {"a/b": {"recipe": "x"}}}, "arms.a/b"),
+        ({"budgets": [0]}, "budgets.0"),
+        ({"budgets": [4, 4]}, "has a value twice"),
+        ({"budgets": []}, "budgets: "),
+        ({"seeds": [-1]}, "seeds.0"),
+        ({"baseline": "best"}, "baseline 'best' is none of the arms, which are plain, balanced"),
+        ({"settings": {"train.steps": 3}}, "write 'train.steps' as nested mappings"),
+        ({"settings": {"labels": {"count": 3}}}, "labels.count is what `budgets` and `seeds`"),
+        ({"sedes": [0]}, "did you mean 'seeds'"),
+    ],
+)
+def test_what_is_no_study_is_refused(write: Callable[..., Path], parts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(Study, write(**parts))
+    assert message in str(error.value)
+
+
+def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    recipe = str(tmp_path / "tiny.yaml")
+    arms = {
+        "fine": {"recipe": recipe},
+        "typo": {"recipe": recipe, "settings": {"learner": {"balanse": 1}}},
+        "lost": {"recipe": "nowhere.yaml"},
+        "unscored": {"recipe": recipe, "settings": {"evaluation": {"split": "exam"}}},
+        "orphan": {"recipe": recipe, "settings": {"start": {"run": "runs/none"}}},
+    }
+    with pytest.raises(ConfigError) as error:
+        stage.run(write(arms=arms, budgets=[2, 99]), [], tmp_path / "out", 1, [], False, False)
+    text = str(error.value)
+    for part in (
+        "fine-99-0 and 8 more: labels.count is 99, but only 8",
+        "typo-2-0 and 5 more: ",
+        "did you mean 'balance'",
+        "lost-2-0 and 5 more: No recipe at nowhere.yaml",
+        "unscored-2-0 and 2 more: evaluation.split is 'exam'",
+        "orphan-2-0 and 2 more: ",
+    ):
+        assert part in text
+    assert "fine-2" not in text
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("only", "workers", "message"), [(["x"], 1, "no such arm"), ([], 0, "--workers is 0")])
+def test_bad_options_are_told(
+    write: Callable[..., Path], only: list[str], workers: int, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FathomError, match=message):
+        stage.run(write(), [], tmp_path / "out", workers, only, False, False)
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Trainings take no time; those named in the set fail. A run has 40 % + 10 % a seed, balanced 3 % more."""
+    failing: set[str] = set()
+
+    def fake(folder: Path, job: Job) -> list[str]:
+        labels, more = job.recipe.labels, 0.03 * (job.recipe.learner.balance == 0.5)
+        how = ["fail"] if folder.name in failing else []
+        return [
+            "tests.study.fake_run",
+            str(folder),
+            str(0.4 + 0.1 * job.recipe.seed + more),
+            str(labels.count or 8),
+            *how,
+        ]
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(stage, "command", fake)
+    monkeypatch.setattr(stage.Work, "__init__", partial_init(stage.Work.__init__))
+    return failing
+
+
+def partial_init(init: Callable[..., None]) -> Callable[..., None]:
+    """Workers that look again soon."""
+
+    def quick(self: stage.Work, *arguments: Any, **named: Any) -> None:
+        init(self, *arguments, **named, poll_s=0.05)
+
+    return quick
+
+
+def test_a_study_from_its_first_failure_to_its_table(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write(title="Mine", budgets=[2]), tmp_path / "out"
+    faked.add("balanced-2-1")
+    assert stage.run(path, [], out, 2, ["balanced"], False, False) == 1
+    said = capsys.readouterr()
+    assert "failed: balanced-2-1: no room in" in said.out
+    assert "--retry" in said.err
+    assert "3 of 3 trainings done" in said.err
+    assert sorted((out / "runs" / "notes.txt").read_text().split()) == [f"balanced-2-{seed}" for seed in range(3)]
+
+    faked.clear()
+    assert stage.run(path, [], out, 1, [], False, False) == 1  # still failed, as nobody asked to try again
+    assert stage.run(path, [], out, 1, [], False, True) == 0
+    notes = (out / "runs" / "notes.txt").read_text().split()
+    assert len(notes) == 7
+    assert notes.count("balanced-2-1") == 2
+
+    assert stage.run(path, [], out, 1, [], True, False) == 0
+    assert (out / "runs" / "notes.txt").read_text().split() == notes
+    tree = json.loads((out / "results.json").read_text())
+    plain, balanced = tree["rows"]
+    assert plain["score"]["mean"] == pytest.approx(50)
+    assert plain["score"]["spread"] == pytest.approx(10)
+    assert balanced["against"]["difference"] == pytest.approx(3)
+    assert balanced["verdict"] == "better"
+    assert tree["failed"] == []
+    assert {cell["images"] for cell in tree["cells"]} == {2}
+    assert tree["study"]["arms"]["plain"]["recipe"] == "PATH/TO/tiny.yaml"
+    for file in ("results.json", "results.md", "results.svg"):
+        assert str(tmp_path) not in (out / file).read_text()
+    assert (out / "results.md").read_text().startswith("# Mine\n")
+
+
+def test_runs_begun_with_other_settings_are_not_mixed_in(
+    write: Callable[..., Path], tmp_path: Path, camvid: Path, faked: set[str]
+) -> None:
+    path, out = write(budgets=[2], seeds=[0]), tmp_path / "out"
+    job = load(Study, path).jobs()[Cell("plain", 2, 0)]
+    folder = out / "runs" / "plain-2-0"
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+    with pytest.raises(FathomError) as error:
+        stage.run(path, ["settings.train.steps=9"], out, 1, [], False, False)
+    assert "1 trainings" in str(error.value)
+    assert "plain-2-0:\n  train.steps: then 6, now 9" in str(error.value)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.symlink_to(camvid)
+    moved = [f"settings.data.root={elsewhere}", "settings.train.workers=0"]
+    assert stage.run(path, moved, out, 1, [], False, False) == 0
+
+
+def test_a_failed_run_is_tried_again_with_new_settings_if_asked_to(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str]
+) -> None:
+    path, out = write(budgets=[2], seeds=[0]), tmp_path / "out"
+    job = load(Study, path).jobs()[Cell("plain", 2, 0)]
+    faked.add("plain-2-0")
+    assert stage.run(path, [], out, 1, ["plain"], False, False) == 1
+    (out / "runs" / "plain-2-0" / CONFIG).write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+    faked.clear()
+    with pytest.raises(FathomError, match="other settings"):
+        stage.run(path, ["settings.optimiser.lr=0.1"], out, 1, ["plain"], False, False)
+    assert stage.run(path, ["settings.optimiser.lr=0.1"], out, 1, ["plain"], False, True) == 0
+
+
+def test_a_training_goes_on_where_there_is_a_checkpoint(write: Callable[..., Path], tmp_path: Path) -> None:
+    jobs = load(Study, write(settings={"train": {"threads": 2, "batch": 3}})).jobs()
+    job, folder = jobs[Cell("plain", 2, 1)], tmp_path / "run"
+    folder.mkdir()
+    (folder / "junk").touch()
+    module, verb, recipe, *words = command(folder, job)
+    assert (module, verb, recipe) == ("fathomseg.cli", "train", str(job.path))
+    assert words[-2:] == ["--out", str(folder)]
+    assert {"seed=1", "labels.count=2", "train.batch=3"} <= set(words)
+    assert load(Recipe, job.path, words[:-2]) == job.recipe
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "checkpoint.pt").touch()
+    assert command(folder, job) == ["fathomseg.cli", "train", "--resume", str(folder), "train.threads=2"]
+
+
+STUDIES = sorted((ROOT / "recipes" / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_studies_of_the_project_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for data and depth runs, which are not here."""
+    monkeypatch.chdir(ROOT)
+    study = load(Study, path)
+    recipes = {cell: load(Recipe, study.arms[cell.arm].recipe, study.overrides(cell)) for cell in study.cells()}
+    steps = {recipe.train.steps for recipe in recipes.values()}
+    assert len(steps) == 1, "arms are compared after equal steps"
+    assert len({recipe.data for recipe in recipes.values()}) == 1
+    assert f"fathom study recipes/studies/{path.name}" in path.read_text()
+
+
+def test_an_empty_mapping_is_no_study() -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Study, {})
+    assert {"arms: is required", "budgets: is required"} <= {line.strip() for line in str(error.value).splitlines()}
+
+
+@pytest.mark.slow
+def test_the_real_thing_stopped_gone_on_with_and_compared(
+    write: Callable[..., Path], whole: Path, tmp_path: Path
+) -> None:
+    """A cell that was interrupted ends as the same recipe trained alone ends, to the last bit."""
+    path, out = write(budgets=["all"], seeds=[0]), tmp_path / "out"
+    words = [
+        sys.executable,
+        "-m",
+        "fathomseg.cli",
+        "study",
+        str(path),
+        "settings.train.save_every=1",
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as first:
+        plain = out / "runs" / "plain-all-0"
+        end = time.monotonic() + 200
+        while not (plain / "checkpoint.pt").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        first.send_signal(signal.SIGTERM)
+        _, said = first.communicate(timeout=200)
+    assert first.returncode == 130, said
+    assert "The same command goes on." in said
+    assert "Stopped after step" in (out / "cells" / "plain-all-0.log").read_text()
+    assert not (out / "cells" / "plain-all-0.json").exists()
+
+    done = subprocess.run([*words, "--workers", "2"], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    log = (out / "cells" / "plain-all-0.log").read_text()
+    assert "--resume" in log
+    same_run(plain, whole)
+    tree = json.loads((out / "results.json").read_text())
+    scores = json.loads((whole / "evaluation" / "val" / "scores.json").read_text())["scores"]
+    found = {cell["arm"]: cell for cell in tree["cells"]}
+    assert found["plain"]["miou"] == pytest.approx(100 * scores["ema"]["miou"], abs=1e-4)
+    assert found["plain"]["images"] == 8
+    assert found["balanced"]["cpu_minutes"] > 0
+    assert "1 of 1" in done.stdout
