@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,8 @@ class Encoder(Part):
         net = self._create(weights, maps)
         mean, std = weights.normalisation or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         net.pretrained_cfg.pop("state_dict", None)  # timm keeps what it loaded from; every copy would hold it again
+        if maps is not None:
+            _drop_unused_blocks(net)
         encoder = FeatureEncoder(net, self.model, mean, std)
         deepest = encoder.pyramid.strides[-1]
         if maps is None and self.output_stride < 32 and deepest != self.output_stride:
@@ -151,6 +154,14 @@ class Encoder(Part):
             f"Encoder {self.model!r} cannot run at output stride {self.output_stride}: {why}. "
             "Set network.encoder.output_stride=32, or choose another model (all ResNets and EfficientNets can)."
         )
+
+
+def _drop_unused_blocks(net: Any) -> None:
+    """Take away the stages behind the last map that is wanted, which timm's EfficientNets would build and run."""
+    last = net.feature_info.module_name()[-1]
+    stage = re.fullmatch(r"blocks\.(\d+)", last)
+    if stage is not None and isinstance(net.blocks, nn.Sequential):
+        net.blocks = net.blocks[: int(stage[1]) + 1]
 
 
 @dataclass(frozen=True, slots=True)

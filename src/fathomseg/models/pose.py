@@ -14,8 +14,9 @@ from fathomseg.config import Part, by_name
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm, he_init
 from fathomseg.models.encoders import Encoder, FeatureEncoder
+from fathomseg.models.norms import EncoderNetwork
 from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.models.pose_matching import MatchingPose
+from fathomseg.models.pose_flow import FlowPose
 from fathomseg.models.precision import in_own_precision
 
 _WIDTH: Final = 256
@@ -45,7 +46,7 @@ class PoseConfig(Part):
         return StackedPoseNetwork(encoder, self.norm, self.reduce)
 
 
-class StackedPoseNetwork(PoseNetwork):
+class StackedPoseNetwork(EncoderNetwork, PoseNetwork):
     """Two frames, stacked, -> axis-angle and translation."""
 
     def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch", reduce: int = 1) -> None:
@@ -94,7 +95,5 @@ def widen_stem(encoder: FeatureEncoder) -> None:
     stem.in_channels = 6
 
 
-AnyPose = Annotated[
-    Annotated[PoseConfig, Tag("stacked")] | Annotated[MatchingPose, Tag("matching")], by_name("stacked")
-]
+AnyPose = Annotated[Annotated[PoseConfig, Tag("stacked")] | Annotated[FlowPose, Tag("flow")], by_name("stacked")]
 """Every pose network. Those saved before there were several have no name."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
-from torch import Tensor
-
-from fathomseg.models.norms import EncoderNetwork
+from torch import Tensor, nn
 
 
-class PoseNetwork(EncoderNetwork, ABC):
+class PoseNetwork(nn.Module, ABC):
     """How the camera moved between two frames."""
 
     @abstractmethod
@@ -22,3 +20,7 @@ class PoseNetwork(EncoderNetwork, ABC):
         `se3(axis_angle, translation)` is second_T_first: it takes points from the first camera's frame to the second's.
         Stack all pairs of a step into one batch, each earlier frame first, and invert what is needed the other way.
         """
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that were (or could have been) pretrained, for their own learning rate."""
+        return []
