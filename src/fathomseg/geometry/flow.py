@@ -103,7 +103,7 @@ def _window(fields: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c
     return mean
 
 
-def _halved(image: Grey) -> Grey:
+def _halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
     """Half the size, each pixel the mean of those it covers."""
     height, width = image.shape[2:]
     return F.interpolate(image, (height // 2, width // 2), mode="area" if height % 2 or width % 2 else "bilinear")
