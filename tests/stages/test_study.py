@@ -106,7 +106,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
         "typo": {"recipe": recipe, "settings": {"learner": {"balanse": 1}}},
         "lost": {"recipe": "nowhere.yaml"},
         "unscored": {"recipe": recipe, "settings": {"evaluation": {"split": "exam"}}},
-        "orphan": {"recipe": recipe, "settings": {"start": {"run": "runs/none"}}},
+        "orphan": {"recipe": recipe, "settings": {"start": {"run": "runs/none"}, "evaluation": {"split": "exam"}}},
     }
     with pytest.raises(ConfigError) as error:
         stage.run(write(arms=arms, budgets=[2, 99]), [], tmp_path / "out", 1, [], False, False)
@@ -116,8 +116,8 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
         "typo-2-0 and 5 more: ",
         "did you mean 'balance'",
         "lost-2-0 and 5 more: No recipe at nowhere.yaml",
-        "unscored-2-0 and 2 more: evaluation.split is 'exam'",
-        "orphan-2-0 and 2 more: ",
+        "unscored-2-0 and 11 more: evaluation.split is 'exam'",
+        "orphan-2-0 and 5 more: runs/none",
     ):
         assert part in text
     assert "fine-2" not in text

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from fathomseg.config import Part, load
+from fathomseg.data.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.saved import load_card
 from fathomseg.stages.recipe import Recipe
@@ -110,11 +112,12 @@ class Study(Part):
         for cell in self.cells():
             path, overrides = self.arms[cell.arm].recipe, self.overrides(cell)
             try:
-                recipe = load(Recipe, path, overrides)
-                check(recipe)
-                jobs[cell] = Job(path, tuple(overrides), recipe)
-            except FathomError as error:
-                mistakes.setdefault(str(error), []).append(cell)
+                jobs[cell] = Job(path, tuple(overrides), load(Recipe, path, overrides))
+                found = lacking(jobs[cell].recipe)
+            except ConfigError as error:
+                found = [str(error)]
+            for mistake in found:
+                mistakes.setdefault(mistake, []).append(cell)
         if mistakes:
             raise ConfigError("Nothing was started.\n" + "\n".join(_blame(mistakes)))
         return jobs
@@ -129,17 +132,35 @@ class Job:
     recipe: Recipe
 
 
-def check(recipe: Recipe) -> None:
-    """Raise `FathomError` for labels, a split or an earlier run that are not there. No image is read."""
-    recipe.labels.choose(recipe.data, recipe.seed)
+def lacking(recipe: Recipe) -> list[str]:
+    """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
+    looks: list[Callable[[], object]] = [
+        lambda: recipe.labels.choose(recipe.data, recipe.seed),
+        lambda: _scored(recipe),
+    ]
+    looks += [partial(_listed, other.data) for other in (recipe.unlabelled, recipe.clips) if other and other.data]
+    runs = [getattr(part, "run", None) for part in (recipe.start, recipe.depth)]
+    looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
+    found = []
+    for look in looks:
+        try:
+            look()
+        except FathomError as error:
+            found.append(str(error))
+    return found
+
+
+def _scored(recipe: Recipe) -> None:
     if recipe.evaluation.split not in recipe.data.splits:
         raise ConfigError(
             f"evaluation.split is {recipe.evaluation.split!r}, and {recipe.data.name} has only "
             f"{', '.join(recipe.data.splits)}; a training of a study must have scores."
         )
-    for part in (recipe.start, recipe.depth):
-        if isinstance(run := getattr(part, "run", None), Path):
-            load_card(run)
+
+
+def _listed(dataset: Dataset) -> tuple[str, ...]:
+    """A dataset that is not there says so when its files are listed."""
+    return dataset.splits
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
