@@ -13,7 +13,7 @@ LEVELS = [
     {"errors", "config"},
     {"types"},
     {"geometry", "trajectory"},
-    {"data", "models", "losses", "mixing", "strong", "selection", "metrics", "depth_metrics", "draw", "film"},
+    {"data", "models", "losses", "mixing", "strong", "metrics", "depth_metrics", "draw", "film"},
     {"depth_files"},
     {
         "predictor",
@@ -26,6 +26,7 @@ LEVELS = [
         "learners",
         "engine",
         "depth_sources",
+        "selection",
     },
     {"report", "study"},
     {"stages"},

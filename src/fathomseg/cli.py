@@ -95,6 +95,26 @@ def pretrain(
 
 
 @app.command()
+def select(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to create; default runs/RECIPE.")] = None,
+    budget: Annotated[int | None, typer.Option(help="How many images to choose; default: the recipe's.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this choice, perhaps with a larger --budget.")] = None,
+) -> None:
+    """Choose which images of a pool should be labelled, before anyone has labelled one."""
+    from fathomseg.stages.select import run
+
+    given = list(arguments or [])
+    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    raise typer.Exit(run(recipe, given, out, resume, budget))
+
+
+@app.command()
 def evaluate(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     overrides: Overrides = None,

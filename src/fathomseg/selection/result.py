@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -136,7 +136,7 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def listed(path: Path) -> Sequence[str]:
+def listed(path: Path) -> list[str]:
     """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
     if not path.is_file():
         raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")

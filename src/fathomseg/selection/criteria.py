@@ -1,0 +1,192 @@
+"""Criteria that need no labelled image: chance, diversity, difficulty, and the last two together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Float64
+from pydantic import Field
+
+from fathomseg.config import Part
+from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.errors import FathomError
+from fathomseg.predictor import pick_device
+from fathomseg.selection.base import Answer, Criterion, highest, random_order, times_the_median
+from fathomseg.selection.difficulty import Blind, Examiner, Student
+from fathomseg.selection.extraction import extract
+from fathomseg.selection.features import AnyFeatures, Features
+from fathomseg.selection.picking import FarthestFirst, Pick
+from fathomseg.selection.pool import Pool
+from fathomseg.selection.result import Choice
+
+
+class Random(Criterion):
+    """Chance: what every other criterion must beat."""
+
+    name: Literal["random"] = "random"
+
+    def _choose(self, pool: Pool, budget: int) -> Answer:
+        reason = f"It was drawn at random (seed {pool.seed})."
+        ids = random_order(pool)[:budget]
+        return Answer(tuple(Choice(id=id, rank=rank, reason=reason) for rank, id in enumerate(ids, 1)))
+
+
+class _Comparing(Part):
+    """What criteria share that compare images by features."""
+
+    features: AnyFeatures
+    """What images are compared by."""
+    start: Literal["central", "random"] = "central"
+    """The first image if none is labelled yet: the most ordinary one (nearest to the mean of the pool), or a random one
+    by the seed. Hoyer et al. (2021) take a random one; the rest of the choice depends little on it."""
+
+    def picker(self, pool: Pool) -> tuple[FarthestFirst, Features]:
+        """The pool by its features, with those taken that are labelled already."""
+        found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress)
+        if found.ids != pool.ids:
+            raise FathomError(f"{found.skipped[0].id} could be read a moment ago, and now: {found.skipped[0].reason}.")
+        return FarthestFirst(found.matrix, pool.rows(pool.already), pick_device(pool.place)), found
+
+    def first(self, pool: Pool, picker: FarthestFirst) -> Choice:
+        """The image the choice begins with."""
+        central = self.start == "central"
+        row = picker.central() if central else pool.row[random_order(pool)[0]]
+        picker.take([row])
+        what = "the image nearest to the mean of the pool" if central else f"a random image (seed {pool.seed})"
+        return Choice(id=pool.ids[row], rank=1, reason=f"The choice begins with {what}.")
+
+
+class Diversity(_Comparing, Criterion):
+    """Each image is the one least like any before it: the farthest in feature space (greedy k-center)."""
+
+    name: Literal["diversity"] = "diversity"
+
+    def _choose(self, pool: Pool, budget: int) -> Answer:
+        picker, features = self.picker(pool)
+        choices = [] if pool.already else [self.first(pool, picker)]
+        picks = picker.pick(budget - len(choices))
+        choices += [_far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
+        return Answer(tuple(choices), features)
+
+
+class _Examining(Part):
+    """What criteria share that ask depth students; they work in stages, each with a student of its own."""
+
+    teacher: AnyDepthSource
+    """The depth a student learns."""
+    student: Student = Student()
+    """The network that is to learn it from few images."""
+    first_stage: Annotated[int, Field(ge=2)] = 12
+    """Images, those labelled already included, that the first student learns from; each next one learns from twice as
+    many. Up to the first stage no difficulty is known. Hoyer et al. (2021) begin with 25."""
+    blind: Blind = Blind()
+    """Where a student's error says nothing."""
+
+    def examiner(self, pool: Pool) -> Examiner:
+        """Students and their teacher."""
+        return Examiner.of(pool, self.teacher, self.student, self.blind)
+
+    def stages(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """The stages on the way from `begin` to `end` images: the number of the student (0 = none) and where it ends.
+
+        Where a stage ends depends on `end` only by being cut short there, so that budgets nest.
+        """
+        number, limit = 0, self.first_stage
+        while begin < end:
+            if limit > begin:
+                yield number, min(limit, end)
+                begin = limit
+            number, limit = number + 1, 2 * limit
+
+
+class Difficulty(_Examining, Criterion):
+    """The images a depth student errs on most; those of the first stage are random."""
+
+    name: Literal["difficulty"] = "difficulty"
+
+    def _choose(self, pool: Pool, budget: int) -> Answer:
+        examiner, known = self.examiner(pool), list(pool.already)
+        choices: list[Choice] = []
+        for student, end in self.stages(len(known), len(known) + budget):
+            count = end - len(known)
+            if student == 0:
+                new = Random().choose(pool, count).choices
+            else:
+                errors = examiner.errors(known, student)
+                rows = highest(errors, pool.rows(known), count)
+                new = tuple(_hard(pool, row, errors, len(choices) + i, len(known)) for i, row in enumerate(rows, 1))
+            choices += new
+            known += [choice.id for choice in new]
+        return Answer(tuple(choices))
+
+
+class Both(_Comparing, _Examining, Criterion):
+    """Diversity and difficulty together (Hoyer et al. 2021, algorithm 1).
+
+    Each image is the one of the largest distance + lambda * difficulty, with lambda = weight * deviation of the
+    distances / deviation of the difficulties, both over the images left at the beginning of a stage. So a weight of 1
+    gives both the same say, whatever the features and the student; the paper fixes lambda at 1000.
+    """
+
+    name: Literal["both"] = "both"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """How much difficulty counts beside diversity, each measured by how it varies over the pool."""
+
+    def _choose(self, pool: Pool, budget: int) -> Answer:
+        examiner = self.examiner(pool)
+        picker, features = self.picker(pool)
+        choices = [] if pool.already else [self.first(pool, picker)]
+        known = [*pool.already, *(choice.id for choice in choices)]
+        for student, end in self.stages(len(known), len(pool.already) + budget):
+            count = end - len(known)
+            if student == 0:
+                new = [_far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
+            else:
+                errors = examiner.errors(known, student)
+                picks = picker.pick(count, self.bonus(picker, errors))
+                new = [_far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
+            choices += new
+            known += [choice.id for choice in new]
+        return Answer(tuple(choices), features)
+
+    def bonus(self, picker: FarthestFirst, errors: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """lambda * difficulty, on the scale of the picker's distances."""
+        left = picker.left
+        distances, difficulties = picker.distances[left].std(), errors[left].std(dtype=np.float64)
+        # Where all distances are alike, any scale lets difficulty decide.
+        scale = self.weight * (float(distances) or 1.0) / difficulties if difficulties > 0 else 0.0
+        return scale * errors.astype(np.float64)
+
+
+def _far(pool: Pool, pick: Pick, rank: int) -> Choice:
+    assert pick.nearest is not None, "something is taken"
+    assert pick.distance is not None
+    nearest = pool.ids[pick.nearest]
+    reason = f"It is the least like any image before it: {pick.distance:.1f} away from the nearest, {nearest}."
+    return _choice(pool, pick, rank, {"diversity": pick.distance}, reason)
+
+
+def _hard(pool: Pool, row: Any, errors: Float[np.ndarray, " n"], rank: int, known: int) -> Choice:
+    error = float(errors[row])
+    reason = f"A depth student of {known} images errs by {error:.4f} here, {times_the_median(error, errors)}."
+    return Choice(id=pool.ids[row], rank=rank, scores={"difficulty": error}, reason=reason)
+
+
+def _far_and_hard(pool: Pool, pick: Pick, errors: Float[np.ndarray, " n"], rank: int) -> Choice:
+    assert pick.nearest is not None, "something is taken"
+    assert pick.distance is not None
+    error = float(errors[pick.row])
+    reason = (
+        f"It is {pick.distance:.1f} away from the nearest image before it, {pool.ids[pick.nearest]}, and a depth "
+        f"student errs by {error:.4f} here, {times_the_median(error, errors)}."
+    )
+    return _choice(pool, pick, rank, {"diversity": pick.distance, "difficulty": error}, reason)
+
+
+def _choice(pool: Pool, pick: Pick, rank: int, scores: dict[str, float], reason: str) -> Choice:
+    nearest = None if pick.nearest is None else pool.ids[pick.nearest]
+    return Choice(
+        id=pool.ids[pick.row], rank=rank, scores=scores, distance=pick.distance, nearest=nearest, reason=reason
+    )

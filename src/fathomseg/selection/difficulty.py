@@ -1,0 +1,187 @@
+"""How hard images are: the error of a small depth student, trained on the images chosen so far, against its teacher.
+
+Hoyer et al. 2021 (arXiv:2012.10782), section 3.4. No label is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from fathomseg.config import Part
+from fathomseg.data.loading import Stream
+from fathomseg.depth_predictor import DepthPredictor
+from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, prepare
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
+from fathomseg.engine.logging import say
+from fathomseg.engine.loop import Loop, Trainer, accelerator
+from fathomseg.engine.optimiser import Optimiser
+from fathomseg.errors import FathomError
+from fathomseg.learners.imitation import Imitation
+from fathomseg.losses.segmentation import upsample
+from fathomseg.models.decoders.depth_unet import DepthUNet
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
+from fathomseg.scoring import ahead
+from fathomseg.selection.pool import Pool
+from fathomseg.selection.result import write_text
+
+Positive = Annotated[int, Field(gt=0)]
+
+_BATCH: Final = 16
+_ASKED: Final = "asked.json"
+_ERRORS: Final = "errors.npy"
+
+
+class Student(Part):
+    """The depth network that is trained anew at every stage."""
+
+    network: DepthNetworkConfig = DepthNetworkConfig(decoder=DepthUNet(stride=2, norms=True), scales=1)
+    """Encoder and decoder, the encoder from its pretrained weights."""
+    learner: Imitation = Imitation()
+    """The training step."""
+    optimiser: Optimiser = Optimiser()
+    """Optimiser and learning rate."""
+    steps: Positive = 100
+    """Optimiser steps of the first student; the second gets twice as many, the third three times, and so on. Meant for
+    a CPU; Hoyer et al. take 4000 at batch 2 and 512 x 512 pixels."""
+    batch: Positive = 4
+    """Images in one step."""
+
+
+class Blind(Part):
+    """Where the student's error says nothing about difficulty."""
+
+    far: Annotated[float, Field(ge=0, le=1)] = 0.07
+    """Teacher's disparities below this do not count: the sky, and cars driving ahead, which look infinitely far to a
+    teacher that learned from video. 0 = all count."""
+    dilation: Positive = 7
+    """Side of the square, in pixels at working size, by which those places are enlarged; odd."""
+    bonnet: Annotated[float, Field(ge=0, lt=1)] = 0.13
+    """Share of the height, from the bottom, that shows the car itself; neither learned nor counted. 0 = none."""
+
+    @field_validator("dilation")
+    @classmethod
+    def _odd(cls, side: int) -> int:
+        if side % 2 == 0:
+            raise ValueError(f"dilation must be odd, such as {side + 1}")
+        return side
+
+    def first_row(self, height: int) -> int:
+        """The first row of the car itself, in an image of this many rows."""
+        return height - round(self.bonnet * height)
+
+    def error(self, student: Float[Tensor, "b 1 h w"], teacher: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
+        """E of each image: |log(1 + student) - log(1 + teacher)|, 0 where it does not count, averaged over all pixels.
+
+        Disparities are 0..1; NaN of the teacher's is not known and does not count.
+        """
+        counts = ~teacher.isnan()
+        counts &= F.max_pool2d((teacher < self.far).float(), self.dilation, 1, self.dilation // 2) == 0
+        counts[:, :, self.first_row(teacher.shape[2]) :] = False
+        difference = (student.log1p() - teacher.log1p()).abs()
+        return torch.where(counts, difference, 0.0).mean((1, 2, 3))
+
+
+@dataclass(frozen=True)
+class TeacherMaps:
+    """The teacher's disparity as a student learns it: NaN on the car itself."""
+
+    maps: DisparityMaps
+    blind: Blind
+
+    def __call__(self, id: str) -> Float32[np.ndarray, "h w"]:
+        """Normalised disparity 0..1 of one image at working size."""
+        disparity = self.maps(id)
+        disparity[self.blind.first_row(len(disparity)) :] = np.nan
+        return disparity
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Trains students and has them judge the pool."""
+
+    pool: Pool
+    student: Student
+    blind: Blind
+    teacher: TeacherMaps
+
+    @classmethod
+    def of(cls, pool: Pool, source: AnyDepthSource, student: Student, blind: Blind) -> Examiner:
+        """Prepares the teacher's maps of the whole pool. Raises `DataError` if images have none."""
+        maps = prepare(source, pool.dataset, pool.ids, pool.size, device=pool.place, progress=pool.progress)
+        return cls(pool, student, blind, TeacherMaps(maps, blind))
+
+    def errors(self, labelled: Sequence[str], stage: int) -> Float32[np.ndarray, " n"]:
+        """E of every image of the pool, by a student trained on `labelled`; `stage` counts students from 1.
+
+        A finished or interrupted stage of the same images is taken up where it stopped. Raises `FathomError` if the
+        student diverged.
+        """
+        folder = self.pool.folder / f"{len(labelled):06d}"
+        asked = json.dumps({"learned from": sorted(labelled), "judged": list(self.pool.ids)}, indent=0)
+        notes = folder / _ASKED
+        if not notes.is_file() or notes.read_text(encoding="utf-8") != asked:
+            folder.mkdir(parents=True, exist_ok=True)
+            for stale in (CHECKPOINT, _ERRORS):
+                (folder / stale).unlink(missing_ok=True)
+            write_text(notes, asked)
+        if not (folder / _ERRORS).is_file():
+            say(f"Stage {stage}: a depth student learns from {len(labelled)} images")
+            _save(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
+        errors: Float32[np.ndarray, " n"] = np.load(folder / _ERRORS, allow_pickle=False)
+        return errors
+
+    def _trained(self, labelled: Sequence[str], stage: int, folder: Path) -> DepthNetwork:
+        """The student's averaged network."""
+        pool, student = self.pool, self.student
+        resume = (folder / CHECKPOINT).is_file()
+        loop = Loop(
+            steps=student.steps * stage, batch=student.batch, device=pool.device, threads=pool.threads, log_every=50
+        )
+        torch.manual_seed(pool.seed)
+        learner = student.learner.build(student.network.build(pretrained=not resume))
+        stream = Stream(pool.cache, labelled, ("image",), student.learner.geometry, pool.seed, disparity=self.teacher)
+        streams, accelerate = {"images": stream}, accelerator(loop)
+        trainer = Trainer(learner, streams, loop, student.optimiser, folder, pool.seed, accelerate)
+        if resume:
+            trainer.resume()
+        trainer.run(0, None)
+        return learner.ema.network
+
+    def _judge(self, network: DepthNetwork) -> Float32[np.ndarray, " n"]:
+        pool = self.pool
+        device = next(network.parameters()).device
+        predictor = DepthPredictor(network, pool.size, (0.1, 100.0), device)  # no depth is asked for
+        batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
+        errors: list[Tensor] = []
+        for _, reading in ahead(self._read, batches):
+            images, teacher = reading.result()
+            student = upsample(predictor.disparity(images), pool.size)
+            errors.append(self.blind.error(student, teacher.to(device)).cpu())
+            if pool.progress is not None:
+                pool.progress(min(len(errors) * _BATCH, len(pool.ids)), len(pool.ids))
+        found: Float32[np.ndarray, " n"] = torch.cat(errors).numpy()
+        if not np.isfinite(found).all():
+            raise FathomError("The depth student gives NaN. Lower criterion.student.optimiser.lr and start again.")
+        return found
+
+    def _read(self, ids: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Images (b 3 h w) and the teacher's disparity (b 1 h w)."""
+        images = torch.from_numpy(self.pool.read(ids)).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(np.stack([self.teacher(id) for id in ids]))[:, None]
+
+
+def _save(path: Path, errors: Float32[np.ndarray, " n"]) -> None:
+    temporary = path.with_name(f".{path.stem}.tmp.npy")
+    np.save(temporary, errors, allow_pickle=False)
+    temporary.replace(path)

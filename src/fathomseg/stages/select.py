@@ -1,0 +1,151 @@
+"""`fathom select`: which images of a pool should be labelled, before anyone has labelled one.
+
+OUT/selection.json, selection.txt   the chosen ids in order, with scores and reasons; the list is a `labels.file`
+OUT/selection.html                  a page to look at
+OUT/images/                         the chosen images, named by rank
+OUT/annotation/                     ready imports for annotation tools
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from fathomseg.config import load, save
+from fathomseg.data.base import Dataset
+from fathomseg.data.cache import Cache
+from fathomseg.engine.logging import preparing, say
+from fathomseg.engine.loop import Loop, accelerator
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.selection.base import Answer, check_budget
+from fathomseg.selection.pool import Pool, Progress, readable
+from fathomseg.selection.result import Selection, Skipped, listed, pool_hash
+from fathomseg.stages.advice import resume_advice
+from fathomseg.stages.run_folder import CONFIG, begin, origin, reopen
+from fathomseg.stages.select_outputs import write_all
+from fathomseg.stages.select_recipe import SelectRecipe
+
+STAGES: Final = "stages"
+
+CHANGEABLE: Final = (
+    "data.root=",
+    "budget=",
+    "copy_images=",
+    "annotation=",
+    "prelabels=",
+    "report=",
+    "device=",
+    "threads=",
+)
+"""Settings that may be given again when a choice is resumed: they do not change what is chosen, but how much of it."""
+
+
+def run(
+    recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None, budget: int | None
+) -> int:
+    """Choose images by a recipe into the folder `out`, or go on with the choice in `resume`. Returns the exit code."""
+    if (recipe is None) == (resume is None):
+        raise ConfigError("Give either a recipe to start a choice, or --resume FOLDER to go on with one.")
+    overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
+    if resume is None:
+        assert recipe is not None
+        select(load(SelectRecipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        return 0
+    foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
+    if foreign:
+        known = ", ".join(name.rstrip("=") for name in CHANGEABLE)
+        raise ConfigError(
+            f"A resumed choice keeps its settings, so {', '.join(foreign)} cannot be given; only {known}."
+        )
+    select(load(SelectRecipe, reopen(resume), overrides), resume, resume=True)
+    return 0
+
+
+def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
+    """One choice, top to bottom: pool, criterion, result, images, page."""
+    accelerate = accelerator(Loop(device=recipe.device, threads=recipe.threads))
+    if accelerate.num_processes > 1:
+        raise FathomError("`fathom select` works in one process; start it without torchrun.")
+    ids, already = pool_ids(recipe)
+    if resume:
+        save(recipe, folder / CONFIG)  # a larger budget, perhaps
+    else:
+        begin(folder, recipe, None, accelerate)
+    torch.manual_seed(recipe.seed)
+    with resume_advice("select", folder), preparing(active=True) as progress:
+        pool, skipped = build_pool(recipe, ids, already, folder, progress)
+        say(f"Choosing {recipe.budget} of {len(pool.ids) - len(pool.already)} images by {recipe.criterion.name}.")
+        answer = recipe.criterion.choose(pool, recipe.budget)
+        selection = described(recipe, pool, answer, skipped)
+        selection.save(folder)
+        write_all(recipe, folder, pool, selection, answer)
+    for one in skipped:
+        say(f"left out: {one.reason}")
+    say(f"{len(selection.chosen)} images chosen; {folder / 'selection.txt'} lists them in order.")
+    return selection
+
+
+def build_pool(
+    recipe: SelectRecipe, ids: Sequence[str], already: Sequence[str], folder: Path, progress: Progress | None
+) -> tuple[Pool, list[Skipped]]:
+    """The readable images among `ids`, and why the others cannot be read. Raises `FathomError` if none can."""
+    cache = Cache(recipe.data, recipe.size)
+    good, skipped = readable(cache, ids, progress)
+    pool = Pool(
+        cache=cache,
+        ids=tuple(good),
+        already=tuple(sorted(frozenset(good) & frozenset(already))),
+        folder=folder / STAGES,
+        seed=recipe.seed,
+        device=recipe.device,
+        threads=recipe.threads,
+        progress=progress,
+    )
+    return pool, skipped
+
+
+def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
+    """All ids of the pool, and those labelled already; what is wrong with the recipe is told before any image is read.
+
+    Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
+    """
+    dataset: Dataset = recipe.data
+    where = f"split {recipe.split!r} of {dataset.name}"
+    ids = dataset.ids(recipe.split)
+    if not ids:
+        raise FathomError(f"The pool is empty: {where} has no image.")
+    match recipe.already:
+        case None:
+            already = []
+        case "labelled":
+            already = [id for id in ids if dataset.has_label(id)]
+        case path:
+            already, known = listed(path), frozenset(ids)
+            if unknown := [id for id in already if id not in known]:
+                raise FathomError(
+                    f"{path} lists {len(unknown)} ids that {where} does not have, for example {unknown[0]!r}; its own "
+                    f"ids look like {min(known)!r}."
+                )
+    check_budget(recipe.budget, len(ids), len(already))
+    return ids, already
+
+
+def described(recipe: SelectRecipe, pool: Pool, answer: Answer, skipped: Sequence[Skipped]) -> Selection:
+    """The answer with all that it depends on."""
+    criterion = recipe.criterion.model_dump(mode="json")
+    return Selection(
+        dataset=recipe.data.name,
+        split=recipe.split,
+        pool_size=len(pool.ids),
+        pool_hash=pool_hash(pool.dataset, pool.ids),
+        criterion=criterion,
+        features=criterion.get("features"),
+        seed=recipe.seed,
+        already=pool.already,
+        chosen=answer.choices,
+        skipped=tuple(skipped),
+        origin=origin(),
+    )
