@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fathomseg import draw
 from fathomseg.data.labels import LabelMap, distinct_colours, pack, pack_one, unpack
-from fathomseg.errors import DataError
+from fathomseg.errors import DataError, FathomError
 from tests.fakes import save
 
 IDS = LabelMap(kind="ids", names=("road", "car"), values=(7, 300), ignored=(0, -1), remedy="mend it")
@@ -103,3 +105,32 @@ def test_the_key_tells_maps_apart_that_read_differently() -> None:
     renamed = LabelMap(kind="ids", names=("a", "b"), values=IDS.values, ignored=IDS.ignored, remedy="")
     assert IDS.key != other.key
     assert IDS.key == renamed.key
+
+
+@pytest.mark.parametrize("labels", [IDS, COLOURS], ids=["ids", "colours"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(indices=arrays(np.uint8, (3, 4), elements=st.sampled_from([0, 1, 255])))
+def test_what_is_stored_is_read_again(labels: LabelMap, indices: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    draw.write(path, labels.stored(indices))
+    np.testing.assert_array_equal(labels.read(path), indices)
+
+
+def test_stored_values_by_hand() -> None:
+    indices = np.array([[0, 1, 255]], np.uint8)
+    np.testing.assert_array_equal(IDS.stored(indices), np.array([[7, 300, 0]], np.uint16))
+    assert IDS.stored(indices[:, :1]).dtype == np.uint8
+    np.testing.assert_array_equal(COLOURS.stored(indices), [[[128, 64, 128], [0, 0, 142], [0, 0, 0]]])
+    last = replace(IDS, ignored=(-1, 70_000, 9))
+    np.testing.assert_array_equal(last.stored(indices), [[7, 300, 9]])
+
+
+def test_what_no_png_can_hold_is_refused() -> None:
+    indices = np.array([[1, 1, 255]], np.uint8)
+    for ignored in ((), (-1, 70_000)):
+        with pytest.raises(FathomError, match="list one in `ignore`"):
+            replace(IDS, ignored=ignored).stored(indices)
+    far = replace(IDS, values=(7, 70_000))
+    with pytest.raises(FathomError, match="The id 70000 cannot be stored"):
+        far.stored(indices)
+    assert far.stored(np.zeros((1, 1), np.uint8)) == 7  # what does not occur does not matter

@@ -57,23 +57,24 @@ class LabelMap:
         return indices
 
     def stored(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w *rgb"] | UInt16[np.ndarray, "h w"]:
-        """What a file has to hold for `read` to give these class indices: ids of 8 or 16 bits, or RGB colours.
+        """What a PNG has to hold for `read` to give these class indices: ids of 8 or 16 bits, or RGB colours.
 
-        Raises `FathomError` if no value means "ignore" although pixels are ignored, or an id fits no PNG.
+        Raises `FathomError` if pixels are ignored but no value means that, or an id is negative or above 16 bits.
         """
+        largest = 0xFFFF if self.kind == "ids" else 0xFFFFFF
+        nothing = next((value for value in self.ignored if 0 <= value <= largest), None)
         used = np.unique(label).tolist()
-        if IGNORE in used and not self.ignored:
-            raise FathomError("Some pixels have no label, but no value means that: list one in `ignore`.")
+        if IGNORE in used and nothing is None:
+            raise FathomError("Some pixels have no label, but no stored value means that: list one in `ignore`.")
         table = np.zeros(256, np.int64)
-        table[: len(self.values)] = self.values
-        table[IGNORE] = self.ignored[0] if self.ignored else 0
+        table[: len(self.values)], table[IGNORE] = self.values, nothing or 0
+        unfit = [value for value in table[used].tolist() if not 0 <= value <= largest]
+        if unfit:
+            raise FathomError(f"The id {unfit[0]} cannot be stored in a PNG, which holds 0 to {largest}.")
         if self.kind == "colours":
             colours: UInt8[np.ndarray, "h w 3"] = np.array([unpack(v) for v in table.tolist()], np.uint8)[label]
             return colours
-        largest, smallest = int(table[used].max()), int(table[used].min())
-        if smallest < 0 or largest > 0xFFFF:
-            raise FathomError(f"The id {smallest if smallest < 0 else largest} cannot be stored in a PNG of 16 bits.")
-        return np.asarray(table[label], np.uint8 if largest < 256 else np.uint16)
+        return np.asarray(table[label], np.uint8 if table[used].max() < 256 else np.uint16)
 
     def _indices(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         if stored.dtype.kind == "u":

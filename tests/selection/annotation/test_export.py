@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import fathomseg
 from fathomseg.data.base import ClassList
 from fathomseg.data.folder import Folder
 from fathomseg.data.streets import Streets
@@ -21,6 +22,7 @@ from fathomseg.selection.annotation.brush import decode
 from fathomseg.selection.annotation.task import stems, told_apart
 from tests.fakes import make_folder, write_yaml
 from tests.selection.annotation.tasks import Guess, selection
+from tests.stages.saved_run import save_run
 
 IDS = ("images/007", "clips/drive0/000002", "images/001")
 
@@ -123,6 +125,18 @@ def test_both_tools_show_the_same_labels_to_correct(pool: Folder, tmp_path: Path
             for region in prediction["result"]:
                 assert (region["original_height"], region["original_width"]) == (24, 32)
                 assert (region["from_name"], region["to_name"], region["type"]) == ("label", "image", "brushlabels")
+
+
+def test_a_run_draws_the_labels(pool: Folder, tmp_path: Path) -> None:
+    run = save_run(tmp_path / "run", pool.classes, {"name": "folder", "root": str(pool.root)})
+    predictor = fathomseg.load(run, device="cpu")
+    task = export(selection(IDS[:1]), pool, tmp_path / "out", predictor)
+    label = predictor.predict(pool.image(IDS[0])).label
+    with zipfile.ZipFile(tmp_path / "out/cvat/segmentation_mask_1.1.zip") as archive:
+        masks = cvat_objects(archive, task.images[0].stem)
+    assert set(masks) == {pool.classes.names[i] for i in np.unique(label)}
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(mask, label == pool.classes.names.index(name))
 
 
 def test_ignored_pixels_stay_unlabelled(pool: Folder, tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""The page of a selection: what was chosen and why, where it lies in the pool, and how well it covers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from fathomseg import draw
+from fathomseg.data.base import Dataset
+from fathomseg.errors import DataError, FathomError
+from fathomseg.report.html import environment
+from fathomseg.report.scores import write_text
+from fathomseg.report.selection_charts import Curve, Point, PoolMap, curves, pool_map
+from fathomseg.report.thumbnails import thumbnail
+from fathomseg.selection.result import Choice, Selection
+
+Disparity = Callable[[str], Float32[np.ndarray, "_ _"]]
+"""The normalised disparity of a sample, 0..1, 1 = nearest, NaN = not known; as `depth_sources.prepare` gives it."""
+
+PAGE: Final = "selection.html"
+
+_CARDS: Final = 400
+"""Chosen images that are shown; further ones are listed."""
+_CARD_BYTES: Final = 5_500_000
+"""Of all their pictures together. With the rest, the page stays below 10 MB whatever the pool."""
+_GLIMPSES: Final = 160
+"""Images of the rest of the pool that the map can show."""
+_GLIMPSE_BYTES: Final = 1_600_000
+_LARGEST: Final = 60_000
+_LISTED: Final = 5_000
+
+
+def write_page(
+    folder: Path,
+    selection: Selection,
+    dataset: Dataset,
+    features: Float[np.ndarray, "n d"] | None,
+    disparity: Disparity | None = None,
+    pool: Sequence[str] | None = None,
+) -> Path:
+    """Write selection.html, one file of less than 10 MB that needs no other.
+
+    `features` may be memory-mapped; they are those of `pool`, by default the images of the split in its order without
+    those skipped. Without features the page has neither map nor coverage. Raises `FathomError` if their numbers differ.
+    """
+    path = folder / PAGE
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, render_selection(selection, dataset, features, disparity, pool))
+    return path
+
+
+def render_selection(
+    selection: Selection,
+    dataset: Dataset,
+    features: Float[np.ndarray, "n d"] | None,
+    disparity: Disparity | None = None,
+    pool: Sequence[str] | None = None,
+) -> str:
+    """The page as text; all text from outside is escaped."""
+    views = None if features is None else _views(selection, features, _pool(selection, dataset, pool))
+    return (
+        environment()
+        .get_template("selection.html")
+        .render(
+            selection=selection,
+            criterion=_settings(selection.criterion),
+            features=_settings(selection.features or {}),
+            cards=_cards(selection, dataset, disparity),
+            further=selection.chosen[_CARDS : _CARDS + _LISTED],
+            left_out=max(0, len(selection.chosen) - _CARDS - _LISTED),
+            views=views,
+            glimpses=[] if views is None else list(_glimpses(views, dataset)),
+            depth=disparity is not None,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Views:
+    """What features show."""
+
+    map: PoolMap
+    largest: Curve
+    mean: Curve
+    pool: Sequence[str]
+
+
+def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Sequence[str]) -> _Views:
+    if len(pool) != len(features):
+        raise FathomError(f"There are features of {len(features)} images, but the pool has {len(pool)}.")
+    rows = {id: row for row, id in enumerate(pool)}
+    missing = [id for id in (*selection.ids, *selection.already) if id not in rows]
+    if missing:
+        raise FathomError(f"{len(missing)} images of the selection are not in the pool, for example {missing[0]!r}.")
+    chosen, taken = [rows[id] for id in selection.ids], [rows[id] for id in selection.already]
+    largest, mean = curves(features, chosen, taken, selection.seed)
+    return _Views(pool_map(features, chosen, taken), largest, mean, pool)
+
+
+def _pool(selection: Selection, dataset: Dataset, pool: Sequence[str] | None) -> Sequence[str]:
+    skipped = {one.id for one in selection.skipped}
+    return pool or [id for id in dataset.ids(selection.split) if id not in skipped]
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """One chosen image."""
+
+    choice: Choice
+    image: str
+    """A data URI, as the depth."""
+    depth: str | None
+    nearest_rank: int | None
+    """The rank of the most similar image, if it was chosen too."""
+    scores: list[tuple[str, str]]
+
+
+def _cards(selection: Selection, dataset: Dataset, disparity: Disparity | None) -> list[_Card]:
+    shown = selection.chosen[:_CARDS]
+    limit = min(_LARGEST, _CARD_BYTES // (len(shown) * (1 if disparity is None else 2)))
+    ranks = {choice.id: choice.rank for choice in selection.chosen}
+    return [
+        _Card(
+            choice,
+            thumbnail(dataset.image(choice.id), limit),
+            None if disparity is None else thumbnail(_depth_picture(disparity(choice.id)), limit),
+            ranks.get(choice.nearest or ""),
+            [(name, f"{score:.3g}") for name, score in choice.scores.items()],
+        )
+        for choice in shown
+    ]
+
+
+def _depth_picture(disparity: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    return draw.colour_map(disparity, limits=(0.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Glimpse:
+    """An image of the pool that was not chosen, to be looked at on the map."""
+
+    id: str
+    place: Point
+    image: str
+
+
+def _glimpses(views: _Views, dataset: Dataset) -> Iterator[_Glimpse]:
+    """Some of the images behind the dots, evenly spread over the pool; one that has gone meanwhile is passed over."""
+    count = len(views.map.rows)
+    for i in np.unique(np.linspace(0, count - 1, min(count, _GLIMPSES)).round().astype(int)).tolist():
+        id = views.pool[views.map.rows[i]]
+        try:
+            picture = dataset.image(id)
+        except DataError:
+            continue
+        yield _Glimpse(id, views.map.places[i], thumbnail(picture, _GLIMPSE_BYTES // _GLIMPSES))
+
+
+def _settings(tree: object, path: str = "") -> list[tuple[str, str]]:
+    """Settings in settings as lines of a.b and a value."""
+    if isinstance(tree, dict):
+        return [line for key, value in tree.items() for line in _settings(value, f"{path}.{key}" if path else str(key))]
+    return [(path, str(tree))]
