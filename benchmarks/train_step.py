@@ -137,12 +137,13 @@ def main() -> None:
     if unknown := set(arguments.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(sorted(unknown))}; there is: {'; '.join(CASES)}")
     torch.set_num_threads(1)
+    made_by = origin()  # now: by the end of the run the source tree may have moved on
     result = {
         "claim": "CPU seconds of one thread for one optimiser step",
         "setting": {"encoder": "resnet50", "crop": CROP, "images": [IMAGES, IMAGES], "classes": CLASSES},
         "steps": arguments.steps,
         "cases": {name: measure(CASES[name], arguments.steps) for name in arguments.cases or CASES},
-        "origin": origin(),
+        "origin": made_by,
     }
     print(table(result["cases"]) if arguments.table else json.dumps(result))
     if arguments.out:
