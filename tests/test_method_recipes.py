@@ -37,7 +37,6 @@ METHODS = (
 )
 SMALL = ["train.batch=2", "train.device=cpu", "train.threads=1", "size=[48,64]"]
 ENCODER = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
-POSE = ["learner{}.pose.encoder.model=test_efficientnet", "learner{}.pose.encoder.pretrained=none"]
 STREETS = ["data.size=[48,64]", "data.train_clips=1", "data.val_clips=1", "data.frames=4"]
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "camvid": lambda folder: fakes.make_camvid(folder, val=2),
@@ -50,6 +49,13 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 def fathom(*words: str) -> None:
     done = CliRunner().invoke(app, list(words))
     assert done.exit_code == 0, (words, done.output, done.exception)
+
+
+def pose(learner: dict[str, Any], where: str) -> list[str]:
+    """The settings of a small pose network, where that of the recipe is not small already."""
+    if "encoder" not in learner.get("pose", {}):
+        return []
+    return [f"{where}.pose.encoder.{word}" for word in ("model=test_efficientnet", "pretrained=none")]
 
 
 def header(path: Path) -> list[str]:
@@ -81,7 +87,7 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
         if name not in made:
             path, folder = ROOT / f"{name}.yaml", tmp_path_factory.mktemp("runs") / name
             tree = yaml.safe_load(path.read_text())
-            settings = [*SMALL, *ENCODER, *(word.format("") for word in POSE), "train.steps=1"]
+            settings = [*SMALL, *ENCODER, *pose(tree["learner"], "learner"), "train.steps=1"]
             settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
             settings += ["evaluation.split=null", "phases={}"]
             settings += ["learner.geometry.crop=[32,48]"] if "phases" in tree else ["frames.min_parallax=0"]
@@ -102,7 +108,7 @@ def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable
     if "crop" in learner.get("geometry", {}):
         settings.append("learner.geometry.crop=[32,48]")
     if "video" in learner:
-        settings += [word.format(".video") for word in POSE] + ["learner.video.geometry.crop=[32,48]"]
+        settings += [*pose(learner["video"], "learner.video"), "learner.video.geometry.crop=[32,48]"]
     if "clips" in tree:
         settings += [f"clips.data.root={data('kitti')}"] if "data" in tree["clips"] else []
         settings += ["clips.size=[32,64]"] if "size" in tree["clips"] else []
@@ -192,7 +198,6 @@ def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest
     blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     commands = [shlex.split(line) for line in blocks[1].replace("\\\n", " ").splitlines()]
     assert [words[1] for words in commands] == ["pretrain", "train"]
-    pretraining = ["frames.min_parallax=0", *(word.format("") for word in POSE)]
-    for words, more in zip(commands, (pretraining, ["evaluation.report=false"]), strict=True):
-        fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", *more)
+    for words, more in zip(commands, ("frames.min_parallax=0", "evaluation.report=false"), strict=True):
+        fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", more)
     assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()

@@ -220,6 +220,7 @@ class TestRecipesThatDoNotFit:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("trees", [exact, joint], ids=["plain", "joint"])
 def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     """They give what one gives where nothing depends on how a batch is shared out; a joint run uses every parameter,
@@ -231,7 +232,7 @@ def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
-        [*launcher, ranks.__file__, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=400
+        [*launcher, ranks.__file__, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=800
     )
     assert done.returncode == 0, done.stderr
     if trees is exact:
