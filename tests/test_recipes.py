@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from tests import fakes
+from tests.stages.saved_depth_run import save_depth_run
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+SELECTIONS = sorted((ROOT / "recipes").glob("select-*.yaml"))
+RECIPES = sorted(set((ROOT / "recipes").glob("*.yaml")) - set(SELECTIONS))
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "camvid": lambda folder: fakes.make_camvid(folder, size=(48, 64)),
     "idd_lite": lambda folder: fakes.make_idd_lite(folder),
@@ -28,6 +30,9 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 SMALL = ["train.steps=2", "train.device=cpu", "train.threads=1", "evaluation.report=false", "size=[64,96]"]
 
 
+VERBS = ("fathom train ", "fathom pretrain ", "fathom select ")
+
+
 def weight(path: Path) -> list[pytest.MarkDecorator]:
     """Three phases of ResNet-101 take a while even at two steps each."""
     return [pytest.mark.slow] if "phases" in yaml.safe_load(path.read_text()) else []
@@ -36,7 +41,7 @@ def weight(path: Path) -> list[pytest.MarkDecorator]:
 def command(path: Path) -> list[str]:
     """The words after `fathom` of the command a recipe begins with."""
     head = [line.lstrip("# ").strip() for line in path.read_text().splitlines() if line.startswith("#")]
-    return next(line for line in head if line.startswith(("fathom train ", "fathom pretrain "))).split()[1:]
+    return next(line for line in head if line.startswith(VERBS)).split()[1:]
 
 
 def small(path: Path, folder: Path) -> list[str]:
@@ -80,7 +85,29 @@ def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     assert [p.name for p in run.glob("camera-*.yaml")] == ([f"camera-{tree['data']['name']}.yaml"] if learned else [])
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", SELECTIONS, ids=lambda p: p.stem)
+def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> None:
+    """As it is, only smaller: a depth run of random weights, one student of two steps."""
+    tree = yaml.safe_load(path.read_text())
+    settings = ["budget=3", "device=cpu", "threads=1", "size=[32,64]"]
+    if tree["data"]["name"] == "streets":
+        settings += ["data.size=[32,64]", "data.train_clips=2", "data.frames=3"]
+    else:
+        settings.append(f"data.root={MAKERS[tree['data']['name']](tmp_path / 'data')}")
+    if tree["criterion"]["name"] == "both":
+        run = save_depth_run(tmp_path / "depth", {"name": "streets"}, pose=False)
+        settings += [f"criterion.features.run={run}", f"criterion.teacher.run={run}", "criterion.first_stage=2"]
+        student = {"steps": 2, "network": {"encoder": {"pretrained": "none"}}}
+        settings.append(f"criterion.student={json.dumps(student)}")
+    else:
+        settings.append("criterion.features.encoder.pretrained=none")
+    done = CliRunner().invoke(app, ["select", str(path), *settings, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert len((tmp_path / "out" / "selection.txt").read_text().split()) == 3
+    assert len(list((tmp_path / "out" / "stages").glob("*"))) == (tree["criterion"]["name"] == "both")
+
+
+@pytest.mark.parametrize("path", RECIPES + SELECTIONS, ids=lambda p: p.stem)
 def test_a_recipe_begins_with_its_command(path: Path) -> None:
     assert command(path)[1] == f"recipes/{path.name}"
 

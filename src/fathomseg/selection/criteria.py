@@ -78,7 +78,7 @@ class _Examining(Part):
     """The depth a student learns."""
     student: Student = Student()
     """The network that is to learn it from few images."""
-    first_stage: Annotated[int, Field(ge=2)] = 12
+    first_stage: Annotated[int, Field(ge=2)] = 13
     """Images, those labelled already included, that the first student learns from; each next one learns from twice as
     many. Up to the first stage no difficulty is known. Hoyer et al. (2021) begin with 25."""
     blind: Blind = Blind()

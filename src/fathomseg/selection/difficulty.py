@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
-from fathomseg.models.decoders.depth_unet import DepthUNet
+from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.scoring import ahead
 from fathomseg.selection.pool import Pool
@@ -42,10 +42,28 @@ _ASKED: Final = "asked.json"
 _ERRORS: Final = "errors.npy"
 
 
+class StudentDecoder(DepthUNet):
+    """The depth decoder with norms, as the students of Hoyer et al. have them, and without its costliest level."""
+
+    stride: Literal[1, 2, 4] = 2
+    """Pixels per cell of the answer."""
+    norms: bool = True
+    """A norm after every convolution: without, so few steps teach little."""
+
+
+class StudentNetwork(DepthNetworkConfig):
+    """A small depth network of one scale."""
+
+    decoder: StudentDecoder = StudentDecoder()
+    """How it climbs back to the image's size."""
+    scales: int | None = Field(default=1, ge=1, le=COARSEST + 1)
+    """Disparity maps; only the finest is trained and used."""
+
+
 class Student(Part):
     """The depth network that is trained anew at every stage."""
 
-    network: DepthNetworkConfig = DepthNetworkConfig(decoder=DepthUNet(stride=2, norms=True), scales=1)
+    network: StudentNetwork = StudentNetwork()
     """Encoder and decoder, the encoder from its pretrained weights."""
     learner: Imitation = Imitation()
     """The training step."""

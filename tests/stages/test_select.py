@@ -1,0 +1,237 @@
+"""`fathom select` through the command line: what it writes, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from fathomseg.cli import app
+from fathomseg.config import validate
+from fathomseg.data.camvid import CamVid
+from fathomseg.data.folder import Folder
+from fathomseg.data.images import read_rgb
+from fathomseg.data.labelled import Labels
+from fathomseg.engine.guard import Interrupted
+from fathomseg.engine.loop import Trainer
+from fathomseg.selection.annotation import load_task
+from fathomseg.selection.extraction import extract
+from fathomseg.selection.features import Extractor
+from fathomseg.selection.result import load_selection, pool_hash
+from fathomseg.stages.select import select
+from fathomseg.stages.select_recipe import SelectRecipe
+from tests import fakes
+from tests.selection.pools import ENCODER, SIZE, STUDENT, camvid
+from tests.stages.saved_depth_run import save_depth_run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> CamVid:
+    return camvid(tmp_path_factory.mktemp("camvid"), images=10)
+
+
+@pytest.fixture(scope="module")
+def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_depth_run(tmp_path_factory.mktemp("run"), {"name": "streets"}, pose=False)
+
+
+def settings(source: CamVid, /, **changes: Any) -> dict[str, Any]:
+    return {
+        "data": {"name": "camvid", "root": str(source.root)},
+        "size": list(SIZE),
+        "criterion": {"name": "diversity", "features": ENCODER},
+        "budget": 4,
+        "device": "cpu",
+        "threads": 1,
+        "annotation": False,
+        "report": False,
+        **changes,
+    }
+
+
+def both(depth: Path) -> dict[str, Any]:
+    return {
+        "name": "both",
+        "features": {"name": "depth", "run": str(depth)},
+        "teacher": {"name": "run", "run": str(depth)},
+        "student": STUDENT,
+        "first_stage": 2,
+    }
+
+
+def call(tmp_path: Path, tree: dict[str, Any], *words: str) -> Result:
+    recipe = fakes.write_yaml(tmp_path / "recipe.yaml", tree)
+    return CliRunner().invoke(app, ["select", str(recipe), *words, "--out", str(tmp_path / "out")])
+
+
+def refused(tmp_path: Path, tree: dict[str, Any], *words: str) -> str:
+    done = call(tmp_path, tree, *words)
+    assert done.exit_code != 0
+    assert not (tmp_path / "out" / "selection.json").exists()
+    return str(done.exception)
+
+
+def test_everything_is_written(data: CamVid, depth: Path, tmp_path: Path) -> None:
+    tree = settings(data, criterion=both(depth), annotation=True, report=True)
+    done = call(tmp_path, tree, "--budget", "5", "seed=3")
+    assert done.exit_code == 0, (done.output, done.exception)
+    out = tmp_path / "out"
+    selection = load_selection(out)
+    assert len(selection.chosen) == 5
+    assert (selection.seed, selection.dataset, selection.split) == (3, "camvid", "train")
+    assert (selection.pool_size, selection.pool_hash) == (10, pool_hash(data, data.ids("train")))
+    assert selection.criterion["weight"] == 1.0
+    assert selection.features is not None
+    assert selection.features["level"] == 3
+    assert selection.chosen[0].distance is None
+    assert set(selection.chosen[4].scores) == {"diversity", "difficulty"}
+    assert Labels(file=out / "selection.txt").choose(data, 0) == tuple(sorted(selection.ids))
+    links = sorted((out / "images").iterdir())
+    assert [link.name for link in links] == [
+        f"{rank:04d}_{id.replace('/', '_')}.png" for rank, id in enumerate(selection.ids, 1)
+    ]
+    assert [link.resolve() for link in links] == [data.files(id).image.resolve() for id in selection.ids]
+    assert load_task(out / "annotation").dataset == "camvid"
+    assert (out / "selection.html").stat().st_size > 1000
+    assert "5 images chosen" in done.stderr
+
+
+def test_copies_of_what_is_no_file_are_pictures(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=1, clips=1, videos=1, frames=3, labels=None)
+    mine = Folder(root=root)
+    tree = settings(CamVid(root=root), data={"name": "folder", "root": str(root)}, split="all", copy_images="copy")
+    done = call(tmp_path, tree, "--budget", "7", "criterion.name=random")
+    assert done.exit_code == 0, (done.output, done.exception)
+    for path, id in zip(
+        sorted((tmp_path / "out" / "images").iterdir()), load_selection(tmp_path / "out").ids, strict=True
+    ):
+        assert not path.is_symlink()
+        assert path.name.startswith(f"{path.name[:4]}_{id.replace('/', '_')}.")
+        assert path.suffix == (".png" if mine.files(id).frame is not None else mine.files(id).image.suffix)
+        np.testing.assert_array_equal(read_rgb(path), mine.image(id))
+
+
+def test_a_larger_budget_begins_with_the_smaller(data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(tmp_path, settings(data, annotation=True, report=True)).exit_code == 0
+    first = load_selection(tmp_path / "out").ids
+    monkeypatch.setattr(Extractor, "pooled", None)  # features are kept
+    more = ["select", "--resume", str(tmp_path / "out"), "--budget", "6"]
+    done = CliRunner().invoke(app, more)
+    assert done.exit_code == 0, (done.output, done.exception)
+    second = load_selection(tmp_path / "out").ids
+    assert second[:4] == first
+    assert len(second) == len(list((tmp_path / "out" / "images").iterdir())) == 6
+    assert {p.name for p in (tmp_path / "out").glob("annotation*")} == {"annotation", "annotation-6"}
+    again = CliRunner().invoke(app, [*more, "criterion.start=random"])
+    assert "keeps its settings, so criterion.start=random" in str(again.exception)
+
+
+@pytest.mark.parametrize("when", ["features", "student"])
+def test_an_interrupted_choice_goes_on(
+    when: str, data: CamVid, depth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    recipe = validate(SelectRecipe, settings(data, criterion=both(depth), budget=6))
+    whole = select(recipe, tmp_path / "whole", resume=False)
+    calls = {"pooled": 0, "judge": 0, "steps": 0}
+    step = Trainer._step
+
+    def interrupting(self: Trainer, number: int, batches: Any) -> None:
+        step(self, number, batches)
+        calls["steps"] += 1
+        if calls["steps"] == 5:  # in the second stage, of 6 steps after the 3 of the first
+            self.step_done = number + 1
+            self.save()
+            raise Interrupted(143)
+
+    def broken(*given: Any, **named: Any) -> Any:
+        extract(*given, **named)
+        raise Interrupted(143)
+
+    with monkeypatch.context() as patch:
+        if when == "student":
+            patch.setattr(Trainer, "_step", interrupting)
+        else:
+            patch.setattr("fathomseg.selection.criteria.extract", broken)
+        with pytest.raises(Interrupted):
+            select(recipe, tmp_path / "part", resume=False)
+    assert f"fathom select --resume {tmp_path / 'part'}" in capsys.readouterr().err
+    assert not (tmp_path / "part" / "selection.json").exists()
+    monkeypatch.setattr(Extractor, "pooled", None)
+    again = select(recipe, tmp_path / "part", resume=True)
+    assert again.chosen == whole.chosen
+
+
+def test_images_labelled_already_are_known(data: CamVid, tmp_path: Path) -> None:
+    ids = data.ids("train")
+    (tmp_path / "known.txt").write_text(f"{ids[7]}\n{ids[2]}\n")
+    done = call(tmp_path, settings(data, already=str(tmp_path / "known.txt"), budget=8))
+    assert done.exit_code == 0, (done.output, done.exception)
+    selection = load_selection(tmp_path / "out")
+    assert selection.already == (ids[2], ids[7])
+    assert sorted([*selection.ids, *selection.already]) == list(ids)
+    assert selection.chosen[0].nearest in selection.already
+
+
+def test_labels_that_exist_count_as_labelled(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=9, labelled=4, clips=0)
+    tree = settings(CamVid(root=root), data={"name": "folder", "root": str(root)}, split="all", already="labelled")
+    assert call(tmp_path, tree, "--budget", "5").exit_code == 0
+    assert load_selection(tmp_path / "out").already == tuple(f"images/{i:03d}" for i in range(4))
+    assert "nothing to choose" in refused(tmp_path / "b", {**tree, "split": "val"}, "--budget", "1")
+
+
+def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
+    own = camvid(tmp_path / "camvid", images=6)
+    bad = own.ids("train")[2]
+    own.files(bad).image.write_bytes(b"")
+    done = call(tmp_path, settings(own), "--budget", "5")
+    assert done.exit_code == 0, (done.output, done.exception)
+    selection = load_selection(tmp_path / "out")
+    assert [one.id for one in selection.skipped] == [bad]
+    assert (selection.pool_size, len(selection.chosen)) == (5, 5)
+    assert "left out: " in done.stderr
+    assert "0 bytes" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"budget": 11}, "budget is 11, but the pool has 10 images"),
+        ({"split": "test"}, "no split 'test'"),
+        ({"criterion": {"name": "diverse"}}, "did you mean 'diversity'"),
+        ({"criterion": {"name": "diversity"}}, "features: is required"),
+        ({"criterion": {"name": "entropy", "run": "/nowhere"}}, "holds no model"),
+        ({"already": "/nowhere/known.txt"}, "no file /nowhere/known.txt"),
+        ({"copy_images": "move"}, "copy_images"),
+    ],
+)
+def test_what_cannot_be_done_says_why(changes: dict[str, Any], words: str, data: CamVid, tmp_path: Path) -> None:
+    assert words in refused(tmp_path, settings(data, **changes))
+
+
+def test_lists_of_other_ids_and_wrong_calls_say_why(data: CamVid, tmp_path: Path) -> None:
+    (tmp_path / "known.txt").write_text("train/nobody\n")
+    assert "'train/nobody'" in refused(tmp_path, settings(data, already=str(tmp_path / "known.txt")))
+    assert not (tmp_path / "out").exists(), "nothing was begun"
+    assert "either a recipe" in str(CliRunner().invoke(app, ["select"]).exception)
+    assert call(tmp_path, settings(data)).exit_code == 0
+    assert "--resume" in str(call(tmp_path, settings(data)).exception)
+
+
+def test_a_network_of_nans_says_so(data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = camvid(tmp_path / "camvid", images=5)
+    monkeypatch.setattr(Extractor, "pooled", lambda self, images, grid: np.full((len(images), 4), np.nan, np.float32))
+    assert "NaN" in refused(tmp_path, settings(fresh))
+
+
+def test_the_result_is_plain_json(data: CamVid, tmp_path: Path) -> None:
+    assert call(tmp_path, settings(data, copy_images="none")).exit_code == 0
+    tree = json.loads((tmp_path / "out" / "selection.json").read_text())
+    assert tree["format"] == 1
+    assert [choice["rank"] for choice in tree["chosen"]] == [1, 2, 3, 4]
+    assert not (tmp_path / "out" / "images").exists()
+    assert "command" in tree["origin"]
