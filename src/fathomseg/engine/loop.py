@@ -162,8 +162,15 @@ class Trainer:
             loss = loss + term.weight * scale * term.sum / denominator
             shown = shown + term.weight * total / denominator
             self.meter.add_term(name, total, count)
-        self.meter.add_logs(result.logs)
+        self.meter.add_logs(self._logs(result))
         return loss, shown
+
+    def _logs(self, result: StepResult) -> Mapping[str, Tensor]:
+        """What is only logged, as the mean over the ranks."""
+        if self.accelerate.num_processes == 1 or not result.logs:
+            return result.logs
+        mean: Tensor = self.accelerate.reduce(torch.stack([v.detach().float() for v in result.logs.values()]), "mean")
+        return dict(zip(result.logs, mean.unbind(), strict=True))
 
     def _counts(self, micro_batches: Sequence[Batches]) -> dict[str, Tensor]:
         """Loss counts over micro-batches and ranks, as far as the data alone tells them; for accumulation only."""
