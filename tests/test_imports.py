@@ -28,7 +28,7 @@ LEVELS = [
         "depth_sources",
         "selection",
     },
-    {"report", "study"},
+    {"report", "study", "demo"},
     {"stages"},
     {"cli"},
 ]

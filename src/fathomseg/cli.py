@@ -210,13 +210,14 @@ def study(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to create.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option(help="Time to spend on training, about.")] = 2.0,
+    out: Annotated[Path, typer.Option(help="Folder to create, or to go on with.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Time it may take on two idle cores, about.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed: other random images, another training.")] = 0,
 ) -> None:
-    """Train on the generated world for two minutes and look at the pictures: no data, no network needed."""
+    """Learn depth, choose 12 images and train on them in four ways, on the generated world: no data, no network."""
     from fathomseg.stages.demo import run
 
-    raise typer.Exit(run(out, minutes))
+    raise typer.Exit(run(out, minutes, seed))
 
 
 def main() -> None:

@@ -1,112 +1,100 @@
-"""`fathom demo`: a short supervised run on the generated world that ends in pictures. Needs no data and no internet."""
+"""`fathom demo`: the whole idea on the generated world, without data, network or GPU.
+
+It types what a user would: depth from clips, a choice of images, four trainings; then it shows what came of them. The
+same command goes on where it was stopped.
+
+OUT/report.html, demo.jpg      the page, and one picture
+OUT/results.json               all numbers
+OUT/recipes, runs, logs        what was run, what came of it, what it said
+"""
 
 from __future__ import annotations
 
-import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from rich.console import Console
 
-from fathomseg.config import validate
-from fathomseg.data.base import Dataset
-from fathomseg.draw import beside, captioned, colourise, error_map, legend, write
+from fathomseg.data.resolve import resolve_dataset
+from fathomseg.data.streets import Streets
+from fathomseg.demo.display import clock, shown
+from fathomseg.demo.folder import DemoFolder, recipes
+from fathomseg.demo.pictures import gallery, labelled, spread
+from fathomseg.demo.plan import ROWS, Task, plan, seconds
+from fathomseg.demo.results import abs_rel, results, table, write_results
+from fathomseg.demo.work import Work
+from fathomseg.draw import write
 from fathomseg.engine.logging import say
-from fathomseg.errors import FathomError
-from fathomseg.learners.supervised import Supervised, SupervisedLearner
-from fathomseg.models.network import NetworkConfig
-from fathomseg.predictor import Predictor, load
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.train import train
-from fathomseg.types import Batch
+from fathomseg.report.demo_page import DemoPage, write_page
+from fathomseg.stages.run_folder import origin
+from fathomseg.study.terminal import stop_requests
 
-SETTINGS = {
-    "data": {"name": "streets", "frames": 8},
-    "labels": {"count": 12},
-    "size": [128, 256],
-    "learner": {"balance": 0.5},
-    "optimiser": {"lr": 5e-3, "encoder_lr": 0.25},
-    "train": {"batch": 4, "threads": 1, "log_every": 10},
-    "evaluation": {"split": "val"},
-}
-"""The run of the demo: 12 labelled images. One thread: on small images more of them mostly wait for each other."""
-
-SHOWN = 6
+POSTER = "demo.jpg"
+_ON_POSTER = 3
+"""Images in demo.jpg."""
 
 
-def run(out: Path, minutes: float) -> int:
-    """Train for about `minutes`, score on unseen clips, and write pictures into `out`. Returns the exit code."""
-    if not minutes > 0:  # which refuses NaN as well
-        raise FathomError(f"--minutes is {minutes:g}; give a positive number of minutes.")
+def run(out: Path, minutes: float, seed: int) -> int:
+    """A demo of about `minutes` on two idle cores in the folder `out`, or the rest of one. Returns the exit code.
+
+    Raises `FathomError` if `out` holds anything else or a task fails.
+    """
     began = time.monotonic()
-    recipe = validate(Recipe, SETTINGS)
-    steps = max(20, int(60 * minutes / seconds_per_step(recipe)))
-    loop = recipe.train.model_copy(update={"steps": steps})
-    recipe = recipe.model_copy(update={"train": loop})
-    say(f"Training on {recipe.labels.count} labelled images of a generated city for {steps} steps ...")
-    folder = out / "run"
-    train(recipe, folder, resume=False)
-    picture = out / "predictions.jpg"
-    write(picture, panel(load(folder), recipe.data, spread(recipe.data.ids("val"), SHOWN)))
-    scores = json.loads((folder / "evaluation" / "val" / "scores.json").read_text(encoding="utf-8"))
-    say(
-        f"\nDone in {time.monotonic() - began:.0f} s with {recipe.labels.count} labelled images:"
-        f" mIoU {100 * scores['scores']['ema']['miou']:.1f} % on unseen clips.\n"
-        f"  pictures  {picture}\n  report    {folder / 'evaluation' / 'val' / 'report.html'}\n"
-        f"  use it    fathom predict {folder} IMAGE_OR_FOLDER --out predictions"
-    )
+    tasks = plan(minutes)
+    asked = {"minutes": minutes, "seed": seed}
+    folder = DemoFolder(out)
+    with folder.opened(asked, tasks, recipes(tasks, seed)):
+        if not work_through(folder, tasks):
+            say(f"Stopped. What is done is kept; go on with: {command(out, asked)}")
+            return 130
+        say("Drawing pictures ...")
+        show(folder, tasks, asked)
+    say(f"Done in {clock(time.monotonic() - began)}. The commands in the page work in {out}.")
     return 0
 
 
-def seconds_per_step(recipe: Recipe, tries: int = 4) -> float:
-    """Wall-clock seconds of one training step on this machine, right now: the fastest of a few on random pixels."""
-    import torch
+def work_through(folder: DemoFolder, tasks: Sequence[Task]) -> bool:
+    """Do all tasks that are not done; returns whether they are all done now."""
+    work = Work(folder, tasks)
+    waiting = [one.task for one in work.standings() if not one.done]
+    if waiting:
+        say(
+            f"{len(waiting)} of {len(tasks)} commands to run in {folder.path}, two side by side: "
+            f"about {clock(seconds(waiting))} minutes on two idle cores."
+        )
+        for task in waiting:
+            say(f"  fathom {' '.join(task.command)}")
+    with stop_requests(work.stop) as stopped, shown() as display:
+        work.run(display)
+    return not stopped() or all(one.done for one in work.standings())
 
-    if recipe.train.threads is not None:
-        torch.set_num_threads(recipe.train.threads)
-    classes = len(recipe.data.classes)
-    assert isinstance(recipe.learner, Supervised)
-    learner: SupervisedLearner = recipe.learner.build(
-        validate(NetworkConfig, recipe.network.model_dump()).build(classes, pretrained=False),
-        torch.ones(classes, dtype=torch.int64),
+
+def show(folder: DemoFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> None:
+    """Print the table, and write the numbers, the picture and the page."""
+    made, rows = origin(), results(folder)
+    write_results(folder, tasks, rows, asked, made)
+    world = resolve_dataset(str(folder.recipe(ROWS[0].task)))
+    assert isinstance(world, Streets), "the recipes of the demo are for the generated world"
+    images = gallery(folder, world)
+    pictures = images.pictures(*labelled(folder))
+    write(folder.path / POSTER, images.poster(spread(world.ids("val"), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
+    page = DemoPage(
+        rows=rows,
+        tasks=[(task, folder.spent(task.name)) for task in tasks],
+        pictures=pictures,
+        classes=world.classes,
+        abs_rel=abs_rel(folder),
+        asked=asked,
+        origin=made,
     )
-    learner.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    shape = (recipe.train.batch, *recipe.size)
-    image = torch.randint(0, 256, (shape[0], 3, *recipe.size), dtype=torch.uint8)
-    batch = Batch(("",) * shape[0], tuple(range(shape[0])), image, torch.zeros(shape, dtype=torch.uint8))
-    times = []
-    for _ in range(tries):
-        start = time.perf_counter()
-        term = learner({"labelled": batch}).terms["segmentation"]
-        (term.sum / term.count).backward()
-        learner.after_step(0)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    path = write_page(folder.path, page)
+    Console(width=None if sys.stdout.isatty() else 100).print(table(rows))
+    say(f"Depth learned from video: AbsRel {page.abs_rel:.3f}.\n  page     {path}\n  picture  {folder.path / POSTER}")
 
 
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """`count` ids evenly spread over a list, which for a listing of clips means different clips."""
-    return [ids[i] for i in np.linspace(0, len(ids) - 1, count).round().astype(int)]
-
-
-def panel(predictor: Predictor, dataset: Dataset, ids: Sequence[str]) -> np.ndarray:
-    """One row an image: the image, the truth, the prediction and where it is wrong; the legend below."""
-    rows = []
-    for id in ids:
-        image, truth = dataset.image(id), dataset.label(id)
-        assert truth is not None
-        label = predictor.predict(image).label
-        colours = [colourise(shown, dataset.classes) for shown in (truth, label)]
-        rows.append(beside([image, *colours, error_map(label, truth)]))
-    names = ("image", "truth", "prediction", "wrong pixels")
-    width = rows[0].shape[1]
-    cells = [captioned(np.full((1, width // 4, 3), 255, np.uint8), name) for name in names]
-    key = legend(dataset.classes, columns=max(1, width // 180), width=180)
-    return np.concatenate([_fit(part, width) for part in (np.concatenate(cells, axis=1), *rows, key)])
-
-
-def _fit(picture: np.ndarray, width: int) -> np.ndarray:
-    """White to the right, or cut, so that the picture is `width` pixels wide."""
-    missing = max(0, width - picture.shape[1])
-    return np.pad(picture, ((0, 4), (0, missing), (0, 0)), constant_values=255)[:, :width]
+def command(out: Path, asked: Mapping[str, Any]) -> str:
+    """What to type to go on."""
+    return " ".join(["fathom demo", *(f"--{name} {value:g}" for name, value in asked.items()), f"--out {out}"])

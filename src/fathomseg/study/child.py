@@ -32,8 +32,11 @@ class Child:
     Ctrl-C in the terminal does not reach it, so that it is asked once.
     """
 
-    def __init__(self, arguments: Sequence[str], log: Path) -> None:
-        """Start `python -m fathomseg.study.tether ARGUMENTS`; what it prints is appended to `log`."""
+    def __init__(self, arguments: Sequence[str], log: Path, folder: Path | None = None) -> None:
+        """Start `python -m fathomseg.study.tether ARGUMENTS`, in `folder` if it is given.
+
+        What it prints is appended to `log`.
+        """
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
             file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(arguments)}\n".encode())
@@ -42,6 +45,7 @@ class Child:
             self._began = time.monotonic()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "fathomseg.study.tether", *arguments],
+                cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,132 @@
+"""What the demo does, in which order and for how long. Every number one may want to turn is here or in recipes/."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from typing import Final, Literal
+
+from fathomseg.errors import FathomError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One `fathom` command, a process of one thread."""
+
+    name: str
+    """Its recipe is recipes/NAME.yaml, its folder runs/NAME."""
+    title: str
+    verb: Literal["pretrain", "select", "train"]
+    start_s: float
+    """Seconds of an idle core for starting and ending."""
+    drive_s: float
+    """Seconds of an idle core for each training drive there is: rendering and looking at its images, scoring others."""
+    drives: int = 80
+    """Training drives; for each eight there are three more to score on."""
+    steps: int = 0
+    """Optimiser steps; 0 = it trains nothing."""
+    step_s: float = 0.0
+    """Seconds of an idle core for one step."""
+    after: tuple[str, ...] = ()
+    """The tasks whose results it reads."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of an idle core from its beginning to its end."""
+        return self.fixed_s + self.steps * self.step_s
+
+    @property
+    def fixed_s(self) -> float:
+        """What of it does not depend on the steps."""
+        return self.start_s + self.drives * self.drive_s
+
+    @property
+    def command(self) -> list[str]:
+        """The words after `fathom`, typed in the folder of the demo."""
+        return [self.verb, f"recipes/{self.name}.yaml", "--out", f"runs/{self.name}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table the demo ends with; what its training adds to the line before."""
+
+    task: str
+    title: str
+    what: str
+
+
+TASKS: Final = (
+    Task("depth", "learn depth from clips", "pretrain", 10, 0.5, steps=400, step_s=0.47),
+    Task("random", "train on 12 random images", "train", 8, 0.2, steps=200, step_s=0.20),
+    Task("select", "choose 12 images", "select", 8, 0.2, after=("depth",)),
+    Task("joint", "train with depth", "train", 9, 0.3, steps=200, step_s=1.30, after=("depth", "select")),
+    Task("pseudo", "train with pseudo-labels", "train", 8, 0.2, steps=200, step_s=0.44, after=("select",)),
+    Task("chosen", "train on chosen images", "train", 8, 0.2, steps=200, step_s=0.20, after=("select",)),
+)
+"""All there is to do, in the order in which it is begun as soon as it can be; the proportions of the steps are kept
+whatever the time. Measured on one core of an AMD EPYC."""
+
+ROWS: Final = (
+    Row("random", "12 random images", "labels alone: the network learns from nothing but 12 labelled images"),
+    Row("chosen", "12 chosen images", "the same with the 12 images that `fathom select` asks for by learned depth"),
+    Row("pseudo", "+ pseudo-labels", "and a teacher labels the other images, which are mixed by ClassMix"),
+    Row("joint", "+ depth", "and begins from learned depth, goes on learning it, and mixes by it: DepthMix"),
+)
+"""The table: every row has the same encoder, number of optimiser steps and labelled images in a step."""
+
+AT_ONCE: Final = 2
+"""Processes side by side."""
+REPORT_S: Final = 20.0
+"""Seconds for the pictures and the page after the last task, and for starting."""
+DRIVES: Final = (24, 80)
+"""The fewest and the most training drives; a minute adds eight."""
+LEAST: Final = 10
+"""Steps of the shortest training."""
+_PERCENT: Final = range(1, 100_001)
+
+
+def plan(minutes: float) -> tuple[Task, ...]:
+    """The tasks of a demo that takes about `minutes` on two idle cores: as many steps as fit.
+
+    The steps depend on `minutes` alone, never on the machine. Raises `FathomError` if nothing fits.
+    """
+    if not minutes > 0:  # which refuses NaN as well
+        raise FathomError(f"--minutes is {minutes:g}; give a positive number of minutes.")
+    left, drives = 60 * minutes - REPORT_S, min(DRIVES[1], max(DRIVES[0], int(8 * minutes)))
+    percent = bisect_right(_PERCENT, left, key=lambda share: seconds(scaled(share, drives)))
+    if percent == 0:
+        least = (seconds(scaled(1, DRIVES[0])) + REPORT_S) / 60
+        raise FathomError(f"--minutes is {minutes:g}, but all four rows take at least {least + 0.05:.1f} minutes.")
+    return scaled(_PERCENT[percent - 1], drives)
+
+
+def scaled(percent: int, drives: int) -> tuple[Task, ...]:
+    """The tasks with this share of their steps, of each at least `LEAST`, in a world of so many drives."""
+
+    def resized(task: Task) -> Task:
+        return replace(task, drives=drives, steps=max(LEAST, task.steps * percent // 100) if task.steps else 0)
+
+    return tuple(resized(task) for task in TASKS)
+
+
+def seconds(tasks: Sequence[Task], left: Mapping[str, float] | None = None, at_once: int = AT_ONCE) -> float:
+    """Seconds on the clock until all tasks are done, `at_once` at a time and in the order of `startable`.
+
+    `left`: seconds each task still takes; by default all of its own.
+    """
+    waiting, running, done = list(tasks), list[tuple[float, str]](), set[str]()
+    now = 0.0
+    while waiting or running:
+        for task in startable(waiting, done, at_once - len(running)):
+            waiting.remove(task)
+            heappush(running, (now + (task.seconds if left is None else left[task.name]), task.name))
+        now, name = heappop(running)
+        done.add(name)
+    return now
+
+
+def startable(waiting: Sequence[Task], done: Collection[str], free: int) -> list[Task]:
+    """The tasks to begin now: the first of those that have what they read, as many as there are free places."""
+    return [task for task in waiting if set(task.after) <= set(done)][: max(0, free)]

@@ -1,0 +1,88 @@
+"""The page a demo ends with: one self-contained HTML file, readable on a telephone too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fathomseg.data.base import ClassList
+from fathomseg.demo.folder import Spent
+from fathomseg.demo.pictures import Pictures, Strip
+from fathomseg.demo.plan import Task
+from fathomseg.demo.results import Result
+from fathomseg.report.html import environment, uri
+from fathomseg.report.scores import write_text
+
+PAGE: Final = "report.html"
+
+OWN_DATA: Final = """\
+fathom check --data mydata
+fathom pretrain recipes/depth-own-video.yaml data.root=mydata --out runs/my-depth
+fathom select recipes/select-own-images.yaml data.root=mydata --budget 50 --out selected
+fathom train recipes/own-data.yaml data.root=mydata labels.file=selected/selection.txt \\
+  start.run=runs/my-depth learner.name=semi unlabelled={} learner.unlabelled.mixing.name=depthmix \\
+  depth.name=run depth.run=runs/my-depth --out runs/mine
+fathom evaluate runs/mine
+fathom predict runs/mine mydata/images --out predictions"""
+"""The same with one's own images and video, in the folder of the project."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPage:
+    """All the page shows."""
+
+    rows: Sequence[Result]
+    tasks: Sequence[tuple[Task, Spent]]
+    pictures: Pictures
+    classes: ClassList
+    abs_rel: float
+    """Error of the learned depth."""
+    asked: Mapping[str, Any]
+    origin: Mapping[str, Any]
+
+
+def write_page(folder: Path, page: DemoPage) -> Path:
+    """Write report.html, one file that needs no other."""
+    path = folder / PAGE
+    write_text(path, render(page))
+    return path
+
+
+def render(page: DemoPage) -> str:
+    """The page as text."""
+    pictures = page.pictures
+    return (
+        environment()
+        .get_template("demo.html")
+        .render(
+            page=page,
+            classes=_classes(page),
+            depth=[_strip(one) for one in pictures.depth],
+            chosen=_strip(pictures.chosen),
+            random=_strip(pictures.random),
+            mix=_strip(pictures.mix),
+            predictions=[_strip(one) for one in pictures.predictions],
+            highest=max(1e-6, *(one.miou for one in page.rows)),
+            minutes=sum(spent.minutes for _, spent in page.tasks),
+            cpu_minutes=sum(spent.cpu_minutes for _, spent in page.tasks),
+            own_data=OWN_DATA,
+        )
+    )
+
+
+def _strip(strip: Strip) -> tuple[str, list[tuple[str, str]]]:
+    """Its title, and what each picture shows with the picture as text."""
+    return strip.title, [(words, uri(picture, ".jpg")) for words, picture in strip.cells]
+
+
+def _classes(page: DemoPage) -> list[tuple[str, tuple[int, int, int], list[float | None], float | None]]:
+    """Name, colour and IoU in every row of the classes there are, and the last row's gain over the first."""
+    columns = [one.scores["classes"] for one in page.rows]
+    lines = []
+    for name, colour, *cells in zip(page.classes.names, page.classes.colours, *columns, strict=True):
+        values = [cell["iou"] for cell in cells]
+        gain = None if values[0] is None or values[-1] is None else values[-1] - values[0]
+        lines.append((name, colour, values, gain))
+    return lines

@@ -1,0 +1,131 @@
+"""The folder of a demo: one plan, one process; the recipes it holds are valid."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fathomseg.config import load
+from fathomseg.data.streets import Streets
+from fathomseg.demo import folder as module
+from fathomseg.demo.folder import DemoFolder, Spent, recipes
+from fathomseg.demo.plan import ROWS, TASKS, Task, plan
+from fathomseg.errors import FathomError
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.select_recipe import SelectRecipe
+from fathomseg.stages.streams import shown
+
+ASKED = {"minutes": 2.0, "seed": 1}
+KINDS = {"pretrain": DepthRecipe, "select": SelectRecipe, "train": Recipe}
+
+
+def begin(path: Path, asked: dict[str, float] = ASKED, text: str = "x: 1\n") -> None:
+    with DemoFolder(path).opened(asked, [Task("a", "A", "train", 1.0, 0.0)], {"a": text}):
+        pass
+
+
+def test_the_same_command_finds_its_folder_again(tmp_path: Path) -> None:
+    begin(tmp_path / "demo")
+    assert (tmp_path / "demo" / "recipes" / "a.yaml").read_text() == "x: 1\n"
+    begin(tmp_path / "demo")
+    (tmp_path / "empty").mkdir()
+    begin(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "message"),
+    [
+        ({"minutes": 10, "seed": 1}, "x: 1\n", "begun with --minutes 2 --seed 1, but now it is --minutes 10 --seed 1"),
+        ({"minutes": 2, "seed": 0}, "x: 1\n", "but now it is --minutes 2 --seed 0. Give the same to go on"),
+        ({"minutes": 2, "seed": 1}, "x: 2\n", "another version of the program"),
+    ],
+)
+def test_another_plan_is_refused(tmp_path: Path, asked: dict[str, float], text: str, message: str) -> None:
+    begin(tmp_path)
+    with pytest.raises(FathomError, match=message):
+        begin(tmp_path, asked, text)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(FathomError, match=r"is not the folder of a demo. Give another one \(--out\)"):
+        begin(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    at_work = DemoFolder(tmp_path).opened(ASKED, [Task("a", "A", "train", 1.0, 0.0)], {"a": "x: 1\n"})
+    with at_work, pytest.raises(FathomError, match="Another demo is at work"):
+        begin(tmp_path)
+    begin(tmp_path)
+
+
+def test_costs_add_up(tmp_path: Path) -> None:
+    folder = DemoFolder(tmp_path)
+    (tmp_path / "logs").mkdir()
+    folder.run("a").mkdir(parents=True)
+    assert folder.spent("a") == Spent()
+    folder.spend("a", 1.5, 0.5, done=False)
+    folder.spend("a", 2.0, 0.25, done=True)
+    assert folder.spent("a") == Spent(3.5, 0.75, True)
+    folder.run("a").rmdir()
+    assert folder.spent("a") == Spent()
+
+
+def test_the_recipes_are_valid_and_keep_to_the_plan(tmp_path: Path) -> None:
+    tasks = plan(10)
+    made = recipes(tasks, seed=3)
+    parts = {}
+    for task in tasks:
+        path = tmp_path / f"{task.name}.yaml"
+        path.write_text(made[task.name])
+        part = parts[task.name] = load(KINDS[task.verb], path)
+        assert part.seed == 3
+        assert f"fathom {' '.join(task.command)}" in made[task.name]
+        if task.steps:
+            assert part.train.steps == task.steps
+            assert part.train.threads == 1
+    rows = [parts[row.task] for row in ROWS]
+    pool = parts["select"]
+    for row in rows:
+        assert (row.data, row.size, row.optimiser, row.network.encoder) == (
+            rows[0].data,
+            rows[0].size,
+            rows[0].optimiser,
+            rows[0].network.encoder,
+        )
+        assert row.train == rows[0].train
+        assert (row.learner.balance, row.learner.geometry) == (rows[0].learner.balance, rows[0].learner.geometry)
+        assert list(row.data.ids("train")) == list(pool.data.ids("train"))
+    assert rows[0].labels.count == pool.budget == 12
+    assert {str(row.labels.file) for row in rows[1:]} == {"runs/select/selection.txt"}
+
+
+def test_nothing_is_learned_from_that_is_scored_on(tmp_path: Path) -> None:
+    """Neither in the depth run, nor in the choice, nor as clips; frame by frame."""
+    held_out: frozenset[str] = frozenset()
+    seen: set[str] = set()
+    for name, text in recipes(plan(2), seed=0).items():
+        tree = yaml.safe_load(text)
+        data = load(Streets, tree["data"])
+        if name in {row.task for row in ROWS}:
+            held_out = shown(data, data.ids("val"))
+        for one in (tree["data"], tree.get("clips", {}).get("data")):
+            if one is not None:
+                dataset = load(Streets, one)
+                seen |= shown(dataset, dataset.ids("train"))
+    assert len(held_out) > 20
+    assert len(seen) > 100
+    assert not held_out & seen
+
+
+def test_every_number_of_the_plan_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {task.name: string.Template((module.RECIPES / f"{task.name}.yaml").read_text()) for task in TASKS}
+    for task in TASKS:
+        found = set(names[task.name].get_identifiers())
+        assert found >= {"seed", "drives"}
+        assert ("steps" in found) == (task.verb != "select")
