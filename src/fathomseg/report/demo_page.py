@@ -21,6 +21,7 @@ OWN_DATA: Final = """\
 fathom check --data mydata
 fathom pretrain recipes/depth-own-video.yaml data.root=mydata --out runs/my-depth
 fathom select recipes/select-own-images.yaml data.root=mydata --budget 50 --out selected
+# label the images in selected/images, then:
 fathom train recipes/own-data.yaml data.root=mydata labels.file=selected/selection.txt \\
   start.run=runs/my-depth learner.name=semi unlabelled={} learner.unlabelled.mixing.name=depthmix \\
   depth.name=run depth.run=runs/my-depth --out runs/mine

@@ -20,10 +20,10 @@ from rich.console import Console
 
 from fathomseg.data.resolve import resolve_dataset
 from fathomseg.data.streets import Streets
-from fathomseg.demo.display import clock, shown
+from fathomseg.demo.display import clock, left_s, shown
 from fathomseg.demo.folder import DemoFolder, recipes
 from fathomseg.demo.pictures import gallery, labelled, spread
-from fathomseg.demo.plan import ROWS, Task, plan, seconds
+from fathomseg.demo.plan import ROWS, Task, plan
 from fathomseg.demo.results import abs_rel, results, table, write_results
 from fathomseg.demo.work import Work
 from fathomseg.draw import write
@@ -59,11 +59,12 @@ def run(out: Path, minutes: float, seed: int) -> int:
 def work_through(folder: DemoFolder, tasks: Sequence[Task]) -> bool:
     """Do all tasks that are not done; returns whether they are all done now."""
     work = Work(folder, tasks)
-    waiting = [one.task for one in work.standings() if not one.done]
+    standings = work.standings()
+    waiting = [one.task for one in standings if not one.done]
     if waiting:
         say(
             f"{len(waiting)} of {len(tasks)} commands to run in {folder.path}, two side by side: "
-            f"about {clock(seconds(waiting))} minutes on two idle cores."
+            f"about {clock(left_s(standings))} minutes on two idle cores."
         )
         for task in waiting:
             say(f"  fathom {' '.join(task.command)}")

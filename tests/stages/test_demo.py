@@ -1,0 +1,138 @@
+"""`fathom demo` through the command line: what it refuses, stopping and going on, and once in earnest, made small."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fathomseg.cli import app
+from fathomseg.demo import folder
+from fathomseg.demo.folder import DemoFolder
+from fathomseg.demo.plan import ROWS, TASKS
+from fathomseg.demo.work import Work
+from fathomseg.errors import FathomError
+from fathomseg.stages import demo
+from tests.stages import tiny_demo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_minutes_must_be_positive(minutes: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["demo", "--minutes", minutes, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, FathomError)
+    assert f"--minutes is {minutes}; give a positive number" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo whose commands take a second and train nothing."""
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    for task in TASKS:
+        (recipes / f"{task.name}.yaml").write_text(json.dumps({"steps": 20, "pause": 0.02}))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(folder, "RECIPES", recipes)
+    monkeypatch.setattr(demo, "Work", partial(Work, program="tests.demo.fake_fathom", poll_s=0.02))
+    monkeypatch.setattr(demo, "show", lambda *_: None)
+
+
+@pytest.mark.usefixtures("fake")
+def test_ctrl_c_leaves_what_the_same_command_goes_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+
+    def interrupt() -> None:
+        while not DemoFolder(out).spent("depth").done:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    assert demo.run(out, 2.5, 7) == 130
+    thread.join()
+    text = capsys.readouterr().err
+    assert "6 of 6 commands to run" in text
+    assert f"Stopped. What is done is kept; go on with: fathom demo --minutes 2.5 --seed 7 --out {out}" in text
+    assert demo.run(out, 2.5, 7) == 0
+    text = capsys.readouterr().err
+    assert "fathom pretrain" not in text
+    assert "fathom train recipes/joint.yaml --out runs/joint" in text
+    notes = (out / "notes.txt").read_text().splitlines()
+    assert notes.count("depth from 0") == 1
+    assert all(sum(line == f"{task.name} from 0" for line in notes) <= 1 for task in TASKS if task.verb == "train")
+    assert demo.run(out, 2.5, 7) == 0
+    assert "to run" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("fake")
+def test_another_plan_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    assert demo.run(tmp_path / "demo", 2.5, 0) == 0
+    with pytest.raises(FathomError, match=r"begun with --minutes 2.5 --seed 0, but now it is --minutes 10 --seed 0"):
+        demo.run(tmp_path / "demo", 10, 0)
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command in earnest, with six steps each; then the page, again without training, and after a loss."""
+    tiny_demo.make_tiny(monkeypatch, tiny_demo.write_recipes(tmp_path / "recipes"))
+    out = tmp_path / "demo"
+    done = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "2", "--seed", "1"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    for row in ROWS:
+        assert row.title in done.stdout
+    for named in ("report.html", "demo.jpg"):
+        assert str(out / named) in done.stderr
+    for task in TASKS:
+        assert f"fathom {' '.join(task.command)}" in done.stderr
+    results = json.loads((out / "results.json").read_text())
+    assert results["asked"] == {"minutes": 2.0, "seed": 1}
+    assert [row["name"] for row in results["rows"]] == [row.task for row in ROWS]
+    for row in results["rows"]:
+        scores = json.loads((out / "runs" / row["name"] / "evaluation" / "val" / "scores.json").read_text())
+        assert row["miou"] == scores["scores"]["ema"]["miou"]
+        assert row["gain"] == row["miou"] - results["rows"][0]["miou"]
+        assert f"{100 * row['miou']:.1f}" in done.stdout
+    assert len({row["miou"] for row in results["rows"]}) > 1
+    assert all(task["cpu_minutes"] > 0.02 for task in results["tasks"])
+    labelled = {row.task: (out / "runs" / row.task / "labelled.txt").read_text().split() for row in ROWS}
+    chosen = (out / "runs" / "select" / "selection.txt").read_text().split()
+    assert len(chosen) == len(labelled["random"]) == 12
+    assert all(labelled[name] == sorted(chosen) for name in ("chosen", "pseudo", "joint"))
+    height, width = (2 * side for side in tiny_demo.SIZE)
+    poster = np.asarray(Image.open(out / "demo.jpg"))
+    assert poster.shape[1] == 5 * width + 4 * 4
+    assert poster.shape[0] > 3 * height
+    assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9
+
+    (out / "report.html").unlink()
+    again = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "2", "--seed", "1"])
+    assert again.exit_code == 0
+    assert "to run" not in again.stderr
+    assert again.stdout == done.stdout
+    assert (out / "report.html").is_file()
+
+
+def test_an_error_of_a_real_command_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = tiny_demo.write_recipes(tmp_path / "recipes")
+    with (recipes / "depth.yaml").open("a") as file:
+        file.write("colour: green\n")
+    tiny_demo.make_tiny(monkeypatch, recipes)
+    monkeypatch.setattr(demo, "plan", lambda minutes: tuple(replace(task) for task in TASKS[:1]))
+    with pytest.raises(FathomError) as error:
+        demo.run(tmp_path / "demo", 2, 0)
+    text = str(error.value)
+    assert "A part of the demo has failed: learn depth from clips (exit code 2)" in text
+    assert "colour: unknown key" in text
+    assert str(tmp_path / "demo" / "logs" / "depth.log") in text
