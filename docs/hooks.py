@@ -1,0 +1,65 @@
+"""What MkDocs does beside its plugins: files of the repository that pages link to become files of the site.
+
+Pages link to recipes, results and sources by relative paths (`../recipes/camvid.yaml`), as GitHub shows them. On the
+site these lie below `repository/`; a folder becomes a page that lists its files.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from posixpath import normpath, relpath
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files, InclusionLevel
+
+ROOT = Path(__file__).resolve().parent.parent
+_LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
+_INSIDE = "repository"
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add every file that some page links to outside of docs/, once."""
+    for page in list(files.documentation_pages()):
+        for link in _LINK.findall(page.content_string):
+            target = outside(page.src_uri, link[1])
+            if target is not None and files.get_file_from_path(uri(target)) is None:
+                files.append(shown(target, config))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point links out of docs/ to where these files are on the site."""
+
+    def moved(match: re.Match[str]) -> str:
+        target = outside(page.file.src_uri, match[2])
+        if target is None:
+            return match[0]
+        return match[1] + relpath(uri(target), str(Path(page.file.src_uri).parent))
+
+    return _LINK.sub(moved, markdown)
+
+
+def outside(page: str, link: str) -> str | None:
+    """The path in the repository of a link out of docs/; None for links that stay inside."""
+    path = normpath(f"docs/{Path(page).parent.as_posix()}/{link}")
+    return None if path.startswith(("docs/", "..")) else path
+
+
+def uri(target: str) -> str:
+    """Where a file or folder of the repository is on the site. Sources are shown as text, not run or downloaded."""
+    if (ROOT / target).is_dir():
+        return f"{_INSIDE}/{target}/index.md"
+    return f"{_INSIDE}/{target}.txt" if target.endswith((".py", ".yaml", ".json")) else f"{_INSIDE}/{target}"
+
+
+def shown(target: str, config: MkDocsConfig) -> File:
+    """A file of the repository, or a page that lists the files of a folder."""
+    path = ROOT / target
+    if not path.is_dir():
+        return File.generated(config, uri(target), abs_src_path=str(path), inclusion=InclusionLevel.NOT_IN_NAV)
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    lines = "".join(f"- `{name}`\n" for name in names if "__pycache__" not in name)
+    text = f"# {target}/\n\nFiles of the repository:\n\n{lines}"
+    return File.generated(config, uri(target), content=text, inclusion=InclusionLevel.NOT_IN_NAV)

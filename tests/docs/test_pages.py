@@ -1,0 +1,86 @@
+"""Pages say what is so: generated ones are current, Python compiles, functions named in method notes exist."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.markdown import DOCS, PAGES, ROOT, blocks, name
+
+GENERATED = runpy.run_path(str(DOCS / "generate.py"))["PAGES"]
+METHODS = sorted(set((DOCS / "methods").glob("*.md")) - {DOCS / "methods" / "index.md"})
+
+
+@pytest.mark.parametrize("page", sorted(GENERATED))
+def test_generated_pages_are_current(page: str) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == GENERATED[page](), "run: python docs/generate.py"
+
+
+def test_every_recipe_and_verb_is_on_its_page() -> None:
+    recipes = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    paths = [str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.yaml")]
+    assert len(paths) > 30
+    assert [path for path in paths if f"(../{path})" not in recipes] == []
+    cli = (DOCS / "cli.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## fathom (\w+)$", cli, re.MULTILINE)[:3] == ["check", "pretrain", "select"]
+    assert "| `--budget BUDGET` | How many images to choose" in cli
+    assert "| `--report`, `--no-report` | Write the HTML report. | on |" in cli
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_python_and_yaml_are_sound(page: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8"), "python", "yaml"):
+        if block.language == "yaml":
+            yaml.safe_load(block.text)
+        else:
+            compile(block.text, f"{name(page)}:{block.line}", "exec", dont_inherit=True)
+
+
+def exists(path: str) -> bool:
+    """Whether `losses.targets.HardTarget` is a module of the package, or a name in one."""
+    module, _, attribute = path.rpartition(".")
+    try:
+        return hasattr(importlib.import_module(f"fathomseg.{module}" if module else "fathomseg"), attribute)
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("page", METHODS, ids=name)
+def test_functions_of_method_notes_exist(page: Path) -> None:
+    rows = [line.split(" | ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    named = [path for row in rows[1:] for path in re.findall(r"`([\w.]+)`", row[1])]
+    assert len(named) >= 5
+    assert [path for path in named if not exists(path) and not is_module(path)] == []
+
+
+def is_module(path: str) -> bool:
+    """Whether `losses.berhu` is a module."""
+    return (ROOT / "src" / "fathomseg" / Path(*path.split("."))).with_suffix(".py").is_file()
+
+
+def test_names_that_are_not_there_are_seen() -> None:
+    assert exists("losses.targets.HardTarget")
+    assert not exists("losses.targets.SofterTarget")
+    assert not exists("losses.nowhere.f")
+    assert is_module("losses.berhu")
+    assert not is_module("losses.berhoo")
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = re.sub(r"!!python/\S+", "", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = set(re.findall(r"[\w/-]+\.md", text))
+    assert {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} <= listed
+
+
+def test_every_module_of_the_api_pages_exists() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    shown = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
+    assert len(shown) > 50
+    for module in shown:
+        path = ROOT / "src" / Path(*module.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
