@@ -7,10 +7,12 @@ STAMP := $(VENV)/.installed
 # One test process a core, each with one thread: several multi-threaded ones on few cores mostly wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test quick slow lint types format clean
+.PHONY: demo test quick slow lint types format docs clean
 
+# The whole idea on two idle cores; `make demo MINUTES=3` shows less of it in less time.
+MINUTES ?= 10
 demo: $(STAMP)
-	$(BIN)/fathom demo
+	$(BIN)/fathom demo --minutes $(MINUTES)
 
 # What CI runs: style, types, the quick tests, then the slow ones.
 test: lint types quick slow
@@ -32,6 +34,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The documentation site in site/. It has an extra of its own, so that nothing else waits for it.
+docs: $(STAMP)
+	$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # The stamp is remade when what is installed changes. constraints.txt pins torch==2.13.0, so pip takes the same
 # versions everywhere.
 $(STAMP): pyproject.toml constraints.txt
@@ -40,4 +48,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache src/*.egg-info

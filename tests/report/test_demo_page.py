@@ -95,7 +95,7 @@ def test_rows_scores_and_gains(text: str) -> None:
     for row, score, gain in zip(
         ROWS, ("30.0", "38.8", "37.5", "52.5"), ("baseline", "+8.8", "+7.5", "+22.5"), strict=True
     ):
-        assert f"{row.title} {score} % {gain} {row.what.partition('`')[0].strip()}" in words
+        assert f"{row.title} {score} % {gain} {row.what}" in words
     assert "77 images" in words
     assert "0.188 AbsRel" in words
     assert "minutes 10.0 · seed 7" in words

@@ -84,6 +84,7 @@ def test_another_plan_is_refused_before_anything_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command in earnest, with six steps each; then the page, again without training, and after a loss."""
     tiny_demo.make_tiny(monkeypatch, tiny_demo.write_recipes(tmp_path / "recipes"))
@@ -115,6 +116,12 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert poster.shape[1] == 5 * width + 4 * 4
     assert poster.shape[0] > 3 * height
     assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9
+
+    with monkeypatch.context() as inside:  # the commands of docs/demo.md
+        inside.chdir(out)
+        words = ["predict", "runs/joint", "runs/select/images", "--out", "predictions"]
+        assert CliRunner().invoke(app, words).exit_code == 0
+    assert len(list((out / "predictions").rglob("*.png"))) >= 12
 
     (out / "report.html").unlink()
     again = CliRunner().invoke(app, ["demo", "--out", str(out), "--minutes", "2", "--seed", "1"])

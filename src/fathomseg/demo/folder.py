@@ -110,7 +110,8 @@ def recipes(tasks: Sequence[Task], seed: int) -> dict[str, str]:
     """The text of every task's recipe."""
 
     def text(task: Task) -> str:
-        numbers = {"steps": task.steps, "seed": seed, "drives": task.drives, "held_out": max(1, 3 * task.drives // 8)}
+        numbers = {"steps": task.steps, "seed": seed, "drives": task.drives}
+        numbers |= {"held_out": max(1, 3 * task.drives // 8), "few": max(1, task.drives // 10)}
         return Template((RECIPES / f"{task.name}.yaml").read_text(encoding="utf-8")).substitute(numbers)
 
     return {task.name: text(task) for task in tasks}

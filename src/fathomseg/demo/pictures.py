@@ -133,7 +133,8 @@ class Gallery:
             "truth",
         )
         width = self.fine.size[1]
-        rows = [[draw.captioned(np.full((1, width, 3), 255, np.uint8), head, 22) for head in heads]]
+        size = max(8, width // 18)
+        rows = [[draw.captioned(np.full((1, width, 3), 255, np.uint8), head, size) for head in heads]]
         for id in ids:
             image, *answers, truth = (picture for _, picture in self.prediction_strip(id).cells)
             rows.append([image, self.depth_strip(id).cells[1][1], answers[0], answers[-1], truth])
