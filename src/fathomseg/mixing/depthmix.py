@@ -25,9 +25,9 @@ class DepthMix(Mixing):
     orders of a pair, M and M' are never both False: they agree on the surface seen wherever the order is known, and
     within the margin each image keeps its own, so road is not swapped for road.
 
-    With a `foreground` threshold t, Hoyer et al. take M = [D >= D' - margin] [D >= t]. That contradicts itself: where
+    With a `foreground` threshold t, Hoyer et al. take `M = [D >= D' - margin] [D >= t]`. That contradicts itself: where
     D < t and D' < t both orders show the partner, and one of them shows the farther surface before the nearer one.
-    `consistent` lets t decide within the margin alone: M = [D > D' + margin] or [D >= D' - margin] [D >= t].
+    `consistent` lets t decide within the margin alone: `M = [D > D' + margin] or [D >= D' - margin] [D >= t]`.
     Then no mixed image hides a surface behind one that is farther by more than the margin. With t = 0 the two agree.
     """
 
