@@ -295,6 +295,15 @@ class TestComplementaryDropout:
         # 12 channels by chance all kept would be doubled, not whole.
         assert torch.equal(*whole)
 
+    def test_maps_of_equally_many_channels_lose_the_same(self) -> None:
+        """As UniMatch V2 treats the four maps of a transformer; maps of other widths have draws of their own."""
+        torch.manual_seed(0)
+        ones = [torch.ones(64, 3, 1, 1), *(torch.ones(64, 20, 1, 1) for _ in range(4)), torch.ones(64, 21, 1, 1)]
+        _, first, *others, other = complementary(ones)
+        assert len(first[:32].flatten(1).unique(dim=0)) > 10, "each image has a draw of its own"
+        assert all(torch.equal(first, one) for one in others)
+        assert not torch.equal(first, other[:, :20])
+
     def test_about_half_of_the_images_and_of_the_channels(self) -> None:
         torch.manual_seed(0)
         ones = torch.ones(2000, 40, 1, 1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
-from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Fpn, UNet
+from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, UNet
 from fathomseg.models.decoders.aspp import scaled_rates
 from fathomseg.models.decoders.base import DecoderPart
 from fathomseg.models.encoders import Pyramid
@@ -28,11 +28,24 @@ SMALL: list[DecoderPart] = [
     UNet(channels=(4, 4, 6, 8, 10), stride=4),
     DepthUNet(channels=(4, 4, 6, 8, 10), norms=True, aspp=(6, 12, 18)),
     DepthUNet(channels=(4, 4, 6, 8, 10), stride=4, aspp=(6, 12, 18)),
+    Dpt(channels=8, norms=True),
+    Dpt(channels=8, norms=True, stride=1),
+    Dpt(channels=8, norms=True, stride=4, widths=(3, 4, 5, 6)),
 ]
+PYRAMIDS = [part for part in SMALL if not isinstance(part, Dpt)]
 
 
 def pyramid(output_stride: int = 32) -> Pyramid:
     return Pyramid("invented", (3, 4, 5, 6, 7, 8), STRIDES[output_stride])
+
+
+def tokens(patch: int = 14) -> Pyramid:
+    return Pyramid("invented_vit", (3, 8, 8, 8, 8), (1, patch, patch, patch, patch))
+
+
+def read_by(part: DecoderPart, output_stride: int = 32) -> Pyramid:
+    """What an encoder gives that fits the decoder; patches of 8, 14 or 16 pixels for the one of plain transformers."""
+    return tokens({32: 16, 16: 14, 8: 8}[output_stride]) if isinstance(part, Dpt) else pyramid(output_stride)
 
 
 def maps(of: Pyramid, height: int, width: int, batch: int = 2) -> list[Tensor]:
@@ -57,8 +70,9 @@ def test_every_decoder_is_tried_here() -> None:
     part=st.sampled_from(SMALL),
 )
 def test_any_size_gives_the_documented_size(height: int, width: int, output_stride: int, part: DecoderPart) -> None:
-    decoder = part.build(pyramid(output_stride), "batch").eval()
-    feature = decoder(maps(pyramid(output_stride), height, width))
+    given_by = read_by(part, output_stride)
+    decoder = part.build(given_by, "batch").eval()
+    feature = decoder(maps(given_by, height, width))
     expected = (2, decoder.channels, math.ceil(height / decoder.stride), math.ceil(width / decoder.stride))
     assert feature.shape == expected
     assert feature.isfinite().all()
@@ -75,10 +89,12 @@ def test_any_size_gives_the_documented_size(height: int, width: int, output_stri
         (UNet(), 32, 2, 32),
         (UNet(stride=1, channels=(11, 12, 13, 14, 15)), 16, 1, 11),
         (UNet(stride=4), 32, 4, 64),
+        (Dpt(), 16, 2, 64),
+        (Dpt(stride=1, channels=7), 16, 1, 7),
     ],
 )
 def test_defaults(part: DecoderPart, output_stride: int, stride: int, channels: int) -> None:
-    decoder = part.build(pyramid(output_stride), "batch")
+    decoder = part.build(read_by(part, output_stride), "batch")
     assert (decoder.stride, decoder.channels) == (stride, channels)
 
 
@@ -91,11 +107,12 @@ def test_defaults(part: DecoderPart, output_stride: int, stride: int, channels: 
         (UNet(stride=1), [0, 1, 2, 3, 4, 5]),
         (UNet(), [1, 2, 3, 4, 5]),
         (UNet(stride=4), [2, 3, 4, 5]),
+        (Dpt(), [1, 2, 3, 4]),
     ],
 )
 def test_which_maps_are_used(part: DecoderPart, used: list[int]) -> None:
-    given_maps = [m.requires_grad_() for m in maps(pyramid(), 96, 64)]
-    part.build(pyramid(), "batch")(given_maps).square().sum().backward()
+    given_maps = [m.requires_grad_() for m in maps(read_by(part), 96, 64)]
+    part.build(read_by(part), "batch")(given_maps).square().sum().backward()
     assert [i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0] == used
 
 
@@ -112,7 +129,7 @@ def test_dilations_follow_the_output_stride(output_stride: int, rates: tuple[int
     assert tuple(dilations) == rates
 
 
-@pytest.mark.parametrize("part", [part for part in SMALL if not isinstance(part, UNet)])
+@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet)])
 def test_every_position_sees_the_whole_image(part: DecoderPart) -> None:
     """The pooled branch: a change in one far corner moves the opposite one."""
     torch.manual_seed(0)
@@ -153,7 +170,7 @@ def test_he_init_keeps_the_second_moment(groups: int) -> None:
 
 @pytest.mark.parametrize("part", SMALL)
 def test_separable_and_norm_options_are_obeyed(part: DecoderPart) -> None:
-    decoder = part.build(pyramid(), "group")
+    decoder = part.build(read_by(part), "group")
     kinds = [type(m) for m in decoder.modules()]
     assert nn.GroupNorm in kinds
     assert nn.BatchNorm2d not in kinds
@@ -167,11 +184,12 @@ def test_groups_divide_the_channels(channels: int, groups: int) -> None:
 
 
 @pytest.mark.parametrize("part", [Fpn(), DeepLabV3Plus(), UNet()])
-def test_a_plain_vit_is_refused(part: DecoderPart) -> None:
-    vit = Pyramid("vit_small", (3, 384, 384, 384), (1, 14, 14, 14))
-    wanted = f"{part.name!r} needs a feature map of stride [24], but encoder 'vit_small' gives strides 14, 14, 14"
-    with pytest.raises(FathomError, match=wanted):
-        part.build(vit, "batch")
+def test_a_plain_transformer_is_refused_and_dpt_named(part: DecoderPart) -> None:
+    wanted = (
+        f"{part.name!r} needs a feature map of stride [24], but encoder 'invented_vit' gives strides 14, 14, 14, 14"
+    )
+    with pytest.raises(FathomError, match=rf"{wanted}\. Choose network\.decoder\.name=dpt"):
+        part.build(tokens(), "batch")
 
 
 def test_unet_asks_for_a_width_per_level() -> None:

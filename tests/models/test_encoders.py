@@ -146,7 +146,9 @@ def test_a_wrong_name_lists_near_matches() -> None:
 
 
 def test_a_model_without_output_stride_says_so() -> None:
-    with pytest.raises(FathomError, match="cannot run at output stride 16: timm has no such option"):
+    with pytest.raises(
+        FathomError, match="cannot run at output stride 16: a plain transformer has the stride of its patches"
+    ):
         Encoder(model="vit_tiny_patch16_224", output_stride=16, pretrained="none").build()
 
 

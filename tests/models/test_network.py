@@ -12,19 +12,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg.config import load, save
-from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DepthUNet
+from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DepthUNet, Dpt
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import Network, NetworkConfig
 
 CLASSES = 5
-DECODERS = [kind() for kind in get_args(get_args(AnyDecoder)[0])]
+DECODERS = [kind() for kind in get_args(get_args(AnyDecoder)[0]) if kind is not Dpt]
+PLAIN = ["test_vit", "test_vit2"]  # with a class token; with a register token and a norm behind the mean
 MODELS = ["tf_efficientnet_lite0", "mobilenetv2_100", "resnet18"]
 PAIRS = [
     pytest.param(
         NetworkConfig(encoder=Encoder(model=model, pretrained="none"), decoder=decoder), id=f"{model}-{decoder.name}"
     )
-    for model, decoder in itertools.product(MODELS, DECODERS)
+    for model, decoder in [*itertools.product(MODELS, DECODERS), *((model, Dpt(channels=16)) for model in PLAIN)]
 ]
+VIT = NetworkConfig(encoder=Encoder(model="test_vit", pretrained="none"), decoder=Dpt(channels=16))
 DEFAULT = NetworkConfig(encoder=Encoder(pretrained="none"))
 
 
@@ -194,9 +196,18 @@ def test_another_head_shares_the_feature_map() -> None:
     "decoder", [DECODERS[0], *(pytest.param(d, marks=pytest.mark.slow) for d in DECODERS[1:])], ids=lambda d: d.name
 )
 def test_exports(decoder: object) -> None:
-    network = with_large_logits(build(DEFAULT.model_copy(update={"decoder": decoder}))).eval()
-    program = torch.export.export(network, (images(1, 64, 96),)).module()
-    other = images(1, 64, 96, seed=2)
+    exported(DEFAULT.model_copy(update={"decoder": decoder}), (64, 96))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (65, 47)])
+def test_a_plain_transformer_exports(size: tuple[int, int]) -> None:
+    exported(VIT, size)
+
+
+def exported(config: NetworkConfig, size: tuple[int, int]) -> None:
+    network = with_large_logits(build(config)).eval()
+    program = torch.export.export(network, (images(1, *size),)).module()
+    other = images(1, *size, seed=2)
     with torch.no_grad():
         torch.testing.assert_close(program(other)["segmentation"], network(other)["segmentation"], rtol=1e-5, atol=1e-5)
 
@@ -227,7 +238,15 @@ def overfit(network: Network, image: Tensor, label: Tensor, steps: int, lr: floa
 @pytest.mark.parametrize("decoder", [d for d in DECODERS if not isinstance(d, DeepLabV3)], ids=lambda d: d.name)
 def test_learns_a_pattern_from_one_image(decoder: object) -> None:
     """Quadrants of noise whose class the local statistics do not tell: position and context must be learned."""
-    network = build(DEFAULT.model_copy(update={"decoder": decoder, "dropout": 0.0})).train()
+    learns_a_pattern(DEFAULT.model_copy(update={"decoder": decoder, "dropout": 0.0}), decoder)
+
+
+def test_a_plain_transformer_learns_a_pattern_from_one_image() -> None:
+    learns_a_pattern(VIT.model_copy(update={"dropout": 0.0}), VIT.decoder)
+
+
+def learns_a_pattern(config: NetworkConfig, decoder: object) -> None:
+    network = build(config).train()
     label = torch.arange(4).view(2, 2).repeat_interleave(32, 0).repeat_interleave(32, 1)[None]
-    steps, lr = (20, 1e-3) if isinstance(decoder, DepthUNet) else (12, 3e-3)  # the one without norms
+    steps, lr = (20, 1e-3) if isinstance(decoder, DepthUNet | Dpt) else (12, 3e-3)  # those without norms
     assert overfit(network, images(1, 64, 64), label, steps, lr) > 0.95

