@@ -89,7 +89,7 @@ def write_results(
 
 def table(rows: Sequence[Result]) -> Table:
     """The table the demo ends with."""
-    made = Table(title="12 labelled images; unseen streets, averaged weights after the last step", title_justify="left")
+    made = Table()
     made.add_column("row")
     for name in ("mIoU %", "gain", "minutes", "CPU minutes"):
         made.add_column(name, justify="right")
