@@ -2,6 +2,8 @@
 
 Pages link to recipes, results and sources by relative paths (`../recipes/camvid.yaml`), as GitHub shows them. On the
 site these lie below `repository/`; a folder becomes a page that lists its files.
+
+Flow charts, which GitHub draws with a script from elsewhere, become rows of boxes, each row above those it points to.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
 _INSIDE = "repository"
+_CHART = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -30,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Point links out of docs/ to where these files are on the site."""
+    """Point links out of docs/ to where these files are on the site, and lay out flow charts."""
 
     def moved(match: re.Match[str]) -> str:
         target = outside(page.file.src_uri, match[2])
@@ -38,7 +41,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return match[0]
         return match[1] + relpath(uri(target), str(Path(page.file.src_uri).parent))
 
-    return _LINK.sub(moved, markdown)
+    return _CHART.sub(lambda match: rows(match[1]), _LINK.sub(moved, markdown))
 
 
 def outside(page: str, link: str) -> str | None:
@@ -63,3 +66,18 @@ def shown(target: str, config: MkDocsConfig) -> File:
     lines = "".join(f"- `{name}`\n" for name in names if "__pycache__" not in name)
     text = f"# {target}/\n\nFiles of the repository:\n\n{lines}"
     return File.generated(config, uri(target), content=text, inclusion=InclusionLevel.NOT_IN_NAV)
+
+
+def rows(chart: str) -> str:
+    """A flow chart as HTML: rows of boxes, so that every arrow points to a lower row."""
+    labels = dict(re.findall(r'(\w+)\["([^"]*)"\]', chart))
+    arrows = re.findall(r"(\w+)(?:\[[^\]]*\])? --> (\w+)", chart)
+    depth = dict.fromkeys((name for arrow in arrows for name in arrow), 0)
+    for _ in depth:  # the longest way from the top, found after as many rounds as there are boxes
+        for above, below in arrows:
+            depth[below] = max(depth[below], depth[above] + 1)
+    if max(depth.values()) >= len(depth):
+        raise ValueError("the chart has a cycle, so its boxes have no order")
+    boxes = [[labels.get(name, name) for name in depth if depth[name] == row] for row in range(max(depth.values()) + 1)]
+    html = "".join(f'<div class="row">{"".join(f"<div>{box}</div>" for box in row)}</div>' for row in boxes)
+    return f'<div class="chart">{html}</div>'

@@ -84,3 +84,15 @@ def test_every_module_of_the_api_pages_exists() -> None:
     for module in shown:
         path = ROOT / "src" / Path(*module.split("."))
         assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
+
+
+def test_flow_charts_become_rows_whose_arrows_point_down() -> None:
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
+    rows = runpy.run_path(str(DOCS / "hooks.py"))["rows"]
+    chart = 'flowchart TD\n  a["A<br/>top"] --> b["B"]\n  b --> d\n  a --> c["C"]\n  c --> b\n'
+    found = re.findall(r'<div class="row">(.*?)</div></div>', rows(chart))
+    assert [re.findall(r"<div>(.*?)(?=</div>|$)", row) for row in found] == [["A<br/>top"], ["C"], ["B"], ["d"]]
+    with pytest.raises(ValueError, match="cycle"):
+        rows("a --> b\nb --> a\n")
+    drawn = rows((DOCS / "architecture.md").read_text(encoding="utf-8").split("```mermaid\n")[1].split("```")[0])
+    assert drawn.index("the verbs") < drawn.index("one whole step each") < drawn.index("camera, pose, warp")
