@@ -74,6 +74,7 @@ def test_what_is_no_command_is_refused_in_one_line(
         (("evaluate", "{}"), "holds no config.yaml"),
         (("predict", "{}", "{}", "--out", "{}/out"), "holds no image and no video"),
         (("check", "--data", "{}/nothing"), "nothing"),
+        (("import-labels", "{}/job.zip", "--selection", "{}", "--to", "{}/new"), "job.zip. Give the file that CVAT"),
         (("demo", "--minutes", "0"), "give a positive number"),
     ],
 )

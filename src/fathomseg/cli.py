@@ -114,6 +114,22 @@ def select(
     raise typer.Exit(run(recipe, given, out, resume, budget))
 
 
+@app.command("import-labels")
+def import_labels(
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CVAT's zip (Segmentation mask 1.1) or Label Studio's JSON.")
+    ],
+    selection: Annotated[Path, typer.Option(help="The folder of `fathom select`, or its folder of the export.")],
+    to: Annotated[Path, typer.Option(help="Dataset folder to put the labels in; made if it is not there.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels that are there and differ.")] = False,
+    json: Json = False,
+) -> None:
+    """Turn what annotators drew on the chosen images into the labels of a dataset folder."""
+    from fathomseg.stages.import_labels import run
+
+    raise typer.Exit(run(source, selection, to, overwrite, json))
+
+
 @app.command()
 def evaluate(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],

@@ -169,7 +169,7 @@ def test_a_second_round_joins_the_first_and_replaces_nothing_unasked(pool: Folde
     assert set(Folder(root=new).ids("all")) == set(IDS)
     again = {stem: np.roll(label, 5, axis=0) for stem, label in drawn(one).items()}
     back = from_cvat(tmp_path / "3.zip", again, LINES)
-    with pytest.raises(DataError, match=r"007.png: is another label of this image; import with overwrite"):
+    with pytest.raises(DataError, match=r"007.png: is another label of this image; import with --overwrite"):
         import_labels(back, tmp_path / "1", new)
     np.testing.assert_array_equal(Folder(root=new).label(IDS[0]), labels[one.images[0].stem])
     import_labels(back, tmp_path / "1", new, overwrite=True)

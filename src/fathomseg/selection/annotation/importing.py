@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +49,13 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
     labels, order = description.label_map(), _order(description, task, root)
     places = {image.id: _place(image.id) for image in task.images}
     there = files_below(root / "labels")
+    have = set(Folder(root=root).ids("all")) if (root / DESCRIPTION).is_file() else set()
+    lacking = {
+        image.id: exported / IMAGES / f"{image.stem}.png" for image in task.images if places[image.id] not in have
+    }
     with _returned(source, task) as masks:
         _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
-        have = set(Folder(root=root).ids("all")) if (root / DESCRIPTION).is_file() else set()
+        _check_images(masks, lacking)
         drawn = set()
         for image, read in masks:
             label = order[read()]
@@ -59,8 +63,8 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 continue
             drawn.add(image.id)
             place = places[image.id]
-            if place not in have:
-                _copy(exported / IMAGES / f"{image.stem}.png", root / f"{place}.png")
+            if image.id in lacking:
+                _copy(lacking[image.id], root / f"{place}.png")
             path = root / "labels" / f"{_key(place)}.png"
             draw.write(path, labels.stored(label))
             if (old := there.get(_key(place), path)) != path:
@@ -117,12 +121,19 @@ def _check(
             old = there.get(image.id)
             if old is not None and (label != IGNORE).any() and not np.array_equal(labels.read(old), label):
                 problems.append(
-                    Problem(str(old), "is another label of this image; import with overwrite to replace it")
+                    Problem(str(old), "is another label of this image; import with --overwrite to replace it")
                 )
         except DataError as error:
             problems += error.problems
     if problems:
         raise DataError(problems)
+
+
+def _check_images(masks: Sequence[Mask], lacking: Mapping[str, Path]) -> None:
+    """Images that the folder lacks must be there to be copied."""
+    gone = [lacking[image.id] for image, _ in masks if image.id in lacking and not lacking[image.id].is_file()]
+    if gone:
+        raise DataError([Problem(str(path), "is missing; give the export as it was made") for path in gone])
 
 
 def _place(id: str) -> str:

@@ -1,0 +1,58 @@
+"""`fathom import-labels`: what annotators drew becomes the labels of a dataset folder."""
+
+from __future__ import annotations
+
+import json as json_format
+import sys
+from pathlib import Path
+
+from fathomseg.engine.logging import say
+from fathomseg.errors import FathomError
+from fathomseg.selection.annotation import Imported, import_labels
+from fathomseg.selection.annotation.task import MANIFEST
+
+
+def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) -> int:
+    """Import `source` into the dataset folder `root` and say what was done. Returns the exit code.
+
+    Raises `FathomError` if there is no export in `selection`, or what `import_labels` raises; nothing is written then.
+    """
+    if not source.exists():
+        raise FathomError(f"There is no {source}. Give the file that CVAT or Label Studio exported.")
+    done = import_labels(source, export_folder(selection), root, overwrite)
+    if json:
+        tree = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
+        json_format.dump(tree, sys.stdout, indent=2, ensure_ascii=False)
+        print()
+    else:
+        tell(done)
+    return 0
+
+
+def export_folder(selection: Path) -> Path:
+    """The folder of annotation.json: the one given, or the only one in it, as `fathom select` makes them.
+
+    Raises `FathomError` if there is none, or if several are there, one for each budget.
+    """
+    if (selection / MANIFEST).is_file():
+        return selection
+    found = sorted(path.parent for path in selection.glob(f"*/{MANIFEST}"))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(str(folder) for folder in found)
+        raise FathomError(f"{selection} holds several exports; give the one that was annotated: {names}.")
+    raise FathomError(
+        f"There is no {MANIFEST} in {selection} or in a folder of it. Give the folder that `fathom select` made, or "
+        "the one in it that was handed to the annotators."
+    )
+
+
+def tell(done: Imported) -> None:
+    """Say what was done, and what to do next."""
+    count = len(done.labelled) + len(done.empty)
+    say(f"{len(done.labelled)} of {count} images have a label now, in {done.root / 'labels'}.")
+    if done.empty:
+        shown = ", ".join(done.empty[:5]) + (" ..." if len(done.empty) > 5 else "")
+        say(f"Nothing is drawn on the other {len(done.empty)} yet: {shown}")
+    say(f"Look at it: fathom check --data {done.root}")
