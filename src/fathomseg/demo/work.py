@@ -80,6 +80,7 @@ class Work:
         done = {task.name for task in self.tasks} - {task.name for task in waiting}
         idle = [task for task in waiting if task.name not in self._running]
         for task in startable(idle, done, AT_ONCE - len(self._running)):
+            self.folder.spend(task.name, 0.0, 0.0, done=False)  # a folder that had gone is about to be there again
             child = Child([self._program, *self._command(task)], self.folder.log(task.name), self.folder.path)
             self._running[task.name] = child, time.monotonic()
             if self._stopping:  # asked a moment ago
