@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 
 from fathomseg.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("check", "pretrain", "select", "train", "evaluate", "predict", "study", "demo")
+VERBS = ("check", "pretrain", "select", "import-labels", "train", "evaluate", "predict", "study", "demo")
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 
@@ -106,9 +105,9 @@ def recipes_page() -> str:
         "that took and what came out. Any setting can be changed behind it ([commands](cli.md)).",
     ]
     for folder in sorted({path.parent for path in (ROOT / "recipes").rglob("*.yaml")}):
-        lines += ["", f"## {folder.relative_to(ROOT)}/", "", "| recipe | what it is | network |", "|---|---|---|"]
+        lines += ["", f"## {folder.relative_to(ROOT)}/", "", "| recipe | what it is |", "|---|---|"]
         for path in sorted(folder.glob("*.yaml")):
-            lines.append(f"| [{path.stem}](../{path.relative_to(ROOT)}) | {cell(about(path))} | {network(path)} |")
+            lines.append(f"| [{path.stem}](../{path.relative_to(ROOT)}) | {cell(about(path))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -125,13 +124,6 @@ def head(path: Path) -> list[str]:
 def about(path: Path) -> str:
     """The first paragraph, which says what a recipe is, and what is known of its time and result."""
     return " ".join(part for part in head(path) if not part.startswith("fathom "))
-
-
-def network(path: Path) -> str:
-    """Encoder and decoder, if the recipe names them."""
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")).get("network", {})
-    parts = (tree.get("encoder", {}).get("model"), tree.get("name"), tree.get("decoder", {}).get("name"))
-    return ", ".join(f"`{part}`" for part in parts if part) or "default"
 
 
 PAGES = {"cli.md": cli_page, "recipes.md": recipes_page}
