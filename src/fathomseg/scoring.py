@@ -109,10 +109,13 @@ def evaluate_network(
 
 
 @contextmanager
-def processes() -> Iterator[torch.device]:
-    """The device of this process, which joins the others if torchrun started several (and training has not)."""
+def processes(wanted: str = "auto") -> Iterator[torch.device]:
+    """The device of this process, which joins the others if torchrun started several (and training has not).
+
+    `wanted`: "cpu", or anything else for a GPU where there is one.
+    """
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device("cuda", local) if wanted != "cpu" and torch.cuda.is_available() else torch.device("cpu")
     ours = world > 1 and not dist.is_initialized()
     if ours:
         if device.type == "cuda":

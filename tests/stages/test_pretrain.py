@@ -276,14 +276,19 @@ class TestPhases:
         assert all(torch.equal(tensor, final[n]) for n, tensor in load_file(phases / "model.safetensors").items())
 
     def test_cameras_and_scores_of_the_last_are_the_runs(self, own: dict[str, Any], tmp_path: Path) -> None:
+        """And a focal length goes on where the phase before has left it, whatever it is guessed to be."""
         loop = {**LOOP, "steps": 1}
+        phases = {"a": ["optimiser.lr=0.01"], "b": ["optimiser.lr=1e-30", "camera.degrees=40"]}
         pretrain(
-            recipe(data=own, camera={"name": "learned"}, train=loop, phases={"a": [], "b": []}),
+            recipe(data=own, camera={"name": "learned", "degrees": 70}, train=loop, phases=phases),
             tmp_path / "run",
             resume=False,
         )
-        last = tmp_path / "run" / "b" / "camera-folder.yaml"
+        first, last = (tmp_path / "run" / name / "camera-folder.yaml" for name in phases)
         assert (tmp_path / "run" / "camera-folder.yaml").read_text() == last.read_text()
+        learned = config.load(CameraEntry, first).fx
+        assert abs(learned / pinhole(SIZE, 70).fx - 1) > 1e-3
+        assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)
 
 
 def test_a_run_starts_from_another(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,13 @@ from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.models.saved import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
+from fathomseg.stages import pretrain as pretrain_stage
+from fathomseg.stages import train as train_stage
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.start import Start, start
+from tests.fakes import make_camvid
+from tests.stages import tiny, tiny_depth
 
 TINY = Encoder(model="test_resnet", pretrained="none")
 OTHER = Encoder(model="test_efficientnet", pretrained="none")
@@ -196,3 +202,36 @@ def test_it_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert "tensors loaded: encoder." in said.err
     assert said.out == ""
+
+
+def _decode(*_: object) -> None:
+    raise AssertionError("files were decoded before the mistake was told")
+
+
+@pytest.mark.parametrize(
+    ("start_from", "message"),
+    [("nowhere", "nowhere"), ("other", "The weights do not fit this network|different models")],
+)
+def test_a_wrong_start_of_train_is_told_before_anything_is_decoded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_from: str, message: str
+) -> None:
+    folder = tmp_path / start_from if start_from == "nowhere" else run
+    tree = tiny.settings(make_camvid(tmp_path / "camvid", train=2, val=1), start={"run": str(folder)})
+    monkeypatch.setattr(train_stage, "build_streams", _decode)
+    with pytest.raises(FathomError, match=message):
+        train_stage.train(validate(Recipe, tree), tmp_path / "run", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("start_from", "message"),
+    [("nowhere", "nowhere"), ("other", "The weights do not fit this network|different models")],
+)
+def test_a_wrong_start_of_pretrain_is_told_before_anything_is_decoded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_from: str, message: str
+) -> None:
+    folder = tmp_path / start_from if start_from == "nowhere" else run
+    network = {"encoder": {"model": "test_efficientnet", "pretrained": "none"}}
+    tree = tiny_depth.settings(start={"run": str(folder)}, network=network)
+    monkeypatch.setattr(pretrain_stage, "_prepared", _decode)
+    with pytest.raises(FathomError, match=message):
+        pretrain_stage.pretrain(validate(DepthRecipe, tree), tmp_path / "run", resume=False)

@@ -20,7 +20,8 @@ METRICS = "metrics.jsonl"
 class Log:
     """The log of one run. Only rank 0 writes; the others pass `active=False` and every call does nothing.
 
-    `first_step` > 0 resumes a log: lines written after the checkpoint are dropped, since those steps are trained again.
+    `first_step` > 0 resumes a log: lines written after the checkpoint are dropped, since those steps are trained again,
+    and times go on from the last line kept.
     """
 
     def __init__(self, folder: Path, steps: int, first_step: int = 0, active: bool = True) -> None:
@@ -32,7 +33,7 @@ class Log:
             return
         self._console = Console(stderr=True)
         path = folder / METRICS
-        _keep_until(path, first_step)
+        self._before, self._before_cpu = _keep_until(path, first_step)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
         self._bar = _progress_bar(self._console) if self._console.is_terminal else None
@@ -51,7 +52,8 @@ class Log:
             return
         elapsed = time.monotonic() - self._began
         cpu = time.process_time() - self._began_cpu  # of this process: what a run costs where others run beside it
-        line = {"step": step, "kind": kind, **values, "seconds": round(elapsed, 2), "cpu_seconds": round(cpu, 2)}
+        spent = {"seconds": round(self._before + elapsed, 2), "cpu_seconds": round(self._before_cpu + cpu, 2)}
+        line = {"step": step, "kind": kind, **values, **spent}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         for name, value in values.items():
@@ -83,11 +85,14 @@ def _progress_bar(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[status]}"), console=console)
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`, and a last line cut short when the process was killed."""
+def _keep_until(path: Path, step: int) -> tuple[float, float]:
+    """Drop the lines of steps after `step`, and a last line cut short when the process was killed.
+
+    Returns the seconds, and those of the processor, that the last line kept had taken.
+    """
     if not path.exists():
-        return
-    kept = []
+        return 0.0, 0.0
+    kept, spent = [], (0.0, 0.0)
     for text in path.read_text(encoding="utf-8").splitlines():
         try:
             line = json.loads(text)
@@ -95,9 +100,11 @@ def _keep_until(path: Path, step: int) -> None:
             continue
         if line["step"] <= step:
             kept.append(text + "\n")
+            spent = line.get("seconds", 0.0), line.get("cpu_seconds", 0.0)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
+    return spent
 
 
 @contextlib.contextmanager

@@ -63,6 +63,13 @@ class VideoLoss(nn.Module):
         focal = torch.diag_embed(torch.diagonal(camera, dim1=1, dim2=2) * scale)
         return focal + camera * (1 - torch.eye(3, device=camera.device))
 
+    def learn_focals(self, guessed: Mapping[str, int], factors: Sequence[float]) -> None:
+        """Learn the focal lengths of these cameras (their number by sample id), which begin at `factors` of what they
+        are given as. Must be called before the optimiser is made.
+        """
+        self.guessed = guessed
+        self.focal = nn.Parameter(torch.tensor(factors).log() / _FOCAL_UNIT)
+
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""
         return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()

@@ -26,6 +26,7 @@ from fathomseg.stages.evaluation import (
     is_depth_run,
     is_main,
     own_data,
+    own_device,
     progress,
     result_name,
 )
@@ -110,7 +111,7 @@ def evaluate_run(
     inference = inference or trained_inference(folder)
     split_ids = tuple(dataset.ids(split))
     ids = _labelled(dataset, split, split_ids, limit)
-    with processes() as device:
+    with processes(own_device(folder)) as device:
         sources: dict[str, Source] = {}
         if against is not None:
             sources["predictions"] = FromFolder(against, len(dataset.classes), split_ids)

@@ -30,7 +30,7 @@ from fathomseg.report.depth_examples import DepthExample, depth_examples
 from fathomseg.report.depth_page import write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores
 from fathomseg.scoring import processes
-from fathomseg.stages.evaluation import check_limit, check_weights, is_main, own_data, progress, result_name
+from fathomseg.stages.evaluation import check_limit, check_weights, is_main, own_data, own_device, progress, result_name
 from fathomseg.stages.run_folder import CONFIG, origin
 from fathomseg.stored_depth import DepthFromFolder
 from fathomseg.trajectory import SNIPPET
@@ -71,7 +71,7 @@ def evaluate_depth_run(
         if optional:
             return {}
         raise FathomError(_nothing_to_measure(folder, card, dataset, split, split_ids, against))
-    with processes() as device:
+    with processes(own_device(folder)) as device:
         sources = _sources(folder, card, dataset, split_ids, weights, against, protocol, device) if deep else {}
         scored = {name: _scored(name, source, dataset, deep, protocol) for name, source in sources.items()}
         drives = _drives(folder, card, dataset, moving, device)

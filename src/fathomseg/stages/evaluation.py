@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch.distributed as dist
+import yaml
 from rich.console import Console
 from rich.progress import Progress
 
@@ -28,6 +29,13 @@ def own_data(folder: Path) -> str:
             f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
         )
     return str(folder / CONFIG)
+
+
+def own_device(folder: Path) -> str:
+    """`train.device` of a run; "auto" for a folder that does not say."""
+    path = folder / CONFIG
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(tree.get("train", {}).get("device", "auto"))
 
 
 def result_name(split: str, against: Path | None, limit: int | None) -> str:

@@ -29,7 +29,8 @@ from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from fathomseg.stages.run_folder import begin, refuse_changes, reopen
-from fathomseg.stages.start import start
+from fathomseg.stages.start import Start, start
+from fathomseg.types import Camera
 
 EVERYTHING = ("encoder", "decoder", "disparity", "pose")
 
@@ -91,17 +92,18 @@ def phase_recipes(recipe: DepthRecipe, folder: Path) -> dict[str, DepthRecipe]:
 
 
 def train_depth(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
-    """One training, top to bottom: frames, network, learner, loop, saved model, scores."""
+    """One training, top to bottom: network, learner, frames, loop, saved model, scores."""
     accelerate = accelerator(recipe.train)
     if not resume:
         begin(folder, recipe, None, accelerate)
-    stream, lenses = _prepared(recipe, folder, accelerate)
-
     torch.manual_seed(recipe.seed)  # for the weights that start at random
-    network = recipe.network.build(pretrained=not resume)
-    learner = recipe.learner.build(network, not resume, lenses.guessed if lenses.learned else None)
+    learner = recipe.learner.build(recipe.network.build(pretrained=not resume), not resume)
     if not resume:
-        start(recipe.start, learner.network, learner.pose)
+        start(recipe.start, learner.network, learner.pose)  # what is wrong with it is told before hours of decoding
+
+    stream, lenses = _prepared(recipe, folder, accelerate)
+    if lenses.learned and lenses.guessed:
+        learner.video.learn_focals(lenses.guessed, known_factors(None if resume else recipe.start, lenses))
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
     with memory_advice(crop, recipe.train, model):
         trainer = Trainer(learner, {"clips": stream}, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
@@ -132,10 +134,28 @@ def save_models(folder: Path, recipe: DepthRecipe, learner: DepthLearner) -> Non
     save_model(folder, card, learner.ema.network.state_dict(), WEIGHTS["ema"])
 
 
+def known_factors(start: Start | None, lenses: Lenses) -> list[float]:
+    """By what each learned focal length had grown at the end of the run whose `pose` this one starts from; 1 = new."""
+    factors = [1.0] * len(lenses.names)
+    if start is None or "pose" not in start.parts:
+        return factors
+    for number, name in enumerate(lenses.names):
+        path = start.run / f"camera-{name}.yaml"
+        if path.is_file():
+            factors[number] = float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / _guess(lenses, number).fx
+            say(f"The focal length of {name} goes on from {path}")
+    return factors
+
+
+def _guess(lenses: Lenses, number: int) -> Camera:
+    """What a learned camera began with."""
+    return next(lenses.cameras[id] for id, own in lenses.guessed.items() if own == number)
+
+
 def save_cameras(folder: Path, lenses: Lenses, factors: Sequence[float]) -> None:
     """Write each learned camera as a camera.yaml for the folder of its clips, and say what it is."""
     for number, (name, factor) in enumerate(zip(lenses.names, factors, strict=bool(factors))):
-        guess = next(lenses.cameras[id] for id, own in lenses.guessed.items() if own == number)
+        guess = _guess(lenses, number)
         camera = {"width": guess.width, "height": guess.height, "fx": guess.fx * factor, "fy": guess.fy * factor}
         camera |= {"cx": guess.cx, "cy": guess.cy}
         path = folder / f"camera-{name}.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
+
+_ROOT = re.compile(r"((unlabelled|clips)\.)?data\.(datasets\.[^.]+\.)?root")
+"""Where data lies, of every stream and of every dataset among several."""
 
 
 _BEFORE_TRAINING = {CONFIG, LABELLED, ORIGIN, "frames.csv"}
@@ -52,12 +56,16 @@ def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate
 
 def refuse_changes(overrides: Sequence[str]) -> None:
     """Raise `ConfigError` for settings a resumed run cannot be given."""
-    foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
+    foreign = [text for text in overrides if not _changeable(text.partition("=")[0].strip())]
     if foreign:
         raise ConfigError(
             f"A resumed run keeps its settings, so {', '.join(foreign)} cannot be given;"
-            f" only {', '.join(CHANGEABLE)} can."
+            f" only {', '.join(CHANGEABLE)} can (and the root of each dataset, if there are several)."
         )
+
+
+def _changeable(key: str) -> bool:
+    return key in CHANGEABLE or _ROOT.fullmatch(key) is not None
 
 
 def reopen(folder: Path) -> Path:

@@ -47,7 +47,7 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
 
 
 def train(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """One run, top to bottom: data, network, learner, loop, saved model, scores."""
+    """One run, top to bottom: labels, network, data, learner, loop, saved model, scores."""
     accelerate = accelerator(recipe.train)
     dataset: Dataset = recipe.data
     if resume:
@@ -55,13 +55,13 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     else:
         ids = recipe.labels.choose(dataset, recipe.seed)
         begin(folder, recipe, ids, accelerate)
-    streams = build_streams(recipe, ids, folder, accelerate)
-
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
     pose = build_pose(recipe, pretrained=not resume)
     if not resume:
-        start(recipe.start, network, pose)
+        start(recipe.start, network, pose)  # what is wrong with it is told before hours of decoding
+
+    streams = build_streams(recipe, ids, folder, accelerate)
     learner = build_learner(recipe, network, pose, streams)
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
     with memory_advice(crop, recipe.train, model), resume_advice("train", folder):
