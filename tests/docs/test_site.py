@@ -69,4 +69,4 @@ def test_pages_fit_and_load(site: Path, page: str, tmp_path: Path) -> None:
     assert found.errors == []
     for width, seen in found.widths.items():
         assert seen.needed <= seen.visible <= width
-        assert seen.broken == 0
+        assert (seen.broken, seen.missing) == (0, 0)

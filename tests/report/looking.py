@@ -18,7 +18,9 @@ WIDTHS = (1280, 400)
 MEASURE = (
     "[...document.querySelectorAll('iframe')].map(f => { const d = f.contentDocument, e = d.documentElement; return"
     " [f.width, e.clientWidth, e.scrollWidth, [...d.images].filter(i => !i.complete || !i.naturalWidth).length,"
-    " d.images.length, d.body.innerText.length].join(' '); }).join(',')"
+    " d.images.length, d.body.innerText.length,"
+    " f.contentWindow.performance.getEntriesByType('resource')"
+    ".filter(e => !e.responseStatus || e.responseStatus >= 400).length].join(' '); }).join(',')"
 )
 
 
@@ -34,6 +36,8 @@ class Seen:
     """Pictures that did not load."""
     pictures: int
     letters: int
+    missing: int
+    """Files it asked for and did not get."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Look:
 
     widths: dict[int, Seen]
     errors: list[str]
-    """Of the console: exceptions, and what could not be loaded."""
+    """What the console says: exceptions and messages of scripts."""
 
 
 def look(address: str, folder: Path) -> Look:

@@ -69,18 +69,18 @@ def test_a_page_shows_itself_whole(make: Callable[[Path], Path], tmp_path: Path)
         assert width - 20 <= seen.visible <= width
         assert seen.needed <= seen.visible
         assert seen.pictures >= 4
-        assert seen.broken == 0
+        assert (seen.broken, seen.missing) == (0, 0)
         assert seen.letters > 300
 
 
 def test_what_is_wrong_with_a_page_is_seen(tmp_path: Path) -> None:
     page = (
         "<p style='width:700px'>wide</p><img src='data:image/png;base64,AAAA'>"
-        "<script>console.error('first'); gone()</script>"
+        "<script src='https://nowhere.invalid/x.js'></script><script>console.error('first'); gone()</script>"
     )
     found = look_at(page, tmp_path)
     assert any("first" in error for error in found.errors)
     assert any("gone is not defined" in error for error in found.errors)
     assert found.widths[1280].needed <= 1280
     assert found.widths[400].needed >= 700
-    assert (found.widths[400].broken, found.widths[400].pictures) == (1, 1)
+    assert (found.widths[400].broken, found.widths[400].pictures, found.widths[400].missing) == (1, 1, 1)
