@@ -80,4 +80,5 @@ def rows(chart: str) -> str:
         raise ValueError("the chart has a cycle, so its boxes have no order")
     boxes = [[labels.get(name, name) for name in depth if depth[name] == row] for row in range(max(depth.values()) + 1)]
     html = "".join(f'<div class="row">{"".join(f"<div>{box}</div>" for box in row)}</div>' for row in boxes)
+    html = re.sub("`([^`]*)`", r"<code>\1</code>", html)
     return f'<div class="chart">{html}</div>'
