@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fathomseg.data.colour import ColourJitter
+from fathomseg.geometry.alignment import align
 from fathomseg.geometry.pose import invert, se3
-from fathomseg.learners.video import VideoLoss, ordered, recoloured
+from fathomseg.learners.video import VideoLoss, ordered, recoloured, told
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import PoseConfig
@@ -19,10 +21,10 @@ from fathomseg.types import Batch
 SIZE = (24, 32)
 
 
-def video(guessed: dict[str, int] | None = None, **loss: object) -> VideoLoss:
+def video(guessed: dict[str, int] | None = None, align: bool = False, **loss: object) -> VideoLoss:
     torch.manual_seed(0)
     pose = PoseConfig(encoder=Encoder(model="test_resnet", pretrained="none")).build()
-    return VideoLoss(Photometric(**loss), pose, guessed)  # type: ignore[arg-type]
+    return VideoLoss(Photometric(**loss), pose, guessed, align)  # type: ignore[arg-type]
 
 
 def clip(count: int = 2) -> Batch:
@@ -115,3 +117,41 @@ def test_only_guessed_cameras_are_corrected() -> None:
     assert torch.equal(found[1], batch.camera[1])
     assert step.focal_factors() == pytest.approx([148.41316, factor])
     assert video().focal_factors() == []
+
+
+class TestAlignedMotions:
+    def test_the_loss_is_taken_at_the_aligned_motions(self) -> None:
+        batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
+        step = video(align=True, tie_breaker=0.0)
+        result = step(batch, ordered(batch), [flat])
+        images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
+        r = step.loss.inverse_depth(flat, images)
+        begun = step.motions(*ordered(batch).unbind(1))
+        assert batch.camera is not None
+        better = align(images, sources, r, batch.camera, begun)
+        assert not torch.equal(better, begun)
+        expected = step.loss(images, sources, [flat], batch.camera, better).terms["photometric"]
+        torch.testing.assert_close(result.terms["photometric"].sum, expected.sum)
+
+    def test_the_network_learns_from_the_aligned_motions_alone_and_depth_from_the_images_alone(self) -> None:
+        batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
+        step = video(align=True)
+        terms = step(batch, ordered(batch), [flat]).terms
+        assert set(terms) == {"photometric", "smoothness", "motion"}
+        terms["photometric"].sum.backward(retain_graph=True)
+        assert flat.grad is not None
+        assert flat.grad.abs().sum() > 0
+        assert all(p.grad is None or not p.grad.any() for p in step.pose.parameters())
+        flat.grad = None
+        terms["motion"].sum.backward()
+        assert flat.grad is None
+        assert any(p.grad is not None and p.grad.any() for p in step.pose.parameters())
+
+    def test_the_error_of_a_motion_by_hand(self) -> None:
+        still = torch.eye(4).expand(1, 1, 4, 4)
+        turned = se3(torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([[1.0, 0.0, -2.0]]))[None]
+        r = torch.tensor([0.1, 0.2, 0.25, 0.3, 9.0]).view(1, 1, 1, 5)
+        term = told(still, turned, r)
+        entries = 2 * math.sin(0.1) + 2 * (1 - math.cos(0.1))
+        assert float(term.sum) == pytest.approx(entries + 3 * 0.25, rel=1e-5)
+        assert float(term.count) == 1

@@ -74,3 +74,12 @@ def test_far_depth_keeps_its_precision_under_autocast() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_follows_the_precision_of_its_weights(dtype: torch.dtype) -> None:
     assert DisparityHead(3).to(dtype)(torch.randn(1, 3, 4, 4).to(dtype)).dtype == dtype
+
+
+def test_every_pixel_begins_at_the_start_whatever_the_features() -> None:
+    torch.manual_seed(0)
+    heads = DisparityHeads({2: 8, 3: 16}, start=0.05)
+    for disparity in heads({2: torch.randn(2, 8, 12, 16), 3: torch.randn(2, 16, 6, 8)}):
+        assert disparity.mean().item() == pytest.approx(0.05, rel=0.05)
+        assert disparity.min() > 0.03
+        assert disparity.max() < 0.08

@@ -38,7 +38,7 @@ def optical_flow(
     """
     pyramid = [(first, second)]
     while len(pyramid) < levels and min(pyramid[-1][0].shape[2:]) >= 2 * _LEAST:
-        pyramid.append(tuple(_halved(image) for image in pyramid[-1]))  # type: ignore[arg-type]
+        pyramid.append(tuple(halved(image) for image in pyramid[-1]))  # type: ignore[arg-type]
     coarsest = pyramid[-1][0]
     flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[2:])
     weight = torch.zeros_like(coarsest)
@@ -46,7 +46,7 @@ def optical_flow(
         if flow.shape[2:] != one.shape[2:]:
             scale = torch.tensor([one.shape[3] / flow.shape[3], one.shape[2] / flow.shape[2]]).view(1, 2, 1, 1)
             flow = F.interpolate(flow, one.shape[2:], mode="bilinear", align_corners=False) * scale.to(flow)
-        flow, weight = _refined(_flat(one, radius), _flat(other, radius), flow, radius, iterations)
+        flow, weight = _refined(without_mean(one, radius), without_mean(other, radius), flow, radius, iterations)
         # What is known spreads to where it is not; without this the error is three times as large.
         total, share = _window(torch.cat([flow * (weight + _LITTLE), weight + _LITTLE], dim=1), radius).split((2, 1), 1)
         flow = total / share
@@ -55,7 +55,7 @@ def optical_flow(
 
 def _refined(first: Grey, second: Grey, flow: Flow, radius: int, iterations: int) -> tuple[Flow, Grey]:
     """The flow of one level after a few Gauss-Newton steps, and its confidence."""
-    dx, dy = _gradient(first)
+    dx, dy = gradient(first)
     xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], dim=1), radius).split(1, dim=1)
     determinant = (xx + _RIDGE) * (yy + _RIDGE) - xy * xy
     for _ in range(iterations):
@@ -81,12 +81,12 @@ def _warped(image: Grey, flow: Flow) -> Grey:
     return F.grid_sample(image, grid, "bilinear", "border", align_corners=True)
 
 
-def _flat(image: Grey, radius: int) -> Grey:
+def without_mean(image: Grey, radius: int) -> Grey:
     """The image without its local mean, so that a change of exposure is no motion."""
     return image - _window(image, 2 * radius + 2)
 
 
-def _gradient(image: Grey) -> tuple[Grey, Grey]:
+def gradient(image: Grey) -> tuple[Grey, Grey]:
     """Central differences, the border repeated."""
     padded = F.pad(image, [1, 1, 1, 1], mode="replicate")
     return (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2, (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
@@ -103,7 +103,7 @@ def _window(fields: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c
     return mean
 
 
-def _halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
+def halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
     """Half the size, each pixel the mean of those it covers."""
     height, width = image.shape[2:]
     return F.interpolate(image, (height // 2, width // 2), mode="area" if height % 2 or width % 2 else "bilinear")

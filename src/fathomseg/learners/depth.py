@@ -34,6 +34,9 @@ class SelfSupervisedDepth(Part):
     """Colours the networks see, alike in all frames of a sample; the loss compares the frames as they are."""
     pose: AnyPose = PoseConfig()
     """The network that tells how the camera moved; used in training only."""
+    align: bool = False
+    """Improve each motion by direct alignment of the images at the predicted depth (`geometry/alignment.py`): several
+    times as precise. The pose network learns to tell what alignment finds."""
     loss: Photometric = Photometric()
     """Photometric error and smoothness."""
     train_encoder: bool = True
@@ -53,7 +56,7 @@ class SelfSupervisedDepth(Part):
 
         `guessed`: by sample id the number of its camera, if that camera's focal length is to be learned.
         """
-        return DepthLearner(self, network, VideoLoss(self.loss, self.pose.build(pretrained), guessed))
+        return DepthLearner(self, network, VideoLoss(self.loss, self.pose.build(pretrained), guessed, self.align))
 
 
 class DepthLearner(Learner[DepthNetwork]):

@@ -46,6 +46,8 @@ class Video(Part):
     """Random crop and flip of the stream of clips; the camera follows."""
     pose: AnyPose = PoseConfig()
     """The network that tells how the camera moved."""
+    align: bool = False
+    """Improve each motion by direct alignment of the images at the predicted depth, as `fathom pretrain` can."""
     loss: Photometric = Photometric()
     """Photometric error and smoothness."""
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -91,7 +93,7 @@ class SemiSupervised(Part):
         """
         video = None
         if self.video is not None:
-            video = VideoLoss(self.video.loss, pose or self.video.pose.build(), guessed)
+            video = VideoLoss(self.video.loss, pose or self.video.pose.build(), guessed, self.video.align)
         return SemiLearner(self, network, balancing_weights(pixels, self.balance), steps, video)
 
 

@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fathomseg.data.colour import ColourJitter
+from fathomseg.geometry.alignment import align
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.types import Batch, StepResult
+from fathomseg.types import Batch, StepResult, Term
 
 _FOCAL_UNIT: Final = 10.0
 """What a parameter of 1 stands for in log focal length, so that it moves as fast as it must at a network's rate."""
@@ -24,10 +26,15 @@ Frames = Float[Tensor, "b s 3 h w"]
 class VideoLoss(nn.Module):
     """Redraws each frame from the one before and the one after, with a pose network of its own."""
 
-    def __init__(self, loss: Photometric, pose: PoseNetwork, guessed: Mapping[str, int] | None = None) -> None:
-        """`guessed`: by sample id the number of its camera, if that camera's focal length is to be learned."""
+    def __init__(
+        self, loss: Photometric, pose: PoseNetwork, guessed: Mapping[str, int] | None = None, align: bool = False
+    ) -> None:
+        """`guessed`: by sample id the number of its camera, if that camera's focal length is to be learned.
+
+        `align`: motions are improved by direct alignment at the predicted depth, and the network learns to tell them.
+        """
         super().__init__()
-        self.loss, self.pose, self.guessed = loss, pose, guessed or {}
+        self.loss, self.pose, self.guessed, self.align = loss, pose, guessed or {}, align
         self.focal = nn.Parameter(torch.zeros(1 + max(guessed.values()))) if guessed else None
 
     def forward(self, batch: Batch, seen: Frames, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
@@ -43,7 +50,13 @@ class VideoLoss(nn.Module):
         src_T_tgt = self.motions(before, target, after)
         camera = self.corrected(batch.camera, batch.ids)
         valid = None if batch.valid is None else batch.valid[:, None]
-        return self.loss(clean[:, 1], clean[:, [0, 2]], disparities, camera, src_T_tgt, valid=valid)
+        images, sources = clean[:, 1], clean[:, [0, 2]]
+        if not self.align:
+            return self.loss(images, sources, disparities, camera, src_T_tgt, valid=valid)
+        inverse_depth = self.loss.inverse_depth(disparities[0].detach(), images)
+        aligned = align(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), valid)
+        result: StepResult = self.loss(images, sources, disparities, camera, aligned, valid=valid)
+        return StepResult({**result.terms, "motion": told(src_T_tgt, aligned, inverse_depth)}, result.logs)
 
     def motions(
         self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
@@ -73,6 +86,19 @@ class VideoLoss(nn.Module):
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""
         return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
+
+
+@full_precision
+def told(
+    predicted: Float[Tensor, "b s 4 4"], aligned: Float[Tensor, "b s 4 4"], inverse_depth: Float[Tensor, "b 1 h w"]
+) -> Term:
+    """How far predicted motions are from aligned ones: the sum over the rotation's entries and the translation in units
+    of the median depth, so that each counts by how far it moves the picture.
+    """
+    difference = (predicted - aligned).abs()
+    median = inverse_depth.flatten(1).median(dim=1).values[:, None]
+    angle = difference[..., :3, :3].sum((2, 3)) + difference[..., :3, 3].sum(2) * median
+    return Term(angle.sum(), angle.new_tensor(float(angle.numel())))
 
 
 def ordered(batch: Batch) -> Frames:

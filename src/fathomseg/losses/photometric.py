@@ -93,6 +93,12 @@ class Photometric(Part):
             terms["holes"] = Term(*holes(full, K), weight=self.holes)
         return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
 
+    def inverse_depth(
+        self, disparity: Float[Tensor, "b 1 _ _"], image: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b 1 h w"]:
+        """1/z, per metre, at the size of `image` from a sigmoid output 0..1 of any size."""
+        return inverse_depth(_resized(disparity, size_of(image)), self.min_depth, self.max_depth)
+
     def _redrawn(
         self,
         disparity: Float[Tensor, "b 1 _ _"],
@@ -101,8 +107,7 @@ class Photometric(Part):
         target: ssim.Target,
     ) -> tuple[Float[Tensor, "b h w"], Bool[Tensor, "b h w"]]:
         """The error of the target redrawn at the depth of one disparity map, and the pixels any source can show."""
-        full = _resized(disparity, size_of(target.image))
-        grid, shown = locate(matrices, inverse_depth(full, self.min_depth, self.max_depth))
+        grid, shown = locate(matrices, self.inverse_depth(disparity, target.image))
         if self.mask_out_of_view:
             shown = shown & inside(grid)
         error = ssim.error(sample(sources, grid), target, self.alpha)

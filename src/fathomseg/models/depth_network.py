@@ -33,6 +33,11 @@ class DepthNetworkConfig(Part):
     scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
     """Disparity maps, each half the size of the one before, beginning at decoder.stride. null: down to 1/8."""
 
+    start: float = Field(default=0.2, gt=0, lt=1)
+    """The disparity everywhere before training. The scale of depth stays near where it begins, and disparity ends at 1:
+    from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower leaves room, but is learned late
+    unless motions are aligned (`learner.align`), which finds the translations of any scale at once."""
+
     @model_validator(mode="after")
     def _enough_levels(self) -> DepthNetworkConfig:
         if self.levels[-1] > COARSEST:
@@ -56,7 +61,7 @@ class DepthNetworkConfig(Part):
         """
         encoder = self.encoder.build(pretrained)
         decoder = self.decoder.build(encoder.pyramid, self.norm)
-        heads = DisparityHeads({level: decoder.widths[level] for level in self.levels})
+        heads = DisparityHeads({level: decoder.widths[level] for level in self.levels}, self.start)
         return DepthNetwork(encoder, decoder, heads, self.norm)
 
 
