@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     result = {
-        "what": "self-supervised depth: errors on images no training saw, after scaling each by the ratio of medians",
+        "what": "self-supervised depth; split val: on images no training saw, all: on those it has learned from",
         "runs": [run(folder) for folder in arguments.runs],
         "origin": origin(),
     }
@@ -47,8 +47,8 @@ def run(folder: Path) -> dict[str, Any]:
         for line in lines
         if line["kind"] == "val"
     ]
-    scores = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))["scores"]
+    found = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((folder / "evaluation").glob("*/scores.json"))
     }
     return {
@@ -60,7 +60,8 @@ def run(folder: Path) -> dict[str, Any]:
         "minutes": round(lines[-1]["seconds"] / 60, 1),
         "cpu_minutes": round(lines[-1]["cpu_seconds"] / 60, 1),
         "curve": curve,
-        "scores": scores,
+        "scores": {split: result["scores"] for split, result in found.items()},
+        "motion": {split: result["motion"] for split, result in found.items() if result.get("motion")},
     }
 
 

@@ -124,6 +124,15 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[..., Path], tmp_path: Path) -> None:
+    recipe = str(tmp_path / "tiny.yaml")
+    later = {"recipe": recipe, "settings": {"start": {"run": "runs/not-yet"}}}
+    study = load(Study, write(arms={"fine": {"recipe": recipe}, "later": later}, budgets=[2]))
+    assert {cell.arm for cell in study.jobs(["fine"])} == {"fine"}
+    with pytest.raises(ConfigError, match="not-yet"):
+        study.jobs(["later"])
+
+
 @pytest.mark.parametrize(("only", "workers", "message"), [(["x"], 1, "no such arm"), ([], 0, "--workers is 0")])
 def test_bad_options_are_told(
     write: Callable[..., Path], only: list[str], workers: int, message: str, tmp_path: Path

@@ -35,7 +35,7 @@ def run(
     folder = StudyFolder(out or Path("runs") / "studies" / path.stem)
     results = Results(study, folder, study.title or path.stem)
     if not table:
-        jobs = {cell: job for cell, job in study.jobs().items() if not only or cell.arm in only}
+        jobs = study.jobs(only)
         if retry:
             forgive(folder, jobs)
         refuse_other_settings(folder, jobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,11 +105,16 @@ class Study(Part):
         trees = (self.settings, arm.settings, own)
         return [f"{key}={json.dumps(value, default=str)}" for tree in trees for key, value in flat(tree)]
 
-    def jobs(self) -> dict[Cell, Job]:
-        """Every cell with its recipe. Raises `ConfigError` naming everything that would make one fail at its start."""
+    def jobs(self, only: Collection[str] = ()) -> dict[Cell, Job]:
+        """Every cell, or those of the arms `only`, with its recipe.
+
+        Raises `ConfigError` naming everything that would make one of them fail at its start.
+        """
         jobs: dict[Cell, Job] = {}
         mistakes: dict[str, list[Cell]] = {}
         for cell in self.cells():
+            if only and cell.arm not in only:
+                continue
             path, overrides = self.arms[cell.arm].recipe, self.overrides(cell)
             try:
                 jobs[cell] = Job(path, tuple(overrides), load(Recipe, path, overrides))
