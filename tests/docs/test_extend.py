@@ -18,6 +18,8 @@ from PIL import Image
 from tests import fakes
 from tests.docs.markdown import DOCS, ROOT, blocks, commands
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = sorted(set((DOCS / "extend").glob("*.md")) - {DOCS / "extend" / "index.md"})
 SMALL = {
     "train": ["train.steps=2", "train.batch=2", "train.device=cpu", "train.threads=1", "evaluation.report=false"],
