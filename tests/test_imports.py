@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "fathomseg"
 
 LEVELS = [
-    {"errors", "config"},
+    {"errors", "config", "files"},
     {"types"},
     {"geometry", "trajectory"},
     {"data", "models", "losses", "mixing", "strong", "metrics", "depth_metrics", "draw", "film"},

@@ -67,3 +67,12 @@ def in_browser(page: str, folder: Path, expression: str, width: int) -> str:
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title, done.stderr[-2000:]
     return title[1]
+
+
+def layout(page: str, folder: Path, width: int) -> tuple[int, ...]:
+    """Of the page shown `width` pixels wide: width seen, width needed, pictures that did not load, all pictures."""
+    expression = (
+        "[d.documentElement.clientWidth, d.documentElement.scrollWidth,"
+        " [...d.images].filter(i => !i.complete || !i.naturalWidth).length, d.images.length].join(' ')"
+    )
+    return tuple(int(value) for value in in_browser(page, folder, expression, width).split())

@@ -24,7 +24,7 @@ from fathomseg.report.depth_scores import show_depth, write_depth_scores
 from fathomseg.report.plan import plan
 from fathomseg.report.scores import number
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser
+from tests.report.browser import CHROMIUM, Tags, layout
 from tests.toy_drive import world_T_cam
 
 HOSTILE = "<script>alert(1)</script>"
@@ -186,11 +186,7 @@ def test_files_and_tables(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
-    expression = (
-        "[d.documentElement.clientWidth, d.documentElement.scrollWidth,"
-        " [...d.images].filter(i => !i.complete || !i.naturalWidth).length, d.images.length].join(' ')"
-    )
-    visible, needed, broken, pictures = (int(value) for value in in_browser(page, tmp_path, expression, width).split())
+    visible, needed, broken, pictures = layout(page, tmp_path, width)
     assert width - 20 <= visible <= width
     assert needed <= visible
     assert (broken, pictures) == (0, 18)

@@ -22,7 +22,7 @@ from fathomseg.report.selection_page import render_selection, write_page
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection, Skipped
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser
+from tests.report.browser import CHROMIUM, Tags, in_browser, layout
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -333,11 +333,7 @@ def test_the_page_of_a_large_pool_stays_small(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
-    expression = (
-        "[d.documentElement.clientWidth, d.documentElement.scrollWidth,"
-        " [...d.images].filter(i => !i.complete || !i.naturalWidth).length, d.images.length].join(' ')"
-    )
-    visible, needed, broken, pictures = (int(value) for value in in_browser(page, tmp_path, expression, width).split())
+    visible, needed, broken, pictures = layout(page, tmp_path, width)
     assert width - 20 <= visible <= width
     assert needed <= visible
     assert (broken, pictures) == (0, 19)

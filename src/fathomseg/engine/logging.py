@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from fathomseg.files import write_text
+
 METRICS = "metrics.jsonl"
 
 
@@ -101,9 +103,7 @@ def _keep_until(path: Path, step: int) -> tuple[float, float]:
         if line["step"] <= step:
             kept.append(text + "\n")
             spent = line.get("seconds", 0.0), line.get("cpu_seconds", 0.0)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, "".join(kept))
     return spent
 
 

@@ -12,8 +12,8 @@ from fathomseg.demo.folder import Spent
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import Task
 from fathomseg.demo.results import Result
+from fathomseg.files import write_text
 from fathomseg.report.html import environment, uri
-from fathomseg.report.scores import write_text
 
 PAGE: Final = "report.html"
 

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from fathomseg.depth_metrics import ALIGNMENTS, ERRORS
 from fathomseg.depth_scoring import Rows
-from fathomseg.report.scores import NAMES, number, write_text
+from fathomseg.files import write_text
+from fathomseg.report.scores import NAMES, number
 
 ERROR_NAMES: Final = {
     "abs_rel": "AbsRel",

@@ -12,9 +12,10 @@ import numpy as np
 from fathomseg import draw
 from fathomseg.data.base import ClassList
 from fathomseg.data.images import resize_image, resize_nearest
+from fathomseg.files import write_text
 from fathomseg.report.examples import Example
 from fathomseg.report.html import environment, page_size, read_text, uri
-from fathomseg.report.scores import HEADLINES, NAMES, write_text
+from fathomseg.report.scores import HEADLINES, NAMES
 
 _CELLS: Final = 40
 """Classes the confusion matrix shows at most: those with the most labelled pixels."""

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fathomseg.files import write_text
+
 HEADLINES: Final = {
     "miou": "mIoU",
     "boundary_miou": "boundary mIoU",
@@ -36,13 +38,6 @@ def write_scores(folder: Path, result: Mapping[str, Any], images: Mapping[str, M
     for id in next(iter(images.values())):
         rows.writerow([id, *(own[id] for own in images.values())])
     write_text(folder / "images.csv", table.getvalue())
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears under its name only when complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -27,13 +27,13 @@ from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
+from fathomseg.files import write_text
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.scoring import ahead
 from fathomseg.selection.pool import Pool
-from fathomseg.selection.result import write_text
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -23,10 +23,11 @@ from jaxtyping import Bool, Float, UInt8
 from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.errors import DataError, FathomError
+from fathomseg.files import write_text
 from fathomseg.predictor import pick_device
 from fathomseg.scoring import ahead
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
-from fathomseg.selection.result import Skipped, write_text
+from fathomseg.selection.result import Skipped
 
 FORMAT: Final = 1
 """Raise it when the same image would get other features."""

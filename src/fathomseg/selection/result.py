@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -14,6 +13,7 @@ from pydantic import Field, model_validator
 from fathomseg.config import Part, validate
 from fathomseg.data.base import Dataset
 from fathomseg.errors import DataError, FathomError
+from fathomseg.files import read_json, write_text
 
 JSON: Final = "selection.json"
 TEXT: Final = "selection.txt"
@@ -106,14 +106,7 @@ class Selection(Part):
 def load_selection(path: Path) -> Selection:
     """Read a selection.json, or the one in a folder. Raises `FathomError` if there is none or it cannot be read."""
     path = path / JSON if path.is_dir() else path
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FathomError(f"There is no {path}. Give a folder that `fathom select` wrote.") from None
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(tree, dict) or tree.get("format") != 1:
-        raise FathomError(f"{path} is not a selection of a format this version reads (1).")
+    tree = read_json(path, "a selection", "Give a folder that `fathom select` wrote.")
     return validate(Selection, tree, str(path))
 
 
@@ -127,13 +120,6 @@ def pool_hash(dataset: Dataset, ids: Iterable[str]) -> str:
             fingerprint = "missing"
         whole.update(f"{id}\t{fingerprint}\n".encode())
     return whole.hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that appears under its name only when complete."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def listed(path: Path) -> list[str]:

@@ -19,9 +19,9 @@ from jaxtyping import UInt8
 from fathomseg import draw
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
+from fathomseg.files import write_text
 from fathomseg.models.saved import WEIGHTS
 from fathomseg.predictor import Predictor, load, trained_inference
-from fathomseg.report.scores import write_text
 from fathomseg.stages import predict_depth
 from fathomseg.stages.evaluation import is_depth_run
 from fathomseg.stages.jobs import Places, find_jobs, work_off

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fathomseg.files import write_text
 from fathomseg.study.grid import Cell
 
 Record = dict[str, Any]
@@ -91,16 +90,7 @@ class StudyFolder:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file that appears under its name only when complete."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when complete, whoever else writes it at the same moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{os.uname().nodename}-{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _read(path: Path) -> Record | None:

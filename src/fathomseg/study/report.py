@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fathomseg.files import write_bytes, write_text
 from fathomseg.study.anonymous import without_paths
-from fathomseg.study.folder import Record, StudyFolder, write_bytes
+from fathomseg.study.folder import Record, StudyFolder
 from fathomseg.study.grid import Cell
 from fathomseg.study.plot import label_efficiency
 from fathomseg.study.rows import Mean, Row, reference, rows
@@ -96,12 +97,12 @@ class Report:
     def write(self, folder: StudyFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
         """Write results.json, results.md, results.svg and results.png; each is always whole."""
         path = folder.path / "results.json"
-        write_bytes(path, (json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n").encode())
-        write_bytes(path.with_suffix(".md"), self.markdown(origin).encode())
+        write_text(path, json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n")
+        write_text(path.with_suffix(".md"), self.markdown(origin))
         table, full = self.rows, reference(self.cells, self.baseline)
         whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
         drawing = label_efficiency(table, self.records, self.titles, self.title, whole)
-        write_bytes(path.with_suffix(".svg"), drawing.svg().encode())
+        write_text(path.with_suffix(".svg"), drawing.svg())
         write_bytes(path.with_suffix(".png"), drawing.png())
 
     def _table(self, cell: Callable[[str], str]) -> list[list[str]]:

@@ -14,9 +14,10 @@ from jaxtyping import UInt8
 from fathomseg import draw
 from fathomseg.data.base import ClassList, Dataset
 from fathomseg.errors import FathomError
+from fathomseg.files import write_text
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.task import MANIFEST, Task, TaskImage, load_task, stems, told_apart
-from fathomseg.selection.result import Selection, write_text
+from fathomseg.selection.result import Selection
 from fathomseg.types import Prediction
 
 IMAGES: Final = "images"

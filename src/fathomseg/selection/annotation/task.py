@@ -15,8 +15,7 @@ from pydantic import Field
 from fathomseg.config import Part, validate
 from fathomseg.data.base import ClassList
 from fathomseg.data.labels import Colour, distinct_colours
-from fathomseg.errors import FathomError
-from fathomseg.selection.result import write_text
+from fathomseg.files import read_json, write_text
 from fathomseg.types import Size
 
 MANIFEST: Final = "annotation.json"
@@ -77,14 +76,7 @@ Mask = tuple[TaskImage, Callable[[], UInt8[np.ndarray, "h w"]]]
 def load_task(folder: Path) -> Task:
     """The export in a folder. Raises `FathomError` if there is none or its annotation.json cannot be read."""
     path = folder / MANIFEST
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FathomError(f"There is no {path}. Give the folder the images were exported to for annotation.") from None
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(tree, dict) or tree.get("format") != 1:
-        raise FathomError(f"{path} is not an export of a format this version reads (1).")
+    tree = read_json(path, "an export", "Give the folder the images were exported to for annotation.")
     return validate(Task, tree, str(path))
 
 

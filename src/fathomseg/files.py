@@ -1,0 +1,43 @@
+"""Files that appear under their name only when complete, and JSON files that say which format they are of."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+from pathlib import Path
+from typing import Any
+
+from fathomseg.errors import FathomError
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only when complete, whoever else writes it at the same moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = f"{platform.node()}-{os.getpid()}-{threading.get_ident()}"
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
+    """The mapping in a JSON file of format 1.
+
+    Raises `FathomError` if there is none (then with the `remedy`), if it cannot be read, or if it is not what it should
+    be: `what` names that.
+    """
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FathomError(f"There is no {path}. {remedy}") from None
+    except (ValueError, OSError) as error:
+        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(tree, dict) or tree.get("format") != 1:
+        raise FathomError(f"{path} is not {what} of a format this version reads (1).")
+    return tree
