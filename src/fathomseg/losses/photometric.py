@@ -18,6 +18,7 @@ from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
 from fathomseg.losses.holes import holes
+from fathomseg.losses.scale import drift
 from fathomseg.losses.smoothness import SumCount, smoothness
 from fathomseg.types import Size, StepResult, Term
 
@@ -41,6 +42,11 @@ class Photometric(Part):
     holes: float = Field(default=0.0, ge=0)
     """Weight of the rule that below the horizon nothing is farther than what is seen above it (`losses/holes.py`): for
     video with cars that drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
+    scale: float = Field(default=0.0, ge=0)
+    """Weight of the rule that an image's mean disparity stays near `mean_disparity` (`losses/scale.py`): nothing else
+    holds the scale of depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
+    mean_disparity: float = Field(default=0.15, gt=0, lt=1)
+    """The mean disparity `scale` asks for."""
     min_depth: float = Field(default=0.1, gt=0)
     """Depth in metres of disparity 1."""
     max_depth: float = Field(default=100.0, gt=0)
@@ -88,6 +94,8 @@ class Photometric(Part):
             "photometric": Term(total, count),
             "smoothness": Term(*self._smoothness(disparities, target), weight=self.smoothness),
         }
+        if self.scale > 0:
+            terms["scale"] = Term(*drift(disparities[0], self.mean_disparity), weight=self.scale)
         if self.holes > 0:
             full = _resized(disparities[0], size_of(target))
             terms["holes"] = Term(*holes(full, K), weight=self.holes)

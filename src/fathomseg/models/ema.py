@@ -14,8 +14,9 @@ N = TypeVar("N", bound=nn.Module)
 class Ema(nn.Module, Generic[N]):
     """A slowly moving copy of a network: float weights and buffers are averaged, integer buffers are copied.
 
-    The decay grows from 0 as min(1 - 1 / (step + 1), decay), so early averages do not remember the random start. The
-    copy takes no gradient and stays in eval mode whatever `train()` says.
+    The decay grows as min((1 + step) / (10 + step), decay), so that the average looks back over a ninth of the training
+    so far at most: in short trainings a plain mean over all steps, as Tarvainen and Valpola (2017) begin with, would be
+    a copy of long ago. The copy takes no gradient and stays in eval mode whatever `train()` says.
     """
 
     def __init__(self, network: N, decay: float) -> None:
@@ -30,7 +31,7 @@ class Ema(nn.Module, Generic[N]):
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards `network` after optimiser step number `step` (0 = the first), in a few large kernels."""
-        decay = min(1.0 - 1.0 / (step + 1), self.decay)
+        decay = min((1.0 + step) / (10.0 + step), self.decay)
         mine, theirs = _tensors(self.network), _tensors(network)
         averaged = [(m, t) for m, t in zip(mine, theirs, strict=True) if m.is_floating_point()]
         copied = [(m, t) for m, t in zip(mine, theirs, strict=True) if not m.is_floating_point()]
