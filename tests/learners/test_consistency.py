@@ -125,20 +125,6 @@ class TestByHand:
             expected += sharp * math.log(sharp / 0.25) + (1 - sharp) * math.log((1 - sharp) / 0.75)
         assert config.loss(self.student, targets).sum.item() == pytest.approx(expected, rel=1e-5)
 
-    def test_classes_are_weighed_on_request(self) -> None:
-        """Three pixels are of class 0, three of class 1, and an ignored one counts nowhere."""
-        batch = row(2, 3)
-        classes = torch.tensor([0.5, 3.0])
-        for balance, (zero, one) in ((False, (1, 1)), (True, (0.5, 3))):
-            config = consistency(balance=balance)
-            _, (target,) = config.views_of(*config.taught(batch, self.teacher, None), batch.keys)
-            target.label[0, 0, 0] = 255
-            zeros, ones = (target.label == 0).sum().item(), (target.label == 1).sum().item()
-            assert zeros >= 2
-            assert ones >= 2
-            expected = zero * zeros * self.zero + one * ones * self.one
-            assert config.loss(self.student, [target], classes).sum.item() == pytest.approx(expected, rel=1e-5)
-
     def test_the_weight_is_that_of_the_part(self) -> None:
         config = consistency(weight=0.25)
         _, targets = config.views_of(*config.taught(row(2, 3), self.teacher, None), KEYS[:2])

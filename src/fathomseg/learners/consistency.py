@@ -51,8 +51,6 @@ class Consistency(Part):
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
-    balance: bool = False
-    """Weigh classes as `learner.balance` does in the loss of the labelled images."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of this loss beside that of the labelled images."""
 
@@ -106,27 +104,15 @@ class Consistency(Part):
         made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
-    def loss(
-        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
-    ) -> Term:
-        """The student's loss over all views; its weight is that of this part.
-
-        `classes`: how much each class counts if `balance` asks for it; None = all alike.
-        """
+    def loss(self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target]) -> Term:
+        """The student's loss over all views; its weight is that of this part."""
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
-            consistency(one, target, self._weights(target, classes), self.over)
+            consistency(one, target, self.weighting(target), self.over)
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
-
-    def _weights(self, target: Target, classes: Float[Tensor, " c"] | None) -> Float[Tensor, "_ _ _"]:
-        """How much each pixel counts: by how sure the teacher is, and by its class with `balance`."""
-        weights: Tensor = self.weighting(target)
-        if classes is None or not self.balance:
-            return weights
-        return weights * classes[target.label.long().clamp(max=len(classes) - 1)]  # ignored pixels count nowhere
 
     def _disparity(
         self, disparity: Float[Tensor, "b 1 _ _"] | None, valid: Bool[Tensor, "b h w"]

@@ -1,0 +1,97 @@
+"""Choices of images by every criterion and seed, for a study of what choosing is worth.
+
+    python benchmarks/choices.py recipes/select-streets.yaml --train recipes/streets.yaml --runs runs/choices/streets
+    fathom study recipes/studies/selection-streets.yaml
+
+Writes RUNS/CRITERION-SEED.txt with the budget of the recipe (ids in order). `diversity`, `difficulty` and `both` are
+`fathom select` with the criterion of the recipe, or its half, beginning with a random image of the seed. `entropy` needs
+labels to begin with: as many random ones as the recipe's first stage, which stand first in its file and on which
+TRAIN is trained with the settings after `--`; the others are those this run is least sure of. Choices that are there are
+not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARTS = {"diversity": ("features",), "difficulty": ("teacher", "student", "first_stage", "blind")}
+"""What of the criterion `both` is set for its halves."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path, help="a recipe of fathom select with the criterion `both`")
+    parser.add_argument("settings", nargs="*", help="settings of the recipe, as group.key=value")
+    parser.add_argument("--train", type=Path, required=True, help="what is trained for the criterion entropy")
+    parser.add_argument("--train-settings", nargs="*", default=[], help="settings of that training")
+    parser.add_argument("--criteria", nargs="+", default=["diversity", "both", "difficulty", "entropy"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, required=True)
+    arguments = parser.parse_intermixed_args()
+    recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        for criterion in arguments.criteria:
+            out = arguments.runs / f"{criterion}-{seed}"
+            listed = out.with_suffix(".txt")
+            if listed.exists():
+                continue
+            lines = unsure(arguments, recipe, seed, out) if criterion == "entropy" else ()
+            if criterion != "entropy":
+                select(arguments, recipe | {"criterion": part(recipe["criterion"], criterion)}, seed, out)
+            listed.write_text("\n".join([*lines, *ids(out)]) + "\n", encoding="utf-8")
+
+
+def part(both: dict[str, Any], name: str) -> dict[str, Any]:
+    """The criterion `name` with the settings of the criterion `both`."""
+    kept = both if name == "both" else {key: both[key] for key in PARTS[name] if key in both}
+    begin = {} if name == "difficulty" else {"start": "random"}
+    return {**kept, **begin, "name": name}
+
+
+def unsure(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> list[str]:
+    """Chooses by the entropy of a run on a few random labels; the ids of those labels."""
+    first = recipe["criterion"]["first_stage"]
+    run = out.with_name(f"{out.name}-run")
+    if not (run / "model.safetensors").exists():
+        settings = [*arguments.train_settings, f"labels.count={first}", f"seed={seed}", "evaluation.report=false"]
+        fathom("train", str(arguments.train), *settings, "--out", str(run))
+    begun = (run / "labelled.txt").read_text(encoding="utf-8").split()
+    known = out.with_name(f"{out.name}-known.txt")
+    known.write_text("\n".join(begun) + "\n", encoding="utf-8")
+    criterion = {"name": "entropy", "run": str(run)}
+    asked = recipe | {"criterion": criterion, "already": str(known), "budget": recipe["budget"] - first}
+    select(arguments, asked, seed, out)
+    return begun
+
+
+def select(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> None:
+    """`fathom select`, or the rest of it."""
+    if (out / "selection.txt").exists():
+        return
+    written = out.with_suffix(".yaml")
+    written.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    light = ["copy_images=none", "annotation=false", "report=false"]
+    begun = out.exists()
+    command = ["--resume", str(out)] if begun else [str(written), *arguments.settings, *light, f"seed={seed}"]
+    fathom("select", *command, *([] if begun else ["--out", str(out)]))
+
+
+def ids(run: Path) -> list[str]:
+    """The chosen ids in order."""
+    return (run / "selection.txt").read_text(encoding="utf-8").split()
+
+
+def fathom(*command: str) -> None:
+    """One command in a process of its own."""
+    subprocess.run([sys.executable, "-m", "fathomseg.cli", *command], check=True)
+
+
+if __name__ == "__main__":
+    main()
