@@ -3,8 +3,9 @@
     python benchmarks/choices.py recipes/select-streets.yaml --train recipes/streets.yaml --runs runs/choices/streets
     fathom study recipes/studies/selection-streets.yaml
 
-Writes RUNS/CRITERION-SEED.txt with the budget of the recipe (ids in order). `diversity`, `difficulty` and `both` are
-`fathom select` with the criterion of the recipe, or its half, beginning with a random image of the seed. `entropy` needs
+Writes RUNS/CRITERION-SEED.txt (ids in order). `diversity`, `difficulty` and `both` are
+`fathom select` with the criterion of the recipe, or its half, beginning with a random image of the seed; `imagenet` is
+diversity of the features of the default encoder as ImageNet left it, which needs no video. `entropy` needs
 labels to begin with: as many random ones as the recipe's first stage, which stand first in its file and on which
 TRAIN is trained with the settings after `--`; the others are those this run is least sure of. Choices that are there are
 not made again.
@@ -30,11 +31,13 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="settings of the recipe, as group.key=value")
     parser.add_argument("--train", type=Path, required=True, help="what is trained for the criterion entropy")
     parser.add_argument("--train-settings", nargs="*", default=[], help="settings of that training")
-    parser.add_argument("--criteria", nargs="+", default=["diversity", "both", "difficulty", "entropy"])
+    parser.add_argument("--criteria", nargs="+", default=["diversity", "imagenet", "both", "difficulty", "entropy"])
+    parser.add_argument("--budget", type=int, help="how many images to choose; default: the recipe's")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, required=True)
     arguments = parser.parse_intermixed_args()
     recipe = yaml.safe_load(arguments.recipe.read_text(encoding="utf-8"))
+    recipe["budget"] = arguments.budget or recipe["budget"]
     arguments.runs.mkdir(parents=True, exist_ok=True)
     for seed in arguments.seeds:
         for criterion in arguments.criteria:
@@ -50,6 +53,8 @@ def main() -> None:
 
 def part(both: dict[str, Any], name: str) -> dict[str, Any]:
     """The criterion `name` with the settings of the criterion `both`."""
+    if name == "imagenet":
+        return {"name": "diversity", "features": {"name": "encoder"}, "start": "random"}
     kept = both if name == "both" else {key: both[key] for key in PARTS[name] if key in both}
     begin = {} if name == "difficulty" else {"start": "random"}
     return {**kept, **begin, "name": name}
