@@ -7,8 +7,8 @@ Writes RUNS/CRITERION-SEED.txt (ids in order). `diversity`, `difficulty` and `bo
 `fathom select` with the criterion of the recipe, or its half, beginning with a random image of the seed; `imagenet` is
 diversity of the features of the default encoder as ImageNet left it, which needs no video. `entropy` needs
 labels to begin with: as many random ones as the recipe's first stage, which stand first in its file and on which
-TRAIN is trained with the settings after `--`; the others are those this run is least sure of. Choices that are there are
-not made again.
+TRAIN is trained, with --train-settings; the others are those this run is least sure of. Choices that are there are not
+made again.
 """
 
 from __future__ import annotations

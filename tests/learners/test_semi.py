@@ -381,6 +381,16 @@ class TestVideo:
         assert rates["network.heads.segmentation.1.weight"] == 1.0
         assert len(rates) == sum(p.requires_grad for p in step.parameters())
 
+    def test_so_has_the_depth_decoder(self) -> None:
+        step = joint(video={**VIDEO, "depth_lr": 0.25})
+        names = {id(p): name for name, p in step.network.named_parameters()}
+        groups = [
+            (group["lr_scale"], names.get(id(p), "")) for group in step.parameter_groups(0.1) for p in group["params"]
+        ]
+        slow = {name for rate, name in groups if rate == 0.25}
+        assert slow == {name for name in names.values() if name.startswith(("decoders.depth.", "heads.disparity."))}
+        assert slow
+
 
 def test_complementary_dropout_is_between_the_encoder_and_the_decoder() -> None:
     """The decoder sees, of a pair of views, channels of one or the other; together twice what the encoder gave."""

@@ -52,6 +52,9 @@ class Video(Part):
     """Photometric error and smoothness."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the photometric loss of each stream that has clips."""
+    depth_lr: Annotated[float, Field(ge=0)] = 1.0
+    """Learning rate of the depth decoder and its heads, as a factor of optimiser.lr. Those of a depth run want the rate
+    they have learned at: classes learn fast at rates that make depth worse again, and with it DepthMix."""
     pose_lr: Annotated[float, Field(ge=0)] = 1.0
     """Learning rate of the pose network, as a factor of optimiser.lr. One that has learned from video before needs
     little: Hoyer et al. (2021) give it 1e-6 where the decoders have 1e-2."""
@@ -142,10 +145,12 @@ class SemiLearner(Learner[AnySegmenter]):
         self.done = int(state["done"])
 
     def lr_scales(self, encoder_lr: float) -> dict[int, float]:
-        """The pose network has a rate of its own; its encoder relates to its decoder as that of the network does."""
+        """Depth and pose network have rates of their own; the pose encoder relates to its decoder as the network's."""
         scales = super().lr_scales(encoder_lr)
         if self.video is not None and self.config.video is not None:
-            factor = self.config.video.pose_lr
+            assert isinstance(self.network, JointNetwork)
+            depth, factor = self.config.video.depth_lr, self.config.video.pose_lr
+            scales |= {id(p): depth for p in self.network.depth_parameters()}
             scales |= {id(p): factor for p in self.video.pose.parameters()}
             scales |= {id(p): factor * encoder_lr for p in self.video.pose.encoder_parameters()}
         return scales

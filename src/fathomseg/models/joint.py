@@ -136,6 +136,10 @@ class JointNetwork(EncoderNetwork):
         """Pixels of the image per cell of the logits and of the finest disparity."""
         return self._decoder("segmentation").stride
 
+    def depth_parameters(self) -> list[nn.Parameter]:
+        """Those of the depth decoder and its heads."""
+        return [*self.decoders["depth"].parameters(), *self.heads["disparity"].parameters()]
+
     def forward(self, image: Float[Tensor, "b 3 h w"], outputs: Collection[Output] | None = None) -> JointOutputs:
         """`outputs` of RGB images 0..1 of any size; nothing that does not take part in them is computed.
 
