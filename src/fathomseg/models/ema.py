@@ -14,9 +14,10 @@ N = TypeVar("N", bound=nn.Module)
 class Ema(nn.Module, Generic[N]):
     """A slowly moving copy of a network: float weights and buffers are averaged, integer buffers are copied.
 
-    The decay grows as min((1 + step) / (10 + step), decay), so that the average looks back over a ninth of the training
-    so far at most: in short trainings a plain mean over all steps, as Tarvainen and Valpola (2017) begin with, would be
-    a copy of long ago. The copy takes no gradient and stays in eval mode whatever `train()` says.
+    The decay grows from 0 as min(step / (step + 9), decay), so that early averages do not remember the random start and
+    later ones look back over a tenth of the training so far at most. A plain mean over all steps, with which Tarvainen
+    and Valpola (2017) begin, is a copy of long ago in short trainings. The copy takes no gradient and stays in eval
+    mode whatever `train()` says.
     """
 
     def __init__(self, network: N, decay: float) -> None:
@@ -31,7 +32,7 @@ class Ema(nn.Module, Generic[N]):
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards `network` after optimiser step number `step` (0 = the first), in a few large kernels."""
-        decay = min((1.0 + step) / (10.0 + step), self.decay)
+        decay = min(step / (step + 9.0), self.decay)
         mine, theirs = _tensors(self.network), _tensors(network)
         averaged = [(m, t) for m, t in zip(mine, theirs, strict=True) if m.is_floating_point()]
         copied = [(m, t) for m, t in zip(mine, theirs, strict=True) if not m.is_floating_point()]
