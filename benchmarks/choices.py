@@ -45,10 +45,11 @@ def main() -> None:
             listed = out.with_suffix(".txt")
             if listed.exists():
                 continue
-            lines = unsure(arguments, recipe, seed, out) if criterion == "entropy" else ()
-            if criterion != "entropy":
-                select(arguments, recipe | {"criterion": part(recipe["criterion"], criterion)}, seed, out)
-            listed.write_text("\n".join([*lines, *ids(out)]) + "\n", encoding="utf-8")
+            if criterion == "entropy":
+                chosen = unsure(arguments, recipe, seed, out)
+            else:
+                chosen = select(arguments, recipe | {"criterion": part(recipe["criterion"], criterion)}, seed, out)
+            listed.write_text("\n".join(chosen) + "\n", encoding="utf-8")
 
 
 def part(both: dict[str, Any], name: str) -> dict[str, Any]:
@@ -61,36 +62,35 @@ def part(both: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def unsure(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> list[str]:
-    """Chooses by the entropy of a run on a few random labels; the ids of those labels."""
+    """A few random labels, and what a run on them is least sure of."""
     first = recipe["criterion"]["first_stage"]
     run = out.with_name(f"{out.name}-run")
     if not (run / "model.safetensors").exists():
         settings = [*arguments.train_settings, f"labels.count={first}", f"seed={seed}", "evaluation.report=false"]
         fathom("train", str(arguments.train), *settings, "--out", str(run))
-    begun = (run / "labelled.txt").read_text(encoding="utf-8").split()
-    known = out.with_name(f"{out.name}-known.txt")
-    known.write_text("\n".join(begun) + "\n", encoding="utf-8")
+    known = run / "labelled.txt"
     criterion = {"name": "entropy", "run": str(run)}
     asked = recipe | {"criterion": criterion, "already": str(known), "budget": recipe["budget"] - first}
-    select(arguments, asked, seed, out)
-    return begun
+    return [*ids(known), *select(arguments, asked, seed, out)]
 
 
-def select(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> None:
-    """`fathom select`, or the rest of it."""
-    if (out / "selection.txt").exists():
-        return
+def select(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> list[str]:
+    """What `fathom select` chooses, or has chosen; goes on with a choice that was interrupted."""
+    chosen = out / "selection.txt"
+    if chosen.exists():
+        return ids(chosen)
     written = out.with_suffix(".yaml")
     written.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     light = ["copy_images=none", "annotation=false", "report=false"]
     begun = out.exists()
     command = ["--resume", str(out)] if begun else [str(written), *arguments.settings, *light, f"seed={seed}"]
     fathom("select", *command, *([] if begun else ["--out", str(out)]))
+    return ids(chosen)
 
 
-def ids(run: Path) -> list[str]:
-    """The chosen ids in order."""
-    return (run / "selection.txt").read_text(encoding="utf-8").split()
+def ids(path: Path) -> list[str]:
+    """The ids in a file of one a line."""
+    return path.read_text(encoding="utf-8").split()
 
 
 def fathom(*command: str) -> None:

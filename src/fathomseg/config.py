@@ -8,7 +8,6 @@ saved in the run folder, so a run never depends on a default that changed later.
 from __future__ import annotations
 
 import difflib
-import os
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
 
 from fathomseg.errors import ConfigError
+from fathomseg.files import write_text
 
 
 class Part(BaseModel):
@@ -69,10 +69,7 @@ def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuratio
 
 def save(part: Part, path: Path) -> None:
     """Write the resolved configuration as YAML. `load(type(part), path) == part` holds for every part."""
-    text = yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
 
 
 def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:

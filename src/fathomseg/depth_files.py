@@ -18,6 +18,7 @@ from fathomseg import draw
 from fathomseg.config import Part, validate
 from fathomseg.data.images import read_values
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.files import write_text
 
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535
@@ -65,11 +66,8 @@ def read_disparity(path: Path) -> Float32[np.ndarray, "h w"]:
 def write_scale(folder: Path, depth_range: tuple[float, float], run: str | None = None) -> Path:
     """Write depth.json; `depth_range` is the depth of disparity 1 and of disparity 0."""
     scale = DisparityScale(nearest=depth_range[0], farthest=depth_range[1], run=run)
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / SCALE
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(scale.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, scale.model_dump_json(indent=1) + "\n")
     return path
 
 

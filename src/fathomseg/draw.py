@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fathomseg.data.base import ClassList
 from fathomseg.data.images import resize_image
 from fathomseg.errors import FathomError
+from fathomseg.files import write_bytes
 from fathomseg.types import IGNORE, Size
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
@@ -169,13 +170,7 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
 
 def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(encode(picture, path.suffix.lower()))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # only there if writing failed, for example on a full disk
+    write_bytes(path, encode(picture, path.suffix.lower()))
 
 
 def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:

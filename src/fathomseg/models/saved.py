@@ -22,6 +22,7 @@ from fathomseg import __version__
 from fathomseg.config import Part, by_name, validate
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
+from fathomseg.files import write_text
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
@@ -99,15 +100,13 @@ def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file:
     """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / file, state)
-    temporary = _beside(folder / CARD)
-    temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / CARD)
+    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write one weight file in one stroke."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    temporary = _beside(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
     temporary.replace(path)
 
@@ -201,7 +200,3 @@ def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> l
             shapes = [list(tensors[name].shape) for tensors in (given, wanted)]
             lines.append(f"{name}: is {shapes[0]}, should be {shapes[1]}")
     return sorted(lines)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
