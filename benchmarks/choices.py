@@ -3,12 +3,12 @@
     python benchmarks/choices.py recipes/select-streets.yaml --train recipes/streets.yaml --runs runs/choices/streets
     fathom study recipes/studies/selection-streets.yaml
 
-Writes RUNS/CRITERION-SEED.txt (ids in order). `diversity`, `difficulty` and `both` are
-`fathom select` with the criterion of the recipe, or its half, beginning with a random image of the seed; `imagenet` is
-diversity of the features of the default encoder as ImageNet left it, which needs no video. `entropy` needs
-labels to begin with: as many random ones as the recipe's first stage, which stand first in its file and on which
-TRAIN is trained, with --train-settings; the others are those this run is least sure of. Choices that are there are not
-made again.
+Writes RUNS/CRITERION-SEED.txt (ids in order). `diversity`, `difficulty` and `both` are `fathom select` with the
+criterion of the recipe, or its half, beginning with a random image of the seed; `cells` and `both-cells` are
+`diversity` and `both` that compare images by their 6 x 12 cells; `imagenet` is diversity of the features of the default
+encoder as ImageNet left it, which needs no video. `entropy` needs labels to begin with: as many random ones as the
+recipe's first stage, which stand first in its file and on which TRAIN is trained, with --train-settings; the others are
+those this run is least sure of. Choices that are there are not made again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+CRITERIA = ("diversity", "cells", "imagenet", "both", "both-cells", "difficulty", "entropy")
 PARTS = {"diversity": ("features",), "difficulty": ("teacher", "student", "first_stage", "blind")}
 """What of the criterion `both` is set for its halves."""
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="settings of the recipe, as group.key=value")
     parser.add_argument("--train", type=Path, required=True, help="what is trained for the criterion entropy")
     parser.add_argument("--train-settings", nargs="*", default=[], help="settings of that training")
-    parser.add_argument("--criteria", nargs="+", default=["diversity", "imagenet", "both", "difficulty", "entropy"])
+    parser.add_argument("--criteria", nargs="+", default=list(CRITERIA))
     parser.add_argument("--budget", type=int, help="how many images to choose; default: the recipe's")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, required=True)
@@ -56,6 +57,9 @@ def part(both: dict[str, Any], name: str) -> dict[str, Any]:
     """The criterion `name` with the settings of the criterion `both`."""
     if name == "imagenet":
         return {"name": "diversity", "features": {"name": "encoder"}, "start": "random"}
+    if name in ("cells", "both-cells"):
+        by_cells = {"compare": "cells", "features": both["features"] | {"grid": [6, 12]}}
+        return part(both, "diversity" if name == "cells" else "both") | by_cells
     kept = both if name == "both" else {key: both[key] for key in PARTS[name] if key in both}
     begin = {} if name == "difficulty" else {"start": "random"}
     return {**kept, **begin, "name": name}

@@ -86,6 +86,7 @@ def a_selection(
             scores={"diversity": 10 / rank, f"e{HOSTILE}": 0.25},
             distance=10 / rank,
             nearest=ids[rows[0]] if rank > 1 else ids[already[0]] if already else None,
+            part=(0.5, 0.25, 0.75, 0.375) if rank == 2 else None,
             reason=f"the image {HOSTILE} least like {rank} others",
         )
         for rank, row in enumerate(rows, start=1)
@@ -119,6 +120,11 @@ def page() -> str:
     chosen = choose(rows, 5, 9)
     already = tuple(sorted(set(range(6)) - set(chosen)))[:2]
     return render_selection(a_selection(data, chosen, already), data, rows, near_half)
+
+
+def test_the_part_that_is_new_is_framed(page: str) -> None:
+    assert page.count('<i class="part"') == 1
+    assert 'style="top:50.0%;left:25.0%;height:25.0%;width:12.5%"' in page
 
 
 def slow_coverage(rows: np.ndarray, taken: list[int], order: list[int]) -> tuple[list[float], list[float]]:

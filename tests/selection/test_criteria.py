@@ -64,10 +64,16 @@ def criteria() -> list[Criterion]:
         validate(Diversity, {"features": ENCODER, "start": "random"}),
         validate(Difficulty, examined),
         validate(Both, {"features": ENCODER, **examined}),
+        validate(Diversity, {"features": ENCODER, "compare": "cells"}),
+        validate(Both, {"features": ENCODER, "compare": "cells", **examined}),
     ]
 
 
-every = pytest.mark.parametrize("criterion", criteria(), ids=lambda c: f"{c.name}-{getattr(c, 'start', '')}")
+def _name(criterion: Criterion) -> str:
+    return "-".join([criterion.name, *(str(getattr(criterion, key, "")) for key in ("start", "compare"))])
+
+
+every = pytest.mark.parametrize("criterion", criteria(), ids=_name)
 
 
 @every
@@ -158,6 +164,23 @@ def test_the_choice_goes_on_from_what_is_labelled(data: CamVid, tmp_path: Path) 
     at_once = [choice.id for choice in criterion.choose(pool(data, tmp_path), 7).choices]
     later = pool(data, tmp_path, already=tuple(sorted(at_once[:3])))
     assert [choice.id for choice in criterion.choose(later, 4).choices] == at_once[3:]
+
+
+def test_cells_say_which_part_is_new(data: CamVid, tmp_path: Path) -> None:
+    """The part is the cell of the grid, here one of two halves, whose nearest cell in any image before is farthest."""
+    criterion = validate(Diversity, {"features": ENCODER, "compare": "cells"})
+    answer = criterion.choose(pool(data, tmp_path), 6)
+    assert answer.features is not None
+    halves = answer.features.matrix.astype(np.float64).reshape(IMAGES, -1, 2)
+    row = {id: i for i, id in enumerate(answer.features.ids)}
+    assert answer.choices[0].part is None
+    for number, choice in enumerate(answer.choices[1:], 1):
+        before = halves[[row[c.id] for c in answer.choices[:number]]]
+        apart = np.linalg.norm(before[..., None] - halves[row[choice.id]][None, :, None], axis=1).min((0, 1))
+        column = int(apart.argmax())
+        assert choice.part == (0.0, column / 2, 1.0, (column + 1) / 2)
+        assert choice.distance == pytest.approx(apart[column])
+        assert f"1 of 1 down, {column + 1} of 2 across" in choice.reason
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fathomseg.errors import FathomError
 from fathomseg.selection import picking
-from fathomseg.selection.picking import FarthestFirst, Pick
+from fathomseg.selection.picker import Pick
+from fathomseg.selection.picking import FarthestFirst
 
 
 def by_loops(
@@ -48,7 +49,7 @@ def rows(picks: list[Pick]) -> list[int]:
 @pytest.mark.parametrize("with_bonus", [False, True])
 def test_equals_the_definition(candidates: int, with_bonus: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picking, "_CANDIDATES", candidates)
-    monkeypatch.setattr(picking, "_CHUNK", 7 * 40)  # several blocks, the last one short
+    monkeypatch.setattr("fathomseg.selection.picker._CHUNK", 7 * 40)  # several blocks, the last one short
     for seed in range(4):
         features = clouds(seed, 61, 5, clusters=1 + 3 * seed)
         bonus = 2 * np.random.default_rng(seed).random(61) if with_bonus else None

@@ -11,13 +11,10 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.depth_sources import AnyDepthSource
-from fathomseg.errors import FathomError
-from fathomseg.predictor import pick_device
 from fathomseg.selection.base import Answer, Criterion, highest, random_order, times_the_median
+from fathomseg.selection.comparing import Comparing
 from fathomseg.selection.difficulty import Blind, Examiner, Student
-from fathomseg.selection.extraction import extract
-from fathomseg.selection.features import AnyFeatures, Features
-from fathomseg.selection.picking import FarthestFirst, Pick
+from fathomseg.selection.picker import Picker
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
 
@@ -33,32 +30,7 @@ class Random(Criterion):
         return Answer(tuple(Choice(id=id, rank=rank, reason=reason) for rank, id in enumerate(ids, 1)))
 
 
-class _Comparing(Part):
-    """What criteria share that compare images by features."""
-
-    features: AnyFeatures
-    """What images are compared by."""
-    start: Literal["central", "random"] = "central"
-    """The first image if none is labelled yet: the most ordinary one (nearest to the mean of the pool), or a random one
-    by the seed. Hoyer et al. (2021) take a random one; the rest of the choice depends little on it."""
-
-    def picker(self, pool: Pool) -> tuple[FarthestFirst, Features]:
-        """The pool by its features, with those taken that are labelled already."""
-        found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress)
-        if found.ids != pool.ids:
-            raise FathomError(f"{found.skipped[0].id} could be read a moment ago, and now: {found.skipped[0].reason}.")
-        return FarthestFirst(found.matrix, pool.rows(pool.already), pick_device(pool.place)), found
-
-    def first(self, pool: Pool, picker: FarthestFirst) -> Choice:
-        """The image the choice begins with."""
-        central = self.start == "central"
-        row = picker.central() if central else pool.row[random_order(pool)[0]]
-        picker.take([row])
-        what = "the image nearest to the mean of the pool" if central else f"a random image (seed {pool.seed})"
-        return Choice(id=pool.ids[row], rank=1, reason=f"The choice begins with {what}.")
-
-
-class Diversity(_Comparing, Criterion):
+class Diversity(Comparing, Criterion):
     """Each image is the one least like any before it: the farthest in feature space (greedy k-center)."""
 
     name: Literal["diversity"] = "diversity"
@@ -67,7 +39,7 @@ class Diversity(_Comparing, Criterion):
         picker, features = self.picker(pool)
         choices = [] if pool.already else [self.first(pool, picker)]
         picks = picker.pick(budget - len(choices))
-        choices += [_far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
+        choices += [self.far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
         return Answer(tuple(choices), features)
 
 
@@ -122,7 +94,7 @@ class Difficulty(_Examining, Criterion):
         return Answer(tuple(choices))
 
 
-class Both(_Comparing, _Examining, Criterion):
+class Both(Comparing, _Examining, Criterion):
     """Diversity and difficulty together (Hoyer et al. 2021, algorithm 1).
 
     Each image is the one of the largest distance + lambda * difficulty, with lambda = weight * deviation of the
@@ -142,16 +114,16 @@ class Both(_Comparing, _Examining, Criterion):
         for student, end in self.stages(len(known), len(pool.already) + budget):
             count = end - len(known)
             if student == 0:
-                new = [_far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
+                new = [self.far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
             else:
                 errors = examiner.errors(known, student)
                 picks = picker.pick(count, self.bonus(picker, errors))
-                new = [_far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
+                new = [self.far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
             choices += new
             known += [choice.id for choice in new]
         return Answer(tuple(choices), features)
 
-    def bonus(self, picker: FarthestFirst, errors: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    def bonus(self, picker: Picker, errors: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """lambda * difficulty, on the scale of the picker's distances."""
         left = picker.left
         distances, difficulties = picker.distances[left].std(), errors[left].std(dtype=np.float64)
@@ -160,33 +132,7 @@ class Both(_Comparing, _Examining, Criterion):
         return scale * errors.astype(np.float64)
 
 
-def _far(pool: Pool, pick: Pick, rank: int) -> Choice:
-    assert pick.nearest is not None, "something is taken"
-    assert pick.distance is not None
-    nearest = pool.ids[pick.nearest]
-    reason = f"It is the least like any image before it: {pick.distance:.1f} away from the nearest, {nearest}."
-    return _choice(pool, pick, rank, {"diversity": pick.distance}, reason)
-
-
 def _hard(pool: Pool, row: Any, errors: Float[np.ndarray, " n"], rank: int, known: int) -> Choice:
     error = float(errors[row])
     reason = f"A depth student of {known} images errs by {error:.4f} here, {times_the_median(error, errors)}."
     return Choice(id=pool.ids[row], rank=rank, scores={"difficulty": error}, reason=reason)
-
-
-def _far_and_hard(pool: Pool, pick: Pick, errors: Float[np.ndarray, " n"], rank: int) -> Choice:
-    assert pick.nearest is not None, "something is taken"
-    assert pick.distance is not None
-    error = float(errors[pick.row])
-    reason = (
-        f"It is {pick.distance:.1f} away from the nearest image before it, {pool.ids[pick.nearest]}, and a depth "
-        f"student errs by {error:.4f} here, {times_the_median(error, errors)}."
-    )
-    return _choice(pool, pick, rank, {"diversity": pick.distance, "difficulty": error}, reason)
-
-
-def _choice(pool: Pool, pick: Pick, rank: int, scores: dict[str, float], reason: str) -> Choice:
-    nearest = None if pick.nearest is None else pool.ids[pick.nearest]
-    return Choice(
-        id=pool.ids[pick.row], rank=rank, scores=scores, distance=pick.distance, nearest=nearest, reason=reason
-    )

@@ -9,8 +9,7 @@ as a pass for every pick, O(picked x pool x dim), with a memory of O(pool) besid
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -18,29 +17,13 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from fathomseg.errors import FathomError
+from fathomseg.selection.picker import Pick, Picker
 
 _CANDIDATES: Final = 512
-_CHUNK: Final = 2**23
-"""Numbers of features held in memory at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One picked row of the features."""
-
-    row: int
-    distance: float | None
-    """Euclidean distance to the nearest row taken before; None if it is the first."""
-    nearest: int | None
-    """That row."""
-
-
-class FarthestFirst:
-    """Picks rows of features one after the other, each the farthest from those taken before.
-
-    Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
-    """
+class FarthestFirst(Picker):
+    """Each row is the farthest from those taken before, by the Euclidean distance to the nearest of them."""
 
     def __init__(
         self,
@@ -52,47 +35,17 @@ class FarthestFirst:
 
         Raises `FathomError` if there is no row, or one that is not finite.
         """
-        self.features, self.device = features, torch.device(device or "cpu")
-        count, width = features.shape
-        if count == 0:
-            raise FathomError("There is nothing to pick from: the pool is empty.")
-        self._step = max(1, _CHUNK // max(width, _CANDIDATES))
-        self._squares = torch.empty(count)
-        for rows, block in self._blocks():
-            self._squares[rows] = block.square().sum(1).cpu()
-        if not bool(self._squares.isfinite().all()):
-            bad = int((~self._squares.isfinite()).nonzero()[0])
-            raise FathomError(
-                f"The features of row {bad} are NaN or infinite, as are those of "
-                f"{int((~self._squares.isfinite()).sum()) - 1} other rows, so no distance can be told. The network "
-                "that made them is broken; take another run or encoder."
-            )
-        self._taken = np.zeros(count, np.bool_)
-        self._squared = torch.full((count,), math.inf)
-        self._nearest = torch.full((count,), -1)
+        super().__init__(features, _CANDIDATES, device)
+        self._squared = torch.full((len(features),), math.inf)
+        self._nearest = torch.full((len(features),), -1)
         if taken:
             self.take(taken)
 
     @property
-    def distances(self) -> Float32[np.ndarray, " n"]:
+    def distances(self) -> Float64[np.ndarray, " n"]:
         """Euclidean distance of every row to the nearest one taken; infinite if none is."""
-        return self._squared.sqrt().numpy()
-
-    @property
-    def left(self) -> Int64[np.ndarray, " m"]:
-        """The rows not taken yet."""
-        return np.flatnonzero(~self._taken)
-
-    def central(self) -> int:
-        """The row nearest to the mean of all rows: the most ordinary one."""
-        total = torch.zeros(self.features.shape[1], dtype=torch.float64)
-        for _, block in self._blocks():
-            total += block.sum(0, dtype=torch.float64).cpu()
-        mean = (total / len(self.features)).float()
-        squared = torch.empty(len(self.features))
-        for rows, block in self._blocks():
-            squared[rows] = (block - mean.to(self.device)).square().sum(1).cpu()
-        return int(squared.numpy().argmin())
+        distances: Float64[np.ndarray, " n"] = np.sqrt(self._squared.numpy(), dtype=np.float64)
+        return distances
 
     def take(self, rows: Sequence[int]) -> list[Pick]:
         """Take these rows, in this order, whatever their distances; tells what these were."""
@@ -105,23 +58,8 @@ class FarthestFirst:
             self._update(part)
         return picks
 
-    def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
-        """The next `count` rows: of those left, the one of the largest distance, plus its `bonus` if given.
-
-        At least one row must have been taken. Raises `FathomError` if fewer rows are left.
-        """
-        if count > len(self.left):
-            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
-        assert self._taken.any(), "the first row must be taken by `take`"
-        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
-        picks: list[Pick] = []
-        while len(picks) < count:
-            picks += self._next_few(count - len(picks), extra)
-        return picks
-
-    def _next_few(self, most: int, bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
-        """At least one and up to `most` picks, as far as they can be told without comparing the whole pool."""
-        scores = np.where(self._taken, -math.inf, np.sqrt(self._squared.numpy(), dtype=np.float64) + bonus)
+    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
+        """As many picks as can be told without comparing the whole pool."""
         candidates, others = _highest(scores, _CANDIDATES)
         squared, nearest = self._squared.numpy()[candidates], self._nearest.numpy()[candidates]
         group = _Group(self._read(candidates), candidates, squared, nearest, bonus[candidates])
@@ -154,19 +92,6 @@ class FarthestFirst:
             closer = squared < self._squared[place]
             self._squared[place] = torch.where(closer, squared, self._squared[place])
             self._nearest[place] = torch.where(closer, torch.from_numpy(rows)[index.cpu()], self._nearest[place])
-
-    def _blocks(self) -> Iterator[tuple[slice, Float32[Tensor, "m d"]]]:
-        """The features in blocks of rows, as float32 on the device."""
-        for start in range(0, len(self.features), self._step):
-            rows = slice(start, min(start + self._step, len(self.features)))
-            yield rows, self._tensor(self.features[rows])
-
-    def _read(self, rows: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
-        return self._tensor(self.features[rows])
-
-    def _tensor(self, block: Float[np.ndarray, "m d"]) -> Float32[Tensor, "m d"]:
-        owned = np.require(block, requirements=["C", "W"])
-        return torch.from_numpy(owned).to(self.device, torch.float32)
 
 
 class _Group:

@@ -34,6 +34,8 @@ class Choice(Part):
     """Euclidean distance of its features to those of `nearest`; None if there is no feature or nothing before it."""
     nearest: str | None = None
     """The most similar image among those labelled already and those chosen before it."""
+    part: tuple[Finite, Finite, Finite, Finite] | None = None
+    """Where `distance` is that of a part: its top, left, bottom and right as shares of the image's height and width."""
     reason: str
     """Why it was chosen, in one English sentence."""
 

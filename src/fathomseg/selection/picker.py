@@ -1,0 +1,120 @@
+"""What the ways of picking rows of features one after the other have in common."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Float64, Int64
+from torch import Tensor
+
+from fathomseg.errors import FathomError
+
+_CHUNK: Final = 2**23
+"""Numbers of features held in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One picked row of the features."""
+
+    row: int
+    distance: float | None
+    """Euclidean distance to the nearest row taken before; None if it is the first."""
+    nearest: int | None
+    """That row."""
+    cell: int | None = None
+    """The cell the distance is that of; None if rows are compared as a whole."""
+
+
+class Picker(ABC):
+    """Picks rows of features one after the other, each the farthest from those taken before.
+
+    Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
+    """
+
+    def __init__(
+        self, features: Float[np.ndarray, "n d"], width: int, device: torch.device | str | None = None
+    ) -> None:
+        """`features` may be memory-mapped; `width`: numbers a row is compared with at once.
+
+        Raises `FathomError` if there is no row, or one that is not finite.
+        """
+        self.features, self.device = features, torch.device(device or "cpu")
+        count = len(features)
+        if count == 0:
+            raise FathomError("There is nothing to pick from: the pool is empty.")
+        self._step = max(1, _CHUNK // max(features.shape[1], width))
+        self._squares = torch.empty(count)
+        for rows, block in self._blocks():
+            self._squares[rows] = block.square().sum(1).cpu()
+        if not bool(self._squares.isfinite().all()):
+            bad = int((~self._squares.isfinite()).nonzero()[0])
+            raise FathomError(
+                f"The features of row {bad} are NaN or infinite, as are those of "
+                f"{int((~self._squares.isfinite()).sum()) - 1} other rows, so no distance can be told. The network "
+                "that made them is broken; take another run or encoder."
+            )
+        self._taken = np.zeros(count, np.bool_)
+
+    @property
+    @abstractmethod
+    def distances(self) -> Float64[np.ndarray, " n"]:
+        """Distance of every row to what is taken; infinite if nothing is."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> list[Pick]:
+        """Take these rows, in this order, whatever their distances; tells what these were."""
+
+    def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
+        """The next `count` rows: of those left, the one of the largest distance, plus its `bonus` if given.
+
+        At least one row must have been taken. Raises `FathomError` if fewer rows are left.
+        """
+        if count > len(self.left):
+            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
+        assert self._taken.any(), "the first row must be taken by `take`"
+        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
+        picks: list[Pick] = []
+        while len(picks) < count:
+            scores = np.where(self._taken, -math.inf, self.distances + extra)
+            picks += self._next_few(count - len(picks), scores, extra)
+        return picks
+
+    @abstractmethod
+    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
+        """Take at least one and up to `most` rows. `scores`: distance and bonus, -inf for rows that are taken."""
+
+    @property
+    def left(self) -> Int64[np.ndarray, " m"]:
+        """The rows not taken yet."""
+        return np.flatnonzero(~self._taken)
+
+    def central(self) -> int:
+        """The row nearest to the mean of all rows: the most ordinary one."""
+        total = torch.zeros(self.features.shape[1], dtype=torch.float64)
+        for _, block in self._blocks():
+            total += block.sum(0, dtype=torch.float64).cpu()
+        mean = (total / len(self.features)).float()
+        squared = torch.empty(len(self.features))
+        for rows, block in self._blocks():
+            squared[rows] = (block - mean.to(self.device)).square().sum(1).cpu()
+        return int(squared.numpy().argmin())
+
+    def _blocks(self) -> Iterator[tuple[slice, Float32[Tensor, "m d"]]]:
+        """The features in blocks of rows, as float32 on the device."""
+        for start in range(0, len(self.features), self._step):
+            rows = slice(start, min(start + self._step, len(self.features)))
+            yield rows, self._tensor(self.features[rows])
+
+    def _read(self, rows: Int64[np.ndarray, " m"]) -> Float32[Tensor, "m d"]:
+        return self._tensor(self.features[rows])
+
+    def _tensor(self, block: Float[np.ndarray, "m d"]) -> Float32[Tensor, "m d"]:
+        owned = np.require(block, requirements=["C", "W"])
+        return torch.from_numpy(owned).to(self.device, torch.float32)
