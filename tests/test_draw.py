@@ -125,6 +125,16 @@ def test_depth_errors_are_red_where_too_far_and_blue_where_too_near() -> None:
     np.testing.assert_allclose(half, (255 + far) / 2, atol=1)
 
 
+def test_a_frame_is_about_the_part_and_nothing_else() -> None:
+    picture = np.zeros((9, 17, 3), np.uint8)
+    framed = draw.framed(picture, (0.25, 0.5, 0.75, 1.0))
+    expected = np.zeros((9, 17), np.bool_)
+    expected[2:7, 8:] = True
+    expected[3:6, 9:16] = False
+    np.testing.assert_array_equal(framed.any(axis=2), expected)
+    assert not picture.any()
+
+
 def test_16_bits_are_written_exactly(tmp_path: Path) -> None:
     values = np.array([[0, 1, 256, 65535]], np.uint16)
     draw.write(tmp_path / "a.png", values)

@@ -27,6 +27,7 @@ Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _"]
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 33, 36)
 _WRONG: Final = (225, 40, 55)
+_FRAME: Final = (255, 208, 0)
 _NEARER: Final = (33, 82, 190)
 _FARTHER: Final = (196, 30, 40)
 _MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
@@ -146,6 +147,16 @@ def captioned(picture: Picture, text: str, size: int = 14) -> Picture:
     strip = Image.new("RGB", (width, round(1.6 * size)), _PAPER)
     ImageDraw.Draw(strip).text((2, round(0.2 * size)), text, fill=_INK, font=font)
     return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
+def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture:
+    """The picture with a yellow frame about a part, given by top, left, bottom and right as shares of its size."""
+    found, (height, width) = picture.copy(), picture.shape[:2]
+    top, bottom = (round(share * (height - 1)) for share in part[::2])
+    left, right = (round(share * (width - 1)) for share in part[1::2])
+    thick = max(1, height // 64)
+    cv2.rectangle(found, (left, top), (right, bottom), _FRAME, thick)
+    return found
 
 
 def legend(classes: ClassList, columns: int = 4, width: int = 180, size: int = 14) -> Picture:

@@ -23,7 +23,7 @@ from fathomseg.depth_predictor import DepthPredictor, load_depth
 from fathomseg.draw import Picture
 from fathomseg.mixing import DepthMix, Pixels, composite, unit_disparity
 from fathomseg.predictor import Predictor, load
-from fathomseg.selection.result import load_selection
+from fathomseg.selection.result import Choice, load_selection
 
 DEPTHS: Final = 4
 """Images whose learned depth is shown."""
@@ -67,13 +67,13 @@ class Gallery:
     joint: DepthPredictor
     """The depth the last row's network has learned along."""
 
-    def pictures(self, chosen: Sequence[str], random: Sequence[str]) -> Pictures:
+    def pictures(self, chosen: Sequence[Choice], random: Sequence[str]) -> Pictures:
         """Everything; `chosen` and `random` are the labelled images of the rows."""
         unseen = self.fine.ids("val")
         return Pictures(
             depth=tuple(self.depth_strip(id) for id in spread(unseen, DEPTHS)),
-            chosen=self.labelled_strip("chosen", chosen),
-            random=self.labelled_strip("random", random),
+            chosen=Strip("chosen", tuple((choice.id, self.chosen_picture(choice)) for choice in chosen)),
+            random=Strip("random", tuple((id, self.fine.image(id)) for id in random)),
             mix=self.mix_strip(spread(self.fine.ids("train"), _CANDIDATES)),
             predictions=tuple(self.prediction_strip(id) for id in spread(unseen, PREDICTIONS)),
         )
@@ -91,9 +91,10 @@ class Gallery:
             ),
         )
 
-    def labelled_strip(self, title: str, ids: Sequence[str]) -> Strip:
-        """The images a row has labels of."""
-        return Strip(title, tuple((id, self.fine.image(id)) for id in ids))
+    def chosen_picture(self, choice: Choice) -> Picture:
+        """A chosen image, with a frame about the part it was chosen for."""
+        image = self.fine.image(choice.id)
+        return image if choice.part is None else draw.framed(image, choice.part)
 
     def prediction_strip(self, id: str) -> Strip:
         """An image, what the network of every row makes of it, and the truth."""
@@ -165,10 +166,10 @@ def gallery(folder: DemoFolder, world: Streets) -> Gallery:
     )
 
 
-def labelled(folder: DemoFolder) -> tuple[Sequence[str], Sequence[str]]:
-    """The ids that were chosen, in their order, and the random ones."""
+def labelled(folder: DemoFolder) -> tuple[Sequence[Choice], Sequence[str]]:
+    """What was chosen, in its order, and the ids of the random images."""
     random = (folder.run("random") / "labelled.txt").read_text(encoding="utf-8").split()
-    return load_selection(folder.run("select")).ids, random
+    return load_selection(folder.run("select")).chosen, random
 
 
 def spread(ids: Sequence[str], count: int) -> list[str]:
