@@ -36,6 +36,30 @@ def test_overrides_apply_in_order_and_a_new_name_drops_the_old_settings() -> Non
     assert tree == {"steps": 1, "part": {"name": "small", "width": 9}}, "the caller's mapping must not change"
 
 
+class Inner(Part):
+    flip: float = 0.5
+    scale: tuple[float, float] = (0.5, 2.0)
+
+
+class Outer(Part):
+    inner: Inner = Inner(scale=(1.0, 1.0))
+
+
+class Outermost(Part):
+    outer: Outer = Outer(inner=Inner(flip=0.25))
+    part: Annotated[Small | Large, Field(discriminator="name")] = Small(width=7)
+
+
+def test_what_is_not_given_of_a_part_stays_as_the_field_has_it() -> None:
+    """Outer says scale 1: turning the flip off must not bring the scale of the class back."""
+    assert load(Outer, {"inner": {"flip": 0}}) == Outer(inner=Inner(flip=0, scale=(1.0, 1.0)))
+    assert load(Outer, {}, ["inner.flip=0"]).inner.scale == (1.0, 1.0)
+    assert load(Outer, {"inner": {"scale": [0.5, 2]}}).inner == Inner()
+    assert load(Outermost, {"outer": {"inner": {"scale": [3, 4]}}}).outer.inner == Inner(flip=0.25, scale=(3.0, 4.0))
+    assert load(Outermost, {"part": {"name": "small"}}).part == Small(width=7)
+    assert load(Outermost, {"part": {"name": "large"}}).part == Large()
+
+
 def test_every_mistake_is_named_with_its_path_and_the_nearest_right_key() -> None:
     with pytest.raises(ConfigError) as error:
         load(Whole, {"part": {"name": "small", "widht": 4}, "lrr": 3, "lr": -1})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, model_validator
 
 from fathomseg.errors import ConfigError
 from fathomseg.files import write_text
@@ -30,6 +30,15 @@ class Part(BaseModel):
         validate_default=True,
         arbitrary_types_allowed=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _onto_defaults(cls, given: Any) -> Any:
+        """A part of which only some settings are given keeps the others of this field's default, not of its class."""
+        if not isinstance(given, Mapping):
+            return given
+        defaults = {key: cls.model_fields[key].default for key in given if key in cls.model_fields}
+        return {key: _onto(defaults.get(key), value) for key, value in given.items()}
 
 
 P = TypeVar("P", bound=Part)
@@ -133,6 +142,16 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if keys[-1] == "name" and node.get("name", value) != value:
         node.clear()
     node[keys[-1]] = value
+
+
+def _onto(default: object, given: Any) -> Any:
+    """Settings on top of those a default part has of its own, unless they name another part."""
+    if not isinstance(default, Part) or not isinstance(given, Mapping):
+        return given
+    own = {key: value for key, value in default if key in default.model_fields_set}
+    if given.get("name", getattr(default, "name", None)) != getattr(default, "name", None):
+        return given
+    return own | {key: _onto(own.get(key), value) for key, value in given.items()}
 
 
 def _did_you_mean(given: str, known: Sequence[str]) -> str:
