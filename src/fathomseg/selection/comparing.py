@@ -60,7 +60,7 @@ class Comparing(Part):
             reason = f"It is the least like any image before it: {away}, {pool.ids[pick.nearest]}."
         else:
             where = self._where(pick.cell)
-            reason = f"{where} is the least like any of an image before it: {away}, in {pool.ids[pick.nearest]}."
+            reason = f"{where} is the least like any of the images before it: {away}, in {pool.ids[pick.nearest]}."
         return self._choice(pool, pick, rank, {"diversity": pick.distance}, reason)
 
     def far_and_hard(self, pool: Pool, pick: Pick, errors: Float[np.ndarray, " n"], rank: int) -> Choice:
