@@ -7,14 +7,15 @@ from typing import get_args
 import pytest
 import torch
 
-from fathomseg.config import Part, validate
+from fathomseg.config import Part, load, validate
 from fathomseg.data.base import ClassList
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
+from fathomseg.errors import ConfigError
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.learners.base import Learner
-from fathomseg.learners.supervised import Ohem
+from fathomseg.losses.mining import Ohem
 from fathomseg.metrics import Confusion
 from fathomseg.models.network import NetworkConfig
 from fathomseg.predictor import Predictor
@@ -91,6 +92,12 @@ def test_counts_known_before_are_the_counts_found() -> None:
     data.label[:, :20] = 255
     assert step.counts({"labelled": data})["segmentation"] == step({"labelled": data}).terms["segmentation"].count
     assert learner(Supervised(ohem=Ohem())).counts({"labelled": data}) == {}
+
+
+@pytest.mark.parametrize("other", ["balance", "smoothing"])
+def test_mining_replaces_the_plain_loss_and_what_belongs_to_it(other: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{other} 0\.5.*ohem to null"):
+        load(Supervised, {"ohem": {}, other: 0.5})
 
 
 def test_an_ignored_batch_moves_nothing() -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fathomseg.config import validate
+from fathomseg.errors import ConfigError
+from fathomseg.learners.base import to_unit
 from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
 from fathomseg.learners.semi import SemiLearner, SemiSupervised
 from fathomseg.losses.annealing import annealed_cross_entropy
@@ -314,6 +317,26 @@ class TestAnnealing:
         assert (total.item(), count.item()) == pytest.approx((5 * 0.6931472, 2))
 
 
+class TestMining:
+    def test_the_hardest_labelled_pixels_count(self) -> None:
+        """The loss of the labelled images is that of mining their logits, the share of hard pixels included."""
+        step, data = plain(ohem={"threshold": 0.01, "min_kept": 0.25}, **STILL).eval(), streams()
+        batch = data["labelled"]
+        assert batch.label is not None
+        term = step(data).terms["segmentation"]
+        with torch.no_grad():
+            logits = upsample(step.network(to_unit(batch))["segmentation"], SIZE)
+        losses = F.cross_entropy(logits, batch.label.long(), ignore_index=IGNORE, reduction="none")
+        hardest = losses.flatten().sort(descending=True).values[: batch.label.numel() // 4]
+        assert term.count == len(hardest)
+        assert term.sum.item() == pytest.approx(hardest.sum().item(), rel=1e-5)
+
+    @pytest.mark.parametrize("other", [{"balance": 0.5}, {"annealing": {}}])
+    def test_nothing_else_chooses_or_weighs_pixels_beside_it(self, other: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match=r"ohem keeps the hardest.*balance to 0"):
+            plain(ohem={}, **other)
+
+
 class TestCounts:
     @pytest.mark.parametrize("over", ["all", "valid"])
     def test_what_is_known_before_is_what_is_found(self, over: str) -> None:
@@ -331,8 +354,9 @@ class TestCounts:
         assert set(known) == {"segmentation", "intermediate", "consistency"}
         assert all(known[name] == found[name].count for name in known)
 
-    def test_annealing_chooses_later(self) -> None:
-        assert plain(annealing={}, unlabelled={"over": "valid"}).counts(streams()) == {}
+    @pytest.mark.parametrize("choosing", ["annealing", "ohem"])
+    def test_annealing_and_mining_choose_later(self, choosing: str) -> None:
+        assert plain(**{choosing: {}}, unlabelled={"over": "valid"}).counts(streams()) == {}
 
 
 class TestVideo:

@@ -12,11 +12,11 @@ One learner with parts to choose from; the published methods are recipes of it:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fathomseg.config import Part
@@ -26,6 +26,7 @@ from fathomseg.learners.base import Batches, Learner, to_unit
 from fathomseg.learners.consistency import Consistency, complementary
 from fathomseg.learners.video import Frames, VideoLoss, ordered, recoloured
 from fathomseg.losses.annealing import Annealing, annealed_cross_entropy
+from fathomseg.losses.mining import Ohem
 from fathomseg.losses.photometric import Photometric
 from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
 from fathomseg.models.joint import JointNetwork, only
@@ -70,6 +71,8 @@ class SemiSupervised(Part):
     """Random colours of the labelled images; probability 0 = none."""
     balance: Unit = 0.0
     """Weigh classes by (share of labelled pixels)^-balance in the loss of the labelled images."""
+    ohem: Ohem | None = None
+    """Hard example mining of the labelled pixels; nothing = all pixels."""
     annealing: Annealing | None = None
     """Training-signal annealing of the labelled pixels; nothing = all count all the time."""
     unlabelled: Consistency = Consistency()
@@ -80,6 +83,16 @@ class SemiSupervised(Part):
     """Learn depth from clips along with it (needs network.name=joint); nothing = no photometric loss."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights: the teacher, and the network that is evaluated and used."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose_pixels(self) -> Self:
+        if self.ohem is not None and (self.balance > 0 or self.annealing is not None):
+            raise ValueError(
+                "ohem keeps the hardest labelled pixels, each with a weight of 1, so neither balance "
+                f"({self.balance:g}) nor annealing, which keeps the least sure ones, can be had beside it; set balance "
+                "to 0 and one of ohem and annealing to null"
+            )
+        return self
 
     def build(
         self,
@@ -156,12 +169,12 @@ class SemiLearner(Learner[AnySegmenter]):
         return scales
 
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
-        """The labelled pixels unless annealing chooses among them, and those of the views if all of them count.
+        """The labelled pixels unless annealing or mining chooses among them, those of the views if all of them count.
 
         What a mixing rule or a warp makes of ignored pixels is known only later, so other counts are not named.
         """
         counts, label = {}, batches["labelled"].label
-        if self.config.annealing is None and label is not None:
+        if self.config.annealing is None and self.config.ohem is None and label is not None:
             names = ("segmentation", "intermediate") if self._share > 0 else ("segmentation",)
             counts = dict.fromkeys(names, (label != IGNORE).sum().float())
         if self.config.unlabelled.over == "all":
@@ -198,6 +211,8 @@ class SemiLearner(Learner[AnySegmenter]):
     def _supervised(self, logits: Float[Tensor, "b c _ _"], batch: Batch, weight: float) -> Term:
         assert batch.label is not None
         full = upsample(logits, (batch.label.shape[1], batch.label.shape[2]))
+        if self.config.ohem is not None:
+            return Term(*self.config.ohem(full, batch.label), weight)
         if self.config.annealing is None:
             return Term(*cross_entropy(full, batch.label, self.weight), weight)
         threshold = self.config.annealing.threshold(self.done / self.steps, full.shape[1])

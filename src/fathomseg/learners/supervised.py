@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.learners.base import Batches, Learner, to_unit
-from fathomseg.losses.segmentation import balancing_weights, cross_entropy, ohem_cross_entropy, upsample
+from fathomseg.losses.mining import Ohem
+from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
 from fathomseg.models.network import Network
 from fathomseg.types import IGNORE, StepResult, Term
-
-
-class Ohem(Part):
-    """Online hard example mining: learn from the pixels the network is still unsure of."""
-
-    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    """Pixels whose true class has a probability below this are kept."""
-    min_kept: Annotated[float, Field(gt=0, le=1)] = 0.15
-    """At least this share of all pixels is kept, the hardest ones first."""
 
 
 class Supervised(Part):
@@ -42,6 +34,15 @@ class Supervised(Part):
     """Label smoothing of the plain cross-entropy."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay of the averaged weights, which are the ones evaluated and used."""
+
+    @model_validator(mode="after")
+    def _plain_or_mined(self) -> Self:
+        if self.ohem is not None and (self.balance > 0 or self.smoothing > 0):
+            raise ValueError(
+                f"balance {self.balance:g} and smoothing {self.smoothing:g} belong to the plain cross-entropy, which "
+                "ohem replaces; set them to 0, or ohem to null"
+            )
+        return self
 
     def build(self, network: Network, pixels: Int64[Tensor, " c"]) -> SupervisedLearner:
         """The training step around `network`; `pixels` counts the labelled pixels of every class."""
@@ -65,9 +66,7 @@ class SupervisedLearner(Learner[Network]):
         image = self.config.colour(to_unit(batch), batch.keys)
         logits = upsample(self.network(image)["segmentation"], (batch.label.shape[1], batch.label.shape[2]))
         if self.config.ohem is not None:
-            total, count = ohem_cross_entropy(
-                logits, batch.label, self.config.ohem.threshold, self.config.ohem.min_kept
-            )
+            total, count = self.config.ohem(logits, batch.label)
         else:
             total, count = cross_entropy(logits, batch.label, self.weight, self.config.smoothing)
         return StepResult(terms={"segmentation": Term(total, count)})
