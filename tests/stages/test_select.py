@@ -155,7 +155,7 @@ def test_an_interrupted_choice_goes_on(
         if when == "student":
             patch.setattr(Trainer, "_step", interrupting)
         else:
-            patch.setattr("fathomseg.selection.criteria.extract", broken)
+            patch.setattr("fathomseg.selection.comparing.extract", broken)
         with pytest.raises(Interrupted):
             select(recipe, tmp_path / "part", resume=False)
     assert f"fathom select --resume {tmp_path / 'part'}" in capsys.readouterr().err
