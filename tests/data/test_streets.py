@@ -17,6 +17,8 @@ from fathomseg.errors import FathomError
 from tests.typecheck import unchecked
 
 DOMAINS = ("day", "dusk", "overcast")
+EVERY_DOMAIN = ("day", *(pytest.param(domain, marks=pytest.mark.slow) for domain in DOMAINS[1:]))
+"""One look quickly, the others with the slow tests."""
 ROAD, SKY = 0, 9
 
 
@@ -141,7 +143,7 @@ def test_splits_and_seeds_show_different_streets() -> None:
     assert len(pictures) == 12
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", EVERY_DOMAIN)
 def test_the_next_frame_warped_by_depth_and_pose_is_this_frame(domain: str) -> None:
     """The photometric loss of self-supervised depth has its minimum at the truth: on average the warped neighbour is
     more than three times nearer than the unwarped one, and nearer than half in every clip; what is left is grain."""
@@ -160,7 +162,7 @@ def test_the_next_frame_warped_by_depth_and_pose_is_this_frame(domain: str) -> N
     assert np.mean(ratios) > 3.0
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", EVERY_DOMAIN)
 @pytest.mark.parametrize("offset", [1, -2])
 def test_what_is_not_flagged_as_moving_stands_still_in_the_world(domain: str, offset: int) -> None:
     """Depth of one frame, carried into another, meets the depth found there, except behind occlusions."""
@@ -176,7 +178,7 @@ def test_what_is_not_flagged_as_moving_stands_still_in_the_world(domain: str, of
     assert np.concatenate(moving).mean() < np.concatenate(still).mean() - 0.25
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", EVERY_DOMAIN)
 def test_every_class_is_there_in_sensible_proportion(domain: str) -> None:
     streets = Streets(domain=domain, size=(64, 128))
     count = np.zeros(256)
@@ -217,7 +219,7 @@ def test_looks_differ_in_colour_light_and_camera() -> None:
         assert np.abs(colours(a, ids) - colours(b, ids)).sum() > 1.5 * within
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", EVERY_DOMAIN)
 def test_there_is_texture_for_a_photometric_loss(domain: str) -> None:
     """More than half of all pixels but the sky differ from a neighbour by several levels, and most of the road does."""
     streets = Streets(domain=domain)
