@@ -148,9 +148,10 @@ def _onto(default: object, given: Any) -> Any:
     """Settings on top of those a default part has of its own, unless they name another part."""
     if not isinstance(default, Part) or not isinstance(given, Mapping):
         return given
-    own = {key: value for key, value in default if key in default.model_fields_set}
-    if given.get("name", getattr(default, "name", None)) != getattr(default, "name", None):
+    name = getattr(default, "name", None)
+    if given.get("name", name) != name:
         return given
+    own = {key: value for key, value in default if key in default.model_fields_set}
     return own | {key: _onto(own.get(key), value) for key, value in given.items()}
 
 

@@ -37,11 +37,8 @@ class StrangestCell(Picker):
         Raises `FathomError` if there is no row, or one that is not finite.
         """
         assert features.shape[1] % cells == 0, f"{features.shape[1]} numbers are no whole number of {cells} cells"
-        super().__init__(features, cells * cells, device)
         self.cells = cells
-        self._cell_squares = torch.empty(len(features), cells)
-        for rows, block in self._blocks():
-            self._cell_squares[rows] = self._split(block).square().sum(2).cpu()
+        super().__init__(features, cells * cells, device)
         self._squared = torch.full((len(features), cells), math.inf)
         self._nearest = torch.full((len(features), cells), -1)
         self.take(taken)
@@ -69,7 +66,7 @@ class StrangestCell(Picker):
         squares = centres.square().sum(1)
         for place, block in self._blocks():
             found = torch.addmm(squares, self._split(block).flatten(0, 1), centres.T, alpha=-2).amin(1)
-            squared = (found.view(-1, self.cells).cpu() + self._cell_squares[place]).clamp(min=0)
+            squared = (found.view(-1, self.cells).cpu() + self._squares[place]).clamp(min=0)
             closer = squared < self._squared[place]
             self._squared[place] = torch.where(closer, squared, self._squared[place])
             self._nearest[place] = torch.where(closer, row, self._nearest[place])
@@ -79,6 +76,9 @@ class StrangestCell(Picker):
         """That of one cell to the most similar one of another row, in float64."""
         one, other = (self.features[i].astype(np.float64).reshape(-1, self.cells) for i in (row, nearest))
         return float(np.linalg.norm(other - one[:, [cell]], axis=0).min())
+
+    def _lengths(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m cells"]:
+        return self._split(block).square().sum(2)
 
     def _split(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m cells c"]:
         """The cells of every row."""

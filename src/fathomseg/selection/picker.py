@@ -50,14 +50,12 @@ class Picker(ABC):
         if count == 0:
             raise FathomError("There is nothing to pick from: the pool is empty.")
         self._step = max(1, _CHUNK // max(features.shape[1], width))
-        self._squares = torch.empty(count)
-        for rows, block in self._blocks():
-            self._squares[rows] = block.square().sum(1).cpu()
-        if not bool(self._squares.isfinite().all()):
-            bad = int((~self._squares.isfinite()).nonzero()[0])
+        self._squares = torch.cat([self._lengths(block).cpu() for _, block in self._blocks()])
+        bad = (~self._squares.isfinite()).view(count, -1).any(1)
+        if bool(bad.any()):
             raise FathomError(
-                f"The features of row {bad} are NaN or infinite, as are those of "
-                f"{int((~self._squares.isfinite()).sum()) - 1} other rows, so no distance can be told. The network "
+                f"The features of row {int(bad.nonzero()[0])} are NaN or infinite, as are those of "
+                f"{int(bad.sum()) - 1} other rows, so no distance can be told. The network "
                 "that made them is broken; take another run or encoder."
             )
         self._taken = np.zeros(count, np.bool_)
@@ -105,6 +103,10 @@ class Picker(ABC):
         for rows, block in self._blocks():
             squared[rows] = (block - mean.to(self.device)).square().sum(1).cpu()
         return int(squared.numpy().argmin())
+
+    def _lengths(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m *cells"]:
+        """The squared length of every row, or of every one of its parts that are compared by themselves."""
+        return block.square().sum(1)
 
     def _blocks(self) -> Iterator[tuple[slice, Float32[Tensor, "m d"]]]:
         """The features in blocks of rows, as float32 on the device."""
