@@ -122,8 +122,9 @@ def seconds(tasks: Sequence[Task], left: Mapping[str, float] | None = None, at_o
         for task in startable(waiting, done, at_once - len(running)):
             waiting.remove(task)
             heappush(running, (now + (task.seconds if left is None else left[task.name]), task.name))
-        now, name = heappop(running)
-        done.add(name)
+        now = running[0][0]
+        while running and running[0][0] == now:  # all that end now, before their places are taken
+            done.add(heappop(running)[1])
     return now
 
 
