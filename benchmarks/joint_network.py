@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fathomseg.models.decoders import DepthUNet
+from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
@@ -42,6 +42,9 @@ def main() -> None:
     encoder = Encoder(model=arguments.model, pretrained="none")
     image = torch.rand(BATCH, 3, *arguments.size).to(memory_format=torch.channels_last)
     rows = {"segmentation network, fpn": measure(NetworkConfig(encoder=encoder).build(CLASSES), image)}
+    mixed = JointNetworkConfig(encoder=encoder, decoder=DepthUNet(stride=4), segmentation=Fpn()).build(CLASSES)
+    for name, outputs in OUTPUTS.items():
+        rows[f"joint, fpn and depth_unet, stride 4, {name}"] = measure(mixed, image, outputs)
     for stride in (4, 2, 1):
         decoder = DepthUNet(stride=stride)
         alone = NetworkConfig(encoder=encoder, decoder=decoder).build(CLASSES)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fathomseg.config import validate
 from fathomseg.depth_predictor import DepthPredictor, load_depth
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.models.decoders import DepthUNet
+from fathomseg.models.decoders import DeepLabV3, DepthUNet, Fpn
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.joint import EXCHANGE, FROM_DEPTH, JointNetwork, JointNetworkConfig, Only, only
@@ -43,6 +43,9 @@ CONFIGS = {
         encoder=Encoder(model="resnet18", output_stride=16, pretrained="none"),
         decoder=DepthUNet(channels=NARROW, aspp=(6, 12, 18), norms=True),
         scales=1,
+    ),
+    "fpn for classes": JointNetworkConfig(
+        encoder=TINY, decoder=DepthUNet(channels=NARROW, stride=2), segmentation=Fpn(channels=8)
     ),
 }
 DISTILLED = [config for config in CONFIGS.values() if config.distillation]
@@ -107,7 +110,7 @@ class TestContract:
         assert found["segmentation"].shape == shape(CLASSES, network.stride)
         assert found["intermediate"].shape == shape(CLASSES, 4)
         levels = config.depth.levels
-        assert levels[0] == math.log2(network.stride)
+        assert levels[0] == math.log2(config.decoder.stride)
         assert [d.shape for d in found["disparity"]] == [shape(1, 2**level) for level in levels]
         assert all(((d > 0) & (d < 1)).all() for d in found["disparity"])
 
@@ -149,7 +152,7 @@ class TestContract:
 class TestExchange:
     def test_a_message_by_hand(self) -> None:
         """Two channels, one cell: only the middles of the 3x3 weights meet it."""
-        message = GatedMessage(2)
+        message = GatedMessage(2, 2)
         assert (message.gate.weight == 0).all()
         assert message.conv.bias is None
         assert message.gate.bias is None
@@ -174,14 +177,19 @@ class TestExchange:
 
         with torch.no_grad():
             maps = network.encoder(image)
-            halves = {task: network.decoders[task].levels(maps, EXCHANGE) for task in ("segmentation", "depth")}
+            halves = {"depth": network.decoders["depth"].levels(maps, EXCHANGE)}
+            if config.segmentation is None:
+                halves["segmentation"] = network.decoders["segmentation"].levels(maps, EXCHANGE)
+            else:
+                halves["segmentation"] = {EXCHANGE: network.decoders["segmentation"](maps)}
             f_s, f_d = halves["segmentation"][EXCHANGE], halves["depth"][EXCHANGE]
             s = {EXCHANGE: f_s + message("depth", f_d)}
             d = {**halves["depth"], EXCHANGE: f_d + message("segmentation", f_s)}
-            s |= network.decoders["segmentation"].levels_from(s[EXCHANGE], EXCHANGE, maps)
+            if config.segmentation is None:
+                s |= network.decoders["segmentation"].levels_from(s[EXCHANGE], EXCHANGE, maps)
             d |= network.decoders["depth"].levels_from(d[EXCHANGE], EXCHANGE, maps)
             finest = min(s)
-            if finest < EXCHANGE:
+            if min(d) < EXCHANGE:
                 d[EXCHANGE] = f_d  # the map that is read at 1/4, unless the decoder ends there
             found = network(image, ALL)
             torch.testing.assert_close(found["segmentation"], network.heads["segmentation"](s[finest]))
@@ -333,6 +341,8 @@ def test_wrong_settings_are_told() -> None:
     assert "DepthNetworkConfig" not in str(caught.value)
     with pytest.raises(ConfigError, match="did you mean 'distillation'"):
         validate(JointNetworkConfig, {"distilation": True})
+    with pytest.raises(FathomError, match=r"meet at 1/4 of .* network.segmentation answers at 1/32.* \(fpn, "):
+        JointNetworkConfig(encoder=TINY, segmentation=DeepLabV3(channels=8)).build(CLASSES)
 
 
 @pytest.mark.slow
@@ -418,6 +428,16 @@ class TestTransfer:
         changed = {n for n, t in joint.state_dict().items() if not torch.equal(before[n], t)}
         assert changed
         assert all(n.startswith(("encoder.", "decoders.segmentation.")) for n in changed)
+
+    def test_a_decoder_of_another_kind_is_left_out(self) -> None:
+        depth, joint = self.depth(), build(CONFIGS["fpn for classes"])
+        before = {n: t.clone() for n, t in joint.state_dict().items()}
+        assert joint.from_depth == {k: v for k, v in FROM_DEPTH.items() if k != "decoders.segmentation"}
+        transfer(depth.state_dict(), joint, joint.from_depth)
+        changed = {n for n, t in joint.state_dict().items() if not torch.equal(before[n], t)}
+        assert {n.split(".")[0] for n in changed} == {"encoder", "decoders", "heads"}
+        assert not any(n.startswith(("decoders.segmentation", "heads.segmentation")) for n in changed)
+        assert build(CONFIGS["full"]).from_depth == FROM_DEPTH
 
     def test_levels_one_side_lacks_are_listed(self) -> None:
         quarter = build(JointNetworkConfig(encoder=TINY, decoder=DepthUNet(channels=NARROW, stride=4)))

@@ -13,6 +13,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
+from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.models.pose_base import PoseNetwork
@@ -235,3 +236,16 @@ def test_a_wrong_start_of_pretrain_is_told_before_anything_is_decoded(
     monkeypatch.setattr(pretrain_stage, "_prepared", _decode)
     with pytest.raises(FathomError, match=message):
         pretrain_stage.pretrain(validate(DepthRecipe, tree), tmp_path / "run", resume=False)
+
+
+def test_a_joint_network_with_another_decoder_for_classes_says_what_begins_anew(run: Path) -> None:
+    config = JointNetworkConfig(
+        encoder=TINY, decoder=DepthUNet(channels=WIDTHS, stride=4), segmentation=Fpn(channels=8)
+    )
+    network = config.build(2)
+    new = state(network.decoders["segmentation"])
+    told = Start(run=run, parts=("encoder", "decoder", "disparity")).into(network)
+    assert "decoders.segmentation begins anew" in told
+    assert same(network.decoders["segmentation"], new)
+    mine = network.decoders["depth"].state_dict()
+    assert all(torch.equal(tensor, depth(0).decoder.state_dict()[name]) for name, tensor in mine.items())

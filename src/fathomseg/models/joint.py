@@ -14,7 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
+from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Map, Norm
+from fathomseg.models.decoders import AnyDecoder
+from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet, DepthUNetDecoder
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.models.disparity import DisparityHeads
@@ -66,7 +69,10 @@ class JointNetworkConfig(Part):
     encoder: Encoder = Encoder()
     """The timm model that turns the image into a pyramid of feature maps, shared by both tasks."""
     decoder: DepthUNet = DepthUNet()
-    """The shape of both decoders. Its `stride` is that of the logits and of the finest disparity."""
+    """The decoder for depth. Its `stride` is that of the finest disparity."""
+    segmentation: AnyDecoder | None = None
+    """The decoder for classes: depth_unet, or any that answers at 1/4. null: one like that for depth, as published,
+    which can start from a depth run too."""
     norm: Norm = "batch"
     """batch, frozen or group, as in a segmentation network."""
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -97,16 +103,19 @@ class JointNetworkConfig(Part):
         Raises `FathomError` if the encoder or its weights cannot be had, or it lacks a stride the decoders need.
         """
         encoder = self.encoder.build(pretrained)
-        decoders = {task: self.decoder.build(encoder.pyramid, self.norm) for task in _OTHER}
-        widths = self.decoder.channels
+        segmentation = (self.segmentation or self.decoder).build(encoder.pyramid, self.norm)
+        depth = self.decoder.build(encoder.pyramid, self.norm)
+        widths = {"segmentation": _width_at_exchange(segmentation), "depth": _width_at_exchange(depth)}
         heads = {
-            "segmentation": SegmentationHead(decoders["segmentation"].channels, classes, self.dropout),
-            "disparity": DisparityHeads({level: widths[level] for level in self.depth.levels}),
+            "segmentation": SegmentationHead(segmentation.channels, classes, self.dropout),
+            "disparity": DisparityHeads({level: depth.widths[level] for level in self.depth.levels}),
         }
         if self.intermediate:
-            heads["intermediate"] = SegmentationHead(widths[EXCHANGE], classes, dropout=0.0)
-        messages = {task: GatedMessage(widths[EXCHANGE]) for task in _OTHER} if self.distillation else {}
-        return JointNetwork(encoder, decoders, heads, messages, self.norm)
+            heads["intermediate"] = SegmentationHead(widths["segmentation"], classes, dropout=0.0)
+        messages = {}
+        if self.distillation:
+            messages = {task: GatedMessage(widths[task], widths[other]) for task, other in _OTHER.items()}
+        return JointNetwork(encoder, {"segmentation": segmentation, "depth": depth}, heads, messages, self.norm)
 
 
 class JointNetwork(EncoderNetwork):
@@ -119,7 +128,7 @@ class JointNetwork(EncoderNetwork):
     def __init__(
         self,
         encoder: FeatureEncoder,
-        decoders: Mapping[str, DepthUNetDecoder],
+        decoders: Mapping[str, DecoderModule],
         heads: Mapping[str, nn.Module],
         messages: Mapping[str, GatedMessage],
         norm: Norm = "batch",
@@ -133,8 +142,14 @@ class JointNetwork(EncoderNetwork):
 
     @property
     def stride(self) -> int:
-        """Pixels of the image per cell of the logits and of the finest disparity."""
-        return self._decoder("segmentation").stride
+        """Pixels of the image per cell of the logits."""
+        return cast(DecoderModule, self.decoders["segmentation"]).stride
+
+    @property
+    def from_depth(self) -> Mapping[str, str]:
+        """`FROM_DEPTH` for this network: a decoder of another kind than a depth network's cannot start from it."""
+        shared = isinstance(self.decoders["segmentation"], DepthUNetDecoder)
+        return {to: origin for to, origin in FROM_DEPTH.items() if shared or to != "decoders.segmentation"}
 
     def depth_parameters(self) -> list[nn.Parameter]:
         """Those of the depth decoder and its heads."""
@@ -147,13 +162,13 @@ class JointNetwork(EncoderNetwork):
         """
         wanted = self._default() if outputs is None else outputs
         maps = self.encoder(image)
-        coarse = {task: self._decoder(task).levels(maps, EXCHANGE) for task in self._taking_part(wanted)}
+        coarse = {task: self._coarse(task, maps) for task in self._taking_part(wanted)}
         found = JointOutputs()
         if "intermediate" in wanted:
             found["intermediate"] = self.heads["intermediate"](coarse["segmentation"][EXCHANGE])
         if "segmentation" in wanted:
             levels = self._finished("segmentation", coarse, maps)
-            found["segmentation"] = self.heads["segmentation"](levels[self._decoder("segmentation").finest])
+            found["segmentation"] = self.heads["segmentation"](levels[self.stride.bit_length() - 1])
         if "disparity" in wanted:
             found["disparity"] = self.heads["disparity"](self._finished("depth", coarse, maps))
         return found
@@ -169,17 +184,31 @@ class JointNetwork(EncoderNetwork):
         needed = {_TASK[output] for output in wanted}
         return [task for task in _OTHER if task in needed]  # always in the same order, for the sake of dropout
 
+    def _coarse(self, task: str, maps: Sequence[Map]) -> Mapping[int, Map]:
+        """A task's levels down to 1/4, by the encoder's maps."""
+        decoder = self.decoders[task]
+        return decoder.levels(maps, EXCHANGE) if isinstance(decoder, DepthUNetDecoder) else {EXCHANGE: decoder(maps)}
+
     def _finished(self, task: str, coarse: Mapping[str, Mapping[int, Map]], maps: Sequence[Map]) -> Mapping[int, Map]:
         """All levels of a task: the coarse ones as they are, and those that come after the exchange."""
-        decoder, feature = self._decoder(task), coarse[task][EXCHANGE]
+        decoder, feature = self.decoders[task], coarse[task][EXCHANGE]
         if self.messages:
             feature = feature + self.messages[_OTHER[task]](coarse[_OTHER[task]][EXCHANGE])
-        if decoder.finest == EXCHANGE:
-            return {**coarse[task], EXCHANGE: feature}
-        return {**coarse[task], **decoder.levels_from(feature, EXCHANGE, maps)}
+        if isinstance(decoder, DepthUNetDecoder) and decoder.finest < EXCHANGE:
+            return {**coarse[task], **decoder.levels_from(feature, EXCHANGE, maps)}
+        return {**coarse[task], EXCHANGE: feature}
 
-    def _decoder(self, task: str) -> DepthUNetDecoder:
-        return cast(DepthUNetDecoder, self.decoders[task])
+
+def _width_at_exchange(decoder: DecoderModule) -> int:
+    """The channels of a decoder's map at 1/4. Raises `FathomError` if it has no such map."""
+    if isinstance(decoder, DepthUNetDecoder):
+        return decoder.widths[EXCHANGE]
+    if decoder.stride != 2**EXCHANGE:
+        raise FathomError(
+            f"The decoders of a joint network meet at 1/{2**EXCHANGE} of the image's size, but network.segmentation "
+            f"answers at 1/{decoder.stride}. Choose one that answers there (fpn, deeplabv3plus), depth_unet, or null."
+        )
+    return decoder.channels
 
 
 class Only(nn.Module):

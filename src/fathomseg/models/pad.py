@@ -15,13 +15,14 @@ class GatedMessage(nn.Module):
     zero, so that it is half open everywhere at first.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """From maps of `inputs` channels to ones of `outputs` channels; the published network has as many of both."""
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.gate = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.gate = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         nn.init.zeros_(self.gate.weight)
 
     def forward(self, x: Map) -> Map:
-        """One task's feature map -> what is added to the other's, of the same shape."""
+        """One task's feature map -> what is added to the other's, of the same height and width."""
         message: Map = self.conv(x) * torch.sigmoid(self.gate(x))
         return message

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
-from fathomseg.models.joint import FROM_DEPTH, JointNetwork
+from fathomseg.models.joint import JointNetwork
 from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.models.saved import POSE, WEIGHTS, Weights, load_card, load_weights
 from fathomseg.models.transfer import transfer
@@ -38,9 +38,11 @@ class Start(Part):
         lines = [f"Starting from {self.run} ({self.weights} weights), parts: {', '.join(self.parts)}"]
         joint = isinstance(network, JointNetwork)
         parts = [part for part in self.parts if part in ("encoder", "decoder") or (joint and part == "disparity")]
-        if joint:
-            routes = {to: origin for to, origin in FROM_DEPTH.items() if origin.rpartition(".")[2] in parts}
+        if isinstance(network, JointNetwork):
+            routes = {to: origin for to, origin in network.from_depth.items() if origin.rpartition(".")[2] in parts}
             lines.append(str(transfer(state, network, routes)))
+            if "decoder" in parts and "decoders.segmentation" not in routes:
+                lines.append("decoders.segmentation begins anew: a decoder for depth is of another kind (depth_unet)")
         elif parts:
             lines.append(str(transfer(state, network, {part: part for part in parts})))
         if "disparity" in self.parts and not joint:
