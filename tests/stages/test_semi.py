@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import fathomseg
 from fathomseg.config import load, validate
 from fathomseg.depth_predictor import load_depth
-from fathomseg.errors import ConfigError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.learners.semi import SemiLearner
 from fathomseg.models.joint import JointNetwork
 from fathomseg.models.saved import POSE
@@ -169,13 +169,38 @@ def exact(**sections: Any) -> dict[str, Any]:
     return settings(network=network, learner=learner, optimiser=optimiser, train=loop, **sections)
 
 
-def test_two_micro_batches_equal_one_batch(tmp_path: Path) -> None:
-    tree = exact()
+@pytest.mark.parametrize("unlabelled", [{}, {"batch": 6}])
+def test_two_micro_batches_equal_one_batch(tmp_path: Path, unlabelled: dict[str, int]) -> None:
+    tree = exact(unlabelled=unlabelled)
     train(recipe(tree), tmp_path / "one", resume=False)
     assert metrics(tmp_path / "one")[-1]["consistency"] > 0
     train(recipe({**tree, "train": {**tree["train"], "accumulate": 2}}), tmp_path / "two", resume=False)
     # The mean confidence is logged a micro-batch at a time; it too is the same.
     nearly_the_same_run(tmp_path / "one", tmp_path / "two")
+
+
+SIZES: dict[str, Any] = {"unlabelled": {"batch": 3}, "clips": {"batch": 1}}
+
+
+class TestBatchesOfTheirOwn:
+    def test_every_stream_has_its_own_and_is_resumed_bit_for_bit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[dict[str, int]] = []
+        forward = SemiLearner.forward
+        monkeypatch.setattr(
+            SemiLearner,
+            "forward",
+            lambda self, batches: (seen.append({k: len(b.ids) for k, b in batches.items()}), forward(self, batches))[1],
+        )
+        train(recipe(joint(**SIZES)), tmp_path / "whole", resume=False)
+        assert seen == [{"labelled": 2, "unlabelled": 3, "clips": 1}] * 6
+        same_run(tmp_path / "whole", killed_and_resumed(joint(**SIZES), tmp_path / "killed", 3))
+
+    def test_one_that_cannot_be_shared_out_is_named(self, tmp_path: Path) -> None:
+        tree = joint(**SIZES, train={**tiny_semi.LOOP, "accumulate": 2})
+        with pytest.raises(FathomError, match=r"unlabelled\.batch = 3 cannot be shared out .* multiple of 2"):
+            train(recipe(tree), tmp_path / "run", resume=False)
 
 
 class TestRecipesThatDoNotFit:

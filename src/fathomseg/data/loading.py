@@ -38,12 +38,14 @@ class Share:
     rank: int = 0
     world: int = 1
     accumulate: int = 1
+    setting: str = "train.batch"
+    """The name of the setting that says `batch`, for the error."""
 
     def __post_init__(self) -> None:
         parts = self.world * self.accumulate
         if self.batch % parts:
             raise FathomError(
-                f"train.batch = {self.batch} cannot be shared out over {self.world} processes x {self.accumulate}"
+                f"{self.setting} = {self.batch} cannot be shared out over {self.world} processes x {self.accumulate}"
                 f" accumulation steps; make it a multiple of {parts}."
             )
 

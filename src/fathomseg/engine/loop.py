@@ -38,7 +38,8 @@ class Loop(Part):
     steps: Positive = 400
     """Optimiser steps."""
     batch: Positive = 8
-    """Images of each stream in one optimiser step, over all processes and micro-batches."""
+    """Images of each stream in one optimiser step, over all processes and micro-batches; of a stream that has a `batch`
+    of its own (unlabelled, clips) as many as that says."""
     accumulate: Positive = 1
     """Micro-batches one optimiser step is made of; raise it when the device's memory is too small for the batch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -86,7 +87,10 @@ class Trainer:
         folder: Path,
         seed: int,
         accelerate: Accelerator,
+        batch: Mapping[str, int] | None = None,
     ) -> None:
+        """`batch`: how many samples of a stream are in one optimiser step, for the streams to which config.batch does
+        not apply. Raises `FathomError` if a batch cannot be shared out evenly."""
         self.config, self.schedule, self.folder, self.seed, self.accelerate = (
             config,
             optimiser,
@@ -94,8 +98,8 @@ class Trainer:
             seed,
             accelerate,
         )
-        self.share = Share(config.batch, accelerate.process_index, accelerate.num_processes, config.accumulate)
         self.streams = streams
+        self.shares = {name: _share(name, (batch or {}).get(name), config, accelerate) for name in streams}
         self.learner = _on_device(learner, config, accelerate)
         self.model: nn.Module
         self.model, self.optimiser = accelerate.prepare(
@@ -194,8 +198,9 @@ class Trainer:
         device, workers = self.accelerate.device, self.config.workers
         if workers is None:
             workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-        steps = Steps(self.share, self.step_done, self.config.steps)
-        loaders = [loader(stream, steps, workers, device.type == "cuda") for stream in self.streams.values()]
+        steps = {name: Steps(share, self.step_done, self.config.steps) for name, share in self.shares.items()}
+        pin = device.type == "cuda"
+        loaders = [loader(stream, steps[name], workers, pin) for name, stream in self.streams.items()]
         for batches in zip(*loaders, strict=True):
             yield {name: batch.to(device) for name, batch in zip(self.streams, batches, strict=True)}
 
@@ -228,6 +233,12 @@ class Trainer:
 def _mix(*numbers: int) -> int:
     """One well-mixed seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _share(stream: str, own: int | None, config: Loop, accelerate: Accelerator) -> Share:
+    """What this process takes of every batch of a stream, which may have a size of its own."""
+    parts = accelerate.process_index, accelerate.num_processes, config.accumulate
+    return Share(config.batch, *parts) if own is None else Share(own, *parts, setting=f"{stream}.batch")
 
 
 def _on_device(learner: Learner[Any], config: Loop, accelerate: Accelerator) -> Learner[Any]:

@@ -13,7 +13,7 @@ from fathomseg.data.labelled import Labels
 from fathomseg.data.lenses import AnyLens, Known
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
-from fathomseg.engine.loop import Loop
+from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.models.joint import JointNetworkConfig
@@ -44,6 +44,8 @@ class Unlabelled(Part):
     """The split they come from. Images of evaluation.split are never among them."""
     labelled_too: bool = True
     """Whether the labelled images of the recipe are among them."""
+    batch: Positive | None = None
+    """How many of them are in one optimiser step; null = train.batch."""
 
 
 class Clips(Part):
@@ -59,6 +61,8 @@ class Clips(Part):
     """Which frames are learned from together."""
     camera: AnyLens = Known()
     """Where intrinsics come from."""
+    batch: Positive | None = None
+    """How many frames, each with its neighbours, are in one optimiser step; null = train.batch."""
 
 
 AnySegmenter = Annotated[
@@ -123,3 +127,9 @@ class Recipe(Part):
         if consistency.complementary_dropout and joint:
             raise ValueError("complementary_dropout is for network.name=segmentation")
         return self
+
+    @property
+    def own_batch(self) -> dict[str, int]:
+        """The size of the batches of each stream to which train.batch does not apply."""
+        streams = {"unlabelled": self.unlabelled, "clips": self.clips}
+        return {name: stream.batch for name, stream in streams.items() if stream is not None and stream.batch}

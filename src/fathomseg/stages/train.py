@@ -65,7 +65,16 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     learner = build_learner(recipe, network, pose, streams)
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
     with memory_advice(crop, recipe.train, model), resume_advice("train", folder):
-        trainer = Trainer(learner, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
+        trainer = Trainer(
+            learner,
+            streams.by_name,
+            recipe.train,
+            recipe.optimiser,
+            folder,
+            recipe.seed,
+            accelerate,
+            recipe.own_batch,
+        )
         if resume:
             trainer.resume()
         scored = _scored_ids(recipe)
