@@ -97,10 +97,13 @@ def _window(fields: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c
     size = 2 * radius + 1
     padded = F.pad(fields, [radius] * 4, mode="replicate")
     height, width = fields.shape[2:]
-    rows = sum(padded[..., i : i + height, :] for i in range(size))
-    assert isinstance(rows, Tensor)
-    mean: Tensor = sum(rows[..., i : i + width] for i in range(size)) / size**2  # type: ignore[assignment]
-    return mean
+    rows = padded[..., :height, :].clone()
+    for i in range(1, size):  # in place: a new map for every sum would take twice as long
+        rows += padded[..., i : i + height, :]
+    total = rows[..., :width].clone()
+    for i in range(1, size):
+        total += rows[..., i : i + width]
+    return total.div_(size**2)
 
 
 def halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
