@@ -36,16 +36,17 @@ class Start(Part):
         load_card(self.run)
         state = load_weights(self.run / WEIGHTS[self.weights])
         lines = [f"Starting from {self.run} ({self.weights} weights), parts: {', '.join(self.parts)}"]
-        joint = isinstance(network, JointNetwork)
-        parts = [part for part in self.parts if part in ("encoder", "decoder") or (joint and part == "disparity")]
-        if isinstance(network, JointNetwork):
-            routes = {to: origin for to, origin in network.from_depth.items() if origin.rpartition(".")[2] in parts}
+        joint = network if isinstance(network, JointNetwork) else None
+        shared = ("encoder", "decoder") if joint is None else ("encoder", "decoder", "disparity")
+        parts = [part for part in self.parts if part in shared]
+        if joint is not None:
+            routes = {to: origin for to, origin in joint.from_depth.items() if origin.rpartition(".")[2] in parts}
             lines.append(str(transfer(state, network, routes)))
             if "decoder" in parts and "decoders.segmentation" not in routes:
                 lines.append("decoders.segmentation begins anew: a decoder for depth is of another kind (depth_unet)")
         elif parts:
             lines.append(str(transfer(state, network, {part: part for part in parts})))
-        if "disparity" in self.parts and not joint:
+        if "disparity" in self.parts and joint is None:
             heads = getattr(network, "heads", {})
             if "disparity" not in heads:
                 raise FathomError(
