@@ -78,6 +78,23 @@ def test_any_size_gives_the_documented_size(height: int, width: int, output_stri
     assert feature.isfinite().all()
 
 
+@pytest.mark.parametrize("part", SMALL, ids=str)
+def test_levels_are_of_the_promised_width_and_size_and_end_with_the_answer(part: DecoderPart) -> None:
+    given_by = read_by(part, 16)
+    decoder, shown = part.build(given_by, "batch").eval(), maps(given_by, 61, 90)
+    levels = decoder.levels(shown)
+    assert torch.equal(levels[decoder.finest], decoder(shown))
+    assert list(levels) == sorted(levels, reverse=True)
+    assert list(levels)[-1] == decoder.finest
+    for level, feature in levels.items():
+        assert feature.shape == (2, decoder.width_at(level), math.ceil(61 / 2**level), math.ceil(90 / 2**level))
+    assert [level for level in range(8) if decoder.width_at(level) is not None] == sorted(levels)
+    for level, feature in levels.items():
+        finer = decoder.levels_from(feature, level, shown)
+        assert list(finer) == [other for other in levels if other < level]
+        assert all(torch.equal(finer[other], levels[other]) for other in finer)
+
+
 @pytest.mark.parametrize(
     ("part", "output_stride", "stride", "channels"),
     [
@@ -118,7 +135,7 @@ def test_which_maps_are_used(part: DecoderPart, used: list[int]) -> None:
 
 def test_dilated_encoders_give_fpn_their_deepest_map_of_each_stride() -> None:
     decoder = Fpn(channels=8).build(pyramid(8), "batch")
-    assert decoder.levels == (2, 5)
+    assert decoder.inputs == (2, 5)
 
 
 @pytest.mark.parametrize(("output_stride", "rates"), [(8, (12, 24, 36)), (16, (6, 12, 18)), (32, (3, 6, 9))])

@@ -18,7 +18,7 @@ from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Map, Norm
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet, DepthUNetDecoder
+from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.models.disparity import DisparityHeads
 from fathomseg.models.encoders import Encoder, FeatureEncoder
@@ -143,12 +143,12 @@ class JointNetwork(EncoderNetwork):
     @property
     def stride(self) -> int:
         """Pixels of the image per cell of the logits."""
-        return cast(DecoderModule, self.decoders["segmentation"]).stride
+        return self._decoder("segmentation").stride
 
     @property
     def from_depth(self) -> Mapping[str, str]:
         """`FROM_DEPTH` for this network: a decoder of another kind than a depth network's cannot start from it."""
-        shared = isinstance(self.decoders["segmentation"], DepthUNetDecoder)
+        shared = type(self.decoders["segmentation"]) is type(self.decoders["depth"])
         return {to: origin for to, origin in FROM_DEPTH.items() if shared or to != "decoders.segmentation"}
 
     def depth_parameters(self) -> list[nn.Parameter]:
@@ -162,7 +162,7 @@ class JointNetwork(EncoderNetwork):
         """
         wanted = self._default() if outputs is None else outputs
         maps = self.encoder(image)
-        coarse = {task: self._coarse(task, maps) for task in self._taking_part(wanted)}
+        coarse = {task: self._decoder(task).levels(maps, EXCHANGE) for task in self._taking_part(wanted)}
         found = JointOutputs()
         if "intermediate" in wanted:
             found["intermediate"] = self.heads["intermediate"](coarse["segmentation"][EXCHANGE])
@@ -184,31 +184,26 @@ class JointNetwork(EncoderNetwork):
         needed = {_TASK[output] for output in wanted}
         return [task for task in _OTHER if task in needed]  # always in the same order, for the sake of dropout
 
-    def _coarse(self, task: str, maps: Sequence[Map]) -> Mapping[int, Map]:
-        """A task's levels down to 1/4, by the encoder's maps."""
-        decoder = self.decoders[task]
-        return decoder.levels(maps, EXCHANGE) if isinstance(decoder, DepthUNetDecoder) else {EXCHANGE: decoder(maps)}
-
     def _finished(self, task: str, coarse: Mapping[str, Mapping[int, Map]], maps: Sequence[Map]) -> Mapping[int, Map]:
         """All levels of a task: the coarse ones as they are, and those that come after the exchange."""
-        decoder, feature = self.decoders[task], coarse[task][EXCHANGE]
+        feature = coarse[task][EXCHANGE]
         if self.messages:
             feature = feature + self.messages[_OTHER[task]](coarse[_OTHER[task]][EXCHANGE])
-        if isinstance(decoder, DepthUNetDecoder) and decoder.finest < EXCHANGE:
-            return {**coarse[task], **decoder.levels_from(feature, EXCHANGE, maps)}
-        return {**coarse[task], EXCHANGE: feature}
+        return {**coarse[task], **(self._decoder(task).levels_from(feature, EXCHANGE, maps) or {EXCHANGE: feature})}
+
+    def _decoder(self, task: str) -> DecoderModule:
+        return cast(DecoderModule, self.decoders[task])
 
 
 def _width_at_exchange(decoder: DecoderModule) -> int:
     """The channels of a decoder's map at 1/4. Raises `FathomError` if it has no such map."""
-    if isinstance(decoder, DepthUNetDecoder):
-        return decoder.widths[EXCHANGE]
-    if decoder.stride != 2**EXCHANGE:
+    width = decoder.width_at(EXCHANGE)
+    if width is None:
         raise FathomError(
             f"The decoders of a joint network meet at 1/{2**EXCHANGE} of the image's size, but network.segmentation "
             f"answers at 1/{decoder.stride}. Choose one that answers there (fpn, deeplabv3plus), depth_unet, or null."
         )
-    return decoder.channels
+    return width
 
 
 class Only(nn.Module):

@@ -23,6 +23,23 @@ class DecoderModule(nn.Module, ABC):
     def forward(self, maps: Sequence[Map]) -> Map:
         """The feature map heads work on."""
 
+    @property
+    def finest(self) -> int:
+        """The level of its answer; level i is at 1/2^i of the image's size."""
+        return self.stride.bit_length() - 1
+
+    def width_at(self, level: int) -> int | None:
+        """The channels of its map at a level; None if it has none that others could read or change there."""
+        return self.channels if level == self.finest else None
+
+    def levels(self, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
+        """Its maps by level, coarse to fine, down to `down_to` (None: all it has); for most, the answer alone."""
+        return {self.finest: self(maps)}
+
+    def levels_from(self, feature: Map, level: int, maps: Sequence[Map]) -> dict[int, Map]:
+        """Its maps finer than `level`, given that level's map, which the caller may have changed; for most, none."""
+        return {}
+
     def __call__(self, maps: Sequence[Map]) -> Map:
         """`forward` with the types it has (PyTorch's own `__call__` has none)."""
         return cast(Map, super().__call__(maps))

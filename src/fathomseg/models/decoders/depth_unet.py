@@ -57,7 +57,6 @@ class DepthUNetDecoder(DecoderModule):
     def __init__(self, pyramid: Pyramid, part: DepthUNet, norm: Norm) -> None:
         super().__init__()
         self.stride = part.stride
-        self.finest = part.stride.bit_length() - 1
         self.channels = part.channels[self.finest]
         self.widths = part.channels
         self.skips = {level: _skip(pyramid, level) for level in range(COARSEST, self.finest - 1, -1)}
@@ -78,6 +77,10 @@ class DepthUNetDecoder(DecoderModule):
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/stride x w/stride."""
         return self.levels(maps)[self.finest]
+
+    def width_at(self, level: int) -> int | None:
+        """The channels of a level; None where it is not built."""
+        return self.widths[level] if level in self.skips else None
 
     def levels(self, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
         """The maps of levels 4 to `down_to` (the finest if not given), coarse to fine; level i is at stride 2^i."""

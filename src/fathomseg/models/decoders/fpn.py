@@ -37,7 +37,7 @@ class FpnDecoder(DecoderModule):
 
     def __init__(self, inputs: Sequence[int], levels: Sequence[int], part: Fpn, norm: Norm) -> None:
         super().__init__()
-        self.levels = tuple(levels)
+        self.inputs = tuple(levels)
         self.channels = width = part.channels
         self.context = PooledContext(inputs[-1], width)
         self.lateral = nn.ModuleList(ConvNormAct(c, width, 1, norm) for c in inputs)
@@ -47,7 +47,7 @@ class FpnDecoder(DecoderModule):
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/4 x w/4."""
-        used = [maps[i] for i in self.levels]
+        used = [maps[i] for i in self.inputs]
         x = self.refine[-1](self.lateral[-1](used[-1]) + self.context(used[-1]))
         refined = [x]
         for fine, lateral, refine in zip(used[-2::-1], self.lateral[-2::-1], self.refine[-2::-1], strict=True):
