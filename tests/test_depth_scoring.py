@@ -36,6 +36,19 @@ def test_nothing_to_score_is_no_error() -> None:
     assert result["median"]["abs_rel"] is None
 
 
+def test_flip_is_the_mean_of_the_image_and_its_mirror() -> None:
+    torch.manual_seed(3)
+    network = NETWORK.build(pretrained=False)
+    nn.init.normal_(network.heads["disparity"].scales["2"].conv.weight, std=0.5)
+    images = torch.randint(0, 256, (2, 3, 32, 64), dtype=torch.uint8)
+    plain = DepthPredictor(network, (32, 64), RANGE)
+    both = DepthPredictor(network, (32, 64), RANGE, flip=True).disparity(images)
+    assert torch.equal(both, (plain.disparity(images) + plain.disparity(images.flip(3)).flip(3)) / 2)
+    assert not torch.allclose(both, plain.disparity(images))
+    mirrored = DepthPredictor(network, (32, 64), RANGE, flip=True).disparity(images.flip(3))
+    torch.testing.assert_close(mirrored, both.flip(3))
+
+
 def test_scores_equal_an_oracle_over_the_predictor() -> None:
     torch.manual_seed(3)
     network = NETWORK.build(pretrained=False)

@@ -242,6 +242,7 @@ def test_nothing_but_the_three_files_is_left(run: Path) -> None:
 
 def test_mode_replaces_the_mode_of_the_run(run: Path, tmp_path: Path) -> None:
     assert trained_inference(run, "slide") == Inference(mode="slide", flip=True)
+    assert trained_inference(tmp_path, flip=True) == Inference(flip=True)
     assert trained_inference(tmp_path) == Inference()
     with pytest.raises(ConfigError, match="mode"):
         trained_inference(run, "tiles")

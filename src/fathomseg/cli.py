@@ -23,6 +23,9 @@ app = typer.Typer(
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
 ]
+Flip = Annotated[
+    bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
 ]
@@ -138,6 +141,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="The split to score on.")] = "val",
     weights: Annotated[str, typer.Option(help="ema (averaged), last, or both.")] = "both",
     mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    flip: Flip = False,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -166,6 +170,7 @@ def evaluate(
             split=split,
             weights=weights,
             mode=mode,
+            flip=flip,
             against=against,
             as_json=json,
             report=report,
@@ -186,6 +191,7 @@ def predict(
     ] = False,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
     mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    flip: Flip = False,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
@@ -200,6 +206,7 @@ def predict(
             out,
             weights=weights,
             mode=mode,
+            flip=flip,
             overlay=overlay,
             overwrite=overwrite,
             device=device,

@@ -23,10 +23,13 @@ from fathomseg.predictor import evaluating, pick_device, stacked
 from fathomseg.types import DepthPrediction, Size
 
 
-def load_depth(run: Path | str, weights: Weights = "ema", device: torch.device | str | None = None) -> DepthPredictor:
+def load_depth(
+    run: Path | str, weights: Weights = "ema", device: torch.device | str | None = None, flip: bool = False
+) -> DepthPredictor:
     """The trained depth network of a run folder; on a GPU if there is one and `device` names none.
 
-    Raises `FathomError` if the folder holds no network that gives depth.
+    `flip` averages disparity with that of the mirrored image, in twice the time. Raises `FathomError` if the folder
+    holds no network that gives depth.
     """
     if weights not in WEIGHTS:
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}.")
@@ -34,7 +37,7 @@ def load_depth(run: Path | str, weights: Weights = "ema", device: torch.device |
     assert card.depth_range is not None, "load_depth_model gives cards with a depth range"
     place = pick_device(device)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return DepthPredictor(network, card.size, card.depth_range, place)
+    return DepthPredictor(network, card.size, card.depth_range, place, flip)
 
 
 class DepthPredictor:
@@ -44,11 +47,16 @@ class DepthPredictor:
     """
 
     def __init__(
-        self, network: nn.Module, size: Size, depth_range: tuple[float, float], device: torch.device | str = "cpu"
+        self,
+        network: nn.Module,
+        size: Size,
+        depth_range: tuple[float, float],
+        device: torch.device | str = "cpu",
+        flip: bool = False,
     ) -> None:
         """`size` is the (height, width) the network works at, `depth_range` the depth of disparity 1 and of 0."""
         self.network, self.device = only(network, "disparity"), torch.device(device)
-        self.size, self.depth_range = size, depth_range
+        self.size, self.depth_range, self.flip = size, depth_range, flip
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"], size: Size | None = None) -> DepthPrediction:
         """Disparity and depth of one RGB image of any size, at that size or at `size`.
@@ -74,8 +82,16 @@ class DepthPredictor:
 
     @torch.inference_mode()
     def disparity(self, images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 1 h2 w2"]:
-        """Disparity 0..1 of images at working size, at the network's own finest resolution, on the device."""
+        """Disparity 0..1 of images at working size, at the network's own finest resolution, on the device.
+
+        With `flip`, the mean of the image's and the mirrored image's (Godard et al. 2017, arXiv:1609.03677, "pp",
+        without the ramps at the borders, which stereo needs and one camera does not).
+        """
         inputs: Float[Tensor, "b 3 h w"] = images.to(self.device).float().div(255)
+        here = self._forward(inputs)
+        return (here + self._forward(inputs.flip(3)).flip(3)) / 2 if self.flip else here
+
+    def _forward(self, inputs: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 1 h2 w2"]:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         on_gpu = self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu), evaluating(self.network):

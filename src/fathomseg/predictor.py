@@ -93,10 +93,14 @@ class _Configuration(Part):
     evaluation: _Evaluation = _Evaluation()
 
 
-def trained_inference(run: Path, mode: str | None = None, overrides: Sequence[str] = ()) -> Inference:
-    """The inference settings in the configuration of a run (the defaults if it has none), perhaps in another mode."""
+def trained_inference(
+    run: Path, mode: str | None = None, flip: bool = False, overrides: Sequence[str] = ()
+) -> Inference:
+    """The inference settings in a run's configuration (the defaults if it has none), perhaps in another mode, or
+    flipped too."""
     path = run / "config.yaml"
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
+    more += ["evaluation.inference.flip=true"] if flip else []
     return config.load(_Configuration, path if path.is_file() else {}, [*overrides, *more]).evaluation.inference
 
 

@@ -66,6 +66,7 @@ def result(**changes: Any) -> dict[str, Any]:
         "limit": None,
         "against": None,
         "size": [64, 128],
+        "flip": True,
         "depth_range": [0.1, 100.0],
         "scores": {"ema": scores(0).result(), "last": scores(7).result()},
         "motion": motion_scores(DRIVES),
@@ -112,6 +113,7 @@ def test_numbers_and_their_meaning_are_those_of_the_scores(page: str) -> None:
         "mean of |prediction - truth| / truth",
     )
     assert len(cards) == 8
+    assert "averaged with the mirrored images" in page
 
 
 def test_pictures_show_image_prediction_truth_and_error(page: str) -> None:

@@ -47,7 +47,7 @@ def result(confident: bool = True) -> dict[str, Any]:
         "dataset": "folder",
         "split": "val",
         "against": None,
-        "inference": {"mode": "slide"},
+        "inference": {"mode": "slide", "flip": True},
         "scores": {"ema": scores(0, confident), "last": scores(9, confident)},
         "meaning": MEANING,
         "origin": {"date": "2026-01-02", "command": ["fathom", "evaluate", HOSTILE], "gpu": None, "machine": "x86_64"},

@@ -105,12 +105,19 @@ def test_a_limit_does_not_replace_the_scores_of_the_whole_split(saved: Path) -> 
 
 def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
-    for mode, overrides in ((None, []), ("slide", []), ("slide", ["evaluation.inference.flip=true"])):
-        run(str(saved), **arguments(mode=mode, overrides=overrides))
+    flipped = "evaluation.inference.flip=true"
+    for changes in ({}, {"mode": "slide"}, {"mode": "slide", "overrides": [flipped]}, {"mode": "slide", "flip": True}):
+        run(str(saved), **arguments(**changes))
         results.append(json.loads(capsys.readouterr().out))
-    assert [one["inference"]["mode"] for one in results] == ["whole", "slide", "slide"]
-    assert [one["inference"]["flip"] for one in results] == [False, False, True]
+    assert [one["inference"]["mode"] for one in results] == ["whole", "slide", "slide", "slide"]
+    assert [one["inference"]["flip"] for one in results] == [False, False, True, True]
     assert len({one["scores"]["ema"]["miou"] for one in results}) == 3
+    assert results[2]["scores"] == results[3]["scores"]
+
+
+def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match="leave out --flip"):
+        run(str(saved), **arguments(against=tmp_path, flip=True))
 
 
 class Pointwise(nn.Module):

@@ -61,6 +61,15 @@ def test_scores_equal_an_oracle_over_the_public_predictor(saved: Path, capsys: p
     assert result["motion"]["all"]["clips"] == 2
 
 
+def test_flip_reaches_the_network_and_is_written_down(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = []
+    for flip in (False, True):
+        run(str(saved), **arguments(flip=flip))
+        results.append(json.loads(capsys.readouterr().out))
+    assert [one["flip"] for one in results] == [False, True]
+    assert results[0]["scores"]["ema"]["median"] != results[1]["scores"]["ema"]["median"]
+
+
 def test_tables_are_printed_without_json(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(str(saved), **arguments(as_json=False))
     out = capsys.readouterr().out

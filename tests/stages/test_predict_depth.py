@@ -57,6 +57,8 @@ def test_a_folder_keeps_its_structure_and_the_pngs_hold_the_disparity(
     disparity = read_disparity(out / "disparity" / "a.png")
     np.testing.assert_allclose(disparity, expected.disparity, atol=1e-5)
     assert disparity.std() > 0.01
+    predict(saved, photos / "a.png", tmp_path / "flipped", flip=True)
+    assert not np.array_equal(read_disparity(tmp_path / "flipped" / "disparity" / "a.png"), disparity)
     stated = json.loads((out / "depth.json").read_text())
     depth = 1 / (1 / stated["farthest"] + (1 / stated["nearest"] - 1 / stated["farthest"]) * disparity)
     np.testing.assert_allclose(depth, expected.depth, rtol=1e-3)

@@ -48,14 +48,18 @@ def run(
     as_json: bool,
     report: bool,
     limit: int | None,
+    flip: bool = False,
     max_depth: float | None = None,
     crop: str | None = None,
 ) -> int:
     """Score a run folder, or stored predictions, and print the result. Returns the exit code.
 
-    `mode` is for runs that segment, `max_depth` (metres) and `crop` for those that give depth.
+    `mode` is for runs that segment, `max_depth` (metres) and `crop` for those that give depth. `flip` averages with the
+    predictions of the mirrored images.
     """
     check_weights(weights)
+    if flip and against is not None:
+        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip.")
     folder = Path(target)
     if is_depth_run(folder):
         if mode is not None:
@@ -67,6 +71,7 @@ def run(
             dataset=resolve_dataset(data or own_data(folder), overrides),
             against=against,
             protocol=evaluate_depth.protocol(max_depth, crop),
+            flip=flip,
             limit=limit,
             report=report,
             as_json=as_json,
@@ -79,7 +84,7 @@ def run(
         folder,
         split=split,
         weights=weights,
-        inference=trained_inference(folder, mode, overrides),
+        inference=trained_inference(folder, mode, flip, overrides),
         dataset=resolve_dataset(data or own_data(folder), for_data),
         against=against,
         limit=limit,

@@ -46,6 +46,7 @@ def evaluate_depth_run(
     dataset: Dataset | None = None,
     against: Path | None = None,
     protocol: DepthProtocol | None = None,
+    flip: bool = False,
     limit: int | None = None,
     report: bool = True,
     as_json: bool = False,
@@ -54,9 +55,10 @@ def evaluate_depth_run(
     """Score a depth run on a split of its own dataset (or `dataset`), or the depth maps stored in `against`.
 
     Depth is scored where the split has depth, camera motion where it has clips with poses; `limit` takes the first
-    images with depth, and the first frames. Prints a table (or JSON), and writes `evaluation/<split>/` into the folder:
-    scores.json, images.csv, report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises
-    `FathomError` if there is nothing to measure, saying what is missing; if the scores are `optional`, returns {} then.
+    images with depth, and the first frames; `flip` averages with the mirrored images. Prints a table (or JSON), and
+    writes `evaluation/<split>/` into the folder: scores.json, images.csv, report.html. In a distributed run every rank
+    must call it; rank 0 prints and writes. Raises `FathomError` if there is nothing to measure, saying what is missing;
+    if the scores are `optional`, returns {} then.
     """
     check_weights(weights)
     check_limit(limit)
@@ -72,7 +74,7 @@ def evaluate_depth_run(
             return {}
         raise FathomError(_nothing_to_measure(folder, card, dataset, split, split_ids, against))
     with processes(own_device(folder)) as device:
-        sources = _sources(folder, card, dataset, split_ids, weights, against, protocol, device) if deep else {}
+        sources = _sources(folder, card, dataset, split_ids, weights, against, protocol, flip, device) if deep else {}
         scored = {name: _scored(name, source, dataset, deep, protocol) for name, source in sources.items()}
         drives = _drives(folder, card, dataset, moving, device)
         result = {
@@ -82,6 +84,7 @@ def evaluate_depth_run(
             "limit": limit,
             "against": None if against is None else str(against),
             "size": list(card.size),
+            "flip": flip,
             "depth_range": None if card.depth_range is None else list(card.depth_range),
             "scores": {name: scores for name, (scores, _) in scored.items()},
             "motion": motion_scores(drives) if drives else None,
@@ -126,6 +129,7 @@ def _sources(
     weights: str,
     against: Path | None,
     protocol: DepthProtocol,
+    flip: bool,
     device: torch.device,
 ) -> dict[str, DepthPredictions]:
     """What is scored, by its name in the results."""
@@ -133,7 +137,7 @@ def _sources(
         assert card.depth_range is not None, "a network without classes gives disparity"
         return {"predictions": DepthFromFolder(against, ids, card.depth_range, protocol)}
     wanted = (name for name in WEIGHTS if weights in {name, "both"})
-    return {name: FromDepthNetwork(load_depth(folder, name, device), dataset) for name in wanted}
+    return {name: FromDepthNetwork(load_depth(folder, name, device, flip), dataset) for name in wanted}
 
 
 def _scored(

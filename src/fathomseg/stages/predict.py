@@ -36,6 +36,7 @@ def run(
     *,
     weights: str,
     mode: str | None,
+    flip: bool = False,
     overlay: bool,
     overwrite: bool,
     device: str | None,
@@ -43,8 +44,8 @@ def run(
 ) -> int:
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
-    Classes, or depth if asked for or if the run gives nothing else. What is already there is kept unless `overwrite`. A
-    file that cannot be read stops nothing: it is listed at the end.
+    Classes, or depth if asked for or if the run gives nothing else; `flip` averages with the mirrored picture's. What
+    is already there is kept unless `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
     """
     kind = next((name for name in WEIGHTS if name == weights), None)
     if kind is None:
@@ -52,9 +53,11 @@ def run(
     if depth or is_depth_run(Path(run)):
         if mode is not None:
             raise FathomError("Depth is predicted for the whole image; leave out --mode.")
-        return predict_depth.run(run, source, out, weights=kind, view=overlay, overwrite=overwrite, device=device)
+        return predict_depth.run(
+            run, source, out, weights=kind, flip=flip, view=overlay, overwrite=overwrite, device=device
+        )
     jobs, problems = find_jobs(Path(source), Path(out), PLACES, overlay)
-    predictor = load(run, kind, device, trained_inference(Path(run), mode))
+    predictor = load(run, kind, device, trained_inference(Path(run), mode, flip))
     write_classes(Path(out), predictor.classes)
     return work_off(jobs, problems, Segmenting(predictor), out, overwrite, "segmenting", "segmented")
 

@@ -26,13 +26,23 @@ _FOLLOW: Final = 0.1
 """How much of a frame's own range of disparity goes into the colours of a video, which would flicker otherwise."""
 
 
-def run(run: str, source: str, out: str, *, weights: Weights, view: bool, overwrite: bool, device: str | None) -> int:
+def run(
+    run: str,
+    source: str,
+    out: str,
+    *,
+    weights: Weights,
+    view: bool,
+    overwrite: bool,
+    device: str | None,
+    flip: bool = False,
+) -> int:
     """Predict the depth of everything in `source` into `out`; returns 1 if some files could not be used, else 0.
 
     Raises `FathomError` if the run's network gives no depth.
     """
     jobs, problems = find_jobs(Path(source), Path(out), PLACES, view)
-    predictor = load_depth(run, weights, device)
+    predictor = load_depth(run, weights, device, flip)
     write_scale(Path(out), predictor.depth_range, run)
     return work_off(jobs, problems, Measuring(predictor), out, overwrite, "measuring", "measured")
 
