@@ -113,6 +113,9 @@ def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.Captur
     assert [one["inference"]["flip"] for one in results] == [False, False, True, True]
     assert len({one["scores"]["ema"]["miou"] for one in results}) == 3
     assert results[2]["scores"] == results[3]["scores"]
+    names = ("val", "val-flip")  # the mirrored images' scores do not take the place of the run's own
+    stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in names]
+    assert stored == [results[1], results[3]]
 
 
 def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def test_flip_reaches_the_network_and_is_written_down(saved: Path, capsys: pytes
         run(str(saved), **arguments(flip=flip))
         results.append(json.loads(capsys.readouterr().out))
     assert [one["flip"] for one in results] == [False, True]
+    stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in ("val", "val-flip")]
+    assert stored == results
     assert results[0]["scores"]["ema"]["median"] != results[1]["scores"]["ema"]["median"]
 
 

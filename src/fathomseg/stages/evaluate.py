@@ -113,7 +113,9 @@ def evaluate_run(
     and data differ or no image has a label.
     """
     dataset = dataset or resolve_dataset(own_data(folder))
-    inference = inference or trained_inference(folder)
+    trained = trained_inference(folder)
+    inference = inference or trained
+    flip = against is None and inference.flip and not trained.flip
     split_ids = tuple(dataset.ids(split))
     ids = _labelled(dataset, split, split_ids, limit)
     with processes(own_device(folder)) as device:
@@ -138,7 +140,7 @@ def evaluate_run(
         }
         if is_main():
             images = {name: own for name, (_, own) in scored.items()}
-            out = folder / "evaluation" / result_name(split, against, limit)
+            out = folder / "evaluation" / result_name(split, against, limit, flip)
             write_scores(out, result, images)
             if report:
                 first = next(iter(sources))

@@ -92,7 +92,7 @@ def evaluate_depth_run(
             "origin": origin(),
         }
         if is_main():
-            out = folder / "evaluation" / result_name(split, against, limit)
+            out = folder / "evaluation" / result_name(split, against, limit, flip)
             write_depth_scores(out, result, {name: rows for name, (_, rows) in scored.items()})
             if report:
                 best, worst = _examples(sources, scored, dataset, protocol)

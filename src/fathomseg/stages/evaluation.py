@@ -38,9 +38,12 @@ def own_device(folder: Path) -> str:
     return str(tree.get("train", {}).get("device", "auto"))
 
 
-def result_name(split: str, against: Path | None, limit: int | None) -> str:
+def result_name(split: str, against: Path | None, limit: int | None, flip: bool) -> str:
     """The folder of the results: scores of something else never take the place of the run's own."""
-    parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit is not None else [])]
+    parts = [split]
+    parts += [against.resolve().name] if against else []
+    parts += [f"first{limit}"] if limit is not None else []
+    parts += ["flip"] if flip else []
     return "-".join(parts)
 
 
