@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,23 +16,38 @@ from fathomseg.types import Size
 
 
 @contextlib.contextmanager
-def memory_advice(crop: Size, loop: Loop, model: str) -> Iterator[None]:
-    """Turn running out of memory into advice that names the settings to change and their present values."""
+def memory_advice(crop: Size, loop: Loop, model: str, own_batch: Mapping[str, int] | None = None) -> Iterator[None]:
+    """Turn running out of memory into advice that names the settings to change and their present values.
+
+    `own_batch` has the streams with batches of their own, as in `Trainer`.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not out_of_memory:
             raise
+        batches = {"train": loop.batch, **(own_batch or {})}
+        advice = [
+            *_accumulated(loop, batches.values()),
+            "train.precision=bf16   on a GPU that has it",
+            f"learner.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
+            *(f"{name}.batch={size // 2}   (now {size})" for name, size in batches.items() if size > 1),
+            f"a smaller network.encoder.model   (now {model})",
+        ]
         raise FathomError(
-            "Out of memory. Any of these helps, the first without changing the result:\n"
-            f"  train.accumulate={loop.accumulate * 2}   (now {loop.accumulate}; the batch stays {loop.batch})\n"
-            "  train.precision=bf16   on a GPU that has it\n"
-            f"  learner.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})\n"
-            f"  train.batch={max(1, loop.batch // 2)}   (now {loop.batch})\n"
-            f"  a smaller network.encoder.model   (now {model})\n"
-            f"The device said: {str(error).splitlines()[0]}"
+            "Out of memory. Any of these helps, those that change the result least first:\n"
+            + "".join(f"  {line}\n" for line in advice)
+            + f"The device said: {str(error).splitlines()[0]}"
         ) from None
+
+
+def _accumulated(loop: Loop, batches: Collection[int]) -> list[str]:
+    """The advice to cut the batches into more parts, if there is a number that divides them all."""
+    for parts in range(loop.accumulate + 1, min(batches) + 1):
+        if all(batch % parts == 0 for batch in batches):
+            return [f"train.accumulate={parts}   (now {loop.accumulate}; the batch stays {loop.batch})"]
+    return []
 
 
 @contextlib.contextmanager

@@ -64,7 +64,8 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     streams = build_streams(recipe, ids, folder, accelerate)
     learner = build_learner(recipe, network, pose, streams)
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
-    with memory_advice(crop, recipe.train, model), resume_advice("train", folder):
+    advice = memory_advice(crop, recipe.train, model, recipe.own_batch)
+    with advice, resume_advice("train", folder):
         trainer = Trainer(
             learner,
             streams.by_name,
