@@ -58,10 +58,10 @@ class Row:
 
 
 TASKS: Final = (
-    Task("depth", "learn depth from clips", "pretrain", 8, 0.52, steps=400, step_s=0.55),
+    Task("depth", "learn depth from clips", "pretrain", 8, 0.52, steps=260, step_s=0.46),
     Task("random", "train on 12 random images", "train", 9, 0.27, steps=200, step_s=0.20),
     Task("select", "choose 12 images", "select", 8, 0.2, after=("depth",)),
-    Task("joint", "train with depth", "train", 11, 0.3, steps=200, step_s=1.45, after=("depth", "select")),
+    Task("joint", "train with depth", "train", 11, 0.3, steps=200, step_s=1.25, after=("depth", "select")),
     Task("pseudo", "train with pseudo-labels", "train", 10, 0.27, steps=200, step_s=0.44, after=("select",)),
     Task("chosen", "train on chosen images", "train", 9, 0.27, steps=200, step_s=0.20, after=("select",)),
 )
