@@ -19,7 +19,7 @@ from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.models.joint import only
 from fathomseg.models.saved import WEIGHTS, Weights, load_depth_model
-from fathomseg.predictor import evaluating, pick_device, stacked
+from fathomseg.predictor import inferring, mirrored_mean, pick_device, stacked
 from fathomseg.types import DepthPrediction, Size
 
 
@@ -88,12 +88,10 @@ class DepthPredictor:
         without the ramps at the borders, which stereo needs and one camera does not).
         """
         inputs: Float[Tensor, "b 3 h w"] = images.to(self.device).float().div(255)
-        here = self._forward(inputs)
-        return (here + self._forward(inputs.flip(3)).flip(3)) / 2 if self.flip else here
+        return mirrored_mean(self._forward, inputs) if self.flip else self._forward(inputs)
 
     def _forward(self, inputs: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 1 h2 w2"]:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        on_gpu = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu), evaluating(self.network):
+        with inferring(self.network, self.device):
             finest: Tensor = self.network(inputs)["disparity"][0]
         return finest.float()

@@ -6,7 +6,7 @@ prediction = predictor.predict(image)     # uint8 H x W x 3 RGB -> label uint8 H
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
@@ -175,16 +175,14 @@ class Predictor:
 
     def _probabilities(self, inputs: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
         """Softmax at the size of the input, averaged with that of the mirrored input if `flip`."""
-        here = self._softmax(inputs)
-        return (here + self._softmax(inputs.flip(3)).flip(3)) / 2 if self.inference.flip else here
+        return mirrored_mean(self._softmax, inputs) if self.inference.flip else self._softmax(inputs)
 
     def _softmax(self, inputs: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
         logits = self._forward(inputs)
         return F.interpolate(logits, inputs.shape[2:], mode="bilinear", align_corners=False).softmax(1)
 
     def _forward(self, inputs: Float[Tensor, "b 3 h w"]) -> Float32[Tensor, "b c h2 w2"]:
-        on_gpu = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=on_gpu), evaluating(self.network):
+        with inferring(self.network, self.device):
             heads = cast(Mapping[str, Tensor], self.network(inputs))
         return heads["segmentation"].float()
 
@@ -243,6 +241,18 @@ def _hat(length: int, device: torch.device) -> Float32[Tensor, " length"]:
 def _log(probabilities: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """Finite even where a probability is 0, since interpolation would make NaN of infinities."""
     return probabilities.clamp(min=1e-30).log()
+
+
+def mirrored_mean(maps: Callable[[Tensor], Tensor], images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """The mean of `maps(images)` and of the maps of the mirrored images, mirrored back."""
+    return (maps(images) + maps(images.flip(3)).flip(3)) / 2
+
+
+@contextmanager
+def inferring(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Eval mode for a while, on a GPU in bfloat16 where that is safe."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), evaluating(network):
+        yield
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fathomseg import draw
 from fathomseg.data.camvid import CamVid
 from fathomseg.errors import DataError, FathomError
-from fathomseg.predictor import Inference, load
+from fathomseg.predictor import Inference, Window, load
 from fathomseg.scoring import FromNetwork, ahead, score
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run, run
 from fathomseg.stored import FromFolder
@@ -113,9 +113,19 @@ def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.Captur
     assert [one["inference"]["flip"] for one in results] == [False, False, True, True]
     assert len({one["scores"]["ema"]["miou"] for one in results}) == 3
     assert results[2]["scores"] == results[3]["scores"]
-    names = ("val", "val-flip")  # the mirrored images' scores do not take the place of the run's own
+    names = ("val", "val-slide", "val-slide-flip")  # what is scored in another way does not replace the run's own
     stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in names]
-    assert stored == [results[1], results[3]]
+    assert stored == [results[0], results[1], results[3]]
+
+
+def test_every_other_way_to_score_has_a_folder_of_its_own(saved: Path) -> None:
+    usual = Inference()
+    changes = ({"size": (64, 96)}, {"window": Window(size=(32, 48), stride=0.5)}, {"mode": "slide", "flip": True})
+    for change in changes:
+        evaluate_run(saved, weights="ema", limit=1, report=False, inference=usual.model_copy(update=change))
+    folders = {path.name for path in (saved / "evaluation").glob("val-first1*")}
+    wanted = {"val-first1-64x96", "val-first1-window-32x48-stride-0.5", "val-first1-slide-flip"}
+    assert wanted <= folders
 
 
 def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> None:

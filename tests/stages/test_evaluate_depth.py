@@ -70,6 +70,8 @@ def test_flip_reaches_the_network_and_is_written_down(saved: Path, capsys: pytes
     stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in ("val", "val-flip")]
     assert stored == results
     assert results[0]["scores"]["ema"]["median"] != results[1]["scores"]["ema"]["median"]
+    with pytest.raises(FathomError, match="leave out --flip"):
+        evaluate_depth_run(saved, against=saved, flip=True)
 
 
 def test_tables_are_printed_without_json(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,6 +90,9 @@ def test_the_options_of_the_protocol_count(saved: Path, capsys: pytest.CaptureFi
     assert [one["settings"]["max_depth"] for one in results] == [80.0, 12.0, 80.0]
     assert [one["settings"]["crop"] for one in results] == ["none", "none", "garg"]
     assert len({one["pixels"] for one in results}) == 3
+    names = ("val-first2", "val-first2-max12", "val-first2-garg")
+    stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in names]
+    assert [one["scores"]["ema"] for one in stored] == results
     with unchecked(), pytest.raises(FathomError, match="no crop 'gorg'"):
         run(str(saved), **arguments(crop="gorg"))
 

@@ -14,13 +14,14 @@ from fathomseg.data.resolve import resolve_dataset
 from fathomseg.errors import FathomError
 from fathomseg.metrics import MEANING
 from fathomseg.models.saved import WEIGHTS, load_card
-from fathomseg.predictor import Inference, load, trained_inference
+from fathomseg.predictor import Inference, Window, load, trained_inference
 from fathomseg.report.examples import examples
 from fathomseg.report.page import write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.scoring import FromNetwork, Source, evaluate_network, processes, score
 from fathomseg.stages import evaluate_depth
 from fathomseg.stages.evaluation import (
+    check_flip,
     check_limit,
     check_weights,
     is_depth_run,
@@ -58,8 +59,7 @@ def run(
     predictions of the mirrored images.
     """
     check_weights(weights)
-    if flip and against is not None:
-        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip.")
+    check_flip(flip, against)
     folder = Path(target)
     if is_depth_run(folder):
         if mode is not None:
@@ -115,7 +115,7 @@ def evaluate_run(
     dataset = dataset or resolve_dataset(own_data(folder))
     trained = trained_inference(folder)
     inference = inference or trained
-    flip = against is None and inference.flip and not trained.flip
+    how = () if against else _differences(inference, trained)
     split_ids = tuple(dataset.ids(split))
     ids = _labelled(dataset, split, split_ids, limit)
     with processes(own_device(folder)) as device:
@@ -140,7 +140,7 @@ def evaluate_run(
         }
         if is_main():
             images = {name: own for name, (_, own) in scored.items()}
-            out = folder / "evaluation" / result_name(split, against, limit, flip)
+            out = folder / "evaluation" / result_name(split, against, limit, how)
             write_scores(out, result, images)
             if report:
                 first = next(iter(sources))
@@ -151,6 +151,20 @@ def evaluate_run(
             else:
                 show(result, out)
     return result
+
+
+def _differences(inference: Inference, trained: Inference) -> list[str]:
+    """A word for each setting that is not the run's own; they tell the folders of its results apart."""
+    size = "trained-size" if inference.size is None else "{}x{}".format(*inference.size)
+    words = {"mode": inference.mode, "size": size, "window": _word(inference.window)}
+    words["flip"] = "flip" if inference.flip else "no-flip"
+    return [word for name, word in words.items() if getattr(inference, name) != getattr(trained, name)]
+
+
+def _word(window: Window) -> str:
+    """A window as a part of a folder's name."""
+    size = "" if window.size is None else "{}x{}-".format(*window.size)
+    return f"window-{size}stride-{window.stride:.4g}"
 
 
 def _labelled(dataset: Dataset, split: str, ids: Sequence[str], limit: int | None) -> list[str]:

@@ -30,7 +30,16 @@ from fathomseg.report.depth_examples import DepthExample, depth_examples
 from fathomseg.report.depth_page import write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores
 from fathomseg.scoring import processes
-from fathomseg.stages.evaluation import check_limit, check_weights, is_main, own_data, own_device, progress, result_name
+from fathomseg.stages.evaluation import (
+    check_flip,
+    check_limit,
+    check_weights,
+    is_main,
+    own_data,
+    own_device,
+    progress,
+    result_name,
+)
 from fathomseg.stages.run_folder import CONFIG, origin
 from fathomseg.stored_depth import DepthFromFolder
 from fathomseg.trajectory import SNIPPET
@@ -62,6 +71,7 @@ def evaluate_depth_run(
     """
     check_weights(weights)
     check_limit(limit)
+    check_flip(flip, against)
     card, dataset = load_card(folder), dataset or resolve_dataset(own_data(folder))
     protocol = protocol or DepthProtocol()
     if optional and split not in dataset.splits:
@@ -92,7 +102,7 @@ def evaluate_depth_run(
             "origin": origin(),
         }
         if is_main():
-            out = folder / "evaluation" / result_name(split, against, limit, flip)
+            out = folder / "evaluation" / result_name(split, against, limit, _differences(protocol, flip))
             write_depth_scores(out, result, {name: rows for name, (_, rows) in scored.items()})
             if report:
                 best, worst = _examples(sources, scored, dataset, protocol)
@@ -108,6 +118,15 @@ def protocol(max_depth: float | None, crop: str | None) -> DepthProtocol:
     """The protocol of the command's options; what is not given has its default. Raises `FathomError`."""
     given: dict[str, Any] = {"max_depth": max_depth, "crop": crop}
     return DepthProtocol(**{key: value for key, value in given.items() if value is not None})
+
+
+def _differences(protocol: DepthProtocol, flip: bool) -> list[str]:
+    """A word for each thing that is not as usual; they tell the folders of results apart."""
+    usual = DepthProtocol()
+    words = {"min_depth": f"min{protocol.min_depth:g}", "max_depth": f"max{protocol.max_depth:g}"}
+    words["crop"] = protocol.crop
+    different = [word for name, word in words.items() if getattr(protocol, name) != getattr(usual, name)]
+    return [*different, "flip"] if flip else different
 
 
 def _with_depth(dataset: Dataset, ids: Sequence[str], limit: int | None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,13 +38,19 @@ def own_device(folder: Path) -> str:
     return str(tree.get("train", {}).get("device", "auto"))
 
 
-def result_name(split: str, against: Path | None, limit: int | None, flip: bool) -> str:
-    """The folder of the results: scores of something else never take the place of the run's own."""
+def result_name(split: str, against: Path | None, limit: int | None, how: Sequence[str]) -> str:
+    """The folder of the results: scores of something else, or taken in another way (`how`, a word for each difference
+    from the run's own), never take the place of the run's own."""
     parts = [split]
     parts += [against.resolve().name] if against else []
     parts += [f"first{limit}"] if limit is not None else []
-    parts += ["flip"] if flip else []
-    return "-".join(parts)
+    return "-".join([*parts, *how])
+
+
+def check_flip(flip: bool, against: Path | None) -> None:
+    """Raise `FathomError` if stored predictions are to be averaged with those of mirrored images."""
+    if flip and against is not None:
+        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip.")
 
 
 def check_weights(weights: str) -> None:
