@@ -130,20 +130,6 @@ class TestByHand:
         _, targets = config.views_of(*config.taught(row(2, 3), self.teacher, None), KEYS[:2])
         assert config.loss(self.student, targets).weight == 0.25
 
-    def test_classes_weigh_only_if_balanced(self) -> None:
-        """Class 1 counts three times: twice its part of the loss more."""
-        classes = torch.tensor([1.0, 3.0])
-        plain, balanced = consistency(), consistency(balanced=True)
-        _, targets = plain.views_of(*plain.taught(row(2, 3), self.teacher, None), KEYS[:2])
-        assert set(targets[0].label.unique().tolist()) == {0, 1}
-        usual = plain.loss(self.student, targets).sum
-        assert plain.loss(self.student, targets, classes).sum == usual
-        assert balanced.loss(self.student, targets).sum == usual
-        one = balanced.loss(self.student, targets, torch.tensor([0.0, 1.0])).sum
-        found = balanced.loss(self.student, targets, classes)
-        assert found.sum.item() == pytest.approx((usual + 2 * one).item(), rel=1e-5)
-        assert found.count == plain.loss(self.student, targets).count
-
 
 class TestPadding:
     """What a padded pixel shows, and what the teacher makes of it, must change nothing."""

@@ -53,9 +53,6 @@ class Consistency(Part):
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of this loss beside that of the labelled images."""
-    balanced: bool = False
-    """Weigh classes here as in the loss of the labelled images (learner.balance), so that what few pixels show is not
-    unlearned from the many of the others."""
 
     @model_validator(mode="after")
     def _agree(self) -> Consistency:
@@ -107,14 +104,11 @@ class Consistency(Part):
         made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
-    def loss(
-        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
-    ) -> Term:
-        """The student's loss over all views; its weight is that of this part. `classes` weigh if `balanced`."""
-        classes = classes if self.balanced else None
+    def loss(self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target]) -> Term:
+        """The student's loss over all views; its weight is that of this part."""
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
-            consistency(one, target, self.weighting(target), self.over, classes)
+            consistency(one, target, self.weighting(target), self.over)
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))

@@ -236,7 +236,7 @@ class SemiLearner(Learner[AnySegmenter]):
             logits = self.network.classified(complementary(self.network.encoder(images)))["segmentation"]
         else:
             logits = only(self.network, "segmentation")(images)["segmentation"]
-        terms = {"consistency": config.loss(logits, targets, self.weight)}
+        terms = {"consistency": config.loss(logits, targets)}
         if self.video is not None and batch.frames is not None:
             terms |= self._depth("unlabelled", batch, ordered(batch))
         confidence = torch.cat([one.confidence for one in targets]).mean()
