@@ -224,11 +224,15 @@ def study(
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Train again what failed.")] = False,
+    known: Annotated[
+        list[Path] | None,
+        typer.Option(help="results.json of the same study from elsewhere, not done again; may be repeated."),
+    ] = None,
 ) -> None:
     """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
     from fathomseg.stages.study import run
 
-    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry))
+    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or []))
 
 
 @app.command()

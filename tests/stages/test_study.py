@@ -147,13 +147,13 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     failing: set[str] = set()
 
     def fake(folder: Path, job: Job) -> list[str]:
-        labels, more = job.recipe.labels, 0.03 * (job.recipe.learner.balance == 0.5)
+        recipe, more = job.recipe, 0.03 * (job.recipe.learner.balance == 0.5)
         how = ["fail"] if folder.name in failing else []
         return [
             "tests.study.fake_run",
             str(folder),
-            str(0.4 + 0.1 * job.recipe.seed + more),
-            str(labels.count or 8),
+            str(0.4 + 0.1 * recipe.seed + more),
+            ",".join(recipe.labels.choose(recipe.data, recipe.seed)),
             *how,
         ]
 
@@ -223,6 +223,75 @@ def test_runs_begun_with_other_settings_are_not_mixed_in(
     elsewhere.symlink_to(camvid)
     moved = [f"settings.data.root={elsewhere}", "settings.train.workers=0"]
     assert stage.run(path, moved, out, 1, [], False, False) == 0
+
+
+def test_what_another_machine_has_trained_is_not_trained_again(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str], camvid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, there, here = write(budgets=[2]), tmp_path / "there", tmp_path / "here"
+    assert stage.run(path, ["seeds=[0,1]"], there, 1, [], False, False) == 0
+    file = tmp_path / "known.json"
+    file.write_text((there / "results.json").read_text())
+    assert str(camvid) not in file.read_text()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.symlink_to(camvid)
+    moved = [f"settings.data.root={elsewhere}"]
+    assert stage.run(path, moved, here, 1, [], False, False, [file]) == 0
+    assert "4 trainings are known from" in capsys.readouterr().err
+    assert sorted((here / "runs" / "notes.txt").read_text().split()) == ["balanced-2-2", "plain-2-2"]
+    then, now = (json.loads((folder / "results.json").read_text()) for folder in (there, here))
+    assert len(now["cells"]) == 6
+    assert [cell for cell in now["cells"] if cell["seed"] < 2] == then["cells"]
+    assert now["recipes"] == then["recipes"]
+    assert (then["recipes"]["plain"]["learner.balance"], then["recipes"]["balanced"]["learner.balance"]) == (0.0, 0.5)
+    assert stage.run(path, moved, here, 1, [], True, False, [file]) == 0  # all are there
+    assert "are known" not in capsys.readouterr().err
+
+
+def test_known_trainings_of_another_study_are_refused(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str]
+) -> None:
+    path, there, here = write(budgets=[2], seeds=[0]), tmp_path / "there", tmp_path / "here"
+    assert stage.run(path, [], there, 1, [], False, False) == 0
+    file = there / "results.json"
+    with pytest.raises(FathomError) as error:
+        stage.run(path, ["settings.optimiser.lr=0.1"], here, 1, [], False, False, [file])
+    assert "2 trainings in" in str(error.value)
+    assert "optimiser.lr: then 0.01, now 0.1" in str(error.value)
+    plain = load(Study, path).jobs()[Cell("plain", 2, 0)].recipe
+    labelled = set(plain.labels.choose(plain.data, 0))
+    other = sorted(set(plain.labels.model_copy(update={"count": None}).choose(plain.data, 0)) - labelled)
+    (tmp_path / "chosen.txt").write_text("\n".join(other))
+    with pytest.raises(FathomError, match=r"1 trainings .*\n.*labels of other images"):
+        stage.run(path, [f"arms.plain.selection={tmp_path}/chosen.txt"], here, 1, [], False, False, [file])
+    assert not (here / "cells").exists()
+
+
+def test_files_of_older_versions_are_known_with_a_word_about_what_they_leave_open(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, there, here = write(budgets=[2], seeds=[0]), tmp_path / "there", tmp_path / "here"
+    assert stage.run(path, [], there, 1, [], False, False) == 0
+    tree = json.loads((there / "results.json").read_text())
+    del tree["recipes"]
+    for cell in tree["cells"]:
+        del cell["labelled"]
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps(tree))
+    assert stage.run(path, [], here, 1, [], True, False, [file]) == 0
+    assert "does not say it: the settings of its trainings, which images had labels." in capsys.readouterr().err
+    assert len(json.loads((here / "results.json").read_text())["cells"]) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": []}', '{"cells": [{"arm": "a"}]}', None])
+def test_what_are_no_results_is_told(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str], text: str | None
+) -> None:
+    file = tmp_path / "some.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(FathomError, match=r"some\.json (is not the|cannot be read.*Give the) results\.json of a study"):
+        stage.run(write(), [], tmp_path / "out", 1, [], False, False, [file])
 
 
 def test_a_failed_run_is_tried_again_with_new_settings_if_asked_to(

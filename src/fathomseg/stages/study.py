@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +13,7 @@ from fathomseg.engine.logging import METRICS, say
 from fathomseg.errors import FathomError
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Job, Study
+from fathomseg.stages.study_known import take
 from fathomseg.stages.study_runs import command, forgive, refuse_other_settings, result
 from fathomseg.study.claims import Claims
 from fathomseg.study.folder import StudyFolder
@@ -24,21 +25,32 @@ from fathomseg.study.work import Work
 
 
 def run(
-    path: Path, overrides: list[str], out: Path | None, workers: int, only: list[str], table: bool, retry: bool
+    path: Path,
+    overrides: list[str],
+    out: Path | None,
+    workers: int,
+    only: list[str],
+    table: bool,
+    retry: bool,
+    known: Sequence[Path] = (),
 ) -> int:
     """Do the study in the YAML file `path`, or as much of it as the arms `only`; returns the exit code.
 
-    `table`: train nothing, show what there is. `retry`: train again what failed.
+    `table`: train nothing, show what there is. `retry`: train again what failed. `known`: results.json files of the
+    same study, whose trainings are not done again.
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
     folder = StudyFolder(out or Path("runs") / "studies" / path.stem)
     results = Results(study, folder, study.title or path.stem)
-    if not table:
+    if known or not table:
         jobs = study.jobs(only)
         if retry:
             forgive(folder, jobs)
         refuse_other_settings(folder, jobs)
+        for other in known:
+            take(folder, jobs, other)
+    if not table:
         stopped = work_through(study, folder, jobs, workers, results)
     results.write()
     report = results.report()

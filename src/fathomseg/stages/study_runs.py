@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from fathomseg.engine.checkpoint import FILE
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
-from fathomseg.stages.study_config import Job, flat
-from fathomseg.study.folder import Record, StudyFolder
+from fathomseg.stages.study_config import GRID, Job, flat
+from fathomseg.study.folder import LABELLED_HASH, SETTINGS, Record, StudyFolder
 from fathomseg.study.grid import Cell
+
+CELL_BY_CELL = (*GRID, "labels.file")
+"""Settings that may differ between the cells of an arm."""
 
 
 def command(folder: Path, job: Job) -> list[str]:
@@ -30,18 +34,19 @@ def command(folder: Path, job: Job) -> list[str]:
 
 
 def result(cell: Cell, folder: Path, recipe: Recipe) -> Record | None:
-    """What a finished run says: scores in per cent, images, commit, machine. None if it has no scores."""
+    """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores."""
     path = folder / "evaluation" / recipe.evaluation.split / "scores.json"
     if not path.is_file():
         return None
     scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
     made = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-    ema = scores["ema"]
+    ema, labelled = scores["ema"], labelled_ids(folder)
     return {
         "arm": cell.arm,
         "budget": cell.budget,
         "seed": cell.seed,
-        "images": len(labelled_ids(folder)),
+        "images": len(labelled),
+        LABELLED_HASH: hashed(labelled),
         "steps": recipe.train.steps,
         "miou": 100 * ema["miou"],
         "miou_last": 100 * scores["last"]["miou"],
@@ -50,7 +55,13 @@ def result(cell: Cell, folder: Path, recipe: Recipe) -> Record | None:
         "ece": ema["ece"],
         "scored_images": ema["images"],
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
+        SETTINGS: {key: value for key, value in comparable(recipe).items() if key not in CELL_BY_CELL},
     }
+
+
+def hashed(ids: Iterable[str]) -> str:
+    """Twelve digits that tell one set of images from another, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:12]
 
 
 def forgive(folder: StudyFolder, jobs: Mapping[Cell, Job]) -> None:
@@ -78,7 +89,12 @@ def _differences(folder: Path, recipe: Recipe) -> list[str]:
     path = folder / CONFIG
     if not path.is_file():
         return []
-    then, now = (_compared(one) for one in (load(Recipe, path), recipe))
+    return differences(load(Recipe, path), recipe)
+
+
+def differences(before: Recipe, after: Recipe) -> list[str]:
+    """Settings in which two trainings differ, but for what does not change what is learned."""
+    then, now = comparable(before), comparable(after)
     return [
         f"{key}: then {then.get(key, 'nothing')}, now {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())
@@ -86,7 +102,7 @@ def _differences(folder: Path, recipe: Recipe) -> list[str]:
     ]
 
 
-def _compared(recipe: Recipe) -> dict[str, Any]:
+def comparable(recipe: Recipe) -> dict[str, Any]:
     """All settings by dotted key; of a folder or file of this machine only its name."""
     tree = yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))
     same = {key: value for key, value in flat(tree) if key not in CHANGEABLE and not key.endswith(".root")}

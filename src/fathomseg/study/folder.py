@@ -13,6 +13,9 @@ from fathomseg.study.grid import Cell
 Record = dict[str, Any]
 """What is known of a finished cell: its place in the grid, its scores in per cent, minutes, commit, machine."""
 
+SETTINGS, LABELLED_HASH = "settings", "labelled"
+"""Keys of a record: settings of the training by dotted key, the same for all of an arm; which images had labels."""
+
 
 class StudyFolder:
     """Files below `path`: `runs/CELL/` (the run), and in `cells/` its log, its costs, and its result or its error.

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fathomseg.files import write_bytes, write_text
 from fathomseg.study.anonymous import without_paths
-from fathomseg.study.folder import Record, StudyFolder
+from fathomseg.study.folder import SETTINGS, Record, StudyFolder
 from fathomseg.study.grid import Cell
 from fathomseg.study.plot import label_efficiency
 from fathomseg.study.rows import Mean, Row, reference, rows
@@ -57,12 +57,16 @@ class Report:
             "seeds": sorted({cell.seed for cell in self.cells}),
             "commits": sorted({str(record["commit"]) for record in self.records.values()}),
             "rows": [{**asdict(row), "verdict": row.verdict} for row in self.rows],
-            "cells": [_rounded(record) for record in self.records.values()],
+            "cells": [{k: v for k, v in record.items() if k != SETTINGS} for record in self.records.values()],
             "failed": [{**asdict(cell), "error": error} for cell, error in self.failed.items()],
             "origin": origin,
         }
-        found: dict[str, Any] = without_paths(_rounded(tree))
+        found: dict[str, Any] = without_paths({**_rounded(tree), "recipes": self._recipes()})
         return found
+
+    def _recipes(self) -> dict[str, Any]:
+        """The settings of each arm's trainings, as far as they are known."""
+        return {cell.arm: record[SETTINGS] for cell, record in self.records.items() if SETTINGS in record}
 
     def markdown(self, origin: Mapping[str, Any]) -> str:
         """A page with the table, the plot and where it all comes from."""
