@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from fathomseg import __version__
 from fathomseg.errors import FathomError
 
 
@@ -42,5 +43,8 @@ def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict) or tree.get("format") != 1:
-        raise FathomError(f"{path} is not {what} of a format this version reads (1).")
+        raise FathomError(
+            f"{path} is not {what} of a format this version reads (1). It was written by another program or another "
+            f"version; this is fathomseg {__version__}."
+        )
     return tree

@@ -188,7 +188,7 @@ class TestRefusals:
 
     def test_a_run_that_has_not_ended(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "checkpoint.pt").write_bytes((run / POSE).read_bytes())
-        self.refuse(Start(run=tmp_path), depth(5), f"{tmp_path} holds no model: .*{CARD}.* after its last step")
+        self.refuse(Start(run=tmp_path), depth(5), f"{CARD}. {tmp_path} holds no model: .* after its last step")
         self.refuse(Start(run=tmp_path / "nowhere"), depth(5), "nowhere holds no model")
 
     def test_parts_there_are_not(self) -> None:

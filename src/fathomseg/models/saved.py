@@ -7,7 +7,6 @@ how the camera moved. None of these formats can carry code.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from fathomseg import __version__
 from fathomseg.config import Part, by_name, validate
 from fathomseg.data.base import ClassList
 from fathomseg.errors import FathomError
-from fathomseg.files import write_text
+from fathomseg.files import read_json, write_text
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
@@ -114,20 +113,10 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 def load_card(folder: Path) -> ModelCard:
     """Read `model.json`. Raises `FathomError` if the folder holds no model, or one this version cannot read."""
     path = folder / CARD
-    if not path.is_file():
-        raise FathomError(
-            f"{folder} holds no model: there is no {CARD} in it. Give a folder written by `fathom train` or "
-            "`fathom pretrain`, after its last step."
-        )
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
-    if not isinstance(tree, dict) or tree.get("format") != 1:
-        raise FathomError(
-            f"{path} is not a model of a format this version reads (1). It was written by another program or a later "
-            f"fathomseg; this is {__version__}."
-        )
+    remedy = (
+        f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."
+    )
+    tree = read_json(path, "a model", remedy)
     return validate(ModelCard, tree, str(path))
 
 
