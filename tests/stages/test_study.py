@@ -117,7 +117,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
         "did you mean 'balance'",
         "lost-2-0 and 5 more: No recipe at nowhere.yaml",
         "unscored-2-0 and 11 more: evaluation.split is 'exam'",
-        "orphan-2-0 and 5 more: runs/none",
+        "orphan-2-0 and 5 more: There is no runs/none",
     ):
         assert part in text
     assert "fine-2" not in text

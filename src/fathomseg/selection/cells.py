@@ -70,6 +70,7 @@ class StrangestCell(Picker):
             closer = squared < self._squared[place]
             self._squared[place] = torch.where(closer, squared, self._squared[place])
             self._nearest[place] = torch.where(closer, row, self._nearest[place])
+        self._squared[row] = 0.0  # what rounding leaves of a difference of large numbers depends on the processor
         return pick
 
     def _distance(self, row: int, cell: int, nearest: int) -> float:
