@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.models.compat import ensure_timm_imports
-from fathomseg.models.depthwise import quicken
 from fathomseg.models.pretrained import (
     OFFLINE_MEAN,
     OFFLINE_MODEL,
@@ -203,7 +202,7 @@ class FeatureEncoder(nn.Module):
 
     def __init__(self, net: Any, model: str, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.net = quicken(replace_same_padding(net))
+        self.net = replace_same_padding(net)
         self.pyramid = Pyramid(model, (3, *net.feature_info.channels()), (1, *net.feature_info.reduction()))
         self._channels_last = "NHWC" in str(getattr(net, "output_fmt", ""))  # Swin and its kin
         # Saved with the weights, since they are only right together.
