@@ -1,0 +1,35 @@
+"""The studies in results/ are whole: no training was lost between the run and the commit, and their means are theirs."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def studies() -> dict[str, dict[str, Any]]:
+    """results/*.json that `fathom study` wrote, by name."""
+    read = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+    return {name: tree for name, tree in read.items() if "cells_wanted" in tree}
+
+
+STUDIES = studies()
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_training_is_there_or_shown_as_failed(name: str) -> None:
+    tree = STUDIES[name]
+    done = {(cell["arm"], cell["budget"], cell["seed"]) for cell in tree["cells"]}
+    assert len(done) == len(tree["cells"])
+    assert len(done) + len(tree["failed"]) == tree["cells_wanted"]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_table_is_that_of_the_trainings(name: str) -> None:
+    for row in STUDIES[name]["rows"]:
+        cells = [c for c in STUDIES[name]["cells"] if (c["arm"], c["budget"]) == (row["arm"], row["budget"])]
+        assert row["score"]["n"] == len(cells)
+        assert row["score"]["mean"] == pytest.approx(statistics.mean(c["miou"] for c in cells), abs=1e-3)
