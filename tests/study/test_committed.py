@@ -1,4 +1,4 @@
-"""The studies in results/ are whole: no training was lost between the run and the commit, and their means are theirs."""
+"""The studies in results/ are whole: no training was lost between the run and the commit, and means are theirs."""
 
 import json
 import statistics
