@@ -57,6 +57,32 @@ def test_hidden_files_and_other_endings_are_passed_over(tmp_path: Path) -> None:
     assert len(CamVid(root=tmp_path).ids("train")) == 2
 
 
+def test_blocks_are_ten_seconds_of_every_fifty_with_a_gap_around_them(tmp_path: Path) -> None:
+    make_camvid(tmp_path, train=60, size=(2, 3))  # seconds 223 to 282: of each fifty 23 to 49, then 0 to 32
+    plain, data = CamVid(root=tmp_path), CamVid(root=tmp_path, blocks=True)
+    assert (plain.splits, data.splits) == (("train", "val"), ("train", "val", "blocks"))
+    assert data.ids("val") == plain.ids("val")
+
+    def seconds(split: str) -> list[int]:
+        return [int(id[-6:]) // 30 for id in data.ids(split)]
+
+    assert seconds("blocks") == [*range(223, 230), *range(270, 280)]
+    assert seconds("train") == [*range(232, 268), 282]
+    assert set(data.ids("blocks")) < set(plain.ids("train"))
+    block = data.ids("blocks")[0]
+    np.testing.assert_array_equal(data.label(block), plain.label(block))
+
+
+@pytest.mark.realdata
+def test_the_real_blocks_show_every_drive_and_class(real_data: Path) -> None:
+    data = CamVid(root=real_data / "camvid", blocks=True)
+    drives = {id.split("/")[1].split("_")[0] for id in data.ids("train")}
+    assert {id.split("/")[1].split("_")[0] for id in data.ids("blocks")} == drives
+    assert {split: len(data.ids(split)) for split in data.splits} == {"train": 251, "val": 101, "blocks": 84}
+    labels = [data.label(id) for id in data.ids("blocks")]
+    assert {int(value) for label in labels if label is not None for value in np.unique(label)} == {*range(11), IGNORE}
+
+
 @pytest.mark.realdata
 def test_the_real_camvid(real_data: Path) -> None:
     data = CamVid(root=real_data / "camvid")

@@ -48,6 +48,8 @@ _LABELS: Final = LabelMap(
     remedy="the SegNet tutorial's copy has ids 0 to 10 and 11 for void",
 )
 _FRAME: Final = re.compile(r"(?P<before>.*_f?)(?P<number>\d+)")
+_HZ: Final = 30
+"""Frames of the original video in a second; frame numbers count them."""
 
 
 class CamVid(FileDataset):
@@ -60,6 +62,9 @@ class CamVid(FileDataset):
     name: Literal["camvid"] = "camvid"
     frame_step: int = Field(default=2, ge=1)
     """By how much the frame numbers of video neighbours differ; 2 is 15 frames per second."""
+    blocks: bool = False
+    """Hold out a split `blocks` from `train`, to judge few labels by (`val` is seven seconds of one drive): ten seconds
+    of every fifty of all its drives. The two seconds before and after are in no split. Ids still begin with "train/"."""
 
     @property
     def classes(self) -> ClassList:
@@ -77,7 +82,14 @@ class CamVid(FileDataset):
                 f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
                 "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
             )
-        return Listing.of({split: self._samples(split) for split in present})
+        splits = {split: self._samples(split) for split in present}
+        if self.blocks and "train" in splits:
+            sides = {id: _side(id) for id in splits["train"]}
+            splits |= {
+                side: {id: files for id, files in splits["train"].items() if sides[id] == side}
+                for side in ("train", "blocks")
+            }
+        return Listing.of(splits)
 
     def _samples(self, split: str) -> dict[str, Files]:
         labels = files_below(self.root / f"{split}annot")
@@ -86,7 +98,8 @@ class CamVid(FileDataset):
 
     def notes(self) -> tuple[str, ...]:
         """Annotation folders that are missing."""
-        missing = [split for split in self.splits if not (self.root / f"{split}annot").is_dir()]
+        folders = [split for split in self.splits if split != "blocks"]
+        missing = [split for split in folders if not (self.root / f"{split}annot").is_dir()]
         return tuple(f"There is no folder {self.root / f'{split}annot'}: {split} has no labels." for split in missing)
 
     def neighbour(self, id: str, offset: int) -> str | None:
@@ -98,3 +111,12 @@ class CamVid(FileDataset):
         number = int(digits) + offset * self.frame_step
         other = f"{match['before']}{number:0{len(digits)}d}"
         return other if number >= 0 and other in self._listing.samples else None
+
+
+def _side(id: str) -> Literal["train", "blocks"] | None:
+    """Which split a training frame belongs to if blocks are held out, by its own number alone; None = neither."""
+    match = _FRAME.fullmatch(id)
+    second = 0 if match is None else int(match["number"]) // _HZ % 50
+    if 20 <= second < 30:
+        return "blocks"
+    return None if 18 <= second < 32 else "train"
