@@ -64,7 +64,7 @@ class CamVid(FileDataset):
     """By how much the frame numbers of video neighbours differ; 2 is 15 frames per second."""
     blocks: bool = False
     """Hold out a split `blocks` from `train`, to judge few labels by (`val` is seven seconds of one drive): ten seconds
-    of every fifty of all its drives. The two seconds before and after are in no split. Ids still begin with "train/"."""
+    of every fifty of all its drives. Two seconds before and after are in no split. Ids still begin with "train/"."""
 
     @property
     def classes(self) -> ClassList:
