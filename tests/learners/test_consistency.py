@@ -130,6 +130,33 @@ class TestByHand:
         _, targets = config.views_of(*config.taught(row(2, 3), self.teacher, None), KEYS[:2])
         assert config.loss(self.student, targets).weight == 0.25
 
+    def test_a_balanced_teacher_answers_without_its_weights(self) -> None:
+        """Weights 1 and 3 turn P(class 1) = 0.6 into odds of 1.5 / 3: class 0, with probability 2/3."""
+        classes = torch.tensor([1.0, 3.0])
+        plain, balanced = consistency(), consistency(balanced=True)
+        for config, weights, label in (
+            (plain, classes, [[1, 1, 0], [1, 1, 0]]),
+            (balanced, None, [[1, 1, 0], [1, 1, 0]]),
+            (balanced, classes, [[1, 0, 0], [1, 0, 0]]),
+        ):
+            _, target = config.taught(row(2, 3), self.teacher, None, weights)
+            assert target.label[:, 0].tolist() == label
+        assert target.confidence[0, 0].tolist() == pytest.approx([3 / 4, 2 / 3, 12 / 13])
+
+    def test_classes_weigh_only_if_balanced(self) -> None:
+        """Class 1 counts three times: twice its part of the loss more."""
+        classes = torch.tensor([1.0, 3.0])
+        plain, balanced = consistency(), consistency(balanced=True)
+        _, targets = plain.views_of(*plain.taught(row(2, 3), self.teacher, None), KEYS[:2])
+        assert set(targets[0].label.unique().tolist()) == {0, 1}
+        usual = plain.loss(self.student, targets).sum
+        assert plain.loss(self.student, targets, classes).sum == usual
+        assert balanced.loss(self.student, targets).sum == usual
+        one = balanced.loss(self.student, targets, torch.tensor([0.0, 1.0])).sum
+        found = balanced.loss(self.student, targets, classes)
+        assert found.sum.item() == pytest.approx((usual + 2 * one).item(), rel=1e-5)
+        assert found.count == plain.loss(self.student, targets).count
+
 
 class TestPadding:
     """What a padded pixel shows, and what the teacher makes of it, must change nothing."""

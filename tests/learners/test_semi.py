@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -335,6 +335,30 @@ class TestMining:
     def test_nothing_else_chooses_or_weighs_pixels_beside_it(self, other: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match=r"ohem keeps the hardest.*balance to 0"):
             plain(ohem={}, **other)
+
+
+class TestBalance:
+    BARE: ClassVar = {"mixing": {"name": "none"}, "strong": {"name": "none"}, "weighting": {"name": "none"}}
+
+    @pytest.mark.parametrize("balanced", [True, False])
+    def test_pseudo_labels_are_freed_of_the_weights_and_learned_with_them(self, balanced: bool) -> None:
+        settings = {"balance": 0.5, "unlabelled": {**self.BARE, "teacher": "self", "balanced": balanced}}
+        pixels = torch.tensor([9000, 900, 90, 10])
+        step = validate(SemiSupervised, {"name": "semi", **settings}).build(Pointwise(CLASSES), pixels, steps=10)
+        data = streams()
+        term = step(data).terms["consistency"]
+        weight = step.weight if balanced else torch.ones(CLASSES)
+        assert step.weight.max() / step.weight.min() > 20
+        with torch.no_grad():
+            logits = step.network(to_unit(data["unlabelled"]))["segmentation"]
+            answer = (logits.softmax(1) / weight.view(1, -1, 1, 1)).argmax(1)
+            losses = F.cross_entropy(logits, answer, reduction="none") * weight[answer]
+        assert len(answer.unique()) > 1
+        assert term.sum.item() == pytest.approx(losses.sum().item(), rel=1e-4)
+
+    def test_it_needs_weights(self) -> None:
+        with pytest.raises(ConfigError, match=r"balanced has no weights to go by: give learner.balance"):
+            plain(unlabelled={"balanced": True})
 
 
 class TestCounts:

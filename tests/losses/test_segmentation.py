@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.losses.segmentation import balancing_weights, cross_entropy, ohem_cross_entropy, upsample
+from fathomseg.losses.segmentation import (
+    balancing_weights,
+    cross_entropy,
+    ohem_cross_entropy,
+    upsample,
+    without_balance,
+)
 
 
 def make(seed: int, ignored: float = 0.3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,3 +112,22 @@ def test_class_weights_multiply_each_pixel() -> None:
     valid = label[label != 255].tolist()
     each = pixel_losses(logits, label)
     assert total.item() == pytest.approx(sum(weight[c].item() * x for c, x in zip(valid, each, strict=True)), rel=1e-12)
+
+
+def test_without_balance_gives_back_the_frequencies_that_weighted_training_has_bent() -> None:
+    """One picture is labelled 70, 25 and 5 times so: the best logits under weights, freed of them, say just that."""
+    label = torch.tensor([0] * 70 + [1] * 25 + [2] * 5, dtype=torch.uint8).view(100, 1, 1)
+    weight = balancing_weights(torch.tensor([70, 25, 5]), 0.5).double()
+    logits = torch.zeros(1, 3, 1, 1, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=100, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
+        optimiser.zero_grad()
+        total, _ = cross_entropy(logits.expand(100, 3, 1, 1), label, weight)
+        total.backward()
+        return total.item()
+
+    optimiser.step(loss)
+    assert logits.detach().softmax(1).flatten().tolist() != pytest.approx([0.7, 0.25, 0.05], abs=0.05)
+    freed = without_balance(logits.detach(), weight).softmax(1).flatten()
+    assert freed.tolist() == pytest.approx([0.7, 0.25, 0.05], abs=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -60,7 +61,9 @@ def with_ignored(target: Target, seed: int) -> Target:
     return Target(label, confidence, target.probabilities)
 
 
-def slow_consistency(logits: Tensor, target: Target, weight: Tensor, over: str) -> tuple[float, float]:
+def slow_consistency(
+    logits: Tensor, target: Target, weight: Tensor, over: str, classes: Sequence[float] = (1.0,) * C
+) -> tuple[float, float]:
     """The definition, a pixel at a time."""
     total, count, weight = 0.0, 0.0, weight.expand(SHAPE)
     for b, y, x in np.ndindex(*SHAPE):
@@ -73,6 +76,7 @@ def slow_consistency(logits: Tensor, target: Target, weight: Tensor, over: str) 
             p = [float(c == target.label[b, y, x]) for c in range(C)]
         else:
             p = target.probabilities[b, :, y, x].tolist()
+        w *= classes[target.label[b, y, x]]
         total += w * sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True) if a > 0)
     return total, count
 
@@ -204,6 +208,16 @@ class TestConsistency:
         expected = slow_consistency(logits, target, weight, over)
         found = consistency(logits, target, weight, over)
         assert [x.item() for x in found] == pytest.approx(expected, rel=1e-6)
+
+    @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
+    @pytest.mark.parametrize("over", ["valid", "all", "kept"])
+    def test_weighted_classes_against_a_loop(self, kind: AnyTarget, over: str) -> None:
+        target, classes = with_ignored(kind(scores(0)), seed=5), torch.linspace(0.25, 3, C)
+        weight, logits = Threshold(threshold=0.4)(target), scores(1)
+        expected = slow_consistency(logits, target, weight, over, classes.tolist())
+        found = consistency(logits, target, weight, over, classes)  # type: ignore[arg-type]
+        assert [x.item() for x in found] == pytest.approx(expected, rel=1e-6)
+        assert found[0] != consistency(logits, target, weight, over)[0]  # type: ignore[arg-type]
 
     def test_the_published_step(self) -> None:
         """Hoyer et al. 2021: fraction of sure pixels x cross-entropy, averaged over ALL pixels, by hand."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.learners.base import to_unit
-from fathomseg.losses.segmentation import upsample
+from fathomseg.losses.segmentation import upsample, without_balance
 from fathomseg.losses.targets import (
     AnyTarget,
     AnyWeighting,
@@ -53,6 +53,9 @@ class Consistency(Part):
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of this loss beside that of the labelled images."""
+    balanced: bool = False
+    """With learner.balance, learn from pseudo-labels as from labels: the teacher answers without the class weights it
+    has learned with (logits - log weight), and what it answers counts by the weight of its class."""
 
     @model_validator(mode="after")
     def _agree(self) -> Consistency:
@@ -64,12 +67,19 @@ class Consistency(Part):
 
     @torch.no_grad()
     def taught(
-        self, batch: Batch, logits: Float[Tensor, "b c _ _"], disparity: Float[Tensor, "b 1 _ _"] | None
+        self,
+        batch: Batch,
+        logits: Float[Tensor, "b c _ _"],
+        disparity: Float[Tensor, "b 1 _ _"] | None,
+        classes: Float[Tensor, " c"] | None = None,
     ) -> tuple[Pixels, Target]:
         """The clean images with the teacher's answer, and that answer with its probabilities if they are wanted.
 
-        `disparity` (0..1, of any size) is used where the batch brings none.
+        `disparity` (0..1, of any size) is used where the batch brings none. `classes`: the weights the teacher has
+        learned with, for `balanced`.
         """
+        if self.balanced and classes is not None:
+            logits = without_balance(logits, classes)
         image = to_unit(batch)
         size = (image.shape[2], image.shape[3])
         target = self.target(upsample(logits, size))
@@ -104,11 +114,14 @@ class Consistency(Part):
         made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
-    def loss(self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target]) -> Term:
-        """The student's loss over all views; its weight is that of this part."""
+    def loss(
+        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
+    ) -> Term:
+        """The student's loss over all views; its weight is that of this part. `classes`: as for `taught`."""
+        classes = classes if self.balanced else None
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
-            consistency(one, target, self.weighting(target), self.over)
+            consistency(one, target, self.weighting(target), self.over, classes)
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))

@@ -85,13 +85,15 @@ class SemiSupervised(Part):
     """Decay of the averaged weights: the teacher, and the network that is evaluated and used."""
 
     @model_validator(mode="after")
-    def _one_way_to_choose_pixels(self) -> Self:
+    def _agree(self) -> Self:
         if self.ohem is not None and (self.balance > 0 or self.annealing is not None):
             raise ValueError(
                 "ohem keeps the hardest labelled pixels, each with a weight of 1, so neither balance "
                 f"({self.balance:g}) nor annealing, which keeps the least sure ones, can be had beside it; set balance "
                 "to 0 and one of ohem and annealing to null"
             )
+        if self.unlabelled.balanced and self.balance == 0:
+            raise ValueError("unlabelled.balanced has no weights to go by: give learner.balance, or leave it out")
         return self
 
     def build(
@@ -229,14 +231,14 @@ class SemiLearner(Learner[AnySegmenter]):
     def _unlabelled(self, batch: Batch) -> StepResult:
         """The consistency loss, and the photometric loss if there are frames."""
         config = self.config.unlabelled
-        pixels, target = config.taught(batch, *self._taught(batch))
+        pixels, target = config.taught(batch, *self._taught(batch), self.weight)
         images, targets = config.views_of(pixels, target, batch.keys)
         if config.complementary_dropout:
             assert isinstance(self.network, Network), "the recipe refuses complementary dropout for other networks"
             logits = self.network.classified(complementary(self.network.encoder(images)))["segmentation"]
         else:
             logits = only(self.network, "segmentation")(images)["segmentation"]
-        terms = {"consistency": config.loss(logits, targets)}
+        terms = {"consistency": config.loss(logits, targets, self.weight)}
         if self.video is not None and batch.frames is not None:
             terms |= self._depth("unlabelled", batch, ordered(batch))
         confidence = torch.cat([one.confidence for one in targets]).mean()

@@ -131,19 +131,26 @@ AnyWeighting = Annotated[EveryPixel | Threshold | ConfidentFraction, Field(discr
 
 @full_precision
 def consistency(
-    logits: Float[Tensor, "b c h w"], target: Target, weight: Float[Tensor, "#b #h #w"], over: Over = "valid"
+    logits: Float[Tensor, "b c h w"],
+    target: Target,
+    weight: Float[Tensor, "#b #h #w"],
+    over: Over = "valid",
+    classes: Float[Tensor, " c"] | None = None,
 ) -> SumCount:
     """The student's loss: cross-entropy with hard targets, KL(target || student) with soft ones; and what to divide by.
 
-    Each pixel's loss is multiplied by its weight; ignored pixels are 0. Divided by the number of pixels not ignored
-    ("valid", so that a loss of few sure pixels is small), by that of all pixels ("all", Hoyer et al. 2021), or by the
-    sum of the weights of the pixels not ignored ("kept"). A batch without valid pixels gives 0, not NaN.
+    Each pixel's loss is multiplied by its weight, and by that of its target's class (the most probable one of soft
+    targets) if `classes` have weights; ignored pixels are 0. Divided by the number of pixels not ignored ("valid", so
+    that a loss of few sure pixels is small), by that of all pixels ("all", Hoyer et al. 2021), or by the sum of the
+    weights of the pixels not ignored ("kept"). A batch without valid pixels gives 0, not NaN.
     """
     valid = target.label != IGNORE
     if target.probabilities is None:
         losses = F.cross_entropy(logits, target.label.long(), ignore_index=IGNORE, reduction="none")
     else:
         losses = torch.where(valid, kl_divergence(target.probabilities, logits), 0.0)
+    if classes is not None:
+        losses = losses * classes[target.label.long().clamp(max=len(classes) - 1)]
     weight = weight.detach()
     if over == "all":
         count = losses.new_tensor(float(losses.numel()))
