@@ -215,6 +215,23 @@ class TestPasses:
         for name, parameter in step.named_parameters():
             assert (parameter.grad is None) == name.startswith("ema."), name
 
+    @pytest.mark.parametrize("exchange", [True, False])
+    def test_clips_leave_the_statistics_of_what_classifies_alone(self, exchange: bool) -> None:
+        """They may come from another camera; the network is evaluated on images like the labelled ones."""
+        network = {"norm": "batch", "distillation": exchange, "decoder": {**DECODER, "norms": True, "stride": 2}}
+        with_clips, without = joint(network).train(), joint(network).train()
+        first = {name: tensor.clone() for name, tensor in with_clips.network.state_dict().items()}
+        with_clips(streams(clips=True))
+        without(streams())
+        after, expected = with_clips.network.state_dict(), without.network.state_dict()
+        moved = {name for name in after if not torch.equal(after[name], first[name])}
+        by_clips = {name for name in after if not torch.equal(after[name], expected[name])}
+        finer = {name for name in moved if name.startswith("decoders.depth.blocks.1.")}
+        assert any(name.startswith("encoder.") for name in moved)
+        assert finer, "what no other stream runs must go by the clips"
+        whole = {name for name in moved if name.startswith("decoders.depth.")}
+        assert by_clips == (finer if exchange else whole)
+
     def test_frames_of_images_teach_depth_along_with_their_classes(self) -> None:
         """One pass for the labelled images and all they teach; one more for the depth of the clean unlabelled ones."""
         step = joint().train()

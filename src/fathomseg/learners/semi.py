@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
@@ -31,6 +31,7 @@ from fathomseg.losses.photometric import Photometric
 from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
 from fathomseg.models.joint import JointNetwork, only
 from fathomseg.models.network import Network
+from fathomseg.models.norms import statistics_held
 from fathomseg.models.pose import AnyPose, PoseConfig
 from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.predictor import evaluating
@@ -143,7 +144,8 @@ class SemiLearner(Learner[AnySegmenter]):
         terms |= unlabelled.terms
         if "clips" in batches:
             seen = recoloured(self.config.colour, ordered(batches["clips"]), batches["clips"].keys)
-            terms |= self._depth("clips", batches["clips"], seen)
+            with statistics_held(self._classifying):
+                terms |= self._depth("clips", batches["clips"], seen)
         return StepResult(terms, unlabelled.logs)
 
     def after_step(self, step: int) -> None:
@@ -262,6 +264,11 @@ class SemiLearner(Learner[AnySegmenter]):
         """The photometric loss of a stream whose classes are not asked for."""
         assert isinstance(self.network, JointNetwork)
         return self._photometric(stream, batch, seen, self.network(seen[:, 1], ("disparity",))["disparity"])
+
+    @property
+    def _classifying(self) -> list[nn.Module]:
+        """What sees clips without their statistics: its own are those of the images whose classes are asked for."""
+        return self.network.classifying() if isinstance(self.network, JointNetwork) else []
 
     def _photometric(
         self, stream: str, batch: Batch, seen: Frames, disparities: list[Float[Tensor, "b 1 _ _"]]

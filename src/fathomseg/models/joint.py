@@ -155,6 +155,12 @@ class JointNetwork(EncoderNetwork):
         """Those of the depth decoder and its heads."""
         return [*self.decoders["depth"].parameters(), *self.heads["disparity"].parameters()]
 
+    def classifying(self) -> list[nn.Module]:
+        """What runs when classes are asked for: with messages, the depth decoder down to the exchange as well."""
+        depth = self._decoder("depth").parts_down_to(EXCHANGE) if self.messages else []
+        heads = [head for output, head in self.heads.items() if output != "disparity"]
+        return [self.encoder, self.decoders["segmentation"], *depth, *self.messages.values(), *heads]
+
     def forward(self, image: Float[Tensor, "b 3 h w"], outputs: Collection[Output] | None = None) -> JointOutputs:
         """`outputs` of RGB images 0..1 of any size; nothing that does not take part in them is computed.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,3 +32,21 @@ class EncoderNetwork(nn.Module):
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The parameters that were (or could have been) pretrained, for their own learning rate."""
         return list(self.encoder.parameters())
+
+
+@contextmanager
+def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """For a while the BatchNorms of these modules do not move the statistics that they keep for evaluation.
+
+    In training they go by the batch as ever. For images of another kind than those that the network will be used on,
+    which would otherwise be averaged in with them (Li et al. 2017, AdaBN; Xie et al. 2020, AdvProp).
+    """
+    norms = [norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    for norm in tracking:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in tracking:
+            norm.track_running_stats = True

@@ -40,6 +40,10 @@ class DecoderModule(nn.Module, ABC):
         """Its maps finer than `level`, given that level's map, which the caller may have changed; for most, none."""
         return {}
 
+    def parts_down_to(self, level: int) -> list[nn.Module]:
+        """What `levels(maps, level)` runs; for most, all of it."""
+        return [self]
+
     def __call__(self, maps: Sequence[Map]) -> Map:
         """`forward` with the types it has (PyTorch's own `__call__` has none)."""
         return cast(Map, super().__call__(maps))

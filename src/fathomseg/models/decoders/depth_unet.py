@@ -93,6 +93,10 @@ class DepthUNetDecoder(DecoderModule):
         """
         return self._climb(feature, level - 1, self.finest, maps)
 
+    def parts_down_to(self, level: int) -> list[nn.Module]:
+        """The blocks of levels 4 to `level`."""
+        return [block for name, block in self.blocks.items() if int(name) >= level]
+
     def _climb(self, x: Map, first: int, last: int, maps: Sequence[Map]) -> dict[int, Map]:
         found: dict[int, Map] = {}
         for level in range(first, last - 1, -1):
