@@ -4,11 +4,12 @@
     fathom study recipes/studies/selection-streets.yaml
 
 Writes RUNS/CRITERION-SEED.txt (ids in order). `diversity`, `difficulty` and `both` are `fathom select` with the
-criterion of the recipe, or its half, beginning with a random image of the seed; `cells` and `both-cells` are
-`diversity` and `both` that compare images by their 6 x 12 cells; `imagenet` is diversity of the features of the default
-encoder as ImageNet left it, which needs no video. `entropy` needs labels to begin with: as many random ones as the
-recipe's first stage, which stand first in its file and on which TRAIN is trained, with --train-settings; the others are
-those this run is least sure of. Choices that are there are not made again.
+criterion of the recipe, or its half, beginning with a random image of the seed; `coverage` has the same features;
+`cells`, `both-cells` and `coverage-cells` are `diversity`, `both` and `coverage` that compare images by their 6 x 12
+cells; `imagenet` is diversity of the features of the default encoder as ImageNet left it, which needs no video.
+`entropy` needs labels to begin with: as many random ones as the recipe's first stage, which stand first in its file and
+on which TRAIN is trained, with --train-settings; the others are those this run is least sure of. Choices that are there
+are not made again.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ from typing import Any
 import yaml
 
 CRITERIA = ("diversity", "cells", "imagenet", "both", "both-cells", "difficulty", "entropy")
-PARTS = {"diversity": ("features",), "difficulty": ("teacher", "student", "first_stage", "blind")}
+PARTS = {
+    "diversity": ("features",),
+    "coverage": ("features",),
+    "difficulty": ("teacher", "student", "first_stage", "blind"),
+}
 """What of the criterion `both` is set for its halves."""
+BY_CELLS = {"cells": "diversity", "both-cells": "both", "coverage-cells": "coverage"}
+"""The criteria that compare by cells, and what they are called without."""
 
 
 def main() -> None:
@@ -57,9 +64,9 @@ def part(both: dict[str, Any], name: str) -> dict[str, Any]:
     """The criterion `name` with the settings of the criterion `both`."""
     if name == "imagenet":
         return {"name": "diversity", "features": {"name": "encoder"}, "start": "random"}
-    if name in ("cells", "both-cells"):
+    if name in BY_CELLS:
         by_cells = {"compare": "cells", "features": both["features"] | {"grid": [6, 12]}}
-        return part(both, "diversity" if name == "cells" else "both") | by_cells
+        return part(both, BY_CELLS[name]) | by_cells
     kept = both if name == "both" else {key: both[key] for key in PARTS[name] if key in both}
     begin = {} if name == "difficulty" else {"start": "random"}
     return {**kept, **begin, "name": name}

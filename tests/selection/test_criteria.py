@@ -18,7 +18,7 @@ from fathomseg.data.labelled import Labels
 from fathomseg.data.streets import Streets
 from fathomseg.depth_sources import DisparityMaps
 from fathomseg.errors import FathomError
-from fathomseg.selection import Both, Difficulty, Diversity, Random
+from fathomseg.selection import Both, Coverage, Difficulty, Diversity, Random
 from fathomseg.selection.base import Criterion
 from fathomseg.selection.difficulty import Blind, Examiner, Student, TeacherMaps
 from fathomseg.selection.features import EncoderFeatures
@@ -66,6 +66,8 @@ def criteria() -> list[Criterion]:
         validate(Both, {"features": ENCODER, **examined}),
         validate(Diversity, {"features": ENCODER, "compare": "cells"}),
         validate(Both, {"features": ENCODER, "compare": "cells", **examined}),
+        validate(Coverage, {"features": ENCODER}),
+        validate(Coverage, {"features": ENCODER, "compare": "cells", "start": "random"}),
     ]
 
 

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.selection.criteria import Both, Difficulty, Diversity, Random
+from fathomseg.selection.criteria import Both, Coverage, Difficulty, Diversity, Random
 from fathomseg.selection.uncertainty import Entropy, Margin
 
-AnyCriterion = Annotated[Random | Diversity | Difficulty | Both | Entropy | Margin, Field(discriminator="name")]
+AnyCriterion = Annotated[
+    Random | Diversity | Coverage | Difficulty | Both | Entropy | Margin, Field(discriminator="name")
+]
 """Every criterion there is, told apart by `name`. A new one is listed here and nowhere else."""
 
-__all__ = ["AnyCriterion", "Both", "Difficulty", "Diversity", "Entropy", "Margin", "Random"]
+__all__ = ["AnyCriterion", "Both", "Coverage", "Difficulty", "Diversity", "Entropy", "Margin", "Random"]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from fathomseg.selection.picker import Pick, Picker
+from fathomseg.selection.picker import Pick, Picker, parts
 
 
 class StrangestCell(Picker):
@@ -62,10 +62,10 @@ class StrangestCell(Picker):
         nearest = int(self._nearest[row, cell])
         pick = Pick(row, None, None) if nearest < 0 else Pick(row, self._distance(row, cell, nearest), nearest, cell)
         self._taken[row] = True
-        centres = self._split(self._read(np.array([row])))[0]
+        centres = parts(self._read(np.array([row])), self.cells)[0]
         squares = centres.square().sum(1)
         for place, block in self._blocks():
-            found = torch.addmm(squares, self._split(block).flatten(0, 1), centres.T, alpha=-2).amin(1)
+            found = torch.addmm(squares, parts(block, self.cells).flatten(0, 1), centres.T, alpha=-2).amin(1)
             squared = (found.view(-1, self.cells).cpu() + self._squares[place]).clamp(min=0)
             closer = squared < self._squared[place]
             self._squared[place] = torch.where(closer, squared, self._squared[place])
@@ -79,8 +79,4 @@ class StrangestCell(Picker):
         return float(np.linalg.norm(other - one[:, [cell]], axis=0).min())
 
     def _lengths(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m cells"]:
-        return self._split(block).square().sum(2)
-
-    def _split(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m cells c"]:
-        """The cells of every row."""
-        return block.view(len(block), -1, self.cells).transpose(1, 2)
+        return parts(block, self.cells).square().sum(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from fathomseg.errors import FathomError
 from fathomseg.predictor import pick_device
 from fathomseg.selection.base import random_order, times_the_median
 from fathomseg.selection.cells import StrangestCell
+from fathomseg.selection.covering import Covering
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import AnyFeatures, Features, Grid
 from fathomseg.selection.picker import Pick, Picker
@@ -26,24 +28,33 @@ class Comparing(Part):
     features: AnyFeatures
     """What images are compared by."""
     compare: Literal["images", "cells"] = "images"
-    """`images`: as wholes, cell by cell of the features' grid. `cells`: an image is as far from others as the strangest
-    of its cells is from all of theirs, wherever they are, which finds what is rare and small."""
+    """`images`: as wholes, cell by cell of the features' grid. `cells`: every cell with all cells of other images,
+    wherever they are. The strangest cell of an image says how far it is from others, which finds what is rare and
+    small; for `coverage` all cells of the pool count alike."""
     start: Literal["central", "random"] = "central"
     """The first image if none is labelled yet: the most ordinary one (nearest to the mean of the pool), or a random one
     by the seed. Hoyer et al. (2021) take a random one; the rest of the choice depends little on it."""
 
     def picker(self, pool: Pool) -> tuple[Picker, Features]:
         """The pool by its features, with those taken that are labelled already."""
+        found, taken, device = self.extracted(pool), pool.rows(pool.already), pick_device(pool.place)
+        if self.compare == "images":
+            return FarthestFirst(found.matrix, taken, device), found
+        return StrangestCell(found.matrix, self.cells, taken, device), found
+
+    def extracted(self, pool: Pool) -> Features:
+        """The features of the pool, in the order of its ids."""
         found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress)
         if found.ids != pool.ids:
             raise FathomError(f"{found.skipped[0].id} could be read a moment ago, and now: {found.skipped[0].reason}.")
-        taken, device = pool.rows(pool.already), pick_device(pool.place)
-        if self.compare == "images":
-            return FarthestFirst(found.matrix, taken, device), found
-        rows, columns = self.features.grid
-        return StrangestCell(found.matrix, rows * columns, taken, device), found
+        return found
 
-    def first(self, pool: Pool, picker: Picker) -> Choice:
+    @property
+    def cells(self) -> int:
+        """Parts of an image that are compared by themselves."""
+        return 1 if self.compare == "images" else math.prod(self.features.grid)
+
+    def first(self, pool: Pool, picker: Picker | Covering) -> Choice:
         """The image the choice begins with."""
         central = self.start == "central"
         row = picker.central() if central else pool.row[random_order(pool)[0]]

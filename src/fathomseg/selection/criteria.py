@@ -1,4 +1,4 @@
-"""Criteria that need no labelled image: chance, diversity, difficulty, and the last two together."""
+"""Criteria that need no labelled image: chance, diversity, coverage, difficulty, and diversity with difficulty."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.predictor import pick_device
 from fathomseg.selection.base import Answer, Criterion, highest, random_order, times_the_median
 from fathomseg.selection.comparing import Comparing
+from fathomseg.selection.covering import Cover, Covering
 from fathomseg.selection.difficulty import Blind, Examiner, Student
 from fathomseg.selection.picker import Picker
 from fathomseg.selection.pool import Pool
@@ -40,6 +42,24 @@ class Diversity(Comparing, Criterion):
         choices = [] if pool.already else [self.first(pool, picker)]
         picks = picker.pick(budget - len(choices))
         choices += [self.far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
+        return Answer(tuple(choices), features)
+
+
+class Coverage(Comparing, Criterion):
+    """Each image is the one that brings the pool nearest to what is chosen: greedy k-medoids (facility location).
+
+    Diversity looks for the odd, coverage for what stands for many. With few labels typical images teach more than odd
+    ones (Hacohen et al. 2022, arXiv:2202.02794).
+    """
+
+    name: Literal["coverage"] = "coverage"
+
+    def _choose(self, pool: Pool, budget: int) -> Answer:
+        features = self.extracted(pool)
+        covering = Covering(features.matrix, self.cells, pool.rows(pool.already), pick_device(pool.place))
+        choices = [] if pool.already else [self.first(pool, covering)]
+        picks = covering.pick(budget - len(choices))
+        choices += [_covers(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
         return Answer(tuple(choices), features)
 
 
@@ -130,6 +150,11 @@ class Both(Comparing, _Examining, Criterion):
         # Where all distances are alike, any scale lets difficulty decide.
         scale = self.weight * (float(distances) or 1.0) / difficulties if difficulties > 0 else 0.0
         return scale * errors.astype(np.float64)
+
+
+def _covers(pool: Pool, pick: Cover, rank: int) -> Choice:
+    reason = f"With it the pool is on average {pick.after:.2f} away from what is chosen, and {pick.before:.2f} without."
+    return Choice(id=pool.ids[pick.row], rank=rank, scores={"coverage": pick.before - pick.after}, reason=reason)
 
 
 def _hard(pool: Pool, row: Any, errors: Float[np.ndarray, " n"], rank: int, known: int) -> Choice:

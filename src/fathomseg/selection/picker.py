@@ -32,11 +32,8 @@ class Pick:
     """The cell the distance is that of; None if rows are compared as a whole."""
 
 
-class Picker(ABC):
-    """Picks rows of features one after the other, each the farthest from those taken before.
-
-    Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
-    """
+class Rows:
+    """Rows of features, some of them taken, that are read in blocks: a pool may be larger than memory."""
 
     def __init__(
         self, features: Float[np.ndarray, "n d"], width: int, device: torch.device | str | None = None
@@ -61,37 +58,15 @@ class Picker(ABC):
         self._taken = np.zeros(count, np.bool_)
 
     @property
-    @abstractmethod
-    def distances(self) -> Float64[np.ndarray, " n"]:
-        """Distance of every row to what is taken; infinite if nothing is."""
-
-    @abstractmethod
-    def take(self, rows: Sequence[int]) -> list[Pick]:
-        """Take these rows, in this order, whatever their distances; tells what these were."""
-
-    def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
-        """The next `count` rows: of those left, the one of the largest distance, plus its `bonus` if given.
-
-        At least one row must have been taken. Raises `FathomError` if fewer rows are left.
-        """
-        if count > len(self.left):
-            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
-        assert self._taken.any(), "the first row must be taken by `take`"
-        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
-        picks: list[Pick] = []
-        while len(picks) < count:
-            scores = np.where(self._taken, -math.inf, self.distances + extra)
-            picks += self._next_few(count - len(picks), scores, extra)
-        return picks
-
-    @abstractmethod
-    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
-        """Take at least one and up to `most` rows. `scores`: distance and bonus, -inf for rows that are taken."""
-
-    @property
     def left(self) -> Int64[np.ndarray, " m"]:
         """The rows not taken yet."""
         return np.flatnonzero(~self._taken)
+
+    def _check(self, count: int) -> None:
+        """Raises `FathomError` if fewer rows are left to pick than that."""
+        if count > len(self.left):
+            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
+        assert self._taken.any(), "the first row must be taken by `take`"
 
     def central(self) -> int:
         """The row nearest to the mean of all rows: the most ordinary one."""
@@ -120,3 +95,41 @@ class Picker(ABC):
     def _tensor(self, block: Float[np.ndarray, "m d"]) -> Float32[Tensor, "m d"]:
         owned = np.require(block, requirements=["C", "W"])
         return torch.from_numpy(owned).to(self.device, torch.float32)
+
+
+class Picker(Rows, ABC):
+    """Picks rows of features one after the other, each the farthest from those taken before.
+
+    Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
+    """
+
+    @property
+    @abstractmethod
+    def distances(self) -> Float64[np.ndarray, " n"]:
+        """Distance of every row to what is taken; infinite if nothing is."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> list[Pick]:
+        """Take these rows, in this order, whatever their distances; tells what these were."""
+
+    def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
+        """The next `count` rows: of those left, the one of the largest distance, plus its `bonus` if given.
+
+        At least one row must have been taken. Raises `FathomError` if fewer rows are left.
+        """
+        self._check(count)
+        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
+        picks: list[Pick] = []
+        while len(picks) < count:
+            scores = np.where(self._taken, -math.inf, self.distances + extra)
+            picks += self._next_few(count - len(picks), scores, extra)
+        return picks
+
+    @abstractmethod
+    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
+        """Take at least one and up to `most` rows. `scores`: distance and bonus, -inf for rows that are taken."""
+
+
+def parts(block: Float32[Tensor, "m d"], cells: int) -> Float32[Tensor, "m cells c"]:
+    """The cells of every row, which holds for every channel its `cells` numbers."""
+    return block.view(len(block), -1, cells).transpose(1, 2)
