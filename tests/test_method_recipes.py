@@ -207,6 +207,7 @@ def test_the_joint_network_goes_on_where_the_depth_recipe_ended(name: str) -> No
     assert own.network.encoder == depth.network.encoder
     assert own.network.decoder.model_copy(update={"stride": depth.network.decoder.stride}) == depth.network.decoder
     assert (own.clips.size or own.size) == depth.size
+    assert own.foreign_clips == name.startswith(("camvid", "idd-lite")), "those learn depth from KITTI's video"
 
 
 def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

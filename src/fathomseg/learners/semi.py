@@ -136,6 +136,8 @@ class SemiLearner(Learner[AnySegmenter]):
         self.config, self.steps, self.video = config, steps, video
         self.register_buffer("weight", weight)
         self.done = 0
+        self.foreign_clips = True
+        """Whether clips are of another dataset than the images, so that their statistics must not be averaged in."""
 
     def forward(self, batches: Batches) -> StepResult:
         """Each stream's losses by name."""
@@ -267,8 +269,9 @@ class SemiLearner(Learner[AnySegmenter]):
 
     @property
     def _classifying(self) -> list[nn.Module]:
-        """What sees clips without their statistics: its own are those of the images whose classes are asked for."""
-        return self.network.classifying() if isinstance(self.network, JointNetwork) else []
+        """What sees foreign clips without keeping their statistics: its own are those of the images."""
+        foreign = self.foreign_clips and isinstance(self.network, JointNetwork)
+        return self.network.classifying() if foreign else []
 
     def _photometric(
         self, stream: str, batch: Batch, seen: Frames, disparities: list[Float[Tensor, "b 1 _ _"]]

@@ -101,6 +101,11 @@ class Recipe(Part):
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
 
+    @property
+    def foreign_clips(self) -> bool:
+        """Whether the clips are of another dataset than the images."""
+        return self.clips is not None and self.clips.data is not None and self.clips.data.name != self.data.name
+
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         learner, joint = self.learner, isinstance(self.network, JointNetworkConfig)
