@@ -270,8 +270,9 @@ class SemiLearner(Learner[AnySegmenter]):
     @property
     def _classifying(self) -> list[nn.Module]:
         """What sees foreign clips without keeping their statistics: its own are those of the images."""
-        foreign = self.foreign_clips and isinstance(self.network, JointNetwork)
-        return self.network.classifying() if foreign else []
+        if not self.foreign_clips or not isinstance(self.network, JointNetwork):
+            return []
+        return self.network.classifying()
 
     def _photometric(
         self, stream: str, batch: Batch, seen: Frames, disparities: list[Float[Tensor, "b 1 _ _"]]
