@@ -104,16 +104,18 @@ class SemiSupervised(Part):
         steps: int,
         pose: PoseNetwork | None = None,
         guessed: Mapping[str, int] | None = None,
+        foreign_clips: bool = True,
     ) -> SemiLearner:
         """The training step around `network`, which is also what the teacher begins as.
 
         `pixels` counts the labelled pixels of every class; `steps` is the length of the training; `pose` is a network
         that `video.pose` has built (a new one if it is not given). `guessed`: as for `VideoLoss`.
+        `foreign_clips`: whether clips are of another dataset than the images, whose statistics must not be averaged in.
         """
         video = None
         if self.video is not None:
             video = VideoLoss(self.video.loss, pose or self.video.pose.build(), guessed, self.video.align)
-        return SemiLearner(self, network, balancing_weights(pixels, self.balance), steps, video)
+        return SemiLearner(self, network, balancing_weights(pixels, self.balance), steps, video, foreign_clips)
 
 
 class SemiLearner(Learner[AnySegmenter]):
@@ -131,13 +133,13 @@ class SemiLearner(Learner[AnySegmenter]):
         weight: Float[Tensor, " c"],
         steps: int,
         video: VideoLoss | None,
+        foreign_clips: bool = True,
     ) -> None:
         super().__init__(network, config.ema_decay)
         self.config, self.steps, self.video = config, steps, video
         self.register_buffer("weight", weight)
         self.done = 0
-        self.foreign_clips = True
-        """Whether clips are of another dataset than the images, so that their statistics must not be averaged in."""
+        self.foreign_clips = foreign_clips
 
     def forward(self, batches: Batches) -> StepResult:
         """Each stream's losses by name."""

@@ -66,6 +66,7 @@ class Covering(Rows):
         super().__init__(features, features.shape[1], device)
         self.cells = cells
         self._sample = self._sampled(len(features) * cells)
+        self._sample_squares = (1 - _ROUNDING) * self._sample.square().sum(-1)
         self._near = self._sample.new_full((len(self._sample),), math.inf)
         self._bounds = np.full(len(features), math.inf)
         self._tolerance = 0.0
@@ -111,8 +112,8 @@ class Covering(Rows):
         cells = parts(self._read(rows), self.cells)
         # |x - c|^2 = |x|^2 + |c|^2 - 2 x.c, of which rounding leaves something where x = c: lengths a little too short
         # make that less than 0.
-        own, lengths = ((1 - _ROUNDING) * x.square().sum(-1) for x in (cells.flatten(0, 1), self._sample))
-        squared = torch.addmm(lengths, cells.flatten(0, 1), self._sample.T, alpha=-2).add_(own[:, None])
+        own = (1 - _ROUNDING) * cells.flatten(0, 1).square().sum(-1)
+        squared = torch.addmm(self._sample_squares, cells.flatten(0, 1), self._sample.T, alpha=-2).add_(own[:, None])
         return squared.view(len(rows), self.cells, -1).amin(1).clamp(min=0).sqrt()
 
     def _sampled(self, count: int) -> Float32[Tensor, "sample c"]:

@@ -107,9 +107,7 @@ def build_learner(
     """The training step around the networks."""
     pixels = streams.labelled.label_pixels(len(recipe.data.classes))
     if isinstance(recipe.learner, SemiSupervised):
-        learner = recipe.learner.build(network, pixels, recipe.train.steps, pose, streams.guessed)
-        learner.foreign_clips = recipe.foreign_clips
-        return learner
+        return recipe.learner.build(network, pixels, recipe.train.steps, pose, streams.guessed, recipe.foreign_clips)
     assert isinstance(network, Network), "checked by the recipe"
     return recipe.learner.build(network, pixels)
 
