@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from fathomseg.augment.colours import Blur, Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
@@ -46,7 +47,6 @@ from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.stages.run_folder import origin
-from fathomseg.strong.colours import Blur, Colours
 from fathomseg.types import Batch
 
 CLASSES, CROP, IMAGES = 12, 256, 2

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from fathomseg.data.cityscapes import _IDS as CITYSCAPES_IDS
+from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
 
 Size = tuple[int, int]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
 
 SIZE = (6, 8)
 

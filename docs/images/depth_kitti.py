@@ -12,7 +12,7 @@ import numpy as np
 
 from fathomseg import load_depth
 from fathomseg.config import load
-from fathomseg.draw import beside, depth_picture, write
+from fathomseg.io.draw import beside, depth_picture, write
 from fathomseg.stages.depth_recipe import DepthRecipe
 
 HERE = Path(__file__).parent

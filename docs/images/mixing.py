@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fathomseg.data.streets import Streets
-from fathomseg.draw import colour_map, colourise, contact_sheet, overlay, write
+from fathomseg.augment import AutoAugment, Colours, RandAugment
+from fathomseg.data.datasets.streets import Streets
+from fathomseg.io.draw import colour_map, colourise, contact_sheet, overlay, write
 from fathomseg.mixing import AllOf, ClassMix, CutMix, DepthMix, Mixing, Pixels, mix, unit_disparity
-from fathomseg.strong import AutoAugment, Colours, RandAugment
 
 HERE = Path(__file__).parent
 WORLD = Streets(size=(192, 384))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from fathomseg.depth_predictor import DepthPredictor, load_depth
-    from fathomseg.predictor import Predictor, load
+    from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
+    from fathomseg.inference.predictor import Predictor, load
     from fathomseg.types import DepthPrediction, Prediction
 
 __all__ = ["DepthPrediction", "DepthPredictor", "Prediction", "Predictor", "__version__", "load", "load_depth"]

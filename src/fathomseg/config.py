@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, model_validator
 
 from fathomseg.errors import ConfigError
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 
 
 class Part(BaseModel):

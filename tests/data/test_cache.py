@@ -13,12 +13,12 @@ import pytest
 
 from fathomseg.data import cache as cache_module
 from fathomseg.data.cache import Cache, cache_folder
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.files import FileDataset
-from fathomseg.data.folder import Folder
-from fathomseg.data.images import resize_image, resize_nearest
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import DataError
+from fathomseg.io.images import resize_image, resize_nearest
 from tests.fakes import make_camvid, make_folder, save
 
 SIZE = (12, 16)

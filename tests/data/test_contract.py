@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from fathomseg import config
-from fathomseg.data.base import Dataset
-from fathomseg.data.files import FileDataset
-from fathomseg.data.resolve import dataset_kinds
-from fathomseg.data.several import Several
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.resolve import dataset_kinds
+from fathomseg.data.datasets.several import Several
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE
 from tests.fakes import make_camvid, make_cityscapes, make_folder, make_idd_lite, make_kitti, make_kitti2015

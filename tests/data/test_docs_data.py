@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from fathomseg import config
-from fathomseg.data.description import CameraEntry, Description
-from fathomseg.data.resolve import dataset_kinds
+from fathomseg.data.datasets.description import CameraEntry, Description
+from fathomseg.data.datasets.resolve import dataset_kinds
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fathomseg.config import Part, load, validate
-from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
 from fathomseg.data.frames import AnyFrames, FixedStep
 from fathomseg.data.motion import MotionFilter, Triplet
 from fathomseg.errors import ConfigError

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.data import CamVid
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets import CamVid
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.data.base import ClassList, Dataset
-from fathomseg.data.kitti import Kitti
+from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.kitti import Kitti
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.motion import MotionFilter, Triplet, apparent_motion, rotation_flow, thumbnail, without_rotation
-from fathomseg.data.streets import Streets
 from fathomseg.types import Camera
 
 SIZE = (96, 256)

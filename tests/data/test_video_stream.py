@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.data import CamVid, Cityscapes, Folder
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets import CamVid, Cityscapes, Folder
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.frames import FixedStep
-from fathomseg.data.lenses import FieldOfView
+from fathomseg.data.intrinsics import FieldOfView
 from fathomseg.data.loading import collate
 from fathomseg.data.motion import MotionFilter, Triplet
-from fathomseg.data.streets import Streets
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import (
     choose_frames,

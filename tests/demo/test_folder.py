@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fathomseg.config import load
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo import folder as module
 from fathomseg.demo.folder import DemoFolder, Spent, recipes
 from fathomseg.demo.plan import ROWS, TASKS, Task, plan

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.pictures import Gallery, best_pair, spread, to_scale
-from fathomseg.depth_predictor import DepthPredictor
-from fathomseg.draw import colourise, depth_picture
+from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.inference.predictor import Predictor
+from fathomseg.io.draw import colourise, depth_picture
 from fathomseg.mixing import Pixels
-from fathomseg.predictor import Predictor
 
 WORLD = Streets(size=(48, 96), train_clips=4, val_clips=3, frames=2)
 CLASSES = WORLD.classes

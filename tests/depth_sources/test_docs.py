@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.depth_sources import AnyDepthSource, prepare
 from fathomseg.depth_sources.base import DepthSource
 from tests.fakes import make_camvid

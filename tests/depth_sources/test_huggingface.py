@@ -16,7 +16,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import load_file, save_file
 
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.depth_sources import HuggingFaceDepth, prepare
 from fathomseg.depth_sources import huggingface as module
 from fathomseg.depth_sources.normalise import normalise

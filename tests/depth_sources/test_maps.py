@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from fathomseg.config import validate
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.kitti import Kitti
-from fathomseg.depth_files import write_disparity
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.depth_sources.maps import StoredMaps, read_map
 from fathomseg.errors import ConfigError, DataError, FathomError
+from fathomseg.io.depth_maps import write_disparity
 from tests.fakes import make_camvid, make_kitti
 
 FIRST = "train/0001TP_006690"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.depth_sources.base import inverse
 from fathomseg.depth_sources.own import OwnDepth
 from tests.fakes import make_camvid

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import TypeAdapter
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, OwnDepth, RunDepth, StoredMaps, prepare
 from fathomseg.depth_sources.base import DepthSource
 from fathomseg.depth_sources.maps import MapsReader

@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.depth_predictor import load_depth
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.depth_sources.run import RunDepth
 from fathomseg.errors import FathomError
+from fathomseg.inference.depth_predictor import load_depth
 from tests.depth_sources.networks import save_depth_run
 from tests.fakes import make_camvid, save
 

@@ -14,7 +14,7 @@ import typer
 
 from fathomseg.cli import app
 from fathomseg.config import load
-from fathomseg.data.resolve import dataset_kinds, resolve_dataset
+from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
 from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import refuse_changes

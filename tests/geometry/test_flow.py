@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.geometry.camera import backproject, intrinsics, project
 from fathomseg.geometry.flow import optical_flow
 

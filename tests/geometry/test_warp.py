@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.geometry.camera import backproject, intrinsics, project, reciprocal
 from fathomseg.geometry.pose import relative, se3
 from fathomseg.geometry.warp import inside, locate, projection, sample, warp

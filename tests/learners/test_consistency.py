@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fathomseg.augment.affine import Motion, motion, translate
+from fathomseg.augment.base import Strong
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
 from fathomseg.learners.consistency import Consistency, complementary
 from fathomseg.losses.targets import Target
 from fathomseg.mixing import subkeys
-from fathomseg.strong.affine import Motion, motion, translate
-from fathomseg.strong.base import Strong
 from fathomseg.types import IGNORE, Batch, Size
 from tests.learners.pointwise import Pointwise
 

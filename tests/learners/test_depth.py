@@ -10,8 +10,8 @@ import torch
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.loading import Share, Steps, Stream, loader
-from fathomseg.data.streets import Streets
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.geometry.pose import invert, se3
@@ -104,7 +104,7 @@ def test_a_small_step_along_the_gradient_lowers_the_loss_as_much_as_it_says(batc
 
 
 def test_a_clip_without_a_camera_is_an_error(tmp_path: Path) -> None:
-    from fathomseg.data import CamVid
+    from fathomseg.data.datasets import CamVid
     from tests import fakes
 
     camvid = CamVid(root=fakes.make_camvid(tmp_path, val=3))

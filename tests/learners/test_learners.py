@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from fathomseg.config import Part, load, validate
-from fathomseg.data.base import ClassList
 from fathomseg.data.colour import ColourJitter
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import ConfigError
+from fathomseg.inference.predictor import Predictor
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.learners.base import Learner
 from fathomseg.losses.mining import Ohem
-from fathomseg.metrics import Confusion
+from fathomseg.metrics.segmentation import Confusion
 from fathomseg.models.network import NetworkConfig
-from fathomseg.predictor import Predictor
 from fathomseg.types import Batch
 
 CLASSES = 5

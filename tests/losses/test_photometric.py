@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fathomseg.config import load
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError
 from fathomseg.geometry.camera import depth_to_disparity, intrinsics
 from fathomseg.geometry.pose import relative, se3

@@ -8,9 +8,9 @@ from typing import get_args
 
 import yaml
 
+from fathomseg.augment import AnyStrong
 from fathomseg.config import Part, load
 from fathomseg.mixing import AnyMixing, CutMix, OneOf
-from fathomseg.strong import AnyStrong
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mixing.md").read_text(encoding="utf-8")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fathomseg.augment import AutoAugment, Colours, NoStrong, RandAugment, Strong
 from fathomseg.mixing import AllOf, CutMix, DepthMix, Mixing, NoMix, OneOf, Pixels, mix, unit_disparity
-from fathomseg.strong import AutoAugment, Colours, NoStrong, RandAugment, Strong
 
 RULES = [NoMix(), AllOf(), OneOf(rules=(CutMix(probability=1), DepthMix(foreground=(0.1, 0.4)), AllOf()))]
 STRONG = [NoStrong(), Colours(), RandAugment(number=4), AutoAugment()]

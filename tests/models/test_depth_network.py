@@ -14,8 +14,8 @@ from fathomseg.errors import FathomError
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
+from fathomseg.models.init_from import TransferReport, transfer
 from fathomseg.models.network import Network, NetworkConfig
-from fathomseg.models.transfer import TransferReport, transfer
 
 NARROW = (4, 6, 8, 10, 12)
 LITE = Encoder(pretrained="none")

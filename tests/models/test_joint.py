@@ -14,17 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fathomseg.config import validate
-from fathomseg.depth_predictor import DepthPredictor, load_depth
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
+from fathomseg.inference.predictor import Predictor, load
 from fathomseg.models.decoders import DeepLabV3, DepthUNet, Fpn
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
+from fathomseg.models.init_from import transfer
 from fathomseg.models.joint import EXCHANGE, FROM_DEPTH, JointNetwork, JointNetworkConfig, Only, only
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pad import GatedMessage
 from fathomseg.models.saved import ModelCard, load_depth_model, load_model, save_model
-from fathomseg.models.transfer import transfer
-from fathomseg.predictor import Predictor, load
 from tests.typecheck import unchecked
 
 CLASSES = 5

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.demo.folder import Spent
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan

@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fathomseg import depth_metrics, draw, motion_scoring
-from fathomseg.depth_metrics import DepthScores
-from fathomseg.motion_scoring import Drive, motion_scores
+from fathomseg.evaluation import motion as motion_scoring
+from fathomseg.evaluation.motion import Drive, motion_scores
+from fathomseg.io import draw
+from fathomseg.metrics import depth as depth_metrics
+from fathomseg.metrics.depth import DepthScores
 from fathomseg.report.depth_examples import DepthExample
 from fathomseg.report.depth_page import render_depth, write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fathomseg.data.base import ClassList
-from fathomseg.metrics import MEANING, SegmentationScores
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.report.examples import Example
 from fathomseg.report.page import render, write_page
 from fathomseg.report.scores import percent, show, write_scores

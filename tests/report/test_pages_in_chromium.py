@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
-from fathomseg.data import CamVid
+from fathomseg.data.datasets import CamVid
 from tests import fakes
 from tests.report.browser import CHROMIUM
 from tests.report.looking import look_at

@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import UInt8
 from PIL import Image
 
-from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.report import selection_page
 from fathomseg.report.selection_charts import curves, pool_map

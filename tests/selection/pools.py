@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.data.cache import Cache
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.selection.pool import Pool
 from tests import fakes
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
-from fathomseg.data.streets import Streets
 from fathomseg.depth_sources import DisparityMaps
 from fathomseg.errors import FathomError
 from fathomseg.selection import Both, Coverage, Difficulty, Diversity, Random

@@ -11,9 +11,9 @@ import torch
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.images import resize_image
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
+from fathomseg.io.images import resize_image
 from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.models.saved import load_depth_model
 from fathomseg.selection import extraction

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fathomseg.config import validate
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
-from fathomseg.data.streets import Streets
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.selection.result import Choice, Selection, load_selection, pool_hash
 from tests import fakes

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fathomseg.predictor import load
+from fathomseg.inference.predictor import load
 from fathomseg.selection.uncertainty import Entropy, Margin
 from tests.selection.pools import SIZE, camvid, pool
 from tests.stages.saved_run import save_run

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import nn
 
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
 from fathomseg.models.saved import WEIGHTS, ModelCard, save_model

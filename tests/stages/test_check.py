@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.folder import Folder
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.stages.check import check, run, show
 from tests.fakes import make_camvid, make_cityscapes, make_folder, save, write_yaml

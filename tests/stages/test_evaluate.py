@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fathomseg import draw
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import DataError, FathomError
-from fathomseg.predictor import Inference, Window, load
-from fathomseg.scoring import FromNetwork, ahead, score
+from fathomseg.evaluation.scoring import FromNetwork, ahead, score
+from fathomseg.evaluation.stored import FromFolder
+from fathomseg.inference.predictor import Inference, Window, load
+from fathomseg.io import draw
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run, run
-from fathomseg.stored import FromFolder
 from tests.fakes import make_camvid, make_folder
 from tests.stages.saved_run import save_run
 

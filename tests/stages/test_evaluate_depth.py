@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import fathomseg
-from fathomseg.data.kitti import Kitti
-from fathomseg.data.streets import Streets
-from fathomseg.depth_metrics import DepthProtocol
+from fathomseg.data.datasets.kitti import Kitti
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
+from fathomseg.evaluation.motion import evaluate_motion
+from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.saved import load_pose
-from fathomseg.motion_scoring import evaluate_motion
 from fathomseg.stages.evaluate import run
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_folder, make_kitti

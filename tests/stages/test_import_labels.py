@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from fathomseg.cli import app
-from fathomseg.data.folder import Folder
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.selection.annotation import Task, export, load_task
 from fathomseg.stages.import_labels import export_folder

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fathomseg import draw
-from fathomseg.data import video
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
-from fathomseg.film import Film, frame_rate
-from fathomseg.predictor import load
+from fathomseg.inference.predictor import load
+from fathomseg.io import draw, video
+from fathomseg.io.video_writer import Film, frame_rate
 from fathomseg.stages.predict import run
 from tests.fakes import make_video, save, scene
 from tests.stages.saved_run import save_run

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fathomseg import draw
-from fathomseg.data import video
-from fathomseg.data.streets import Streets
-from fathomseg.depth_files import read_disparity, read_scale
-from fathomseg.depth_predictor import load_depth
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
+from fathomseg.inference.depth_predictor import load_depth
+from fathomseg.io import draw, video
+from fathomseg.io.depth_maps import read_disparity, read_scale
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from fathomseg.stages.predict import run
 from tests.fakes import make_video, save, scene

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 
 from fathomseg import config
 from fathomseg.config import validate
-from fathomseg.data.description import CameraEntry
-from fathomseg.data.folder import Folder
-from fathomseg.data.lenses import pinhole
+from fathomseg.data.datasets.description import CameraEntry
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.intrinsics import pinhole
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fathomseg.errors import ConfigError
-from fathomseg.scoring import processes
+from fathomseg.evaluation.scoring import processes
 from fathomseg.stages.evaluation import own_device
 from fathomseg.stages.run_folder import refuse_changes
 

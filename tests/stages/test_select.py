@@ -12,12 +12,12 @@ from typer.testing import CliRunner, Result
 
 from fathomseg.cli import app
 from fathomseg.config import validate
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.folder import Folder
-from fathomseg.data.images import read_rgb
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.labelled import Labels
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
+from fathomseg.io.images import read_rgb
 from fathomseg.selection.annotation import load_task
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import Extractor

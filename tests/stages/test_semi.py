@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 
 import fathomseg
 from fathomseg.config import load, validate
-from fathomseg.depth_predictor import load_depth
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.depth_predictor import load_depth
 from fathomseg.learners.semi import SemiLearner
 from fathomseg.models.joint import JointNetwork
 from fathomseg.models.saved import POSE

@@ -11,7 +11,7 @@ import pytest
 from accelerate import Accelerator
 
 from fathomseg.config import validate
-from fathomseg.data.camvid import CamVid
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe

@@ -134,7 +134,7 @@ def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, 
 def test_bad_labels_stop_the_run_before_training_with_the_words_of_check(
     recipe: Make, camvid: Path, tmp_path: Path
 ) -> None:
-    from fathomseg.data import CamVid
+    from fathomseg.data.datasets import CamVid
 
     bad = tmp_path / "bad"
     shutil.copytree(camvid, bad)

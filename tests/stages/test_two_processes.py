@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_camvid

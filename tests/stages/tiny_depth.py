@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from tests import fakes
 
 SIZE = (48, 96)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fathomseg.study.anonymous import without_paths
 from fathomseg.study.folder import StudyFolder
 from fathomseg.study.grid import Cell
+from fathomseg.study.redact_paths import without_paths
 from fathomseg.study.report import COLUMNS, Report
 from tests.study.results import CELLS, RECORDS
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from fathomseg.data.base import Dataset, Kind
-from fathomseg.data.images import resize_image, resize_nearest
-from fathomseg.data.scan import chunks, map_threads
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, Problem
+from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from fathomseg.config import Part, by_name
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.motion import MotionFilter, Picture, Triplet
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from fathomseg.config import Part
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import FathomError
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from fathomseg.data.base import Kind
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets.base import Kind
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample

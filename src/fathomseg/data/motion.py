@@ -18,7 +18,7 @@ from jaxtyping import Float64, UInt8
 from pydantic import Field
 
 from fathomseg.config import Part
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.types import Camera
 
 _WIDTH: Final = 160

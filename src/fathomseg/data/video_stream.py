@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.several import Several
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.lenses import AnyLens, Lenses
+from fathomseg.data.intrinsics import AnyLens, Lenses
 from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
-from fathomseg.data.several import Several
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 

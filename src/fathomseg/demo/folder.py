@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fathomseg.demo.plan import Task
 from fathomseg.errors import FathomError
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 
 PLAN: Final = "plan.json"
 CHECKPOINT: Final = "checkpoint.pt"

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
-from fathomseg import draw
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.folder import DemoFolder
 from fathomseg.demo.plan import ROWS
-from fathomseg.depth_predictor import DepthPredictor, load_depth
-from fathomseg.draw import Picture
+from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
+from fathomseg.inference.predictor import Predictor, load
+from fathomseg.io import draw
+from fathomseg.io.draw import Picture
 from fathomseg.mixing import DepthMix, Pixels, composite, unit_disparity
-from fathomseg.predictor import Predictor, load
 from fathomseg.selection.result import Choice, load_selection
 
 DEPTHS: Final = 4

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from fathomseg.demo.folder import DemoFolder, Spent
 from fathomseg.demo.plan import ROWS, Row, Task
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 
 RESULTS: Final = "results.json"
 

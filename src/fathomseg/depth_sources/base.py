@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 
 from fathomseg.config import Part
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.normalise import Normalisation
 
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
 
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest, inverse
 from fathomseg.errors import FathomError
+from fathomseg.inference.predictor import pick_device
 from fathomseg.models.compat import ensure_timm_imports
-from fathomseg.predictor import pick_device
 
 _FILES: Final = ("*.json", "model*.safetensors")
 """All that is taken of a model: settings and weights, no code and no pickles."""

@@ -14,12 +14,12 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from fathomseg.data.base import Dataset
-from fathomseg.data.files import Root
-from fathomseg.data.images import read_values
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.stored import ByName
+from fathomseg.evaluation.stored import ByName
+from fathomseg.io.images import read_values
 
 SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
 """Endings of files that can hold a map, in lower case."""

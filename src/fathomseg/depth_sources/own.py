@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 
 

@@ -19,14 +19,14 @@ import torch
 from jaxtyping import Float32, UInt16
 from numpy.typing import NDArray
 
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import cache_folder
-from fathomseg.data.images import resize_nearest
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.depth_sources.array_store import entry, is_whole, load, store
 from fathomseg.depth_sources.base import DepthReader, DepthSource
-from fathomseg.depth_sources.entries import entry, is_whole, load, store
 from fathomseg.depth_sources.normalise import Bounds, DisparityMap, find_bounds, normalise, summary
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.scoring import ahead
+from fathomseg.evaluation.scoring import ahead
+from fathomseg.io.images import resize_nearest
 from fathomseg.types import Size
 
 FORMAT: Final = 1

@@ -11,13 +11,13 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fathomseg.data.base import Dataset
-from fathomseg.data.files import Root
-from fathomseg.depth_predictor import load_depth
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest
 from fathomseg.errors import FathomError
+from fathomseg.inference.depth_predictor import load_depth
+from fathomseg.inference.predictor import stacked
 from fathomseg.models.saved import CARD, WEIGHTS, Weights
-from fathomseg.predictor import stacked
 
 
 class RunDepth(DepthSource):

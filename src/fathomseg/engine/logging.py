@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 
 METRICS = "metrics.jsonl"
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from fathomseg.augment import AnyStrong, Colours
 from fathomseg.config import Part
 from fathomseg.learners.base import to_unit
 from fathomseg.losses.segmentation import upsample, without_balance
@@ -24,7 +25,6 @@ from fathomseg.losses.targets import (
     with_truth,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, unit_disparity
-from fathomseg.strong import AnyStrong, Colours
 from fathomseg.types import IGNORE, Batch, Term
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
+from fathomseg.inference.predictor import evaluating
 from fathomseg.learners.base import Batches, Learner, to_unit
 from fathomseg.learners.consistency import Consistency, complementary
 from fathomseg.learners.video import Frames, VideoLoss, ordered, recoloured
@@ -34,7 +35,6 @@ from fathomseg.models.network import Network
 from fathomseg.models.norms import statistics_held
 from fathomseg.models.pose import AnyPose, PoseConfig
 from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.predictor import evaluating
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
 Unit = Annotated[float, Field(ge=0, le=1)]

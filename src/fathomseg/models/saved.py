@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from fathomseg import __version__
 from fathomseg.config import Part, by_name, validate
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
-from fathomseg.files import read_json, write_text
+from fathomseg.io.files import read_json, write_text
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig

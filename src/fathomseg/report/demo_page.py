@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.demo.folder import Spent
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import Task
 from fathomseg.demo.results import Result
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 from fathomseg.report.html import environment, uri
 
 PAGE: Final = "report.html"

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
 
-from fathomseg.data.base import Dataset
-from fathomseg.data.images import resize_image
-from fathomseg.depth_metrics import DepthProtocol
-from fathomseg.depth_scoring import DepthPredictions, Rows
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.evaluation.depth_scoring import DepthPredictions, Rows
+from fathomseg.io.images import resize_image
+from fathomseg.metrics.depth import DepthProtocol
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,16 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float, Float32, Int64, UInt8
 
-from fathomseg import draw
-from fathomseg.data.images import resize_image
-from fathomseg.files import write_text
-from fathomseg.motion_scoring import Drive
+from fathomseg.evaluation.motion import Drive
+from fathomseg.geometry.trajectory import SNIPPET
+from fathomseg.io import draw
+from fathomseg.io.files import write_text
+from fathomseg.io.images import resize_image
 from fathomseg.report.depth_examples import DepthExample
 from fathomseg.report.depth_scores import ALIGNMENT_NAMES, ERROR_NAMES, MOTION_NAMES
 from fathomseg.report.html import environment, page_size, read_text, uri
 from fathomseg.report.plan import plan
 from fathomseg.report.scores import NAMES, number, percent
-from fathomseg.trajectory import SNIPPET
 from fathomseg.types import Size
 
 _PLANS: Final = 6

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fathomseg.depth_metrics import ALIGNMENTS, ERRORS
-from fathomseg.depth_scoring import Rows
-from fathomseg.files import write_text
+from fathomseg.evaluation.depth_scoring import Rows
+from fathomseg.io.files import write_text
+from fathomseg.metrics.depth import ALIGNMENTS, ERRORS
 from fathomseg.report.scores import NAMES, number
 
 ERROR_NAMES: Final = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.base import Dataset
-from fathomseg.data.images import resize_image
-from fathomseg.scoring import Source
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.evaluation.scoring import Source
+from fathomseg.io.images import resize_image
 
 
 @dataclass(frozen=True, slots=True)

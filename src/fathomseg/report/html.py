@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fathomseg import draw
+from fathomseg.io import draw
 from fathomseg.report.scores import number, percent
 from fathomseg.types import Size
 

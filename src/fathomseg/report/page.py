@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from fathomseg import draw
-from fathomseg.data.base import ClassList
-from fathomseg.data.images import resize_image, resize_nearest
-from fathomseg.files import write_text
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.io import draw
+from fathomseg.io.files import write_text
+from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.report.examples import Example
 from fathomseg.report.html import environment, page_size, read_text, uri
 from fathomseg.report.scores import HEADLINES, NAMES

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float64
 
-from fathomseg.motion_scoring import Drive
-from fathomseg.trajectory import align, from_first
+from fathomseg.evaluation.motion import Drive
+from fathomseg.geometry.trajectory import align, from_first
 
 _SIDE: Final = 300.0
 """Units of the drawing across its square."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 
 HEADLINES: Final = {
     "miou": "mIoU",

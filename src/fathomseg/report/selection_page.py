@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
-from fathomseg import draw
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.files import write_text
+from fathomseg.io import draw
+from fathomseg.io.files import write_text
 from fathomseg.report.html import environment
 from fathomseg.report.selection_charts import Curve, Point, PoolMap, curves, pool_map
 from fathomseg.report.thumbnails import thumbnail

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg import draw
-from fathomseg.data.images import resize_image
+from fathomseg.io import draw
+from fathomseg.io.images import resize_image
 
 _WIDTHS: Final = (400, 320, 240, 180, 128, 96, 64, 48)
 _QUALITY: Final = 75

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.predictor import pick_device
+from fathomseg.inference.predictor import pick_device
 from fathomseg.selection.base import random_order, times_the_median
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.covering import Covering

@@ -20,19 +20,19 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.data.loading import Stream
-from fathomseg.depth_predictor import DepthPredictor
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, prepare
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
-from fathomseg.files import write_text
+from fathomseg.evaluation.scoring import ahead
+from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.io.files import write_text
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
-from fathomseg.scoring import ahead
 from fathomseg.selection.pool import Pool
 
 Positive = Annotated[int, Field(gt=0)]

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache, cache_folder
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.files import write_text
-from fathomseg.predictor import pick_device
-from fathomseg.scoring import ahead
+from fathomseg.evaluation.scoring import ahead
+from fathomseg.inference.predictor import pick_device
+from fathomseg.io.files import write_text
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
 from fathomseg.selection.result import Skipped
 

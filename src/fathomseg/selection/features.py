@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.data.files import Root
+from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import digest
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.joint import JointNetwork

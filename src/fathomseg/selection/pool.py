@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache
-from fathomseg.data.scan import chunks, map_threads
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, FathomError
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, model_validator
 
 from fathomseg.config import Part, validate
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.files import read_json, write_text
+from fathomseg.io.files import read_json, write_text
 
 JSON: Final = "selection.json"
 TEXT: Final = "selection.txt"

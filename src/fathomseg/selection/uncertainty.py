@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from fathomseg.data.files import Root
+from fathomseg.data.datasets.files import Root
 from fathomseg.errors import FathomError
+from fathomseg.evaluation.scoring import ahead
+from fathomseg.inference.predictor import load
 from fathomseg.models.saved import Weights
-from fathomseg.predictor import load
-from fathomseg.scoring import ahead
 from fathomseg.selection.base import Answer, Criterion, highest, times_the_median
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice

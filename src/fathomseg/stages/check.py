@@ -15,11 +15,11 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from fathomseg.data.base import Dataset
-from fathomseg.data.files import FileDataset
-from fathomseg.data.resolve import resolve_dataset
-from fathomseg.data.scan import Found, scan
-from fathomseg.data.several import ClassesDiffer, Several
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.data.datasets.scan import Found, scan
+from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import IGNORE
 

@@ -18,16 +18,16 @@ from typing import Any
 
 from rich.console import Console
 
-from fathomseg.data.resolve import resolve_dataset
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.display import clock, left_s, shown
 from fathomseg.demo.folder import DemoFolder, recipes
 from fathomseg.demo.pictures import gallery, labelled, spread
 from fathomseg.demo.plan import ROWS, Task, plan
 from fathomseg.demo.results import abs_rel, results, table, write_results
 from fathomseg.demo.work import Work
-from fathomseg.draw import write
 from fathomseg.engine.logging import say
+from fathomseg.io.draw import write
 from fathomseg.report.demo_page import DemoPage, write_page
 from fathomseg.stages.run_folder import origin
 from fathomseg.study.terminal import stop_requests

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.config import Part
-from fathomseg.data import AnyDataset
+from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.lenses import AnyLens, Known
+from fathomseg.data.intrinsics import AnyLens, Known
 from fathomseg.data.motion import MotionFilter
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.engine.loop import Loop

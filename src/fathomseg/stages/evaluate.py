@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 
-from fathomseg.data.base import ClassList, Dataset
-from fathomseg.data.resolve import resolve_dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.errors import FathomError
-from fathomseg.metrics import MEANING
+from fathomseg.evaluation.scoring import FromNetwork, Source, evaluate_network, processes, score
+from fathomseg.evaluation.stored import FromFolder
+from fathomseg.inference.predictor import Inference, Window, load, trained_inference
+from fathomseg.metrics.segmentation import MEANING
 from fathomseg.models.saved import WEIGHTS, load_card
-from fathomseg.predictor import Inference, Window, load, trained_inference
 from fathomseg.report.examples import examples
 from fathomseg.report.page import write_page
 from fathomseg.report.scores import show, write_scores
-from fathomseg.scoring import FromNetwork, Source, evaluate_network, processes, score
 from fathomseg.stages import evaluate_depth
 from fathomseg.stages.evaluation import (
     check_flip,
@@ -32,7 +33,6 @@ from fathomseg.stages.evaluation import (
     result_name,
 )
 from fathomseg.stages.run_folder import CONFIG, origin
-from fathomseg.stored import FromFolder
 
 __all__ = ["evaluate_network", "evaluate_run", "run"]
 

@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from fathomseg import depth_metrics, motion_scoring
-from fathomseg.data.base import Dataset
-from fathomseg.data.resolve import resolve_dataset
-from fathomseg.depth_metrics import DepthProtocol
-from fathomseg.depth_predictor import load_depth
-from fathomseg.depth_scoring import (
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.errors import FathomError
+from fathomseg.evaluation import motion as motion_scoring
+from fathomseg.evaluation.depth_scoring import (
     DepthPredictions,
     FromDepthNetwork,
     Rows,
@@ -23,13 +22,17 @@ from fathomseg.depth_scoring import (
     evaluate_depth_network,
     has_depth,
 )
-from fathomseg.errors import FathomError
+from fathomseg.evaluation.motion import Drive, clips, motion_scores, predict_drives
+from fathomseg.evaluation.scoring import processes
+from fathomseg.evaluation.stored_depth import DepthFromFolder
+from fathomseg.geometry.trajectory import SNIPPET
+from fathomseg.inference.depth_predictor import load_depth
+from fathomseg.metrics import depth as depth_metrics
+from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.saved import WEIGHTS, ModelCard, load_card, load_pose
-from fathomseg.motion_scoring import Drive, clips, motion_scores, predict_drives
 from fathomseg.report.depth_examples import DepthExample, depth_examples
 from fathomseg.report.depth_page import write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores
-from fathomseg.scoring import processes
 from fathomseg.stages.evaluation import (
     check_flip,
     check_limit,
@@ -41,8 +44,6 @@ from fathomseg.stages.evaluation import (
     result_name,
 )
 from fathomseg.stages.run_folder import CONFIG, origin
-from fathomseg.stored_depth import DepthFromFolder
-from fathomseg.trajectory import SNIPPET
 
 __all__ = ["evaluate_depth_network", "evaluate_depth_run", "protocol"]
 

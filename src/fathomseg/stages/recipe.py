@@ -7,18 +7,18 @@ from typing import Annotated
 from pydantic import Field, Tag, model_validator
 
 from fathomseg.config import Part, by_name
-from fathomseg.data import AnyDataset
+from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.frames import AnyFrames, FixedStep
+from fathomseg.data.intrinsics import AnyLens, Known
 from fathomseg.data.labelled import Labels
-from fathomseg.data.lenses import AnyLens, Known
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
+from fathomseg.inference.predictor import Inference
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
-from fathomseg.predictor import Inference
 from fathomseg.stages.start import Start
 
 

@@ -15,8 +15,8 @@ from typing import Final
 import torch
 
 from fathomseg.config import load, save
-from fathomseg.data.base import Dataset
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError

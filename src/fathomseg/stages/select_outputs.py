@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from fathomseg import draw
-from fathomseg.data.base import Dataset
-from fathomseg.data.files import FileDataset
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import FileDataset
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, RunDepth, prepare
-from fathomseg.predictor import load
+from fathomseg.inference.predictor import load
+from fathomseg.io import draw
 from fathomseg.report.selection_page import write_page
 from fathomseg.selection.annotation import export
 from fathomseg.selection.base import Answer

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fathomseg.config import Part
-from fathomseg.data import AnyDataset
-from fathomseg.data.files import Root
+from fathomseg.data.datasets import AnyDataset
+from fathomseg.data.datasets.files import Root
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.selection import AnyCriterion
 

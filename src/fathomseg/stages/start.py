@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
+from fathomseg.models.init_from import transfer
 from fathomseg.models.joint import JointNetwork
 from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.models.saved import POSE, WEIGHTS, Weights, load_card, load_weights
-from fathomseg.models.transfer import transfer
 
 StartPart = Literal["encoder", "decoder", "disparity", "pose"]
 

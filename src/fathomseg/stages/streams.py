@@ -8,8 +8,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from fathomseg.data.base import Dataset, Kind
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
 from fathomseg.depth_sources import prepare

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fathomseg.config import Part, load
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.saved import load_card
 from fathomseg.stages.recipe import Recipe

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from fathomseg.config import load
-from fathomseg.data.base import Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fathomseg.files import write_text
+from fathomseg.io.files import write_text
 from fathomseg.study.grid import Cell
 
 Record = dict[str, Any]

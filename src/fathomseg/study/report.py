@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fathomseg.files import write_bytes, write_text
-from fathomseg.study.anonymous import without_paths
+from fathomseg.io.files import write_bytes, write_text
 from fathomseg.study.folder import SETTINGS, Record, StudyFolder
 from fathomseg.study.grid import Cell
 from fathomseg.study.plot import label_efficiency
+from fathomseg.study.redact_paths import without_paths
 from fathomseg.study.rows import Mean, Row, reference, rows
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"

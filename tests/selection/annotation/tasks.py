@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
 from fathomseg.selection.result import Choice, Selection
 from fathomseg.types import Prediction
 from tests.fakes import scene

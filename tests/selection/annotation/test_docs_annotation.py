@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fathomseg.data.folder import Folder
+from fathomseg.data.datasets.folder import Folder
 from tests.fakes import make_folder
 from tests.selection.annotation.tasks import drawing, from_cvat, selection
 

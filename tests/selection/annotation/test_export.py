@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import fathomseg
-from fathomseg.data.base import ClassList
-from fathomseg.data.folder import Folder
-from fathomseg.data.streets import Streets
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
 from fathomseg.selection.annotation import Task, export, load_task
 from fathomseg.selection.annotation.brush import decode

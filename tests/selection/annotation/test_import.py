@@ -11,8 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from fathomseg.data.camvid import CamVid
-from fathomseg.data.folder import Folder
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import DataError, FathomError
 from fathomseg.selection.annotation import Task, export, import_labels
 from tests.fakes import make_camvid, make_folder, save, write_yaml

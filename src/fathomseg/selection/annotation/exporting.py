@@ -11,10 +11,10 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg import draw
-from fathomseg.data.base import ClassList, Dataset
+from fathomseg.data.datasets.base import ClassList, Dataset
 from fathomseg.errors import FathomError
-from fathomseg.files import write_text
+from fathomseg.io import draw
+from fathomseg.io.files import write_text
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.task import MANIFEST, Task, TaskImage, load_task, stems, told_apart
 from fathomseg.selection.result import Selection

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg import config, draw
-from fathomseg.data.description import ClassEntry, Description
-from fathomseg.data.files import files_below
-from fathomseg.data.folder import DESCRIPTION, Folder
-from fathomseg.data.labels import LabelMap, distinct_colours
+from fathomseg import config
+from fathomseg.data.datasets.description import ClassEntry, Description
+from fathomseg.data.datasets.files import files_below
+from fathomseg.data.datasets.folder import DESCRIPTION, Folder
+from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io import draw
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.exporting import IMAGES
 from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task

@@ -12,7 +12,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.base import ClassList
+from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.selection.annotation.brush import decode, encode
 from fathomseg.selection.annotation.task import Mask, Task, TaskImage

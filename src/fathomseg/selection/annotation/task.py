@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg.config import Part, validate
-from fathomseg.data.base import ClassList
-from fathomseg.data.labels import Colour, distinct_colours
-from fathomseg.files import read_json, write_text
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.labels import Colour, distinct_colours
+from fathomseg.io.files import read_json, write_text
 from fathomseg.types import Size
 
 MANIFEST: Final = "annotation.json"

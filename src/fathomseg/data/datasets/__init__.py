@@ -1,0 +1,38 @@
+"""Datasets (one file each), the generated world, transforms, samplers and the cache."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.cityscapes import Cityscapes
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.idd_lite import IddLite
+from fathomseg.data.datasets.kitti import Kitti
+from fathomseg.data.datasets.kitti2015 import Kitti2015
+from fathomseg.data.datasets.several import Several
+from fathomseg.data.datasets.streets import Streets
+
+_One = Streets | CamVid | IddLite | Cityscapes | Kitti | Kitti2015 | Folder
+"""Every dataset there is. A new one is listed here and nowhere else."""
+
+OneDataset = Annotated[_One, Field(discriminator="name")]
+"""One dataset, told apart by `name`."""
+
+AnyDataset = Annotated[_One | Several, Field(discriminator="name")]
+"""One dataset, or several under names of their own."""
+
+Several.model_rebuild()  # it holds `OneDataset`, which did not exist when its class was made
+
+__all__ = [
+    "AnyDataset",
+    "CamVid",
+    "Cityscapes",
+    "Folder",
+    "IddLite",
+    "Kitti",
+    "Kitti2015",
+    "OneDataset",
+    "Several",
+    "Streets",
+]

@@ -1,0 +1,122 @@
+"""CamVid (Brostow et al., 2009) in the layout of the SegNet tutorial: 11 classes, images of 360 x 480."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.errors import FathomError
+
+CLASSES: Final = ClassList(
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    colours=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (0, 0, 192),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+)
+_LABELS: Final = LabelMap(
+    kind="ids",
+    names=CLASSES.names,
+    values=tuple(range(11)),
+    ignored=(11, 255),
+    remedy="the SegNet tutorial's copy has ids 0 to 10 and 11 for void",
+)
+_FRAME: Final = re.compile(r"(?P<before>.*_f?)(?P<number>\d+)")
+_HZ: Final = 30
+"""Frames of the original video in a second; frame numbers count them."""
+
+
+class CamVid(FileDataset):
+    """CamVid. Ids are `split/stem` ("train/0001TP_006690"); void (11) is ignored; the camera is not calibrated.
+
+    A name ends in the frame's number within its 30 Hz sequence. `val` is one clip at 15 Hz; `train` and `test` have
+    mostly one frame a second, which are no neighbours.
+    """
+
+    name: Literal["camvid"] = "camvid"
+    frame_step: int = Field(default=2, ge=1)
+    """By how much the frame numbers of video neighbours differ; 2 is 15 frames per second."""
+    blocks: bool = False
+    """Hold out a split `blocks` from `train`, to judge few labels by (`val` is seven seconds of one drive): ten seconds
+    of every fifty of all its drives. Two seconds before and after are in no split. Ids still begin with "train/"."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The 11 classes of the SegNet tutorial, in its order."""
+        return CLASSES
+
+    @property
+    def _labels(self) -> LabelMap:
+        return _LABELS
+
+    def _list(self) -> Listing:
+        present = [split for split in ("train", "val", "test") if (self.root / split).is_dir()]
+        if not present:
+            raise FathomError(
+                f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
+                "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
+            )
+        splits = {split: self._samples(split) for split in present}
+        if self.blocks and "train" in splits:
+            sides = {id: _side(id) for id in splits["train"]}
+            splits |= {
+                side: {id: files for id, files in splits["train"].items() if sides[id] == side}
+                for side in ("train", "blocks")
+            }
+        return Listing.of(splits)
+
+    def _samples(self, split: str) -> dict[str, Files]:
+        labels = files_below(self.root / f"{split}annot")
+        images = files_below(self.root / split)
+        return {f"{split}/{stem}": Files(path, labels.get(stem)) for stem, path in images.items()}
+
+    def notes(self) -> tuple[str, ...]:
+        """Annotation folders that are missing."""
+        folders = [split for split in self.splits if split != "blocks"]
+        missing = [split for split in folders if not (self.root / f"{split}annot").is_dir()]
+        return tuple(f"There is no folder {self.root / f'{split}annot'}: {split} has no labels." for split in missing)
+
+    def neighbour(self, id: str, offset: int) -> str | None:
+        """The frame of the same split whose number differs by exactly `offset * frame_step`."""
+        match = _FRAME.fullmatch(id)
+        if match is None:
+            return None
+        digits = match["number"]
+        number = int(digits) + offset * self.frame_step
+        other = f"{match['before']}{number:0{len(digits)}d}"
+        return other if number >= 0 and other in self._listing.samples else None
+
+
+def _side(id: str) -> Literal["train", "blocks"] | None:
+    """Which split a training frame belongs to if blocks are held out, by its own number alone; None = neither."""
+    match = _FRAME.fullmatch(id)
+    second = 0 if match is None else int(match["number"]) // _HZ % 50
+    if 20 <= second < 30:
+        return "blocks"
+    return None if 18 <= second < 32 else "train"

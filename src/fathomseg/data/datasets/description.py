@@ -1,0 +1,145 @@
+"""What the user writes about his own data: `dataset.yaml` (classes, kind of labels) and `camera.yaml`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fathomseg.config import Part
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
+from fathomseg.types import IGNORE, Camera
+
+
+def _from_hex(value: Any) -> Any:
+    """ "#8040ff" as (128, 64, 255); everything else is left to the validation."""
+    if isinstance(value, str) and len(value) == 7 and value.startswith("#"):
+        try:
+            return tuple(bytes.fromhex(value[1:]))
+        except ValueError:
+            return value
+    return value
+
+
+def _named(value: Any) -> Any:
+    """A class given by its name alone."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ClassEntry(Part):
+    """One class of the user's data."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What the class is called."""
+    id: int | None = None
+    """The pixel value that means it; left out for all classes = their order, from 0."""
+    colour: Rgb | None = None
+    """[red, green, blue], 0 to 255, or "#rrggbb": how it is drawn and, with `labels: colours`, how it is stored."""
+
+
+class CameraEntry(Part):
+    """A pinhole camera, for images of `width` x `height` pixels; it is scaled to images stored at another size."""
+
+    width: Annotated[int, Field(gt=0)]
+    """Width in pixels of the images the numbers below were measured on."""
+    height: Annotated[int, Field(gt=0)]
+    """Height in pixels of the images the numbers below were measured on."""
+    fx: Positive
+    """Focal length in pixels, horizontally."""
+    fy: Positive
+    """Focal length in pixels, vertically."""
+    cx: float
+    """Principal point in pixels, horizontally; 0 is the centre of the first pixel."""
+    cy: float
+    """Principal point in pixels, vertically."""
+    fps: Positive | None = None
+    """Frames per second of the clip, for the reader's information."""
+
+    def camera(self) -> Camera:
+        """The same as the program's camera."""
+        return Camera(fx=self.fx, fy=self.fy, cx=self.cx, cy=self.cy, height=self.height, width=self.width)
+
+
+class Description(Part):
+    """The file `dataset.yaml`."""
+
+    classes: Annotated[tuple[Annotated[ClassEntry, BeforeValidator(_named)], ...], Field(min_length=2, max_length=254)]
+    """The classes, in the order they get their index in."""
+    labels: LabelKind = "ids"
+    """Whether a label file stores class ids (grey values or palette indices) or colours."""
+    ignore: tuple[int | Rgb, ...] | None = None
+    """Ids (or colours) that count nowhere; left out = id 255, and no colour."""
+    camera: CameraEntry | None = None
+    """The camera of all images that have no camera file of their own."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Description:
+        faults = [*self._repeated(), *self._lacking()]
+        both = set(self._values) & set(self._ignored)
+        if both:
+            faults.append(f"{self._show(both)} is both a class and in `ignore`")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def class_list(self) -> ClassList:
+        """Names and colours; classes without a colour get distinct ones."""
+        spare = distinct_colours(len(self.classes))
+        colours = tuple(entry.colour or colour for entry, colour in zip(self.classes, spare, strict=True))
+        return ClassList(tuple(entry.name for entry in self.classes), colours)
+
+    def label_map(self) -> LabelMap:
+        """How stored labels become class indices."""
+        return LabelMap(
+            kind=self.labels,
+            names=tuple(entry.name for entry in self.classes),
+            values=self._values,
+            ignored=self._ignored,
+            remedy="add it to `classes` or to `ignore` in dataset.yaml, or correct the label",
+        )
+
+    @property
+    def _values(self) -> tuple[int, ...]:
+        """The stored value of each class."""
+        if self.labels == "colours":
+            return tuple(pack_one(entry.colour) for entry in self.classes if entry.colour is not None)
+        return tuple(index if entry.id is None else entry.id for index, entry in enumerate(self.classes))
+
+    @property
+    def _ignored(self) -> tuple[int, ...]:
+        if self.ignore is None:
+            return (IGNORE,) if self.labels == "ids" else ()
+        return tuple(item if isinstance(item, int) else pack_one(item) for item in self.ignore)
+
+    def _repeated(self) -> Iterable[str]:
+        yield from (f"the name {name!r} is given twice" for name in _twice(entry.name for entry in self.classes))
+        for value in _twice(self._values):
+            yield f"{self._show([value])} is given twice"
+
+    def _lacking(self) -> Iterable[str]:
+        colours = self.labels == "colours"
+        lacking = [entry.name for entry in self.classes if (entry.colour if colours else entry.id) is None]
+        if colours and lacking:
+            yield f"with `labels: colours` every class needs a colour; without one: {', '.join(lacking)}"
+        if not colours and 0 < len(lacking) < len(self.classes):
+            yield f"give every class an id or none; without one: {', '.join(lacking)}"
+        wrong: type = int if colours else tuple
+        if any(isinstance(item, wrong) for item in self.ignore or ()):
+            yield f"`ignore` must list {self.labels}, as `labels` says"
+
+    def _show(self, values: Iterable[int]) -> str:
+        """Stored values as the user wrote them."""
+        shown = [unpack(value) if self.labels == "colours" else value for value in sorted(values)]
+        return f"{'colour' if self.labels == 'colours' else 'id'} {', '.join(map(str, shown))}"
+
+
+def _twice(items: Iterable[Hashable]) -> list[Any]:
+    return [item for item, count in Counter(items).items() if count > 1]

@@ -1,0 +1,197 @@
+"""What all datasets made of image files share: list once, then read a file only when its array is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import AfterValidator
+
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.scan import scan
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.images import SUFFIXES, image_size, read_rgb
+from fathomseg.types import Size
+
+F = TypeVar("F", bound="FileDataset")
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links that may move
+
+
+Root = Annotated[Path, AfterValidator(_absolute)]
+"""A folder. Stored as an absolute path, so that a saved configuration works from any working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where one sample is stored."""
+
+    image: Path
+    """The image file or, if `frame` is set, the video."""
+    label: Path | None = None
+    frame: int | None = None
+    """Which frame of the video, from 0."""
+
+    def read(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The decoded image. Raises `DataError`."""
+        return read_rgb(self.image) if self.frame is None else _video().read_frame(self.image, self.frame)
+
+    def size(self) -> Size:
+        """(height, width) of the stored image, without decoding it. Raises `DataError`."""
+        return image_size(self.image) if self.frame is None else _video().video_index(self.image).size
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of every sample, and the ids of every split."""
+
+    samples: Mapping[str, Files]
+    splits: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, splits: Mapping[str, Mapping[str, Files]]) -> Listing:
+        """The listing of samples given split by split."""
+        samples = {id: files for split in splits.values() for id, files in split.items()}
+        return cls(samples, {name: tuple(sorted(split)) for name, split in splits.items()})
+
+
+class FileDataset(Dataset):
+    """Base of the datasets that read image files below `root`. The folders are listed once, at first use."""
+
+    root: Root
+    """The folder the data lies in."""
+
+    @abstractmethod
+    def _list(self) -> Listing:
+        """List the folders. Raises `FathomError` saying what was expected where if the layout is another."""
+
+    @property
+    @abstractmethod
+    def _labels(self) -> LabelMap:
+        """What the stored label values mean."""
+
+    @cached_property
+    def _listing(self) -> Listing:
+        return self._list()
+
+    def model_copy(self: F, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> F:
+        """A validated copy that lists its own files: pydantic's would keep the listing of the old root."""
+        return type(self).model_validate(self.model_dump() | dict(update or {}))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits there are."""
+        return tuple(self._listing.splits)
+
+    def ids(self, split: str) -> Sequence[str]:
+        """The sorted ids of a split. Raises `FathomError` naming the splits there are if there is no such split."""
+        if split not in self.splits:
+            raise FathomError(f"{self.name} has no split {split!r}; there is: {', '.join(self.splits)}.")
+        return self._listing.splits[split]
+
+    def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+        return self.files(id).read()
+
+    def has_label(self, id: str) -> bool:
+        """Whether the listing holds a label file; it is not opened."""
+        return self.files(id).label is not None
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, of the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        return None if files.label is None else self._labels.read(files.label, files.size())
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """Path, byte size and time of change of the file, and for a label the class list."""
+        files = self.files(id)
+        path = files.image if kind == "image" else files.label if kind == "label" else None
+        if path is None:
+            return None
+        settings = self._labels.key if kind == "label" else files.frame
+        return f"{kind}|{path}|{stamp(path)}|{settings}"
+
+    def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""
+        seen: set[Problem] = set()
+        for problem in chain((p for found in scan(self, ids) for p in found.problems), self.layout_problems(ids)):
+            if problem not in seen:  # one bad camera file serves many images
+                seen.add(problem)
+                yield problem
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Faults that need no decoding to be seen, such as a gap in a clip."""
+        yield from ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of `fathom check` should know about how this copy was understood."""
+        return ()
+
+    def files(self, id: str) -> Files:
+        """Where a sample is stored. Raises `FathomError` for an id that is not in the dataset."""
+        try:
+            return self._listing.samples[id]
+        except KeyError:
+            close = difflib.get_close_matches(id, self._listing.samples, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise FathomError(f"{self.name} at {self.root} has no sample {id!r}{hint}") from None
+
+
+def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
+    """The files with these endings (images), by their path from the folder without the ending ("city/0001"), sorted.
+
+    Empty if there is no such folder; hidden files are passed over. Raises `DataError` if two files differ only in
+    their ending, since one id cannot mean both.
+    """
+    wanted = frozenset(suffixes)
+    found: dict[str, Path] = {}
+    twins: list[Problem] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        here = Path(parent)
+        inside = "" if here == folder else here.relative_to(folder).as_posix() + "/"
+        for name in sorted(names):
+            base, suffix = os.path.splitext(name)  # noqa: PTH122 - pathlib would triple the time of long listings
+            if name.startswith(".") or suffix.lower() not in wanted:
+                continue
+            path, stem = here / name, inside + base
+            if stem in found:
+                twins.append(Problem(str(path), f"has the same name as {found[stem].name}; remove one of the two"))
+            found[stem] = path
+    if twins:
+        raise DataError(twins)
+    return dict(sorted(found.items()))
+
+
+def held_out(key: str, percent: int) -> bool:
+    """Whether a sample or sequence belongs to the hold-out: decided by its own name alone, on every machine alike."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100 < percent
+
+
+def stamp(path: Path) -> str:
+    """A text that changes with the file: its byte size and time of change. Raises `DataError` if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        raise DataError([Problem(str(path), "there is no such file")]) from None
+    return f"{status.st_size}|{status.st_mtime_ns}"
+
+
+def _video() -> Any:
+    """The video reader, imported when the first video is met: it loads ffmpeg."""
+    from fathomseg.io import video
+
+    return video

@@ -1,0 +1,173 @@
+"""The user's own data: a folder with `dataset.yaml` and no code. docs/data.md describes the layout."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fathomseg import config
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.clips import places
+from fathomseg.data.datasets.description import CameraEntry, Description
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.folder_splits import LISTS, with_splits
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.errors import ConfigError, DataError, FathomError, Problem
+from fathomseg.types import Camera
+
+DESCRIPTION: Final = "dataset.yaml"
+_VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+
+
+class Folder(FileDataset):
+    """Images, labels, clips and videos below one folder, described by its `dataset.yaml`.
+
+    Ids are "images/<path without ending>" and "clips/<clip or video>/<frame>"; the label of either is the file of the
+    same name below labels/ (for a frame of a clip, below labels/clips/). Splits are `train`, `val`, `labelled` (the
+    part of `train` whose labels may be used), `clips` (all video frames) and `all`; empty ones do not exist.
+    """
+
+    name: Literal["folder"] = "folder"
+    val_percent: int = Field(default=20, ge=1, le=99)
+    """Without splits/val.txt: the share of the labelled images, in percent, that is held out as `val`."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes of dataset.yaml, in its order."""
+        return self._description.class_list()
+
+    @property
+    def _labels(self) -> LabelMap:
+        return self._description.label_map()
+
+    @cached_property
+    def _description(self) -> Description:
+        path = self.root / DESCRIPTION
+        if not path.is_file():
+            raise FathomError(
+                f"There is no {path}. A folder of your own data needs one that lists the classes; see docs/data.md."
+            )
+        return config.load(Description, path)
+
+    def camera(self, id: str) -> Camera | None:
+        """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""
+        clip = _clip(id)
+        entry = self._cameras.get(clip, self._description.camera) if clip else self._description.camera
+        return None if entry is None else entry.camera().resized(self.files(id).size())
+
+    def neighbour(self, id: str, offset: int) -> str | None:
+        """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""
+        place = self._places.get(id)
+        return None if place is None else self._at_place.get((_clip(id), place + offset))
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Gaps in clips, and files that belong to no clip or image."""
+        for id in ids:
+            if id in self._before_gap:
+                after = self._before_gap[id].rsplit("/", 1)[-1]
+                reason = f"missing neighbour: the next frame is {after}; add the frames between, or make two clips"
+                yield Problem(str(self.files(id).image), reason)
+        samples = self._listing.samples
+        for stem, path in files_below(self.root / "clips").items():
+            if "/" not in stem:
+                yield Problem(str(path), "belongs to no clip; put the frames of each clip into a folder of their own")
+        for stem, path in files_below(self.root / "labels").items():
+            if stem not in samples and f"images/{stem}" not in samples:
+                yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
+
+    def notes(self) -> tuple[str, ...]:
+        """How the splits came about, where the user did not say."""
+        listed = {name for name in LISTS if (self.root / "splits" / f"{name}.txt").is_file()}
+        notes = []
+        if "val" not in listed and "train" in listed:
+            notes.append("There is no splits/val.txt: val is every labelled image that splits/train.txt leaves out.")
+        elif "val" not in listed:
+            share = f"{self.val_percent} % of the labelled images are val, chosen by a hash of their id"
+            notes.append(f"There is no splits/val.txt: about {share}.")
+        if "train" not in listed:
+            notes.append("There is no splits/train.txt: train is every image that is not in val.")
+        if "labelled" in listed:
+            notes.append("splits/labelled.txt: labels of other images of train are never opened.")
+        return tuple(notes)
+
+    def _list(self) -> Listing:
+        labels = files_below(self.root / "labels")
+        images = {f"images/{stem}": Files(p, labels.get(stem)) for stem, p in files_below(self.root / "images").items()}
+        clips = {id: replace(files, label=labels.get(id)) for id, files in (*self._frames(), *self._video_frames())}
+        if not images and not clips:
+            raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
+        return with_splits(self.root, images | clips, self.val_percent)
+
+    def _frames(self) -> Iterator[tuple[str, Files]]:
+        """The frames stored as images in clips/<name>/."""
+        for stem, path in files_below(self.root / "clips").items():
+            if "/" in stem:
+                yield f"clips/{stem}", Files(path)
+
+    def _video_frames(self) -> Iterator[tuple[str, Files]]:
+        """The frames of videos/*. A video that cannot be opened counts as one frame, to be met with its reason."""
+        for stem, path in files_below(self.root / "videos", _VIDEOS).items():
+            if (self.root / "clips" / stem).exists():
+                raise DataError([Problem(str(path), f"has the name of {self.root / 'clips' / stem}; rename one")])
+            for frame in range(_frame_count(path)):
+                yield f"clips/{stem}/{frame:06d}", Files(path, frame=frame)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        """Where each frame stands in its clip."""
+        clips: dict[str, list[str]] = defaultdict(list)
+        for id in self._listing.samples:
+            if clip := _clip(id):
+                clips[clip].append(id)
+        return {id: place for ids in clips.values() for id, place in places(ids).items()}
+
+    @cached_property
+    def _at_place(self) -> dict[tuple[str | None, int], str]:
+        return {(_clip(id), place): id for id, place in self._places.items()}
+
+    @cached_property
+    def _before_gap(self) -> dict[str, str]:
+        """Frames after which some are missing, with the next one there is."""
+        frames = sorted(self._at_place.items(), key=lambda item: (str(item[0][0]), item[0][1]))
+        steps = pairwise(frames)
+        return {before: after for ((clip, i), before), ((other, j), after) in steps if clip == other and j - i > 1}
+
+    @cached_property
+    def _cameras(self) -> dict[str, CameraEntry]:
+        """The camera files of clips (clips/<name>/camera.yaml) and videos (videos/<name>.yaml)."""
+        files = {f"clips/{stem.removesuffix('/camera')}": path for stem, path in _yaml(self.root / "clips").items()}
+        files |= {f"clips/{stem}": path for stem, path in _yaml(self.root / "videos").items()}
+        cameras, problems = {}, []
+        for clip, path in files.items():
+            try:
+                cameras[clip] = config.load(CameraEntry, path)
+            except ConfigError as error:
+                problems.append(Problem(str(path), str(error)))
+        if problems:
+            raise DataError(problems)
+        return cameras
+
+
+def _clip(id: str) -> str | None:
+    """The clip or video a frame belongs to ("clips/drive"); None for a single image."""
+    return id.rsplit("/", 1)[0] if id.startswith("clips/") else None
+
+
+def _yaml(folder: Path) -> dict[str, Path]:
+    return files_below(folder, {".yaml"})
+
+
+def _frame_count(path: Path) -> int:
+    from fathomseg.io.video import video_index
+
+    try:
+        return video_index(path).frames
+    except DataError:
+        return 1

@@ -1,0 +1,97 @@
+"""IDD-Lite, the small India Driving Dataset (Varma et al., WACV 2019): 7 coarse classes, images of 227 x 320."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, held_out
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.errors import FathomError
+
+CLASSES: Final = ClassList(
+    names=(
+        "drivable",
+        "non-drivable",
+        "living thing",
+        "vehicle",
+        "roadside object",
+        "far object",
+        "sky",
+    ),
+    colours=(
+        (128, 64, 128),
+        (244, 35, 232),
+        (220, 20, 60),
+        (0, 0, 142),
+        (220, 190, 40),
+        (70, 70, 70),
+        (70, 130, 180),
+    ),
+)
+_LABELS: Final = LabelMap(
+    kind="ids",
+    names=CLASSES.names,
+    values=tuple(range(7)),
+    ignored=(255,),
+    remedy="IDD-Lite has ids 0 to 6 and 255 for void",
+)
+
+
+class IddLite(FileDataset):
+    """IDD-Lite. Ids are `folder/sequence/frame` ("train/0/024541"); frames are not consecutive and have no camera.
+
+    If there is no folder `val`, whole sequences of `train` are held out as split `val`, chosen by a hash of their
+    name, so that no sequence is on both sides; their ids still begin with "train/", the folder they lie in.
+    """
+
+    name: Literal["idd_lite"] = "idd_lite"
+    val_percent: int = Field(default=20, ge=1, le=99)
+    """Share of the sequences held out, in percent (about: each sequence is drawn by itself)."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The 7 classes of IDD's coarsest level."""
+        return CLASSES
+
+    @property
+    def _labels(self) -> LabelMap:
+        return _LABELS
+
+    def _list(self) -> Listing:
+        samples = self._samples("train")
+        if not samples:
+            raise FathomError(
+                f"No IDD-Lite at {self.root}: expected images named "
+                f"{self.root / 'leftImg8bit' / 'train' / '<sequence>' / '<frame>_image.jpg'}. Set root=FOLDER."
+            )
+        if self._has_val:
+            return Listing.of({"train": samples, "val": self._samples("val")})
+        sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
+        for id, files in samples.items():
+            sides["val" if held_out(id.split("/")[1], self.val_percent) else "train"][id] = files
+        return Listing.of(sides)
+
+    @property
+    def _has_val(self) -> bool:
+        return (self.root / "leftImg8bit" / "val").is_dir()
+
+    def _samples(self, folder: str) -> dict[str, Files]:
+        images = files_below(self.root / "leftImg8bit" / folder)
+        labels = files_below(self.root / "gtFine" / folder)
+        return {
+            f"{folder}/{stem.removesuffix('_image')}": Files(path, labels.get(stem.removesuffix("_image") + "_label"))
+            for stem, path in images.items()
+            if stem.endswith("_image")
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """How the split `val` came about, if it was made here."""
+        if self._has_val:
+            return ()
+        return (
+            f"There is no folder leftImg8bit/val: about {self.val_percent} % of the sequences of train are held out "
+            "as val, by a hash of their name.",
+        )

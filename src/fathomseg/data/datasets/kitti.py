@@ -1,0 +1,162 @@
+"""KITTI (Geiger et al., CVPR 2012): video of drives with cameras, some with poses or sparse depth; no labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64
+from pydantic import Field
+
+from fathomseg.data.datasets.base import ClassList, Kind
+from fathomseg.data.datasets.cityscapes import CLASSES
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, held_out, stamp
+from fathomseg.data.datasets.kitti_layouts import Clip, find_clips
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.types import IGNORE, Camera
+
+_LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(len(CLASSES))), (IGNORE,), "KITTI's video has no labels")
+_LEVELS_PER_METRE: Final = 256
+
+
+class Kitti(FileDataset):
+    """KITTI raw, KITTI odometry, or folders of frames; which one is told from the folder. Ids are `drive/frame`.
+
+    Examples are "2011_09_26_drive_0001_sync/0000000017" and "00/000017". Splits are `train` and `val`, divided by whole
+    drives, and `all`. Grayscale frames have three equal channels. No frame has a label; the classes are those of
+    Cityscapes, so that networks trained there can be run here.
+    """
+
+    name: Literal["kitti"] = "kitti"
+    right: bool = False
+    """Also take the right camera of each drive, as further clips ("00/image_3/000017")."""
+    val_drives: tuple[str, ...] | None = None
+    """The drives of `val`; left out = about `val_percent` of them, by a hash of their name, at least one of several."""
+    val_percent: int = Field(default=10, ge=1, le=99)
+    """Without `val_drives`: the share of the drives that is held out, in percent (each drive is drawn by itself)."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The 19 classes of Cityscapes."""
+        return CLASSES
+
+    @property
+    def _labels(self) -> LabelMap:
+        return _LABELS
+
+    def camera(self, id: str) -> Camera | None:
+        """The rectified camera from the drive's calibration file, scaled to the stored image. Raises `DataError`."""
+        files = self.files(id)
+        return self._clip(id)[0].camera(files.size())
+
+    def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
+        """The pose in the drive's own world (camera 0 of its first frame, usually). Raises `DataError`."""
+        self.files(id)
+        clip, frame = self._clip(id)
+        return None if clip.world_T_cam is None else clip.world_T_cam[frame]
+
+    def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
+        """The laser's sparse z-depth in metres, 0 = invalid, brought to the size of the image. Raises `DataError`."""
+        files = self.files(id)
+        clip, frame = self._clip(id)
+        if frame not in clip.depth:
+            return None
+        stored = read_values(clip.depth[frame])
+        if stored.dtype != np.uint16:
+            reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in 1/{_LEVELS_PER_METRE} m"
+            raise DataError([Problem(str(clip.depth[frame]), reason)])
+        return resize_nearest(stored, files.size()).astype(np.float32) / _LEVELS_PER_METRE
+
+    def neighbour(self, id: str, offset: int) -> str | None:
+        """The frame of the same camera whose number is `offset` higher; None beyond the ends and in gaps."""
+        self.files(id)
+        clip, frame = self._clip(id)
+        other = clip.at_place.get(clip.places[frame] + offset)
+        return None if other is None else f"{clip.name}/{other}"
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """Path, byte size and time of change of the file, and for depth the size of the image."""
+        files = self.files(id)
+        clip, frame = self._clip(id)
+        if kind != "depth" or frame not in clip.depth:
+            return super().fingerprint(id, kind)
+        path = clip.depth[frame]
+        return f"depth|{path}|{stamp(path)}|{files.size()}"
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Missing calibration, a wrong number of poses, and gaps in the numbers of the frames."""
+        wanted = set(ids)
+        for clip in self._clips.values():
+            here = {frame for frame in clip.frames if f"{clip.name}/{frame}" in wanted}
+            if not here:
+                continue
+            if not clip.calibration.is_file():
+                reason = f"there is no such file, so the camera of {clip.name} is not known; add it"
+                yield Problem(str(clip.calibration), reason)
+            try:
+                _ = clip.world_T_cam
+            except DataError as error:
+                yield from error.problems
+            for (place, frame), (next_place, after) in pairwise(clip.at_place.items()):
+                if next_place > place + 1 and frame in here:
+                    reason = f"missing neighbour: the next frame is {after}; add the frames between, or make two clips"
+                    yield Problem(str(clip.frames[frame]), reason)
+
+    def notes(self) -> tuple[str, ...]:
+        """How the split `val` came about, and which drives have poses or depth."""
+        clips = self._clips.values()
+        drives = {clip.drive for clip in clips}
+        val = self._val(drives)
+        chosen = (
+            "" if self.val_drives is not None else ", chosen by a hash of their name (val_drives=[...] names others)"
+        )
+        return (
+            f"val is {len(val)} of {len(drives)} drives{chosen}: {', '.join(sorted(val)) or 'none'}.",
+            f"Of {len(clips)} clips, {sum(clip.poses is not None for clip in clips)} have poses and "
+            f"{sum(bool(clip.depth) for clip in clips)} have depth.",
+        )
+
+    def _list(self) -> Listing:
+        samples = {
+            f"{clip.name}/{frame}": Files(path) for clip in self._clips.values() for frame, path in clip.frames.items()
+        }
+        val = self._val({clip.drive for clip in self._clips.values()})
+        splits: dict[str, dict[str, Files]] = {"train": {}, "val": {}, "all": samples}
+        for id, files in samples.items():
+            splits["val" if self._clip(id)[0].drive in val else "train"][id] = files
+        return Listing.of({name: split for name, split in splits.items() if split})
+
+    def _val(self, drives: set[str]) -> set[str]:
+        """The drives that are held out."""
+        if self.val_drives is not None:
+            if unknown := set(self.val_drives) - drives:
+                raise FathomError(
+                    f"val_drives names {', '.join(sorted(unknown))}, but {self.root} has no such drive; "
+                    f"there is: {', '.join(sorted(drives))}."
+                )
+            return set(self.val_drives)
+        val = {drive for drive in drives if held_out(drive, self.val_percent)}
+        if not val and len(drives) > 1:
+            val = {min(drives, key=lambda drive: hashlib.sha256(drive.encode()).digest())}
+        return val
+
+    @cached_property
+    def _clips(self) -> dict[str, Clip]:
+        clips = {clip.name: clip for clip in find_clips(self.root, self.right)}
+        if not clips:
+            raise FathomError(
+                f"No KITTI at {self.root}: expected <date>/<drive>_sync/image_02/data/*.png (raw), "
+                "sequences/<number>/image_2/*.png (odometry), or <clip>/*.jpg with camera.yaml. Set root=FOLDER."
+            )
+        return clips
+
+    def _clip(self, id: str) -> tuple[Clip, str]:
+        """The clip and the frame of an id that exists."""
+        name, _, frame = id.rpartition("/")
+        return self._clips[name], frame

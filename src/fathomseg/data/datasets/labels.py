@@ -1,0 +1,154 @@
+"""From stored labels (class ids or colours) to class indices 0..C-1 with 255 = ignore, and nothing else passes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Integer, UInt8, UInt16
+
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.images import read_colours, read_values
+from fathomseg.types import IGNORE, Size
+
+LabelKind = Literal["ids", "colours"]
+Colour = tuple[int, int, int]
+
+_UNKNOWN = 254  # free, since class indices end at 253
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which stored value means which class. Values are class ids, or colours packed as 0xRRGGBB (`pack`)."""
+
+    kind: LabelKind
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    """The stored value of class 0, 1, ..."""
+    ignored: tuple[int, ...]
+    """Stored values that become 255."""
+    remedy: str
+    """What to do about a value that is in neither list."""
+
+    @property
+    def key(self) -> str:
+        """A text that changes whenever the same file would be read as something else."""
+        return f"{self.kind}|{self.values}|{self.ignored}"
+
+    def read(self, path: Path, size: Size | None = None) -> UInt8[np.ndarray, "h w"]:
+        """The class indices stored in a file; `size` is the (height, width) its image has.
+
+        Raises `DataError` if the file cannot be read, has another size, or holds a value that is not listed.
+        """
+        if path.suffix.lower() in {".jpg", ".jpeg"}:
+            raise DataError([Problem(str(path), "is a JPEG, which changes labels near edges; store labels as PNG")])
+        stored = read_values(path) if self.kind == "ids" else pack(read_colours(path))
+        if size is not None and stored.shape != size:
+            raise DataError([Problem(str(path), _size_mismatch(stored.shape, size))])
+        indices = self._indices(stored)
+        unknown = indices == _UNKNOWN
+        if unknown.any():
+            raise DataError([Problem(str(path), self._explain(stored[unknown]))])
+        return indices
+
+    def stored(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w *rgb"] | UInt16[np.ndarray, "h w"]:
+        """What a PNG has to hold for `read` to give these class indices: ids of 8 or 16 bits, or RGB colours.
+
+        Raises `FathomError` if pixels are ignored but no value means that, or an id is negative or above 16 bits.
+        """
+        largest = 0xFFFF if self.kind == "ids" else 0xFFFFFF
+        nothing = next((value for value in self.ignored if 0 <= value <= largest), None)
+        used = np.unique(label).tolist()
+        if IGNORE in used and nothing is None:
+            raise FathomError("Some pixels have no label, but no stored value means that: list one in `ignore`.")
+        table = np.zeros(256, np.int64)
+        table[: len(self.values)], table[IGNORE] = self.values, nothing or 0
+        unfit = [value for value in table[used].tolist() if not 0 <= value <= largest]
+        if unfit:
+            raise FathomError(f"The id {unfit[0]} cannot be stored in a PNG, which holds 0 to {largest}.")
+        if self.kind == "colours":
+            colours: UInt8[np.ndarray, "h w 3"] = np.array([unpack(v) for v in table.tolist()], np.uint8)[label]
+            return colours
+        return np.asarray(table[label], np.uint8 if table[used].max() < 256 else np.uint16)
+
+    def _indices(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        if stored.dtype.kind == "u":
+            indices: UInt8[np.ndarray, "h w"] = _table(self)[stored]
+            return indices
+        known = dict(zip(self.values, range(len(self.values)), strict=True)) | dict.fromkeys(self.ignored, IGNORE)
+        values, inverse = np.unique(stored, return_inverse=True)
+        return np.array([known.get(int(v), _UNKNOWN) for v in values], np.uint8)[inverse].reshape(stored.shape)
+
+    def _explain(self, unknown: Integer[np.ndarray, " n"]) -> str:
+        """The unlisted values, the most frequent first, with their pixel counts and the remedy."""
+        values, counts = np.unique(unknown, return_counts=True)
+        order = np.argsort(-counts, kind="stable")[:_SHOWN]
+        described = [self._describe(int(values[i]), int(counts[i])) for i in order]
+        if len(values) > _SHOWN:
+            described.append(f"{len(values) - _SHOWN} more")
+        what = "id" if self.kind == "ids" else "colour"
+        text = f"{what}{'s' if len(values) > 1 else ''} {', '.join(described)} not in the class list; {self.remedy}"
+        if self.kind == "colours" and len(values) > 4 * _SHOWN:
+            text += " (so many colours mean that the label was smoothed or stored as JPEG: export it exactly, as PNG)"
+        return text
+
+    def _describe(self, value: int, count: int) -> str:
+        pixels = "1 pixel" if count == 1 else f"{count} pixels"
+        if self.kind == "ids":
+            return f"{value} ({pixels})"
+        colours = np.array([unpack(v) for v in self.values])
+        nearest = int(np.square(colours - np.array(unpack(value))).sum(axis=1).argmin())
+        return f"{unpack(value)} ({pixels}; nearest is {self.names[nearest]} {unpack(self.values[nearest])})"
+
+
+def pack(colours: UInt8[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
+    """RGB colours as one number each, 0xRRGGBB (uint32)."""
+    red, green, blue = (colours[..., channel].astype(np.uint32) for channel in range(3))
+    return (red << 16) | (green << 8) | blue
+
+
+def pack_one(colour: Colour) -> int:
+    """One RGB colour as a number, 0xRRGGBB."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def unpack(value: int) -> Colour:
+    """The RGB colour of a packed number."""
+    return value >> 16 & 255, value >> 8 & 255, value & 255
+
+
+def distinct_colours(count: int) -> tuple[Colour, ...]:
+    """The colours of Pascal VOC from its class 1 on: all distinct, none black, early ones far apart (at most 255)."""
+    numbers = np.arange(1, count + 1)
+    rgb = np.zeros((count, 3), int)
+    for bit in range(8):  # bit 3k + c of the number is bit 7 - k of channel c
+        rgb[:, bit % 3] |= (numbers >> bit & 1) << (7 - bit // 3)
+    return tuple((int(r), int(g), int(b)) for r, g, b in rgb)
+
+
+@lru_cache(maxsize=4)
+def _table(labels: LabelMap) -> UInt8[np.ndarray, " n"]:
+    """The class index of every 16-bit id or 24-bit colour (64 KB or 16 MB)."""
+    table = np.full(1 << (16 if labels.kind == "ids" else 24), _UNKNOWN, np.uint8)
+    _set(table, labels.ignored, [IGNORE] * len(labels.ignored))
+    _set(table, labels.values, range(len(labels.values)))
+    return table
+
+
+def _set(table: UInt8[np.ndarray, " n"], values: Sequence[int], indices: Sequence[int]) -> None:
+    """Ids that no unsigned pixel can hold (negative, above 16 bits) have no place in the table and need none."""
+    for value, index in zip(values, indices, strict=True):
+        if 0 <= value < len(table):
+            table[value] = index
+
+
+def _size_mismatch(label: tuple[int, ...], image: Size) -> str:
+    return (
+        f"the label is {label[0]} x {label[1]} (height x width) but its image is {image[0]} x {image[1]}; "
+        "export the label at the size of the image"
+    )

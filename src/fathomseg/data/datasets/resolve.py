@@ -1,0 +1,60 @@
+"""From what a user types to the dataset he means."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict
+
+from fathomseg import config
+from fathomseg.config import Part
+from fathomseg.data.datasets import AnyDataset
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.folder import DESCRIPTION, Folder
+from fathomseg.errors import FathomError
+
+
+class _DataOfRecipe(Part):
+    """The group `data` of a recipe; the rest is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    data: AnyDataset
+
+
+def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
+    """The dataset meant by a recipe, a dataset.yaml, the folder of one, or a dataset's name with `root=FOLDER`.
+
+    Overrides are `root=...`, for a recipe `data.root=...`. Raises `FathomError` saying what was expected.
+    """
+    path, kinds = Path(text).expanduser(), dataset_kinds()
+    if path.name == DESCRIPTION and path.is_file():
+        return config.load(Folder, {"name": "folder", "root": str(path.parent)}, overrides)
+    if (path / DESCRIPTION).is_file():
+        return config.load(Folder, {"name": "folder", "root": text}, overrides)
+    if path.is_file():
+        return config.load(_DataOfRecipe, path, overrides).data
+    if text in kinds:
+        return config.load(kinds[text], {"name": text}, overrides)
+    names = ", ".join(sorted(kinds))
+    if path.is_dir():
+        raise FathomError(
+            f"The folder {text} holds no {DESCRIPTION}. Write one (docs/data.md), or name the dataset it is a copy of: "
+            f"{names}; for example `camvid root={text}`."
+        )
+    close = difflib.get_close_matches(text, kinds, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise FathomError(
+        f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
+        f"or one of the names {names}.{hint}"
+    )
+
+
+def dataset_kinds() -> dict[str, type[Dataset]]:
+    """The class of every dataset in the union `AnyDataset`, by its name."""
+    union: Any = typing.get_args(AnyDataset)[0]
+    return {kind.model_fields["name"].default: kind for kind in typing.get_args(union)}

@@ -1,0 +1,117 @@
+"""Where the intrinsics come from that learning depth needs: the dataset, an assumption, or the training itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fathomseg.config import Part
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.errors import FathomError
+from fathomseg.types import Camera, Size
+
+Degrees = Annotated[float, Field(gt=1, lt=175)]
+
+
+@dataclass(frozen=True, slots=True)
+class Lenses:
+    """The camera of every image, and which of them are a guess."""
+
+    cameras: Mapping[str, Camera]
+    """By sample id, for the stored image."""
+    guessed: Mapping[str, int]
+    """For every image without a known camera the number of its camera; images of one number share their lens."""
+    names: tuple[str, ...] = ()
+    """What each of these numbers stands for: a clip's folder, or a dataset among several."""
+    learned: bool = False
+    """Whether training is to find the focal lengths of the guessed ones."""
+
+
+class Known(Part):
+    """The cameras the dataset knows; an image without one is an error."""
+
+    name: Literal["known"] = "known"
+
+    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+        """Raises `FathomError` if an image has no camera."""
+        cameras = {id: dataset.camera(id) for id in ids}
+        unknown = [id for id, camera in cameras.items() if camera is None]
+        if unknown:
+            raise FathomError(
+                f"{len(unknown)} of {len(ids)} images of {dataset.name} have no camera, for example {unknown[0]!r}, "
+                "and learning depth needs the intrinsics. Give them (a camera.yaml, docs/data.md); or let training "
+                "find the focal length: camera.name=learned; or assume a horizontal field of view: "
+                "camera.name=field_of_view camera.degrees=65."
+            )
+        return Lenses({id: camera for id, camera in cameras.items() if camera is not None}, {})
+
+
+class FieldOfView(Part):
+    """A pinhole camera with square pixels, its axis through the middle, for every image without a known camera."""
+
+    name: Literal["field_of_view"] = "field_of_view"
+    degrees: Degrees = 65.0
+    """Horizontal field of view: dash cameras have 60 to 120, phones 60 to 75, KITTI has 81."""
+
+    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+        """Known cameras where there are any, the assumed one elsewhere."""
+        return _filled(dataset, ids, self.degrees)
+
+
+class Learned(Part):
+    """As `field_of_view`, but one focal length for each unknown camera is learned with depth and motion.
+
+    What a focal length does to the image is seen when the camera turns (Gordon et al., ICCV 2019): clips that only go
+    straight ahead cannot teach it.
+    """
+
+    name: Literal["learned"] = "learned"
+    degrees: Degrees = 65.0
+    """Horizontal field of view to begin with."""
+
+    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+        """As `FieldOfView`, marked to be learned."""
+        return replace(_filled(dataset, ids, self.degrees), learned=True)
+
+
+AnyLens = Annotated[Known | FieldOfView | Learned, Field(discriminator="name")]
+"""Every source of intrinsics."""
+
+
+def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Lenses:
+    cameras: dict[str, Camera] = {}
+    guessed: dict[str, int] = {}
+    numbers: dict[str, int] = {}
+    pinholes: dict[str, Camera] = {}
+    for id in ids:
+        known = dataset.camera(id)
+        if known is None:
+            clip = id.rpartition("/")[0]
+            if clip not in pinholes:  # frames of one clip have one size, and one decoded image tells it
+                height, width = dataset.image(id).shape[:2]
+                pinholes[clip] = pinhole((height, width), degrees)
+            known = pinholes[clip]
+            guessed[id] = numbers.setdefault(_device(id, dataset), len(numbers))
+        cameras[id] = known
+    return Lenses(cameras, guessed, tuple(numbers))
+
+
+def _device(id: str, dataset: Dataset) -> str:
+    """The images that are taken to come from one device: those of one dataset, of several datasets each by itself."""
+    return id.partition("/")[0] if dataset.name == "several" else dataset.name
+
+
+def pinhole(size: Size, degrees: float) -> Camera:
+    """The camera of this horizontal field of view whose axis goes through the middle of the image."""
+    height, width = size
+    focal = width / 2 / math.tan(math.radians(degrees) / 2)
+    return Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, height, width)
+
+
+def field_of_view(camera: Camera) -> float:
+    """The horizontal field of view in degrees of a camera whose axis goes through the middle."""
+    return math.degrees(2 * math.atan(camera.width / 2 / camera.fx))

@@ -1,0 +1,1 @@
+"""Scoring runs and stored predictions against a dataset."""

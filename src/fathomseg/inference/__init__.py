@@ -1,0 +1,1 @@
+"""Using a trained network: one image, folders, videos."""

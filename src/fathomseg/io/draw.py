@@ -1,0 +1,209 @@
+"""Pictures of labels, predictions and depth. Images in and out are RGB, uint8, height x width x 3."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8, UInt16
+from PIL import Image, ImageDraw, ImageFont
+
+from fathomseg.data.datasets.base import ClassList
+from fathomseg.errors import FathomError
+from fathomseg.io.files import write_bytes
+from fathomseg.io.images import resize_image
+from fathomseg.types import IGNORE, Size
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""A picture of a size of its own."""
+
+Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _"]
+"""What an image file can hold: RGB, or one channel of 8 or 16 bits."""
+
+_PAPER: Final = (255, 255, 255)
+_INK: Final = (32, 33, 36)
+_WRONG: Final = (225, 40, 55)
+_FRAME: Final = (255, 208, 0)
+_NEARER: Final = (33, 82, 190)
+_FARTHER: Final = (196, 30, 40)
+_MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
+
+
+def colourise(label: UInt8[np.ndarray, "h w"], classes: ClassList) -> UInt8[np.ndarray, "h w 3"]:
+    """Every pixel in the colour of its class; ignored pixels (255) are black."""
+    picture: Picture = classes.palette[label]
+    return picture
+
+
+def overlay(
+    image: UInt8[np.ndarray, "h w 3"], label: UInt8[np.ndarray, "h w"], classes: ClassList, alpha: float = 0.5
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The class colours laid over the image with opacity `alpha`; ignored pixels show the image alone."""
+    _same_size(image, label)
+    mixed = cv2.addWeighted(image, 1 - alpha, colourise(label, classes), alpha, 0)
+    return np.where((label == IGNORE)[..., None], image, mixed)
+
+
+def error_map(
+    prediction: UInt8[np.ndarray, "h w"],
+    truth: UInt8[np.ndarray, "h w"],
+    image: UInt8[np.ndarray, "h w 3"] | None = None,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Wrong pixels in red over the faded grey image (or over light grey), ignored pixels black."""
+    _same_size(prediction, truth)
+    if image is None:
+        ground = np.full((*truth.shape, 3), 232, np.uint8)
+    else:
+        _same_size(image, truth)
+        faded = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) // 2 + 112).astype(np.uint8)
+        ground = np.repeat(faded[..., None], 3, axis=2)
+    ground[prediction != truth] = _WRONG
+    ground[truth == IGNORE] = 0
+    return ground
+
+
+def colour_map(
+    values: Float[np.ndarray, "h w"],
+    valid: Bool[np.ndarray, "h w"] | None = None,
+    limits: tuple[float, float] | None = None,
+    style: Literal["turbo", "magma"] = "turbo",
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Numbers as colours between `limits` (by default the 2nd and 98th percentile); what is not valid is black.
+
+    NaN and infinities are never valid. A flat map is one colour, not an error.
+    """
+    finite = np.isfinite(values) if valid is None else valid & np.isfinite(values)
+    if limits is None:
+        low, high = np.percentile(values[finite], (2, 98)) if finite.any() else (0.0, 1.0)
+    else:
+        low, high = limits
+    scaled = (np.where(finite, values, low) - low) / (high - low if high > low else 1.0)
+    levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    picture: Picture = cv2.cvtColor(cv2.applyColorMap(levels, _MAPS[style]), cv2.COLOR_BGR2RGB)
+    picture[~finite] = 0
+    return picture
+
+
+def depth_picture(
+    depth: Float[np.ndarray, "h w"], nearest: float = 2.0, farthest: float = 80.0
+) -> UInt8[np.ndarray, "h w 3"]:
+    """z-depth in metres on a logarithmic scale, near = warm, equal colours in all pictures; 0 (invalid) is black."""
+    valid = depth > 0
+    closeness = -np.log(np.where(valid, depth, 1.0))
+    return colour_map(closeness, valid, (-math.log(farthest), -math.log(nearest)))
+
+
+def depth_error_picture(
+    prediction: Float[np.ndarray, "h w"],
+    truth: Float[np.ndarray, "h w"],
+    valid: Bool[np.ndarray, "h w"] | None = None,
+    full: float = 1.5,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Where a predicted depth is wrong, by prediction / truth: white = right, red = too far, blue = too near.
+
+    The colour is full where the ratio reaches `full` or 1 / `full`; pixels without truth (0, or not `valid`) are black.
+    """
+    _same_size(prediction, truth)
+    valid = (truth > 0) & (prediction > 0) & (True if valid is None else valid)
+    ratio = np.where(valid, prediction, 1) / np.where(valid, truth, 1)
+    wrong = np.clip(np.log(ratio) / math.log(full), -1, 1)[..., None]
+    colour = np.where(wrong > 0, np.array(_FARTHER), np.array(_NEARER))
+    picture: Picture = np.rint(255 + np.abs(wrong) * (colour - 255.0)).astype(np.uint8)
+    picture[~valid] = 0
+    return picture
+
+
+def beside(pictures: Sequence[Picture], height: int | None = None, gap: int = 4) -> Picture:
+    """Pictures in a row on white, all scaled to one height (that of the first), keeping their proportions."""
+    height = height or pictures[0].shape[0]
+    scaled = [_to_height(picture, height) for picture in pictures]
+    space = np.full((height, gap, 3), _PAPER, np.uint8)
+    return np.concatenate([part for picture in scaled for part in (space, picture)][1:], axis=1)
+
+
+def contact_sheet(pictures: Sequence[Picture], captions: Sequence[str], columns: int = 4, width: int = 320) -> Picture:
+    """Captioned pictures in rows and columns, each `width` pixels wide."""
+    if len(pictures) != len(captions):
+        raise FathomError(f"{len(pictures)} pictures but {len(captions)} captions; give one caption a picture.")
+    if not pictures:
+        raise FathomError("A contact sheet needs at least one picture.")
+    cells = [captioned(_to_width(picture, width), text) for picture, text in zip(pictures, captions, strict=True)]
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    sheet = [_row(row, min(columns, len(cells)), gap=8) for row in rows]
+    return np.concatenate([part for row in sheet for part in (_blank((8, row.shape[1])), row)][1:], axis=0)
+
+
+def captioned(picture: Picture, text: str, size: int = 14) -> Picture:
+    """The picture with a line of text under it; what does not fit ends in three dots."""
+    width, font = picture.shape[1], ImageFont.load_default(size)
+    if font.getlength(text) > width - 4:
+        while text and font.getlength(text + "...") > width - 4:
+            text = text[:-1]
+        text += "..."
+    strip = Image.new("RGB", (width, round(1.6 * size)), _PAPER)
+    ImageDraw.Draw(strip).text((2, round(0.2 * size)), text, fill=_INK, font=font)
+    return np.concatenate([picture, np.asarray(strip)], axis=0)
+
+
+def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture:
+    """The picture with a yellow frame about a part, given by top, left, bottom and right as shares of its size."""
+    found, (height, width) = picture.copy(), picture.shape[:2]
+    top, bottom = (round(share * (height - 1)) for share in part[::2])
+    left, right = (round(share * (width - 1)) for share in part[1::2])
+    thick = max(1, height // 64)
+    cv2.rectangle(found, (left, top), (right, bottom), _FRAME, thick)
+    return found
+
+
+def legend(classes: ClassList, columns: int = 4, width: int = 180, size: int = 14) -> Picture:
+    """The classes with their colours, as a picture to put under others."""
+    cells = []
+    for name, colour in zip(classes.names, classes.colours, strict=True):
+        cell = Image.new("RGB", (width, 2 * size), _PAPER)
+        draw = ImageDraw.Draw(cell)
+        draw.rectangle((0, size // 3, 2 * size, size // 3 + size), fill=colour, outline=_INK)
+        draw.text((2.5 * size, size // 4), name, fill=_INK, font=ImageFont.load_default(size))
+        cells.append(np.asarray(cell))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return np.concatenate([_row(row, min(columns, len(cells)), gap=0) for row in rows], axis=0)
+
+
+def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
+    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
+    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
+    return bytes(cv2.imencode(suffix, stored, options)[1])
+
+
+def write(path: Path, picture: Pixels) -> None:
+    """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
+    write_bytes(path, encode(picture, path.suffix.lower()))
+
+
+def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:
+    """Cells of one width in a row as high as its highest, filled up with white to `columns` cells."""
+    height, width = max(cell.shape[0] for cell in cells), cells[0].shape[1]
+    full = [np.concatenate([cell, _blank((height - cell.shape[0], width))], axis=0) for cell in cells]
+    full += [_blank((height, width))] * (columns - len(cells))
+    return np.concatenate([part for cell in full for part in (_blank((height, gap)), cell)][1:], axis=1)
+
+
+def _blank(size: Size) -> Picture:
+    return np.full((*size, 3), _PAPER, np.uint8)
+
+
+def _to_height(picture: Picture, height: int) -> Picture:
+    return resize_image(picture, (height, max(1, round(picture.shape[1] * height / picture.shape[0]))))
+
+
+def _to_width(picture: Picture, width: int) -> Picture:
+    return resize_image(picture, (max(1, round(picture.shape[0] * width / picture.shape[1])), width))
+
+
+def _same_size(first: np.ndarray, second: np.ndarray) -> None:
+    if first.shape[:2] != second.shape[:2]:
+        raise FathomError(f"Sizes differ: {first.shape[:2]} and {second.shape[:2]} (height, width). Resize one first.")

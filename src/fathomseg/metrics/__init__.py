@@ -1,0 +1,1 @@
+"""What predictions are measured by: classes, depth, camera motion."""

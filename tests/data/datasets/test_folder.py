@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.errors import ConfigError, DataError, FathomError
+from fathomseg.types import IGNORE
+from tests.fakes import make_folder, save, scene, stored_label, write_yaml
+
+
+def lists(root: Path, **ids: str) -> Folder:
+    for name, text in ids.items():
+        (root / "splits").mkdir(exist_ok=True)
+        (root / "splits" / f"{name}.txt").write_text(text)
+    return Folder(root=root)
+
+
+def reasons(data: Folder, split: str = "all") -> list[str]:
+    return [problem.reason for problem in data.problems(data.ids(split))]
+
+
+@pytest.mark.parametrize("kind", ["ids", "colours"])
+def test_stored_labels_become_indices(tmp_path: Path, kind: str) -> None:
+    data = Folder(root=make_folder(tmp_path, labels=kind, seed=3))
+    for i in range(10):
+        image, label = scene(3 + i, (24, 32), 4)
+        np.testing.assert_array_equal(data.image(f"images/{i:03d}"), image)
+        np.testing.assert_array_equal(data.label(f"images/{i:03d}"), np.where(label == 3, IGNORE, label))
+
+
+def test_without_lists_some_labelled_images_are_held_out(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, images=60, labelled=40, size=(4, 6)))
+    train, val = set(data.ids("train")), set(data.ids("val"))
+    assert train | val == {f"images/{i:03d}" for i in range(60)}
+    assert not train & val
+    assert all(data.has_label(id) for id in val)
+    assert 4 <= len(val) <= 12
+    assert set(data.ids("labelled")) == {f"images/{i:03d}" for i in range(40)} - val
+    assert "no splits/val.txt: about 20 % of the labelled" in data.notes()[0]
+
+
+@pytest.mark.parametrize("labelled", range(2, 9))
+def test_a_few_labels_still_give_a_val_image_and_leave_some_to_train_on(tmp_path: Path, labelled: int) -> None:
+    data = Folder(root=make_folder(tmp_path, images=9, labelled=labelled, size=(4, 6)))
+    assert data.ids("val")
+    assert data.ids("labelled")
+
+
+def test_without_any_label_there_is_no_val(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, labels=None))
+    assert data.splits == ("train", "clips", "all")
+    assert reasons(data) == []
+
+
+def test_lists_may_be_written_in_any_way(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=5)
+    data = lists(tmp_path, train="# mine\n000\nimages/001\n\n002.png\r\n", val="images\\003.png\n")
+    assert data.ids("train") == ("images/000", "images/001", "images/002")
+    assert data.ids("val") == ("images/003",)
+    assert "images/004" in data.ids("all")
+
+
+def test_a_val_list_alone_leaves_the_rest_to_train(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=4)
+    assert lists(tmp_path, val="000\n001").ids("train") == ("images/002", "images/003")
+
+
+def test_a_train_list_alone_leaves_the_labelled_rest_to_val(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=4, labelled=2)
+    assert lists(tmp_path, train="000\n").ids("val") == ("images/001",)
+
+
+def test_labels_outside_the_labelled_list_are_never_opened(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=6)
+    for i in (2, 3):
+        (tmp_path / "labels" / f"00{i}.png").write_bytes(b"must not be opened")
+    data = lists(tmp_path, labelled="000\n001", val="004\n005")
+    assert data.ids("labelled") == ("images/000", "images/001")
+    assert not data.has_label("images/002")
+    assert data.label("images/003") is None
+    assert data.label("images/004") is not None
+    assert reasons(data) == []
+
+
+def test_the_hold_out_takes_nothing_from_the_labelled_list(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=30, size=(4, 6))
+    data = lists(tmp_path, labelled="\n".join(f"{i:03d}" for i in range(20)))
+    assert len(data.ids("labelled")) == 20
+    assert {id for id in data.ids("val") if id < "images/020"} == set()
+    assert data.ids("val")
+
+
+def test_every_wrong_line_of_the_lists_is_named(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=4, labelled=3)
+    data = lists(tmp_path, train="000\n0010\n003", val="000\n", labelled="003\n001\n")
+    with pytest.raises(DataError) as caught:
+        data.ids("train")
+    text = str(caught.value)
+    assert "train.txt line 2: there is no image '0010'; did you mean images/00" in text
+    assert "1 of its images are in train as well, for example images/000" in text
+    assert "images/003 has no label file" in text
+    assert "images/001 is not in train" in text
+    assert len(caught.value.problems) == 4
+
+
+def test_clips_and_videos_are_one_split_with_neighbours_and_cameras(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, images=1, clips=1, videos=1, frames=4))
+    assert data.ids("clips") == tuple(f"clips/{c}/00000{i}" for c in ("drive0", "film0") for i in range(4))
+    assert data.neighbour("clips/drive0/000003", 1) is None
+    assert data.neighbour("clips/film0/000000", 1) == "clips/film0/000001"
+    assert data.neighbour("images/000", 1) is None
+    camera = data.camera("clips/drive0/000001")
+    assert camera is not None
+    assert (camera.fx, camera.cx, camera.cy) == (30.0, 15.5, 11.5)  # half the size the file gives
+    assert data.camera("clips/film0/000001") is None
+    expected = scene(900, (24, 32), 4, shift=2)[0]
+    assert np.abs(data.image("clips/film0/000002").astype(int) - expected).mean() < 20  # lossy, but this frame
+
+
+def test_cameras_of_videos_and_of_everything_else(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=1, videos=1)
+    camera = {"width": 32, "height": 24, "fx": 20.0, "fy": 20.0, "cx": 15.5, "cy": 11.5}
+    write_yaml(tmp_path / "videos" / "film0.yaml", camera)
+    write_yaml(tmp_path / "dataset.yaml", {"classes": ["a", "b"], "camera": {**camera, "fx": 99.0}})
+    data = Folder(root=tmp_path)
+    fx = [data.camera(id).fx for id in ("clips/film0/000000", "clips/drive0/000000", "images/000")]  # type: ignore[union-attr]
+    assert fx == [20.0, 30.0, 99.0]
+
+
+def test_frames_of_clips_can_have_labels(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=0, labels=None, clips=3)
+    for clip in range(3):
+        for i in (1, 3):
+            label = scene(500 + clip, (24, 32), 4, shift=i)[1]
+            save(tmp_path / "labels/clips" / f"drive{clip}" / f"{i:06d}.png", stored_label(label, "ids"))
+    data = Folder(root=tmp_path)
+    train, val = data.ids("train"), data.ids("val")
+    assert len(train) + len(val) == 6
+    assert not {id.rsplit("/", 1)[0] for id in train} & {id.rsplit("/", 1)[0] for id in val}  # whole clips
+    assert data.neighbour(train[0], 1) is not None
+    assert reasons(data) == []
+
+
+def test_a_gap_in_a_clip_is_a_missing_neighbour(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, clips=1, frames=8))
+    data.files("clips/drive0/000003").image.unlink()
+    data = data.model_copy()
+    assert data.neighbour("clips/drive0/000002", 1) is None
+    assert data.neighbour("clips/drive0/000002", 2) == "clips/drive0/000004"
+    (problem,) = data.problems(data.ids("clips"))
+    assert problem.where.endswith("clips/drive0/000002.jpg")
+    assert "missing neighbour: the next frame is 000004" in problem.reason
+    assert reasons(data, "train") == []  # the user did not ask for clips
+
+
+def test_every_bad_file_is_listed(tmp_path: Path) -> None:
+    make_folder(tmp_path, images=6, clips=0, videos=1)
+    (tmp_path / "images/000.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    save(tmp_path / "labels/001.png", np.full((24, 32), 55, np.uint8))
+    save(tmp_path / "labels/002.png", np.full((12, 16), 7, np.uint8))
+    save(tmp_path / "labels/999.png", np.full((24, 32), 7, np.uint8))
+    (tmp_path / "videos/broken.mp4").write_bytes(b"\0" * 999)
+    save(tmp_path / "clips/000.png", np.zeros((24, 32, 3), np.uint8))
+    data = Folder(root=tmp_path)
+    found = "\n".join(str(problem) for problem in data.problems(data.ids("all")))
+    for expected in (
+        "000.png: ",
+        "001.png: id 55 (768 pixels) not in the class list; add it to `classes` or to `ignore` in dataset.yaml",
+        "002.png: the label is 12 x 16 (height x width) but its image is 24 x 32",
+        "999.png: is the label of no image",
+        "broken.mp4: cannot be read as a video",
+        "clips/000.png: belongs to no clip",
+    ):
+        assert expected in found
+    assert found.count("\n") == 5
+
+
+def test_a_bad_camera_file_is_a_problem_and_named_once(tmp_path: Path) -> None:
+    make_folder(tmp_path)
+    write_yaml(tmp_path / "clips/drive0/camera.yaml", {"width": 10, "focal": 3})
+    (text,) = reasons(Folder(root=tmp_path), "clips")
+    assert "fx: is required" in text
+    assert "focal: unknown key" in text
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "dataset.yaml", {"classes": ["a", "b"]})
+    with pytest.raises(FathomError, match=r"holds no images: expected them in images/"):
+        Folder(root=tmp_path).ids("train")
+
+
+def test_a_bad_dataset_yaml_is_explained(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "dataset.yaml", {"classes": ["a"]})
+    with pytest.raises(ConfigError, match="at least 2"):
+        Folder(root=tmp_path).classes  # noqa: B018
+
+
+def test_a_clip_and_a_video_must_not_share_a_name(tmp_path: Path) -> None:
+    make_folder(tmp_path, videos=1)
+    save(tmp_path / "clips/film0/000000.jpg", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DataError, match="has the name of"):
+        Folder(root=tmp_path).ids("train")

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fathomseg.data.datasets.labels import LabelMap, distinct_colours, pack, pack_one, unpack
+from fathomseg.errors import DataError, FathomError
+from fathomseg.io import draw
+from tests.fakes import save
+
+IDS = LabelMap(kind="ids", names=("road", "car"), values=(7, 300), ignored=(0, -1), remedy="mend it")
+COLOURS = LabelMap(
+    kind="colours",
+    names=("road", "car"),
+    values=(pack_one((128, 64, 128)), pack_one((0, 0, 142))),
+    ignored=(0,),
+    remedy="mend it",
+)
+
+
+def reason(labels: LabelMap, path: Path, size: tuple[int, int] | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        labels.read(path, size)
+    return caught.value.problems[0].reason
+
+
+@pytest.mark.parametrize(("suffix", "dtype"), [(".png", np.uint16), (".tif", np.int32)])
+def test_ids_become_indices(tmp_path: Path, suffix: str, dtype: type) -> None:
+    path = save(tmp_path / f"a{suffix}", np.array([[7, 300, 0], [300, 7, 7]], dtype))
+    indices = IDS.read(path, (2, 3))
+    assert indices.dtype == np.uint8
+    np.testing.assert_array_equal(indices, [[0, 1, 255], [1, 0, 0]])
+
+
+def test_negative_ids_of_signed_files_can_be_ignored(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", np.array([[-1, 300]], np.int32))
+    np.testing.assert_array_equal(IDS.read(path), [[255, 1]])
+
+
+def test_colours_become_indices_and_alpha_is_ignored(tmp_path: Path) -> None:
+    stored = np.array([[[128, 64, 128, 0], [0, 0, 142, 9], [0, 0, 0, 255]]], np.uint8)
+    np.testing.assert_array_equal(COLOURS.read(save(tmp_path / "a.png", stored)), [[0, 1, 255]])
+
+
+def test_unlisted_ids_are_named_with_their_counts_the_most_frequent_first(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.array([[7, 8, 9, 9], [9, 300, 8, 254]], np.uint16))
+    text = reason(IDS, path)
+    assert text == "ids 9 (3 pixels), 8 (2 pixels), 254 (1 pixel) not in the class list; mend it"
+
+
+def test_an_unlisted_colour_is_named_with_the_nearest_class(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.array([[[127, 66, 128], [0, 0, 142]]], np.uint8))
+    assert "colour (127, 66, 128) (1 pixel; nearest is road (128, 64, 128)) not in" in reason(COLOURS, path)
+
+
+def test_a_smoothed_label_is_recognised(tmp_path: Path) -> None:
+    ramp = np.linspace([128, 64, 128], [0, 0, 142], 60).astype(np.uint8)[None]
+    text = reason(COLOURS, save(tmp_path / "a.png", ramp))
+    assert "53 more" in text
+    assert "smoothed" in text
+
+
+def test_jpeg_and_a_wrong_size_are_refused(tmp_path: Path) -> None:
+    assert "is a JPEG" in reason(IDS, save(tmp_path / "a.jpg", np.zeros((4, 4), np.uint8)))
+    text = reason(IDS, save(tmp_path / "b.png", np.zeros((4, 6), np.uint8)), (6, 4))
+    assert "the label is 4 x 6" in text
+    assert "its image is 6 x 4" in text
+
+
+@given(arrays(np.uint16, st.tuples(st.integers(1, 6), st.integers(1, 6))))
+def test_both_ways_of_looking_up_agree(stored: np.ndarray) -> None:
+    """The table of unsigned values against the dictionary used for signed ones."""
+    np.testing.assert_array_equal(IDS._indices(stored), IDS._indices(stored.astype(np.int64)))
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_packing_a_colour_loses_nothing(colour: tuple[int, int, int]) -> None:
+    assert unpack(pack_one(colour)) == colour
+    assert pack(np.array([[colour]], np.uint8)).tolist() == [[pack_one(colour)]]
+
+
+def test_default_colours_differ() -> None:
+    colours = distinct_colours(254)
+    assert len(set(colours)) == 254
+    assert (0, 0, 0) not in colours
+    assert distinct_colours(4) == (
+        (128, 0, 0),
+        (0, 128, 0),
+        (128, 128, 0),
+        (0, 0, 128),
+    )  # aeroplane, bicycle, bird, boat
+    first = np.array(distinct_colours(12))
+    distances = np.abs(first[:, None] - first[None]).sum(axis=2) + 999 * np.eye(12)
+    assert distances.min() > 60
+
+
+def test_the_key_tells_maps_apart_that_read_differently() -> None:
+    other = LabelMap(kind="ids", names=IDS.names, values=(7, 301), ignored=IDS.ignored, remedy=IDS.remedy)
+    renamed = LabelMap(kind="ids", names=("a", "b"), values=IDS.values, ignored=IDS.ignored, remedy="")
+    assert IDS.key != other.key
+    assert IDS.key == renamed.key
+
+
+@pytest.mark.parametrize("labels", [IDS, COLOURS], ids=["ids", "colours"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(indices=arrays(np.uint8, (3, 4), elements=st.sampled_from([0, 1, 255])))
+def test_what_is_stored_is_read_again(labels: LabelMap, indices: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    draw.write(path, labels.stored(indices))
+    np.testing.assert_array_equal(labels.read(path), indices)
+
+
+def test_stored_values_by_hand() -> None:
+    indices = np.array([[0, 1, 255]], np.uint8)
+    np.testing.assert_array_equal(IDS.stored(indices), np.array([[7, 300, 0]], np.uint16))
+    assert IDS.stored(indices[:, :1]).dtype == np.uint8
+    np.testing.assert_array_equal(COLOURS.stored(indices), [[[128, 64, 128], [0, 0, 142], [0, 0, 0]]])
+    last = replace(IDS, ignored=(-1, 70_000, 9))
+    np.testing.assert_array_equal(last.stored(indices), [[7, 300, 9]])
+
+
+def test_what_no_png_can_hold_is_refused() -> None:
+    indices = np.array([[1, 1, 255]], np.uint8)
+    for ignored in ((), (-1, 70_000)):
+        with pytest.raises(FathomError, match="list one in `ignore`"):
+            replace(IDS, ignored=ignored).stored(indices)
+    far = replace(IDS, values=(7, 70_000))
+    with pytest.raises(FathomError, match="The id 70000 cannot be stored"):
+        far.stored(indices)
+    assert far.stored(np.zeros((1, 1), np.uint8)) == 7  # what does not occur does not matter
