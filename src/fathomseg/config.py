@@ -68,6 +68,17 @@ def by_name(default: str) -> Discriminator:
     return Discriminator(tag)
 
 
+def named_by_key(tree: Any) -> Any:
+    """A mapping of parts in which an entry without `name` is called by its key; for `BeforeValidator`."""
+    if not isinstance(tree, Mapping):
+        return tree
+    named = {}
+    for key, value in tree.items():
+        value = {} if value is None else value
+        named[key] = {"name": key, **value} if isinstance(value, Mapping) and "name" not in value else value
+    return named
+
+
 def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuration") -> P:
     """Validate a plain mapping as `kind`; the readable form of pydantic's `model_validate`."""
     try:

@@ -23,7 +23,7 @@ from fathomseg.inference.predictor import Inference, Predictor, Window, decode, 
 from fathomseg.io.images import resize_image
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
-from fathomseg.models.saved import ModelCard, load_card, load_model, save_model
+from fathomseg.inference.card import ModelCard, load_card, load_model, save_model
 from tests.typecheck import unchecked
 
 RGB = ClassList(("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))

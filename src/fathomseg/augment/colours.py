@@ -1,4 +1,4 @@
-"""Strong colour augmentation: jitter, greyscale and blur, as in FixMatch-like segmentation."""
+"""Augmentation colour augmentation: jitter, greyscale and blur, as in FixMatch-like segmentation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from fathomseg.augment.base import Strong
+from fathomseg.augment.base import Augmentation
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.mixing.draws import Use, generator, on_device
@@ -54,7 +54,7 @@ class Blur(Part):
         return image.index_copy(0, index, blurred)
 
 
-class Colours(Strong):
+class Colours(Augmentation):
     """Colour jitter, then greyscale, then blur: each in a share of the images. The defaults are those of UniMatch V2.
 
     Hoyer et al. 2021 use jitter of strength 0.25 in all four, no greyscale, and a sigma of 0.15..1.15.
@@ -76,7 +76,7 @@ class Colours(Strong):
         return self.blur(image, keys)
 
 
-class NoStrong(Strong):
+class NoAugmentation(Augmentation):
     """No strong augmentation: pixels stay as they are."""
 
     name: Literal["none"] = "none"

@@ -1,4 +1,4 @@
-"""From the video of a dataset to the stream depth is learned from: frames chosen, decoded once, cameras known."""
+"""From the video of a dataset to the frames depth is learned from, with their neighbours and cameras."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.frames import AnyFrames
 from fathomseg.data.intrinsics import AnyLens, Lenses
-from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
-from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-
-TRIPLETS = "frames.csv"
-
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
     """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`.
@@ -65,12 +60,6 @@ def choose_frames(
         )
     write_triplets(file, chosen)
     return chosen
-
-
-def video_stream(cache: Cache, triplets: Sequence[Triplet], lenses: Lenses, geometry: Geometry, seed: int) -> Stream:
-    """The stream of these frames with the two frames each is redrawn from."""
-    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
-    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, lenses.cameras)
 
 
 def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet]) -> Lenses:

@@ -19,7 +19,7 @@ from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.inference.predictor import inferring, mirrored_mean, pick_device, stacked
 from fathomseg.models.joint import only
-from fathomseg.models.saved import WEIGHTS, Weights, load_depth_model
+from fathomseg.inference.card import WEIGHTS, Weights, load_depth_model
 from fathomseg.types import DepthPrediction, Size
 
 

@@ -25,7 +25,7 @@ from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
 from fathomseg.io.images import resize_image
 from fathomseg.models.joint import only
-from fathomseg.models.saved import WEIGHTS, Weights, load_model
+from fathomseg.inference.card import WEIGHTS, Weights, load_model
 from fathomseg.types import Prediction, Size
 
 _STRIP: Final = 2**24

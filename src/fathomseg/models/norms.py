@@ -1,26 +1,25 @@
-"""What networks with an encoder have in common: how their norms behave in training, which part is pretrained."""
+"""How norms behave in training: with statistics that are fixed, or held for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.models.blocks import Norm
-from fathomseg.models.encoders import FeatureEncoder
 
 
-class EncoderNetwork(nn.Module):
-    """A network on an encoder, whose BatchNorms keep their statistics in training unless `norm` is "batch"."""
+class FixedNorms(nn.Module):
+    """A network whose BatchNorms keep their statistics in training unless `norm` is "batch"."""
 
-    def __init__(self, encoder: FeatureEncoder, norm: Norm) -> None:
+    def __init__(self, norm: Norm) -> None:
         super().__init__()
-        self.encoder = encoder
         self.norm = norm
 
-    def train(self, mode: bool = True) -> EncoderNetwork:
+    def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode; BatchNorms of fixed statistics stay in evaluation mode either way."""
         super().train(mode)
         if self.norm != "batch":
@@ -28,10 +27,6 @@ class EncoderNetwork(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The parameters that were (or could have been) pretrained, for their own learning rate."""
-        return list(self.encoder.parameters())
 
 
 @contextmanager
@@ -50,3 +45,15 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for norm in tracking:
             norm.track_running_stats = True
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; afterwards every module is in the mode it was in, frozen norms included."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

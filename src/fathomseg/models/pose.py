@@ -14,7 +14,7 @@ from fathomseg.config import Part, by_name
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm, he_init
 from fathomseg.models.encoders import Encoder, FeatureEncoder
-from fathomseg.models.norms import EncoderNetwork
+from fathomseg.models.norms import FixedNorms
 from fathomseg.models.pose_base import PoseNetwork
 from fathomseg.models.pose_flow import FlowPose
 from fathomseg.models.precision import in_own_precision
@@ -46,12 +46,13 @@ class PoseConfig(Part):
         return StackedPoseNetwork(encoder, self.norm, self.reduce)
 
 
-class StackedPoseNetwork(EncoderNetwork, PoseNetwork):
+class StackedPoseNetwork(FixedNorms, PoseNetwork):
     """Two frames, stacked, -> axis-angle and translation."""
 
     def __init__(self, encoder: FeatureEncoder, norm: Norm = "batch", reduce: int = 1) -> None:
         """`encoder`: one whose stem takes six channels (`widen_stem`)."""
-        super().__init__(encoder, norm)
+        super().__init__(norm)
+        self.encoder = encoder
         self.reduce = reduce
         self.decoder = nn.Sequential(
             nn.Conv2d(encoder.pyramid.channels[-1], _WIDTH, 1),

@@ -16,7 +16,7 @@ from fathomseg.evaluation.scoring import FromNetwork, Source, evaluate_network, 
 from fathomseg.evaluation.stored import FromFolder
 from fathomseg.inference.predictor import Inference, Window, load, trained_inference
 from fathomseg.metrics.segmentation import MEANING
-from fathomseg.models.saved import WEIGHTS, load_card
+from fathomseg.inference.card import WEIGHTS, load_card
 from fathomseg.report.examples import examples
 from fathomseg.report.page import write_page
 from fathomseg.report.scores import show, write_scores

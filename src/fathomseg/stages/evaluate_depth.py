@@ -29,7 +29,7 @@ from fathomseg.geometry.trajectory import SNIPPET
 from fathomseg.inference.depth_predictor import load_depth
 from fathomseg.metrics import depth as depth_metrics
 from fathomseg.metrics.depth import DepthProtocol
-from fathomseg.models.saved import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
 from fathomseg.report.depth_examples import DepthExample, depth_examples
 from fathomseg.report.depth_page import write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fathomseg.errors import FathomError
-from fathomseg.models.saved import CARD, WEIGHTS, load_card
+from fathomseg.inference.card import CARD, WEIGHTS, load_card
 from fathomseg.stages.run_folder import CONFIG
 
 

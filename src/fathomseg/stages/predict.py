@@ -22,7 +22,7 @@ from fathomseg.inference.predict_folder import Places, find_jobs, work_off
 from fathomseg.inference.predictor import Predictor, load, trained_inference
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
-from fathomseg.models.saved import WEIGHTS
+from fathomseg.inference.card import WEIGHTS
 from fathomseg.stages import predict_depth
 from fathomseg.stages.evaluation import is_depth_run
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,29 @@ import fathomseg
 from fathomseg.config import Part, save
 from fathomseg.errors import ConfigError, FathomError
 
-CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
+CONFIG, ORIGIN = "config.yaml", "origin.json"
+IDS = "{}.txt"
+"""The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
 
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
 
-_ROOT = re.compile(r"((unlabelled|clips)\.)?data\.(datasets\.[^.]+\.)?root")
+_ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
 
 
-_BEFORE_TRAINING = {CONFIG, LABELLED, ORIGIN, "frames.csv"}
+_BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]+\.csv")
+"""What a run folder may hold before the first step."""
 
 
-def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: Accelerator) -> None:
-    """Create the run folder and write down its recipe, where it ran, and the labelled ids if the run uses labels.
+def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
+    """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _BEFORE_TRAINING:
+        if folder.is_dir() and all(_BEFORE_TRAINING.fullmatch(path.name) for path in folder.iterdir()):
             shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
         if folder.exists():
             raise FathomError(
@@ -48,8 +51,8 @@ def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate
             )
         folder.mkdir(parents=True, exist_ok=True)
         save(recipe, folder / CONFIG)
-        if labelled is not None:
-            (folder / LABELLED).write_text("".join(f"{id}\n" for id in labelled), encoding="utf-8")
+        for stream, ids in labelled.items():
+            (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
 
@@ -76,9 +79,10 @@ def reopen(folder: Path) -> Path:
     return path
 
 
-def labelled_ids(folder: Path) -> tuple[str, ...]:
-    """The ids of the images whose labels the run may use."""
-    return tuple((folder / LABELLED).read_text(encoding="utf-8").split("\n")[:-1])
+def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """By stream the ids of the images whose labels the run may use, for the streams that have any."""
+    files = {stream: folder / IDS.format(stream) for stream in streams}
+    return {s: tuple(f.read_text(encoding="utf-8").split("\n")[:-1]) for s, f in files.items() if f.is_file()}
 
 
 def origin() -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from fathomseg.config import Part, load
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.models.saved import load_card
+from fathomseg.inference.card import load_card
 from fathomseg.stages.recipe import Recipe
 from fathomseg.study.grid import Cell, grid
 

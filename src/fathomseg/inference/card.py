@@ -1,8 +1,8 @@
 """The model a user takes away: `model.json` says what the network is, a safetensors file holds its weights.
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
-`last.safetensors` (the raw weights after the last step). A depth run adds `pose.safetensors`, the network that tells
-how the camera moved. None of these formats can carry code.
+`last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of these formats can carry code.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg import __version__
-from fathomseg.config import Part, by_name, validate
+from fathomseg.config import Part, validate
 from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
-from fathomseg.models.joint import JointNetwork, JointNetworkConfig
-from fathomseg.models.network import Network, NetworkConfig
+from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose
 from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.network import NetworkConfig
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]
@@ -37,16 +37,6 @@ POSE: Final = "pose.safetensors"
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Pixels = Annotated[int, Field(gt=0)]
-Metres = Annotated[float, Field(gt=0)]
-
-
-AnyNetwork = Annotated[
-    Annotated[NetworkConfig, Tag("segmentation")]
-    | Annotated[DepthNetworkConfig, Tag("depth")]
-    | Annotated[JointNetworkConfig, Tag("joint")],
-    by_name("segmentation"),
-]
-"""Every network that can be saved. Cards written before there were several kinds have no name."""
 
 
 class ModelCard(Part):
@@ -54,44 +44,37 @@ class ModelCard(Part):
 
     format: Literal[1] = 1
     """Version of this file's layout."""
-    network: AnyNetwork
-    """Encoder, decoder and normalisation; its `name` says what the network gives."""
+    network: NetworkConfig
+    """Encoder, tasks, links and normalisation."""
     classes: tuple[str, ...] = ()
     """Class names in the order of their indices; none if the network does not segment."""
     colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on."""
-    depth_range: tuple[Metres, Metres] | None = None
-    """Depth of disparity 1 and of disparity 0; none if the network gives no disparity. In the network's own unit of
-    length, which is metres only if its training could know the scale."""
     pose: AnyPose | None = None
-    """The network that tells camera motion, if its weights lie beside."""
+    """The network that predicts camera motion, if its weights lie beside."""
     fathomseg: str = __version__
     """The version that wrote this file."""
 
     @model_validator(mode="after")
-    def _says_what_the_network_gives(self) -> Self:
-        if not isinstance(self.network, DepthNetworkConfig):
+    def _names_classes(self) -> Self:
+        if "segmentation" in self.network.tasks:
             self.class_list  # noqa: B018  its own check has the words
-        if not isinstance(self.network, NetworkConfig) and self.depth_range is None:
-            raise ValueError("a network that gives disparity needs its depth_range")
         return self
 
     @property
-    def segments(self) -> bool:
-        """Whether the network gives classes."""
-        return bool(self.classes)
+    def tasks(self) -> Mapping[str, Task]:
+        """The network's tasks in the order of its branches."""
+        return self.network.ordered
 
     @property
     def class_list(self) -> ClassList:
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
         return ClassList(self.classes, self.colours)
 
-    def build(self) -> Network | DepthNetwork | JointNetwork:
+    def build(self) -> Network:
         """The network with weights that mean nothing yet."""
-        if isinstance(self.network, DepthNetworkConfig):
-            return self.network.build(pretrained=False)
         return self.network.build(classes=len(self.classes), pretrained=False)
 
 
@@ -120,37 +103,22 @@ def load_card(folder: Path) -> ModelCard:
     return validate(ModelCard, tree, str(path))
 
 
-def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network | JointNetwork]:
-    """The card, and the network that gives classes, with its weights, on the CPU in eval mode.
+def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network]:
+    """The card and the network with its weights, on the CPU in eval mode.
 
     Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
     """
     card = load_card(folder)
-    network = card.build() if card.segments else None
-    if not isinstance(network, Network | JointNetwork):
-        raise FathomError(f"{folder} holds a network for depth, which knows no classes. Give a run of `fathom train`.")
-    _load(network, folder, file)
-    return card, network.eval()
-
-
-def load_depth_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, DepthNetwork | JointNetwork]:
-    """The card, and the network that gives disparity, with its weights, on the CPU in eval mode.
-
-    Raises as `load_model`.
-    """
-    card = load_card(folder)
-    network = None if card.depth_range is None else card.build()
-    if not isinstance(network, DepthNetwork | JointNetwork):
-        raise FathomError(f"{folder} holds a network that gives no depth. Give a run of `fathom pretrain`.")
+    network = card.build()
     _load(network, folder, file)
     return card, network.eval()
 
 
 def load_pose(folder: Path) -> PoseNetwork:
-    """The network of a depth run that tells how the camera moved, on the CPU in eval mode. Raises as `load_model`."""
+    """The network of a run that predicts how the camera moved, on the CPU in eval mode. Raises as `load_model`."""
     card = load_card(folder)
     if card.pose is None:
-        raise FathomError(f"{folder} has no network for camera motion. Give a run of `fathom pretrain`.")
+        raise FathomError(f"{folder} has no network for camera motion. Give a run with the objective `photometric`.")
     network = card.pose.build(pretrained=False)
     _load(network, folder, POSE)
     return network.eval()
