@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["DepthPrediction", "DepthPredictor", "Prediction", "Predictor", "__version__", "load", "load_depth"]
 
 _HOMES = {
-    "load": "predictor",
-    "Predictor": "predictor",
-    "load_depth": "depth_predictor",
-    "DepthPredictor": "depth_predictor",
+    "load": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "load_depth": "inference.depth_predictor",
+    "DepthPredictor": "inference.depth_predictor",
     "Prediction": "types",
     "DepthPrediction": "types",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
+from fathomseg.io.files import writing
 
 TRIPLETS = "frames.csv"
 
@@ -80,12 +80,10 @@ def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet])
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:
     """One line a frame: target, before, after."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
+    with writing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("target", "before", "after"))
         writer.writerows((x.target, x.before, x.after) for x in triplets)
-    temporary.replace(file)
 
 
 def read_triplets(file: Path) -> list[Triplet]:

@@ -7,7 +7,6 @@ how the camera moved. None of these formats can carry code.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -21,7 +20,7 @@ from fathomseg import __version__
 from fathomseg.config import Part, by_name, validate
 from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
-from fathomseg.io.files import read_json, write_text
+from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
@@ -105,9 +104,8 @@ def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file:
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write one weight file in one stroke."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
-    temporary.replace(path)
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
 
 
 def load_card(folder: Path) -> ModelCard:

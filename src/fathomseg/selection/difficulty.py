@@ -28,6 +28,7 @@ from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.io.array_store import store
 from fathomseg.io.files import write_text
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
@@ -155,7 +156,7 @@ class Examiner:
             write_text(notes, asked)
         if not (folder / _ERRORS).is_file():
             say(f"Stage {stage}: a depth student learns from {len(labelled)} images")
-            _save(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
+            store(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
         errors: Float32[np.ndarray, " n"] = np.load(folder / _ERRORS, allow_pickle=False)
         return errors
 
@@ -197,9 +198,3 @@ class Examiner:
         """Images (b 3 h w) and the teacher's disparity (b 1 h w)."""
         images = torch.from_numpy(self.pool.read(ids)).permute(0, 3, 1, 2)
         return images, torch.from_numpy(np.stack([self.teacher(id) for id in ids]))[:, None]
-
-
-def _save(path: Path, errors: Float32[np.ndarray, " n"]) -> None:
-    temporary = path.with_name(f".{path.stem}.tmp.npy")
-    np.save(temporary, errors, allow_pickle=False)
-    temporary.replace(path)
