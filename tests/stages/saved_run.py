@@ -8,10 +8,10 @@ import torch
 import yaml
 from torch import nn
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
 from fathomseg.models.saved import WEIGHTS, ModelCard, save_model
+from fathomseg.types import ClassList
 
 SMALL = NetworkConfig(encoder=Encoder(model="test_efficientnet", pretrained="none"))
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw, video
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.stages.predict import run
+from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
 from tests.stages.saved_run import save_run
 

@@ -24,9 +24,9 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.base import DepthReader, DepthSource
 from fathomseg.depth_sources.normalise import Bounds, DisparityMap, find_bounds, normalise, summary
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.io.array_store import entry, is_whole, load, store
 from fathomseg.io.images import resize_nearest
+from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
 FORMAT: Final = 1

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.io import draw, images, video
+from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 
 

@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from fathomseg import config
 from fathomseg.config import Part
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
 from fathomseg.io.images import resize_image
 from fathomseg.models.joint import only
 from fathomseg.models.saved import WEIGHTS, Weights, load_model
-from fathomseg.types import Prediction, Size
+from fathomseg.types import ClassList, Prediction, Size
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""

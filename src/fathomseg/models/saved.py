@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from fathomseg import __version__
 from fathomseg.config import Part, by_name, validate
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
@@ -26,6 +25,7 @@ from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pose import AnyPose
 from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.types import ClassList
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]

@@ -22,14 +22,14 @@ from fathomseg.config import Part
 from fathomseg.data.loading import Stream
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, prepare
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.depth_predictor import DepthPredictor
 from fathomseg.io.array_store import store
 from fathomseg.io.files import write_text
+from fathomseg.io.prefetch import ahead
+from fathomseg.io.progress import say
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet

@@ -22,9 +22,9 @@ from jaxtyping import Bool, Float, UInt8
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.predictor import pick_device
 from fathomseg.io.files import write_text, writing
+from fathomseg.io.prefetch import ahead
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
 from fathomseg.selection.result import Skipped
 

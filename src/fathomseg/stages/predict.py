@@ -16,7 +16,6 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.inference.predict_folder import Places, find_jobs, work_off
 from fathomseg.inference.predictor import Predictor, load, trained_inference
@@ -25,6 +24,7 @@ from fathomseg.io.files import write_text
 from fathomseg.models.saved import WEIGHTS
 from fathomseg.stages import predict_depth
 from fathomseg.stages.evaluation import is_depth_run
+from fathomseg.types import ClassList
 
 PLACES: Final = Places(values="ids", views="overlays")
 

@@ -19,10 +19,10 @@ from fathomseg.data.intrinsics import Lenses, field_of_view
 from fathomseg.data.loading import Stream
 from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
-from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError
 from fathomseg.evaluation.depth_scoring import evaluate_depth_network, has_depth
+from fathomseg.io.progress import preparing, say
 from fathomseg.learners.depth import DepthLearner
 from fathomseg.models.saved import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
 from fathomseg.stages.advice import memory_advice, resume_advice

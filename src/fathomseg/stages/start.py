@@ -8,8 +8,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
 from fathomseg.models.joint import JointNetwork
 from fathomseg.models.pose_base import PoseNetwork

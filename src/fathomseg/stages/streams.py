@@ -13,8 +13,8 @@ from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
 from fathomseg.depth_sources import prepare
-from fathomseg.engine.logging import preparing
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import preparing
 from fathomseg.learners import SemiSupervised
 from fathomseg.stages.recipe import Clips, Recipe, Unlabelled
 

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError
+from fathomseg.io.progress import say
 from fathomseg.learners import SemiSupervised
 from fathomseg.learners.base import Learner
 from fathomseg.learners.semi import SemiLearner

@@ -13,14 +13,13 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fathomseg import config
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.clips import places
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
 from fathomseg.data.datasets.folder_splits import LISTS, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
-from fathomseg.types import Camera
+from fathomseg.types import Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
 

@@ -10,14 +10,14 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import FathomError
 from fathomseg.io import draw
 from fathomseg.io.files import write_text, writing
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.task import MANIFEST, Task, TaskImage, load_task, stems, told_apart
 from fathomseg.selection.result import Selection
-from fathomseg.types import Prediction
+from fathomseg.types import ClassList, Prediction
 
 IMAGES: Final = "images"
 
