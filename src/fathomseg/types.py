@@ -25,6 +25,9 @@ from fathomseg.errors import FathomError
 IGNORE: Final = 255
 """The label value of pixels that count nowhere."""
 
+SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+"""A loss: its sum, and how many pixels or images it was summed over."""
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 

@@ -15,7 +15,7 @@ from fathomseg.errors import ConfigError
 from fathomseg.inference.predictor import Predictor
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.learners.base import Learner
-from fathomseg.losses.mining import Ohem
+from fathomseg.losses.segmentation import Ohem
 from fathomseg.metrics.segmentation import Confusion
 from fathomseg.models.network import NetworkConfig
 from fathomseg.types import Batch, ClassList

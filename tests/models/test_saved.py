@@ -13,8 +13,7 @@ from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
-from fathomseg.models.pose import PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.models.saved import (
     CARD,
     POSE,

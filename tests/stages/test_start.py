@@ -15,8 +15,7 @@ from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
-from fathomseg.models.pose import PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.models.saved import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
 from fathomseg.stages import pretrain as pretrain_stage
 from fathomseg.stages import train as train_stage

@@ -19,8 +19,7 @@ from fathomseg.learners.video import VideoLoss, ordered, recoloured
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.models.encoders import FeatureEncoder
-from fathomseg.models.pose import AnyPose, PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.types import StepResult, Term
 
 

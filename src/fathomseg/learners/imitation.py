@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.learners.base import Batches, Learner, to_unit
-from fathomseg.losses.berhu import berhu
+from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.types import StepResult, Term

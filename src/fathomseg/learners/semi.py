@@ -26,15 +26,19 @@ from fathomseg.inference.predictor import evaluating
 from fathomseg.learners.base import Batches, Learner, to_unit
 from fathomseg.learners.consistency import Consistency, complementary
 from fathomseg.learners.video import Frames, VideoLoss, ordered, recoloured
-from fathomseg.losses.annealing import Annealing, annealed_cross_entropy
-from fathomseg.losses.mining import Ohem
 from fathomseg.losses.photometric import Photometric
-from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
+from fathomseg.losses.segmentation import (
+    Annealing,
+    Ohem,
+    annealed_cross_entropy,
+    balancing_weights,
+    cross_entropy,
+    upsample,
+)
 from fathomseg.models.joint import JointNetwork, only
 from fathomseg.models.network import Network
 from fathomseg.models.norms import statistics_held
-from fathomseg.models.pose import AnyPose, PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
 Unit = Annotated[float, Field(ge=0, le=1)]

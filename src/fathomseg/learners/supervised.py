@@ -12,8 +12,7 @@ from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.transforms import Geometry
 from fathomseg.learners.base import Batches, Learner, to_unit
-from fathomseg.losses.mining import Ohem
-from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
+from fathomseg.losses.segmentation import Ohem, balancing_weights, cross_entropy, upsample
 from fathomseg.models.network import Network
 from fathomseg.types import IGNORE, StepResult, Term
 

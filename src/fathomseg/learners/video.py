@@ -14,7 +14,7 @@ from fathomseg.geometry.alignment import align
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.photometric import Photometric
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.types import Batch, StepResult, Term
 
 _FOCAL_UNIT: Final = 10.0

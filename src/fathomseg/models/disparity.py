@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders.depth_unet import ReflectConv2d
-from fathomseg.models.precision import in_own_precision
+from fathomseg.models.norms import in_own_precision
 
 
 class DisparityHeads(nn.Module):

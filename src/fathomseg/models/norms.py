@@ -1,11 +1,12 @@
-"""What networks with an encoder have in common: how their norms behave in training, which part is pretrained."""
+"""What networks have in common: how their norms behave in training, what is pretrained, what needs full precision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.models.blocks import Norm
@@ -50,3 +51,12 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for norm in tracking:
             norm.track_running_stats = True
+
+
+def in_own_precision(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """`layer(x)` in the precision of the layer's weights, under autocast too (bfloat16 has three digits)."""
+    kind = x.device.type
+    lowered = torch.amp.is_autocast_available(kind)  # not on "meta", where costs are counted
+    with torch.autocast(kind, enabled=False) if lowered else nullcontext():
+        answer: Tensor = layer(x.to(layer.weight.dtype))
+    return answer

@@ -23,8 +23,7 @@ from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
-from fathomseg.models.pose import AnyPose
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseNetwork
 from fathomseg.types import ClassList
 
 CARD = "model.json"

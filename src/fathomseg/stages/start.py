@@ -12,7 +12,7 @@ from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
 from fathomseg.models.joint import JointNetwork
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.saved import POSE, WEIGHTS, Weights, load_card, load_weights
 
 StartPart = Literal["encoder", "decoder", "disparity", "pose"]

@@ -22,7 +22,7 @@ from fathomseg.learners.supervised import SupervisedLearner
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.saved import ModelCard, save_model
 from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.evaluate import evaluate_network, evaluate_run

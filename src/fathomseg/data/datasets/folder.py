@@ -13,9 +13,8 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fathomseg import config
-from fathomseg.data.datasets.clips import places
 from fathomseg.data.datasets.description import CameraEntry, Description
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
