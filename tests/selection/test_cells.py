@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.selection.test_picking import clouds, rows
 
 from fathomseg.errors import FathomError
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.picker import Pick
+from tests.selection.test_farthest_first import clouds, rows
 
 CELLS = 3
 

@@ -10,7 +10,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.intrinsics import AnyLens, Lenses
+from fathomseg.data.intrinsics import AnyIntrinsics, Intrinsics
 from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
@@ -67,15 +67,17 @@ def choose_frames(
     return chosen
 
 
-def video_stream(cache: Cache, triplets: Sequence[Triplet], lenses: Lenses, geometry: Geometry, seed: int) -> Stream:
+def video_stream(
+    cache: Cache, triplets: Sequence[Triplet], intrinsics: Intrinsics, geometry: Geometry, seed: int
+) -> Stream:
     """The stream of these frames with the two frames each is redrawn from."""
     neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
-    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, lenses.cameras)
+    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, intrinsics.cameras)
 
 
-def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet]) -> Lenses:
+def intrinsics_of(camera: AnyIntrinsics, dataset: Dataset, triplets: Sequence[Triplet]) -> Intrinsics:
     """The cameras of the frames that are learned from. Raises `FathomError` if one is needed and not known."""
-    return camera.lenses(dataset, [x.target for x in triplets])
+    return camera.intrinsics(dataset, [x.target for x in triplets])
 
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:

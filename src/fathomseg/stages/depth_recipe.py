@@ -10,7 +10,7 @@ from pydantic import Field
 from fathomseg.config import Part
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.intrinsics import AnyLens, Known
+from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.motion import MotionFilter
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.engine.loop import Loop
@@ -45,7 +45,7 @@ class DepthRecipe(Part):
     """Working (height, width): frames are prepared at this size once; cameras follow."""
     frames: AnyFrames = MotionFilter()
     """Which frames are learned from together: `motion` sees to it that the camera moves, `fixed` takes a fixed step."""
-    camera: AnyLens = Known()
+    camera: AnyIntrinsics = Known()
     """Where intrinsics come from."""
     start: Start | None = None
     """An earlier depth run to go on from."""

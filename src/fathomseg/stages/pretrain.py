@@ -15,9 +15,9 @@ from accelerate import Accelerator
 from fathomseg.config import load
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.intrinsics import Lenses, field_of_view
+from fathomseg.data.intrinsics import Intrinsics, field_of_view
 from fathomseg.data.loading import Stream
-from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
+from fathomseg.data.video_stream import TRIPLETS, choose_frames, intrinsics_of, training_ids, video_stream
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.errors import ConfigError
@@ -101,9 +101,11 @@ def train_depth(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
     if not resume:
         start(recipe.start, learner.network, learner.pose)  # what is wrong with it is told before hours of decoding
 
-    stream, lenses = _prepared(recipe, folder, accelerate)
-    if lenses.learned and lenses.guessed:
-        learner.video.learn_focals(lenses.guessed, known_factors(None if resume else recipe.start, lenses))
+    stream, intrinsics = _prepared(recipe, folder, accelerate)
+    if intrinsics.learned_focal_ids:
+        learner.video.learn_focals(
+            intrinsics.learned_focal_ids, known_factors(None if resume else recipe.start, intrinsics)
+        )
     crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
     with memory_advice(crop, recipe.train, model):
         trainer = Trainer(learner, {"clips": stream}, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate)
@@ -113,7 +115,7 @@ def train_depth(recipe: DepthRecipe, folder: Path, resume: bool) -> None:
         evaluate = partial(_evaluate, recipe, learner, scored, accelerate) if scored else None
         trainer.run(recipe.evaluation.every, evaluate)
     if accelerate.is_main_process:
-        save_cameras(folder, lenses, learner.focal_factors())
+        save_cameras(folder, intrinsics, learner.focal_factors())
         save_models(folder, recipe, learner)
     accelerate.wait_for_everyone()
     if recipe.evaluation.split is not None:
@@ -134,28 +136,30 @@ def save_models(folder: Path, recipe: DepthRecipe, learner: DepthLearner) -> Non
     save_model(folder, card, learner.ema.network.state_dict(), WEIGHTS["ema"])
 
 
-def known_factors(start: Start | None, lenses: Lenses) -> list[float]:
+def known_factors(start: Start | None, intrinsics: Intrinsics) -> list[float]:
     """By what each learned focal length had grown at the end of the run whose `pose` this one starts from; 1 = new."""
-    factors = [1.0] * len(lenses.names)
+    factors = [1.0] * len(intrinsics.names)
     if start is None or "pose" not in start.parts:
         return factors
-    for number, name in enumerate(lenses.names):
+    for number, name in enumerate(intrinsics.names):
         path = start.run / f"camera-{name}.yaml"
         if path.is_file():
-            factors[number] = float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / _guess(lenses, number).fx
+            factors[number] = (
+                float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / _guess(intrinsics, number).fx
+            )
             say(f"The focal length of {name} goes on from {path}")
     return factors
 
 
-def _guess(lenses: Lenses, number: int) -> Camera:
+def _guess(intrinsics: Intrinsics, number: int) -> Camera:
     """What a learned camera began with."""
-    return next(lenses.cameras[id] for id, own in lenses.guessed.items() if own == number)
+    return next(intrinsics.cameras[id] for id, own in intrinsics.assumed.items() if own == number)
 
 
-def save_cameras(folder: Path, lenses: Lenses, factors: Sequence[float]) -> None:
+def save_cameras(folder: Path, intrinsics: Intrinsics, factors: Sequence[float]) -> None:
     """Write each learned camera as a camera.yaml for the folder of its clips, and say what it is."""
-    for number, (name, factor) in enumerate(zip(lenses.names, factors, strict=bool(factors))):
-        guess = _guess(lenses, number)
+    for number, (name, factor) in enumerate(zip(intrinsics.names, factors, strict=bool(factors))):
+        guess = _guess(intrinsics, number)
         camera = {"width": guess.width, "height": guess.height, "fx": guess.fx * factor, "fy": guess.fy * factor}
         camera |= {"cx": guess.cx, "cy": guess.cy}
         path = folder / f"camera-{name}.yaml"
@@ -166,7 +170,7 @@ def save_cameras(folder: Path, lenses: Lenses, factors: Sequence[float]) -> None
         )
 
 
-def _prepared(recipe: DepthRecipe, folder: Path, accelerate: Accelerator) -> tuple[Stream, Lenses]:
+def _prepared(recipe: DepthRecipe, folder: Path, accelerate: Accelerator) -> tuple[Stream, Intrinsics]:
     """The stream of clips: frames decoded once at working size, those chosen that teach something, cameras known."""
     dataset: Dataset = recipe.data
     ids = training_ids(dataset, recipe.split, recipe.evaluation.split)
@@ -174,17 +178,17 @@ def _prepared(recipe: DepthRecipe, folder: Path, accelerate: Accelerator) -> tup
     with accelerate.local_main_process_first(), preparing(accelerate.is_local_main_process) as progress:
         cache.prepare([(id, "image") for id in ids], progress)
         triplets = choose_frames(recipe.frames, cache, ids, folder / TRIPLETS, progress)
-    lenses = known_lenses(recipe.camera, dataset, triplets)
+    intrinsics = intrinsics_of(recipe.camera, dataset, triplets)
     if accelerate.is_main_process:
         left_out = len(ids) - len(triplets)
         say(f"Learning from {len(triplets)} of {len(ids)} frames; {left_out} lack motion or a neighbour.")
-        if lenses.guessed:
-            how = "its focal length is learned" if lenses.learned else "depth is stretched if it is wrong"
+        if intrinsics.assumed:
+            how = "its focal length is learned" if intrinsics.learned else "depth is stretched if it is wrong"
             say(
-                f"WARNING: {len(lenses.guessed)} frames have no known camera: a horizontal field of view of "
+                f"WARNING: {len(intrinsics.assumed)} frames have no known camera: a horizontal field of view of "
                 f"{recipe.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
             )
-    return video_stream(cache, triplets, lenses, recipe.learner.geometry, recipe.seed), lenses
+    return video_stream(cache, triplets, intrinsics, recipe.learner.geometry, recipe.seed), intrinsics
 
 
 def _scored_ids(recipe: DepthRecipe) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic import Field, Tag, model_validator
 from fathomseg.config import Part, by_name
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.frames import AnyFrames, FixedStep
-from fathomseg.data.intrinsics import AnyLens, Known
+from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
@@ -59,7 +59,7 @@ class Clips(Part):
     """Working (height, width) of the frames; null = that of the recipe. Video of another shape should keep its own."""
     frames: AnyFrames = FixedStep()
     """Which frames are learned from together."""
-    camera: AnyLens = Known()
+    camera: AnyIntrinsics = Known()
     """Where intrinsics come from."""
     batch: Positive | None = None
     """How many frames, each with its neighbours, are in one optimiser step; null = train.batch."""

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.loading import Disparity, Stream
-from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
+from fathomseg.data.video_stream import TRIPLETS, choose_frames, intrinsics_of, training_ids, video_stream
 from fathomseg.depth_sources import prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing
@@ -101,9 +101,9 @@ def _clips(recipe: Recipe, wanted: Clips, folder: Path, progress: object) -> tup
     cache = Cache(dataset, wanted.size or recipe.size)
     cache.prepare([(id, "image") for id in ids], progress)  # type: ignore[arg-type]
     triplets = choose_frames(wanted.frames, cache, ids, folder / TRIPLETS, progress)  # type: ignore[arg-type]
-    lenses = known_lenses(wanted.camera, dataset, triplets)
-    stream = video_stream(cache, triplets, lenses, recipe.learner.video.geometry, _seed(recipe, "clips"))
-    return stream, lenses.guessed if lenses.learned else {}
+    intrinsics = intrinsics_of(wanted.camera, dataset, triplets)
+    stream = video_stream(cache, triplets, intrinsics, recipe.learner.video.geometry, _seed(recipe, "clips"))
+    return stream, intrinsics.learned_focal_ids
 
 
 def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
