@@ -20,11 +20,42 @@ import torch
 from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from torch import Tensor
 
+from fathomseg.errors import FathomError
+
 IGNORE: Final = 255
 """The label value of pixels that count nowhere."""
 
+SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+"""A loss: its sum, and how many pixels or images it was summed over."""
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset in the order of their indices, with the colour (RGB, 0..255) each is drawn in."""
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colours):
+            raise FathomError(
+                f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
+            )
+        if not 2 <= len(self.names) <= 254:
+            raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The colour of every label value; ignored pixels are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: len(self.colours)] = self.colours
+        return table
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg.config import validate
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference import predictor as module
 from fathomseg.inference.predictor import Inference, Predictor, Window, decode, load, trained_inference

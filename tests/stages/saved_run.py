@@ -8,7 +8,6 @@ import torch
 import yaml
 from torch import nn
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
 from fathomseg.inference.card import WEIGHTS, ModelCard, save_model

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fathomseg.study.folder import StudyFolder
 from fathomseg.study.grid import Cell
-from fathomseg.study.redact_paths import without_paths
+from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.report import COLUMNS, Report
 from tests.study.results import CELLS, RECORDS
 
@@ -145,12 +145,12 @@ def test_a_plot_of_almost_nothing(finished: int, tmp_path: Path) -> None:
     ],
 )
 def test_paths_of_the_machine_are_left_out(given: object, shown: object) -> None:
-    assert without_paths({"a": [given]}) == {"a": [shown]}
+    assert redact_paths({"a": [given]}) == {"a": [shown]}
 
 
 def test_paths_in_errors_end_at_a_space() -> None:
     told = "/home/me/data: no file /home/me/data/a.png; see https://example.org/help/me"
-    assert without_paths({"error": told}) == {
+    assert redact_paths({"error": told}) == {
         "error": "PATH/TO/data: no file PATH/TO/a.png; see https://example.org/help/me"
     }
-    assert without_paths({"root": "data/camvid"}) == {"root": "PATH/TO/camvid"}
+    assert redact_paths({"root": "data/camvid"}) == {"root": "PATH/TO/camvid"}

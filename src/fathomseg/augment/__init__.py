@@ -1,4 +1,4 @@
-"""Augmentation augmentation of whole batches on their device, with labels, confidence, validity and depth that follow."""
+"""Strong augmentation of whole batches on their device, with labels, confidence, validity and depth that follow."""
 
 from __future__ import annotations
 
@@ -13,4 +13,13 @@ from fathomseg.augment.policies import AutoAugment, RandAugment
 
 AnyAugmentation = Annotated[NoAugmentation | Colours | RandAugment | AutoAugment, Field(discriminator="name")]
 
-__all__ = ["AnyAugmentation", "AutoAugment", "Blur", "Colours", "Motion", "NoAugmentation", "RandAugment", "Augmentation"]
+__all__ = [
+    "AnyAugmentation",
+    "Augmentation",
+    "AutoAugment",
+    "Blur",
+    "Colours",
+    "Motion",
+    "NoAugmentation",
+    "RandAugment",
+]

@@ -1,4 +1,4 @@
-"""Augmentation colour augmentation: jitter, greyscale and blur, as in FixMatch-like segmentation."""
+"""Strong colour augmentation: jitter, greyscale and blur, as in FixMatch-like segmentation."""
 
 from __future__ import annotations
 

@@ -39,15 +39,11 @@ class Labels(Part):
             return tuple(sorted(self._listed(dataset, split)))
         having = [id for id in dataset.ids(split) if dataset.has_label(id)]
         if not having:
-            raise FathomError(
-                f"No image of split {split!r} of {dataset.name} has a label; label a few, then train."
-            )
+            raise FathomError(f"No image of split {split!r} of {dataset.name} has a label; label a few, then train.")
         if self.count is None:
             return tuple(sorted(having))
         if self.count > len(having):
-            raise FathomError(
-                f"labels.count is {self.count}, but only {len(having)} images of {split!r} have a label."
-            )
+            raise FathomError(f"labels.count is {self.count}, but only {len(having)} images of {split!r} have a label.")
         order = np.random.default_rng(seed if self.seed is None else self.seed).permutation(len(having))
         return tuple(sorted(having[i] for i in order[: self.count]))
 

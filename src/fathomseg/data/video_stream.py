@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +10,11 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.intrinsics import AnyLens, Lenses
+from fathomseg.data.intrinsics import AnyIntrinsics, Intrinsics
 from fathomseg.data.motion import Triplet
 from fathomseg.errors import FathomError
+from fathomseg.io.files import writing
+
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
     """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`.
@@ -62,19 +63,17 @@ def choose_frames(
     return chosen
 
 
-def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet]) -> Lenses:
+def intrinsics_of(camera: AnyIntrinsics, dataset: Dataset, triplets: Sequence[Triplet]) -> Intrinsics:
     """The cameras of the frames that are learned from. Raises `FathomError` if one is needed and not known."""
-    return camera.lenses(dataset, [x.target for x in triplets])
+    return camera.intrinsics(dataset, [x.target for x in triplets])
 
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:
     """One line a frame: target, before, after."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
+    with writing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("target", "before", "after"))
         writer.writerows((x.target, x.before, x.after) for x in triplets)
-    temporary.replace(file)
 
 
 def read_triplets(file: Path) -> list[Triplet]:

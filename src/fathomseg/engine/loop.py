@@ -25,8 +25,8 @@ from fathomseg.engine.guard import FiniteGuard, StopRequest
 from fathomseg.engine.logging import Log
 from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.errors import FathomError
 from fathomseg.engine.step import Batches, Step
+from fathomseg.errors import FathomError
 from fathomseg.types import StepResult
 
 Positive = Annotated[int, Field(gt=0)]

@@ -87,7 +87,9 @@ class Step(nn.Module):
         """
         known = {"encoder", "links", *self.network.tasks, *self.objectives}
         if unknown := sorted(factors.keys() - known):
-            raise FathomError(f"optimiser.factors has {unknown[0]!r}, which this training does not have; there is: {', '.join(sorted(known))}.")
+            raise FathomError(
+                f"optimiser.factors has {unknown[0]!r}, which this training does not have; there is: {', '.join(sorted(known))}."
+            )
         factor = {name: factors.get(name, 1.0) for name in known}
         scales = {id(p): encoder_lr * factor["encoder"] for p in self.network.encoder_parameters()}
         for task in self.network.tasks:

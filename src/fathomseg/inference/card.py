@@ -7,7 +7,6 @@ network that predicts how the camera moved, and `camera-NAME.yaml` a camera whos
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -19,14 +18,13 @@ from torch import Tensor, nn
 
 from fathomseg import __version__
 from fathomseg.config import Part, validate
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
-from fathomseg.io.files import read_json, write_text
+from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.network import Network
-from fathomseg.models.pose import AnyPose
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseNetwork
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import ClassList
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]
@@ -88,9 +86,8 @@ def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file:
 def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     """Write one weight file in one stroke."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
-    temporary.replace(path)
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
 
 
 def load_card(folder: Path) -> ModelCard:

@@ -17,10 +17,8 @@ from fathomseg.geometry.camera import inverse_depth
 from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
-from fathomseg.losses.holes import holes
-from fathomseg.losses.scale import drift
-from fathomseg.losses.smoothness import SumCount, smoothness
-from fathomseg.types import Size, StepResult, Term
+from fathomseg.losses.disparity import below_horizon, drift, smoothness
+from fathomseg.types import Size, StepResult, SumCount, Term
 
 
 class PhotometricLoss(Part):
@@ -38,18 +36,21 @@ class PhotometricLoss(Part):
     """Leave out, for each source, the pixels it does not show. Otherwise the nearest border pixel stands in."""
     smoothness: float = Field(default=1e-3, ge=0)
     """Weight of the smoothness of the full-resolution disparity; each octave below counts half as much."""
-    holes: float = Field(default=0.0, ge=0)
-    """Weight of the rule that below the horizon nothing is farther than what is seen above it (`losses/holes.py`): for
-    video with cars that drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
+    below_horizon: float = Field(default=0.0, ge=0)
+    """Weight of the rule that below the horizon nothing is farther than what is seen above it: for video with cars that
+    drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
     scale: float = Field(default=0.0, ge=0)
-    """Weight of the rule that an image's mean disparity stays near `mean_disparity` (`losses/scale.py`): nothing else
-    holds the scale of depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
+    """Weight of the rule that an image's mean disparity stays near `mean_disparity` : nothing else holds the scale of
+    depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
     mean_disparity: float = Field(default=0.15, gt=0, lt=1)
     """The mean disparity `scale` asks for."""
+
     @property
     def extra_terms(self) -> tuple[str, ...]:
         """The names of the terms beside `photometric` and `smoothness`."""
-        return tuple(name for name, weight in (("scale", self.scale), ("holes", self.holes)) if weight > 0)
+        return tuple(
+            name for name, weight in (("scale", self.scale), ("below_horizon", self.below_horizon)) if weight > 0
+        )
 
     @full_precision
     def __call__(
@@ -90,9 +91,9 @@ class PhotometricLoss(Part):
         }
         if self.scale > 0:
             terms["scale"] = Term(*drift(disparities[0], self.mean_disparity), weight=self.scale)
-        if self.holes > 0:
+        if self.below_horizon > 0:
             full = _resized(disparities[0], size_of(target))
-            terms["holes"] = Term(*holes(full, K), weight=self.holes)
+            terms["below_horizon"] = Term(*below_horizon(full, K), weight=self.below_horizon)
         return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
 
     def inverse_depth(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
+
 
 @dataclass(frozen=True, slots=True)
 class TransferReport:

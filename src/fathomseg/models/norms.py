@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.models.blocks import Norm
@@ -57,3 +58,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def in_own_precision(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """`layer(x)` in the precision of the layer's weights, under autocast too (bfloat16 has three digits)."""
+    kind = x.device.type
+    lowered = torch.amp.is_autocast_available(kind)  # not on "meta", where costs are counted
+    with torch.autocast(kind, enabled=False) if lowered else nullcontext():
+        answer: Tensor = layer(x.to(layer.weight.dtype))
+    return answer

@@ -17,8 +17,7 @@ from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.pose import AnyPose, PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.network import NetworkConfig

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from fathomseg.engine.guard import Interrupted
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe

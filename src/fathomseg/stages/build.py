@@ -9,7 +9,7 @@ from torch import nn
 from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
 from fathomseg.models.network import Network
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.objectives import Photometric, Supervised
 from fathomseg.objectives.base import ObjectiveModule, Setup
 from fathomseg.objectives.photometric import PhotometricObjective

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from fathomseg.data.intrinsics import Lenses, field_of_view
-from fathomseg.engine.logging import say
+from fathomseg.data.intrinsics import Intrinsics, field_of_view
 from fathomseg.io.files import write_text
+from fathomseg.io.progress import say
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.types import Camera
 
@@ -17,13 +17,13 @@ FILE = "camera-{}.yaml"
 """A learned camera in a run folder, by its name; a camera.yaml for the folder of its clips."""
 
 
-def learned(intrinsics: Mapping[str, Lenses]) -> list[tuple[str, Camera]]:
+def learned(intrinsics: Mapping[str, Intrinsics]) -> list[tuple[str, Camera]]:
     """The learned cameras of all streams by their names, as they are given, in the order of their numbers."""
     found = []
-    for lenses in intrinsics.values():
-        if lenses.learned:
-            first = {number: lenses.cameras[id] for id, number in reversed(lenses.guessed.items())}
-            found += [(name, first[number]) for number, name in enumerate(lenses.names)]
+    for one in intrinsics.values():
+        if one.learned:
+            first = {number: one.cameras[id] for id, number in reversed(one.assumed.items())}
+            found += [(name, first[number]) for number, name in enumerate(one.names)]
     return found
 
 

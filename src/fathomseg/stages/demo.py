@@ -26,8 +26,8 @@ from fathomseg.demo.pictures import gallery, labelled, spread
 from fathomseg.demo.plan import ROWS, Task, plan
 from fathomseg.demo.results import abs_rel, results, table, write_results
 from fathomseg.demo.work import Work
-from fathomseg.engine.logging import say
 from fathomseg.io.draw import write
+from fathomseg.io.progress import say
 from fathomseg.report.demo_page import DemoPage, write_page
 from fathomseg.stages.run_folder import origin
 from fathomseg.study.terminal import stop_requests

@@ -8,13 +8,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
+from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
+from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
 from fathomseg.models.network import SHARED, Network
-from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
 
 InitPart = Literal["encoder", "decoder", "head", "links", "pose"]
 
@@ -83,9 +83,7 @@ def _routes(
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
 
 
-def init_from(
-    config: InitFrom | None, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None
-) -> None:
+def init_from(config: InitFrom | None, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> None:
     """Take over what the recipe asks for, and say what it was."""
     if config is not None:
         say(config.into(network, ours, pose))

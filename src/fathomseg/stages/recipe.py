@@ -12,13 +12,13 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.frames import AnyFrames, FixedStep
-from fathomseg.data.intrinsics import AnyLens, Known
+from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.inference.predictor import Inference
+from fathomseg.inference.settings import Inference
 from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
@@ -41,7 +41,7 @@ class StreamConfig(Part):
     """Where the disparity of the images comes from, for DepthMix or as a target; null = nowhere."""
     frames: AnyFrames = FixedStep()
     """Which frames are learned from together: `fixed` takes a fixed step, `motion` sees to it that the camera moves."""
-    camera: AnyLens = Known()
+    camera: AnyIntrinsics = Known()
     """Where intrinsics come from."""
     size: PositiveSize | None = None
     """Working (height, width); null = that of the recipe. Video of another shape should keep its own."""

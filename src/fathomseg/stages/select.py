@@ -17,9 +17,9 @@ import torch
 from fathomseg.config import load, save
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.engine.logging import preparing, say
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
 from fathomseg.selection.result import Selection, Skipped, listed, pool_hash

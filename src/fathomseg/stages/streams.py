@@ -9,17 +9,17 @@ from typing import Final
 
 from accelerate import Accelerator
 
-from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
-from fathomseg.data.intrinsics import Lenses
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import choose_frames, known_lenses, training_ids
+from fathomseg.data.video_stream import choose_frames, intrinsics_of, training_ids
 from fathomseg.depth_sources import prepare
-from fathomseg.engine.logging import preparing, say
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
 
 FRAMES: Final = "frames-{}.csv"
@@ -36,7 +36,7 @@ class Streams:
     """What a training reads."""
 
     by_name: Mapping[str, Stream]
-    intrinsics: Mapping[str, Lenses]
+    intrinsics: Mapping[str, Intrinsics]
     """The cameras of the streams that learn from neighbouring frames."""
 
     @property
@@ -44,10 +44,9 @@ class Streams:
         """For every frame whose focal length is to be learned, the number of its camera over all streams."""
         found: dict[str, int] = {}
         first = 0
-        for lenses in self.intrinsics.values():
-            if lenses.learned:
-                found |= {id: first + number for id, number in lenses.guessed.items()}
-                first += len(lenses.names)
+        for intrinsics in self.intrinsics.values():
+            found |= {id: first + number for id, number in intrinsics.learned_focal_ids.items()}
+            first += len(intrinsics.names) if intrinsics.learned else 0
         return found
 
 
@@ -75,9 +74,9 @@ def build_streams(
     with accelerate.local_main_process_first(), preparing(main) as progress:
         for position, name in enumerate(recipe.streams):
             seed = recipe.seed + _SEED_STEP * position
-            streams[name], lenses = _Builder(recipe, name, labelled, folder, progress, main).build(seed)
-            if lenses is not None:
-                intrinsics[name] = lenses
+            streams[name], cameras = _Builder(recipe, name, labelled, folder, progress, main).build(seed)
+            if cameras is not None:
+                intrinsics[name] = cameras
     return Streams(streams, intrinsics)
 
 
@@ -92,16 +91,16 @@ class _Builder:
     progress: Progress
     main: bool
 
-    def build(self, seed: int) -> tuple[Stream, Lenses | None]:
+    def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
         size = config.size or recipe.size
         cache = Cache(dataset, size)
         ids = self.ids(needs)
-        neighbours, lenses = None, None
+        neighbours, intrinsics = None, None
         if "frames" in needs:
-            neighbours, lenses = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
+            neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
         kinds: tuple[Kind, ...] = ("image", *(["label"] if labels_of else []), *(["depth"] if "depth" in uses else []))
@@ -111,9 +110,11 @@ class _Builder:
         if config.depth is not None and "disparity" in uses:
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
         geometry = config.geometry or (Geometry() if neighbours is None else Geometry(scale=(1.0, 1.0)))
-        cameras = None if lenses is None else lenses.cameras
-        stream = Stream(cache, ids, kinds, geometry, seed, neighbours, cameras, labels_of=labels_of, disparity=disparity)
-        return stream, lenses
+        cameras = None if intrinsics is None else intrinsics.cameras
+        stream = Stream(
+            cache, ids, kinds, geometry, seed, neighbours, cameras, labels_of=labels_of, disparity=disparity
+        )
+        return stream, intrinsics
 
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
@@ -159,9 +160,7 @@ class _Builder:
             id for name, ids in self.labelled.items() if self.recipe.dataset(name) == dataset for id in ids
         )
 
-    def _neighbours(
-        self, cache: Cache, ids: Sequence[str], only: bool
-    ) -> tuple[dict[str, dict[int, str]], Lenses]:
+    def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
         config = self.recipe.streams[self.name]
         frames = list(ids) if only else self._all()
@@ -170,19 +169,19 @@ class _Builder:
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
         wanted = frozenset(ids)
         triplets = [triplet for triplet in triplets if triplet.target in wanted]
-        lenses = known_lenses(config.camera, cache.dataset, triplets)
+        intrinsics = intrinsics_of(config.camera, cache.dataset, triplets)
         if self.main:
             say(
                 f"{self.name}: learning from {len(triplets)} of {len(ids)} frames; {len(ids) - len(triplets)} lack "
                 "motion or a neighbour."
             )
-            if lenses.guessed:
-                how = "its focal length is learned" if lenses.learned else "depth is stretched if it is wrong"
+            if intrinsics.assumed:
+                how = "its focal length is learned" if intrinsics.learned else "depth is stretched if it is wrong"
                 say(
-                    f"WARNING: {len(lenses.guessed)} frames have no known camera: a horizontal field of view of "
+                    f"WARNING: {len(intrinsics.assumed)} frames have no known camera: a horizontal field of view of "
                     f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
                 )
-        return {x.target: {-1: x.before, 1: x.after} for x in triplets}, lenses
+        return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
 
 
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from fathomseg.config import load
-from fathomseg.engine.logging import METRICS, say
+from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Job, Study
 from fathomseg.stages.study_known import take

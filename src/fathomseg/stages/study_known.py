@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.config import validate
-from fathomseg.engine.logging import say
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.progress import say
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE
 from fathomseg.stages.study_config import Job, flat

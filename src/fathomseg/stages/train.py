@@ -88,9 +88,7 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
     save_model(folder, card, step.ema.network.state_dict(), WEIGHTS["ema"])
 
 
-def _evaluation(
-    recipe: Recipe, step: Step, accelerate: Accelerator
-) -> Callable[[int], Mapping[str, Any]] | None:
+def _evaluation(recipe: Recipe, step: Step, accelerate: Accelerator) -> Callable[[int], Mapping[str, Any]] | None:
     """Scores of the averaged weights in the middle of training; None if there is nothing to score on."""
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:

@@ -16,13 +16,13 @@ from fathomseg.data.datasets.base import Kind
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.losses.berhu import berhu
+from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
-from fathomseg.models.precision import in_own_precision
+from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
 from fathomseg.types import Batch, Size
 
@@ -87,6 +87,11 @@ class Depth(Task):
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
         """The finest disparity."""
         return output[0].float()
+
+    def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
+        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al. 2017,
+        arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
+        return maps
 
     @torch.inference_mode()
     def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:

@@ -45,7 +45,9 @@ class NetworkConfig(Part):
         if wrong := [key for key, task in self.tasks.items() if key != task.name]:
             raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
         if len(self.tasks) == 1 and not isinstance(self.links, NoLinks):
-            raise ValueError(f"links.name={self.links.name} joins branches, and there is one task: give another, or none")
+            raise ValueError(
+                f"links.name={self.links.name} joins branches, and there is one task: give another, or none"
+            )
         return self
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +12,14 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Kind
-from fathomseg.losses.annealing import Annealing, annealed_cross_entropy
-from fathomseg.losses.mining import Ohem
-from fathomseg.losses.segmentation import balancing_weights, cross_entropy, upsample
+from fathomseg.losses.segmentation import (
+    Annealing,
+    Ohem,
+    annealed_cross_entropy,
+    balancing_weights,
+    cross_entropy,
+    upsample,
+)
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
@@ -120,7 +125,9 @@ class SegmentationLoss(TaskLoss):
                 "can be had beside it; set balance and smoothing to 0, and one of ohem and annealing to null"
             )
         if self.annealing is not None and self.smoothing > 0:
-            raise ValueError("smoothing belongs to the plain cross-entropy, which annealing replaces; set one to 0/null")
+            raise ValueError(
+                "smoothing belongs to the plain cross-entropy, which annealing replaces; set one to 0/null"
+            )
         return self
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
@@ -168,5 +175,3 @@ def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tens
     above = source.long().clamp(max=x.shape[1] - 1)
     below = (above + 1).clamp(max=x.shape[1] - 1)
     return torch.lerp(x[:, above], x[:, below], (source - above)[:, None])
-
-

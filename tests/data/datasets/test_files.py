@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.data.datasets.clips import places
+from fathomseg.data.datasets.files import places
 
 
 @pytest.mark.parametrize(

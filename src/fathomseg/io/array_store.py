@@ -1,17 +1,15 @@
-"""Arrays in a folder that many processes write and read at once: a file appears under its name only when complete."""
+"""Arrays in a folder that many processes write and read at once, each in a file named by all it depends on."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fathomseg.errors import FathomError
+from fathomseg.io.files import writing
 
 
 def entry(folder: Path, key: str) -> Path:
@@ -39,20 +37,6 @@ def load(path: Path) -> NDArray[Any] | None:
 
 
 def store(path: Path, array: NDArray[Any]) -> None:
-    """Write under a temporary name, then rename. Raises `FathomError` if the folder cannot be written."""
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-            np.save(file, array, allow_pickle=False)
-        temporary.replace(path)
-    except OSError as error:
-        raise FathomError(
-            f"The cache at {path.parent.parent} cannot be written ({error}). Free space, or let the variable "
-            "FATHOM_CACHE name another folder."
-        ) from None
-    finally:
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+    """Write an array, which appears under its name only when complete. Raises `OSError` if that cannot be done."""
+    with writing(path) as temporary, temporary.open("wb") as file:  # given a name, NumPy would add an ending
+        np.save(file, array, allow_pickle=False)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fathomseg.errors import FathomError
 from fathomseg.selection import picking
+from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.picker import Pick
-from fathomseg.selection.picking import FarthestFirst
 
 
 def by_loops(
