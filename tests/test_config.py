@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from fathomseg.config import Part, load, save
+from fathomseg.config import Part, load, named_by_key, save
 from fathomseg.errors import ConfigError
 
 
@@ -112,3 +113,49 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_parts_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Small().width = 4  # type: ignore[misc]
+
+
+AnySize = Annotated[Small | Large, Field(discriminator="name")]
+
+
+class Keyed(Part):
+    sizes: Annotated[Mapping[str, AnySize], BeforeValidator(named_by_key)] = {"small": Small(width=7)}
+
+
+def test_a_part_in_a_mapping_is_named_by_its_key_unless_it_says_its_name(tmp_path: Path) -> None:
+    given = {"sizes": {"large": {"rates": [3]}, "extra": {"name": "small", "width": 2}, "small": {}}}
+    keyed = load(Keyed, given)
+    assert list(keyed.sizes.items()) == [
+        ("large", Large(rates=(3,))), ("extra", Small(width=2)), ("small", Small(width=7))
+    ]  # fmt: skip
+    save(keyed, tmp_path / "recipe.yaml")
+    again = load(Keyed, tmp_path / "recipe.yaml")
+    assert again == keyed
+    assert list(again.sizes) == list(keyed.sizes)
+
+
+def test_overrides_reach_into_a_mapping_of_parts() -> None:
+    assert load(Keyed, {}).sizes == {"small": Small(width=7)}
+    assert load(Keyed, {}, ["sizes.small.width=1"]).sizes == {"small": Small(width=1)}
+    assert load(Keyed, {"sizes": {"large": {}}}, ["sizes.large.rates=[1]"]).sizes == {"large": Large(rates=(1,))}
+    assert load(Keyed, {"sizes": {"large": {}}}, ["sizes.other.name=small"]).sizes == {
+        "large": Large(), "other": Small()
+    }  # fmt: skip
+    assert load(Keyed, {"sizes": {"small": {"name": "large"}}}).sizes == {"small": Large()}
+
+
+class KeyedExtra(Part):
+    sizes: Annotated[Mapping[str, AnySize], BeforeValidator(named_by_key)] = {"extra": Small(width=7)}
+
+
+def test_a_part_in_a_default_mapping_keeps_its_name() -> None:
+    assert load(KeyedExtra, {"sizes": {"extra": {}}}).sizes == {"extra": Small(width=7)}
+
+
+def test_mistakes_in_a_mapping_of_parts_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"sizes\.larg: no such name 'larg'; did you mean 'large'\?"):
+        load(Keyed, {"sizes": {"larg": {"rates": [3]}}})
+    with pytest.raises(ConfigError, match=r"sizes\..*: unknown key; did you mean 'rates'\?"):
+        load(Keyed, {"sizes": {"large": {"ratse": [3]}}})
+    with pytest.raises(ConfigError, match=r"sizes\..*: unknown key; did you mean 'width'\?"):
+        load(Keyed, {"sizes": {"extra": {"name": "small", "widht": 3}}})

@@ -68,6 +68,20 @@ def by_name(default: str) -> Discriminator:
     return Discriminator(tag)
 
 
+def named_by_key(tree: Any) -> Any:
+    """Parts in a mapping that say no `name` have their key's: `{photometric: {stream: clips}}`.
+
+    For a field `Annotated[Mapping[str, AnyX], BeforeValidator(named_by_key)]`, where `name` tells the parts of AnyX
+    apart. A part may keep a name of its own, so that two of a kind have two keys: `{extra: {name: photometric}}`.
+    """
+    if not isinstance(tree, Mapping):
+        return tree
+    return {
+        key: {"name": key, **part} if isinstance(key, str) and isinstance(part, Mapping) else part
+        for key, part in tree.items()
+    }
+
+
 def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuration") -> P:
     """Validate a plain mapping as `kind`; the readable form of pydantic's `model_validate`."""
     try:
@@ -145,13 +159,20 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _onto(default: object, given: Any) -> Any:
-    """Settings on top of those a default part has of its own, unless they name another part."""
-    if not isinstance(default, Part) or not isinstance(given, Mapping):
+    """Settings on top of those a default part has of its own, unless they name another part.
+
+    Of a mapping of parts, what is given says which parts there are, and each is put on top of the default of its key.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    if isinstance(default, Mapping):
+        return {key: _onto(default.get(key), value) for key, value in given.items()}
+    if not isinstance(default, Part):
         return given
     name = getattr(default, "name", None)
     if given.get("name", name) != name:
         return given
-    own = {key: value for key, value in default if key in default.model_fields_set}
+    own = {key: value for key, value in default if key in default.model_fields_set or key == "name"}
     return own | {key: _onto(own.get(key), value) for key, value in given.items()}
 
 
