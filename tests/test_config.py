@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, Tag
 
-from fathomseg.config import Part, load, save
+from fathomseg.config import Part, by_name, load, named_by_key, save
 from fathomseg.errors import ConfigError
 
 
@@ -68,7 +69,7 @@ def test_every_mistake_is_named_with_its_path_and_the_nearest_right_key() -> Non
     assert sorted(line.strip() for line in lines[1:]) == [
         "lr: input should be greater than 0 (given: -1)",
         "lrr: unknown key; did you mean 'lr'?",
-        "part.small.widht: unknown key; did you mean 'width'?",
+        "part.widht: unknown key; did you mean 'width'?",
         "steps: is required",
     ]
 
@@ -112,3 +113,130 @@ def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
 def test_parts_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Small().width = 4  # type: ignore[misc]
+
+
+AnySize = Annotated[Small | Large, Field(discriminator="name")]
+
+
+class Keyed(Part):
+    sizes: Annotated[Mapping[str, AnySize], BeforeValidator(named_by_key)] = {"small": Small(width=7)}
+
+
+def test_a_part_in_a_mapping_is_named_by_its_key_unless_it_says_its_name(tmp_path: Path) -> None:
+    given = {"sizes": {"large": {"rates": [3]}, "extra": {"name": "small", "width": 2}, "small": {}}}
+    keyed = load(Keyed, given)
+    assert list(keyed.sizes.items()) == [
+        ("large", Large(rates=(3,))), ("extra", Small(width=2)), ("small", Small(width=7))
+    ]  # fmt: skip
+    save(keyed, tmp_path / "recipe.yaml")
+    again = load(Keyed, tmp_path / "recipe.yaml")
+    assert again == keyed
+    assert list(again.sizes) == list(keyed.sizes)
+
+
+def test_overrides_reach_into_a_mapping_of_parts() -> None:
+    assert load(Keyed, {}).sizes == {"small": Small(width=7)}
+    assert load(Keyed, {}, ["sizes.small.width=1"]).sizes == {"small": Small(width=1)}
+    assert load(Keyed, {"sizes": {"large": {}}}, ["sizes.large.rates=[1]"]).sizes == {"large": Large(rates=(1,))}
+    assert load(Keyed, {"sizes": {"large": {}}}, ["sizes.other.name=small"]).sizes == {
+        "large": Large(), "other": Small()
+    }  # fmt: skip
+    assert load(Keyed, {"sizes": {"small": {"name": "large"}}}).sizes == {"small": Large()}
+
+
+class KeyedExtra(Part):
+    sizes: Annotated[Mapping[str, AnySize], BeforeValidator(named_by_key)] = {"extra": Small(width=7)}
+
+
+def test_a_part_in_a_default_mapping_keeps_its_name() -> None:
+    assert load(KeyedExtra, {"sizes": {"extra": {}}}).sizes == {"extra": Small(width=7)}
+
+
+def test_mistakes_in_a_mapping_of_parts_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"sizes\.larg: no such name 'larg'; did you mean 'large'\?"):
+        load(Keyed, {"sizes": {"larg": {"rates": [3]}}})
+    with pytest.raises(ConfigError, match=r"sizes\.large\.ratse: unknown key; did you mean 'rates'\?"):
+        load(Keyed, {"sizes": {"large": {"ratse": [3]}}})
+    with pytest.raises(ConfigError, match=r"sizes\.extra\.widht: unknown key; did you mean 'width'\?"):
+        load(Keyed, {"sizes": {"extra": {"name": "small", "widht": 3}}})
+
+
+def _lower(key: str) -> str:
+    if not key.islower():
+        raise ValueError("a key has small letters")
+    return key
+
+
+class Plain(Part):
+    width: int = 3
+
+
+class Odd(Part):
+    weights: Literal["auto", "none", "offline"] | Path = "auto"
+    already: Literal["labelled"] | Annotated[Path, AfterValidator(lambda path: path)] | None = None
+    scale: Literal[1, 2, 4] = 1
+    size: tuple[int, int] | None = None
+    rates: float | tuple[float, ...] = 0.5
+    limit: Annotated[int, Field(gt=0)] | Literal["all"] = "all"
+    bounded: Annotated[int, Field(gt=0)] | None = None
+    count: int = 1
+    flip: bool = False
+    part: AnySize | None = None
+    chosen: Annotated[Annotated[Small, Tag("small")] | Annotated[Large, Tag("large")], by_name("small")] = Small()
+    inner: Inner | None = None
+    loose: Plain | Path = Plain()
+    keyed: Annotated[Mapping[str, AnySize], BeforeValidator(named_by_key)] = {}
+    plain: Mapping[Annotated[str, AfterValidator(_lower)], Plain] = {}
+    several: tuple[AnySize, ...] = ()
+
+
+NAMES = "a group of settings whose name is one of 'large', 'small'"
+
+
+@pytest.mark.parametrize(
+    ("given", "messages"),
+    [
+        ({"weights": 3}, ["weights: must be one of 'auto', 'none', 'offline', or a path (given: 3)"]),
+        ({"already": 3}, ["already: must be 'labelled', a path, or null (given: 3)"]),
+        ({"scale": 3}, ["scale: must be one of 1, 2, 4 (given: 3)"]),
+        ({"size": 3}, ["size: must be a list of 2 whole numbers, or null (given: 3)"]),
+        ({"size": [3]}, ["size: must be a list of 2 whole numbers, or null (given: [3])"]),
+        ({"size": [3, "x"]}, ["size.1: must be a whole number (given: 'x')"]),
+        ({"rates": "x"}, ["rates: must be a number, or a list of numbers (given: 'x')"]),
+        ({"rates": [1, "x"]}, ["rates: must be a number, or a list of numbers (given: [1, 'x'])"]),
+        ({"limit": -1}, ["limit: must be 'all', or a whole number above 0 (given: -1)"]),
+        ({"bounded": -1}, ["bounded: input should be greater than 0 (given: -1)"]),
+        ({"bounded": "x"}, ["bounded: must be a whole number above 0, or null (given: 'x')"]),
+        ({"count": 1.5, "flip": 7},
+         ["count: must be a whole number (given: 1.5)", "flip: must be true or false (given: 7)"]),
+        ({"part": 3}, [f"part: must be {NAMES}, or null (given: 3)"]),
+        ({"part": "small"}, [f"part: must be {NAMES}, or null (given: 'small'); write {{name: small}}"]),
+        ({"part": {"width": 3}}, ["part: needs a field 'name' that says which kind is meant; there is: large, small"]),
+        ({"part": {"name": "smal"}}, ["part: no such name 'smal'; did you mean 'small'?"]),
+        ({"part": {"name": "small", "width": "x"}}, ["part.width: must be a whole number (given: 'x')"]),
+        ({"part": {"name": "large", "rates": [1, "x"]}}, ["part.rates.1: must be a whole number (given: 'x')"]),
+        ({"part": {"name": "large", "widht": 1}}, ["part.widht: unknown key; there is: name, rates"]),
+        ({"chosen": {"widht": 1}}, ["chosen.widht: unknown key; did you mean 'width'?"]),
+        ({"chosen": {"name": "lerge"}}, ["chosen: no such name 'lerge'; did you mean 'large'?"]),
+        ({"chosen": 3}, [f"chosen: must be {NAMES} (given: 3)"]),
+        ({"inner": 3}, ["inner: must be a group of settings, or null (given: 3)"]),
+        ({"inner": {"flp": 3}}, ["inner.flp: unknown key; did you mean 'flip'?"]),
+        ({"loose": {"width": "x"}}, ["loose.width: must be a whole number (given: 'x')"]),
+        ({"loose": {"widht": 3}}, ["loose.widht: unknown key; did you mean 'width'?"]),
+        ({"loose": 3}, ["loose: must be a group of settings, or a path (given: 3)"]),
+        ({"keyed": 3}, ["keyed: must be a group of settings (given: 3)"]),
+        ({"keyed": {"small": 3}}, [f"keyed.small: must be {NAMES} (given: 3)"]),
+        ({"keyed": {"smal": {"width": 3}}}, ["keyed.smal: no such name 'smal'; did you mean 'small'?"]),
+        ({"keyed": {"small": {"widht": 3}}}, ["keyed.small.widht: unknown key; did you mean 'width'?"]),
+        ({"keyed": {"small": {"name": "large", "rate": 3}}}, ["keyed.small.rate: unknown key; did you mean 'rates'?"]),
+        ({"keyed": {"large": {"rates": "x"}}}, ["keyed.large.rates: must be a list of whole numbers (given: 'x')"]),
+        ({"plain": {"a": {"widht": 3}}}, ["plain.a.widht: unknown key; did you mean 'width'?"]),
+        ({"plain": {"A": {}}}, ["plain.A: a key has small letters (given: 'A')"]),
+        ({"several": [{"name": "small"}, {"name": "small", "widht": 3}]},
+         ["several.1.widht: unknown key; did you mean 'width'?"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_what_may_be_there(given: dict[str, object], messages: list[str]) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(Odd, given)
+    assert [line.strip() for line in str(error.value).splitlines()[1:]] == messages

@@ -11,10 +11,13 @@ import difflib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from fathomseg.errors import ConfigError
 from fathomseg.io.files import write_text
@@ -69,14 +72,17 @@ def by_name(default: str) -> Discriminator:
 
 
 def named_by_key(tree: Any) -> Any:
-    """A mapping of parts in which an entry without `name` is called by its key; for `BeforeValidator`."""
+    """Parts in a mapping that say no `name` have their key's: `{photometric: {stream: clips}}`.
+
+    For a field `Annotated[Mapping[str, AnyX], BeforeValidator(named_by_key)]`, where `name` tells the parts of AnyX
+    apart. A part may keep a name of its own, so that two of a kind have two keys: `{extra: {name: photometric}}`.
+    """
     if not isinstance(tree, Mapping):
         return tree
-    named = {}
-    for key, value in tree.items():
-        value = {} if value is None else value
-        named[key] = {"name": key, **value} if isinstance(value, Mapping) and "name" not in value else value
-    return named
+    return {
+        key: {"name": key, **(part or {})} if isinstance(key, str) and isinstance(part, Mapping | None) else part
+        for key, part in tree.items()
+    }
 
 
 def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuration") -> P:
@@ -93,26 +99,19 @@ def save(part: Part, path: Path) -> None:
 
 
 def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
-    """All mistakes of a validation, one a line, with the dotted path and, for a wrong name, the nearest right one."""
-    lines = [f"{origin} is not valid:"]
-    for item in error.errors(include_url=False):
-        location = item["loc"]
-        path = ".".join(str(part) for part in location) or "(top level)"
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(kind, location[:-1])
-            lines.append(f"  {path}: unknown key{_did_you_mean(str(location[-1]), known)}")
-        elif item["type"] == "union_tag_invalid":
-            given = str(item["ctx"]["tag"])
-            known = [tag.strip(" '") for tag in str(item["ctx"]["expected_tags"]).split(",")]
-            lines.append(f"  {path}: no such name {given!r}{_did_you_mean(given, known)}")
-        elif item["type"] == "union_tag_not_found":
-            lines.append(f"  {path}: needs a field 'name' that says which kind is meant")
-        elif item["type"] == "missing":
-            lines.append(f"  {path}: is required")
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"  {path}: {message[0].lower() + message[1:]} (given: {_short(item['input'])})")
-    return "\n".join(lines)
+    """All mistakes of a validation, one per line: the dotted path, what belongs there, the nearest to a wrong name."""
+    faults: dict[str, str] = {}
+    # A value that fits no kind of a union has an error for each kind. The shortest location shows the whole value.
+    for item in sorted(error.errors(include_url=False), key=lambda item: len(item["loc"])):
+        path, message = _fault(item, kind)
+        faults.setdefault(path, message)
+    # Where a mistake is inside a part, it does not matter that the part is no other kind of the union either.
+    lines = [
+        f"  {path}: {message}"
+        for path, message in faults.items()
+        if not any(other.startswith(f"{path}.") for other in faults)
+    ]
+    return "\n".join([f"{origin} is not valid:", *lines])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -156,13 +155,20 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 
 def _onto(default: object, given: Any) -> Any:
-    """Settings on top of those a default part has of its own, unless they name another part."""
-    if not isinstance(default, Part) or not isinstance(given, Mapping):
+    """Settings on top of those a default part has of its own, unless they name another part.
+
+    Of a mapping of parts, what is given says which parts there are, and each is put on top of the default of its key.
+    """
+    if not isinstance(given, Mapping):
+        return given
+    if isinstance(default, Mapping):
+        return {key: _onto(default.get(key), value) for key, value in given.items()}
+    if not isinstance(default, Part):
         return given
     name = getattr(default, "name", None)
     if given.get("name", name) != name:
         return given
-    own = {key: value for key, value in default if key in default.model_fields_set}
+    own = {key: value for key, value in default if key in default.model_fields_set or key == "name"}
     return own | {key: _onto(own.get(key), value) for key, value in given.items()}
 
 
@@ -178,28 +184,149 @@ def _short(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _fields_at(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """The field names valid at a location of a pydantic error, which mixes fields, list indices and union tags."""
-    here: list[type[BaseModel]] = [kind]
-    union = here  # what a tag chooses from: the key of a mapping may look like a tag, but the tag comes after it
-    for step in location:
-        below = [
-            m for model in here if step in model.model_fields for m in _models(model.model_fields[step].annotation)
-        ]
-        union = below or union
-        here = below or [model for model in union if _tag(model) == step] or here
-    return sorted({name for model in here for name in model.model_fields})
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Every pydantic model mentioned in an annotation, through unions, lists, optionals and Annotated."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
+    """Where one mistake is and what it is."""
+    location, given, mistake = item["loc"], item["input"], item["type"]
+    if mistake in ("extra_forbidden", "missing") and isinstance(location[-1], str):
+        path, here = _place(kind, location[:-1])
+        fields = [name for model in _models(here) for name in model.model_fields]
+        unknown = f"unknown key{_did_you_mean(location[-1], fields)}"
+        return ".".join([*path, location[-1]]), "is required" if mistake == "missing" else unknown
+    path, here = _place(kind, location[:-1] if mistake == "missing" else location)  # an item of a list is missing
+    names = list(_names(here))
+    if mistake == "union_tag_invalid" and isinstance(given, Mapping):
+        tag = str(item["ctx"]["tag"])
+        message = f"no such name {tag!r}{_did_you_mean(tag, names)}"
+    elif mistake == "union_tag_not_found" and isinstance(given, Mapping):
+        message = f"needs a field 'name' that says which kind is meant; there is: {', '.join(sorted(names))}"
+    elif mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(_options(here)) > 1:
+        message = f"must be {_described(here)} (given: {_short(given)})"
+        if given in names:
+            message += f"; write {{name: {given}}}"
     else:
-        for argument in typing.get_args(annotation):
-            yield from _models(argument)
+        text = item["msg"].removeprefix("Value error, ")
+        message = f"{text[0].lower() + text[1:]} (given: {_short(given)})"
+    return ".".join(path) or "(top level)", message
 
 
-def _tag(model: type[BaseModel]) -> object:
-    field = model.model_fields.get("name")
-    return field.default if field is not None else None
+_KINDS = ("_type", "_parsing", "_from_float", "literal_error", "missing")
+"""How pydantic's names of the errors end that mean: a value of another kind than the field's."""
+
+
+def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The path of a pydantic error as it is in a recipe, and the annotation of what belongs there.
+
+    A location also holds which kind of a union was tried. A part's name leads into that part; at any other kind the way
+    ends, since the value may have been meant as another.
+    """
+    path: list[str] = []
+    here: Any = kind
+    for index, step in enumerate(location):
+        options = _options(here)
+        if len(options) > 1:
+            parts = _names(here)
+            if index + 1 < len(location):  # a mistake inside a part, which an untagged union calls by its class
+                parts |= {model.__name__: model for model in _models(here)}
+            if step not in parts:
+                break
+            here = parts[str(step)]
+            continue
+        inside = typing.get_args(options[0])
+        if isinstance(step, int):
+            here = inside[step] if step < len(inside) and ... not in inside else inside[0]
+        elif location[index + 1 : index + 2] == ("[key]",):
+            return [*path, step], inside[0]
+        else:
+            models = _models(options[0])
+            here = _annotation(models[0].model_fields[step]) if models else inside[-1]
+        path.append(str(step))
+    return path, here
+
+
+def _annotation(field: FieldInfo) -> Any:
+    """What was written behind the colon, bounds included."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _members(annotation: Any, *notes: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The kinds of value a field may hold, each with what `Annotated` notes about it."""
+    if typing.get_origin(annotation) is Annotated:
+        inner, *more = typing.get_args(annotation)
+        yield from _members(inner, *more)
+    elif typing.get_origin(annotation) in (Union, UnionType):
+        for one in typing.get_args(annotation):
+            yield from _members(one)
+    else:
+        yield annotation, notes
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The kinds of value other than null."""
+    return [one for one, _ in _members(annotation) if one is not NoneType]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    return [one for one in _options(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+
+
+def _names(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The parts of a union by the names a recipe calls them by."""
+    parts: dict[str, type[BaseModel]] = {}
+    for one, notes in _members(annotation):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            field = one.model_fields.get("name")
+            own = typing.get_args(field.annotation) if field and typing.get_origin(field.annotation) is Literal else ()
+            parts |= {str(name): one for name in [note.tag for note in notes if isinstance(note, Tag)] or own}
+    return parts
+
+
+def _described(annotation: Any) -> str:
+    """What a field may hold, in words: `one of 'auto', 'none', or a path`."""
+    members = list(_members(annotation))
+    values = [value for one, _ in members if typing.get_origin(one) is Literal for value in typing.get_args(one)]
+    words = [("one of " if len(values) > 1 else "") + ", ".join(map(repr, values))] if values else []
+    if names := _names(annotation):
+        words.append(f"a group of settings whose name is one of {', '.join(map(repr, sorted(names)))}")
+    for one, notes in members:
+        if one is not NoneType and typing.get_origin(one) is not Literal and one not in names.values():
+            words.append(_singular(one, notes))
+    words += ["null"] if any(one is NoneType for one, _ in members) else []
+    return ", or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+_WORDS = {
+    bool: ("true or false", "values, each true or false"),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    Path: ("a path", "paths"),
+}
+
+
+def _singular(kind: Any, notes: Iterable[Any]) -> str:
+    """One kind of value in words, with its bounds."""
+    if kind in _WORDS:
+        return _WORDS[kind][0] + _bounds(notes)
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(origin or kind, type) and issubclass(origin or kind, (Mapping, BaseModel)):
+        return "a group of settings"
+    if origin is None:
+        return f"a {getattr(kind, '__name__', kind)}"
+    count = f"{len(inside)} " if origin is tuple and ... not in inside else ""
+    each = dict.fromkeys(_plural(one) for one in inside if one is not ...)
+    return f"a list of {count}{' or '.join(each)}"
+
+
+def _plural(annotation: Any) -> str:
+    members = list(_members(annotation))
+    kind, notes = members[0]
+    if len(members) == 1 and kind in _WORDS:
+        return _WORDS[kind][1] + _bounds(notes)
+    return f"values, each {_described(annotation)}"
+
+
+def _bounds(notes: Iterable[Any]) -> str:
+    flat = [one for note in notes for one in (note.metadata if isinstance(note, FieldInfo) else [note])]
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
+    found = [f" {word} {getattr(one, bound)}" for bound, word in words.items() for one in flat if hasattr(one, bound)]
+    return "".join(found)

@@ -137,8 +137,8 @@ def test_a_bad_id_or_split_is_answered_with_what_there_is(mixed: Several) -> Non
 @pytest.mark.parametrize(
     ("datasets", "expected"),
     [
-        ({"a": {"name": "camvid", "rot": "x"}}, r"datasets\.a\.camvid\.rot: unknown key; did you mean 'root'"),
-        ({"a": {"name": "camvid"}}, r"datasets\.a\.camvid\.root: is required"),
+        ({"a": {"name": "camvid", "rot": "x"}}, r"datasets\.a\.rot: unknown key; did you mean 'root'"),
+        ({"a": {"name": "camvid"}}, r"datasets\.a\.root: is required"),
         ({"a": {"name": "camvit"}}, r"datasets\.a: no such name 'camvit'; did you mean 'camvid'"),
         ({"a": {"root": "x"}}, r"datasets\.a: needs a field 'name'"),
         ({"a": {"name": "several", "datasets": {"b": SMALL}}}, r"datasets\.a: no such name 'several'"),
