@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from fathomseg.config import Part, load, save
+from fathomseg.config import Part, load
 from fathomseg.errors import ConfigError
+from fathomseg.io.files import write_config
 
 
 class Small(Part):
@@ -88,7 +89,7 @@ def test_a_malformed_override_is_an_error(override: str) -> None:
 
 def test_save_and_load_round_trip(tmp_path: Path) -> None:
     whole = Whole(part=Large(rates=(3,)), steps=7, lr=1e-7, root=tmp_path / "ä b")
-    save(whole, tmp_path / "recipe.yaml")
+    write_config(whole, tmp_path / "recipe.yaml")
     assert load(Whole, tmp_path / "recipe.yaml") == whole
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"], "no temporary file is left"
 
