@@ -16,6 +16,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.streams import budgets
 from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
@@ -136,7 +137,7 @@ class Training:
 
 def labelled(recipe: Recipe) -> Iterable[str]:
     """The ids of the images whose labels a recipe uses."""
-    return recipe.labels.choose(recipe.data, recipe.seed)
+    return [id for ids in budgets(recipe).values() for id in ids]
 
 
 def lacking(recipe: Recipe) -> list[str]:
@@ -145,8 +146,8 @@ def lacking(recipe: Recipe) -> list[str]:
         lambda: labelled(recipe),
         lambda: _scored(recipe),
     ]
-    looks += [partial(_listed, other.data) for other in (recipe.unlabelled, recipe.clips) if other and other.data]
-    runs = [getattr(part, "run", None) for part in (recipe.start, recipe.depth)]
+    looks += [partial(_listed, stream.data) for stream in recipe.streams.values() if stream.data]
+    runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
     for look in looks:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 SEED: Final = "seed"
-LABEL_BUDGET: Final = "labels.count"
-LABEL_FILE: Final = "labels.file"
+LABEL_BUDGET: Final = "streams.labelled.labels.count"
+LABEL_FILE: Final = "streams.labelled.labels.file"
 """The settings of a recipe that differ from cell to cell: seed, number of labelled images, list of chosen ones."""
 
 Budget = int | Literal["all"]

@@ -16,6 +16,4 @@ def scores_file(run: Path, split: str) -> Path:
 def scores(run: Path, split: str, weights: str = "ema") -> Mapping[str, Mapping[str, Any]]:
     """The scores of one set of weights by task, `segmentation` and `depth`, as far as the run was scored on them."""
     found: dict[str, Any] = json.loads(scores_file(run, split).read_text(encoding="utf-8"))["scores"][weights]
-    if found.keys() & {"segmentation", "depth"}:
-        return found
-    return {"depth" if "median" in found else "segmentation": found}
+    return found
