@@ -40,7 +40,8 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     if not scores_file(run, split).is_file():
         return None
     ema, last = (scores(run, split, weights)["segmentation"] for weights in ("ema", "last"))
-    made, ids = json.loads((run / ORIGIN).read_text(encoding="utf-8")), labelled_ids(run)
+    made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
+    ids = [id for own in labelled_ids(run, recipe.streams).values() for id in own]
     return {
         "arm": cell.arm,
         "budget": cell.budget,
