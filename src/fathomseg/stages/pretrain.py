@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 
 from fathomseg.config import load
 from fathomseg.data.cache import Cache
@@ -31,6 +30,9 @@ from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from fathomseg.stages.run_folder import begin, refuse_changes, reopen
 from fathomseg.stages.start import Start, start
 from fathomseg.types import Camera
+
+if TYPE_CHECKING:
+    import accelerate
 
 EVERYTHING = ("encoder", "decoder", "disparity", "pose")
 
@@ -166,7 +168,7 @@ def save_cameras(folder: Path, lenses: Lenses, factors: Sequence[float]) -> None
         )
 
 
-def _prepared(recipe: DepthRecipe, folder: Path, accelerate: Accelerator) -> tuple[Stream, Lenses]:
+def _prepared(recipe: DepthRecipe, folder: Path, accelerate: accelerate.Accelerator) -> tuple[Stream, Lenses]:
     """The stream of clips: frames decoded once at working size, those chosen that teach something, cameras known."""
     dataset: Dataset = recipe.data
     ids = training_ids(dataset, recipe.split, recipe.evaluation.split)
@@ -198,7 +200,7 @@ def _scored_ids(recipe: DepthRecipe) -> list[str]:
 
 
 def _evaluate(
-    recipe: DepthRecipe, learner: DepthLearner, ids: Sequence[str], accelerate: Accelerator, step: int
+    recipe: DepthRecipe, learner: DepthLearner, ids: Sequence[str], accelerate: accelerate.Accelerator, step: int
 ) -> Mapping[str, Any]:
     """Scores of the averaged weights in the middle of training."""
     loss = recipe.learner.loss

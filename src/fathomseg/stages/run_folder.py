@@ -11,14 +11,16 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
 import fathomseg
 from fathomseg.config import Part, save
 from fathomseg.errors import ConfigError, FathomError
+
+if TYPE_CHECKING:
+    import accelerate
 
 CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
 
@@ -33,7 +35,7 @@ _ROOT = re.compile(r"((unlabelled|clips)\.)?data\.(datasets\.[^.]+\.)?root")
 _BEFORE_TRAINING = {CONFIG, LABELLED, ORIGIN, "frames.csv"}
 
 
-def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: Accelerator) -> None:
+def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: accelerate.Accelerator) -> None:
     """Create the run folder and write down its recipe, where it ran, and the labelled ids if the run uses labels.
 
     Never overwrites a run, but takes the place of one that failed before its first step.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset, Kind
@@ -17,6 +16,9 @@ from fathomseg.engine.logging import preparing
 from fathomseg.errors import FathomError
 from fathomseg.learners import SemiSupervised
 from fathomseg.stages.recipe import Clips, Recipe, Unlabelled
+
+if TYPE_CHECKING:
+    import accelerate
 
 _SEEDS = {"labelled": 0, "unlabelled": 1, "clips": 2}
 """Added to the run's seed (times three), so that streams of the same images are shuffled apart."""
@@ -36,7 +38,7 @@ class Streams:
         return self.by_name["labelled"]
 
 
-def build_streams(recipe: Recipe, labelled: Sequence[str], folder: Path, accelerate: Accelerator) -> Streams:
+def build_streams(recipe: Recipe, labelled: Sequence[str], folder: Path, accelerate: accelerate.Accelerator) -> Streams:
     """Everything a learner asks for, decoded once at working size; every bad file is named before training starts.
 
     `labelled`: the ids whose labels may be used. No image of the evaluation split is in any stream but by `labelled`.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
@@ -30,6 +29,9 @@ from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
 from fathomseg.stages.start import start
 from fathomseg.stages.streams import Streams, build_streams
+
+if TYPE_CHECKING:
+    import accelerate
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
@@ -148,7 +150,7 @@ def _scored_ids(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _evaluate(
-    recipe: Recipe, learner: Learner[Any], ids: Sequence[str], accelerate: Accelerator, step: int
+    recipe: Recipe, learner: Learner[Any], ids: Sequence[str], accelerate: accelerate.Accelerator, step: int
 ) -> Mapping[str, Any]:
     """Scores of the averaged weights in the middle of training."""
     scores = evaluate_network(
