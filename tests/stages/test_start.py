@@ -192,7 +192,7 @@ class TestRefusals:
         self.refuse(Start(run=tmp_path / "nowhere"), depth(5), "nowhere holds no model")
 
     def test_parts_there_are_not(self) -> None:
-        with pytest.raises(ConfigError, match=r"parts\.0: .*'encoder', 'decoder', 'disparity' or 'pose'"):
+        with pytest.raises(ConfigError, match=r"parts\.0: .*'encoder', 'decoder', 'disparity', 'pose'"):
             validate(Start, {"run": "x", "parts": ["encodr"]})
 
 

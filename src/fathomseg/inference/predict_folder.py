@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import ahead
-from fathomseg.io import images, video
+from fathomseg.io import draw, images, video
 from fathomseg.io.video_writer import VIDEOS, Film, frame_rate
 
 
@@ -131,7 +131,7 @@ def do_jobs(
             result = worker.predict(picture)
             result.write(job.values)
             if job.view is not None:
-                pictures.write(job.view, result.view())
+                draw.write(job.view, result.view())
         tick()
     for job in jobs:
         if job.is_video:
