@@ -22,20 +22,24 @@ from typing import Any
 
 import yaml
 
+from fathomseg.study.grid import LABEL_BUDGET, SEED
+
 CRITERIA = ("diversity", "cells", "imagenet", "both", "both-cells", "difficulty", "entropy")
 PARTS = {
     "diversity": ("features",),
     "coverage": ("features",),
-    "difficulty": ("teacher", "student", "first_stage", "blind"),
+    "difficulty": ("teacher", "student", "first_stage", "ignored_regions"),
 }
-"""What of the criterion `both` is set for its halves."""
+"""What of the criterion `diversity_and_difficulty` (here `both`, for short) is set for its halves."""
 BY_CELLS = {"cells": "diversity", "both-cells": "both", "coverage-cells": "coverage"}
 """The criteria that compare by cells, and what they are called without."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe", type=Path, help="a recipe of fathom select with the criterion `both`")
+    parser.add_argument(
+        "recipe", type=Path, help="a recipe of fathom select with the criterion `diversity_and_difficulty`"
+    )
     parser.add_argument("settings", nargs="*", help="settings of the recipe, as group.key=value")
     parser.add_argument("--train", type=Path, required=True, help="what is trained for the criterion entropy")
     parser.add_argument("--train-settings", nargs="*", default=[], help="settings of that training")
@@ -61,15 +65,16 @@ def main() -> None:
 
 
 def part(both: dict[str, Any], name: str) -> dict[str, Any]:
-    """The criterion `name` with the settings of the criterion `both`."""
+    """The criterion `name` with the settings of `both`, the recipe's."""
     if name == "imagenet":
         return {"name": "diversity", "features": {"name": "encoder"}, "start": "random"}
     if name in BY_CELLS:
         by_cells = {"compare": "cells", "features": both["features"] | {"grid": [6, 12]}}
         return part(both, BY_CELLS[name]) | by_cells
-    kept = both if name == "both" else {key: both[key] for key in PARTS[name] if key in both}
     begin = {} if name == "difficulty" else {"start": "random"}
-    return {**kept, **begin, "name": name}
+    if name == "both":
+        return {**both, **begin}
+    return {**{key: both[key] for key in PARTS[name] if key in both}, **begin, "name": name}
 
 
 def unsure(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out: Path) -> list[str]:
@@ -77,7 +82,7 @@ def unsure(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out
     first = recipe["criterion"]["first_stage"]
     run = out.with_name(f"{out.name}-run")
     if not (run / "model.safetensors").exists():
-        settings = [*arguments.train_settings, f"labels.count={first}", f"seed={seed}", "evaluation.report=false"]
+        settings = [*arguments.train_settings, f"{LABEL_BUDGET}={first}", f"{SEED}={seed}", "evaluation.report=false"]
         fathom("train", str(arguments.train), *settings, "--out", str(run))
     known = run / "labelled.txt"
     criterion = {"name": "entropy", "run": str(run)}

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fathomseg.selection.picking import FarthestFirst
+from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.stages.run_folder import origin
 
 CASES = {

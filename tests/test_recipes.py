@@ -94,7 +94,7 @@ def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> Non
         settings += ["data.size=[32,64]", "data.train_clips=2", "data.frames=3"]
     else:
         settings.append(f"data.root={MAKERS[tree['data']['name']](tmp_path / 'data')}")
-    if tree["criterion"]["name"] == "both":
+    if tree["criterion"]["name"] == "diversity_and_difficulty":
         run = save_depth_run(tmp_path / "depth", {"name": "streets"}, pose=False)
         settings += [f"criterion.features.run={run}", f"criterion.teacher.run={run}", "criterion.first_stage=2"]
         student = {"steps": 2, "network": {"encoder": {"pretrained": "none"}}}
@@ -104,7 +104,9 @@ def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> Non
     done = CliRunner().invoke(app, ["select", str(path), *settings, "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, (done.output, done.exception)
     assert len((tmp_path / "out" / "selection.txt").read_text().split()) == 3
-    assert len(list((tmp_path / "out" / "stages").glob("*"))) == (tree["criterion"]["name"] == "both")
+    assert len(list((tmp_path / "out" / "stages").glob("*"))) == (
+        tree["criterion"]["name"] == "diversity_and_difficulty"
+    )
 
 
 @pytest.mark.parametrize("path", RECIPES + SELECTIONS, ids=lambda p: p.stem)

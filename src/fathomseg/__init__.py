@@ -1,10 +1,7 @@
 """Semantic segmentation from very few labelled images, by first learning depth from unlabelled video.
 
 predictor = fathomseg.load("runs/mine")
-prediction = predictor.predict(image)  # uint8 height x width x 3, RGB -> label, confidence
-
-predictor = fathomseg.load_depth("runs/depth")
-prediction = predictor.predict(image)  # -> disparity 0..1, depth
+prediction = predictor.predict(image)  # path, PIL image, uint8 array -> label, confidence, disparity, depth
 """
 
 from __future__ import annotations
@@ -12,23 +9,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from fathomseg.version import __version__
 
 if TYPE_CHECKING:
-    from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
     from fathomseg.inference.predictor import Predictor, load
-    from fathomseg.types import DepthPrediction, Prediction
+    from fathomseg.types import Prediction
 
-__all__ = ["DepthPrediction", "DepthPredictor", "Prediction", "Predictor", "__version__", "load", "load_depth"]
+__all__ = ["Prediction", "Predictor", "__version__", "load"]
 
-_HOMES = {
-    "load": "predictor",
-    "Predictor": "predictor",
-    "load_depth": "depth_predictor",
-    "DepthPredictor": "depth_predictor",
-    "Prediction": "types",
-    "DepthPrediction": "types",
-}
+_HOMES = {"load": "inference.predictor", "Predictor": "inference.predictor", "Prediction": "types"}
 """The module each public name lives in."""
 
 

@@ -11,19 +11,52 @@ Conventions held everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+import torch
+from jaxtyping import Bool, Float, Float32, Shaped, UInt8
 from torch import Tensor
+
+from fathomseg.errors import FathomError
 
 IGNORE: Final = 255
 """The label value of pixels that count nowhere."""
 
+SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+"""A loss: its sum, and how many pixels or images it was summed over."""
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of a dataset in the order of their indices, with the colour (RGB, 0..255) each is drawn in."""
+
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colours):
+            raise FathomError(
+                f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
+            )
+        if not 2 <= len(self.names) <= 254:
+            raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The colour of every label value; ignored pixels are black."""
+        table = np.zeros((256, 3), dtype=np.uint8)
+        table[: len(self.colours)] = self.colours
+        return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,42 +123,68 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Samples of one size, stacked. Tensors live on one device; `keys` stay on the host."""
+    """Samples of one size, stacked. Tensors live on one device; `keys` and `present` stay on the host."""
 
     ids: tuple[str, ...]
     keys: tuple[int, ...]
     """One random key a sample: every random choice made for it later is a pure function of its key."""
     image: UInt8[Tensor, "b 3 h w"]
-    label: UInt8[Tensor, "b h w"] | None = None
-    """255 everywhere in the images of the batch that have no label, if others have one."""
-    frames: UInt8[Tensor, "b s 3 h w"] | None = None
-    """Neighbouring video frames of each image, in the order of time, the image itself left out."""
-    camera: Float32[Tensor, "b 3 3"] | None = None
-    """The matrix K of each image's pinhole camera, in its pixels; the frames share it."""
-    labelled: Bool[Tensor, " b"] | None = None
-    """Which images have a label, if any has."""
-    disparity: Float32[Tensor, "b 1 h w"] | None = None
-    """Normalised disparity 0..1, 1 = nearest; NaN = not known."""
+    targets: Mapping[str, Shaped[Tensor, "b ..."]] = field(default_factory=dict)
+    """What is known of the images, by name; a name is there if any sample has it:
+
+    "label"      UInt8 (b h w)        class indices, 255 = ignore
+    "depth"      Float32 (b 1 h w)    z-depth in metres, 0 = invalid
+    "disparity"  Float32 (b 1 h w)    normalised disparity 0..1, 1 = nearest; NaN = not known
+    "frames"     UInt8 (b s 3 h w)    neighbouring video frames in the order of time, the image itself left out
+    "camera"     Float32 (b 3 3)      matrix K of the pinhole camera in the image's pixels; the frames share it
+
+    The rows of samples that lack it say nothing: 255, 0, NaN, the image itself, the identity."""
+    present: Mapping[str, Bool[Tensor, " b"]] = field(default_factory=dict)
+    """For every target which samples have it. On the host, so that to choose by it never waits for a device."""
     valid: Bool[Tensor, "b h w"] | None = None
     """Where the images show a part of the photograph, as padding does not. None = everywhere."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def has(self, *targets: str) -> bool:
+        """Whether any sample has all of these targets."""
+        return all(name in self.targets for name in targets) and bool(self._having(targets).any())
+
+    def rows(self, *targets: str) -> list[int]:
+        """The samples that have all of these targets."""
+        return self._having(targets).nonzero().flatten().tolist() if self.has(*targets) else []
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """These samples; the batch itself if they are all of it."""
+        if len(rows) == len(self):
+            return self
+        index = torch.tensor(rows)
+        there = index.to(self.image.device, non_blocking=True)
+        return Batch(
+            ids=tuple(self.ids[row] for row in rows),
+            keys=tuple(self.keys[row] for row in rows),
+            image=self.image[there],
+            targets={name: target[there] for name, target in self.targets.items()},
+            present={name: which[index] for name, which in self.present.items()},
+            valid=None if self.valid is None else self.valid[there],
+        )
+
     def to(self, device: object) -> Batch:
         """The same batch on another device; copies from pinned memory do not block the host."""
-        moved: dict[str, Any] = {name: tensor.to(device, non_blocking=True) for name, tensor in self._tensors().items()}  # type: ignore[call-overload]
-        return replace(self, **moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[call-overload,no-any-return]
 
     def pin_memory(self) -> Batch:
         """The same batch in pinned host memory, called by the data loader where there is a GPU."""
-        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in self._tensors().items()}
-        return replace(self, **pinned)
+        return self._each(lambda tensor: tensor.pin_memory())
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """The tensors there are, by field."""
-        everything = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in everything.items() if isinstance(value, Tensor)}
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        targets = {name: change(target) for name, target in self.targets.items()}
+        valid = None if self.valid is None else change(self.valid)
+        return replace(self, image=change(self.image), targets=targets, valid=valid)
+
+    def _having(self, targets: Sequence[str]) -> Bool[Tensor, " b"]:
+        return torch.stack([self.present[name] for name in targets]).all(dim=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +201,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a learner returns from one batch: named losses, and named scalars that are only logged."""
+    """What a step or an objective returns from one batch: named losses, and named scalars that are only logged."""
 
     terms: Mapping[str, Term]
     logs: Mapping[str, Float[Tensor, ""]] = field(default_factory=dict)
@@ -150,22 +209,16 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a network says about one image, at the size of the image that was given."""
+    """What a network predicts for one image, at the size of the image: the fields of the tasks that it has."""
 
-    label: UInt8[np.ndarray, "h w"]
+    label: UInt8[np.ndarray, "h w"] | None = None
     """Class index 0..C-1 of every pixel."""
-    confidence: Float32[np.ndarray, "h w"]
+    confidence: Float32[np.ndarray, "h w"] | None = None
     """Softmax probability of that class, 0..1."""
-
-
-@dataclass(frozen=True, slots=True)
-class DepthPrediction:
-    """How far everything in one image is, at the size of the image that was given."""
-
-    disparity: Float32[np.ndarray, "h w"]
-    """0..1, 1 = nearest: an even scale of inverse depth over the range the network was trained for."""
-    depth: Float32[np.ndarray, "h w"]
+    disparity: Float32[np.ndarray, "h w"] | None = None
+    """0..1, 1 = nearest: linear in inverse depth over the range of depths the network was trained for."""
+    depth: Float32[np.ndarray, "h w"] | None = None
     """z-depth in the network's unit of length: metres only if its training could know the scale."""
 
 
-__all__ = ["IGNORE", "Batch", "Camera", "DepthPrediction", "Prediction", "Sample", "Size", "StepResult", "Term"]
+__all__ = ["IGNORE", "Batch", "Camera", "Prediction", "Sample", "Size", "StepResult", "Term"]

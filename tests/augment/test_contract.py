@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fathomseg.augment import AnyStrong, AutoAugment, Blur, Colours, NoStrong, RandAugment, Strong
+from fathomseg.augment import AnyAugmentation, AutoAugment, Blur, Colours, NoAugmentation, RandAugment, Augmentation
 from fathomseg.augment.operations import COLOURS, CUTOUT, GEOMETRY
 from fathomseg.config import Part, load
 from fathomseg.data.colour import ColourJitter
@@ -18,8 +18,8 @@ from fathomseg.mixing import Pixels
 from fathomseg.types import IGNORE
 from tests.mixing.coded import coded
 
-STRONG: list[Strong] = [
-    NoStrong(),
+STRONG: list[Augmentation] = [
+    NoAugmentation(),
     Colours(),
     RandAugment(),
     RandAugment(number=4, probability=1.0, levels=(6, 6), cutout=0),
@@ -44,12 +44,12 @@ def equal(a: Pixels, b: Pixels, atol: float) -> None:
 
 
 def test_every_augmentation_of_the_union_is_under_this_contract() -> None:
-    assert {type(strong) for strong in STRONG} == set(get_args(get_args(AnyStrong)[0]))
+    assert {type(strong) for strong in STRONG} == set(get_args(get_args(AnyAugmentation)[0]))
 
 
 @EVERY
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])
-def test_images_stay_images_and_what_is_hidden_counts_nowhere(strong: Strong, batch: int) -> None:
+def test_images_stay_images_and_what_is_hidden_counts_nowhere(strong: Augmentation, batch: int) -> None:
     pixels, keys = street(batch), range(50, 50 + batch)
     out = strong(pixels, keys)
     assert out.image.shape == pixels.image.shape
@@ -67,7 +67,7 @@ def test_images_stay_images_and_what_is_hidden_counts_nowhere(strong: Strong, ba
 
 
 @EVERY
-def test_a_sample_looks_the_same_whatever_batch_it_is_in(strong: Strong) -> None:
+def test_a_sample_looks_the_same_whatever_batch_it_is_in(strong: Augmentation) -> None:
     pixels, keys = street(7), tuple(range(7))
     whole = strong(pixels, keys)
     for i in range(7):
@@ -76,15 +76,15 @@ def test_a_sample_looks_the_same_whatever_batch_it_is_in(strong: Strong) -> None
 
 
 @EVERY
-def test_the_same_keys_give_the_same_pixels_and_others_others(strong: Strong) -> None:
+def test_the_same_keys_give_the_same_pixels_and_others_others(strong: Augmentation) -> None:
     pixels = street(3)
     first = strong(pixels, (1, 2, 3))
     equal(strong(pixels, (1, 2, 3)), first, atol=0)
-    assert torch.equal(strong(pixels, (4, 5, 6)).image, first.image) == isinstance(strong, NoStrong)
+    assert torch.equal(strong(pixels, (4, 5, 6)).image, first.image) == isinstance(strong, NoAugmentation)
 
 
 @EVERY
-def test_the_image_given_is_not_written_to(strong: Strong) -> None:
+def test_the_image_given_is_not_written_to(strong: Augmentation) -> None:
     pixels = street(5)
     before = pixels.each(torch.clone)
     strong(pixels, range(5))
@@ -92,15 +92,15 @@ def test_the_image_given_is_not_written_to(strong: Strong) -> None:
 
 
 @EVERY
-def test_nothing_of_it_has_a_gradient(strong: Strong) -> None:
+def test_nothing_of_it_has_a_gradient(strong: Augmentation) -> None:
     pixels = replace(street(2), image=torch.rand(2, 3, 24, 32, requires_grad=True))
     assert not strong(pixels, (1, 2)).image.requires_grad
 
 
 @EVERY
-def test_augmentations_come_from_recipes(strong: Strong) -> None:
+def test_augmentations_come_from_recipes(strong: Augmentation) -> None:
     class Recipe(Part):
-        strong: AnyStrong
+        strong: AnyAugmentation
 
     assert load(Recipe, {"strong": strong.model_dump(mode="json")}).strong == strong
 

@@ -17,7 +17,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import FieldOfView, Known, Learned, field_of_view, pinhole
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import known_lenses, video_stream
+from fathomseg.data.video_stream import intrinsics_of, video_stream
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera
 from tests import fakes
@@ -54,14 +54,14 @@ def test_the_field_of_view_spans_the_image_from_edge_to_edge(degrees: float, hei
 
 
 def test_known_cameras_are_the_datasets(folder: Folder) -> None:
-    lenses = Known().lenses(folder, [KNOWN])
-    assert lenses.cameras == {KNOWN: Camera(30, 30, 15.5, 11.5, 24, 32)}, "camera.yaml is for twice the size"
-    assert (lenses.guessed, lenses.names, lenses.learned) == ({}, (), False)
+    intrinsics = Known().intrinsics(folder, [KNOWN])
+    assert intrinsics.cameras == {KNOWN: Camera(30, 30, 15.5, 11.5, 24, 32)}, "camera.yaml is for twice the size"
+    assert (intrinsics.assumed, intrinsics.names, intrinsics.learned) == ({}, (), False)
 
 
 def test_an_unknown_camera_is_an_error_that_names_the_remedies(folder: Folder) -> None:
     with pytest.raises(FathomError) as error:
-        Known().lenses(folder, [KNOWN, VIDEO, FREE])
+        Known().intrinsics(folder, [KNOWN, VIDEO, FREE])
     for words in (
         "2 of 3 images of folder have no camera",
         repr(VIDEO),
@@ -74,13 +74,13 @@ def test_an_unknown_camera_is_an_error_that_names_the_remedies(folder: Folder) -
 
 @pytest.mark.parametrize("part", [FieldOfView(degrees=90), Learned(degrees=90)])
 def test_only_the_unknown_are_guessed(folder: Folder, part: FieldOfView | Learned) -> None:
-    lenses = part.lenses(folder, [KNOWN, VIDEO, FREE])
-    assert lenses.cameras[KNOWN] == folder.camera(KNOWN)
-    assert lenses.cameras[VIDEO] == pinhole((24, 32), 90)
-    assert lenses.cameras[FREE] == pinhole((30, 20), 90), "each clip has its own size"
-    assert lenses.guessed == {VIDEO: 0, FREE: 0}, "one folder is one device"
-    assert lenses.names == ("folder",)
-    assert lenses.learned == isinstance(part, Learned)
+    intrinsics = part.intrinsics(folder, [KNOWN, VIDEO, FREE])
+    assert intrinsics.cameras[KNOWN] == folder.camera(KNOWN)
+    assert intrinsics.cameras[VIDEO] == pinhole((24, 32), 90)
+    assert intrinsics.cameras[FREE] == pinhole((30, 20), 90), "each clip has its own size"
+    assert intrinsics.assumed == {VIDEO: 0, FREE: 0}, "one folder is one device"
+    assert intrinsics.names == ("folder",)
+    assert intrinsics.learned == isinstance(part, Learned)
 
 
 def test_a_clip_is_decoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_a_clip_is_decoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Folder, "image", lambda self, id: read.append(id) or original(self, id))
     ids = [id for id in folder.ids("clips") if "drive0" not in id]
     assert len(ids) == 6
-    FieldOfView().lenses(folder, ids)
+    FieldOfView().intrinsics(folder, ids)
     assert len(read) == 2
 
 
@@ -99,10 +99,10 @@ def test_each_of_several_datasets_is_a_device_of_its_own(folder: Folder, tmp_pat
         Several, {"datasets": {n: {"name": "folder", "root": str(r)} for n, r in (("a", folder.root), ("b", other))}}
     )
     ids = [f"a/{KNOWN}", f"b/{VIDEO}", f"a/{FREE}", f"a/{VIDEO}"]
-    lenses = Learned(degrees=90).lenses(both, ids)
-    assert lenses.names == ("b", "a"), "in the order they are met"
-    assert lenses.guessed == {f"b/{VIDEO}": 0, f"a/{FREE}": 1, f"a/{VIDEO}": 1}
-    assert lenses.cameras[f"b/{VIDEO}"] == pinhole((16, 48), 90)
+    intrinsics = Learned(degrees=90).intrinsics(both, ids)
+    assert intrinsics.names == ("b", "a"), "in the order they are met"
+    assert intrinsics.assumed == {f"b/{VIDEO}": 0, f"a/{FREE}": 1, f"a/{VIDEO}": 1}
+    assert intrinsics.cameras[f"b/{VIDEO}"] == pinhole((16, 48), 90)
 
 
 @given(st.floats(-2, 2), st.floats(-2, 2), st.floats(0.5, 50))
@@ -118,14 +118,14 @@ def test_a_stretched_working_size_moves_points_as_it_moves_pixels(x: float, y: f
 
 def test_the_stream_carries_the_cameras_at_working_size(folder: Folder, tmp_path: Path) -> None:
     triplets = [Triplet(id, id[:-1] + "0", id[:-1] + "2") for id in (KNOWN, FREE)]
-    lenses = known_lenses(FieldOfView(degrees=90), folder, triplets)
+    intrinsics = intrinsics_of(FieldOfView(degrees=90), folder, triplets)
     cache = Cache(folder, (48, 40), folder=tmp_path)
-    stream = video_stream(cache, triplets, lenses, Geometry(scale=(1, 1), flip=0), seed=0)
+    stream = video_stream(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=0)
     found = {stream.id_at(i): stream[i][1].camera for i in range(2)}
     assert found[KNOWN] == Camera(30 * 40 / 32, 60, 16 * 40 / 32 - 0.5, 23.5, 48, 40)
     assert found[FREE] == pinhole((30, 20), 90).resized((48, 40))
     assert (found[FREE].fx, found[FREE].fy) == pytest.approx((20, 16)), "10 px in an image of 30 x 20"
-    mirrored = video_stream(cache, triplets, lenses, Geometry(crop=(20, 30), scale=(1, 1), flip=1.0), seed=0)
+    mirrored = video_stream(cache, triplets, intrinsics, Geometry(crop=(20, 30), scale=(1, 1), flip=1.0), seed=0)
     _, sample = mirrored[0]
     camera, whole = sample.camera, found[sample.id]
     assert camera is not None

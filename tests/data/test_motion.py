@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.motion import MotionFilter, Triplet, apparent_motion, rotation_flow, thumbnail, without_rotation
-from fathomseg.types import Camera
+from fathomseg.types import Camera, ClassList
 
 SIZE = (96, 256)
 

@@ -20,7 +20,7 @@ from fathomseg.data.motion import MotionFilter, Triplet
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import (
     choose_frames,
-    known_lenses,
+    intrinsics_of,
     read_triplets,
     training_ids,
     video_stream,
@@ -125,9 +125,9 @@ class TestChooseFrames:
 def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) -> None:
     ids = training_ids(folder, None, "val")
     triplets = FixedStep().triplets(folder, ids)
-    lenses = known_lenses(FieldOfView(), folder, triplets)
+    intrinsics = intrinsics_of(FieldOfView(), folder, triplets)
     cache = Cache(folder, (24, 32), folder=tmp_path)
-    stream = video_stream(cache, triplets, lenses, Geometry(scale=(1, 1), flip=0), seed=3)
+    stream = video_stream(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=3)
     assert sorted(stream.id_at(i) for i in range(len(triplets))) == sorted(x.target for x in triplets)
     batch = collate([stream[i] for i in range(len(triplets))])
     assert batch.frames is not None
@@ -140,4 +140,4 @@ def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) 
             (batch.frames[place, 1], by_target[id].after),
         ):
             assert np.array_equal(found.permute(1, 2, 0).numpy(), folder.image(wanted))
-        assert np.allclose(batch.camera[place].numpy(), lenses.cameras[id].matrix())
+        assert np.allclose(batch.camera[place].numpy(), intrinsics.cameras[id].matrix())

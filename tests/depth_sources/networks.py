@@ -9,7 +9,7 @@ import torch
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.saved import WEIGHTS, ModelCard, save_model
+from fathomseg.inference.card import WEIGHTS, ModelCard, save_model
 
 TINY = DepthNetworkConfig(
     encoder=Encoder(model="test_efficientnet", pretrained="none"), decoder=DepthUNet(channels=(4, 6, 8, 10, 12))

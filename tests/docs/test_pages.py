@@ -59,7 +59,7 @@ def test_functions_of_method_notes_exist(page: Path) -> None:
 
 
 def is_module(path: str) -> bool:
-    """Whether `losses.berhu` is a module."""
+    """Whether `losses.disparity` is a module."""
     return (ROOT / "src" / "fathomseg" / Path(*path.split("."))).with_suffix(".py").is_file()
 
 
@@ -67,8 +67,8 @@ def test_names_that_are_not_there_are_seen() -> None:
     assert exists("losses.targets.HardTarget")
     assert not exists("losses.targets.SofterTarget")
     assert not exists("losses.nowhere.f")
-    assert is_module("losses.berhu")
-    assert not is_module("losses.berhoo")
+    assert is_module("losses.disparity")
+    assert not is_module("losses.disparitie")
 
 
 def test_every_page_is_in_the_navigation() -> None:

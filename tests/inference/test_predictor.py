@@ -16,14 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg.config import validate
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference import predictor as module
 from fathomseg.inference.predictor import Inference, Predictor, Window, decode, load, trained_inference
 from fathomseg.io.images import resize_image
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
-from fathomseg.models.saved import ModelCard, load_card, load_model, save_model
+from fathomseg.inference.card import ModelCard, load_card, load_model, save_model
 from tests.typecheck import unchecked
 
 RGB = ClassList(("red", "green", "blue"), ((255, 0, 0), (0, 255, 0), (0, 0, 255)))

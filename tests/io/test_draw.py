@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.io import draw
+from fathomseg.types import ClassList
 from tests.typecheck import unchecked
 
 CLASSES = ClassList(("road", "car"), ((128, 64, 128), (0, 0, 142)))

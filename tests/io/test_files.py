@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fathomseg.errors import FathomError
-from fathomseg.io.files import read_json, write_bytes, write_text
+from fathomseg.io.files import read_json, write_bytes, write_text, writing
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "fathomseg"
 
 
 def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -17,6 +21,51 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     write_bytes(path, b"\x00")
     assert path.read_bytes() == b"\x00"
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def broken() -> None:
+        with writing(path, durable=True) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        broken()
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    contents = [bytes([i]) * 100_000 for i in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_bytes(path, content), contents))
+    assert path.read_bytes() in contents
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def of_its_own(path: Path) -> list[str]:
+    """The lines in which a file makes a temporary file or moves one to its name."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and ".tmp" in node.value:
+            found.append(f"{path.name} line {node.lineno}: {node.value!r}")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            # replacing text takes two arguments, and the fields of a dataclass keywords
+            moves = name == "replace" and len(node.args) == 1 and not node.keywords
+            if moves or name in {"rename", "NamedTemporaryFile", "mkstemp", "mktemp"}:
+                found.append(f"{path.name} line {node.lineno}: {name}")
+    return found
+
+
+def test_there_is_one_atomic_writer() -> None:
+    """But for claims, which are made by being the first to create a file, and ask the folder what time it is."""
+    others = {SOURCE / "io" / "files.py", SOURCE / "study" / "claims.py"}
+    assert all(of_its_own(path) for path in others), "the search finds what it looks for"
+    assert not [line for path in sorted(SOURCE.rglob("*.py")) if path not in others for line in of_its_own(path)]
 
 
 @pytest.mark.parametrize(

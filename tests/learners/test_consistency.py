@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fathomseg.augment.affine import Motion, motion, translate
-from fathomseg.augment.base import Strong
+from fathomseg.augment.base import Augmentation
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
 from fathomseg.learners.consistency import Consistency, complementary
@@ -245,7 +245,7 @@ def test_two_views_are_the_mean_of_single_ones() -> None:
     assert count == 2 * 4 * 9 * 14
 
 
-class Shift(Strong):
+class Shift(Augmentation):
     """Moves every image 3 pixels to the left and 2 up, and recolours nothing."""
 
     name: str = "shift"

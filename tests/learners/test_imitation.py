@@ -10,7 +10,7 @@ from fathomseg.config import validate
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.learners.imitation import Imitation, ImitationLearner
-from fathomseg.losses.berhu import berhu
+from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.types import Batch

@@ -9,17 +9,16 @@ import torch
 
 from fathomseg.config import Part, load, validate
 from fathomseg.data.colour import ColourJitter
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import ConfigError
 from fathomseg.inference.predictor import Predictor
 from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
 from fathomseg.learners.base import Learner
-from fathomseg.losses.mining import Ohem
+from fathomseg.losses.segmentation import Ohem
 from fathomseg.metrics.segmentation import Confusion
 from fathomseg.models.network import NetworkConfig
-from fathomseg.types import Batch
+from fathomseg.types import Batch, ClassList
 
 CLASSES = 5
 TINY = {"encoder": {"model": "test_efficientnet", "pretrained": "none"}, "decoder": {"name": "fpn", "channels": 16}}

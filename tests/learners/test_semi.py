@@ -17,8 +17,7 @@ from fathomseg.errors import ConfigError
 from fathomseg.learners.base import to_unit
 from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
 from fathomseg.learners.semi import SemiLearner, SemiSupervised
-from fathomseg.losses.annealing import annealed_cross_entropy
-from fathomseg.losses.segmentation import cross_entropy, upsample
+from fathomseg.losses.segmentation import annealed_cross_entropy, cross_entropy, upsample
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig

@@ -18,8 +18,8 @@ from fathomseg.errors import ConfigError
 from fathomseg.geometry.camera import depth_to_disparity, intrinsics
 from fathomseg.geometry.pose import relative, se3
 from fathomseg.losses import ssim
+from fathomseg.losses.disparity import smoothness
 from fathomseg.losses.photometric import Photometric
-from fathomseg.losses.smoothness import smoothness
 from fathomseg.types import StepResult
 
 Inputs = dict[str, Any]

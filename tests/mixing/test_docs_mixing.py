@@ -8,7 +8,7 @@ from typing import get_args
 
 import yaml
 
-from fathomseg.augment import AnyStrong
+from fathomseg.augment import AnyAugmentation
 from fathomseg.config import Part, load
 from fathomseg.mixing import AnyMixing, CutMix, OneOf
 
@@ -27,6 +27,6 @@ def test_the_recipe_of_the_page_is_valid() -> None:
 
 
 def test_every_part_is_on_the_page() -> None:
-    parts = (*get_args(get_args(AnyMixing)[0]), *get_args(get_args(AnyStrong)[0]))
+    parts = (*get_args(get_args(AnyMixing)[0]), *get_args(get_args(AnyAugmentation)[0]))
     assert len(parts) == 10
     assert [part.model_fields["name"].default for part in parts if f"| `{part().name}` |" not in PAGE] == []

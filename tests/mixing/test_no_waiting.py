@@ -9,11 +9,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fathomseg.augment import AutoAugment, Colours, NoStrong, RandAugment, Strong
+from fathomseg.augment import AutoAugment, Colours, NoAugmentation, RandAugment, Augmentation
 from fathomseg.mixing import AllOf, CutMix, DepthMix, Mixing, NoMix, OneOf, Pixels, mix, unit_disparity
 
 RULES = [NoMix(), AllOf(), OneOf(rules=(CutMix(probability=1), DepthMix(foreground=(0.1, 0.4)), AllOf()))]
-STRONG = [NoStrong(), Colours(), RandAugment(number=4), AutoAugment()]
+STRONG = [NoAugmentation(), Colours(), RandAugment(number=4), AutoAugment()]
 KEYS = range(40, 60)
 
 
@@ -33,7 +33,7 @@ def test_mixing(rule: Mixing) -> None:
 
 
 @pytest.mark.parametrize("strong", STRONG, ids=lambda strong: strong.name)
-def test_strong(strong: Strong) -> None:
+def test_strong(strong: Augmentation) -> None:
     out = strong(without_values(), KEYS)
     assert out.image.is_meta
     assert out.label.is_meta

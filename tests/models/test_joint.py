@@ -24,7 +24,7 @@ from fathomseg.models.init_from import transfer
 from fathomseg.models.joint import EXCHANGE, FROM_DEPTH, JointNetwork, JointNetworkConfig, Only, only
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pad import GatedMessage
-from fathomseg.models.saved import ModelCard, load_depth_model, load_model, save_model
+from fathomseg.inference.card import ModelCard, load_depth_model, load_model, save_model
 from tests.typecheck import unchecked
 
 CLASSES = 5

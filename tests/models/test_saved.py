@@ -15,7 +15,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.models.saved import (
+from fathomseg.inference.card import (
     CARD,
     POSE,
     WEIGHTS,

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.report.examples import Example
 from fathomseg.report.page import render, write_page
 from fathomseg.report.scores import percent, show, write_scores
+from fathomseg.types import ClassList
 from tests.fakes import scene
 from tests.report.browser import CHROMIUM, Tags, in_browser
 

@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import UInt8
 from PIL import Image
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.report import selection_page
 from fathomseg.report.selection_charts import curves, pool_map
@@ -21,6 +21,7 @@ from fathomseg.report.selection_map import coverage, principal_axes, project
 from fathomseg.report.selection_page import render_selection, write_page
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection, Skipped
+from fathomseg.types import ClassList
 from tests.fakes import scene
 from tests.report.browser import CHROMIUM, Tags, in_browser, layout
 

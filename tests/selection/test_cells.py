@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fathomseg.errors import FathomError
 from fathomseg.selection.cells import StrangestCell
+from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.picker import Pick
-from fathomseg.selection.picking import FarthestFirst
-from tests.selection.test_picking import clouds, rows
+from tests.selection.test_farthest_first import clouds, rows
 
 CELLS = 3
 

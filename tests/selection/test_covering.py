@@ -10,8 +10,8 @@ import pytest
 from fathomseg.errors import FathomError
 from fathomseg.selection import covering
 from fathomseg.selection.covering import Cover, Covering
-from fathomseg.selection.picking import FarthestFirst
-from tests.selection.test_picking import clouds
+from fathomseg.selection.farthest_first import FarthestFirst
+from tests.selection.test_farthest_first import clouds
 
 
 def taken(picks: list[Cover]) -> list[int]:

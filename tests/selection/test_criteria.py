@@ -18,9 +18,9 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
 from fathomseg.depth_sources import DisparityMaps
 from fathomseg.errors import FathomError
-from fathomseg.selection import Both, Coverage, Difficulty, Diversity, Random
+from fathomseg.selection import Coverage, Difficulty, Diversity, DiversityAndDifficulty, Random
 from fathomseg.selection.base import Criterion
-from fathomseg.selection.difficulty import Blind, Examiner, Student, TeacherMaps
+from fathomseg.selection.difficulty import IgnoredRegions, Student, StudentError, TeacherMaps
 from fathomseg.selection.features import EncoderFeatures
 from fathomseg.selection.pool import Pool, readable
 from tests.selection.pools import ENCODER, SIZE, camvid, pool
@@ -35,20 +35,20 @@ def fake_errors(ids: Sequence[str], labelled: Sequence[str], stage: int) -> np.n
     return np.array([np.random.default_rng(seed).random() for seed in seeds], np.float32)
 
 
-class FakeExaminer(Examiner):
+class FakeStudentError(StudentError):
     """Judges by `fake_errors` instead of training."""
 
     def errors(self, labelled: Sequence[str], stage: int) -> np.ndarray:
         return fake_errors(self.pool.ids, labelled, stage)
 
 
-def fake_examiner(cls: type[Examiner], pool: Pool, *settings: object) -> Examiner:
-    return FakeExaminer(pool, Student(), Blind(), TeacherMaps(DisparityMaps({}, SIZE), Blind()))
+def fake_student_error(cls: type[StudentError], pool: Pool, *settings: object) -> StudentError:
+    return FakeStudentError(pool, Student(), IgnoredRegions(), TeacherMaps(DisparityMaps({}, SIZE), IgnoredRegions()))
 
 
 @pytest.fixture(autouse=True)
 def _no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Examiner, "of", classmethod(fake_examiner))
+    monkeypatch.setattr(StudentError, "of", classmethod(fake_student_error))
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def criteria() -> list[Criterion]:
         validate(Diversity, {"features": ENCODER}),
         validate(Diversity, {"features": ENCODER, "start": "random"}),
         validate(Difficulty, examined),
-        validate(Both, {"features": ENCODER, **examined}),
+        validate(DiversityAndDifficulty, {"features": ENCODER, **examined}),
         validate(Diversity, {"features": ENCODER, "compare": "cells"}),
-        validate(Both, {"features": ENCODER, "compare": "cells", **examined}),
+        validate(DiversityAndDifficulty, {"features": ENCODER, "compare": "cells", **examined}),
         validate(Coverage, {"features": ENCODER}),
         validate(Coverage, {"features": ENCODER, "compare": "cells", "start": "random"}),
     ]
@@ -115,7 +115,9 @@ def test_a_random_choice_is_that_of_labels_count(data: CamVid, tmp_path: Path) -
 
 def test_both_equals_its_definition(data: CamVid, tmp_path: Path) -> None:
     """Stages of 4 and 8 images: within each, distance + lambda * error in float64, lambda from the spreads."""
-    criterion = validate(Both, {"features": ENCODER, "teacher": TEACHER, "first_stage": 4, "weight": 1.5})
+    criterion = validate(
+        DiversityAndDifficulty, {"features": ENCODER, "teacher": TEACHER, "first_stage": 4, "weight": 1.5}
+    )
     images = pool(data, tmp_path)
     answer = criterion.choose(images, 12)
     assert answer.features is not None

@@ -23,7 +23,7 @@ def test_settings_are_valid(text: str) -> None:
 
 
 def test_the_settings_of_both_are_the_defaults() -> None:
-    tree = yaml.safe_load(next(text for text in SETTINGS if "name: both" in text))
+    tree = yaml.safe_load(next(text for text in SETTINGS if "name: diversity_and_difficulty" in text))
     short = {key: tree[key] for key in ("name", "features", "teacher")}
     assert ADAPTER.validate_python(tree) == ADAPTER.validate_python(short)
 

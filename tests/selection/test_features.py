@@ -15,7 +15,7 @@ from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
 from fathomseg.io.images import resize_image
 from fathomseg.models.depth_network import DepthNetwork
-from fathomseg.models.saved import load_depth_model
+from fathomseg.inference.card import load_depth_model
 from fathomseg.selection import extraction
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import DepthFeatures, EncoderFeatures, Extractor, Features

@@ -13,7 +13,7 @@ from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import PoseConfig
-from fathomseg.models.saved import POSE, WEIGHTS, ModelCard, save_model
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_model
 
 ENCODER = Encoder(model="test_efficientnet", pretrained="none")
 NETWORK = DepthNetworkConfig(encoder=ENCODER, decoder=DepthUNet(stride=4))

@@ -8,10 +8,9 @@ import torch
 import yaml
 from torch import nn
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import NetworkConfig
-from fathomseg.models.saved import WEIGHTS, ModelCard, save_model
+from fathomseg.inference.card import WEIGHTS, ModelCard, save_model
 
 SMALL = NetworkConfig(encoder=Encoder(model="test_efficientnet", pretrained="none"))
 

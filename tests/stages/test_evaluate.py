@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import DataError, FathomError
-from fathomseg.evaluation.scoring import FromNetwork, ahead, score
+from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.evaluation.stored import FromFolder
 from fathomseg.inference.predictor import Inference, Window, load
 from fathomseg.io import draw
@@ -273,20 +273,6 @@ def test_a_flat_file_never_serves_two_samples(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=reason):
             source.path(id)
-
-
-def test_reading_ahead_keeps_order_and_its_distance() -> None:
-    begun: list[int] = []
-
-    def begin(item: int) -> int:
-        begun.append(item)
-        return item * item
-
-    results = []
-    for item, future in ahead(begin, range(50), threads=2):
-        assert len(begun) <= item + 7
-        results.append(future.result())
-    assert results == [i * i for i in range(50)]
 
 
 @pytest.mark.gpu

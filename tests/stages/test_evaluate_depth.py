@@ -16,7 +16,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.motion import evaluate_motion
 from fathomseg.metrics.depth import DepthProtocol
-from fathomseg.models.saved import load_pose
+from fathomseg.inference.card import load_pose
 from fathomseg.stages.evaluate import run
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_folder, make_kitti

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw, video
-from fathomseg.io.video_writer import Film, frame_rate
+from fathomseg.io.video_writer import VideoWriter
 from fathomseg.stages.predict import run
+from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
 from tests.stages.saved_run import save_run
 
@@ -137,15 +137,15 @@ def test_a_video_gives_a_png_a_frame_and_a_video_of_overlays(
     saved: Path, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     pictures = [scene(7, size, 3, shift=i)[0] for i in range(6)]
-    with Film(tmp_path / "drive.mp4", Fraction(10)) as film:
+    with VideoWriter(tmp_path / "drive.mp4", Fraction(10)) as writer:
         for picture in pictures:
-            film.add(picture)
+            writer.add(picture)
     assert predict(saved, tmp_path / "drive.mp4", tmp_path / "out") == 0
     frames = {f"ids/drive/{i:06d}.png" for i in range(6)}
     assert files(tmp_path / "out") == {"classes.json", "overlays/drive.mp4", *frames}
     overlays = tmp_path / "out" / "overlays" / "drive.mp4"
     assert video.video_index(overlays).frames == 6
-    assert frame_rate(overlays) == 10
+    assert video.frame_rate(overlays) == 10
     source = video.read_frame(tmp_path / "drive.mp4", 3)
     expected = load(saved, device="cpu").predict(source).label
     np.testing.assert_array_equal(stored(tmp_path / "out" / "ids" / "drive" / "000003.png"), expected)
@@ -165,25 +165,25 @@ def test_frames_of_an_interrupted_video_are_continued(saved: Path, tmp_path: Pat
     assert files(tmp_path / "out") == {"classes.json", *(f"ids/drive/{i:06d}.png" for i in range(4))}
 
 
-def test_a_film_that_fails_or_has_no_picture_leaves_no_file(tmp_path: Path) -> None:
+def test_a_video_that_fails_or_has_no_picture_leaves_no_file(tmp_path: Path) -> None:
     def broken() -> None:
-        with Film(tmp_path / "a.mp4") as film:
-            film.add(np.zeros((16, 16, 3), np.uint8))
+        with VideoWriter(tmp_path / "a.mp4") as writer:
+            writer.add(np.zeros((16, 16, 3), np.uint8))
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
         broken()
-    with Film(tmp_path / "b.mp4"):
+    with VideoWriter(tmp_path / "b.mp4"):
         pass
     assert not files(tmp_path)
 
 
 def test_frame_rate_is_read_from_the_file(tmp_path: Path) -> None:
-    assert frame_rate(make_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 5)) == 10
-    with Film(tmp_path / "b.mp4", Fraction(30000, 1001)) as film:
+    assert video.frame_rate(make_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)] * 5)) == 10
+    with VideoWriter(tmp_path / "b.mp4", Fraction(30000, 1001)) as writer:
         for _ in range(5):
-            film.add(np.zeros((16, 16, 3), np.uint8))
-    assert frame_rate(tmp_path / "b.mp4") == Fraction(30000, 1001)
+            writer.add(np.zeros((16, 16, 3), np.uint8))
+    assert video.frame_rate(tmp_path / "b.mp4") == Fraction(30000, 1001)
     with av.open(str(tmp_path / "b.mp4")) as container:
         assert container.streams.video[0].frames == 5
 

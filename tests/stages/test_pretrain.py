@@ -29,7 +29,7 @@ from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.learners.depth import DepthLearner
-from fathomseg.models.saved import load_depth_model, load_pose
+from fathomseg.inference.card import load_depth_model, load_pose
 from fathomseg.stages import pretrain as stage
 from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.pretrain import phase_recipes, pretrain, run

@@ -55,7 +55,7 @@ def settings(source: CamVid, /, **changes: Any) -> dict[str, Any]:
 
 def both(depth: Path) -> dict[str, Any]:
     return {
-        "name": "both",
+        "name": "diversity_and_difficulty",
         "features": {"name": "depth", "run": str(depth)},
         "teacher": {"name": "run", "run": str(depth)},
         "student": STUDENT,

@@ -23,7 +23,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.depth_predictor import load_depth
 from fathomseg.learners.semi import SemiLearner
 from fathomseg.models.joint import JointNetwork
-from fathomseg.models.saved import POSE
+from fathomseg.inference.card import POSE
 from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.pretrain import pretrain
 from fathomseg.stages.recipe import Recipe

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from fathomseg.errors import ConfigError, DataError, FathomError
-from fathomseg.models.saved import load_model
+from fathomseg.inference.card import load_model
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
 from tests.stages.runs import metrics, nearly_the_same_run, same_run

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fathomseg.study.folder import StudyFolder
+from fathomseg.study.folder import JobFolder
 from fathomseg.study.grid import Cell
-from fathomseg.study.redact_paths import without_paths
+from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.report import COLUMNS, Report
 from tests.study.results import CELLS, RECORDS
 
@@ -35,7 +35,7 @@ def report() -> Report:
 
 
 def test_the_files(report: Report, tmp_path: Path) -> None:
-    report.write(StudyFolder(tmp_path), STUDY, ORIGIN)
+    report.write(JobFolder(tmp_path), STUDY, ORIGIN)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "results.json",
         "results.md",
@@ -85,7 +85,7 @@ def test_the_terminal(report: Report) -> None:
 
 
 def svg(report: Report, folder: Path) -> ElementTree.Element:
-    report.write(StudyFolder(folder), STUDY, ORIGIN)
+    report.write(JobFolder(folder), STUDY, ORIGIN)
     return ElementTree.parse(folder / "results.svg").getroot()
 
 
@@ -145,12 +145,12 @@ def test_a_plot_of_almost_nothing(finished: int, tmp_path: Path) -> None:
     ],
 )
 def test_paths_of_the_machine_are_left_out(given: object, shown: object) -> None:
-    assert without_paths({"a": [given]}) == {"a": [shown]}
+    assert redact_paths({"a": [given]}) == {"a": [shown]}
 
 
 def test_paths_in_errors_end_at_a_space() -> None:
     told = "/home/me/data: no file /home/me/data/a.png; see https://example.org/help/me"
-    assert without_paths({"error": told}) == {
+    assert redact_paths({"error": told}) == {
         "error": "PATH/TO/data: no file PATH/TO/a.png; see https://example.org/help/me"
     }
-    assert without_paths({"root": "data/camvid"}) == {"root": "PATH/TO/camvid"}
+    assert redact_paths({"root": "data/camvid"}) == {"root": "PATH/TO/camvid"}

@@ -7,10 +7,19 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.augment.affine import Motion
-from fathomseg.augment.base import Strong
-from fathomseg.augment.colours import Blur, Colours, NoStrong
+from fathomseg.augment.base import Augmentation
+from fathomseg.augment.colours import Blur, Colours, NoAugmentation
 from fathomseg.augment.policies import AutoAugment, RandAugment
 
-AnyStrong = Annotated[NoStrong | Colours | RandAugment | AutoAugment, Field(discriminator="name")]
+AnyAugmentation = Annotated[NoAugmentation | Colours | RandAugment | AutoAugment, Field(discriminator="name")]
 
-__all__ = ["AnyStrong", "AutoAugment", "Blur", "Colours", "Motion", "NoStrong", "RandAugment", "Strong"]
+__all__ = [
+    "AnyAugmentation",
+    "Augmentation",
+    "AutoAugment",
+    "Blur",
+    "Colours",
+    "Motion",
+    "NoAugmentation",
+    "RandAugment",
+]

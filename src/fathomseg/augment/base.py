@@ -16,7 +16,7 @@ from fathomseg.mixing.pixels import Pixels
 from fathomseg.types import Size
 
 
-class Strong(Part, ABC):
+class Augmentation(Part, ABC):
     """Base of all strong augmentations. Every choice for a sample is a function of its key alone.
 
     So `motion` and `recolour` can be called apart, again, or in another batch, and always mean the same draw.

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from fathomseg.augment.base import Strong
+from fathomseg.augment.base import Augmentation
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.mixing.draws import Use, generator, on_device
@@ -53,7 +53,7 @@ class Blur(Part):
         return image.index_copy(0, index, blurred)
 
 
-class Colours(Strong):
+class Colours(Augmentation):
     """Colour jitter, then greyscale, then blur: each in a share of the images. The defaults are those of UniMatch V2.
 
     Hoyer et al. 2021 use jitter of strength 0.25 in all four, no greyscale, and a sigma of 0.15..1.15.
@@ -77,7 +77,7 @@ class Colours(Strong):
         return self.blur(image, keys)
 
 
-class NoStrong(Strong):
+class NoAugmentation(Augmentation):
     """No strong augmentation: pixels stay as they are."""
 
     name: Literal["none"] = "none"

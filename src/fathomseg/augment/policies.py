@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from fathomseg.augment.affine import Matrix, Motion, about_centre, motion
-from fathomseg.augment.base import Strong
+from fathomseg.augment.base import Augmentation
 from fathomseg.augment.operations import COLOURS, CUTOUT, GEOMETRY, amount
 from fathomseg.mixing.cutmix import inside
 from fathomseg.mixing.draws import Use, generator, on_device
@@ -36,7 +36,7 @@ class Operation(NamedTuple):
     """Of the square that is cut out: y and x, 0..1."""
 
 
-class Policy(Strong):
+class Policy(Augmentation):
     """A strong augmentation that draws a short list of operations for each image."""
 
     @abstractmethod

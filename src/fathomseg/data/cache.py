@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from jaxtyping import Shaped
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, Problem
+from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.types import Size
 
@@ -122,10 +120,8 @@ class Cache:
     def _entry(self, id: str, kind: Kind) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""
         fingerprint = self.dataset.fingerprint(id, kind)
-        if fingerprint is None:
-            return None
-        key = hashlib.sha256(f"{FORMAT}|{self.size}|{fingerprint}".encode()).hexdigest()[:40]
-        return self.folder / key[:2] / f"{key}.npy"
+        key = f"{FORMAT}|{self.size}|{fingerprint}"
+        return None if fingerprint is None else array_store.entry(self.folder, key)
 
     def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
@@ -141,20 +137,11 @@ class Cache:
         return array if array.shape == expected and array.dtype == _TYPES[kind] else None
 
     def _store(self, entry: Path, array: Shaped[np.ndarray, "h w *channels"]) -> None:
-        """Write under a temporary name, then rename. A cache that cannot be written is a loss of time, not an error."""
-        temporary: Path | None = None
+        """Keep an array. A cache that cannot be written is a loss of time, not an error."""
         try:
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=entry.parent, suffix=".tmp", delete=False) as file:
-                temporary = Path(file.name)
-                np.save(file, array, allow_pickle=False)
-            temporary.replace(entry)
+            array_store.store(entry, array)
         except OSError as error:
             self._switch_off(f"{entry.parent} cannot be written ({error})")
-        finally:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
 
     def _switch_off(self, reason: str) -> None:
         if self._stores:

@@ -18,17 +18,22 @@ Degrees = Annotated[float, Field(gt=1, lt=175)]
 
 
 @dataclass(frozen=True, slots=True)
-class Lenses:
-    """The camera of every image, and which of them are a guess."""
+class Intrinsics:
+    """The camera of every image, and which of them are assumed."""
 
     cameras: Mapping[str, Camera]
     """By sample id, for the stored image."""
-    guessed: Mapping[str, int]
-    """For every image without a known camera the number of its camera; images of one number share their lens."""
+    assumed: Mapping[str, int]
+    """For every image without a known camera the number of its camera; images of one number share a camera."""
     names: tuple[str, ...] = ()
     """What each of these numbers stands for: a clip's folder, or a dataset among several."""
     learned: bool = False
-    """Whether training is to find the focal lengths of the guessed ones."""
+    """Whether training is to find the focal lengths of the assumed ones."""
+
+    @property
+    def learned_focal_ids(self) -> Mapping[str, int]:
+        """The images whose focal length is learned, each with the number of its camera; empty if none is."""
+        return self.assumed if self.learned else {}
 
 
 class Known(Part):
@@ -36,7 +41,7 @@ class Known(Part):
 
     name: Literal["known"] = "known"
 
-    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+    def intrinsics(self, dataset: Dataset, ids: Sequence[str]) -> Intrinsics:
         """Raises `FathomError` if an image has no camera."""
         cameras = {id: dataset.camera(id) for id in ids}
         unknown = [id for id, camera in cameras.items() if camera is None]
@@ -47,7 +52,7 @@ class Known(Part):
                 "find the focal length: camera.name=learned; or assume a horizontal field of view: "
                 "camera.name=field_of_view camera.degrees=65."
             )
-        return Lenses({id: camera for id, camera in cameras.items() if camera is not None}, {})
+        return Intrinsics({id: camera for id, camera in cameras.items() if camera is not None}, {})
 
 
 class FieldOfView(Part):
@@ -57,7 +62,7 @@ class FieldOfView(Part):
     degrees: Degrees = 65.0
     """Horizontal field of view: dash cameras have 60 to 120, phones 60 to 75, KITTI has 81."""
 
-    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+    def intrinsics(self, dataset: Dataset, ids: Sequence[str]) -> Intrinsics:
         """Known cameras where there are any, the assumed one elsewhere."""
         return _filled(dataset, ids, self.degrees)
 
@@ -73,18 +78,18 @@ class Learned(Part):
     degrees: Degrees = 65.0
     """Horizontal field of view to begin with."""
 
-    def lenses(self, dataset: Dataset, ids: Sequence[str]) -> Lenses:
+    def intrinsics(self, dataset: Dataset, ids: Sequence[str]) -> Intrinsics:
         """As `FieldOfView`, marked to be learned."""
         return replace(_filled(dataset, ids, self.degrees), learned=True)
 
 
-AnyLens = Annotated[Known | FieldOfView | Learned, Field(discriminator="name")]
+AnyIntrinsics = Annotated[Known | FieldOfView | Learned, Field(discriminator="name")]
 """Every source of intrinsics."""
 
 
-def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Lenses:
+def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Intrinsics:
     cameras: dict[str, Camera] = {}
-    guessed: dict[str, int] = {}
+    assumed: dict[str, int] = {}
     numbers: dict[str, int] = {}
     pinholes: dict[str, Camera] = {}
     for id in ids:
@@ -95,9 +100,9 @@ def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Lenses:
                 height, width = dataset.image(id).shape[:2]
                 pinholes[clip] = pinhole((height, width), degrees)
             known = pinholes[clip]
-            guessed[id] = numbers.setdefault(_device(id, dataset), len(numbers))
+            assumed[id] = numbers.setdefault(_device(id, dataset), len(numbers))
         cameras[id] = known
-    return Lenses(cameras, guessed, tuple(numbers))
+    return Intrinsics(cameras, assumed, tuple(numbers))
 
 
 def _device(id: str, dataset: Dataset) -> str:

@@ -23,8 +23,6 @@ class Labels(Part):
     """Seed of the random choice; nothing = the seed of the run."""
     file: Path | None = None
     """Text file with one sample id a line. With `count`, only its first `count` ids are used."""
-    split: str = "train"
-    """The split the images come from."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Labels:
@@ -32,39 +30,35 @@ class Labels(Part):
             raise ValueError("give either a file of ids or a seed for a random choice, not both")
         return self
 
-    def choose(self, dataset: Dataset, seed: int) -> tuple[str, ...]:
-        """The ids of the labelled images, sorted. Only the existence of labels is looked at, no label is opened.
+    def choose(self, dataset: Dataset, split: str, seed: int) -> tuple[str, ...]:
+        """The ids of the labelled images of a split, sorted. Only the existence of labels is looked at, no label is opened.
 
         Raises `FathomError` if fewer images have a label than were asked for, or a listed id does not exist.
         """
         if self.file is not None:
-            return tuple(sorted(self._listed(dataset)))
-        having = [id for id in dataset.ids(self.split) if dataset.has_label(id)]
+            return tuple(sorted(self._listed(dataset, split)))
+        having = [id for id in dataset.ids(split) if dataset.has_label(id)]
         if not having:
-            raise FathomError(
-                f"No image of split {self.split!r} of {dataset.name} has a label; label a few, then train."
-            )
+            raise FathomError(f"No image of split {split!r} of {dataset.name} has a label; label a few, then train.")
         if self.count is None:
             return tuple(sorted(having))
         if self.count > len(having):
-            raise FathomError(
-                f"labels.count is {self.count}, but only {len(having)} images of {self.split!r} have a label."
-            )
+            raise FathomError(f"labels.count is {self.count}, but only {len(having)} images of {split!r} have a label.")
         order = np.random.default_rng(seed if self.seed is None else self.seed).permutation(len(having))
         return tuple(sorted(having[i] for i in order[: self.count]))
 
-    def _listed(self, dataset: Dataset) -> Sequence[str]:
+    def _listed(self, dataset: Dataset, split: str) -> Sequence[str]:
         assert self.file is not None
         if not self.file.is_file():
             raise FathomError(f"labels.file: there is no file {self.file}.")
         listed = list(
             dict.fromkeys(line.strip() for line in self.file.read_text(encoding="utf-8").splitlines() if line.strip())
         )
-        known = set(dataset.ids(self.split))
+        known = set(dataset.ids(split))
         unknown = [id for id in listed if id not in known]
         if unknown:
             raise FathomError(
-                f"{self.file} lists {len(unknown)} ids that split {self.split!r} of {dataset.name} does not have,"
+                f"{self.file} lists {len(unknown)} ids that split {split!r} of {dataset.name} does not have,"
                 f" for example {unknown[0]!r}; its own ids look like {next(iter(sorted(known)), '(none)')!r}."
             )
         unlabelled = [id for id in listed if not dataset.has_label(id)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
@@ -72,7 +72,8 @@ class Stream(TorchDataset[Sample]):
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
     ) -> None:
-        """`neighbours`: for every id those of the frames to come along, by their offset in time; cameras come too.
+        """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
+        come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
         `labels_of`, if it is given. `disparity` gives that of a whole image at working size.
@@ -96,7 +97,7 @@ class Stream(TorchDataset[Sample]):
         """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
-            label = self.cache.read(id, "label")
+            label = None if self._hidden(id) else self.cache.read(id, "label")
             counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
         return torch.from_numpy(counts[:classes])
 
@@ -107,15 +108,19 @@ class Stream(TorchDataset[Sample]):
         key = int(rng.integers(2**63))
         return key, self.geometry(self._sample(id), rng)
 
+    def _hidden(self, id: str) -> bool:
+        """Whether its label must not be opened."""
+        return self.labels_of is not None and id not in self.labels_of
+
     def _sample(self, id: str) -> Sample:
         """What is known of one id at working size, as far as this stream wants it."""
-        hidden = self.labels_of is not None and id not in self.labels_of
+        hidden = self._hidden(id)
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         disparity = None if self.disparity is None else self.disparity(id)
         sample = Sample(id, image, label=arrays.get("label"), depth=arrays.get("depth"), disparity=disparity)
-        if self.neighbours is None:
+        if self.neighbours is None or id not in self.neighbours:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
         camera = self.cache.dataset.camera(id) if self.cameras is None else self.cameras[id]
@@ -141,28 +146,58 @@ class Steps(Sampler[list[int]]):
 
 
 def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
-    """Stack samples. Frames, cameras and disparity are in the batch only if every sample of it has them.
-
-    Labels are if any has one; the others are 255 everywhere then.
-    """
+    """Stack samples. A target is in the batch if any sample has it; the rows of the others say nothing."""
     keys, samples = zip(*items, strict=True)
     image = np.stack([sample.image for sample in samples]).transpose(0, 3, 1, 2)
-    labelled = [sample.label is not None for sample in samples]
-    labels = [np.full(s.size, IGNORE, np.uint8) if s.label is None else s.label for s in samples]
-    disparities = [sample.disparity for sample in samples if sample.disparity is not None]
-    frames = [[sample.frames[offset] for offset in sorted(sample.frames)] for sample in samples if sample.frames]
-    cameras = [sample.camera.matrix() for sample in samples if sample.camera is not None]
+    stacked = {
+        "label": _stack([s.label for s in samples], lambda i: np.full(samples[i].size, IGNORE, np.uint8)),
+        "depth": _stack([_plane(s.depth) for s in samples], lambda i: np.zeros((1, *samples[i].size), np.float32)),
+        "disparity": _stack(
+            [_plane(s.disparity) for s in samples], lambda i: np.full((1, *samples[i].size), np.nan, np.float32)
+        ),
+        "frames": _stack([_frames(s) for s in samples], lambda i: _repeated(samples, i)),
+        "camera": _stack(
+            [None if s.camera is None else s.camera.matrix().astype(np.float32) for s in samples],
+            lambda i: np.eye(3, dtype=np.float32),
+        ),
+    }
+    found = {name: pair for name, pair in stacked.items() if pair is not None}
     return Batch(
         ids=tuple(sample.id for sample in samples),
         keys=tuple(keys),
         image=torch.from_numpy(image).contiguous(memory_format=torch.channels_last),
-        label=torch.from_numpy(np.stack(labels)) if any(labelled) else None,
-        labelled=torch.tensor(labelled) if any(labelled) else None,
-        disparity=torch.from_numpy(np.stack(disparities))[:, None] if len(disparities) == len(samples) else None,
+        targets={name: target for name, (target, _) in found.items()},
+        present={name: which for name, (_, which) in found.items()},
         valid=_valid(samples),
-        frames=_channels_first(np.stack(frames)) if len(frames) == len(samples) else None,
-        camera=torch.from_numpy(np.stack(cameras)).float() if len(cameras) == len(samples) else None,
     )
+
+
+def _stack(
+    arrays: Sequence[Shaped[np.ndarray, "..."] | None], placeholder: Callable[[int], Shaped[np.ndarray, "..."]]
+) -> tuple[Tensor, Bool[Tensor, " b"]] | None:
+    """The arrays of a batch, and which samples have one; None if no sample has."""
+    there = [array is not None for array in arrays]
+    if not any(there):
+        return None
+    filled = [placeholder(i) if array is None else array for i, array in enumerate(arrays)]
+    return torch.from_numpy(np.stack(filled)), torch.tensor(there)
+
+
+def _plane(array: Float32[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "1 h w"] | None:
+    return None if array is None else array[None]
+
+
+def _frames(sample: Sample) -> UInt8[np.ndarray, "s 3 h w"] | None:
+    """The neighbouring frames in the order of time."""
+    if not sample.frames:
+        return None
+    return np.ascontiguousarray(np.moveaxis(np.stack([sample.frames[o] for o in sorted(sample.frames)]), -1, -3))
+
+
+def _repeated(samples: Sequence[Sample], index: int) -> UInt8[np.ndarray, "s 3 h w"]:
+    """The image itself in the place of every neighbour that other samples have."""
+    count = max(len(sample.frames) for sample in samples)
+    return np.repeat(np.moveaxis(samples[index].image, -1, 0)[None], count, axis=0)
 
 
 def _valid(samples: Sequence[Sample]) -> Bool[Tensor, "b h w"] | None:
@@ -171,10 +206,6 @@ def _valid(samples: Sequence[Sample]) -> Bool[Tensor, "b h w"] | None:
         return None
     masks = [np.ones(s.size, dtype=np.bool_) if s.valid is None else s.valid for s in samples]
     return torch.from_numpy(np.stack(masks))
-
-
-def _channels_first(images: UInt8[np.ndarray, "*n h w 3"]) -> UInt8[Tensor, "*n 3 h w"]:
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, -3)))
 
 
 def loader(stream: Stream, steps: Steps, workers: int, pin: bool) -> DataLoader[Batch]:

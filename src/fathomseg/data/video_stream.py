@@ -1,9 +1,8 @@
-"""From the video of a dataset to the stream depth is learned from: frames chosen, decoded once, cameras known."""
+"""From the video of a dataset to the frames depth is learned from, with their neighbours and cameras."""
 
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,13 +10,10 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.frames import AnyFrames
-from fathomseg.data.intrinsics import AnyLens, Lenses
-from fathomseg.data.loading import Stream
+from fathomseg.data.intrinsics import AnyIntrinsics, Intrinsics
 from fathomseg.data.motion import Triplet
-from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-
-TRIPLETS = "frames.csv"
+from fathomseg.io.files import writing
 
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
@@ -67,25 +63,17 @@ def choose_frames(
     return chosen
 
 
-def video_stream(cache: Cache, triplets: Sequence[Triplet], lenses: Lenses, geometry: Geometry, seed: int) -> Stream:
-    """The stream of these frames with the two frames each is redrawn from."""
-    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
-    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, lenses.cameras)
-
-
-def known_lenses(camera: AnyLens, dataset: Dataset, triplets: Sequence[Triplet]) -> Lenses:
+def intrinsics_of(camera: AnyIntrinsics, dataset: Dataset, triplets: Sequence[Triplet]) -> Intrinsics:
     """The cameras of the frames that are learned from. Raises `FathomError` if one is needed and not known."""
-    return camera.lenses(dataset, [x.target for x in triplets])
+    return camera.intrinsics(dataset, [x.target for x in triplets])
 
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:
     """One line a frame: target, before, after."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
+    with writing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(("target", "before", "after"))
         writer.writerows((x.target, x.before, x.after) for x in triplets)
-    temporary.replace(file)
 
 
 def read_triplets(file: Path) -> list[Triplet]:

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from fathomseg.data.cache import cache_folder
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.depth_sources.array_store import entry, is_whole, load, store
 from fathomseg.depth_sources.base import DepthReader, DepthSource
 from fathomseg.depth_sources.normalise import Bounds, DisparityMap, find_bounds, normalise, summary
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.scoring import ahead
+from fathomseg.io.array_store import entry, is_whole, load, store
 from fathomseg.io.images import resize_nearest
+from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
 FORMAT: Final = 1
@@ -90,10 +90,20 @@ def prepare(
     scale = f"{FORMAT}|{size}|{percentiles if bounds is None else bounds}"
     entries = {id: entry(folder, f"disparity|{scale}|{text}") for id, text in texts.items()}
     for id, disparity in work.maps(entries, lambda id: not is_whole(entries[id], size, np.uint16)):
-        store(entries[id], encode(_resized(normalise(disparity, percentiles, bounds), size)))
+        _keep(entries[id], encode(_resized(normalise(disparity, percentiles, bounds), size)))
     if work.problems:
         raise DataError(tuple(work.problems))
     return DisparityMaps(entries, size)
+
+
+def _keep(path: Path, code: UInt16[np.ndarray, "h w"]) -> None:
+    try:
+        store(path, code)
+    except OSError as error:
+        raise FathomError(
+            f"The cache at {path.parent.parent} cannot be written ({error}). Free space, or let the variable "
+            "FATHOM_CACHE name another folder."
+        ) from None
 
 
 @dataclass

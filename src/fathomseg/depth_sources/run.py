@@ -15,9 +15,9 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest
 from fathomseg.errors import FathomError
+from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.depth_predictor import load_depth
 from fathomseg.inference.predictor import stacked
-from fathomseg.models.saved import CARD, WEIGHTS, Weights
 
 
 class RunDepth(DepthSource):

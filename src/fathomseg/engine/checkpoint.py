@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fathomseg.errors import FathomError
+from fathomseg.io.files import writing
 
 FORMAT = 1
 FILE = "checkpoint.pt"
@@ -19,13 +19,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 
     The old checkpoint is replaced in one move after the new one is on disk, so a crash leaves one of the two whole.
     """
-    path = folder / FILE
-    temporary = path.with_name(f".{FILE}.tmp")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **state}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with writing(folder / FILE, durable=True) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

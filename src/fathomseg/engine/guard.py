@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 
 
 class FiniteGuard:
@@ -86,7 +87,5 @@ class StopRequest:
 
     def leave(self, step: int) -> NoReturn:
         """End the program; how to go on is told by the stage, which knows its command."""
-        from fathomseg.engine.logging import say
-
         say(f"Stopped after step {step}.")
         raise Interrupted(128 + (self._signal or signal.SIGTERM))

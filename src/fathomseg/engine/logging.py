@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +104,3 @@ def _keep_until(path: Path, step: int) -> tuple[float, float]:
             spent = line.get("seconds", 0.0), line.get("cpu_seconds", 0.0)
     write_text(path, "".join(kept))
     return spent
-
-
-@contextlib.contextmanager
-def preparing(active: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar (on a terminal) for decoding files before training; gives the function to tell (done, total)."""
-    console = Console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)
-    ) as bar:
-        task = bar.add_task("preparing files", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def say(text: str) -> None:
-    """One line for the person, on standard error, so that standard output stays clean for results."""
-    print(text, file=sys.stderr, flush=True)

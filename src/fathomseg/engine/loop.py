@@ -23,8 +23,8 @@ from fathomseg.engine.guard import FiniteGuard, StopRequest
 from fathomseg.engine.logging import Log
 from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
+from fathomseg.engine.step import Batches, Step
 from fathomseg.errors import FathomError
-from fathomseg.learners.base import Batches, Learner
 from fathomseg.types import StepResult
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ class Loop(Part):
     """Micro-batches one optimiser step is made of; raise it when the device's memory is too small for the batch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels."""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """Largest norm of the gradient over all parameters; 0 = no clipping."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -79,11 +81,11 @@ def accelerator(config: Loop) -> accelerate.Accelerator:
 
 
 class Trainer:
-    """One run: a learner, its streams and an optimiser, from a first step to a last, resumable at every checkpoint."""
+    """One run: a training step, its streams and an optimiser, from a first step to a last, resumable at every checkpoint."""
 
     def __init__(
         self,
-        learner: Learner[Any],
+        step: Step,
         streams: Mapping[str, Stream],
         config: Loop,
         optimiser: Optimiser,
@@ -103,10 +105,10 @@ class Trainer:
         )
         self.streams = streams
         self.shares = {name: _share(name, (batch or {}).get(name), config, accelerate) for name in streams}
-        self.learner = _on_device(learner, config, accelerate)
+        self.module = _on_device(step, config, accelerate)
         self.model: nn.Module
         self.model, self.optimiser = accelerate.prepare(
-            self.learner, optimiser.build(self.learner.parameter_groups(optimiser.encoder_lr))
+            self.module, optimiser.build(self.module.parameter_groups(optimiser.encoder_lr, optimiser.factors))
         )
         self.meter = Meter(accelerate.device)
         self.guard = FiniteGuard(accelerate.device)
@@ -148,7 +150,7 @@ class Trainer:
         norm = self._clip()
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self.learner.after_step(step)
+        self.module.after_step(step)
         self.meter.add_step(lr, norm)
 
     def _loss(self, result: StepResult, counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -183,7 +185,7 @@ class Trainer:
         """Loss counts over micro-batches and ranks, as far as the data alone tells them; for accumulation only."""
         if len(micro_batches) == 1:
             return {}
-        each = [self.learner.counts(batches) for batches in micro_batches]
+        each = [self.module.counts(batches) for batches in micro_batches]
         totals = {name: torch.stack([counts[name] for counts in each]).sum() for name in each[0]}
         return {name: self.accelerate.reduce(total, "sum") for name, total in totals.items()}
 
@@ -214,7 +216,7 @@ class Trainer:
             scaler = self.accelerate.scaler
             state = {
                 "step": self.step_done,
-                "learner": self.learner.state_dict(),
+                "step_module": self.module.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "meter": self.meter.state_dict(),
@@ -225,7 +227,7 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint in the run folder, bit for bit."""
         state = load_checkpoint(self.folder)
-        self.learner.load_state_dict(state["learner"])
+        self.module.load_state_dict(state["step_module"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.accelerate.scaler is not None and state["scaler"]:
             self.accelerate.scaler.load_state_dict(state["scaler"])
@@ -244,11 +246,11 @@ def _share(stream: str, own: int | None, config: Loop, accelerate: accelerate.Ac
     return Share(config.batch, *parts) if own is None else Share(own, *parts, setting=f"{stream}.batch")
 
 
-def _on_device(learner: Learner[Any], config: Loop, accelerate: accelerate.Accelerator) -> Learner[Any]:
-    """The learner on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
+def _on_device(step: Step, config: Loop, accelerate: accelerate.Accelerator) -> Step:
+    """The step on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
     if accelerate.num_processes > 1 and accelerate.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(learner)
-    learner.to(device=accelerate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        nn.SyncBatchNorm.convert_sync_batchnorm(step)
+    step.to(device=accelerate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
-        learner.network.compile()
-    return learner.train()
+        step.network.compile()
+    return step.train()

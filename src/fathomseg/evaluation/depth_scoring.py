@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.io.prefetch import ahead
 from fathomseg.metrics.depth import DepthProtocol, DepthScores, Row
 from fathomseg.types import Size
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
 from fathomseg.evaluation.depth_scoring import gathered
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.geometry import trajectory
 from fathomseg.geometry.pose import se3
 from fathomseg.geometry.trajectory import (
@@ -30,6 +29,7 @@ from fathomseg.geometry.trajectory import (
     trajectory_scores,
 )
 from fathomseg.inference.predictor import evaluating, stacked
+from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
 _BATCH: Final = 8

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,11 +17,9 @@ from torch import Tensor, nn
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
 from fathomseg.inference.predictor import Inference, Predictor
+from fathomseg.io.prefetch import ahead
 from fathomseg.metrics.segmentation import SegmentationScores
 from fathomseg.types import Size
-
-A = TypeVar("A")
-B = TypeVar("B")
 
 Scored = tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"] | None]
 """Class indices and, if known, the confidence in them."""
@@ -126,21 +122,6 @@ def processes(wanted: str = "auto") -> Iterator[torch.device]:
     finally:
         if ours:
             dist.destroy_process_group()
-
-
-def ahead(function: Callable[[A], B], items: Iterable[A], threads: int = 4) -> Iterator[tuple[A, Future[B]]]:
-    """Every item with its finished call, in order; threads work at most a few items ahead."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[A, Future[B]]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _read(source: Source, dataset: Dataset, id: str) -> tuple[Shaped[np.ndarray, " ..."], UInt8[np.ndarray, "h w"]]:

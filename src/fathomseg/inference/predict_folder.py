@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.io import draw, images, video
-from fathomseg.io.video_writer import VIDEOS, Film, frame_rate
+from fathomseg.io.prefetch import ahead
+from fathomseg.io.video_writer import VideoWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Job:
     @property
     def is_video(self) -> bool:
         """Whether the source is a video, by its name."""
-        return self.source.suffix.lower() in VIDEOS
+        return self.source.suffix.lower() in video.VIDEOS
 
     @property
     def done(self) -> bool:
@@ -73,7 +73,7 @@ def find_jobs(source: Path, out: Path, places: Places, view: bool) -> tuple[list
     """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide."""
     if not source.exists():
         raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
-    known = images.SUFFIXES | VIDEOS
+    known = images.SUFFIXES | video.VIDEOS
     found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     files = [path for path in found if path.suffix.lower() in known and out.resolve() not in path.resolve().parents]
     if not files:
@@ -88,7 +88,7 @@ def find_jobs(source: Path, out: Path, places: Places, view: bool) -> tuple[list
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
             continue
         values, seen = out / places.values / path, out / places.views / path
-        if file.suffix.lower() in VIDEOS:
+        if file.suffix.lower() in video.VIDEOS:
             jobs[path] = Job(file, values, _with(seen, ".mp4") if view else None)
         else:
             jobs[path] = Job(file, _with(values, ".png"), _with(seen, ".jpg") if view else None)
@@ -143,14 +143,14 @@ def do_jobs(
 def _do_video(job: Job, worker: Worker, overwrite: bool, tick: Callable[[], None]) -> Iterator[Problem]:
     """Predict a video frame by frame; damaged frames are left out."""
     try:
-        frames, rate = video.video_index(job.source).frames, frame_rate(job.source)
+        frames, rate = video.video_index(job.source).frames, video.frame_rate(job.source)
     except DataError as error:
         yield from error.problems
         return
-    with Film(job.view, rate) if job.view else nullcontext() as film:
+    with VideoWriter(job.view, rate) if job.view else nullcontext() as writer:
         for frame in range(frames):
             values = job.values / f"{frame:06d}.png"
-            if film is not None or overwrite or not values.exists():
+            if writer is not None or overwrite or not values.exists():
                 try:
                     picture = video.read_frame(job.source, frame)
                 except DataError as error:
@@ -158,8 +158,8 @@ def _do_video(job: Job, worker: Worker, overwrite: bool, tick: Callable[[], None
                     continue
                 result = worker.predict(picture)
                 result.write(values)
-                if film is not None:
-                    film.add(result.view())
+                if writer is not None:
+                    writer.add(result.view())
             tick()
 
 

@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
 from fathomseg.io.files import write_bytes
 from fathomseg.io.images import resize_image
-from fathomseg.types import IGNORE, Size
+from fathomseg.types import IGNORE, ClassList, Size
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """A picture of a size of its own."""

@@ -6,11 +6,16 @@ import json
 import os
 import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fathomseg import __version__
+import yaml
+
+from fathomseg.config import Part
 from fathomseg.errors import FathomError
+from fathomseg.version import __version__
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,12 +24,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when complete, whoever else writes it at the same moment."""
+    """Write a file that appears under its name only when complete."""
+    with writing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_config(part: Part, path: Path) -> None:
+    """Write a resolved configuration as YAML. `config.load(type(part), path) == part` holds for every part."""
+    write_text(path, yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
+
+
+@contextmanager
+def writing(path: Path, durable: bool = False) -> Iterator[Path]:
+    """The one way to write a file of any kind: yields a temporary path beside `path`, to be filled.
+
+    When the block ends the file takes the name `path` in one move, whoever else writes it at the same moment; if the
+    block raises, nothing appears and nothing stays behind. The folder is made. `durable`: the content is on the disk
+    before the move, so that not even a power cut leaves less than the old file or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{platform.node()}-{os.getpid()}-{threading.get_ident()}"
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
-        temporary.write_bytes(content)
+        yield temporary
+        if durable:
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # only there if writing failed, for example on a full disk

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Integer, Shaped, UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.types import Size
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -27,13 +29,37 @@ def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     Raises `DataError` if the file is missing, empty, truncated or not an image.
     """
     with _opened(path) as image:
-        upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-        if upright.mode.startswith("I"):
-            grey = np.clip(np.asarray(upright).astype(np.int32) >> 8, 0, 255).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if upright.mode == "F":
-            raise DataError([Problem(str(path), "holds floating-point pixels; expected an image of 8 or 16 bits")])
-        return _rgb(upright)
+        return _upright_rgb(ImageOps.exif_transpose(image) if _orientation(image) != 1 else image, str(path))
+
+
+Readable = str | Path | Image.Image | NDArray[Any]
+"""What can be read as an image: a path, a PIL image, or a uint8 array, RGB (h, w, 3) or grey (h, w)."""
+
+
+def as_rgb(image: object) -> UInt8[np.ndarray, "h w 3"]:
+    """Any `Readable` as RGB, uint8. Raises `DataError` for a file that cannot be read, `FathomError` for anything else."""
+    if isinstance(image, str | Path):
+        return read_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        upright = ImageOps.exif_transpose(image)
+        return _upright_rgb(upright, "the PIL image")
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
+        if image.ndim == 2:
+            return np.repeat(image[:, :, None], 3, axis=2)
+        if image.ndim == 3 and image.shape[2] == 3:
+            return image
+    what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else f"a {type(image).__name__}"
+    hint = ""
+    if isinstance(image, np.ndarray) and image.dtype.kind == "f":
+        hint = " Values of 0..1 become such an array by (255 * image).round().astype('uint8')."
+    elif isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 4:
+        hint = " Drop the fourth channel: image[..., :3]."
+    elif isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[0] == 3:
+        hint = " Put the channels last: image.transpose(1, 2, 0)."
+    raise FathomError(
+        "An image must be a path, a PIL image, or a uint8 array, RGB (height, width, 3) or grey (height, width), but "
+        f"this one is {what}.{hint}"
+    )
 
 
 def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
@@ -88,6 +114,15 @@ def resize_nearest(values: Shaped[np.ndarray, "h w"], size: Size) -> Shaped[np.n
     rows = (2 * np.arange(new_height) + 1) * height // (2 * new_height)
     columns = (2 * np.arange(new_width) + 1) * width // (2 * new_width)
     return np.ascontiguousarray(values[rows[:, None], columns])
+
+
+def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
+    if image.mode.startswith("I"):
+        grey = np.clip(np.asarray(image).astype(np.int32) >> 8, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise DataError([Problem(where, "holds floating-point pixels; expected an image of 8 or 16 bits")])
+    return _rgb(image)
 
 
 @contextmanager

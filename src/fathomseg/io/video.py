@@ -1,4 +1,4 @@
-"""Frames of a video by their index: exact whatever the frame rate does, decoded only when asked for."""
+"""Reading videos: frames by their index, exact whatever the frame rate does, decoded only when asked for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import threading
 from bisect import bisect_left
 from collections import OrderedDict
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import av
 import numpy as np
@@ -17,6 +18,9 @@ from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import Size
+
+VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+"""File name endings, in lower case, that count as videos."""
 
 _NEAR = 48
 """Frames ahead that are quicker to decode through than to jump to."""
@@ -55,6 +59,13 @@ def read_frame(path: Path, frame: int) -> UInt8[np.ndarray, "h w 3"]:
         _readers.drop(path)
         raise DataError([Problem(f"{path} frame {frame}", "cannot be decoded; cut the video there or remove it")])
     return _upright(picture)
+
+
+def frame_rate(path: Path) -> Fraction:
+    """Frames per second of a video, on average; 25 if its file does not tell."""
+    with av.open(str(path)) as container:
+        rate = container.streams.video[0].average_rate
+    return Fraction(25) if not rate else Fraction(rate).limit_denominator(1001)
 
 
 class _Reader:

@@ -1,15 +1,15 @@
-"""The loss that teaches depth and motion from video: each frame is redrawn from its neighbours (Godard et al. 2019)."""
+"""The loss that teaches depth and motion from video: each frame is synthesised from its neighbours (Godard et al. 2019)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
@@ -17,46 +17,40 @@ from fathomseg.geometry.camera import inverse_depth
 from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
-from fathomseg.losses.holes import holes
-from fathomseg.losses.scale import drift
-from fathomseg.losses.smoothness import SumCount, smoothness
-from fathomseg.types import Size, StepResult, Term
+from fathomseg.losses.disparity import below_horizon, drift, smoothness
+from fathomseg.types import Size, StepResult, SumCount, Term
 
 
-class Photometric(Part):
-    """Photometric error of the target redrawn from its sources, plus edge-aware smoothness of the disparity."""
+class PhotometricLoss(Part):
+    """Photometric error of the target synthesised from its sources, plus edge-aware smoothness of the disparity."""
 
-    name: Literal["photometric"] = "photometric"
     alpha: float = Field(default=0.85, ge=0, le=1)
     """Share of SSIM in the photometric error; the rest is absolute difference."""
     over_sources: Literal["min", "mean"] = "min"
     """`min`: each pixel is compared in the source that shows it best, so that occlusions do no harm."""
     automask: bool = True
-    """Leave out pixels that match a source better unmoved than redrawn: what moves along, and a standing camera."""
+    """Leave out pixels that match a source better unmoved than warped: what moves along, and a standing camera."""
     tie_breaker: float = Field(default=1e-5, ge=0)
     """Standard deviation of the noise added to the unmoved error where images agree exactly. 0: a tie is left out."""
     mask_out_of_view: bool = False
     """Leave out, for each source, the pixels it does not show. Otherwise the nearest border pixel stands in."""
     smoothness: float = Field(default=1e-3, ge=0)
     """Weight of the smoothness of the full-resolution disparity; each octave below counts half as much."""
-    holes: float = Field(default=0.0, ge=0)
-    """Weight of the rule that below the horizon nothing is farther than what is seen above it (`losses/holes.py`): for
-    video with cars that drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
+    below_horizon: float = Field(default=0.0, ge=0)
+    """Weight of the rule that below the horizon nothing is farther than what is seen above it: for video with cars that
+    drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
     scale: float = Field(default=0.0, ge=0)
-    """Weight of the rule that an image's mean disparity stays near `mean_disparity` (`losses/scale.py`): nothing else
-    holds the scale of depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
+    """Weight of the rule that an image's mean disparity stays near `mean_disparity` : nothing else holds the scale of
+    depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
     mean_disparity: float = Field(default=0.15, gt=0, lt=1)
     """The mean disparity `scale` asks for."""
-    min_depth: float = Field(default=0.1, gt=0)
-    """Depth in metres of disparity 1."""
-    max_depth: float = Field(default=100.0, gt=0)
-    """Depth in metres of disparity 0."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min_depth >= self.max_depth:
-            raise ValueError(f"min_depth {self.min_depth} must be below max_depth {self.max_depth}")
-        return self
+    @property
+    def extra_terms(self) -> tuple[str, ...]:
+        """The names of the terms beside `photometric` and `smoothness`."""
+        return tuple(
+            name for name, weight in (("scale", self.scale), ("below_horizon", self.below_horizon)) if weight > 0
+        )
 
     @full_precision
     def __call__(
@@ -66,13 +60,14 @@ class Photometric(Part):
         disparities: Sequence[Float[Tensor, "b 1 _ _"]],
         K: Float[Tensor, "b 3 3"],
         src_T_tgt: Float[Tensor, "b s 4 4"],
+        depth_range: tuple[float, float],
         K_src: Float[Tensor, "b s 3 3"] | None = None,
         valid: Bool[Tensor, "b 1 h w"] | None = None,
     ) -> StepResult:
         """The terms `photometric` and `smoothness`, and the share of pixels left out by the automask.
 
         Images are 0..1; `disparities` are sigmoid outputs 0..1 of any sizes, each judged at full resolution; `K`
-        belongs to the full resolution (`K_src` is K if not given). Pixels that are not `valid`, or that no source can
+        belongs to the full resolution (`K_src` is K if not given); `depth_range` is the depth of disparity 1 and of 0. Pixels that are not `valid`, or that no source can
         show, count nowhere in `photometric`. Smoothness is asked of all pixels: it is what fills the others.
         """
         matrices = projection(K, src_T_tgt, K[:, None] if K_src is None else K_src, size_of(sources))
@@ -82,7 +77,7 @@ class Photometric(Part):
         total = 0 * matrices.detach().sum()
         count, masked = target.new_zeros(2).unbind()
         for disparity in disparities:
-            error, known = self._redrawn(disparity, sources, matrices, reference)
+            error, known = self._synthesised(disparity, sources, matrices, reference, depth_range)
             if valid is not None:
                 known = known & valid[:, 0]
             count = count + known.sum()
@@ -96,26 +91,27 @@ class Photometric(Part):
         }
         if self.scale > 0:
             terms["scale"] = Term(*drift(disparities[0], self.mean_disparity), weight=self.scale)
-        if self.holes > 0:
+        if self.below_horizon > 0:
             full = _resized(disparities[0], size_of(target))
-            terms["holes"] = Term(*holes(full, K), weight=self.holes)
+            terms["below_horizon"] = Term(*below_horizon(full, K), weight=self.below_horizon)
         return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
 
     def inverse_depth(
-        self, disparity: Float[Tensor, "b 1 _ _"], image: Float[Tensor, "b 3 h w"]
+        self, disparity: Float[Tensor, "b 1 _ _"], image: Float[Tensor, "b 3 h w"], depth_range: tuple[float, float]
     ) -> Float[Tensor, "b 1 h w"]:
-        """1/z, per metre, at the size of `image` from a sigmoid output 0..1 of any size."""
-        return inverse_depth(_resized(disparity, size_of(image)), self.min_depth, self.max_depth)
+        """1/z, per unit of depth, at the size of `image` from a sigmoid output 0..1 of any size."""
+        return inverse_depth(_resized(disparity, size_of(image)), *depth_range)
 
-    def _redrawn(
+    def _synthesised(
         self,
         disparity: Float[Tensor, "b 1 _ _"],
         sources: Float[Tensor, "b s 3 h w"],
         matrices: Float[Tensor, "b s 3 4"],
         target: ssim.Target,
+        depth_range: tuple[float, float],
     ) -> tuple[Float[Tensor, "b h w"], Bool[Tensor, "b h w"]]:
-        """The error of the target redrawn at the depth of one disparity map, and the pixels any source can show."""
-        grid, shown = locate(matrices, self.inverse_depth(disparity, target.image))
+        """The error of the target synthesised at the depth of one disparity map, and the pixels any source can show."""
+        grid, shown = locate(matrices, self.inverse_depth(disparity, target.image, depth_range))
         if self.mask_out_of_view:
             shown = shown & inside(grid)
         error = ssim.error(sample(sources, grid), target, self.alpha)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Annotated, Literal
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
+from pydantic import Field
 from torch import Tensor
 
-from fathomseg.types import IGNORE
-
-SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+from fathomseg.config import Part
+from fathomseg.geometry.numerics import full_precision
+from fathomseg.types import IGNORE, SumCount
 
 
 def upsample(logits: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c H W"]:
@@ -67,4 +71,59 @@ def ohem_cross_entropy(
     least = max(1, int(min_kept * losses.numel()))
     hardest = losses.detach().topk(least, sorted=True).values[-1]
     keep = valid & (losses.detach() >= torch.minimum(hardest, losses.new_tensor(threshold).log().neg()))
+    return torch.where(keep, losses, 0.0).sum(), keep.sum().float()
+
+
+class Ohem(Part):
+    """Online hard example mining of a batch's pixels (Shrivastava et al. 2016)."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    """Pixels whose true class has a probability below this are kept."""
+    min_kept: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """At least this share of all pixels is kept, the hardest ones first."""
+
+    def __call__(self, logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"]) -> SumCount:
+        """The sum of the cross-entropies of the pixels kept, and their number; ignored pixels are never kept."""
+        return ohem_cross_entropy(logits, label, self.threshold, self.min_kept)
+
+
+class Annealing(Part):
+    """Training-signal annealing: with few labels, what the network already knows of them is not rubbed in.
+
+    Xie et al. 2020 (Unsupervised Data Augmentation, arXiv:1904.12848): at step t of T, labelled examples (here pixels)
+    whose class has a probability above eta_t = alpha_t (1 - 1/K) + 1/K are left out, K being the number of classes.
+    Labels are let in at the very end (exp, for few labels), evenly (linear), or at once (log, for many labels).
+    """
+
+    schedule: Literal["linear", "log", "exp"] = "exp"
+    """alpha of progress t in 0..1. linear: t; exp: e^(5 (t - 1)); log: 1 - e^(-5 t)."""
+
+    def threshold(self, progress: float, classes: int) -> float:
+        """eta_t at `progress` 0..1 of the training: between 1 / classes (chance) and 1."""
+        alpha = {
+            "linear": progress,
+            "exp": math.exp(5 * (progress - 1)),
+            "log": 1 - math.exp(-5 * progress),
+        }[self.schedule]
+        return alpha * (1 - 1 / classes) + 1 / classes
+
+
+@full_precision
+def annealed_cross_entropy(
+    logits: Float[Tensor, "b c h w"],
+    label: UInt8[Tensor, "b h w"],
+    threshold: float,
+    weight: Float[Tensor, " c"] | None = None,
+) -> SumCount:
+    """Cross-entropy over the pixels whose class has a probability of at most `threshold`, and the number of these.
+
+    Each pixel's loss is multiplied by its class's `weight`, as in `cross_entropy`.
+
+    Nothing known, nothing ignored: all pixels. Everything known: (0, 0) with a zero gradient.
+    """
+    losses = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction="none")
+    # -log p >= -log threshold says that p <= threshold, so this needs no softmax of its own.
+    keep = (label != IGNORE) & (losses.detach() >= -math.log(threshold))
+    if weight is not None:
+        losses = losses * weight[label.long().clamp(max=len(weight) - 1)]  # ignored pixels are left out below
     return torch.where(keep, losses, 0.0).sum(), keep.sum().float()

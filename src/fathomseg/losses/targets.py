@@ -20,9 +20,7 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.types import IGNORE
-
-SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+from fathomseg.types import IGNORE, SumCount
 
 Over = Literal["valid", "all", "kept"]
 """What a loss is divided by, see `consistency`."""

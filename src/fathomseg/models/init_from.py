@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
-
-NetworkPart = Literal["encoder", "decoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +33,13 @@ class TransferReport:
         return "\n".join(f"{len(names)} tensors {what}: {_short(names)}" for what, names in groups.items() if names)
 
 
-def transfer(
-    source: Mapping[str, Tensor],
-    target: nn.Module,
-    parts: Sequence[NetworkPart] | Mapping[str, str] = ("encoder",),
-) -> TransferReport:
-    """Copy the tensors of `parts` from a state dict into `target`, in place, where the names agree.
+def transfer(source: Mapping[str, Tensor], target: nn.Module, routes: Mapping[str, str]) -> TransferReport:
+    """Copy tensors from a state dict into `target`, in place, where the names agree.
 
-    `parts`: names that source and target share, or {part of the target: the source's part it starts from}, so that one
-    decoder can start two (`joint.FROM_DEPTH`). A decoder may have levels the other lacks. An encoder must be the same.
-    Raises `FathomError`, before anything is copied, for any tensor of another shape, a part of which nothing can be
-    loaded, or an encoder that fits in part.
+    `routes`: {part of the target: the source's part it starts from}, so that one decoder can start two. A decoder may
+    have levels the other lacks. An encoder or a head must be the same. Raises `FathomError`, before anything is copied,
+    for any tensor of another shape, a part of which nothing can be loaded, or an encoder or head that fits in part.
     """
-    routes: Mapping[str, str] = parts if isinstance(parts, Mapping) else {part: part for part in parts}
     given = {
         f"{to}.{name.removeprefix(f'{origin}.')}": tensor
         for to, origin in routes.items()
@@ -85,13 +76,15 @@ def _refuse(
         if not any(name.startswith(f"{part}.") for name in report.loaded):
             names = f"{part}.*" if part == origin else f"{part}.* there and {origin}.* here"
             raise FathomError(
-                f"Nothing of the {origin} can be taken over: no tensor named {names} is in both networks. The decoder "
-                f"must be depth_unet in both, and the encoder the same timm model.\n{report}"
+                f"Nothing of {origin} can be taken over: no tensor named {names} is in both networks. Decoders must be "
+                f"of one kind (depth_unet), and encoders the same timm model.\n{report}"
             )
-    if odd := [name for name in (*report.missing, *report.unexpected) if name.startswith("encoder.")]:
+    whole = ("encoders.", "heads.", "links.", "early_heads.")
+    if odd := [name for name in (*report.missing, *report.unexpected) if name.startswith(whole)]:
+        what = odd[0].partition(".")[0]
         raise FathomError(
-            f"The encoders are different models: {len(odd)} tensors are in only one of them, for example {odd[0]}. "
-            f"Give both networks the same encoder.\n{report}"
+            f"The {what} differ: {len(odd)} tensors are in only one of the two networks, for example {odd[0]}. "
+            f"Give both networks the same settings, or leave the part out of init_from.parts.\n{report}"
         )
 
 

@@ -1,83 +1,176 @@
-"""The network: an encoder, a decoder, and named heads on the decoder's feature map. Pure PyTorch, exportable."""
+"""THE network: encoders, a branch (decoder and head) for each named task, and links between the branches.
+
+Pure PyTorch, exportable, and without knowledge of any task: what a head returns is the task's output.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, cast
 
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor, nn
 
-from fathomseg.config import Part
-from fathomseg.models.blocks import Norm
-from fathomseg.models.decoders import AnyDecoder, Fpn
+from fathomseg.models.blocks import Map, Norm
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.encoders import Encoder, FeatureEncoder
-from fathomseg.models.norms import EncoderNetwork
+from fathomseg.models.encoders import FeatureEncoder
+from fathomseg.models.links.base import LinkModule
+from fathomseg.models.norms import FixedNorms
+
+SHARED: Final = "shared"
+"""The name of the encoder of all tasks that have none of their own."""
+
+FEATURES: Final = "features"
+"""An output every network has: the deepest feature map of the shared encoder, b x c x h/s x w/s."""
+
+Outputs = dict[str, Any]
+"""By name: what the head of the task gives (see the task), or a feature map."""
+
+Pyramids = Callable[[Sequence[Map]], Sequence[Map]]
+"""Changes the feature maps of an encoder before they are decoded."""
 
 
-class NetworkConfig(Part):
-    """A segmentation network: which encoder, which decoder, and how their norms behave in training."""
-
-    name: Literal["segmentation"] = "segmentation"
-    encoder: Encoder = Encoder()
-    """The timm model that turns the image into a pyramid of feature maps."""
-    decoder: AnyDecoder = Fpn()
-    """What turns the pyramid into the feature map that is classified."""
-    norm: Norm = "batch"
-    """batch: BatchNorm with batch statistics. frozen: BatchNorm whose statistics never move (tiny batches). group:
-    GroupNorm in the decoder and fixed BatchNorm statistics in the encoder. Scales and offsets train in all three."""
-    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
-    """The chance that a channel of the decoder's feature map is zeroed before it is classified, in training."""
-
-    def build(self, classes: int, pretrained: bool = True) -> Network:
-        """The network for `classes` classes; `pretrained=False` skips the encoder's weights (a saved file brings them).
-
-        Raises `FathomError` if the encoder or its weights cannot be had, or it lacks a stride the decoder needs.
-        """
-        encoder = self.encoder.build(pretrained)
-        decoder = self.decoder.build(encoder.pyramid, self.norm)
-        head = SegmentationHead(decoder.channels, classes, self.dropout)
-        return Network(encoder, decoder, {"segmentation": head}, self.norm)
+def early(task: str) -> str:
+    """The name of a task's early output: predicted where the branches meet, before they exchange anything."""
+    return f"early_{task}"
 
 
-class SegmentationHead(nn.Sequential):
-    """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class."""
-
-    def __init__(self, channels: int, classes: int, dropout: float) -> None:
-        classifier = nn.Conv2d(channels, classes, 1)
-        # Small weights start every class at nearly equal probability, so the first loss is log(classes).
-        nn.init.normal_(classifier.weight, std=0.01)
-        nn.init.zeros_(classifier.bias)  # type: ignore[arg-type]
-        super().__init__(nn.Dropout2d(dropout), classifier)
-
-
-class Network(EncoderNetwork):
-    """encoder -> decoder -> one output per named head."""
+class Network(FixedNorms):
+    """image -> encoders -> decoders, level by level, with links between them -> heads."""
 
     def __init__(
-        self, encoder: FeatureEncoder, decoder: DecoderModule, heads: Mapping[str, nn.Module], norm: Norm = "batch"
+        self,
+        encoders: Mapping[str, FeatureEncoder],
+        decoders: Mapping[str, DecoderModule],
+        heads: Mapping[str, nn.Module],
+        links: LinkModule | None = None,
+        early_heads: Mapping[str, nn.Module] | None = None,
+        early_level: int = 0,
+        norm: Norm = "batch",
     ) -> None:
-        super().__init__(encoder, norm)
-        self.decoder = decoder
+        """`decoders` and `heads` by task; `encoders` by task, or `SHARED` for all tasks that have none of their own.
+
+        A head takes the maps of its decoder by level. `early_heads` take that of `early_level`, a level of the links.
+        """
+        super().__init__(norm)
+        self.encoders = nn.ModuleDict(encoders)
+        self.decoders = nn.ModuleDict(decoders)
+        self.links = links
         self.heads = nn.ModuleDict(heads)
+        self.early_heads = nn.ModuleDict(early_heads or {})
+        self.early_level = early_level
         self.train(self.training)
 
     @property
-    def stride(self) -> int:
-        """Pixels of the image per cell of the outputs: outputs measure ceil(h / stride) x ceil(w / stride)."""
-        return self.decoder.stride
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks it has, in the order of their branches."""
+        return tuple(self.decoders)
 
-    def forward(self, image: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b _ _ _"]]:
-        """Every head's output for RGB images 0..1, at the decoder's stride; "segmentation": logits, one map a class.
+    @property
+    def outputs(self) -> frozenset[str]:
+        """Everything that can be asked for: the tasks, early outputs, and the features of a shared encoder."""
+        shared = {FEATURES} if SHARED in self.encoders else set()
+        return frozenset({*self.tasks, *(early(task) for task in self.early_heads), *shared})
 
-        Any height and width will do. Resizing to the image's size is left to the caller (bilinear,
-        align_corners=False), since a loss, a metric and an export each want another size.
+    def forward(
+        self,
+        image: Float[Tensor, "b 3 h w"],
+        outputs: Collection[str] | None = None,
+        change: Pyramids | None = None,
+    ) -> Outputs:
+        """`outputs` (by default those of all tasks) of RGB images 0..1 of any size, one pass of each encoder.
+
+        Nothing that does not take part in them is computed. Resizing to the image's size is left to the caller
+        (bilinear, align_corners=False), since a loss, a metric and an export each want another size. `change` is
+        applied to the feature maps of every encoder.
         """
-        return self.classified(self.encoder(image))
+        wanted = self.tasks if outputs is None else outputs
+        running = self._running(wanted)
+        pyramids = self._pyramids(image, running, FEATURES in wanted)
+        if change is not None:
+            pyramids = {name: change(maps) for name, maps in pyramids.items()}
+        found: Outputs = {FEATURES: pyramids[SHARED][-1]} if FEATURES in wanted else {}
+        levels = self._decoded({task: pyramids[self._encoder_of(task)] for task in running}, wanted, found)
+        for task in self.tasks:
+            if task in wanted:
+                found[task] = self.heads[task](levels[task])
+        return found
 
-    def classified(self, maps: Sequence[Float[Tensor, "b _ _ _"]]) -> dict[str, Float[Tensor, "b _ _ _"]]:
-        """The same from the encoder's feature maps, for those who change them on the way."""
-        feature = self.decoder(maps)
-        return {name: head(feature) for name, head in self.heads.items()}
+    def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
+        """What runs when these outputs are asked for."""
+        running = self._running(outputs)
+        names = {self._encoder_of(task) for task in running} | ({SHARED} if FEATURES in outputs else set())
+        parts: list[nn.Module] = [self.encoders[name] for name in self.encoders if name in names]
+        for task in running:
+            decoder, last = self._decoder(task), self._last_level(task, outputs)
+            parts += [decoder] if last is None else decoder.parts_down_to(last)
+        if self.links is not None and any(task in outputs for task in self.tasks):
+            parts.append(self.links)
+        return parts + [head for task, head in self.heads.items() if task in outputs]
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters that were (or could have been) pretrained, for their own learning rate."""
+        return list(self.encoders.parameters())
+
+    def task_parameters(self, task: str) -> list[nn.Parameter]:
+        """Those of a task's decoder and head."""
+        return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
+
+    def _running(self, outputs: Collection[str]) -> list[str]:
+        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for dropout."""
+        wanted = frozenset(task for task in self.tasks if task in outputs)
+        senders = self.links.senders(wanted) if self.links is not None and wanted else frozenset()
+        first = frozenset(task for task in self.early_heads if early(task) in outputs)
+        return [task for task in self.tasks if task in wanted | senders | first]
+
+    def _last_level(self, task: str, outputs: Collection[str]) -> int | None:
+        """Where a decoder may stop; None if it runs to its end."""
+        return None if task in outputs or self.links is None else self.links.levels[-1]
+
+    def _pyramids(
+        self, image: Float[Tensor, "b 3 h w"], running: Collection[str], features: bool
+    ) -> dict[str, Sequence[Map]]:
+        names = {self._encoder_of(task) for task in running} | ({SHARED} if features else set())
+        return {name: encoder(image) for name, encoder in self.encoders.items() if name in names}
+
+    def _decoded(
+        self, maps: Mapping[str, Sequence[Map]], wanted: Collection[str], found: Outputs
+    ) -> dict[str, dict[int, Map]]:
+        """All levels of every running decoder; early outputs are put into `found` on the way.
+
+        A level keeps its map as it was before the exchange, unless the decoder ends there: what is predicted at the
+        finest level always follows the exchange, coarser predictions at the link's own level do not.
+        """
+        levels: dict[str, dict[int, Map]] = {task: {} for task in maps}
+        last: dict[str, tuple[Map, int]] = {}  # the map and level each decoder goes on from, as the links left it
+        receivers = [task for task in maps if task in wanted]
+        for level in () if self.links is None else self.links.levels:
+            for task in maps:
+                levels[task] |= self._run(task, last.get(task), maps[task], level)
+                last[task] = levels[task][level], level
+            if level == self.early_level:
+                heads = {task: head for task, head in self.early_heads.items() if early(task) in wanted}
+                found |= {early(task): head(levels[task][level]) for task, head in heads.items()}
+            if self.links is not None and receivers:
+                changed = self.links(level, {task: x for task, (x, _) in last.items()}, receivers)
+                last |= {task: (x, level) for task, x in changed.items()}
+        for task in receivers:
+            levels[task] |= self._run(task, last.get(task), maps[task], None)
+            if task in last and last[task][1] == self._decoder(task).finest:
+                levels[task][last[task][1]] = last[task][0]
+        return levels
+
+    def _run(
+        self, task: str, feature: tuple[Map, int] | None, maps: Sequence[Map], down_to: int | None
+    ) -> dict[int, Map]:
+        """The next levels of a decoder: from the beginning, or from a map that a link has changed."""
+        decoder = self._decoder(task)
+        if feature is None:
+            return decoder.levels(maps, down_to)
+        return decoder.levels_from(*feature, maps, down_to)
+
+    def _encoder_of(self, task: str) -> str:
+        return task if task in self.encoders else SHARED
+
+    def _decoder(self, task: str) -> DecoderModule:
+        return cast(DecoderModule, self.decoders[task])

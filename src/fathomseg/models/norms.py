@@ -1,26 +1,26 @@
-"""What networks with an encoder have in common: how their norms behave in training, which part is pretrained."""
+"""How norms behave in training: with statistics that are fixed, or held for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fathomseg.models.blocks import Norm
-from fathomseg.models.encoders import FeatureEncoder
 
 
-class EncoderNetwork(nn.Module):
-    """A network on an encoder, whose BatchNorms keep their statistics in training unless `norm` is "batch"."""
+class FixedNorms(nn.Module):
+    """A network whose BatchNorms keep their statistics in training unless `norm` is "batch"."""
 
-    def __init__(self, encoder: FeatureEncoder, norm: Norm) -> None:
+    def __init__(self, norm: Norm) -> None:
         super().__init__()
-        self.encoder = encoder
         self.norm = norm
 
-    def train(self, mode: bool = True) -> EncoderNetwork:
+    def train(self, mode: bool = True) -> Self:
         """Training or evaluation mode; BatchNorms of fixed statistics stay in evaluation mode either way."""
         super().train(mode)
         if self.norm != "batch":
@@ -28,10 +28,6 @@ class EncoderNetwork(nn.Module):
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
-
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The parameters that were (or could have been) pretrained, for their own learning rate."""
-        return list(self.encoder.parameters())
 
 
 @contextmanager
@@ -50,3 +46,24 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for norm in tracking:
             norm.track_running_stats = True
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; afterwards every module is in the mode it was in, frozen norms included."""
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def in_own_precision(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """`layer(x)` in the precision of the layer's weights, under autocast too (bfloat16 has three digits)."""
+    kind = x.device.type
+    lowered = torch.amp.is_autocast_available(kind)  # not on "meta", where costs are counted
+    with torch.autocast(kind, enabled=False) if lowered else nullcontext():
+        answer: Tensor = layer(x.to(layer.weight.dtype))
+    return answer

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.report.examples import Example
 from fathomseg.report.html import environment, page_size, read_text, uri
 from fathomseg.report.scores import HEADLINES, NAMES
+from fathomseg.types import ClassList
 
 _CELLS: Final = 40
 """Classes the confusion matrix shows at most: those with the most labelled pixels."""

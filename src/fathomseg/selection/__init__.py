@@ -6,12 +6,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.selection.criteria import Both, Coverage, Difficulty, Diversity, Random
+from fathomseg.selection.criteria import Coverage, Difficulty, Diversity, DiversityAndDifficulty, Random
 from fathomseg.selection.uncertainty import Entropy, Margin
 
 AnyCriterion = Annotated[
-    Random | Diversity | Coverage | Difficulty | Both | Entropy | Margin, Field(discriminator="name")
+    Random | Diversity | Coverage | Difficulty | DiversityAndDifficulty | Entropy | Margin, Field(discriminator="name")
 ]
 """Every criterion there is, told apart by `name`. A new one is listed here and nowhere else."""
 
-__all__ = ["AnyCriterion", "Both", "Coverage", "Difficulty", "Diversity", "Entropy", "Margin", "Random"]
+__all__ = [
+    "AnyCriterion",
+    "Coverage",
+    "Difficulty",
+    "Diversity",
+    "DiversityAndDifficulty",
+    "Entropy",
+    "Margin",
+    "Random",
+]

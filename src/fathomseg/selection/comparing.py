@@ -15,9 +15,9 @@ from fathomseg.selection.base import random_order, times_the_median
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.covering import Covering
 from fathomseg.selection.extraction import extract
+from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.features import AnyFeatures, Features, Grid
 from fathomseg.selection.picker import Pick, Picker
-from fathomseg.selection.picking import FarthestFirst
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
 

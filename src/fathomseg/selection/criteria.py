@@ -15,7 +15,7 @@ from fathomseg.inference.predictor import pick_device
 from fathomseg.selection.base import Answer, Criterion, highest, random_order, times_the_median
 from fathomseg.selection.comparing import Comparing
 from fathomseg.selection.covering import Cover, Covering
-from fathomseg.selection.difficulty import Blind, Examiner, Student
+from fathomseg.selection.difficulty import IgnoredRegions, Student, StudentError
 from fathomseg.selection.picker import Picker
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
@@ -63,8 +63,8 @@ class Coverage(Comparing, Criterion):
         return Answer(tuple(choices), features)
 
 
-class _Examining(Part):
-    """What criteria share that ask depth students; they work in stages, each with a student of its own."""
+class _ByStudentError(Part):
+    """What criteria share that go by the error of depth students; they work in stages, each with its own student."""
 
     teacher: AnyDepthSource
     """The depth a student learns."""
@@ -73,12 +73,12 @@ class _Examining(Part):
     first_stage: Annotated[int, Field(ge=2)] = 13
     """Images, those labelled already included, that the first student learns from; each next one learns from twice as
     many. Up to the first stage no difficulty is known. Hoyer et al. (2021) begin with 25."""
-    blind: Blind = Blind()
+    ignored_regions: IgnoredRegions = IgnoredRegions()
     """Where a student's error says nothing."""
 
-    def examiner(self, pool: Pool) -> Examiner:
+    def student_error(self, pool: Pool) -> StudentError:
         """Students and their teacher."""
-        return Examiner.of(pool, self.teacher, self.student, self.blind)
+        return StudentError.of(pool, self.teacher, self.student, self.ignored_regions)
 
     def stages(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
         """The stages on the way from `begin` to `end` images: the number of the student (0 = none) and where it ends.
@@ -93,20 +93,20 @@ class _Examining(Part):
             number, limit = number + 1, 2 * limit
 
 
-class Difficulty(_Examining, Criterion):
+class Difficulty(_ByStudentError, Criterion):
     """The images a depth student errs on most; those of the first stage are random."""
 
     name: Literal["difficulty"] = "difficulty"
 
     def _choose(self, pool: Pool, budget: int) -> Answer:
-        examiner, known = self.examiner(pool), list(pool.already)
+        student_error, known = self.student_error(pool), list(pool.already)
         choices: list[Choice] = []
         for student, end in self.stages(len(known), len(known) + budget):
             count = end - len(known)
             if student == 0:
                 new = Random().choose(pool, count).choices
             else:
-                errors = examiner.errors(known, student)
+                errors = student_error.errors(known, student)
                 rows = highest(errors, pool.rows(known), count)
                 new = tuple(_hard(pool, row, errors, len(choices) + i, len(known)) for i, row in enumerate(rows, 1))
             choices += new
@@ -114,7 +114,7 @@ class Difficulty(_Examining, Criterion):
         return Answer(tuple(choices))
 
 
-class Both(Comparing, _Examining, Criterion):
+class DiversityAndDifficulty(Comparing, _ByStudentError, Criterion):
     """Diversity and difficulty together (Hoyer et al. 2021, algorithm 1).
 
     Each image is the one of the largest distance + lambda * difficulty, with lambda = weight * deviation of the
@@ -122,12 +122,12 @@ class Both(Comparing, _Examining, Criterion):
     gives both the same say, whatever the features and the student; the paper fixes lambda at 1000.
     """
 
-    name: Literal["both"] = "both"
+    name: Literal["diversity_and_difficulty"] = "diversity_and_difficulty"
     weight: Annotated[float, Field(ge=0)] = 1.0
     """How much difficulty counts beside diversity, each measured by how it varies over the pool."""
 
     def _choose(self, pool: Pool, budget: int) -> Answer:
-        examiner = self.examiner(pool)
+        student_error = self.student_error(pool)
         picker, features = self.picker(pool)
         choices = [] if pool.already else [self.first(pool, picker)]
         known = [*pool.already, *(choice.id for choice in choices)]
@@ -136,7 +136,7 @@ class Both(Comparing, _Examining, Criterion):
             if student == 0:
                 new = [self.far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
             else:
-                errors = examiner.errors(known, student)
+                errors = student_error.errors(known, student)
                 picks = picker.pick(count, self.bonus(picker, errors))
                 new = [self.far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
             choices += new

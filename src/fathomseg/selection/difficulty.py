@@ -22,13 +22,14 @@ from fathomseg.config import Part
 from fathomseg.data.loading import Stream
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, prepare
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.io.array_store import store
 from fathomseg.io.files import write_text
+from fathomseg.io.prefetch import ahead
+from fathomseg.io.progress import say
 from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
@@ -76,16 +77,16 @@ class Student(Part):
     """Images in one step."""
 
 
-class Blind(Part):
-    """Where the student's error says nothing about difficulty."""
+class IgnoredRegions(Part):
+    """Regions where the student's error says nothing about difficulty."""
 
     far: Annotated[float, Field(ge=0, le=1)] = 0.07
     """Teacher's disparities below this do not count: the sky, and cars driving ahead, which look infinitely far to a
     teacher that learned from video. 0 = all count."""
     dilation: Positive = 7
     """Side of the square, in pixels at working size, by which those places are enlarged; odd."""
-    bonnet: Annotated[float, Field(ge=0, lt=1)] = 0.13
-    """Share of the height, from the bottom, that shows the car itself; neither learned nor counted. 0 = none."""
+    hood: Annotated[float, Field(ge=0, lt=1)] = 0.13
+    """Share of the height, from the bottom, that shows the ego-vehicle's hood; neither learned nor counted."""
 
     @field_validator("dilation")
     @classmethod
@@ -95,8 +96,8 @@ class Blind(Part):
         return side
 
     def first_row(self, height: int) -> int:
-        """The first row of the car itself, in an image of this many rows."""
-        return height - round(self.bonnet * height)
+        """The first row of the hood, in an image of this many rows."""
+        return height - round(self.hood * height)
 
     def error(self, student: Float[Tensor, "b 1 h w"], teacher: Float[Tensor, "b 1 h w"]) -> Float[Tensor, " b"]:
         """E of each image: |log(1 + student) - log(1 + teacher)|, 0 where it does not count, averaged over all pixels.
@@ -115,29 +116,29 @@ class TeacherMaps:
     """The teacher's disparity as a student learns it: NaN on the car itself."""
 
     maps: DisparityMaps
-    blind: Blind
+    ignored_regions: IgnoredRegions
 
     def __call__(self, id: str) -> Float32[np.ndarray, "h w"]:
         """Normalised disparity 0..1 of one image at working size."""
         disparity = self.maps(id)
-        disparity[self.blind.first_row(len(disparity)) :] = np.nan
+        disparity[self.ignored_regions.first_row(len(disparity)) :] = np.nan
         return disparity
 
 
 @dataclass(frozen=True)
-class Examiner:
-    """Trains students and has them judge the pool."""
+class StudentError:
+    """Trains students and measures their error on the pool."""
 
     pool: Pool
     student: Student
-    blind: Blind
+    ignored_regions: IgnoredRegions
     teacher: TeacherMaps
 
     @classmethod
-    def of(cls, pool: Pool, source: AnyDepthSource, student: Student, blind: Blind) -> Examiner:
+    def of(cls, pool: Pool, source: AnyDepthSource, student: Student, ignored_regions: IgnoredRegions) -> StudentError:
         """Prepares the teacher's maps of the whole pool. Raises `DataError` if images have none."""
         maps = prepare(source, pool.dataset, pool.ids, pool.size, device=pool.place, progress=pool.progress)
-        return cls(pool, student, blind, TeacherMaps(maps, blind))
+        return cls(pool, student, ignored_regions, TeacherMaps(maps, ignored_regions))
 
     def errors(self, labelled: Sequence[str], stage: int) -> Float32[np.ndarray, " n"]:
         """E of every image of the pool, by a student trained on `labelled`; `stage` counts students from 1.
@@ -155,7 +156,7 @@ class Examiner:
             write_text(notes, asked)
         if not (folder / _ERRORS).is_file():
             say(f"Stage {stage}: a depth student learns from {len(labelled)} images")
-            _save(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
+            store(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
         errors: Float32[np.ndarray, " n"] = np.load(folder / _ERRORS, allow_pickle=False)
         return errors
 
@@ -185,7 +186,7 @@ class Examiner:
         for _, reading in ahead(self._read, batches):
             images, teacher = reading.result()
             student = upsample(predictor.disparity(images), pool.size)
-            errors.append(self.blind.error(student, teacher.to(device)).cpu())
+            errors.append(self.ignored_regions.error(student, teacher.to(device)).cpu())
             if pool.progress is not None:
                 pool.progress(min(len(errors) * _BATCH, len(pool.ids)), len(pool.ids))
         found: Float32[np.ndarray, " n"] = torch.cat(errors).numpy()
@@ -197,9 +198,3 @@ class Examiner:
         """Images (b 3 h w) and the teacher's disparity (b 1 h w)."""
         images = torch.from_numpy(self.pool.read(ids)).permute(0, 3, 1, 2)
         return images, torch.from_numpy(np.stack([self.teacher(id) for id in ids]))[:, None]
-
-
-def _save(path: Path, errors: Float32[np.ndarray, " n"]) -> None:
-    temporary = path.with_name(f".{path.stem}.tmp.npy")
-    np.save(temporary, errors, allow_pickle=False)
-    temporary.replace(path)

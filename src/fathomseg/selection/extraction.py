@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +22,9 @@ from jaxtyping import Bool, Float, UInt8
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.evaluation.scoring import ahead
 from fathomseg.inference.predictor import pick_device
-from fathomseg.io.files import write_text
+from fathomseg.io.files import write_text, writing
+from fathomseg.io.prefetch import ahead
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
 from fathomseg.selection.result import Skipped
 
@@ -137,11 +136,10 @@ def _fill(
 
 def _empty(path: Path, count: int, width: int) -> np.memmap[Any, Any]:
     """A matrix on disk in which nothing is known. It appears when complete, so a second process starts its own."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    rows = np.lib.format.open_memmap(temporary, "w+", np.float32, (count, width))
-    for block in _blocks(rows):
-        rows[block] = np.nan
-    temporary.replace(path)
+    with writing(path) as temporary:
+        rows = np.lib.format.open_memmap(temporary, "w+", np.float32, (count, width))
+        for block in _blocks(rows):
+            rows[block] = np.nan
     return rows
 
 
@@ -174,15 +172,14 @@ def _standardise(raw: Path, path: Path, good: Bool[np.ndarray, " n"], grid: Grid
     deviation = np.sqrt(squares / count)
     # A channel that is the same everywhere, but for rounding, tells nothing.
     scale = np.where(deviation > 1e-6 * np.abs(mean), 1 / np.maximum(deviation, 1e-30), 0.0)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    out = np.lib.format.open_memmap(temporary, "w+", np.float16, (int(good.sum()), rows.shape[1]))
-    place = 0
-    for block in _blocks(rows):
-        part = (rows[block][good[block]].reshape(shape) - mean[:, None]) * scale[:, None]
-        out[place : place + len(part)] = part.reshape(len(part), -1)
-        place += len(part)
-    out.flush()
-    temporary.replace(path)
+    with writing(path) as temporary:
+        out = np.lib.format.open_memmap(temporary, "w+", np.float16, (int(good.sum()), rows.shape[1]))
+        place = 0
+        for block in _blocks(rows):
+            part = (rows[block][good[block]].reshape(shape) - mean[:, None]) * scale[:, None]
+            out[place : place + len(part)] = part.reshape(len(part), -1)
+            place += len(part)
+        out.flush()
 
 
 def _blocks(rows: Matrix) -> Iterator[slice]:

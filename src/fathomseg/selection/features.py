@@ -18,9 +18,9 @@ from torch import Tensor
 from fathomseg.config import Part
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import digest
+from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_depth_model
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.joint import JointNetwork
-from fathomseg.models.saved import CARD, WEIGHTS, Weights, load_depth_model
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size
 

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from fathomseg.data.datasets.files import Root
 from fathomseg.errors import FathomError
-from fathomseg.evaluation.scoring import ahead
+from fathomseg.inference.card import Weights
 from fathomseg.inference.predictor import load
-from fathomseg.models.saved import Weights
 from fathomseg.selection.base import Answer, Criterion, highest, times_the_median
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice

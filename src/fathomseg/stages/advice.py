@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
 
 from fathomseg.engine.guard import Interrupted
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
-from fathomseg.types import Size
+from fathomseg.stages.recipe import Recipe
 
 
 @contextlib.contextmanager
-def memory_advice(crop: Size, loop: Loop, model: str, own_batch: Mapping[str, int] | None = None) -> Iterator[None]:
-    """Turn running out of memory into advice that names the settings to change and their present values.
-
-    `own_batch` has the streams with batches of their own, as in `Trainer`.
-    """
+def memory_advice(recipe: Recipe) -> Iterator[None]:
+    """Turn running out of memory into advice that names the settings to change and their present values."""
+    loop, model = recipe.train, recipe.network.encoder.model
+    stream, config = next(iter(recipe.streams.items()))
+    crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not out_of_memory:
             raise
-        batches = {"train": loop.batch, **(own_batch or {})}
+        batches = {"train": loop.batch, **{f"streams.{name}": size for name, size in recipe.own_batch.items()}}
         advice = [
             *_accumulated(loop, batches.values()),
             "train.precision=bf16   on a GPU that has it",
-            f"learner.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
+            f"streams.{stream}.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
             *(f"{name}.batch={size // 2}   (now {size})" for name, size in batches.items() if size > 1),
             f"a smaller network.encoder.model   (now {model})",
         ]

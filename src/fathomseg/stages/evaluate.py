@@ -9,14 +9,15 @@ from typing import Any
 
 import torch
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.scoring import FromNetwork, Source, evaluate_network, processes, score
 from fathomseg.evaluation.stored import FromFolder
+from fathomseg.inference.card import WEIGHTS, load_card
 from fathomseg.inference.predictor import Inference, Window, load, trained_inference
+from fathomseg.io.progress import progress
 from fathomseg.metrics.segmentation import MEANING
-from fathomseg.models.saved import WEIGHTS, load_card
 from fathomseg.report.examples import examples
 from fathomseg.report.page import write_page
 from fathomseg.report.scores import show, write_scores
@@ -29,10 +30,10 @@ from fathomseg.stages.evaluation import (
     is_main,
     own_data,
     own_device,
-    progress,
     result_name,
 )
 from fathomseg.stages.run_folder import CONFIG, origin
+from fathomseg.types import ClassList
 
 __all__ = ["evaluate_network", "evaluate_run", "run"]
 

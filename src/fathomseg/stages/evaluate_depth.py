@@ -26,10 +26,11 @@ from fathomseg.evaluation.motion import Drive, clips, motion_scores, predict_dri
 from fathomseg.evaluation.scoring import processes
 from fathomseg.evaluation.stored_depth import DepthFromFolder
 from fathomseg.geometry.trajectory import SNIPPET
+from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
 from fathomseg.inference.depth_predictor import load_depth
+from fathomseg.io.progress import progress
 from fathomseg.metrics import depth as depth_metrics
 from fathomseg.metrics.depth import DepthProtocol
-from fathomseg.models.saved import WEIGHTS, ModelCard, load_card, load_pose
 from fathomseg.report.depth_examples import DepthExample, depth_examples
 from fathomseg.report.depth_page import write_depth_page
 from fathomseg.report.depth_scores import show_depth, write_depth_scores
@@ -40,7 +41,6 @@ from fathomseg.stages.evaluation import (
     is_main,
     own_data,
     own_device,
-    progress,
     result_name,
 )
 from fathomseg.stages.run_folder import CONFIG, origin

@@ -1,19 +1,15 @@
-"""What the evaluations of all kinds of runs share: which data, where the results go, how progress is shown."""
+"""What the evaluations of all kinds of runs share: which data, and where the results go."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch.distributed as dist
 import yaml
-from rich.console import Console
-from rich.progress import Progress
 
 from fathomseg.errors import FathomError
-from fathomseg.models.saved import CARD, WEIGHTS, load_card
+from fathomseg.inference.card import CARD, WEIGHTS, load_card
 from fathomseg.stages.run_folder import CONFIG
 
 
@@ -68,13 +64,3 @@ def check_limit(limit: int | None) -> None:
 def is_main() -> bool:
     """Whether this process is the one that prints and writes."""
     return not dist.is_initialized() or dist.get_rank() == 0
-
-
-@contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not (is_main() and console.is_terminal)) as bar:
-        shares = dist.get_world_size() if dist.is_initialized() else 1
-        task = bar.add_task(what, total=math.ceil(total / shares))
-        yield lambda: bar.advance(task)

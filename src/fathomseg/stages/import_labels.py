@@ -6,8 +6,8 @@ import json as json_format
 import sys
 from pathlib import Path
 
-from fathomseg.engine.logging import say
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
 

@@ -16,15 +16,15 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import FathomError
+from fathomseg.inference.card import WEIGHTS
 from fathomseg.inference.predict_folder import Places, find_jobs, work_off
 from fathomseg.inference.predictor import Predictor, load, trained_inference
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
-from fathomseg.models.saved import WEIGHTS
 from fathomseg.stages import predict_depth
 from fathomseg.stages.evaluation import is_depth_run
+from fathomseg.types import ClassList
 
 PLACES: Final = Places(values="ids", views="overlays")
 

@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from fathomseg.inference.card import Weights
 from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
 from fathomseg.inference.predict_folder import Places, find_jobs, work_off
 from fathomseg.io import draw
 from fathomseg.io.depth_maps import write_disparity, write_scale
-from fathomseg.models.saved import Weights
 
 PLACES: Final = Places(values="disparity", views="views")
 _FOLLOW: Final = 0.1

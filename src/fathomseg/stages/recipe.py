@@ -1,97 +1,93 @@
-"""A recipe: everything one training run depends on, in one frozen part."""
+"""A recipe: everything one training run depends on, in one frozen part. `fathom train` and `fathom pretrain` read it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, Tag, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from fathomseg.config import Part, by_name
+from fathomseg.config import Part, named_by_key
+from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets import AnyDataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.frames import AnyFrames, FixedStep
-from fathomseg.data.intrinsics import AnyLens, Known
+from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
-from fathomseg.data.transforms import PositiveSize
+from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.inference.predictor import Inference
-from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
-from fathomseg.models.joint import JointNetworkConfig
-from fathomseg.models.network import NetworkConfig
-from fathomseg.stages.start import Start
+from fathomseg.inference.settings import Inference
+from fathomseg.objectives import AnyObjective, Supervised
+from fathomseg.objectives.check import misfits
+from fathomseg.stages.init_from import InitFrom
+from fathomseg.tasks.network import NetworkConfig
+
+
+class StreamConfig(Part):
+    """What a training step reads a batch from. What is read of each image (labels, depth, neighbouring frames) follows
+    from the objectives that learn from the stream."""
+
+    data: AnyDataset | None = None
+    """Where the images come from; null = the dataset of the recipe."""
+    split: str | None = None
+    """The split; null = `train`, or for frames of video `clips` if there is one. No image of evaluation.split is used."""
+    labels: Labels | None = None
+    """The label budget: which images are in the stream. null = all that have a label, where an objective needs labels."""
+    labelled_too: bool = True
+    """Without labels of its own: whether the labelled images of the other streams are among its images."""
+    depth: AnyDepthSource | None = None
+    """Where the disparity of the images comes from, for DepthMix or as a target; null = nowhere."""
+    frames: AnyFrames = FixedStep()
+    """Which frames are learned from together: `fixed` takes a fixed step, `motion` sees to it that the camera moves."""
+    camera: AnyIntrinsics = Known()
+    """Where intrinsics come from."""
+    size: PositiveSize | None = None
+    """Working (height, width); null = that of the recipe. Video of another shape should keep its own."""
+    batch: Positive | None = None
+    """How many images are in one optimiser step; null = train.batch."""
+    geometry: Geometry | None = None
+    """Random scale, crop and flip. null: zoom 0.5 to 2 and flip; with neighbouring frames flip alone."""
+    colour: ColourJitter | None = None
+    """Random colours of the images the network sees. null: none without labels or frames; with frames `probability=0.5,
+    brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`; with labels the defaults below."""
+    freeze_bn: bool | None = None
+    """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset than
+    the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
 
 
 class Evaluation(Part):
-    """When and on what a run is scored while it trains; the val images choose nothing."""
+    """When and on what a run is scored; these images choose nothing, and no training sees them."""
 
-    split: str = "val"
-    """The split to score on, at the native size of its labels. A dataset without it is not scored."""
+    split: str | None = "val"
+    """The split to score on, every task that it has truth for, at the native size. A dataset without it is not scored.
+    null: nothing is held out and nothing scored, for data too small to spare any."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations of the averaged weights; 0 = only after the last step."""
+    limit: Annotated[int, Field(gt=0)] | None = None
+    """Images scored while training, evenly spread over the split; null = all. After the last step it is always all."""
     inference: Inference = Inference()
     """Whole image or sliding window, and at what size."""
     report: bool = True
     """Write the HTML report after the last step."""
 
 
-class Unlabelled(Part):
-    """Images without labels, for a learner that uses them. Their label files are never opened."""
-
-    data: AnyDataset | None = None
-    """Where they come from; null = the dataset of the recipe."""
-    split: str = "train"
-    """The split they come from. Images of evaluation.split are never among them."""
-    labelled_too: bool = True
-    """Whether the labelled images of the recipe are among them."""
-    batch: Positive | None = None
-    """How many of them are in one optimiser step; null = train.batch."""
-
-
-class Clips(Part):
-    """Video, for a joint network that learns depth along."""
-
-    data: AnyDataset | None = None
-    """Where it comes from; null = the dataset of the recipe."""
-    split: str | None = None
-    """The split; null = `clips` if there is one, else `train`. Images of evaluation.split are never among them."""
-    size: PositiveSize | None = None
-    """Working (height, width) of the frames; null = that of the recipe. Video of another shape should keep its own."""
-    frames: AnyFrames = FixedStep()
-    """Which frames are learned from together."""
-    camera: AnyLens = Known()
-    """Where intrinsics come from."""
-    batch: Positive | None = None
-    """How many frames, each with its neighbours, are in one optimiser step; null = train.batch."""
-
-
-AnySegmenter = Annotated[
-    Annotated[NetworkConfig, Tag("segmentation")] | Annotated[JointNetworkConfig, Tag("joint")],
-    by_name("segmentation"),
-]
-
-
 class Recipe(Part):
     """One training run."""
 
     data: AnyDataset
-    """Where the images come from."""
+    """Where the images come from; `several` for more than one dataset, with cameras of their own."""
     size: PositiveSize
     """Working (height, width): images are prepared at this size once, and the network sees this scale."""
-    labels: Labels = Labels()
-    """Which images count as labelled."""
-    start: Start | None = None
-    """An earlier run, for example of `fathom pretrain`, whose encoder, or encoder and decoder, this one begins with."""
-    unlabelled: Unlabelled | None = None
-    """Images without labels; learner.name=semi needs them."""
-    clips: Clips | None = None
-    """Video to learn depth from along with the classes; learner.video needs it."""
-    depth: AnyDepthSource | None = None
-    """Where DepthMix has depth from; null = the network's own, if it is a joint one."""
-    network: AnySegmenter = NetworkConfig()
-    """Encoder, decoder and normalisation. `joint` gives depth as well."""
-    learner: AnyLearner = Supervised()
-    """The training step."""
+    network: NetworkConfig = NetworkConfig()
+    """Encoder, tasks and links."""
+    streams: Mapping[str, StreamConfig] = {"labelled": StreamConfig()}
+    """What a step reads, by name."""
+    objectives: Annotated[Mapping[str, AnyObjective], BeforeValidator(named_by_key)] = {"supervised": Supervised()}
+    """What a step learns, by name."""
+    init_from: InitFrom | None = None
+    """An earlier run, for example of `fathom pretrain`, whose weights this one begins with."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""
     train: Loop = Loop()
@@ -100,41 +96,37 @@ class Recipe(Part):
     """Scoring."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
-
-    @property
-    def foreign_clips(self) -> bool:
-        """Whether the clips are of another dataset than the images."""
-        return self.clips is not None and self.clips.data is not None and self.clips.data.name != self.data.name
+    phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Several trainings one after the other, each from the end of the one before: a name for each, and the settings it
+    changes, written as on the command line ("train.steps=1000"). Empty = one training. A phase takes over everything
+    unless it says otherwise ("init_from.parts=[pose]")."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
-        learner, joint = self.learner, isinstance(self.network, JointNetworkConfig)
-        if not isinstance(learner, SemiSupervised):
-            for name in ("unlabelled", "clips", "depth"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"`{name}` is for learner.name=semi; learner {learner.name!r} does not use it")
-            if joint:
-                raise ValueError("network.name=joint needs learner.name=semi, which trains both of its tasks")
-            return self
-        if self.unlabelled is None:
-            raise ValueError("learner.name=semi needs images without labels: give `unlabelled: {}` for the same data")
-        if (learner.video is None) != (self.clips is None):
-            raise ValueError("`clips` and learner.video belong together: give both, or neither")
-        if learner.video is not None and not joint:
-            raise ValueError("learner.video teaches depth to a joint network: give network.name=joint")
-        if joint and learner.video is None:
-            raise ValueError("network.name=joint learns depth as well: give `learner: {video: {}}` and `clips: {}`")
-        if isinstance(self.network, JointNetworkConfig) and self.network.intermediate and not learner.intermediate:
-            raise ValueError("learner.intermediate=0 would leave the side output untrained: network.intermediate=false")
-        consistency = learner.unlabelled
-        if consistency.mixing.needs_disparity and self.depth is None and not joint:
-            raise ValueError("this mixing compares depths: give `depth: {name: run, run: ...}`, or network.name=joint")
-        if consistency.complementary_dropout and joint:
-            raise ValueError("complementary_dropout is for network.name=segmentation")
+        if self.phases:
+            return self  # each phase is checked as the recipe it becomes
+        given = {name: ["disparity"] if stream.depth is not None else [] for name, stream in self.streams.items()}
+        if found := list(misfits(self.network, given, self.objectives)):
+            raise ValueError("; ".join(found))
         return self
 
     @property
     def own_batch(self) -> dict[str, int]:
         """The size of the batches of each stream to which train.batch does not apply."""
-        streams = {"unlabelled": self.unlabelled, "clips": self.clips}
-        return {name: stream.batch for name, stream in streams.items() if stream is not None and stream.batch}
+        return {name: stream.batch for name, stream in self.streams.items() if stream.batch}
+
+    def dataset(self, stream: str) -> Dataset:
+        """Where the images of a stream come from."""
+        return self.streams[stream].data or self.data
+
+    def objectives_of(self, stream: str) -> dict[str, AnyObjective]:
+        """The objectives that learn from a stream."""
+        return {name: objective for name, objective in self.objectives.items() if stream in objective.streams}
+
+    def needs(self, stream: str) -> frozenset[str]:
+        """The targets that some objective of the stream cannot do without."""
+        return frozenset().union(*(o.needs(self.network) for o in self.objectives_of(stream).values()))
+
+    def uses(self, stream: str) -> frozenset[str]:
+        """All targets that the objectives of the stream can make use of."""
+        return self.needs(stream).union(*(o.uses(self.network) for o in self.objectives_of(stream).values()))

@@ -8,40 +8,46 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-import fathomseg
-from fathomseg.config import Part, save
+from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
+from fathomseg.version import __version__
 
 if TYPE_CHECKING:
     import accelerate
 
-CONFIG, LABELLED, ORIGIN = "config.yaml", "labelled.txt", "origin.json"
+CONFIG, ORIGIN = "config.yaml", "origin.json"
+IDS = "{}.txt"
+"""The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
 
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
 
-_ROOT = re.compile(r"((unlabelled|clips)\.)?data\.(datasets\.[^.]+\.)?root")
+_ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
 
 
-_BEFORE_TRAINING = {CONFIG, LABELLED, ORIGIN, "frames.csv"}
+_BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]+\.csv")
+"""What a run folder may hold before the first step."""
 
 
-def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate: accelerate.Accelerator) -> None:
-    """Create the run folder and write down its recipe, where it ran, and the labelled ids if the run uses labels.
+def begin(
+    folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: accelerate.Accelerator
+) -> None:
+    """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _BEFORE_TRAINING:
+        if folder.is_dir() and all(_BEFORE_TRAINING.fullmatch(path.name) for path in folder.iterdir()):
             shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
         if folder.exists():
             raise FathomError(
@@ -49,9 +55,9 @@ def begin(folder: Path, recipe: Part, labelled: Sequence[str] | None, accelerate
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, folder / CONFIG)
-        if labelled is not None:
-            (folder / LABELLED).write_text("".join(f"{id}\n" for id in labelled), encoding="utf-8")
+        write_config(recipe, folder / CONFIG)
+        for stream, ids in labelled.items():
+            (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
 
@@ -78,9 +84,10 @@ def reopen(folder: Path) -> Path:
     return path
 
 
-def labelled_ids(folder: Path) -> tuple[str, ...]:
-    """The ids of the images whose labels the run may use."""
-    return tuple((folder / LABELLED).read_text(encoding="utf-8").split("\n")[:-1])
+def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """By stream the ids of the images whose labels the run may use, for the streams that have any."""
+    files = {stream: folder / IDS.format(stream) for stream in streams}
+    return {s: tuple(f.read_text(encoding="utf-8").split("\n")[:-1]) for s, f in files.items() if f.is_file()}
 
 
 def origin() -> dict[str, Any]:
@@ -89,7 +96,7 @@ def origin() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "fathomseg": fathomseg.__version__,
+        "fathomseg": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -101,7 +108,7 @@ def origin() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree this code runs from; None for an installed package."""
-    root = Path(fathomseg.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / "pyproject.toml").is_file():
         return None
     try:

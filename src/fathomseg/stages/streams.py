@@ -1,27 +1,35 @@
-"""The streams of a segmentation training: labelled images, images without labels, and video, each with its own data."""
+"""The streams of a training: which images each reads, with what is known of them, decoded once at working size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fathomseg.data.cache import Cache
+from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.intrinsics import Intrinsics
+from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
-from fathomseg.data.video_stream import TRIPLETS, choose_frames, known_lenses, training_ids, video_stream
+from fathomseg.data.transforms import Geometry
+from fathomseg.data.video_stream import choose_frames, intrinsics_of, training_ids
 from fathomseg.depth_sources import prepare
-from fathomseg.engine.logging import preparing
 from fathomseg.errors import FathomError
-from fathomseg.learners import SemiSupervised
-from fathomseg.stages.recipe import Clips, Recipe, Unlabelled
+from fathomseg.io.progress import preparing, say
+from fathomseg.stages.recipe import Recipe
 
 if TYPE_CHECKING:
     import accelerate
 
-_SEEDS = {"labelled": 0, "unlabelled": 1, "clips": 2}
-"""Added to the run's seed (times three), so that streams of the same images are shuffled apart."""
+FRAMES: Final = "frames-{}.csv"
+"""The frames chosen for a stream, in the run folder."""
+
+_SEED_STEP: Final = 1_000_003
+"""Between the seeds of two streams, so that streams of the same images are shuffled apart."""
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,83 +37,190 @@ class Streams:
     """What a training reads."""
 
     by_name: Mapping[str, Stream]
-    guessed: Mapping[str, int]
-    """For `VideoLoss`: the number of the camera of every frame whose focal length is to be learned."""
+    intrinsics: Mapping[str, Intrinsics]
+    """The cameras of the streams that learn from neighbouring frames."""
 
     @property
-    def labelled(self) -> Stream:
-        """The stream every training has."""
-        return self.by_name["labelled"]
+    def learned_focal_ids(self) -> dict[str, int]:
+        """For every frame whose focal length is to be learned, the number of its camera over all streams."""
+        found: dict[str, int] = {}
+        first = 0
+        for intrinsics in self.intrinsics.values():
+            found |= {id: first + number for id, number in intrinsics.learned_focal_ids.items()}
+            first += len(intrinsics.names) if intrinsics.learned else 0
+        return found
 
 
-def build_streams(recipe: Recipe, labelled: Sequence[str], folder: Path, accelerate: accelerate.Accelerator) -> Streams:
-    """Everything a learner asks for, decoded once at working size; every bad file is named before training starts.
+def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """The ids whose labels each stream may use. Only the existence of labels is looked at, no label is opened."""
+    chosen = {}
+    for name, stream in recipe.streams.items():
+        if stream.labels is not None or "label" in recipe.needs(name):
+            dataset = recipe.dataset(name)
+            _same_classes(recipe, name)
+            chosen[name] = (stream.labels or Labels()).choose(dataset, stream.split or "train", recipe.seed)
+    return chosen
 
-    `labelled`: the ids whose labels may be used. No image of the evaluation split is in any stream but by `labelled`.
+
+def build_streams(
+    recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: accelerate.Accelerator
+) -> Streams:
+    """Every stream of the recipe; every bad file is named before training starts.
+
+    `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream, unless a
+    label budget names that split.
     """
     main = accelerate.is_local_main_process
+    streams, intrinsics = {}, {}
     with accelerate.local_main_process_first(), preparing(main) as progress:
-        cache = Cache(recipe.data, recipe.size)
-        kinds: tuple[Kind, ...] = ("image", "label")
-        cache.prepare([(id, kind) for id in labelled for kind in kinds], progress)
-        streams = {"labelled": Stream(cache, labelled, kinds, recipe.learner.geometry, recipe.seed)}
-        guessed: Mapping[str, int] = {}
-        if isinstance(recipe.learner, SemiSupervised):
-            assert recipe.unlabelled is not None, "checked by the recipe"
-            streams["unlabelled"] = _unlabelled(recipe, recipe.unlabelled, labelled, progress)
-            if recipe.clips is not None:
-                streams["clips"], guessed = _clips(recipe, recipe.clips, folder, progress)
-    return Streams(streams, guessed)
+        for position, name in enumerate(recipe.streams):
+            seed = recipe.seed + _SEED_STEP * position
+            streams[name], cameras = _Builder(recipe, name, labelled, folder, progress, main).build(seed)
+            if cameras is not None:
+                intrinsics[name] = cameras
+    return Streams(streams, intrinsics)
 
 
-def unlabelled_ids(recipe: Recipe, wanted: Unlabelled, labelled: Sequence[str]) -> list[str]:
-    """The images without labels: never one that is evaluated on. Raises `FathomError` if none is left."""
-    dataset: Dataset = wanted.data or recipe.data
-    known = frozenset() if wanted.labelled_too else shown(recipe.data, labelled)
-    ids = without(dataset, dataset.ids(wanted.split), shown(recipe.data, _evaluated(recipe)) | known)
-    if not ids:
-        raise FathomError(
-            f"No unlabelled image is left in split {wanted.split!r} of {dataset.name} without those of "
-            f"evaluation.split={recipe.evaluation.split!r}. Give another unlabelled.split."
+@dataclass(frozen=True)
+class _Builder:
+    """One stream in the making."""
+
+    recipe: Recipe
+    name: str
+    labelled: Mapping[str, Sequence[str]]
+    folder: Path
+    progress: Progress
+    main: bool
+
+    def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
+        """The stream, and the cameras of its frames if it has neighbours."""
+        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        needs, uses = recipe.needs(self.name), recipe.uses(self.name)
+        size = config.size or recipe.size
+        cache = Cache(dataset, size)
+        ids = self.ids(needs)
+        neighbours, intrinsics = None, None
+        if "frames" in needs:
+            neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
+            ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
+        labels_of = self._labels_of(uses)
+        kinds: tuple[Kind, ...] = ("image", *(["label"] if labels_of else []), *(["depth"] if "depth" in uses else []))
+        opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
+        cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
+        disparity: Disparity | None = None
+        if config.depth is not None and "disparity" in uses:
+            disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
+        geometry = config.geometry or (Geometry() if neighbours is None else Geometry(scale=(1.0, 1.0)))
+        cameras = None if intrinsics is None else intrinsics.cameras
+        stream = Stream(
+            cache, ids, kinds, geometry, seed, neighbours, cameras, labels_of=labels_of, disparity=disparity
         )
-    return ids
+        return stream, intrinsics
+
+    def ids(self, needs: frozenset[str]) -> list[str]:
+        """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
+        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        if needs & {"label", "depth"} or config.labels is not None:
+            budget = self.labelled.get(self.name, ())
+            deep = [id for id in self._all() if has_depth(dataset, id)] if "depth" in needs else []
+            if "depth" in needs and not deep:
+                raise FathomError(
+                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to learn "
+                    f"from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
+                )
+            return sorted({*budget, *deep})
+        ids = self._all()
+        if not config.labelled_too:
+            known = frozenset().union(*(shown(recipe.dataset(name), own) for name, own in self.labelled.items()))
+            ids = without(dataset, ids, known)
+        if not ids:
+            raise FathomError(
+                f"No image is left in stream {self.name!r} ({dataset.name}) without those of "
+                f"evaluation.split={recipe.evaluation.split!r}. Give another streams.{self.name}.split."
+            )
+        return ids
+
+    def _all(self) -> list[str]:
+        """The images of its split, never one that is evaluated on."""
+        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        held_out = recipe.evaluation.split if dataset == recipe.data else None
+        if "frames" in recipe.needs(self.name):
+            ids: Sequence[str] = training_ids(dataset, config.split, held_out)
+        else:
+            ids = dataset.ids(config.split or "train")
+        return without(dataset, ids, shown(recipe.data, evaluated(recipe)))
+
+    def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
+        """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
+        if "label" not in uses:
+            return frozenset()
+        if self.name in self.labelled:
+            return frozenset(self.labelled[self.name])
+        dataset = self.recipe.dataset(self.name)
+        return frozenset(
+            id for name, ids in self.labelled.items() if self.recipe.dataset(name) == dataset for id in ids
+        )
+
+    def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
+        """For every frame that can be learned from the frames before and after, and all their cameras."""
+        config = self.recipe.streams[self.name]
+        frames = list(ids) if only else self._all()
+        cache.prepare([(id, "image") for id in frames], self.progress)
+        file = self.folder / FRAMES.format(self.name)
+        triplets = choose_frames(config.frames, cache, frames, file, self.progress)
+        wanted = frozenset(ids)
+        triplets = [triplet for triplet in triplets if triplet.target in wanted]
+        intrinsics = intrinsics_of(config.camera, cache.dataset, triplets)
+        if self.main:
+            say(
+                f"{self.name}: learning from {len(triplets)} of {len(ids)} frames; {len(ids) - len(triplets)} lack "
+                "motion or a neighbour."
+            )
+            if intrinsics.assumed:
+                how = "its focal length is learned" if intrinsics.learned else "depth is stretched if it is wrong"
+                say(
+                    f"WARNING: {len(intrinsics.assumed)} frames have no known camera: a horizontal field of view of "
+                    f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
+                )
+        return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
 
 
-def _unlabelled(recipe: Recipe, wanted: Unlabelled, labelled: Sequence[str], progress: object) -> Stream:
-    dataset: Dataset = wanted.data or recipe.data
-    ids = unlabelled_ids(recipe, wanted, labelled)
-    cache = Cache(dataset, recipe.size)
-    cache.prepare([(id, "image") for id in ids], progress)  # type: ignore[arg-type]
-    disparity: Disparity | None = None
-    assert isinstance(recipe.learner, SemiSupervised)
-    if recipe.depth is not None and recipe.learner.unlabelled.mixing.needs_disparity:
-        disparity = prepare(recipe.depth, dataset, ids, recipe.size, progress=progress)  # type: ignore[arg-type]
-    with_truth = recipe.learner.unlabelled.truth and (wanted.data is None or wanted.data == recipe.data)
-    kinds: tuple[Kind, ...] = ("image", "label") if with_truth else ("image",)
-    return Stream(
-        cache,
-        ids,
-        kinds,
-        recipe.learner.geometry,
-        _seed(recipe, "unlabelled"),
-        labels_of=frozenset(labelled),
-        disparity=disparity,
-    )
+def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
+    """The random colours of every stream."""
+    papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+    found: dict[str, ColourJitter | None] = {}
+    for name, stream in recipe.streams.items():
+        needs = recipe.needs(name)
+        usual = ColourJitter() if needs & {"label", "depth"} else papers if "frames" in needs else None
+        found[name] = stream.colour or usual
+    return found
 
 
-def _clips(recipe: Recipe, wanted: Clips, folder: Path, progress: object) -> tuple[Stream, Mapping[str, int]]:
-    dataset: Dataset = wanted.data or recipe.data
-    held_out = recipe.evaluation.split if dataset == recipe.data else None
-    ids = training_ids(dataset, wanted.split, held_out)
-    ids = tuple(without(dataset, ids, shown(recipe.data, _evaluated(recipe))))
-    assert isinstance(recipe.learner, SemiSupervised)
-    assert recipe.learner.video is not None, "checked by the recipe"
-    cache = Cache(dataset, wanted.size or recipe.size)
-    cache.prepare([(id, "image") for id in ids], progress)  # type: ignore[arg-type]
-    triplets = choose_frames(wanted.frames, cache, ids, folder / TRIPLETS, progress)  # type: ignore[arg-type]
-    lenses = known_lenses(wanted.camera, dataset, triplets)
-    stream = video_stream(cache, triplets, lenses, recipe.learner.video.geometry, _seed(recipe, "clips"))
-    return stream, lenses.guessed if lenses.learned else {}
+def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
+    """The streams that leave BatchNorm statistics alone, with the outputs whose statistics those are."""
+    foreign = {
+        name: not same_data(recipe.dataset(name), recipe.data) if stream.freeze_bn is None else stream.freeze_bn
+        for name, stream in recipe.streams.items()
+    }
+    at_home = [o for o in recipe.objectives.values() if any(not foreign[stream] for stream in o.streams)]
+    outputs = frozenset().union(*(objective.learns(recipe.network) for objective in at_home))
+    return {name: outputs for name, apart in foreign.items() if apart and outputs}
+
+
+def same_data(a: Dataset, b: Dataset) -> bool:
+    """Whether two settings mean the same dataset, perhaps with other options."""
+    return a == b or (a.name == b.name and getattr(a, "root", a) == getattr(b, "root", b))
+
+
+def has_depth(dataset: Dataset, id: str) -> bool:
+    """Whether the sample has a true depth."""
+    return dataset.fingerprint(id, "depth") is not None and dataset.depth(id) is not None
+
+
+def evaluated(recipe: Recipe) -> Sequence[str]:
+    """The images that the run is scored on."""
+    split = recipe.evaluation.split
+    return recipe.data.ids(split) if split is not None and split in recipe.data.splits else ()
 
 
 def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
@@ -121,11 +236,11 @@ def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> lis
     return [id for id in ids if not images & shown(dataset, [id])]
 
 
-def _evaluated(recipe: Recipe) -> Sequence[str]:
-    split = recipe.evaluation.split
-    return recipe.data.ids(split) if split in recipe.data.splits else ()
-
-
-def _seed(recipe: Recipe, stream: str) -> int:
-    """The labelled stream keeps the run's own seed, whatever other streams there are."""
-    return recipe.seed + 1_000_003 * _SEEDS[stream]
+def _same_classes(recipe: Recipe, stream: str) -> None:
+    """Labels of another dataset must mean the same. Raises `FathomError`."""
+    theirs, ours = recipe.dataset(stream).classes.names, recipe.data.classes.names
+    if theirs != ours:
+        raise FathomError(
+            f"Stream {stream!r} has labels of {len(theirs)} classes ({', '.join(theirs[:4])} ...) that are not the "
+            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same class list, in the same order."
+        )

@@ -1,47 +1,42 @@
-"""`fathom train`: from a recipe to a run folder that can be evaluated, used and resumed."""
+"""`fathom train` and `fathom pretrain`: from a recipe to a run folder that can be evaluated, used and resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from fathomseg.config import load
-from fathomseg.data.datasets.base import Dataset
-from fathomseg.engine.logging import say
 from fathomseg.engine.loop import Trainer, accelerator
+from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
-from fathomseg.learners import SemiSupervised
-from fathomseg.learners.base import Learner
-from fathomseg.learners.semi import SemiLearner
-from fathomseg.learners.supervised import SupervisedLearner
-from fathomseg.losses.photometric import Photometric
-from fathomseg.models.joint import JointNetwork, JointNetworkConfig
-from fathomseg.models.network import Network
-from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.models.saved import ModelCard, save_model
+from fathomseg.evaluation.scoring import FromNetwork, score
+from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
+from fathomseg.inference.predictor import Predictor
+from fathomseg.io.progress import say
 from fathomseg.stages.advice import memory_advice, resume_advice
-from fathomseg.stages.evaluate import evaluate_network, evaluate_run
+from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
+from fathomseg.stages.cameras import learned, save_cameras
+from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.init_from import init_from
+from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
-from fathomseg.stages.start import start
-from fathomseg.stages.streams import Streams, build_streams
+from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
 
 if TYPE_CHECKING:
     import accelerate
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
-    """Train by a recipe into the folder `out`, or go on with the run in `resume`. Returns the exit code."""
+    """Train by a recipe into the folder `out`, or resume the run in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
     if resume is not None:
         refuse_changes(overrides)
-        settings = load(Recipe, reopen(resume), overrides)
-        train(settings, resume, resume=True)
+        train(load(Recipe, reopen(resume), overrides), resume, resume=True)
     else:
         assert recipe is not None
         train(load(Recipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
@@ -49,111 +44,81 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
 
 
 def train(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """One run, top to bottom: labels, network, data, learner, loop, saved model, scores."""
-    accelerate = accelerator(recipe.train)
-    dataset: Dataset = recipe.data
-    if resume:
-        ids = labelled_ids(folder)
-    else:
-        ids = recipe.labels.choose(dataset, recipe.seed)
-        begin(folder, recipe, ids, accelerate)
-    torch.manual_seed(recipe.seed)  # for the weights that start at random
-    network = recipe.network.build(classes=len(dataset.classes), pretrained=not resume)
-    pose = build_pose(recipe, pretrained=not resume)
-    if not resume:
-        start(recipe.start, network, pose)  # what is wrong with it is told before hours of decoding
+    """One training, or the phases of the recipe one after the other, each in a folder of its own inside `folder`."""
+    with resume_advice("train", folder):
+        if recipe.phases:
+            train_phases(recipe, folder, resume, train_once)
+        else:
+            train_once(recipe, folder, resume)
 
-    streams = build_streams(recipe, ids, folder, accelerate)
-    learner = build_learner(recipe, network, pose, streams)
-    crop, model = recipe.learner.geometry.crop or recipe.size, recipe.network.encoder.model
-    advice = memory_advice(crop, recipe.train, model, recipe.own_batch)
-    with advice, resume_advice("train", folder):
+
+def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
+    """One training, top to bottom: labels, network, earlier weights, streams, step, loop, saved model, scores."""
+    accelerate = accelerator(recipe.train)
+    if resume:
+        labelled = labelled_ids(folder, recipe.streams)
+    else:
+        labelled = budgets(recipe)
+        begin(folder, recipe, labelled, accelerate)
+    torch.manual_seed(recipe.seed)  # for the weights that start at random
+    network, brought = build_networks(recipe, pretrained=not resume)
+    if not resume:
+        init_from(recipe.init_from, network, recipe.network, pose_network(brought))  # fail before preprocessing
+
+    streams = build_streams(recipe, labelled, folder, accelerate)
+    step = build_step(recipe, network, brought, streams)
+    with memory_advice(recipe):
         trainer = Trainer(
-            learner,
-            streams.by_name,
-            recipe.train,
-            recipe.optimiser,
-            folder,
-            recipe.seed,
-            accelerate,
-            recipe.own_batch,
+            step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch
         )
         if resume:
             trainer.resume()
-        scored = _scored_ids(recipe)
-        evaluate = (
-            partial(_evaluate, recipe, learner, scored, accelerate) if scored and recipe.evaluation.every else None
-        )
-        trainer.run(recipe.evaluation.every, evaluate)
+        trainer.run(recipe.evaluation.every, _evaluation(recipe, step, accelerate))
     if accelerate.is_main_process:
-        save_models(folder, recipe, learner)
+        save(folder, recipe, step, streams)
     accelerate.wait_for_everyone()
-    if scored:
-        evaluate_run(
-            folder,
-            split=recipe.evaluation.split,
-            inference=recipe.evaluation.inference,
-            report=recipe.evaluation.report,
-        )
+    _score(recipe, folder)
 
 
-def build_pose(recipe: Recipe, pretrained: bool) -> PoseNetwork | None:
-    """The network for camera motion, if depth is learned along."""
-    video = recipe.learner.video if isinstance(recipe.learner, SemiSupervised) else None
-    return None if video is None else video.pose.build(pretrained)
+def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
+    """Write what a user takes away: averaged and last weights, the pose network, learned cameras."""
+    card = model_card(recipe)
+    if (photometric := photometric_of(step)) is not None:
+        save_weights(folder / POSE, photometric.pose.state_dict())
+        save_cameras(folder, learned(streams.intrinsics), photometric.focal_factors())
+    save_model(folder, card, step.network.state_dict(), WEIGHTS["last"])
+    save_model(folder, card, step.ema.network.state_dict(), WEIGHTS["ema"])
 
 
-def build_learner(
-    recipe: Recipe, network: Network | JointNetwork, pose: PoseNetwork | None, streams: Streams
-) -> SupervisedLearner | SemiLearner:
-    """The training step around the networks."""
-    pixels = streams.labelled.label_pixels(len(recipe.data.classes))
-    if isinstance(recipe.learner, SemiSupervised):
-        return recipe.learner.build(network, pixels, recipe.train.steps, pose, streams.guessed, recipe.foreign_clips)
-    assert isinstance(network, Network), "checked by the recipe"
-    return recipe.learner.build(network, pixels)
-
-
-def save_models(folder: Path, recipe: Recipe, learner: Learner[Any]) -> None:
-    """Write the networks a user takes away: averaged weights in model.safetensors, the last in last.safetensors."""
-    classes = recipe.data.classes
-    card = ModelCard(
-        network=recipe.network,
-        classes=classes.names,
-        colours=classes.colours,
-        size=recipe.size,
-        depth_range=depth_range(recipe),
-    )
-    save_model(folder, card, learner.network.state_dict(), "last.safetensors")
-    save_model(folder, card, learner.ema.network.state_dict(), "model.safetensors")
-
-
-def depth_range(recipe: Recipe) -> tuple[float, float] | None:
-    """Depth of disparity 1 and 0 of a joint network; None for one that gives no disparity."""
-    if not isinstance(recipe.network, JointNetworkConfig):
+def _evaluation(
+    recipe: Recipe, step: Step, accelerate: accelerate.Accelerator
+) -> Callable[[int], Mapping[str, Any]] | None:
+    """Scores of the averaged weights in the middle of training; None if there is nothing to score on."""
+    config, ids = recipe.evaluation, list(evaluated(recipe))
+    if config.limit is not None:
+        ids = ids[:: max(1, -(-len(ids) // config.limit))]
+    if not ids or config.every == 0:
         return None
-    video = recipe.learner.video if isinstance(recipe.learner, SemiSupervised) else None
-    loss = Photometric() if video is None else video.loss
-    return loss.min_depth, loss.max_depth
+    predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
+
+    def evaluate(_: int) -> Mapping[str, Any]:
+        scored = score(FromNetwork(predictor, recipe.data), recipe.data, ids, predictor.tasks, accelerate.device)
+        headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())
+        return {name: value for headline in headlines for name, value in headline.items()}
+
+    return evaluate
 
 
-def _scored_ids(recipe: Recipe) -> tuple[str, ...]:
-    """The labelled images of the evaluation split; none if the dataset has no such split."""
-    dataset: Dataset = recipe.data
-    if recipe.evaluation.split not in dataset.splits:
+def _score(recipe: Recipe, folder: Path) -> None:
+    """Score the run on its evaluation split, if the dataset has it."""
+    split = recipe.evaluation.split
+    if split is None:
+        return
+    if split not in recipe.data.splits:
         say(
-            f"The run is not scored: {dataset.name} has no split {recipe.evaluation.split!r};"
-            f" it has {', '.join(dataset.splits)}."
+            f"The run is not scored: {recipe.data.name} has no split {split!r}; it has {', '.join(recipe.data.splits)}."
         )
-        return ()
-    return tuple(id for id in dataset.ids(recipe.evaluation.split) if dataset.has_label(id))
-
-
-def _evaluate(
-    recipe: Recipe, learner: Learner[Any], ids: Sequence[str], accelerate: accelerate.Accelerator, step: int
-) -> Mapping[str, Any]:
-    """Scores of the averaged weights in the middle of training."""
-    scores = evaluate_network(
-        learner.ema.network, recipe.data, ids, recipe.evaluation.inference, recipe.size, accelerate.device
+        return
+    evaluate_run(
+        folder, split=split, inference=recipe.evaluation.inference, report=recipe.evaluation.report, optional=True
     )
-    return {"miou": scores["miou"], "pixel_accuracy": scores["pixel_accuracy"]}

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fathomseg.io.files import write_bytes, write_text
-from fathomseg.study.folder import SETTINGS, Record, StudyFolder
+from fathomseg.study.folder import SETTINGS, JobFolder, Record
 from fathomseg.study.grid import Cell
 from fathomseg.study.plot import label_efficiency
-from fathomseg.study.redact_paths import without_paths
+from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.rows import Mean, Row, reference, rows
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
@@ -61,7 +61,7 @@ class Report:
             "failed": [{**asdict(cell), "error": error} for cell, error in self.failed.items()],
             "origin": origin,
         }
-        found: dict[str, Any] = without_paths({**_rounded(tree), "recipes": self._recipes()})
+        found: dict[str, Any] = redact_paths({**_rounded(tree), "recipes": self._recipes()})
         return found
 
     def _recipes(self) -> dict[str, Any]:
@@ -78,12 +78,12 @@ class Report:
             lines += [
                 "Failed:",
                 "",
-                *(f"- `{cell}`: {_cell(without_paths(e, 'error'))}" for cell, e in self.failed.items()),
+                *(f"- `{cell}`: {_cell(redact_paths(e, 'error'))}" for cell, e in self.failed.items()),
                 "",
             ]
         machine = origin.get("gpu") or origin.get("processor") or origin.get("machine")
         commits = ", ".join(sorted({str(record["commit"]) for record in self.records.values()})) or "none yet"
-        command = " ".join(without_paths(list(origin.get("command", ()))))
+        command = " ".join(redact_paths(list(origin.get("command", ()))))
         lines += [f"`{command}`, {origin.get('date')}, {machine}, commits of the trainings: {commits}.", ""]
         return "\n".join(lines)
 
@@ -98,7 +98,7 @@ class Report:
         for cell, error in self.failed.items():
             console.print(f"failed: {cell}: {error}", markup=False, highlight=False, soft_wrap=True)
 
-    def write(self, folder: StudyFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    def write(self, folder: JobFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
         """Write results.json, results.md, results.svg and results.png; each is always whole."""
         path = folder.path / "results.json"
         write_text(path, json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.selection.result import Choice, Selection
-from fathomseg.types import Prediction
+from fathomseg.types import ClassList, Prediction
 from tests.fakes import scene
 
 

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 import fathomseg
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
 from fathomseg.selection.annotation import Task, export, load_task
 from fathomseg.selection.annotation.brush import decode
 from fathomseg.selection.annotation.task import stems, told_apart
+from fathomseg.types import ClassList
 from tests.fakes import make_folder, write_yaml
 from tests.selection.annotation.tasks import Guess, selection
 from tests.stages.saved_run import save_run

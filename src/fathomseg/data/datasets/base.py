@@ -8,45 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
-from fathomseg.errors import FathomError, Problem
-from fathomseg.types import Camera
+from fathomseg.errors import Problem
+from fathomseg.types import Camera, ClassList
 
 Kind = Literal["image", "label", "depth"]
 """The arrays a sample can have; each is read, checked and cached by itself."""
-
-
-@dataclass(frozen=True)
-class ClassList:
-    """The classes of a dataset in the order of their indices, with the colour (RGB, 0..255) each is drawn in."""
-
-    names: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-
-    def __post_init__(self) -> None:
-        if len(self.names) != len(self.colours):
-            raise FathomError(
-                f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
-            )
-        if not 2 <= len(self.names) <= 254:
-            raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def palette(self) -> UInt8[np.ndarray, "256 3"]:
-        """The colour of every label value; ignored pixels are black."""
-        table = np.zeros((256, 3), dtype=np.uint8)
-        table[: len(self.colours)] = self.colours
-        return table
 
 
 class Dataset(Part, ABC):

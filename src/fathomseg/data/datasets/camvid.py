@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
+from fathomseg.types import ClassList
 
 CLASSES: Final = ClassList(
     names=(

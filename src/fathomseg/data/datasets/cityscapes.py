@@ -12,12 +12,11 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import resize_nearest
-from fathomseg.types import Camera, Size
+from fathomseg.types import Camera, ClassList, Size
 
 CLASSES: Final = ClassList(
     names=(

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
-from fathomseg.types import IGNORE, Camera
+from fathomseg.types import IGNORE, Camera, ClassList
 
 
 def _from_hex(value: Any) -> Any:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,6 +27,8 @@ from fathomseg.io.images import SUFFIXES, image_size, read_rgb
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
+
+_NUMBER: Final = re.compile(r"\d+$")
 
 
 def _absolute(path: Path) -> Path:
@@ -174,6 +178,27 @@ def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, P
     if twins:
         raise DataError(twins)
     return dict(sorted(found.items()))
+
+
+def places(names: Sequence[str]) -> dict[str, int]:
+    """Where each frame of one clip stands in time: frames are neighbours if their places differ by one.
+
+    If the names end in numbers that mostly differ by the same step, the number counts and a jump is a gap in time.
+    Otherwise (timestamps, no numbers) the frames simply follow each other, by number or by name.
+    """
+    numbers = {name: int(match[0]) for name in names if (match := _NUMBER.search(name))}
+    if len(set(numbers.values())) < len(names):
+        return {name: place for place, name in enumerate(sorted(names))}
+    ordered = sorted(names, key=numbers.__getitem__)
+    steps = [numbers[after] - numbers[before] for before, after in pairwise(ordered)]
+    usual, often = Counter(steps).most_common(1)[0] if steps else (1, 0)
+    even = 2 * often > len(steps)
+    found, place = {}, 0
+    for name, step in zip(ordered, [0, *steps], strict=True):
+        if name != ordered[0]:
+            place += 1 if step == usual or not even else max(2, -(-step // usual))
+        found[name] = place
+    return found
 
 
 def held_out(key: str, percent: int) -> bool:

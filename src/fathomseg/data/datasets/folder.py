@@ -13,17 +13,14 @@ from typing import Final, Literal
 from pydantic import Field
 
 from fathomseg import config
-from fathomseg.data.datasets.base import ClassList
-from fathomseg.data.datasets.clips import places
 from fathomseg.data.datasets.description import CameraEntry, Description
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
-from fathomseg.types import Camera
+from fathomseg.types import Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
-_VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 
 
 class Folder(FileDataset):
@@ -113,7 +110,12 @@ class Folder(FileDataset):
 
     def _video_frames(self) -> Iterator[tuple[str, Files]]:
         """The frames of videos/*. A video that cannot be opened counts as one frame, to be met with its reason."""
-        for stem, path in files_below(self.root / "videos", _VIDEOS).items():
+        folder = self.root / "videos"
+        if not folder.is_dir():
+            return
+        from fathomseg.io import video  # here, because it loads ffmpeg
+
+        for stem, path in files_below(folder, video.VIDEOS).items():
             if (self.root / "clips" / stem).exists():
                 raise DataError([Problem(str(path), f"has the name of {self.root / 'clips' / stem}; rename one")])
             for frame in range(_frame_count(path)):

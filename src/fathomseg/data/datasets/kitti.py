@@ -12,14 +12,14 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from pydantic import Field
 
-from fathomseg.data.datasets.base import ClassList, Kind
+from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.cityscapes import CLASSES
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, held_out, stamp
 from fathomseg.data.datasets.kitti_layouts import Clip, find_clips
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
-from fathomseg.types import IGNORE, Camera
+from fathomseg.types import IGNORE, Camera, ClassList
 
 _LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(len(CLASSES))), (IGNORE,), "KITTI's video has no labels")
 _LEVELS_PER_METRE: Final = 256

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from fathomseg.data.datasets.base import ClassList, Kind
+from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.cityscapes import CLASSES, LABELS
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, stamp
 from fathomseg.data.datasets.kitti_calibration import Calibration
@@ -22,7 +22,7 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.stereo import LEVELS_PER_PIXEL, USUAL, Stereo, read_stereo
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
-from fathomseg.types import Camera, Size
+from fathomseg.types import Camera, ClassList, Size
 
 _LEFT, _RIGHT = 2, 3
 """KITTI's numbers of the two colour cameras; images, disparity and labels are of the left one."""

@@ -14,9 +14,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from fathomseg import config
-from fathomseg.data.datasets.clips import places
 from fathomseg.data.datasets.description import CameraEntry
-from fathomseg.data.datasets.files import files_below
+from fathomseg.data.datasets.files import files_below, places
 from fathomseg.data.datasets.kitti_calibration import Calibration
 from fathomseg.errors import ConfigError, DataError, Problem
 from fathomseg.geometry.trajectory import read_poses

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from pydantic import AfterValidator, Field
 
-from fathomseg.data.datasets.base import ClassList, Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.errors import FathomError, Problem
-from fathomseg.types import Camera
+from fathomseg.types import Camera, ClassList
 
 if TYPE_CHECKING:
     from fathomseg.data.datasets import OneDataset

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 from pydantic import Field
 
-from fathomseg.data.datasets.base import ClassList, Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.world.labels import COLOURS, NAMES
 from fathomseg.data.world.render import Frame, camera_pose, lens, render
 from fathomseg.data.world.route import Clip
 from fathomseg.errors import FathomError
-from fathomseg.types import Camera
+from fathomseg.types import Camera, ClassList
 
 VERSION: Final = 1
 """Changes whenever the picture of any id would; part of every fingerprint."""

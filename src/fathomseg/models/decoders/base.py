@@ -36,8 +36,8 @@ class DecoderModule(nn.Module, ABC):
         """Its maps by level, coarse to fine, down to `down_to` (None: all it has); for most, the answer alone."""
         return {self.finest: self(maps)}
 
-    def levels_from(self, feature: Map, level: int, maps: Sequence[Map]) -> dict[int, Map]:
-        """Its maps finer than `level`, given that level's map, which the caller may have changed; for most, none."""
+    def levels_from(self, feature: Map, level: int, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
+        """Its maps finer than `level`, given that level's map, which a link may have changed; for most, none."""
         return {}
 
     def parts_down_to(self, level: int) -> list[nn.Module]:

@@ -84,20 +84,20 @@ class DepthUNetDecoder(DecoderModule):
 
     def levels(self, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
         """The maps of levels 4 to `down_to` (the finest if not given), coarse to fine; level i is at stride 2^i."""
-        return self._climb(maps[-1], COARSEST, self.finest if down_to is None else down_to, maps)
+        return self._upsample(maps[-1], COARSEST, self.finest if down_to is None else down_to, maps)
 
-    def levels_from(self, feature: Map, level: int, maps: Sequence[Map]) -> dict[int, Map]:
-        """The levels finer than `level`, given that level's map, which the caller may have changed (PAD distillation).
+    def levels_from(self, feature: Map, level: int, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
+        """The levels finer than `level`, given that level's map, which a link may have changed.
 
         `levels(maps)` equals `levels(maps, k)` and then `levels_from(that[k], k, maps)`.
         """
-        return self._climb(feature, level - 1, self.finest, maps)
+        return self._upsample(feature, level - 1, self.finest if down_to is None else down_to, maps)
 
     def parts_down_to(self, level: int) -> list[nn.Module]:
         """The blocks of levels 4 to `level`."""
         return [block for name, block in self.blocks.items() if int(name) >= level]
 
-    def _climb(self, x: Map, first: int, last: int, maps: Sequence[Map]) -> dict[int, Map]:
+    def _upsample(self, x: Map, first: int, last: int, maps: Sequence[Map]) -> dict[int, Map]:
         found: dict[int, Map] = {}
         for level in range(first, last - 1, -1):
             skip = self.skips[level]

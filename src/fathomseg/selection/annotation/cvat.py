@@ -22,13 +22,12 @@ from typing import Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.labels import Colour, LabelMap, distinct_colours, pack_one
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.selection.annotation.task import BACKGROUND, UNLABELLED, Mask, Task, TaskImage
-from fathomseg.types import IGNORE
+from fathomseg.types import IGNORE, ClassList
 
 LABELS: Final = "cvat/labels.json"
 ARCHIVE: Final = "cvat/segmentation_mask_1.1.zip"

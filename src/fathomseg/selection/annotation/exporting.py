@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
@@ -11,14 +10,14 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList, Dataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import FathomError
 from fathomseg.io import draw
-from fathomseg.io.files import write_text
+from fathomseg.io.files import write_text, writing
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.task import MANIFEST, Task, TaskImage, load_task, stems, told_apart
 from fathomseg.selection.result import Selection
-from fathomseg.types import Prediction
+from fathomseg.types import ClassList, Prediction
 
 IMAGES: Final = "images"
 
@@ -54,23 +53,17 @@ def export(selection: Selection, dataset: Dataset, folder: Path, prelabels: Prel
 
     shown = ClassList(classes.names, tuple(one.colour for one in told_apart(classes)))
     images, tasks = [], []
-    whole = folder / cvat.ARCHIVE
-    partial = whole.with_name(f".{whole.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(partial, "w") as archive:  # PNGs are packed already
-            for stem, id in zip(names, selection.ids, strict=True):
-                picture = dataset.image(id)
-                image = TaskImage(stem=stem, id=id, size=picture.shape[:2])
-                label = None if prelabels is None else prelabels.predict(picture).label
-                draw.write(folder / IMAGES / f"{stem}.png", picture)
-                cvat.add(archive, image, (folder / IMAGES / f"{stem}.png").read_bytes(), label, shown)
-                tasks.append(json.dumps(label_studio.new_task(image, label, shown), ensure_ascii=False))
-                images.append(image)
-            task = Task(dataset=dataset.name, classes=told_apart(classes), images=tuple(images))
-            cvat.finish(archive, task)
-        partial.replace(whole)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(folder / cvat.ARCHIVE) as whole, zipfile.ZipFile(whole, "w") as archive:  # PNGs are packed already
+        for stem, id in zip(names, selection.ids, strict=True):
+            picture = dataset.image(id)
+            image = TaskImage(stem=stem, id=id, size=picture.shape[:2])
+            label = None if prelabels is None else prelabels.predict(picture).label
+            draw.write(folder / IMAGES / f"{stem}.png", picture)
+            cvat.add(archive, image, (folder / IMAGES / f"{stem}.png").read_bytes(), label, shown)
+            tasks.append(json.dumps(label_studio.new_task(image, label, shown), ensure_ascii=False))
+            images.append(image)
+        task = Task(dataset=dataset.name, classes=told_apart(classes), images=tuple(images))
+        cvat.finish(archive, task)
     write_text(folder / cvat.LABELS, cvat.label_list(shown))
     write_text(folder / label_studio.CONFIG, label_studio.config(shown))
     write_text(folder / label_studio.TASKS, "[" + ",\n".join(tasks) + "]\n")

@@ -12,11 +12,10 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.selection.annotation.brush import decode, encode
 from fathomseg.selection.annotation.task import Mask, Task, TaskImage
-from fathomseg.types import IGNORE
+from fathomseg.types import IGNORE, ClassList
 
 CONFIG: Final = "label_studio/config.xml"
 TASKS: Final = "label_studio/tasks.json"

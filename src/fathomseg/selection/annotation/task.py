@@ -13,10 +13,9 @@ from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg.config import Part, validate
-from fathomseg.data.datasets.base import ClassList
 from fathomseg.data.datasets.labels import Colour, distinct_colours
 from fathomseg.io.files import read_json, write_text
-from fathomseg.types import Size
+from fathomseg.types import ClassList, Size
 
 MANIFEST: Final = "annotation.json"
 UNLABELLED: Final[Colour] = (0, 0, 0)

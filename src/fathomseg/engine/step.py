@@ -1,0 +1,136 @@
+"""THE training step: a network, its averaged copy, and the objectives that say what is learned.
+
+The network runs once for each stream on its images (the base view), with the union of the outputs that the stream's
+objectives want of it, and once for each batch of images an objective has made itself. Losses are sums and counts; the
+loop adds them up over everything that makes one optimiser step, divides, and calls `backward` once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fathomseg.data.colour import ColourJitter
+from fathomseg.errors import FathomError
+from fathomseg.models.ema import Ema
+from fathomseg.models.network import Network
+from fathomseg.models.norms import statistics_held
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule, Request
+from fathomseg.types import Batch, StepResult, Term
+
+Batches = Mapping[str, Batch]
+"""One batch from each stream, by the stream's name."""
+
+
+class Step(nn.Module):
+    """All losses of one (micro-)batch of every stream. Everything a checkpoint must hold is in its `state_dict`."""
+
+    def __init__(
+        self,
+        network: Network,
+        objectives: Mapping[str, ObjectiveModule],
+        streams: Mapping[str, Sequence[str]],
+        colours: Mapping[str, ColourJitter | None],
+        held_for: Mapping[str, Collection[str]] | None = None,
+        ema_decay: float = 0.99,
+    ) -> None:
+        """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
+
+        `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
+        network's BatchNorm statistics stay those of the other streams.
+        """
+        super().__init__()
+        self.network = network
+        self.ema = Ema(network, ema_decay)
+        self.objectives = nn.ModuleDict(objectives)
+        self.streams, self.colours = dict(streams), dict(colours)
+        self.held_for = dict(held_for or {})
+
+    def forward(self, batches: Batches) -> StepResult:
+        """The losses of every objective by name."""
+        terms: dict[str, Term] = {}
+        logs: dict[str, Float[Tensor, ""]] = {}
+        for stream, batch in batches.items():
+            with ExitStack() as stack:
+                if stream in self.held_for:
+                    stack.enter_context(statistics_held(self.network.modules_for(self.held_for[stream])))
+                for name, result in self._learn(stream, batch).items():
+                    terms |= {self._named(name, term, stream): value for term, value in result.terms.items()}
+                    logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
+        return StepResult(terms, logs)
+
+    def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
+        """Counts of loss terms that can be read off the data before the forward pass, for accumulation."""
+        return {
+            self._named(name, term, stream): count
+            for stream, batch in batches.items()
+            for name in self.streams[stream]
+            for term, count in self._objective(name).counts(batch).items()
+        }
+
+    def after_step(self, step: int) -> None:
+        """Called after every optimiser step."""
+        self.ema.update(self.network, step)
+        for name in self.objectives:
+            self._objective(name).after_step(step)
+
+    def parameter_groups(self, encoder_lr: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+        """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers).
+
+        `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders ("encoder"),
+        of a task's branch (by the task's name), of the links ("links"), and of everything an objective brings (by the
+        objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that is none of these.
+        """
+        known = {"encoder", "links", *self.network.tasks, *self.objectives}
+        if unknown := sorted(factors.keys() - known):
+            raise FathomError(
+                f"optimiser.factors has {unknown[0]!r}, which this training does not have; there is: {', '.join(sorted(known))}."
+            )
+        factor = {name: factors.get(name, 1.0) for name in known}
+        scales = {id(p): encoder_lr * factor["encoder"] for p in self.network.encoder_parameters()}
+        for task in self.network.tasks:
+            scales |= {id(p): factor[task] for p in self.network.task_parameters(task)}
+        if self.network.links is not None:
+            scales |= {id(p): factor["links"] for p in self.network.links.parameters()}
+        for name in self.objectives:
+            objective = self._objective(name)
+            scales |= {id(p): factor[name] for p in objective.parameters()}
+            scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            scale = scales.get(id(parameter), 1.0)
+            parameter.requires_grad_(parameter.requires_grad and scale > 0)
+            if parameter.requires_grad:
+                groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+        return [
+            {"params": parameters, "lr_scale": scale, "decays": decays}
+            for (scale, decays), parameters in sorted(groups.items(), reverse=True)
+        ]
+
+    def _learn(self, stream: str, batch: Batch) -> dict[str, StepResult]:
+        """The losses of the objectives of one stream."""
+        base = Base.of(batch, self.colours[stream])
+        nets = Nets(self.network, self.ema.network)
+        requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
+        views = {name: self._seen(request) for name, request in requests.items()}
+        wanted = frozenset().union(*(request.outputs for request in requests.values()))
+        outputs = self.network(base.image, wanted) if wanted else {}
+        return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
+
+    def _seen(self, request: Request) -> list[dict[str, Any]]:
+        return [self.network(view.image, view.outputs, view.change) for view in request.views]
+
+    def _objective(self, name: str) -> ObjectiveModule:
+        objective = self.objectives[name]
+        assert isinstance(objective, ObjectiveModule)
+        return objective
+
+    def _named(self, objective: str, term: str, stream: str) -> str:
+        """`objective.term`, or the objective alone for its main term; with the stream if it learns from several."""
+        several = sum(objective in names for names in self.streams.values()) > 1
+        place = f"{objective}@{stream}" if several else objective
+        return f"{place}.{term}" if term else place

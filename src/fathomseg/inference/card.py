@@ -1,0 +1,156 @@
+"""The model a user takes away: `model.json` says what the network is, a safetensors file holds its weights.
+
+A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
+`last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of these formats can carry code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fathomseg.config import Part, validate
+from fathomseg.errors import FathomError
+from fathomseg.io.files import read_json, write_text, writing
+from fathomseg.models.network import Network
+from fathomseg.models.pose import AnyPose, PoseNetwork
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import ClassList
+from fathomseg.version import __version__
+
+CARD = "model.json"
+Weights = Literal["ema", "last"]
+WEIGHTS: Final[dict[Weights, str]] = {"ema": "model.safetensors", "last": "last.safetensors"}
+"""The weight file of each kind of weights."""
+
+POSE: Final = "pose.safetensors"
+
+Byte = Annotated[int, Field(ge=0, le=255)]
+Pixels = Annotated[int, Field(gt=0)]
+
+
+class ModelCard(Part):
+    """What must be known beside the weights to use a network."""
+
+    format: Literal[1] = 1
+    """Version of this file's layout."""
+    network: NetworkConfig
+    """Encoder, tasks, links and normalisation."""
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their indices; none if the network does not segment."""
+    colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
+    """The colour (RGB) each class is drawn in."""
+    size: tuple[Pixels, Pixels]
+    """(height, width) in pixels of the images the network was trained on."""
+    pose: AnyPose | None = None
+    """The network that predicts camera motion, if its weights lie beside."""
+    fathomseg: str = __version__
+    """The version that wrote this file."""
+
+    @model_validator(mode="after")
+    def _names_classes(self) -> Self:
+        if "segmentation" in self.network.tasks:
+            self.class_list  # noqa: B018  its own check has the words
+        return self
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The network's tasks in the order of its branches."""
+        return self.network.ordered
+
+    @property
+    def class_list(self) -> ClassList:
+        """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
+        return ClassList(self.classes, self.colours)
+
+    def build(self) -> Network:
+        """The network with weights that mean nothing yet."""
+        return self.network.build(classes=len(self.classes), pretrained=False)
+
+
+def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:
+    """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(folder / file, state)
+    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Write one weight file in one stroke."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with writing(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read `model.json`. Raises `FathomError` if the folder holds no model, or one this version cannot read."""
+    path = folder / CARD
+    remedy = (
+        f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."
+    )
+    tree = read_json(path, "a model", remedy)
+    return validate(ModelCard, tree, str(path))
+
+
+def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Network]:
+    """The card and the network with its weights, on the CPU in eval mode.
+
+    Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
+    """
+    card = load_card(folder)
+    network = card.build()
+    _load(network, folder, file)
+    return card, network.eval()
+
+
+def load_pose(folder: Path) -> PoseNetwork:
+    """The network of a run that predicts how the camera moved, on the CPU in eval mode. Raises as `load_model`."""
+    card = load_card(folder)
+    if card.pose is None:
+        raise FathomError(f"{folder} has no network for camera motion. Give a run with the objective `photometric`.")
+    network = card.pose.build(pretrained=False)
+    _load(network, folder, POSE)
+    return network.eval()
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of one weight file by name. Raises `FathomError` if it is missing or no safetensors file."""
+    if not path.is_file():
+        there = ", ".join(sorted(other.name for other in path.parent.glob("*.safetensors"))) or "none"
+        raise FathomError(f"{path.parent} has no weights {path.name}; weight files in it: {there}.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise FathomError(f"{path} is damaged or no safetensors file: {error}. Copy it again from its run.") from None
+
+
+def _load(network: nn.Module, folder: Path, file: str) -> None:
+    """Put the weights of a file into the network they were saved from, and into no other."""
+    path = folder / file
+    state = load_weights(path)
+    if differences := _differences(network.state_dict(), state):
+        shown = "\n".join(f"  {line}" for line in differences[:5])
+        raise FathomError(
+            f"{path} does not hold the weights of the network in {CARD} ({len(differences)} tensors differ):\n{shown}\n"
+            "The two files must come from the same run."
+        )
+    network.load_state_dict(state)
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `given` from being the weights of a network that has `wanted`, one line a tensor."""
+    lines = [f"{name}: missing" for name in wanted if name not in given]
+    lines += [f"{name}: not part of the network" for name in given if name not in wanted]
+    for name in wanted.keys() & given.keys():
+        if wanted[name].shape != given[name].shape:
+            shapes = [list(tensors[name].shape) for tensors in (given, wanted)]
+            lines.append(f"{name}: is {shapes[0]}, should be {shapes[1]}")
+    return sorted(lines)

@@ -1,0 +1,74 @@
+"""How an image goes through a network: whole or in windows, at what size, mirrored too or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from fathomseg import config
+from fathomseg.config import Part
+from fathomseg.data.transforms import PositiveSize
+from fathomseg.types import Size
+
+
+class Window(Part):
+    """The window of sliding-window inference."""
+
+    size: PositiveSize | None = None
+    """(height, width) in pixels of the working image; null = a square as wide as its shorter side."""
+    stride: Annotated[float, Field(gt=0, le=1)] = 2 / 3
+    """Step from window to window, as a fraction of the window; below 1 they overlap."""
+
+    def boxes(self, image: Size) -> list[tuple[int, int, int, int]]:
+        """(top, left, height, width) of the windows that cover an image; all of one size, none beyond the image."""
+        height, width = (min(s) for s in zip(self.size or (min(image), min(image)), image, strict=True))
+        tops, lefts = _places(image[0], height, self.stride), _places(image[1], width, self.stride)
+        return [(top, left, height, width) for top in tops for left in lefts]
+
+
+class Inference(Part):
+    """How an image goes through the network."""
+
+    mode: Literal["whole", "slide"] = "whole"
+    """whole: the image at once. slide: overlapping windows, whose probabilities are averaged; depth always sees the
+    whole image."""
+    size: PositiveSize | None = None
+    """(height, width) an image is resized to first; null = the working size of the training."""
+    window: Window = Window()
+    """The window of mode slide."""
+    flip: bool = False
+    """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
+
+
+class _Evaluation(Part):
+    model_config = ConfigDict(extra="ignore")
+
+    inference: Inference = Inference()
+
+
+class _Configuration(Part):
+    """The part of a run's configuration that matters here; the rest is not looked at."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    evaluation: _Evaluation = _Evaluation()
+
+
+def trained_inference(
+    run: Path, mode: str | None = None, flip: bool = False, overrides: Sequence[str] = ()
+) -> Inference:
+    """The inference settings in a run's configuration (the defaults if it has none), perhaps in another mode, or
+    flipped too."""
+    path = run / "config.yaml"
+    more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
+    more += ["evaluation.inference.flip=true"] if flip else []
+    return config.load(_Configuration, path if path.is_file() else {}, [*overrides, *more]).evaluation.inference
+
+
+def _places(length: int, window: int, stride: float) -> list[int]:
+    """Evenly spaced starts of the fewest windows, at most `stride` of a window apart, that cover `length` pixels."""
+    steps = -(-(length - window) // max(1, int(window * stride)))
+    return [round(i * (length - window) / steps) for i in range(steps + 1)] if steps else [0]

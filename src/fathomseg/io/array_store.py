@@ -1,0 +1,42 @@
+"""Arrays in a folder that many processes write and read at once, each in a file named by all it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fathomseg.io.files import writing
+
+
+def entry(folder: Path, key: str) -> Path:
+    """The file of what depends on `key` and nothing else."""
+    name = hashlib.sha256(key.encode()).hexdigest()[:40]
+    return folder / name[:2] / f"{name}.npy"
+
+
+def is_whole(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> bool:
+    """Whether there is a file long enough for such an array, told from its header and length."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return False
+    return bool(array.shape == shape and array.dtype == kind)
+
+
+def load(path: Path) -> NDArray[Any] | None:
+    """The stored array; None if there is none or the file is damaged."""
+    try:
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError):
+        return None
+    return array
+
+
+def store(path: Path, array: NDArray[Any]) -> None:
+    """Write an array, which appears under its name only when complete. Raises `OSError` if that cannot be done."""
+    with writing(path) as temporary, temporary.open("wb") as file:  # given a name, NumPy would add an ending
+        np.save(file, array, allow_pickle=False)

@@ -1,0 +1,189 @@
+"""What every objective offers: one thing a training step learns, with what it needs and what it brings.
+
+An objective is given a batch of its stream. It asks for outputs of the network on the batch's own images (the base
+view, which all objectives of a stream share, so that they cost one pass together) or on images it makes itself (views),
+and turns what it gets into loss terms.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import Field
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.data.colour import ColourJitter
+from fathomseg.models.network import Network, Outputs, Pyramids
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Batch, StepResult
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Base:
+    """The images of a batch as the network sees them, 0..1."""
+
+    clean: Float[Tensor, "b 3 h w"]
+    """As they are stored."""
+    image: Float[Tensor, "b 3 h w"]
+    """In the random colours of the stream."""
+    frames: Float[Tensor, "b s 3 h w"] | None
+    """The frame before, the image and the frame after, all in the same random colours, if there are neighbours."""
+
+    @classmethod
+    def of(cls, batch: Batch, colour: ColourJitter | None) -> Base:
+        """Converted on the device, so that a quarter of the bytes travels there."""
+        clean = to_unit(batch.image)
+        if "frames" not in batch.targets:
+            return cls(clean, clean if colour is None else colour(clean, batch.keys), None)
+        frames = ordered(batch)
+        if colour is not None:
+            frames = recoloured(colour, frames, batch.keys)
+        return cls(clean, frames[:, frames.shape[1] // 2], frames)
+
+
+@dataclass(frozen=True)
+class View:
+    """Images an objective has made, and the outputs it wants of them."""
+
+    image: Float[Tensor, "n 3 h w"]
+    outputs: frozenset[str]
+    change: Pyramids | None = None
+    """Applied to the encoder's feature maps."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an objective wants of the network for one batch, and what it makes of it."""
+
+    losses: Callable[[Outputs, Sequence[Outputs]], StepResult]
+    """The loss terms from the outputs of the base view and those of each of `views`."""
+    outputs: frozenset[str] = frozenset()
+    """Outputs of the base view."""
+    views: Sequence[View] = ()
+    """Images of its own."""
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The networks of a step."""
+
+    student: Network
+    """The one that learns."""
+    averaged: Network
+    """Its averaged weights, in eval mode; takes no gradient."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What objectives are built from, beside their own settings."""
+
+    network: NetworkConfig
+    steps: int
+    """The length of the training."""
+    label_pixels: Mapping[str, Int64[Tensor, " c"]] = field(default_factory=dict)
+    """By stream the labelled pixels of every class, each image counted once, where labels are used."""
+    focal_ids: Mapping[str, int] = field(default_factory=dict)
+    """By sample id the number of its camera, if that camera's focal length is to be learned."""
+    focal_factors: Sequence[float] = ()
+    """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
+    class_weights: Float[Tensor, " c"] | None = None
+    """The weights the supervised loss gives the classes, if it weighs them."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """The network's tasks."""
+        return self.network.tasks
+
+    def weighing(self, classes: Float[Tensor, " c"]) -> Setup:
+        """The same with class weights."""
+        return replace(self, class_weights=classes)
+
+
+class Objective(Part, ABC):
+    """The settings of an objective."""
+
+    name: str
+    stream: str | tuple[str, ...]
+    """The stream, or streams, it learns from."""
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The streams it learns from."""
+        return (self.stream,) if isinstance(self.stream, str) else self.stream
+
+    @abstractmethod
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        """The outputs of the network that it trains. Those of them that the network lacks are told by `check`."""
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        """The targets (`Batch.targets`) without which a sample teaches it nothing."""
+        return frozenset()
+
+    def uses(self, network: NetworkConfig) -> frozenset[str]:
+        """The targets it makes use of where there are some."""
+        return frozenset()
+
+    def misfit(self, network: NetworkConfig) -> str | None:
+        """Anything else that keeps it from training this network, with what to set; None if nothing does."""
+        return None
+
+    def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
+        """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders, unless a
+        resumed run brings them. `network` is as it was built, before any earlier run's weights are loaded."""
+        return nn.ModuleDict()
+
+    @abstractmethod
+    def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> ObjectiveModule:
+        """The objective at work on `network`, with what it `brings`."""
+
+
+class ObjectiveModule(nn.Module, ABC):
+    """An objective at work. What a checkpoint must hold of it is in its `state_dict`."""
+
+    @abstractmethod
+    def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
+        """What it wants to see of the network for this batch. Terms must have the same names for every batch."""
+
+    def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Counts of terms that can be read off the data before the forward pass.
+
+        With them, accumulating micro-batches gives exactly the gradient of the whole batch. Terms that are not named
+        here are averaged within each micro-batch first.
+        """
+        return {}
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The parameters of encoders it brings, for their own learning rate."""
+        return []
+
+    def after_step(self, step: int) -> None:
+        """Called after every optimiser step."""
+
+
+def to_unit(image: Tensor) -> Float[Tensor, "*b 3 h w"]:
+    """Bytes -> float32 0..1."""
+    return image.to(torch.float32).div_(255.0)
+
+
+def ordered(batch: Batch) -> Float[Tensor, "b s 3 h w"]:
+    """The frame before, the image and the frame after, 0..1."""
+    frames = batch.targets["frames"]
+    assert frames.shape[1] == 2, "one frame before and one after"
+    return torch.cat([frames[:, :1], batch.image[:, None], frames[:, 1:]], dim=1).float() / 255
+
+
+def recoloured(
+    colour: ColourJitter, frames: Float[Tensor, "b s 3 h w"], keys: Sequence[int]
+) -> Float[Tensor, "b s 3 h w"]:
+    """All frames of a sample in the same random colours."""
+    count = frames.shape[1]
+    return colour(frames.flatten(0, 1), [key for key in keys for _ in range(count)]).view(frames.shape)

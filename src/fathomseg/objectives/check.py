@@ -1,0 +1,53 @@
+"""The one check of whether a network, streams and objectives fit together, told before anything is read or built."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from fathomseg.objectives.base import Objective
+from fathomseg.objectives.photometric import Photometric
+from fathomseg.tasks.network import NetworkConfig
+
+
+def misfits(
+    network: NetworkConfig, streams: Mapping[str, Collection[str]], objectives: Mapping[str, Objective]
+) -> Iterator[str]:
+    """What does not fit, one sentence each: which objective, what it lacks, what to set.
+
+    `streams`: for each, the targets that only its own settings can give ("disparity", if it has a depth source).
+    """
+    if not objectives:
+        yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
+    for name, objective in objectives.items():
+        for stream in objective.streams:
+            if stream not in streams:
+                yield f"objective {name!r} learns from stream {stream!r}, which is not there: give streams.{stream}={{}}"
+            elif "disparity" in objective.needs(network) and "disparity" not in streams[stream]:
+                yield (
+                    f"objective {name!r} compares depths, which the network does not predict: give "
+                    f"streams.{stream}.depth={{name: run, run: RUN}}, or network.tasks.depth={{}}"
+                )
+        for output in sorted(objective.learns(network) - network.outputs):
+            yield f"objective {name!r} teaches {output!r}, which the network does not predict: give network.tasks.{output}={{}}"
+        if (reason := objective.misfit(network)) is not None:
+            yield f"objective {name!r}: {reason}"
+    learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
+    for output in sorted(network.outputs - learned):
+        yield f"the network predicts {output!r}, but no objective teaches it: {_remedy(output)}"
+    read = {stream for objective in objectives.values() for stream in objective.streams}
+    for stream in sorted(streams.keys() - read):
+        yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
+    photometric = [name for name, objective in objectives.items() if isinstance(objective, Photometric)]
+    if len(photometric) > 1:
+        yield (
+            f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
+            f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
+        )
+
+
+def _remedy(output: str) -> str:
+    if output == "depth":
+        return "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
+    if output.startswith("early_"):
+        return "give a weight to objectives.supervised.early, or set network.links.early=[]"
+    return f"give objectives.supervised.losses.{output}={{}}, or leave network.tasks.{output} out"

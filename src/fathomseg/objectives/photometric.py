@@ -1,0 +1,174 @@
+"""The objective `photometric`: depth and camera motion from video, by view synthesis (Godard et al. 2019).
+
+Each frame is synthesised from the one before and the one after, by predicted disparity and camera motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fathomseg.geometry.alignment import align
+from fathomseg.geometry.numerics import full_precision
+from fathomseg.geometry.pose import invert, se3
+from fathomseg.losses.photometric import PhotometricLoss
+from fathomseg.models.network import Network, Outputs
+from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
+from fathomseg.tasks.base import nothing
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Batch, StepResult, Term
+
+_FOCAL_UNIT: Final = 10.0
+"""What a parameter of 1 stands for in log focal length, so that it moves as fast as it must at a network's rate."""
+
+
+class Photometric(Objective):
+    """Settings of joint or pure self-supervised depth."""
+
+    name: Literal["photometric"] = "photometric"
+    stream: str | tuple[str, ...] = "clips"
+    pose: AnyPose = PoseConfig()
+    """The network that predicts how the camera moved; used in training only."""
+    align: bool = False
+    """Improve each motion by direct alignment of the images at the predicted depth (`geometry/alignment.py`): several
+    times as precise. The pose network learns to predict what alignment finds."""
+    loss: PhotometricLoss = PhotometricLoss()
+    """Photometric error and smoothness."""
+    weight: Weight = 1.0
+    """Weight beside the other objectives."""
+
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        """Depth."""
+        return frozenset({"depth"})
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        """The frames before and after, and the camera."""
+        return frozenset({"frames", "camera"})
+
+    def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
+        """The pose network."""
+        return nn.ModuleDict({"pose": self.pose.build(pretrained)})
+
+    def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PhotometricObjective:
+        """Learns the focal lengths the setup names along with it."""
+        depth_range = setup.tasks["depth"].depth_range
+        assert depth_range is not None
+        pose = brought["pose"]
+        assert isinstance(pose, PoseNetwork)
+        return PhotometricObjective(self, pose, depth_range, setup.focal_ids, setup.focal_factors)
+
+
+class PhotometricObjective(ObjectiveModule):
+    """The photometric loss with its pose network and learned cameras."""
+
+    def __init__(
+        self,
+        config: Photometric,
+        pose: PoseNetwork,
+        depth_range: tuple[float, float],
+        focal_ids: Mapping[str, int] | None = None,
+        focal_factors: Sequence[float] = (),
+    ) -> None:
+        """`focal_ids`: by sample id the number of its camera, if that camera's focal length is to be learned; it begins
+        at `focal_factors` (by camera) times what it is given as."""
+        super().__init__()
+        self.config, self.pose, self.depth_range, self.focal_ids = config, pose, depth_range, focal_ids or {}
+        self.focal = nn.Parameter(torch.tensor(focal_factors).log() / _FOCAL_UNIT) if focal_ids else None
+
+    def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
+        """Disparity of the images."""
+        return Request(lambda outputs, _: self._losses(batch, base, outputs), frozenset({"depth"}))
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Those of the pose network."""
+        return self.pose.encoder_parameters()
+
+    def _losses(self, batch: Batch, base: Base, outputs: Outputs) -> StepResult:
+        """The terms of the samples that have neighbours and a camera."""
+        disparities: Sequence[Float[Tensor, "b 1 _ _"]] = outputs["depth"]
+        if "frames" not in batch.targets or "camera" not in batch.targets:
+            names = ("", "smoothness", *(["motion"] if self.config.align else []), *self.config.loss.extra_terms)
+            return StepResult({name: Term(*nothing(disparities)) for name in names})
+        rows = batch.rows("frames", "camera")
+        none = not rows
+        rows = rows or [0]  # a batch in which no sample has them still gives every term, with a count of zero
+        assert base.frames is not None
+        if len(rows) < len(batch):
+            index = torch.tensor(rows).to(batch.image.device, non_blocking=True)
+            seen, disparities = base.frames[index], [disparity[index] for disparity in disparities]
+        else:
+            seen = base.frames
+        result = self.losses(batch.take(rows), seen, disparities)
+        terms = {}
+        for name, term in result.terms.items():
+            total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
+            terms[_short(name)] = Term(total, count, self.config.weight * term.weight)
+        return StepResult(terms, result.logs)
+
+    def losses(
+        self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]
+    ) -> StepResult:
+        """The photometric terms of a batch with frames and cameras.
+
+        `seen`: the frames in the order of time, the images in the middle, as the networks see them (`ordered`, perhaps
+        in other colours); the loss compares the frames as they are. `disparities` are those of the images. Pixels of
+        padding are not compared.
+        """
+        clean = ordered(batch)
+        before, target, after = seen.unbind(dim=1)
+        src_T_tgt = self.motions(before, target, after)
+        camera = self.corrected(batch.targets["camera"], batch.ids)
+        valid = None if batch.valid is None else batch.valid[:, None]
+        images, sources = clean[:, 1], clean[:, [0, 2]]
+        loss, depths = self.config.loss, self.depth_range
+        if not self.config.align:
+            return loss(images, sources, disparities, camera, src_T_tgt, depths, valid=valid)
+        inverse_depth = loss.inverse_depth(disparities[0].detach(), images, depths)
+        aligned = align(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), valid)
+        result: StepResult = loss(images, sources, disparities, camera, aligned, depths, valid=valid)
+        return StepResult({**result.terms, "motion": motion_error(src_T_tgt, aligned, inverse_depth)}, result.logs)
+
+    def motions(
+        self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b 2 4 4"]:
+        """before_T_target and after_T_target from one call of the pose network, which sees frames in order of time."""
+        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]))
+        target_T_before, after_T_target = se3(*motion).chunk(2)
+        return torch.stack([invert(target_T_before), after_T_target], dim=1)
+
+    def corrected(self, camera: Float[Tensor, "b 3 3"], ids: tuple[str, ...]) -> Float[Tensor, "b 3 3"]:
+        """The cameras with the learned focal lengths in the place of the assumed ones."""
+        if self.focal is None:
+            return camera
+        factors = torch.cat([_FOCAL_UNIT * self.focal, self.focal.new_zeros(1)]).exp()  # the last: a known camera
+        number = torch.tensor([self.focal_ids.get(id, -1) for id in ids]).to(camera.device, non_blocking=True)
+        scale = torch.stack([factors, factors, torch.ones_like(factors)], dim=1)[number]
+        focal = torch.diag_embed(torch.diagonal(camera, dim1=1, dim2=2) * scale)
+        return focal + camera * (1 - torch.eye(3, device=camera.device))
+
+    def focal_factors(self) -> list[float]:
+        """By what each learned focal length has grown since the beginning; empty if none is learned."""
+        return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
+
+
+@full_precision
+def motion_error(
+    predicted: Float[Tensor, "b s 4 4"], aligned: Float[Tensor, "b s 4 4"], inverse_depth: Float[Tensor, "b 1 h w"]
+) -> Term:
+    """How far predicted motions are from aligned ones: the sum over the rotation's entries and the translation in units
+    of the median depth, so that each counts by how far it moves the picture.
+    """
+    difference = (predicted - aligned).abs()
+    median = inverse_depth.flatten(1).median(dim=1).values[:, None]
+    angle = difference[..., :3, :3].sum((2, 3)) + difference[..., :3, 3].sum(2) * median
+    return Term(angle.sum(), angle.new_tensor(float(angle.numel())))
+
+
+def _short(term: str) -> str:
+    """The main term goes by the objective's own name."""
+    return "" if term == "photometric" else term

@@ -1,0 +1,234 @@
+"""The objective `pseudo_labels`: a teacher's predictions on unlabelled images teach the student on mixed, augmented ones.
+
+The published methods are settings of it:
+
+    mean teacher (Tarvainen & Valpola 2017)   EMA teacher, no mixing
+    CutMix-Seg (French et al. 2020), ClassMix (Olsson et al. 2021), DepthMix (Hoyer et al. 2021)   the mixing rule
+    UDA (Xie et al. 2020)                     the network as its own teacher, soft targets, RandAugment
+    UniMatch V2 (Yang et al. 2025)            two augmented views, complementary channel dropout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from fathomseg.augment import AnyAugmentation, Colours
+from fathomseg.losses.segmentation import upsample, without_balance
+from fathomseg.losses.targets import (
+    AnyTarget,
+    AnyWeighting,
+    ConfidentFraction,
+    HardTarget,
+    SoftTarget,
+    Target,
+    consistency,
+    with_truth,
+)
+from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, unit_disparity
+from fathomseg.models.network import Network
+from fathomseg.models.norms import evaluating
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import IGNORE, Batch, StepResult, Term
+
+
+class PseudoLabels(Objective):
+    """Settings of the loss of the images without labels."""
+
+    name: Literal["pseudo_labels"] = "pseudo_labels"
+    stream: str | tuple[str, ...] = "unlabelled"
+    teacher: Literal["ema", "self"] = "ema"
+    """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient."""
+    target: AnyTarget = HardTarget()
+    """hard: the teacher's best class. soft: its sharpened probabilities, which cannot be mixed."""
+    weighting: AnyWeighting = ConfidentFraction()
+    """How much each pixel counts by how sure the teacher is."""
+    normalize_by: Literal["valid", "all", "kept"] = "valid"
+    """What the loss is divided by: pixels not ignored, all pixels (Hoyer et al. 2021), or the weights of the pixels."""
+    truth: bool = True
+    """Ground truth takes the place of the pseudo-label on images of the stream that are among the labelled ones."""
+    mixing: AnyMixing = ClassMix()
+    """none, cutmix, classmix, depthmix, or several of them."""
+    depth_scale: Literal["given", "image"] = "given"
+    """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
+    augment: AnyAugmentation = Colours()
+    """Strong augmentation of the mixed image."""
+    views: Annotated[int, Field(ge=1, le=2)] = 1
+    """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
+    complementary_dropout: bool = False
+    """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
+    weight: Weight = 1.0
+    """Weight beside the other objectives."""
+    logit_adjusted: bool = False
+    """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher predicts
+    without these weights (logits - log weight), and each pseudo-label counts by the weight of its class."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> PseudoLabels:
+        if isinstance(self.target, SoftTarget) and not isinstance(self.mixing, NoMix):
+            raise ValueError("soft targets cannot be mixed: give target.name=hard, or mixing.name=none")
+        if self.complementary_dropout and self.views != 2:
+            raise ValueError("complementary_dropout shares the channels out between two views: give views=2")
+        return self
+
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        """The classes."""
+        return frozenset({"segmentation"})
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        """Disparity, if the mixing rule compares depths and the network predicts none."""
+        own = "depth" in network.tasks
+        return frozenset({"disparity"}) if self.mixing.needs_disparity and not own else frozenset()
+
+    def uses(self, network: NetworkConfig) -> frozenset[str]:
+        """Labels in the place of pseudo-labels, and disparity from elsewhere in the place of the network's own."""
+        labels = {"label"} if self.truth else set()
+        return frozenset(labels | ({"disparity"} if self.mixing.needs_disparity else set()))
+
+    def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
+        """With the class weights of the supervised loss, for `logit_adjusted`."""
+        return PseudoLabelsObjective(self, setup.class_weights)
+
+    @torch.no_grad()
+    def pseudo_labelled(
+        self,
+        batch: Batch,
+        image: Float[Tensor, "b 3 h w"],
+        logits: Float[Tensor, "b c _ _"],
+        disparity: Float[Tensor, "b 1 _ _"] | None,
+        classes: Float[Tensor, " c"] | None = None,
+    ) -> tuple[Pixels, Target]:
+        """The clean images 0..1 with the teacher's predictions, and these with their probabilities if they are wanted.
+
+        `disparity` (0..1, of any size) is used where the batch brings none. `classes`: the weights the teacher has
+        learned with, for `logit_adjusted`.
+        """
+        if self.logit_adjusted and classes is not None:
+            logits = without_balance(logits, classes)
+        size = (image.shape[2], image.shape[3])
+        target = self.target(upsample(logits, size))
+        if self.truth and "label" in batch.targets:
+            labelled = batch.present["label"].to(image.device, non_blocking=True)
+            target = with_truth(target, batch.targets["label"], labelled)
+        valid = torch.ones_like(target.label, dtype=torch.bool) if batch.valid is None else batch.valid
+        pixels = Pixels(
+            image,
+            target.label.masked_fill(~valid, IGNORE),
+            target.confidence.masked_fill(~valid, 0.0),
+            valid,
+            self._disparity(batch.targets.get("disparity", disparity), valid),
+        )
+        return pixels, target
+
+    @torch.no_grad()
+    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Target]:
+        """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike."""
+        mixed, _ = mix(self.mixing, pixels, keys)
+        seen = self.augment(mixed, keys)
+        probabilities = target.probabilities
+        if probabilities is not None:
+            motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
+            probabilities = probabilities if motion is None else motion.bilinear(probabilities)
+        label = seen.label.to(torch.uint8)
+        return seen.image, Target(label, seen.confidence.float(), probabilities)
+
+    def views_of(
+        self, pixels: Pixels, target: Target, keys: Sequence[int]
+    ) -> tuple[Float[Tensor, "n 3 h w"], list[Target]]:
+        """All strong views in one batch, view by view, and their targets."""
+        made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
+        return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
+
+    def loss(
+        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
+    ) -> Term:
+        """The student's loss over all views; its weight is that of this part. `classes`: as for `pseudo_labelled`."""
+        classes = classes if self.logit_adjusted else None
+        size = (targets[0].label.shape[1], targets[0].label.shape[2])
+        parts = [
+            consistency(one, target, self.weighting(target), self.normalize_by, classes)
+            for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
+        ]
+        total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
+        return Term(total, count, self.weight)
+
+    def _disparity(
+        self, disparity: Float[Tensor, "b 1 _ _"] | None, valid: Bool[Tensor, "b h w"]
+    ) -> Float[Tensor, "b 1 h w"] | None:
+        """The disparity the mixing rule compares, at the size of the images; None if the rule needs none."""
+        if not self.mixing.needs_disparity or disparity is None:
+            return None
+        size = (valid.shape[1], valid.shape[2])
+        full = disparity if disparity.shape[2:] == size else upsample(disparity, size)
+        # What a network sees in the padding must not decide the scale of the image.
+        full = full.masked_fill(~valid[:, None], torch.nan)
+        return unit_disparity(full) if self.depth_scale == "image" else full
+
+
+class PseudoLabelsObjective(ObjectiveModule):
+    """The loss of one batch: a pass of the teacher on the clean images, one of the student on all views."""
+
+    classes: Float[Tensor, " c"] | None
+
+    def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("classes", classes, persistent=False)
+
+    def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
+        """The augmented views, for their classes."""
+        config = self.config
+        predicted = self._teacher(batch, base, nets)
+        pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes)
+        images, targets = config.views_of(pixels, target, batch.keys)
+        change = complementary if config.complementary_dropout else None
+        view = View(images, frozenset({"segmentation"}), change)
+
+        def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
+            term = config.loss(views[0]["segmentation"], targets, self.classes)
+            confidence = torch.cat([one.confidence for one in targets]).mean()
+            return StepResult({"": term}, {"confidence": confidence})
+
+        return Request(losses, views=[view])
+
+    def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """All pixels of the views, if all count; what mixing or a warp makes of ignored pixels is known only later."""
+        if self.config.normalize_by != "all":
+            return {}
+        pixels = float(batch.image[:, 0].numel() * self.config.views)
+        return {"": torch.tensor(pixels, device=batch.image.device)}
+
+    @torch.no_grad()
+    def _teacher(
+        self, batch: Batch, base: Base, nets: Nets
+    ) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 _ _"] | None]:
+        """The teacher's logits on the clean images, and its disparity if mixing needs one and the batch has none."""
+        teacher = nets.averaged if self.config.teacher == "ema" else nets.student
+        own_depth = self.config.mixing.needs_disparity and "disparity" not in batch.targets
+        with evaluating(teacher):
+            outputs = teacher(base.clean, ("segmentation", "depth") if own_depth else ("segmentation",))
+        return outputs["segmentation"], outputs["depth"][0].float() if own_depth else None
+
+
+def complementary(maps: Sequence[Float[Tensor, "n _ _ _"]]) -> list[Float[Tensor, "n _ _ _"]]:
+    """Feature maps of two views (first all of one, then all of the other) that see different halves of the channels.
+
+    UniMatch V2 (Yang et al. 2025, section 3.3): a channel kept in one view is dropped in the other and what is kept
+    counts double; a random half of the images is left whole. Maps of equally many channels, as a transformer's are all,
+    lose the same ones. The first map, the image itself, is never touched.
+    """
+    image, *features = maps
+    pairs = len(image) // 2
+    whole = torch.rand(pairs, 1, 1, 1, device=image.device) < 0.5
+    kept: dict[int, Tensor] = {}
+    for channels in dict.fromkeys(feature.shape[1] for feature in features):
+        drawn = 2.0 * (torch.rand(pairs, channels, 1, 1, device=image.device) < 0.5)
+        first = torch.where(whole, 1.0, drawn)
+        kept[channels] = torch.cat([first, 2 - first])
+    return [image, *(feature * kept[feature.shape[1]].to(feature.dtype) for feature in features)]

@@ -1,0 +1,117 @@
+"""The objective `supervised`: what is known of the images, by the loss of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
+
+from jaxtyping import Float
+from pydantic import BeforeValidator, model_validator
+from torch import Tensor, nn
+
+from fathomseg.config import named_by_key
+from fathomseg.models.network import Network, Outputs, early
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
+from fathomseg.tasks.base import TaskCriterion, nothing
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Batch, StepResult, Term
+
+
+class Supervised(Objective):
+    """Every image teaches the tasks whose target it has: labels, depths, or both; others count nowhere."""
+
+    name: Literal["supervised"] = "supervised"
+    stream: str | tuple[str, ...] = "labelled"
+    losses: Annotated[Mapping[str, AnyTaskLoss], BeforeValidator(named_by_key)] = {"segmentation": SegmentationLoss()}
+    """The loss of each task that is taught, by its name; {segmentation: {}, depth: {}} teaches both."""
+    early: Weight = 1.0
+    """Weight of an early output (`network.links.early`) beside 1 of the final one; the two are averaged."""
+    weight: Weight = 1.0
+    """Weight beside the other objectives."""
+
+    @model_validator(mode="after")
+    def _by_task(self) -> Self:
+        if not self.losses:
+            raise ValueError("give the loss of at least one task: losses={segmentation: {}} or losses={depth: {}}")
+        if wrong := [key for key, loss in self.losses.items() if key != loss.name]:
+            raise ValueError(f"a loss goes by its task's name, so {wrong[0]!r} must be {self.losses[wrong[0]].name!r}")
+        return self
+
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        """The tasks that have a loss, early outputs included."""
+        early_too = {early(task) for task in self.losses if early(task) in network.outputs and self.early > 0}
+        return frozenset({*self.losses, *early_too})
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        """The targets of its losses."""
+        return frozenset(loss.target for loss in self.losses.values())
+
+    def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SupervisedObjective:
+        """Weighs classes by the labelled pixels of its streams."""
+        counted = [setup.label_pixels[stream] for stream in self.streams if stream in setup.label_pixels]
+        pixels = sum(counted[1:], counted[0]) if counted else None
+        criteria = {task: loss.build(setup.tasks[task], pixels) for task, loss in self.losses.items()}
+        shares = {task: self.early if early(task) in network.outputs else 0.0 for task in criteria}
+        return SupervisedObjective(self, criteria, shares, setup.steps)
+
+
+class SupervisedObjective(ObjectiveModule):
+    """The losses of one batch, by task."""
+
+    def __init__(
+        self, config: Supervised, criteria: Mapping[str, TaskCriterion], early_weights: Mapping[str, float], steps: int
+    ) -> None:
+        super().__init__()
+        self.config, self.steps, self.done = config, steps, 0
+        self.criteria = nn.ModuleDict(criteria)
+        self.shares = {task: weight / (1 + weight) for task, weight in early_weights.items()}
+        """What part of a task's loss is that of its early output."""
+
+    def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
+        """One pass over the images for all tasks."""
+        wanted = {output for task, share in self.shares.items() for output in _outputs(task, share)}
+        return Request(lambda outputs, _: self._losses(batch, outputs), frozenset(wanted))
+
+    def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
+        """Those that the losses know ahead."""
+        known = {}
+        for task, criterion in self._criteria():
+            if (count := criterion.count(batch)) is not None:
+                known |= dict.fromkeys(_outputs(task, self.shares[task]), count)
+        return known
+
+    def after_step(self, step: int) -> None:
+        """Annealing goes by the steps done."""
+        self.done = step + 1
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The steps done, for a resumed run."""
+        return {"done": self.done}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue from the steps done."""
+        self.done = int(state["done"])
+
+    def class_weights(self) -> Float[Tensor, " c"] | None:
+        """The weights it gives the classes, if they differ."""
+        weights = (criterion.class_weights() for _, criterion in self._criteria())
+        return next((weight for weight in weights if weight is not None), None)
+
+    def _losses(self, batch: Batch, outputs: Outputs) -> StepResult:
+        terms = {}
+        for task, criterion in self._criteria():
+            share, weight = self.shares[task], self.config.weight * self.config.losses[task].weight
+            for output, part in zip(_outputs(task, share), (1 - share, share), strict=False):
+                there = self.config.losses[task].target in batch.targets
+                found = criterion(outputs[output], batch, self.done / self.steps) if there else nothing(outputs[output])
+                terms[output] = Term(*found, weight * part)
+        return StepResult(terms)
+
+    def _criteria(self) -> Sequence[tuple[str, TaskCriterion]]:
+        return list(self.criteria.items())  # type: ignore[arg-type]
+
+
+def _outputs(task: str, share: float) -> tuple[str, ...]:
+    """The outputs of a task that its loss is applied to: the final one, then the early one."""
+    return (task, early(task)) if share > 0 else (task,)

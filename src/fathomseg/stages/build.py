@@ -1,0 +1,79 @@
+"""From a recipe to the modules that train: network, what objectives bring, and the step around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from fathomseg.engine.step import Step
+from fathomseg.inference.card import ModelCard
+from fathomseg.models.network import Network
+from fathomseg.models.pose import PoseNetwork
+from fathomseg.objectives import Photometric, Supervised
+from fathomseg.objectives.base import ObjectiveModule, Setup
+from fathomseg.objectives.photometric import PhotometricObjective
+from fathomseg.objectives.supervised import SupervisedObjective
+from fathomseg.stages.cameras import known_factors, learned
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.streams import Streams, colours, held_for
+
+Brought = Mapping[str, nn.ModuleDict]
+"""What objectives bring, by the objective's name."""
+
+
+def build_networks(recipe: Recipe, pretrained: bool) -> tuple[Network, dict[str, nn.ModuleDict]]:
+    """The network, and what each objective brings beside it."""
+    classes = len(recipe.data.classes) if "segmentation" in recipe.network.tasks else 0
+    network = recipe.network.build(classes, pretrained)
+    return network, {name: o.brings(network, pretrained) for name, o in recipe.objectives.items()}
+
+
+def pose_network(brought: Brought) -> PoseNetwork | None:
+    """The network for camera motion, if depth is learned from video."""
+    found = next((modules["pose"] for modules in brought.values() if "pose" in modules), None)
+    assert found is None or isinstance(found, PoseNetwork)
+    return found
+
+
+def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Streams) -> Step:
+    """The training step. Supervised losses come first, since pseudo-labels go by the weights they give the classes."""
+    labels = {name for name in recipe.streams if "label" in recipe.needs(name)}
+    setup = Setup(
+        network=recipe.network,
+        steps=recipe.train.steps,
+        label_pixels={name: streams.by_name[name].label_pixels(len(recipe.data.classes)) for name in labels},
+        focal_ids=streams.learned_focal_ids,
+        focal_factors=known_factors(recipe.init_from, learned(streams.intrinsics)),
+    )
+    built: dict[str, ObjectiveModule] = {}
+    for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
+        objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
+        if isinstance(objective, SupervisedObjective) and (weights := objective.class_weights()) is not None:
+            setup = setup.weighing(weights)
+    return Step(
+        network,
+        {name: built[name] for name in recipe.objectives},
+        {stream: tuple(recipe.objectives_of(stream)) for stream in recipe.streams},
+        colours(recipe),
+        held_for(recipe),
+        recipe.train.ema_decay,
+    )
+
+
+def model_card(recipe: Recipe) -> ModelCard:
+    """What must be known beside the weights."""
+    classes = recipe.data.classes if "segmentation" in recipe.network.tasks else None
+    photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
+    return ModelCard(
+        network=recipe.network,
+        classes=() if classes is None else classes.names,
+        colours=() if classes is None else classes.colours,
+        size=recipe.size,
+        pose=None if photometric is None else photometric.pose,
+    )
+
+
+def photometric_of(step: Step) -> PhotometricObjective | None:
+    """The objective that learns depth from video, if there is one."""
+    return next((o for o in step.objectives.values() if isinstance(o, PhotometricObjective)), None)

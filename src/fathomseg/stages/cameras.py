@@ -1,0 +1,53 @@
+"""Cameras whose focal length is learned: where a run takes them up, and the files it leaves them in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from fathomseg.data.intrinsics import Intrinsics, field_of_view
+from fathomseg.io.files import write_text
+from fathomseg.io.progress import say
+from fathomseg.stages.init_from import InitFrom
+from fathomseg.types import Camera
+
+FILE = "camera-{}.yaml"
+"""A learned camera in a run folder, by its name; a camera.yaml for the folder of its clips."""
+
+
+def learned(intrinsics: Mapping[str, Intrinsics]) -> list[tuple[str, Camera]]:
+    """The learned cameras of all streams by their names, as they are given, in the order of their numbers."""
+    found = []
+    for one in intrinsics.values():
+        if one.learned:
+            first = {number: one.cameras[id] for id, number in reversed(one.assumed.items())}
+            found += [(name, first[number]) for number, name in enumerate(one.names)]
+    return found
+
+
+def known_factors(config: InitFrom | None, cameras: Sequence[tuple[str, Camera]]) -> list[float]:
+    """By what each learned focal length had grown at the end of the run whose `pose` this one starts from; 1 = new."""
+    factors = [1.0] * len(cameras)
+    if config is None or "pose" not in config.parts:
+        return factors
+    for number, (name, camera) in enumerate(cameras):
+        path = config.run / FILE.format(name)
+        if path.is_file():
+            factors[number] = float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / camera.fx
+            say(f"The focal length of {name} goes on from {path}")
+    return factors
+
+
+def save_cameras(folder: Path, cameras: Sequence[tuple[str, Camera]], factors: Sequence[float]) -> None:
+    """Write each learned camera, and say what it is."""
+    for (name, guess), factor in zip(cameras, factors, strict=True):
+        camera = {"width": guess.width, "height": guess.height, "fx": guess.fx * factor, "fy": guess.fy * factor}
+        camera |= {"cx": guess.cx, "cy": guess.cy}
+        path = folder / FILE.format(name)
+        write_text(path, yaml.safe_dump(camera, sort_keys=False))
+        say(
+            f"Learned camera of {name}: focal length {camera['fx']:.1f} px at {guess.height} x {guess.width} "
+            f"(began at {guess.fx:.1f}, {field_of_view(guess):.0f} degrees); written to {path}"
+        )

@@ -1,0 +1,106 @@
+"""Starting a training from what an earlier one has learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
+from fathomseg.io.progress import say
+from fathomseg.models.init_from import transfer
+from fathomseg.models.network import SHARED, Network
+from fathomseg.models.pose import PoseNetwork
+from fathomseg.tasks.network import NetworkConfig
+
+InitPart = Literal["encoder", "decoder", "head", "links", "pose"]
+
+
+class InitFrom(Part):
+    """An earlier run, and which of its parts are taken over. What is loaded and what is not is always told."""
+
+    run: Path
+    """The folder of a run that has reached its end."""
+    parts: tuple[InitPart, ...] = ("encoder",)
+    """`encoder`; `decoder`: of the same task, or of depth for a task the run does not have (depth_unet in both);
+    `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths."""
+    weights: Weights = "ema"
+    """Averaged or last weights. There is one pose network, the last."""
+
+    def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
+        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what not.
+
+        Raises `FathomError`, before anything is copied, if the run lacks a part or it differs.
+        """
+        theirs = load_card(self.run).network
+        state = load_weights(self.run / WEIGHTS[self.weights])
+        lines = [f"Starting from {self.run} ({self.weights} weights), parts: {', '.join(self.parts)}"]
+        routes: dict[str, str] = {}
+        for part in self.parts:
+            if part == "pose":
+                continue
+            found, anew = _routes(part, network, ours, theirs)
+            if not found:
+                raise FathomError(
+                    f"init_from.parts has {part!r}, but {self.run} has none that fits: its tasks are "
+                    f"{', '.join(theirs.tasks)}, those to be trained {', '.join(network.tasks)}. Leave it out."
+                )
+            routes |= found
+            lines += [f"{name} begins anew: {self.run} has none of its kind" for name in anew]
+        if routes:
+            lines.append(str(transfer(state, network, routes)))
+        if "pose" in self.parts:
+            if pose is None:
+                raise FathomError("init_from.parts has `pose`, but this training has no pose network. Leave it out.")
+            lines.append(_load("pose network", pose, load_weights(self.run / POSE), self.run))
+        return "\n".join(lines)
+
+
+def _routes(
+    part: str, network: Network, ours: NetworkConfig, theirs: NetworkConfig
+) -> tuple[dict[str, str], list[str]]:
+    """{part of this network: that of the run it starts from}, and parts of this network that start from nothing."""
+    found: dict[str, str] = {}
+    if part == "encoder":
+        shared = any(task.encoder == SHARED for task in theirs.tasks.values())
+        for name in network.encoders:
+            own = name in theirs.tasks and theirs.tasks[name].encoder != SHARED
+            if own or shared:
+                found[f"encoders.{name}"] = f"encoders.{name if own else SHARED}"
+    elif part == "decoder":
+        for task in network.tasks:
+            origin = task if task in theirs.tasks else "depth"
+            if origin in theirs.tasks and theirs.tasks[origin].decoder.name == ours.tasks[task].decoder.name:
+                found[f"decoders.{task}"] = f"decoders.{origin}"
+    elif part == "head":
+        return {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}, []
+    elif network.links is not None and theirs.links.name != "none":
+        found["links"] = "links"
+    everything = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})
+    return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
+
+
+def init_from(config: InitFrom | None, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> None:
+    """Take over what the recipe asks for, and say what it was."""
+    if config is not None:
+        say(config.into(network, ours, pose))
+
+
+def _load(what: str, module: nn.Module, state: dict[str, Tensor], run: Path) -> str:
+    """Load a part that must agree in every tensor."""
+    wanted = module.state_dict()
+    odd = sorted(
+        name
+        for name in wanted.keys() | state.keys()
+        if name not in wanted or name not in state or wanted[name].shape != state[name].shape
+    )
+    if odd:
+        raise FathomError(
+            f"The {what} of {run} differs from the one to be trained in {len(odd)} tensors, for example {odd[0]}. Give "
+            "both the same settings (objectives.photometric.pose), or leave it out."
+        )
+    module.load_state_dict(state)
+    return f"{len(state)} tensors loaded: {what}"

@@ -1,0 +1,67 @@
+"""Several trainings one after the other, each from the end of the one before, as one run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from fathomseg.config import load
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
+from fathomseg.engine.loop import accelerator
+from fathomseg.inference.card import CARD, POSE, WEIGHTS
+from fathomseg.io.progress import say
+from fathomseg.stages.cameras import FILE as CAMERA
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import begin
+
+EVERYTHING = ("encoder", "decoder", "head", "links", "pose")
+
+
+def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Recipe, Path, bool], None]) -> None:
+    """Every phase in a folder of its own inside `folder`, which ends up as the run of the last one."""
+    phases = phase_recipes(recipe, folder)  # every mistake in any phase is told before the first begins
+    accelerate = accelerator(recipe.train)
+    if not resume:
+        begin(folder, recipe, {}, accelerate)
+    for name, settings in phases.items():
+        inside = folder / name
+        if not (inside / WEIGHTS["ema"]).is_file():  # written last
+            say(f"Phase {name} of {', '.join(phases)}")
+            interrupted = (inside / CHECKPOINT).is_file()
+            if accelerate.is_main_process and not interrupted:
+                shutil.rmtree(inside, ignore_errors=True)  # it stopped before there was anything to go on with
+            accelerate.wait_for_everyone()
+            train(settings, inside, interrupted)
+    if accelerate.is_main_process:
+        there = [*WEIGHTS.values(), POSE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
+        for file in (name for name in there if (inside / name).is_file()):
+            shutil.copy2(inside / file, folder / file)
+        if (inside / "evaluation").is_dir():
+            shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
+    accelerate.wait_for_everyone()
+
+
+def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
+    """The recipe of every phase. Raises `ConfigError` for a setting that does not exist or a value that is wrong."""
+    recipes: dict[str, Recipe] = {}
+    before: tuple[Path, Recipe] | None = None
+    for name, changes in recipe.phases.items():
+        tree = recipe.model_dump(mode="json", exclude={"phases"})
+        if before is not None:
+            tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
+        elif recipe.init_from is None:
+            del tree["init_from"]  # a group that a change may begin
+        recipes[name] = load(Recipe, tree, changes)
+        before = folder / name, recipes[name]
+    return recipes
+
+
+def _parts(recipe: Recipe) -> list[str]:
+    """Everything a phase leaves behind."""
+    there = {"encoder", "decoder", "head"}
+    if recipe.network.links.name != "none":
+        there.add("links")
+    if any(objective.name == "photometric" for objective in recipe.objectives.values()):
+        there.add("pose")
+    return [part for part in EVERYTHING if part in there]

@@ -1,0 +1,19 @@
+"""Tasks: what a network predicts, one file each. The unions below are the tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fathomseg.tasks.base import Task, TaskLoss
+from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.segmentation import Segmentation, SegmentationLoss
+
+AnyTask = Annotated[Segmentation | Depth, Field(discriminator="name")]
+"""Every task there is, in the order of a network's branches. A new one is listed here, and its loss below."""
+
+AnyTaskLoss = Annotated[SegmentationLoss | DepthLoss, Field(discriminator="name")]
+"""The supervised loss of every task, by the task's name."""
+
+__all__ = ["AnyTask", "AnyTaskLoss", "Depth", "DepthLoss", "Segmentation", "SegmentationLoss", "Task", "TaskLoss"]

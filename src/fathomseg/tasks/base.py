@@ -1,0 +1,111 @@
+"""What every task offers: everything that tells one kind of prediction from another, in one file each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from fathomseg.config import Part
+from fathomseg.data.datasets.base import Kind
+from fathomseg.models.decoders import AnyDecoder
+from fathomseg.models.decoders.base import DecoderModule
+from fathomseg.models.encoders import Encoder
+from fathomseg.types import Batch, Size
+
+SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+
+class Task(Part, ABC):
+    """One branch of a network: its settings, and what its output means."""
+
+    name: str
+    encoder: Literal["shared", "own"] | Encoder = "shared"
+    """shared: that of the network. own: another like it. Or the settings of one."""
+    decoder: AnyDecoder
+
+    truth_kind: ClassVar[Kind]
+    """What a dataset's own truth for this task is called."""
+    windowed: ClassVar[bool]
+    """Whether sliding-window inference applies to it; where not, the whole image is always shown."""
+
+    @property
+    def depth_range(self) -> tuple[float, float] | None:
+        """Depth of disparity 1 and of disparity 0; None for a task that gives no depth."""
+        return None
+
+    # ------------------------------------------------------------------------------------------------- the branch
+
+    @abstractmethod
+    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+        """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is missing."""
+
+    def early_head(self, width: int, classes: int) -> nn.Module:
+        """A module from one feature map of `width` channels to an early prediction of the same task."""
+        raise NotImplementedError
+
+    # -------------------------------------------------------------------------------------------------- inference
+
+    @abstractmethod
+    def map(self, output: Any) -> Float[Tensor, "b c h w"]:
+        """The part of the branch's output that predictions are made from, at the network's own resolution."""
+
+    def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
+        """`maps` in the form in which several views (mirrored, windows) may be averaged, at `size`."""
+        return nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+    def averaged(self, mean: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The mean of several views as a map again."""
+        return mean
+
+    def mirrored(self, maps: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """The map of the mirrored image, mirrored back."""
+        return maps.flip(3)
+
+    @abstractmethod
+    def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
+        """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
+
+
+class TaskLoss(Part, ABC):
+    """The supervised loss of a task: its settings."""
+
+    name: str
+    weight: float
+    target: str
+    """The target of a batch it compares with."""
+
+    @abstractmethod
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
+        """The loss at work on the output of `task`; `pixels` counts those of every class, where labels are used."""
+
+
+class TaskCriterion(nn.Module, ABC):
+    """The supervised loss of a task at work. Samples without the target count nowhere, without waiting for a device."""
+
+    @abstractmethod
+    def forward(self, output: Any, batch: Batch, progress: float) -> SumCount:
+        """The loss summed over all that counts, and how much that is, at `progress` 0..1 of the training.
+
+        The target must be in the batch; where no sample counts, (0, 0) with a zero gradient.
+        """
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The count that `forward` will give, if the data alone tells it."""
+        return None
+
+    def class_weights(self) -> Float[Tensor, " c"] | None:
+        """The weight of every class, for tasks that have classes and a loss that weighs them."""
+        return None
+
+
+def nothing(output: Any) -> SumCount:
+    """(0, 0) with a zero gradient, for a batch without the target: ranks and micro-batches must agree on the terms."""
+    tensors = output if isinstance(output, list | tuple) else [output]
+    total = sum((0 * tensor.float().sum() for tensor in tensors[1:]), 0 * tensors[0].float().sum())
+    return total, total.detach().clone()
+
+
+__all__ = ["SumCount", "Task", "TaskCriterion", "TaskLoss", "nothing"]

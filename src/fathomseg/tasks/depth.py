@@ -1,0 +1,192 @@
+"""The task `depth`: how far every pixel is, as a disparity between two depths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from fathomseg.data.datasets.base import Kind
+from fathomseg.errors import FathomError
+from fathomseg.geometry.camera import disparity_to_depth, inverse_depth
+from fathomseg.geometry.numerics import full_precision
+from fathomseg.losses.disparity import berhu
+from fathomseg.losses.segmentation import upsample
+from fathomseg.models.blocks import Map
+from fathomseg.models.decoders import AnyDecoder, DepthUNet
+from fathomseg.models.decoders.base import DecoderModule
+from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
+from fathomseg.models.norms import in_own_precision
+from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.types import Batch, Size
+
+_COARSEST_SCALE: Final = 3
+"""Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
+
+
+class Depth(Task):
+    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before.
+
+    1 / depth = 1 / max_depth + (1 / min_depth - 1 / max_depth) * disparity.
+    """
+
+    name: Literal["depth"] = "depth"
+    decoder: AnyDecoder = DepthUNet()
+    """Its stride is that of the finest disparity. depth_unet has several levels; others give one map."""
+    scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
+    """Disparity maps, beginning at the decoder's stride. null: down to 1/8, as far as the decoder has them."""
+    start: float = Field(default=0.2, gt=0, lt=1)
+    """The disparity everywhere before training. The scale of depth stays near where it begins, and disparity ends at 1:
+    from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower leaves room, but is learned late
+    unless motions are aligned (`photometric.align`), which finds the translations of any scale at once."""
+    min_depth: float = Field(default=0.1, gt=0)
+    """Depth of disparity 1: metres, if training can know the scale."""
+    max_depth: float = Field(default=100.0, gt=0)
+    """Depth of disparity 0."""
+
+    truth_kind: ClassVar[Kind] = "depth"
+    windowed: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _enough_levels(self) -> Self:
+        if self.min_depth >= self.max_depth:
+            raise ValueError(f"min_depth {self.min_depth} must be below max_depth {self.max_depth}")
+        if isinstance(self.decoder, DepthUNet) and self.scales is not None:
+            first = self.decoder.stride.bit_length() - 1
+            if (last := first + self.scales - 1) > COARSEST:
+                raise ValueError(
+                    f"{self.scales} scales from decoder.stride={self.decoder.stride} on would end at "
+                    f"1/{2**last} of the image's size, but the decoder begins at 1/{2**COARSEST}. Give scales "
+                    f"of at most {COARSEST + 1 - first}, or null"
+                )
+        return self
+
+    @property
+    def depth_range(self) -> tuple[float, float]:
+        """Depth of disparity 1 and of disparity 0."""
+        return self.min_depth, self.max_depth
+
+    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+        """{level: map} -> disparities, finest first. Raises `FathomError` if the decoder lacks a level."""
+        first = decoder.finest
+        last = max(first, _COARSEST_SCALE) if self.scales is None else first + self.scales - 1
+        widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
+        if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
+            raise FathomError(
+                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, which "
+                f"decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
+            )
+        return DisparityHeads({level: width for level, width in widths.items() if width is not None}, self.start)
+
+    def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
+        """The finest disparity."""
+        return output[0].float()
+
+    def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
+        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al. 2017,
+        arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
+        return maps
+
+    @torch.inference_mode()
+    def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:
+        """`disparity` (0..1) and `depth` of a disparity map; the disparity is what is resampled, bilinearly."""
+        disparity = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
+        return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
+
+
+class DisparityHeads(nn.Module):
+    """One reflection-padded 3x3 convolution and a sigmoid for each level (Godard et al. 2019, supplement, table 5)."""
+
+    def __init__(self, widths: Mapping[int, int], start: float = 0.2) -> None:
+        """`widths`: the channels of each level that gets a head; `start`: the disparity everywhere before training."""
+        super().__init__()
+        heads = {str(level): DisparityHead(width, start) for level, width in sorted(widths.items())}
+        self.scales = nn.ModuleDict(heads)
+
+    def forward(self, levels: Mapping[int, Map]) -> list[Float[Tensor, "b 1 _ _"]]:
+        """Disparity 0..1 (1 = nearest), finest first, each at the size of its level."""
+        return [head(levels[int(level)]) for level, head in self.scales.items()]
+
+
+class DisparityHead(nn.Module):
+    """A feature map -> disparity 0..1 of the same size."""
+
+    def __init__(self, width: int, start: float = 0.2) -> None:
+        super().__init__()
+        self.conv = ReflectConv2d(width, 1)
+        # Small weights start every pixel near the same disparity, whatever the scale of the features.
+        nn.init.normal_(self.conv.weight, std=0.01)
+        nn.init.constant_(self.conv.bias, math.log(start / (1 - start)))  # type: ignore[arg-type]
+
+    def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
+        """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
+        return in_own_precision(self.conv, x).sigmoid()
+
+
+class DepthLoss(TaskLoss):
+    """The finest disparity against a depth in metres or a disparity, at the resolution of the truth."""
+
+    name: Literal["depth"] = "depth"
+    target: Literal["depth", "disparity"] = "depth"
+    """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight beside the losses of the other tasks."""
+    error: Literal["log", "l1", "berhu"] | None = None
+    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to. null:
+    log for depth, berhu for disparity."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """berhu: errors above this share of the batch's largest one are squared."""
+
+    @model_validator(mode="after")
+    def _comparable(self) -> Self:
+        if self.target == "disparity" and self.error == "log":
+            raise ValueError("error=log compares depths in metres; a disparity target takes l1 or berhu")
+        return self
+
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
+        """Needs the range of depths of `task`."""
+        assert task.depth_range is not None, "a task that gives depth"
+        return DepthCriterion(self, task.depth_range)
+
+
+class DepthCriterion(TaskCriterion):
+    """The error of the finest disparity of a batch."""
+
+    def __init__(self, config: DepthLoss, depth_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.config, self.depth_range = config, depth_range
+        self.error = config.error or ("log" if config.target == "depth" else "berhu")
+
+    @full_precision
+    def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
+        """The sum over the pixels of known depth, and their number."""
+        truth = batch.targets[self.config.target]
+        disparity = upsample(output[0], (truth.shape[2], truth.shape[3]))
+        if self.error == "log":
+            known = truth > 0
+            inverse = inverse_depth(disparity, *self.depth_range)
+            # ln z - ln z* = -(ln 1/z + ln z*)
+            return torch.where(known, (inverse * truth.clamp(min=1e-6)).log().abs(), 0.0).sum(), known.sum().float()
+        wanted = truth if self.config.target == "disparity" else self._disparity(truth)
+        if self.error == "berhu":
+            return berhu(disparity, wanted, self.config.threshold)
+        known = ~wanted.isnan()
+        return torch.where(known, (disparity - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The pixels of known depth."""
+        if (truth := batch.targets.get(self.config.target)) is None:
+            return None
+        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
+
+    def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
+        """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
+        nearest, farthest = self.depth_range
+        inverse = 1 / depth.clamp(nearest, farthest)
+        return ((inverse - 1 / farthest) / (1 / nearest - 1 / farthest)).masked_fill(depth <= 0, torch.nan)

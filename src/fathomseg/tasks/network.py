@@ -1,0 +1,107 @@
+"""The settings of a network: an encoder, the tasks it predicts with a branch each, and the links between them.
+
+It lies here and not in models/, because a task's settings belong to its task, and a network knows none.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, model_validator
+from torch import nn
+
+from fathomseg.config import Part, named_by_key
+from fathomseg.errors import FathomError
+from fathomseg.models.blocks import Norm
+from fathomseg.models.decoders.base import DecoderModule
+from fathomseg.models.encoders import Encoder
+from fathomseg.models.links import AnyLinks, NoLinks
+from fathomseg.models.network import SHARED, Network, early
+from fathomseg.tasks import AnyTask, Segmentation
+from fathomseg.tasks.base import Task
+
+
+class NetworkConfig(Part):
+    """One network with named tasks. As published by Hoyer et al. (2021): resnet101 at output stride 16, tasks
+    segmentation and depth with decoder depth_unet (channels 64, 128, 128, 256, 256; aspp 6, 12, 18), links padnet."""
+
+    encoder: Encoder = Encoder()
+    """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
+    tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
+    """What is predicted, each by a branch of its own (decoder and head): segmentation, depth, or both."""
+    links: AnyLinks = NoLinks()
+    """What branches tell each other: none, or padnet (gated messages at a quarter of the image's size)."""
+    norm: Norm = "batch"
+    """batch: BatchNorm with batch statistics. frozen: BatchNorm whose statistics never move (tiny batches). group:
+    GroupNorm in decoders and fixed BatchNorm statistics in encoders. Scales and offsets train in all three."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if not self.tasks:
+            raise ValueError("a network needs a task: give tasks.segmentation={} or tasks.depth={}")
+        if wrong := [key for key, task in self.tasks.items() if key != task.name]:
+            raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
+        if len(self.tasks) == 1 and not isinstance(self.links, NoLinks):
+            raise ValueError(
+                f"links.name={self.links.name} joins branches, and there is one task: give another, or none"
+            )
+        return self
+
+    @property
+    def ordered(self) -> dict[str, Task]:
+        """The tasks in the order of their branches, whatever the order in the recipe."""
+        return {name: self.tasks[name] for name in task_names() if name in self.tasks}
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The task outputs the network will have, early ones included."""
+        return frozenset({*self.tasks, *(early(task) for task in self.links.early_tasks if task in self.tasks)})
+
+    def build(self, classes: int = 0, pretrained: bool = True) -> Network:
+        """The network; `classes` is what segmentation tells apart, `pretrained=False` skips the encoders' weights (a
+        saved file brings them).
+
+        Raises `FathomError` if an encoder or its weights cannot be had, or it lacks a stride a decoder needs.
+        """
+        tasks = self.ordered
+        encoders = {}
+        if any(task.encoder == "shared" for task in tasks.values()):
+            encoders[SHARED] = self.encoder.build(pretrained)
+        for name, task in tasks.items():
+            if task.encoder != "shared":
+                encoders[name] = (self.encoder if task.encoder == "own" else task.encoder).build(pretrained)
+        decoders = {
+            name: task.decoder.build(encoders.get(name, encoders.get(SHARED)).pyramid, self.norm)  # type: ignore[union-attr]
+            for name, task in tasks.items()
+        }
+        heads = {name: task.head(decoders[name], classes) for name, task in tasks.items()}
+        widths = partial(_widths, decoders)
+        early_heads: dict[str, nn.Module] = {}
+        for name in tasks:
+            if name in self.links.early_tasks:
+                early_heads[name] = tasks[name].early_head(widths(self.links.early_level)[name], classes)
+        level = self.links.early_level if early_heads else 0
+        return Network(encoders, decoders, heads, self.links.build(widths), early_heads, level, self.norm)
+
+
+def task_names() -> tuple[str, ...]:
+    """The names of all tasks, in the order of the table `AnyTask`."""
+    union = typing.get_args(AnyTask)[0]
+    return tuple(kind.model_fields["name"].default for kind in typing.get_args(union))
+
+
+def _widths(decoders: Mapping[str, DecoderModule], level: int) -> dict[str, int]:
+    """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
+    found = {}
+    for task, decoder in decoders.items():
+        width = decoder.width_at(level)
+        if width is None:
+            raise FathomError(
+                f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers at "
+                f"1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."
+            )
+        found[task] = width
+    return found

@@ -1,0 +1,177 @@
+"""The task `segmentation`: a class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int64
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from fathomseg.data.datasets.base import Kind
+from fathomseg.losses.segmentation import (
+    Annealing,
+    Ohem,
+    annealed_cross_entropy,
+    balancing_weights,
+    cross_entropy,
+    upsample,
+)
+from fathomseg.models.blocks import Map
+from fathomseg.models.decoders import AnyDecoder, Fpn
+from fathomseg.models.decoders.base import DecoderModule
+from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.types import IGNORE, Batch, Size
+
+_STRIP: Final = 2**24
+"""Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
+
+
+class Segmentation(Task):
+    """Logits of every class at the decoder's stride, from a 1x1 convolution."""
+
+    name: Literal["segmentation"] = "segmentation"
+    decoder: AnyDecoder = Fpn()
+    """What turns the encoder's pyramid into the feature map that is classified."""
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """The chance that a channel of the decoder's feature map is zeroed before it is classified, in training."""
+
+    truth_kind: ClassVar[Kind] = "label"
+    windowed: ClassVar[bool] = True
+
+    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+        """{level: map} -> logits b x classes x h/stride x w/stride."""
+        return SegmentationHead(decoder.channels, classes, self.dropout, decoder.finest)
+
+    def early_head(self, width: int, classes: int) -> nn.Module:
+        """A feature map -> logits of the same size."""
+        return SegmentationHead(width, classes, dropout=0.0)
+
+    def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
+        """The logits."""
+        return output.float()
+
+    def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
+        """Probabilities."""
+        return F.interpolate(maps, size, mode="bilinear", align_corners=False).softmax(1)
+
+    def averaged(self, mean: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Log-probabilities: finite even where one is 0, since interpolation would make NaN of infinities."""
+        return mean.clamp(min=1e-30).log()
+
+    @torch.inference_mode()
+    def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
+        """`label` (argmax, UInt8) and `confidence` (its softmax, 0..1) of logits upsampled to `size`.
+
+        Bilinear, align_corners=False. Works in strips of rows, so that the upsampled logits of all classes never exist
+        at once.
+        """
+        height, width = size
+        wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
+        label = torch.empty(size, dtype=torch.uint8, device=one.device)
+        confidence = torch.empty(size, dtype=torch.float32, device=one.device)
+        step = max(1, _STRIP // (len(one) * width))
+        for top in range(0, height, step):
+            rows = slice(top, min(top + step, height))
+            strip = _rows(wide, height, rows)
+            best, index = strip.max(0)
+            label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
+        return {"label": label, "confidence": confidence}
+
+
+class SegmentationHead(nn.Sequential):
+    """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class."""
+
+    def __init__(self, channels: int, classes: int, dropout: float, level: int | None = None) -> None:
+        """`level`: which of a decoder's maps it takes; None if it is given one map."""
+        classifier = nn.Conv2d(channels, classes, 1)
+        # Small weights start every class at nearly equal probability, so the first loss is log(classes).
+        nn.init.normal_(classifier.weight, std=0.01)
+        nn.init.zeros_(classifier.bias)  # type: ignore[arg-type]
+        super().__init__(nn.Dropout2d(dropout), classifier)
+        self.level = level
+
+    def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
+        """Logits of the size of the map."""
+        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index]
+        return logits
+
+
+class SegmentationLoss(TaskLoss):
+    """Cross-entropy at the label's resolution; pixels of value 255 count nowhere."""
+
+    name: Literal["segmentation"] = "segmentation"
+    target: Literal["label"] = "label"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight beside the losses of the other tasks."""
+    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Weigh classes by (share of labelled pixels)^-balance; 0 = every pixel the same."""
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Label smoothing of the plain cross-entropy."""
+    ohem: Ohem | None = None
+    """Hard example mining; null = all pixels."""
+    annealing: Annealing | None = None
+    """Training-signal annealing; null = all pixels count all the time."""
+
+    @model_validator(mode="after")
+    def _plain_or_chosen(self) -> Self:
+        if self.ohem is not None and (self.balance > 0 or self.smoothing > 0 or self.annealing is not None):
+            raise ValueError(
+                "ohem keeps the hardest labelled pixels, each with a weight of 1, so neither balance "
+                f"({self.balance:g}), smoothing ({self.smoothing:g}) nor annealing, which keeps the least sure ones, "
+                "can be had beside it; set balance and smoothing to 0, and one of ohem and annealing to null"
+            )
+        if self.annealing is not None and self.smoothing > 0:
+            raise ValueError(
+                "smoothing belongs to the plain cross-entropy, which annealing replaces; set one to 0/null"
+            )
+        return self
+
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
+        """Needs the labelled pixels of every class."""
+        assert pixels is not None, "labels are used, so they are counted"
+        return SegmentationCriterion(self, balancing_weights(pixels, self.balance))
+
+
+class SegmentationCriterion(TaskCriterion):
+    """The cross-entropy of a batch."""
+
+    weight: Float[Tensor, " c"]
+
+    def __init__(self, config: SegmentationLoss, weight: Float[Tensor, " c"]) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("weight", weight)
+
+    def forward(self, output: Float[Tensor, "b c _ _"], batch: Batch, progress: float) -> SumCount:
+        """The sum over the pixels that count, and their number."""
+        label = batch.targets["label"]
+        logits = upsample(output, (label.shape[1], label.shape[2]))
+        if self.config.ohem is not None:
+            return self.config.ohem(logits, label)
+        if self.config.annealing is None:
+            return cross_entropy(logits, label, self.weight, self.config.smoothing)
+        threshold = self.config.annealing.threshold(progress, logits.shape[1])
+        return annealed_cross_entropy(logits, label, threshold, self.weight)
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The labelled pixels, unless annealing or mining chooses among them."""
+        if self.config.annealing is not None or self.config.ohem is not None or "label" not in batch.targets:
+            return None
+        return (batch.targets["label"] != IGNORE).sum().float()
+
+    def class_weights(self) -> Float[Tensor, " c"] | None:
+        """The weights of the classes, if they differ."""
+        return self.weight if self.config.balance > 0 else None
+
+
+def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tensor, "c rows w"]:
+    """Some rows of `x` resized to `height` rows, as F.interpolate(mode="bilinear", align_corners=False) makes them."""
+    source = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) * (x.shape[1] / height) - 0.5
+    source = source.clamp(min=0)
+    above = source.long().clamp(max=x.shape[1] - 1)
+    below = (above + 1).clamp(max=x.shape[1] - 1)
+    return torch.lerp(x[:, above], x[:, below], (source - above)[:, None])
