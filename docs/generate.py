@@ -29,7 +29,7 @@ def cli_page() -> str:
         "",
         _NOTE,
         "`fathom VERB --help` prints the same. Settings of a recipe are changed as `group.key=value` behind it; of",
-        "several for one setting the last wins. Quote what the shell would read: `'init_from.parts=[encoder,decoder]'`.",
+        "several for one setting the last wins. Quote for the shell: `'init_from.parts=[encoder,decoder]'`.",
         "",
         "Exit codes: 0 done; 1 done, but files could not be used (`check`, `predict`) or cells of a study have failed;",
         "2 an error you can fix, with a message; 130 a study was interrupted.",

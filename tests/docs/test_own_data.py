@@ -19,7 +19,13 @@ from tests.selection.annotation.tasks import from_cvat
 
 TEXT = (DOCS / "own-data.md").read_text(encoding="utf-8")
 SMALL = {
-    "pretrain": ["train.steps=2", "size=[48,64]", "train.device=cpu", "train.threads=1", "streams.clips.frames.min_parallax=0"],
+    "pretrain": [
+        "train.steps=2",
+        "size=[48,64]",
+        "train.device=cpu",
+        "train.threads=1",
+        "streams.clips.frames.min_parallax=0",
+    ],
     "train": ["train.steps=2", "size=[48,64]", "train.device=cpu", "train.threads=1"],
     "select": ["size=[48,64]", "device=cpu", "threads=1"],
 }

@@ -13,8 +13,14 @@ from fathomseg.stages.train import train
 from tests.docs.markdown import DOCS, Block, blocks
 
 RECIPES = blocks((DOCS / "training.md").read_text(encoding="utf-8"), "yaml")
-SMALL = ["data.size=[64,96]", "data.train_clips=2", "data.val_clips=1", "data.frames=3", "size=[64,96]", "train.steps=2"]
-SMALL += ["train.batch=2", "train.device=cpu", "train.threads=1", "network.encoder.model=test_efficientnet"]
+SMALL = ["data.size=[64,96]", "data.train_clips=4", "data.val_clips=1", "data.frames=4", "size=[64,96]"]
+SMALL += [
+    "train.steps=2",
+    "train.batch=2",
+    "train.device=cpu",
+    "train.threads=1",
+    "network.encoder.model=test_efficientnet",
+]
 SMALL += ["network.encoder.pretrained=none", "evaluation.report=false"]
 
 
