@@ -90,7 +90,7 @@ def pretrain(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
 ) -> None:
     """Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run."""
-    from fathomseg.stages.pretrain import run
+    from fathomseg.stages.train import run
 
     given = list(arguments or [])
     recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
