@@ -22,7 +22,7 @@ from fathomseg.depth_sources.maps import MapsReader
 from fathomseg.depth_sources.normalise import DisparityMap, Normalisation, normalise
 from fathomseg.depth_sources.prepared import decode, encode
 from fathomseg.errors import DataError, FathomError
-from tests.depth_sources.networks import save_depth_run
+from tests.stages.saved_run import save_depth_run
 from tests.fakes import make_camvid
 
 SIZE = (6, 8)
@@ -240,7 +240,7 @@ def test_the_sky_of_the_streets_is_farthest(tmp_path: Path) -> None:
 
 
 def test_a_depth_run_end_to_end(data: CamVid, tmp_path: Path) -> None:
-    run = RunDepth(run=save_depth_run(tmp_path / "run"), batch=3)
+    run = RunDepth(run=save_depth_run(tmp_path / "run", {}, pose=False), batch=3)
     ids = data.ids("train")[:7]
     prepared = prepare(run, data, ids, (32, 64), tmp_path / "cache", device="cpu")
     for id in ids:
