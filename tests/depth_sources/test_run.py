@@ -49,7 +49,7 @@ def test_images_of_different_sizes_go_together(data: CamVid, run: Path, tmp_path
     first, second = data.ids("train")[:2]
     save(root / f"{second}.png", np.zeros((30, 31, 3), np.uint8))
     mixed = RunDepth(run=run).open(CamVid(root=root), "cpu").disparity([first, second])
-    np.testing.assert_allclose(mixed[0], RunDepth(run=run).disparity(data, first), atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(mixed[0], RunDepth(run=run).disparity(data, first), atol=1e-5)  # type: ignore[arg-type]
 
 
 def test_the_fingerprint_is_that_of_the_weights_wherever_they_lie(data: CamVid, run: Path, tmp_path: Path) -> None:

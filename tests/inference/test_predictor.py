@@ -49,12 +49,15 @@ class Known(nn.Module):
         self.seen.append(tuple(image.shape))
         assert 0 <= image.min() <= image.max() <= 1
         cells = F.avg_pool2d(image, self.cell, ceil_mode=True)
-        found = {"segmentation": self.dropout(10 * cells), "depth": [self.dropout(cells[:, :1]), cells[:, :1, ::2, ::2]]}
+        found = {
+            "segmentation": self.dropout(10 * cells),
+            "depth": [self.dropout(cells[:, :1]), cells[:, :1, ::2, ::2]],
+        }
         return {name: found[name] for name in outputs}
 
 
 class Sided(nn.Module):
-    """Class 0 and near on the left half of what it is shown, class 1 and far on the right: windows and mirrors differ."""
+    """Class 0 and near on the left half of what it is shown, class 1 and far on the right, so views disagree."""
 
     def forward(self, image: Tensor, outputs: Collection[str]) -> dict[str, Any]:
         left = (torch.arange(image.shape[3]) < image.shape[3] / 2).float().expand(len(image), 1, *image.shape[2:])
@@ -101,7 +104,7 @@ def test_any_size_gives_all_fields_at_that_size(size: tuple[int, int]) -> None:
     found = fields(predictor(cell=4).predict(photo(*size)))
     assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
         "label": (size, np.uint8),
-        **{name: (size, np.float32) for name in ("confidence", "disparity", "depth")},
+        **dict.fromkeys(("confidence", "disparity", "depth"), (size, np.float32)),
     }
     assert found["label"].max() <= 2
     assert 1 / 3 <= found["confidence"].min() <= found["confidence"].max() <= 1
@@ -197,14 +200,14 @@ def test_a_list_and_an_iterator_are_predicted_in_batches() -> None:
 def test_paths_pil_images_rgb_and_grey_arrays_are_the_same_image(tmp_path: Path) -> None:
     image = photo(20, 30)
     path, expected = save(tmp_path / "a.png", image), predictor().predict(image)
-    for given in (path, str(path), Image.fromarray(image)):
-        assert_same(predictor().predict(given), expected)
+    for one in (path, str(path), Image.fromarray(image)):
+        assert_same(predictor().predict(one), expected)
     mixed = predictor().predict([image, str(path), Image.fromarray(image)])
     assert_same(mixed[1], expected, rtol=1e-6)
     grey = image[..., 0]
     expected = predictor().predict(np.dstack([grey] * 3))
-    for given in (grey, Image.fromarray(grey)):
-        assert_same(predictor().predict(given), expected)
+    for one in (grey, Image.fromarray(grey)):
+        assert_same(predictor().predict(one), expected)
 
 
 @pytest.mark.parametrize(
@@ -220,9 +223,9 @@ def test_paths_pil_images_rgb_and_grey_arrays_are_the_same_image(tmp_path: Path)
 )
 def test_what_is_no_image_is_refused_with_what_it_is(bad: object, message: str) -> None:
     with unchecked():
-        for given in (bad, [bad], [photo(4, 4), bad]):
+        for one in (bad, [bad], [photo(4, 4), bad]):
             with pytest.raises(FathomError, match=rf"a path, a PIL image, or a uint8 array.* this one is {message}"):
-                predictor().predict(given)  # type: ignore[call-overload]
+                predictor().predict(one)  # type: ignore[call-overload]
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

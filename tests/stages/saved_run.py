@@ -24,7 +24,7 @@ ENCODER = Encoder(model="test_efficientnet", pretrained="none")
 RANGE = (0.5, 50.0)
 TASKS = {
     "segmentation": Segmentation(),
-    "depth": Depth(decoder=DepthUNet(stride=4, channels=(8, 8, 12, 16, 16)), min_depth=RANGE[0], max_depth=RANGE[1]),
+    "depth": Depth(decoder=DepthUNet(stride=4), min_depth=RANGE[0], max_depth=RANGE[1]),
 }
 
 
@@ -55,8 +55,8 @@ def save_run(
 ) -> Path:
     """Random networks (the averaged and the last one differ) and the configuration that names their data.
 
-    `classes` are those of segmentation, None without it. With `pose` there is a network of motions that are large enough
-    to be told apart.
+    `classes` are those of segmentation, None without it. With `pose` there is a network of motions, large enough to be
+    told apart.
     """
     config, motion = network_of(tasks, links), PoseConfig(encoder=ENCODER) if pose else None
     names = {} if classes is None else {"classes": classes.names, "colours": classes.colours}

@@ -114,7 +114,7 @@ def test_all_tasks_of_a_run_are_written_from_one_pass(
     np.testing.assert_array_equal(stored(out / "ids" / "a.png"), expected.label)
     np.testing.assert_allclose(read_disparity(out / "disparity" / "a.png"), expected.disparity, atol=1e-5)
     for task in ("segmentation", "depth"):
-        assert predict(both, photos, tmp_path / task, tasks=task) == 0
+        assert predict(both, photos, tmp_path / task, tasks=task, batch=2) == 0
     alone = files(tmp_path / "segmentation"), files(tmp_path / "depth")
     assert alone[0] | alone[1] == files(out)
     assert not alone[0] & alone[1]

@@ -2,7 +2,8 @@
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
 `last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
-network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of these formats can carry code.
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of
+these formats can carry code.
 """
 
 from __future__ import annotations

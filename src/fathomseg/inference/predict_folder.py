@@ -169,9 +169,7 @@ class Work:
             for (item, picture), prediction in zip(chunk, predictions, strict=True):
                 yield item, picture, prediction
 
-    def _pictures(
-        self, items: Iterable[A], read: Callable[[A], Picture], threads: int
-    ) -> Iterator[tuple[A, Picture]]:
+    def _pictures(self, items: Iterable[A], read: Callable[[A], Picture], threads: int) -> Iterator[tuple[A, Picture]]:
         for item, reading in ahead(read, items, threads, max(self.batch, 2 * threads)):
             try:
                 yield item, reading.result()

@@ -6,7 +6,7 @@ prediction = predictor.predict(image)     # path, PIL image or uint8 array -> la
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -87,8 +87,8 @@ class Predictor:
         """All tasks from one pass of the network, at the size of the image.
 
         An image is a path, a PIL image, or a uint8 array: RGB (height, width, 3) or grey (height, width). A list gives
-        a list and an iterator an iterator of predictions, `batch` images at a time in one pass. Raises `FathomError` for
-        anything else, or if the network gives NaN.
+        a list and an iterator an iterator of predictions, `batch` images at a time in one pass. Raises `FathomError`
+        for anything else, or if the network gives NaN.
         """
         if isinstance(image, list | tuple):
             return list(self._in_batches(iter(image), batch))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Kind
+from fathomseg.io.draw import Picture
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.io.draw import Picture
 from fathomseg.models.encoders import Encoder
 from fathomseg.types import Batch, ClassList, Prediction, Size
 
@@ -85,7 +85,7 @@ class Task(Part, ABC):
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
         """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
 
-    # ---------------------------------------------------------------------------------- files and pictures of predictions
+    # ------------------------------------------------------------------------------------------ files and pictures
 
     @abstractmethod
     def write(self, path: Path, prediction: Prediction) -> None:

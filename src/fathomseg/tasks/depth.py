@@ -109,7 +109,7 @@ class Depth(Task):
         disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
 
-    # ---------------------------------------------------------------------------------- files and pictures of predictions
+    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""

@@ -87,7 +87,7 @@ class Segmentation(Task):
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
-    # ---------------------------------------------------------------------------------- files and pictures of predictions
+    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Class indices as 8-bit grey."""
@@ -98,7 +98,8 @@ class Segmentation(Task):
         """The class colours over the image."""
 
         def paint(image: Picture, prediction: Prediction) -> Picture:
-            assert prediction.label is not None and classes is not None, "the task was predicted"
+            assert prediction.label is not None, "the task was predicted"
+            assert classes is not None, "a network that segments has classes"
             return draw.overlay(image, prediction.label, classes)
 
         return paint
@@ -125,7 +126,7 @@ class SegmentationHead(nn.Sequential):
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
         """Logits of the size of the map."""
-        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index]
+        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index,no-untyped-call]
         return logits
 
 
