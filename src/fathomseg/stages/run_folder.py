@@ -11,14 +11,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
-import fathomseg
-from fathomseg.config import Part, save
+from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
+from fathomseg.version import __version__
+
+if TYPE_CHECKING:
+    import accelerate
 
 CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
@@ -36,7 +39,9 @@ _BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]
 """What a run folder may hold before the first step."""
 
 
-def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
+def begin(
+    folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: accelerate.Accelerator
+) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
@@ -50,7 +55,7 @@ def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], acc
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, folder / CONFIG)
+        write_config(recipe, folder / CONFIG)
         for stream, ids in labelled.items():
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
@@ -91,7 +96,7 @@ def origin() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "fathomseg": fathomseg.__version__,
+        "fathomseg": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -103,7 +108,7 @@ def origin() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree this code runs from; None for an installed package."""
-    root = Path(fathomseg.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / "pyproject.toml").is_file():
         return None
     try:
