@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import typing
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from fathomseg.io.depth_maps import read_disparity, read_scale
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.stages.predict import run
+from fathomseg.tasks import AnyTask
 from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
 from tests.stages.saved_run import RANGE, save_depth_run, save_run
@@ -120,6 +122,12 @@ def test_all_tasks_of_a_run_are_written_from_one_pass(
     assert not alone[0] & alone[1]
     for task, name in (("segmentation", "ids/deep/b.png"), ("depth", "disparity/deep/b.png")):
         assert (tmp_path / task / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_no_two_tasks_share_a_folder() -> None:
+    kinds = typing.get_args(typing.get_args(AnyTask)[0])
+    folders = [folder for kind in kinds for folder in (kind.places.values, kind.places.views)]
+    assert len(folders) == len(set(folders)) == 2 * len(kinds)
 
 
 def test_the_depth_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
