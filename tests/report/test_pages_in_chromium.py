@@ -16,7 +16,7 @@ from fathomseg.data.datasets import CamVid
 from tests import fakes
 from tests.report.browser import CHROMIUM
 from tests.report.looking import look_at
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 from tests.stages.saved_run import save_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the pages in")

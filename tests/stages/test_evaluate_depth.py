@@ -20,7 +20,7 @@ from fathomseg.inference.card import load_pose
 from fathomseg.stages.evaluate import run
 from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_folder, make_kitti
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 from tests.stages.saved_run import save_run
 from tests.typecheck import unchecked
 

@@ -23,7 +23,7 @@ from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_camvid
 from tests.stages import ranks
 from tests.stages.runs import nearly_the_same_run
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 from tests.stages.saved_run import save_run
 
 

@@ -21,7 +21,7 @@ from fathomseg.metrics.depth import DepthProtocol
 
 @dataclass(frozen=True)
 class DepthFromFolder:
-    """Depth as 16-bit disparity PNGs (as `fathom predict --depth` writes them) or as .npy files of metres.
+    """Depth as 16-bit disparity PNGs (as `fathom predict` writes them) or as .npy files of metres.
 
     `depth_range` is the depth of disparity 1 and of 0 where no depth.json lies with the PNGs. Maps of another size than
     the truth are resampled in inverse depth, as the predictions of a network are. `ids` are those of the whole split.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 import torch
@@ -12,6 +14,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Kind
+from fathomseg.io import draw
+from fathomseg.io.draw import Picture
+from fathomseg.io.files import write_text
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,
@@ -23,8 +28,8 @@ from fathomseg.losses.segmentation import (
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
-from fathomseg.types import IGNORE, Batch, Size
+from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
@@ -41,6 +46,7 @@ class Segmentation(Task):
 
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
+    places: ClassVar[Places] = Places(values="ids", views="overlays")
 
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
@@ -81,6 +87,30 @@ class Segmentation(Task):
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Class indices as 8-bit grey."""
+        assert prediction.label is not None, "the task was predicted"
+        draw.write(path, prediction.label)
+
+    def painter(self, classes: ClassList | None) -> Painter:
+        """The class colours over the image."""
+
+        def paint(image: Picture, prediction: Prediction) -> Picture:
+            assert prediction.label is not None, "the task was predicted"
+            assert classes is not None, "a network that segments has classes"
+            return draw.overlay(image, prediction.label, classes)
+
+        return paint
+
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """classes.json: index, name and colour (RGB) of every class."""
+        assert classes is not None, "a network that segments has classes"
+        pairs = zip(classes.names, classes.colours, strict=True)
+        rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
+        write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
+
 
 class SegmentationHead(nn.Sequential):
     """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class."""
@@ -96,7 +126,7 @@ class SegmentationHead(nn.Sequential):
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
         """Logits of the size of the map."""
-        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index]
+        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index,no-untyped-call]
         return logits
 
 
