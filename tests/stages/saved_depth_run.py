@@ -9,15 +9,18 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from fathomseg.models.decoders.depth_unet import DepthUNet
-from fathomseg.models.depth_network import DepthNetworkConfig
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_model
+from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import PoseConfig
-from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_model
+from fathomseg.tasks import Depth
+from fathomseg.tasks.network import NetworkConfig
 
 ENCODER = Encoder(model="test_efficientnet", pretrained="none")
-NETWORK = DepthNetworkConfig(encoder=ENCODER, decoder=DepthUNet(stride=4))
 RANGE = (0.5, 50.0)
+NETWORK = NetworkConfig(
+    encoder=ENCODER, tasks={"depth": Depth(decoder=DepthUNet(stride=4), min_depth=RANGE[0], max_depth=RANGE[1])}
+)
 
 
 def save_depth_run(
@@ -25,11 +28,11 @@ def save_depth_run(
 ) -> Path:
     """The averaged and the last weights differ; the motions are large enough to be told apart."""
     motion = PoseConfig(encoder=ENCODER) if pose else None
-    card = ModelCard(network=NETWORK, size=size, depth_range=RANGE, pose=motion)
+    card = ModelCard(network=NETWORK, size=size, pose=motion)
     for number, file in enumerate(WEIGHTS.values()):
         torch.manual_seed(seed + number)
         network = NETWORK.build(pretrained=False)
-        for head in network.heads["disparity"].scales.values():
+        for head in network.heads["depth"].scales.values():
             nn.init.normal_(head.conv.weight, std=0.5)
         save_model(folder, card, network.state_dict(), file)
     if motion is not None:

@@ -8,9 +8,10 @@ import torch
 import yaml
 from torch import nn
 
-from fathomseg.models.encoders import Encoder
-from fathomseg.models.network import NetworkConfig
 from fathomseg.inference.card import WEIGHTS, ModelCard, save_model
+from fathomseg.models.encoders import Encoder
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import ClassList
 
 SMALL = NetworkConfig(encoder=Encoder(model="test_efficientnet", pretrained="none"))
 
