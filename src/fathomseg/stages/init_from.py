@@ -12,7 +12,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
 from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
-from fathomseg.models.network import SHARED, Network
+from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.tasks.network import NetworkConfig
 
@@ -26,7 +26,8 @@ class InitFrom(Part):
     """The folder of a run that has reached its end."""
     parts: tuple[InitPart, ...] = ("encoder",)
     """`encoder`; `decoder`: of the same task, or of depth for a task the run does not have (depth_unet in both);
-    `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths."""
+    `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths. A
+    decoder and its head may have levels the other lacks, which begin anew."""
     weights: Weights = "ema"
     """Averaged or last weights. There is one pose network, the last."""
 
@@ -76,7 +77,9 @@ def _routes(
             if origin in theirs.tasks and theirs.tasks[origin].decoder.name == ours.tasks[task].decoder.name:
                 found[f"decoders.{task}"] = f"decoders.{origin}"
     elif part == "head":
-        return {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}, []
+        found = {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}
+        early_too = [task for task in network.early_heads if early(task) in theirs.outputs]
+        return found | {f"early_heads.{task}": f"early_heads.{task}" for task in early_too}, []
     elif network.links is not None and theirs.links.name != "none":
         found["links"] = "links"
     everything = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
@@ -209,7 +210,9 @@ def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
 
 def same_data(a: Dataset, b: Dataset) -> bool:
     """Whether two settings mean the same dataset, perhaps with other options."""
-    return a == b or (a.name == b.name and getattr(a, "root", a) == getattr(b, "root", b))
+    if isinstance(a, Several) and isinstance(b, Several):
+        return a.datasets.keys() == b.datasets.keys() and all(same_data(a.datasets[k], b.datasets[k]) for k in a.datasets)
+    return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
 
 
 def has_depth(dataset: Dataset, id: str) -> bool:
