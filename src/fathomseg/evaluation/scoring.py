@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -110,6 +111,15 @@ def score(
         rows = scores[name].rows
         scored[name] = Scored(scores[name].result(), {id: rows[id] for id in ids if id in rows})
     return scored
+
+
+def with_truth(
+    dataset: Dataset, tasks: Mapping[str, Task], ids: Sequence[str], limit: int | None = None
+) -> tuple[list[str], dict[str, Task]]:
+    """The ids to score (all, or the first `limit` that have any truth), and the tasks that have a truth among them."""
+    if limit is not None:
+        ids = list(islice((id for id in ids if any(task.has_truth(dataset, id) for task in tasks.values())), limit))
+    return list(ids), {n: task for n, task in tasks.items() if any(task.has_truth(dataset, id) for id in ids)}
 
 
 def _read(

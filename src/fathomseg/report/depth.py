@@ -18,6 +18,7 @@ from fathomseg.io.images import resize_image
 from fathomseg.metrics.depth import MEANING, DepthProtocol
 from fathomseg.report.html import page_size, uri
 from fathomseg.report.section import (
+    NO_EXAMPLES,
     WEIGHTS,
     Card,
     Example,
@@ -48,7 +49,7 @@ _TICKS_M: Final = (2, 5, 10, 20, 40, 80)
 
 
 def depth_section(
-    scores: Mapping[str, Mapping[str, Any]], dataset: Dataset, examples: Examples = Examples()
+    scores: Mapping[str, Mapping[str, Any]], dataset: Dataset, examples: Examples = NO_EXAMPLES
 ) -> Section:
     """The section of `DepthScores.result()` by weights, the first ones in front; the dataset adds nothing."""
     first = next(iter(scores.values()))

@@ -12,7 +12,7 @@ from fathomseg.io.files import write_text
 from fathomseg.report.depth import depth_section
 from fathomseg.report.html import environment
 from fathomseg.report.motion import motion_section
-from fathomseg.report.section import WEIGHTS, Examples, Section
+from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
 
 SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset, Examples], Section]]] = {
@@ -32,7 +32,7 @@ def sections(
     scores, found = result["scores"], []
     for name, section in SECTIONS.items():
         if by_weights := {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}:
-            found.append(section(by_weights, dataset, (examples or {}).get(name, Examples())))
+            found.append(section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES)))
     return [*found, motion_section(result["motion"], drives)] if result["motion"] else found
 
 

@@ -39,6 +39,9 @@ class Examples:
     """From the worst."""
 
 
+NO_EXAMPLES: Final = Examples()
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A headline number and what it means."""

@@ -15,7 +15,18 @@ from fathomseg.io import draw
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.metrics.segmentation import MEANING
 from fathomseg.report.html import page_size, uri
-from fathomseg.report.section import WEIGHTS, Card, Example, Examples, Figure, Section, figures, percent, thousands
+from fathomseg.report.section import (
+    NO_EXAMPLES,
+    WEIGHTS,
+    Card,
+    Example,
+    Examples,
+    Figure,
+    Section,
+    figures,
+    percent,
+    thousands,
+)
 from fathomseg.types import ClassList
 
 HEADLINES: Final = {
@@ -33,7 +44,7 @@ _CELLS: Final = 40
 
 
 def segmentation_section(
-    scores: Mapping[str, Mapping[str, Any]], dataset: Dataset, examples: Examples = Examples()
+    scores: Mapping[str, Mapping[str, Any]], dataset: Dataset, examples: Examples = NO_EXAMPLES
 ) -> Section:
     """The section of `SegmentationScores.result()` by weights, the first ones in full."""
     (weights, first), classes = next(iter(scores.items())), dataset.classes

@@ -118,7 +118,7 @@ class Depth(Task):
         return ending == ".npy" or (ending == ".png" and png_bits(path) == 16)
 
     def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w"]:
-        """Inverse depth of a disparity PNG (as `fathom predict` writes them) or of a .npy file of metres; 0 or NaN where
+        """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where
         nothing was predicted. Without a depth.json, PNGs mean the range of depths of this task."""
         if path.suffix.lower() == ".npy":
             return _inverse(_metres(path))

@@ -113,7 +113,7 @@ class Segmentation(Task):
         dataset: Dataset,
         protocol: DepthProtocol | None,
     ) -> dict[str, Tensor]:
-        """`label` alone. They must have the size of the label, and indices of the class list wherever it has a class."""
+        """`label` alone: of the size of the label, with indices of the class list wherever it has a class."""
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
             reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
