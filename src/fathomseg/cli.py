@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fathomseg import __version__
 from fathomseg.errors import FathomError
+from fathomseg.version import __version__
 
 app = typer.Typer(
     name="fathom",

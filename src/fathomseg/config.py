@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fathomseg.errors import ConfigError
-from fathomseg.io.files import write_text
 
 
 class Part(BaseModel):
@@ -91,11 +90,6 @@ def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuratio
         return kind.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, origin)) from None
-
-
-def save(part: Part, path: Path) -> None:
-    """Write the resolved configuration as YAML. `load(type(part), path) == part` holds for every part."""
-    write_text(path, yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
 
 
 def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fathomseg.config import load, save
+from fathomseg.config import load
+from fathomseg.io.files import write_config
 from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DepthUNet, Dpt
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import Network, NetworkConfig
@@ -91,7 +92,7 @@ class TestContract:
         assert torch.equal(after, expected)
 
     def test_config_travels_through_yaml(self, config: NetworkConfig, tmp_path: Path) -> None:
-        save(config, tmp_path / "network.yaml")
+        write_config(config, tmp_path / "network.yaml")
         assert load(NetworkConfig, tmp_path / "network.yaml") == config
 
 

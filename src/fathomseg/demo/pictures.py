@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.folder import DemoFolder
 from fathomseg.demo.plan import ROWS
 from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
 from fathomseg.inference.predictor import Predictor, load
@@ -24,6 +23,7 @@ from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.mixing import DepthMix, Pixels, composite, unit_disparity
 from fathomseg.selection.result import Choice, load_selection
+from fathomseg.study.folder import JobFolder
 
 DEPTHS: Final = 4
 """Images whose learned depth is shown."""
@@ -65,7 +65,7 @@ class Gallery:
     rows: Mapping[str, Predictor]
     """The network of each row by its title."""
     joint: DepthPredictor
-    """The depth the last row's network has learned along."""
+    """The depth of the last row's joint network."""
 
     def pictures(self, chosen: Sequence[Choice], random: Sequence[str]) -> Pictures:
         """Everything; `chosen` and `random` are the labelled images of the rows."""
@@ -155,7 +155,7 @@ class Gallery:
         )
 
 
-def gallery(folder: DemoFolder, world: Streets) -> Gallery:
+def gallery(folder: JobFolder, world: Streets) -> Gallery:
     """The networks of a finished demo; `world` is what its rows were scored on."""
     height, width = world.size
     return Gallery(
@@ -166,7 +166,7 @@ def gallery(folder: DemoFolder, world: Streets) -> Gallery:
     )
 
 
-def labelled(folder: DemoFolder) -> tuple[Sequence[Choice], Sequence[str]]:
+def labelled(folder: JobFolder) -> tuple[Sequence[Choice], Sequence[str]]:
     """What was chosen, in its order, and the ids of the random images."""
     random = (folder.run("random") / "labelled.txt").read_text(encoding="utf-8").split()
     return load_selection(folder.run("select")).chosen, random

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fathomseg import __version__
 from fathomseg.config import Part, validate
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text, writing
@@ -25,6 +24,7 @@ from fathomseg.models.pose import AnyPose, PoseNetwork
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
+from fathomseg.version import __version__
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]

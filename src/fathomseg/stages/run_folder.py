@@ -17,9 +17,10 @@ import torch
 import yaml
 from accelerate import Accelerator
 
-import fathomseg
-from fathomseg.config import Part, save
+from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
+from fathomseg.version import __version__
 
 CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
@@ -51,7 +52,7 @@ def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], acc
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, folder / CONFIG)
+        write_config(recipe, folder / CONFIG)
         for stream, ids in labelled.items():
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
@@ -108,7 +109,7 @@ def origin() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "fathomseg": fathomseg.__version__,
+        "fathomseg": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -120,7 +121,7 @@ def origin() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree this code runs from; None for an installed package."""
-    root = Path(fathomseg.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / "pyproject.toml").is_file():
         return None
     try:
