@@ -1,4 +1,4 @@
-"""All tasks scored in one loop: by hand on toys, against numpy on the generated city, one pass of the network an image."""
+"""All tasks scored in one loop: by hand on toys, against numpy on the generated city, one pass an image."""
 
 from __future__ import annotations
 
@@ -241,6 +241,8 @@ def test_gpu_scores_are_close_to_those_of_the_cpu() -> None:
     for device in ("cpu", "cuda"):
         predictor = Predictor(network.to(device), card, device)
         found.append(score(FromNetwork(predictor, STREETS), STREETS, STREETS.ids("val"), predictor.tasks, device))
-    mious, errors = zip(*((one["segmentation"].result["miou"], one["depth"].result["median"]) for one in found), strict=True)
+    mious, errors = zip(
+        *((one["segmentation"].result["miou"], one["depth"].result["median"]) for one in found), strict=True
+    )
     assert mious[0] == pytest.approx(mious[1], abs=0.02)
     assert errors[0]["abs_rel"] == pytest.approx(errors[1]["abs_rel"], rel=0.05)
