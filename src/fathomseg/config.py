@@ -23,12 +23,15 @@ from fathomseg.errors import ConfigError
 
 
 class Part(BaseModel):
-    """Base of everything configurable: immutable, unknown keys are errors, the docstring under a field is its help."""
+    """Base of everything configurable: immutable, unknown keys are errors, a docstring under each field explains it.
+
+    pydantic could collect these docstrings as descriptions, but nothing reads them, and it would be the slowest part of
+    reading a recipe.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         arbitrary_types_allowed=False,
     )

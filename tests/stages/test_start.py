@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
+from fathomseg.models.joint import JointNetworkConfig
+from fathomseg.models.pose_base import PoseNetwork
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.start import Start, start
 from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
 from fathomseg.models.decoders import DepthUNet, Fpn
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.models.pose import PoseConfig
-from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
 from fathomseg.stages import pretrain as pretrain_stage
 from fathomseg.stages import train as train_stage
-from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.start import Start, start
 from tests.fakes import make_camvid
 from tests.stages import tiny, tiny_depth
 
@@ -192,7 +192,7 @@ class TestRefusals:
         self.refuse(Start(run=tmp_path / "nowhere"), depth(5), "nowhere holds no model")
 
     def test_parts_there_are_not(self) -> None:
-        with pytest.raises(ConfigError, match=r"parts\.0: .*'encoder', 'decoder', 'disparity' or 'pose'"):
+        with pytest.raises(ConfigError, match=r"parts\.0: .*'encoder', 'decoder', 'disparity', 'pose'"):
             validate(Start, {"run": "x", "parts": ["encodr"]})
 
 

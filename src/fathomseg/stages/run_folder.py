@@ -11,16 +11,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 
 from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import write_config
 from fathomseg.version import __version__
+
+if TYPE_CHECKING:
+    import accelerate
 
 CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
@@ -38,7 +40,9 @@ _BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]
 """What a run folder may hold before the first step."""
 
 
-def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
+def begin(
+    folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: accelerate.Accelerator
+) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.

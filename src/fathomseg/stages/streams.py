@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Final
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
@@ -21,6 +19,9 @@ from fathomseg.depth_sources import prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
+
+if TYPE_CHECKING:
+    import accelerate
 
 FRAMES: Final = "frames-{}.csv"
 """The frames chosen for a stream, in the run folder."""
@@ -62,7 +63,7 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 
 
 def build_streams(
-    recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: Accelerator
+    recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: accelerate.Accelerator
 ) -> Streams:
     """Every stream of the recipe; every bad file is named before training starts.
 
