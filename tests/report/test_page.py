@@ -198,7 +198,7 @@ def test_numbers_of_depth_and_motion_and_their_meaning_are_those_of_the_scores(p
 def test_the_title_has_a_number_of_every_task(page: str) -> None:
     first = result()["scores"]["ema"]
     title = re.findall("<title>(.*?)</title>", page)[0]
-    for words in (f"mIoU {percent(first['segmentation']['miou'])} %", "AbsRel 0.1", "ATE 0.0"):
+    for words in (f"mIoU {percent(first['segmentation']['miou'])} %", "AbsRel 0.020", "ATE 0.000 m"):
         assert words in title
 
 
