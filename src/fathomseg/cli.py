@@ -90,7 +90,7 @@ def pretrain(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
 ) -> None:
     """Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run."""
-    from fathomseg.stages.pretrain import run
+    from fathomseg.stages.train import run
 
     given = list(arguments or [])
     recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
@@ -194,18 +194,21 @@ def evaluate(
 def predict(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
-    out: Annotated[str, typer.Option(help="Folder to write PNGs of classes or disparity, and pictures of them, to.")],
-    depth: Annotated[
-        bool, typer.Option("--depth", help="Predict depth: 16-bit disparity. What a depth run does anyway.")
-    ] = False,
+    out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
+    tasks: Annotated[
+        str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
-    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+    ] = None,
     flip: Flip = False,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once; default: 8 on a GPU, 1 on a CPU.")] = None,
 ) -> None:
-    """Segment an image, a folder or a video, or predict its depth."""
+    """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
 
     raise typer.Exit(
@@ -213,13 +216,14 @@ def predict(
             run_folder,
             source,
             out,
+            tasks=tasks,
             weights=weights,
             mode=mode,
             flip=flip,
             overlay=overlay,
             overwrite=overwrite,
             device=device,
-            depth=depth,
+            batch=batch,
         )
     )
 

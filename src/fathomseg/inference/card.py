@@ -2,7 +2,8 @@
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
 `last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
-network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of these formats can carry code.
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of
+these formats can carry code.
 """
 
 from __future__ import annotations
@@ -71,9 +72,22 @@ class ModelCard(Part):
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
         return ClassList(self.classes, self.colours)
 
+    @property
+    def known_classes(self) -> ClassList | None:
+        """The same; None if the network does not segment."""
+        return self.class_list if self.classes else None
+
     def build(self) -> Network:
         """The network with weights that mean nothing yet."""
         return self.network.build(classes=len(self.classes), pretrained=False)
+
+
+def as_weights(name: str) -> Weights:
+    """The kind of weights of this name. Raises `FathomError` if there is none."""
+    for kind in WEIGHTS:
+        if kind == name:
+            return kind
+    raise FathomError(f"There are no weights {name!r}; choose from {', '.join(WEIGHTS)}.")
 
 
 def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:

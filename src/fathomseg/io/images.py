@@ -37,7 +37,7 @@ Readable = str | Path | Image.Image | NDArray[Any]
 
 
 def as_rgb(image: object) -> UInt8[np.ndarray, "h w 3"]:
-    """Any `Readable` as RGB, uint8. Raises `DataError` for a file that cannot be read, `FathomError` for anything else."""
+    """Any `Readable` as RGB, uint8. Raises `DataError` for an unreadable file, `FathomError` for anything else."""
     if isinstance(image, str | Path):
         return read_rgb(Path(image))
     if isinstance(image, Image.Image):

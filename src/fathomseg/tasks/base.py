@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,14 +16,26 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.errors import DataError
+from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, Size
+from fathomseg.types import Batch, ClassList, Prediction, Size
 
 SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+Painter = Callable[[Picture, Prediction], Picture]
+"""An image and its prediction -> the prediction as a picture to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where predictions on disk lie: folders for the predicted numbers and for the pictures to look at."""
+
+    values: str
+    views: str
 
 
 class Task(Part, ABC):
@@ -37,6 +50,8 @@ class Task(Part, ABC):
     """What a dataset's own truth for this task is called."""
     windowed: ClassVar[bool]
     """Whether sliding-window inference applies to it; where not, the whole image is always shown."""
+    places: ClassVar[Places]
+    """Where its predictions are written. No two tasks share a folder."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
@@ -128,6 +143,23 @@ class Task(Part, ABC):
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
         """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
+
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    @abstractmethod
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Write the predicted numbers as a PNG, which appears only when complete."""
+
+    @abstractmethod
+    def painter(self, classes: ClassList | None) -> Painter:
+        """What draws predictions: a new one for each image and each video, whose frames must come in order.
+
+        `classes`: those of the network; None if it has none.
+        """
+
+    @abstractmethod
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """Write what the numbers in `folder` / `places.values` mean into a file in `folder`; `run` made them."""
 
 
 class TaskLoss(Part, ABC):

@@ -18,7 +18,9 @@ from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.io.depth_maps import read_disparity, read_scale
+from fathomseg.io import draw
+from fathomseg.io.depth_maps import read_disparity, read_scale, write_disparity, write_scale
+from fathomseg.io.draw import Picture
 from fathomseg.io.images import png_bits
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
@@ -28,12 +30,15 @@ from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, Size
+from fathomseg.types import Batch, ClassList, Prediction, Size
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
+
+_FOLLOW: Final = 0.1
+"""How much of a frame's own range of disparity goes into the colours of a video, which would flicker otherwise."""
 
 
 class Depth(Task):
@@ -58,6 +63,7 @@ class Depth(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
+    places: ClassVar[Places] = Places(values="disparity", views="views")
 
     @model_validator(mode="after")
     def _enough_levels(self) -> Self:
@@ -156,8 +162,41 @@ class Depth(Task):
     @torch.inference_mode()
     def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:
         """`disparity` (0..1) and `depth` of a disparity map; the disparity is what is resampled, bilinearly."""
-        disparity = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
+        resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
+        disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
+
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Disparity as 16-bit grey: round(65535 disparity)."""
+        assert prediction.disparity is not None, "the task was predicted"
+        write_disparity(path, prediction.disparity)
+
+    def painter(self, classes: ClassList | None) -> Painter:
+        """Disparity in colours, near = bright, which follow the range of a video slowly."""
+        return DisparityPainter()
+
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """depth.json: the range of depths, and the unit."""
+        write_scale(folder, self.depth_range, run)
+
+
+class DisparityPainter:
+    """Disparity in colours between its 2nd and 98th percentile, near = bright."""
+
+    def __init__(self) -> None:
+        self.limits: tuple[float, float] | None = None
+        """The disparities that are shown as black and as brightest."""
+
+    def __call__(self, image: Picture, prediction: Prediction) -> Picture:
+        """The next frame of a video; the first one sets the range, later ones move it by a tenth of the difference."""
+        assert prediction.disparity is not None, "the task was predicted"
+        low, high = (float(value) for value in np.percentile(prediction.disparity, (2, 98)))
+        if self.limits is not None:
+            low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
+        self.limits = low, high
+        return draw.colour_map(prediction.disparity, limits=self.limits, style="magma")
 
 
 class DepthTaskScores(TaskScores):

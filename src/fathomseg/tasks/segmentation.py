@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.errors import DataError, Problem
+from fathomseg.io import draw
+from fathomseg.io.draw import Picture
+from fathomseg.io.files import write_text
 from fathomseg.io.images import png_bits, read_values
 from fathomseg.losses.segmentation import (
     Annealing,
@@ -30,9 +34,9 @@ from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import IGNORE, Batch, Size
+from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
@@ -49,6 +53,7 @@ class Segmentation(Task):
 
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
+    places: ClassVar[Places] = Places(values="ids", views="overlays")
 
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
@@ -159,6 +164,30 @@ class Segmentation(Task):
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Class indices as 8-bit grey."""
+        assert prediction.label is not None, "the task was predicted"
+        draw.write(path, prediction.label)
+
+    def painter(self, classes: ClassList | None) -> Painter:
+        """The class colours over the image."""
+
+        def paint(image: Picture, prediction: Prediction) -> Picture:
+            assert prediction.label is not None, "the task was predicted"
+            assert classes is not None, "a network that segments has classes"
+            return draw.overlay(image, prediction.label, classes)
+
+        return paint
+
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """classes.json: index, name and colour (RGB) of every class."""
+        assert classes is not None, "a network that segments has classes"
+        pairs = zip(classes.names, classes.colours, strict=True)
+        rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
+        write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
+
 
 class LabelScores(TaskScores):
     """`SegmentationScores`, and each image's own mIoU."""
@@ -206,7 +235,7 @@ class SegmentationHead(nn.Sequential):
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
         """Logits of the size of the map."""
-        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index]
+        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index,no-untyped-call]
         return logits
 
 
