@@ -52,8 +52,7 @@ def run(
     `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
     """
     folder = Path(target)
-    for_data = [text for text in overrides if not text.startswith("evaluation.")]
-    dataset = resolve_dataset(data or own_data(folder), for_data)
+    dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     chosen = _chosen(folder, load_card(folder), names)[0].values()
     if against is not None and (flip or mode is not None):
@@ -64,7 +63,7 @@ def run(
         )
     if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen):
         raise FathomError(f"No depth of {folder} is scored; --max-depth and --crop are for runs with the task depth.")
-    given: dict[str, Any] = {"max_depth": max_depth, "crop": crop}
+    given: dict[str, Any] = {k: v for k, v in (("max_depth", max_depth), ("crop", crop)) if v is not None}
     evaluate_run(
         folder,
         split=split,
@@ -73,7 +72,7 @@ def run(
         dataset=dataset,
         against=against,
         tasks=names,
-        protocol=DepthProtocol(**{key: value for key, value in given.items() if value is not None}),
+        protocol=DepthProtocol(**given),
         limit=limit,
         report=report,
         as_json=as_json,
@@ -156,8 +155,7 @@ def evaluate_run(
             },
             "origin": origin(),
         }
-        if rank_and_world()[0] == 0:
-            # scores of something else, or taken in another way, never take the place of the run's own
+        if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
             place = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
             how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
             out = folder / "evaluation" / "-".join([*place, *how])
@@ -175,8 +173,7 @@ def evaluate_run(
 
 
 def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:
-    """The tasks of these names (or all), and the names if they are not all there are. Raises `FathomError` for one the
-    run lacks."""
+    """The tasks of these names (or all), and the names if they are not all. Raises `FathomError` for one it lacks."""
     offered = [*card.tasks, *([] if card.pose is None else [MOTION])]
     if unknown := [name for name in names or () if name not in offered]:
         raise FathomError(f"{folder} cannot be scored on {unknown[0]!r}; --tasks may name {', '.join(offered)}.")
