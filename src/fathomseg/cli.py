@@ -140,26 +140,34 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Score on this dataset instead of the run's own.")] = None,
     split: Annotated[str, typer.Option(help="The split to score on.")] = "val",
     weights: Annotated[str, typer.Option(help="ema (averaged), last, or both.")] = "both",
-    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Score these alone: segmentation, depth, motion, with commas; default: all there is truth for."
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+    ] = None,
     flip: Flip = False,
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Score this folder of predictions instead of the network: id PNGs, or for a depth run disparity PNGs "
-            "of 16 bits or .npy files of metres."
+            help="Score this folder of predictions of one task instead of the network: PNGs of class ids, or for depth "
+            "PNGs of 16-bit disparity or .npy files of metres."
         ),
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(help="Depth run: metres beyond which truth does not count; default 80.")
+        float | None, typer.Option(help="Depth: metres beyond which truth does not count; default 80.")
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(help="Depth run: the part of the image that counts: none, garg or eigen.")
+        str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
     json: Json = False,
 ) -> None:
-    """Score a run at the native size of labels or depth; write scores.json and a self-contained HTML report."""
+    """Score all tasks of a run at the native size of labels and depth; write scores.json and an HTML report."""
     from fathomseg.stages.evaluate import run
 
     raise typer.Exit(
@@ -169,6 +177,7 @@ def evaluate(
             overrides=overrides or [],
             split=split,
             weights=weights,
+            tasks=tasks,
             mode=mode,
             flip=flip,
             against=against,

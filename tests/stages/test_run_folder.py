@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from fathomseg.errors import ConfigError
-from fathomseg.evaluation.scoring import processes
-from fathomseg.stages.evaluation import own_device
-from fathomseg.stages.run_folder import refuse_changes
+from fathomseg.evaluation.ranks import processes
+from fathomseg.stages.run_folder import own_device, refuse_changes
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,13 @@ def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
         return values // np.uint8(scale) if scale > 1 else values
 
 
+def png_bits(path: Path) -> int:
+    """Bits of one value of a PNG, from its header; 0 for all other files."""
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 0
+
+
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """A colour-coded label as RGB, exactly as stored: palettes are applied, alpha is dropped, nothing is turned."""
     with _opened(path) as image:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 
 from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
@@ -82,6 +83,22 @@ def reopen(folder: Path) -> Path:
     if not path.is_file():
         raise FathomError(f"{folder} is not a run: it has no {CONFIG}. A run is the folder a training wrote (--out).")
     return path
+
+
+def own_data(folder: Path) -> str:
+    """The configuration that says which data a run was trained on. Raises `FathomError` if there is none."""
+    if not (folder / CONFIG).is_file():
+        raise FathomError(
+            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
+        )
+    return str(folder / CONFIG)
+
+
+def own_device(folder: Path) -> str:
+    """`train.device` of a run; "auto" for a folder that does not say."""
+    path = folder / CONFIG
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(tree.get("train", {}).get("device", "auto"))
 
 
 def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:

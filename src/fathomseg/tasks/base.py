@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jaxtyping import Float, Float32, Int64
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.data.datasets.base import Kind
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.errors import DataError
 from fathomseg.io.draw import Picture
+from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
+from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size
 
 SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
@@ -62,6 +67,60 @@ class Task(Part, ABC):
     def early_head(self, width: int, classes: int) -> nn.Module:
         """A module from one feature map of `width` channels to an early prediction of the same task."""
         raise NotImplementedError
+
+    # ------------------------------------------------------------------------------------------------- evaluation
+
+    meaning: ClassVar[Mapping[str, str]]
+    """What each key of its scores means; written beside the numbers."""
+    stored_endings: ClassVar[tuple[str, ...]] = (".png",)
+    """Of the files predictions are stored in, by any program."""
+
+    @abstractmethod
+    def truth(self, dataset: Dataset, id: str) -> Shaped[np.ndarray, "h w"] | None:
+        """What the dataset knows of a sample; None if nothing. Raises `DataError`."""
+
+    def has_truth(self, dataset: Dataset, id: str) -> bool:
+        """Whether the dataset knows anything of a sample. A file that cannot be read counts: scoring will name it."""
+        try:
+            return self.truth(dataset, id) is not None
+        except DataError:
+            return True
+
+    def misfit(self, classes: tuple[str, ...], dataset: Dataset) -> str | None:
+        """Why predictions of a network of these classes cannot be compared with the dataset; None if they can."""
+        return None
+
+    @abstractmethod
+    def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
+        """Scores over no images yet; `protocol` says which pixels of a true depth count."""
+
+    @abstractmethod
+    def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """The scores to look at first, as far as they are defined."""
+
+    @abstractmethod
+    def badness(self, row: Row) -> float | None:
+        """How bad the prediction of an image is, by its own scores; None where that is undefined."""
+
+    @abstractmethod
+    def is_stored(self, path: Path) -> bool:
+        """Whether a file can be a stored prediction of this task, and of no other, by its name and header."""
+
+    @abstractmethod
+    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w"]:
+        """The numbers of a stored prediction, one of those in `folder`. Raises `DataError`."""
+
+    @abstractmethod
+    def stored_fields(
+        self,
+        path: Path,
+        stored: Shaped[np.ndarray, "h w"],
+        truth: Shaped[np.ndarray, "h2 w2"],
+        dataset: Dataset,
+        protocol: DepthProtocol | None,
+    ) -> dict[str, Tensor]:
+        """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
+        to make it. Raises `DataError` naming `path` if it does not cover what counts."""
 
     # -------------------------------------------------------------------------------------------------- inference
 
