@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fathomseg.stages.depth_recipe import DepthRecipe
 
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
@@ -14,7 +15,6 @@ from fathomseg.demo import folder as module
 from fathomseg.demo.folder import open_demo, recipes
 from fathomseg.demo.plan import ROWS, TASKS, Task, plan
 from fathomseg.errors import FathomError
-from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.streams import shown

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fathomseg.learners.consistency import Consistency, complementary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -17,7 +18,6 @@ from fathomseg.augment.affine import Motion, motion, translate
 from fathomseg.augment.base import Augmentation
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
-from fathomseg.learners.consistency import Consistency, complementary
 from fathomseg.losses.targets import Target
 from fathomseg.mixing import subkeys
 from fathomseg.types import IGNORE, Batch, Size

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
+from fathomseg.learners.video import recoloured
+from fathomseg.models.depth_network import DepthNetworkConfig
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
@@ -15,9 +18,6 @@ from fathomseg.data.loading import Share, Steps, Stream, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.geometry.pose import invert, se3
-from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
-from fathomseg.learners.video import recoloured
-from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.types import Batch
 
 SIZE = (64, 128)

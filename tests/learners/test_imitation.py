@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
+from fathomseg.learners.imitation import Imitation, ImitationLearner
+from fathomseg.models.depth_network import DepthNetworkConfig
 
 from fathomseg.config import validate
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.learners.imitation import Imitation, ImitationLearner
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
-from fathomseg.models.depth_network import DepthNetworkConfig
 from fathomseg.types import Batch
 
 NETWORK = {

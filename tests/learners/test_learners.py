@@ -6,6 +6,8 @@ from typing import get_args
 
 import pytest
 import torch
+from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
+from fathomseg.learners.base import Learner
 
 from fathomseg.config import Part, load, validate
 from fathomseg.data.colour import ColourJitter
@@ -13,8 +15,6 @@ from fathomseg.data.transforms import Geometry
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import ConfigError
 from fathomseg.inference.predictor import Predictor
-from fathomseg.learners import AnyLearner, SemiSupervised, Supervised
-from fathomseg.learners.base import Learner
 from fathomseg.losses.segmentation import Ohem
 from fathomseg.metrics.segmentation import Confusion
 from fathomseg.models.network import NetworkConfig

@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.nn.functional as F
+from fathomseg.learners.base import to_unit
+from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
+from fathomseg.learners.semi import SemiLearner, SemiSupervised
+from fathomseg.models.depth_network import DepthNetworkConfig
+from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
-from fathomseg.learners.base import to_unit
-from fathomseg.learners.depth import DepthLearner, SelfSupervisedDepth
-from fathomseg.learners.semi import SemiLearner, SemiSupervised
 from fathomseg.losses.segmentation import annealed_cross_entropy, cross_entropy, upsample
-from fathomseg.models.depth_network import DepthNetworkConfig
-from fathomseg.models.joint import JointNetwork, JointNetworkConfig
 from fathomseg.models.network import Network, NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult
 from tests.learners.pointwise import Pointwise

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fathomseg.learners.video import VideoLoss, ordered, recoloured, told
 from torch import Tensor
 
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.pose import invert, se3
-from fathomseg.learners.video import VideoLoss, ordered, recoloured, told
 from fathomseg.losses.photometric import Photometric
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import PoseConfig

@@ -7,12 +7,12 @@ import math
 
 import pytest
 import torch
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.decoders import DepthUNet, Fpn
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.init_from import TransferReport, transfer
 from fathomseg.models.network import Network, NetworkConfig

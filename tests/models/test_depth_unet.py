@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.errors import FathomError
 from fathomseg.models.decoders.depth_unet import DepthUNet, DepthUNetDecoder, ReflectConv2d, enlarge
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder, Pyramid
 
 CHANNELS = (4, 5, 6, 7, 8)

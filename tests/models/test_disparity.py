@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
-
 from fathomseg.models.disparity import DisparityHead, DisparityHeads
+from torch import Tensor
 
 WIDTHS = {2: 6, 0: 4, 1: 5}
 

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
+from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
+from fathomseg.models.joint import EXCHANGE, FROM_DEPTH, JointNetwork, JointNetworkConfig, Only, only
+from fathomseg.models.pad import GatedMessage
 from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
+from fathomseg.inference.card import ModelCard, load_depth_model, load_model, save_model
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.models.decoders import DeepLabV3, DepthUNet, Fpn
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.init_from import transfer
-from fathomseg.models.joint import EXCHANGE, FROM_DEPTH, JointNetwork, JointNetworkConfig, Only, only
 from fathomseg.models.network import Network, NetworkConfig
-from fathomseg.models.pad import GatedMessage
-from fathomseg.inference.card import ModelCard, load_depth_model, load_model, save_model
 from tests.typecheck import unchecked
 
 CLASSES = 5

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from fathomseg.learners.depth import SelfSupervisedDepth
 from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
-from fathomseg.learners.depth import SelfSupervisedDepth
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import FlowPose, FlowPoseNetwork, PoseConfig, PoseNetwork, seen_motion, widen_stem
 

@@ -15,12 +15,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
-from fathomseg.types import ClassList
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan
 from fathomseg.demo.results import Result
 from fathomseg.report.demo_page import OWN_DATA, DemoPage, render, write_page
 from fathomseg.study.folder import Spent
+from fathomseg.types import ClassList
 from tests import fakes
 from tests.report.browser import CHROMIUM, Tags, in_browser
 

@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from fathomseg.learners.depth import DepthLearner
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.pretrain import phase_recipes, pretrain, run
 from safetensors.torch import load_file
 
 from fathomseg import config
@@ -28,11 +31,8 @@ from fathomseg.data.video_stream import read_triplets
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.learners.depth import DepthLearner
 from fathomseg.inference.card import load_depth_model, load_pose
 from fathomseg.stages import pretrain as stage
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.pretrain import phase_recipes, pretrain, run
 from tests import fakes
 from tests.stages import ranks
 from tests.stages.runs import metrics, same_run

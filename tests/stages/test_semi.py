@@ -15,17 +15,17 @@ import pytest
 import torch
 import yaml
 from accelerate import Accelerator
+from fathomseg.inference.depth_predictor import load_depth
+from fathomseg.learners.semi import SemiLearner
+from fathomseg.models.joint import JointNetwork
+from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.pretrain import pretrain
 from safetensors.torch import load_file
 
 import fathomseg
 from fathomseg.config import load, validate
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.depth_predictor import load_depth
-from fathomseg.learners.semi import SemiLearner
-from fathomseg.models.joint import JointNetwork
 from fathomseg.inference.card import POSE
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.pretrain import pretrain
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
 from tests.stages import ranks, tiny_semi

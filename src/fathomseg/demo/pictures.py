@@ -17,7 +17,6 @@ from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.plan import ROWS
-from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
@@ -61,11 +60,9 @@ class Gallery:
     """The networks of a demo and the images to show them on: evenly spread over the drives, not the best ones."""
 
     fine: Streets
-    depth: DepthPredictor
+    depth: Predictor
     rows: Mapping[str, Predictor]
     """The network of each row by its title."""
-    joint: DepthPredictor
-    """The depth of the last row's joint network."""
 
     def pictures(self, chosen: Sequence[Choice], random: Sequence[str]) -> Pictures:
         """Everything; `chosen` and `random` are the labelled images of the rows."""
@@ -145,7 +142,7 @@ class Gallery:
 
     def _pixels(self, image: UInt8[np.ndarray, "h w 3"], teacher: Predictor) -> Pixels:
         label = torch.from_numpy(teacher.predict(image).label)[None]
-        disparity = torch.from_numpy(self.joint.predict(image).disparity)[None, None]
+        disparity = torch.from_numpy(self.rows[ROWS[-1].title].predict(image).disparity)[None, None]
         return Pixels(
             image=torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255,
             label=label,
@@ -160,9 +157,8 @@ def gallery(folder: JobFolder, world: Streets) -> Gallery:
     height, width = world.size
     return Gallery(
         fine=world.model_copy(update={"size": (2 * height, 2 * width)}),
-        depth=load_depth(folder.run("depth"), device="cpu"),
+        depth=load(folder.run("depth"), device="cpu"),
         rows={row.title: load(folder.run(row.task), device="cpu") for row in ROWS},
-        joint=load_depth(folder.run(ROWS[-1].task), device="cpu"),
     )
 
 

@@ -81,7 +81,8 @@ def accelerator(config: Loop) -> accelerate.Accelerator:
 
 
 class Trainer:
-    """One run: a training step, its streams and an optimiser, from a first step to a last, resumable at every checkpoint."""
+    """One run: a training step, its streams and an optimiser, from a first step to a last, resumable at every
+    checkpoint."""
 
     def __init__(
         self,

@@ -21,14 +21,15 @@ def misfits(
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
-                yield f"objective {name!r} learns from stream {stream!r}, which is not there: give streams.{stream}={{}}"
+                yield f"objective {name!r} learns from stream {stream!r}, but there is none: give streams.{stream}={{}}"
             elif "disparity" in objective.needs(network) and "disparity" not in streams[stream]:
                 yield (
                     f"objective {name!r} compares depths, which the network does not predict: give "
                     f"streams.{stream}.depth={{name: run, run: RUN}}, or network.tasks.depth={{}}"
                 )
         for output in sorted(objective.learns(network) - network.outputs):
-            yield f"objective {name!r} teaches {output!r}, which the network does not predict: give network.tasks.{output}={{}}"
+            remedy = f"give network.tasks.{output}={{}}"
+            yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
@@ -47,7 +48,10 @@ def misfits(
 
 def _remedy(output: str) -> str:
     if output == "depth":
-        return "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
+        return (
+            "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or "
+            "leave network.tasks.depth out"
+        )
     if output.startswith("early_"):
         return "give a weight to objectives.supervised.early, or set network.links.early=[]"
     return f"give objectives.supervised.losses.{output}={{}}, or leave network.tasks.{output} out"

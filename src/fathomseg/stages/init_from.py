@@ -32,7 +32,8 @@ class InitFrom(Part):
     """Averaged or last weights. There is one pose network, the last."""
 
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
-        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what not.
+        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
+        not.
 
         Raises `FathomError`, before anything is copied, if the run lacks a part or it differs.
         """

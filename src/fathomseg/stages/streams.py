@@ -126,8 +126,8 @@ class _Builder:
             deep = [id for id in self._all() if has_depth(dataset, id)] if "depth" in needs else []
             if "depth" in needs and not deep:
                 raise FathomError(
-                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to learn "
-                    f"from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
+                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to "
+                    f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
                 )
             return sorted({*budget, *deep})
         ids = self._all()
@@ -211,7 +211,9 @@ def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
 def same_data(a: Dataset, b: Dataset) -> bool:
     """Whether two settings mean the same dataset, perhaps with other options."""
     if isinstance(a, Several) and isinstance(b, Several):
-        return a.datasets.keys() == b.datasets.keys() and all(same_data(a.datasets[k], b.datasets[k]) for k in a.datasets)
+        return a.datasets.keys() == b.datasets.keys() and all(
+            same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
+        )
     return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
 
 
@@ -245,5 +247,6 @@ def _same_classes(recipe: Recipe, stream: str) -> None:
     if theirs != ours:
         raise FathomError(
             f"Stream {stream!r} has labels of {len(theirs)} classes ({', '.join(theirs[:4])} ...) that are not the "
-            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same class list, in the same order."
+            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same "
+            "class list, in the same order."
         )

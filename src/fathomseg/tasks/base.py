@@ -62,7 +62,8 @@ class Task(Part, ABC):
 
     @abstractmethod
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
-        """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is missing."""
+        """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is
+        missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
         """A module from one feature map of `width` channels to an early prediction of the same task."""

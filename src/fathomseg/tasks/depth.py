@@ -91,8 +91,8 @@ class Depth(Task):
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
-                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, which "
-                f"decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
+                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
+                f"which decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
         return DisparityHeads({level: width for level, width in widths.items() if width is not None}, self.start)
 
@@ -155,8 +155,8 @@ class Depth(Task):
         return output[0].float()
 
     def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
-        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al. 2017,
-        arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
+        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al.
+        2017, arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
         return maps
 
     @torch.inference_mode()
