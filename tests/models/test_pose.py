@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
-from fathomseg.learners.depth import SelfSupervisedDepth
+from fathomseg.objectives import Photometric
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import FlowPose, FlowPoseNetwork, PoseConfig, PoseNetwork, seen_motion, widen_stem
 
@@ -260,5 +260,5 @@ def test_it_learns_to_tell_shifts_of_unseen_pictures() -> None:
 
 
 def test_recipes_choose_by_name_and_old_ones_have_none() -> None:
-    assert isinstance(validate(SelfSupervisedDepth, {"pose": {"name": "flow"}}).pose, FlowPose)
-    assert isinstance(validate(SelfSupervisedDepth, {"pose": {"reduce": 2}}).pose, PoseConfig)
+    assert isinstance(validate(Photometric, {"pose": {"name": "flow"}}).pose, FlowPose)
+    assert isinstance(validate(Photometric, {"pose": {"reduce": 2}}).pose, PoseConfig)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Kind
+from fathomseg.errors import FathomError
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
@@ -43,8 +44,11 @@ class Task(Part, ABC):
         """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same task."""
-        raise NotImplementedError
+        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+
+        Raises `FathomError` for a task that has none.
+        """
+        raise FathomError(f"Task {self.name!r} has no early prediction: leave it out of network.links.early.")
 
     # -------------------------------------------------------------------------------------------------- inference
 
