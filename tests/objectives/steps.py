@@ -48,19 +48,17 @@ def make_step(
     steps: int = 10,
     pixels: Sequence[int] = (100,) * CLASSES,
     focal_ids: Mapping[str, int] | None = None,
-    depth_of: Collection[str] = (),
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
 
-    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. `depth_of`: streams
-    that have a depth source. A network that is built already must have the classes `CLASSES`.
+    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. A network that is
+    built already must have the classes `CLASSES`.
     """
     torch.manual_seed(0)
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
     parts = validate(_Objectives, {"objectives": objectives}).objectives
     named = {stream: [] for part in parts.values() for stream in part.streams}
-    given = {stream: ["disparity"] if stream in depth_of else [] for stream in named}
-    assert list(misfits(config, given, parts)) == []
+    assert list(misfits(config, dict.fromkeys(named, ["disparity"]), parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]
