@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset, Kind
-from fathomseg.errors import DataError
+from fathomseg.errors import DataError, FathomError
 from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.decoders import AnyDecoder
@@ -66,8 +66,11 @@ class Task(Part, ABC):
         missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same task."""
-        raise NotImplementedError
+        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+
+        Raises `FathomError` for a task that has none.
+        """
+        raise FathomError(f"Task {self.name!r} has no early prediction: leave it out of network.links.early.")
 
     # ------------------------------------------------------------------------------------------------- evaluation
 

@@ -96,6 +96,10 @@ class Depth(Task):
             )
         return DisparityHeads({level: width for level, width in widths.items() if width is not None}, self.start)
 
+    def early_head(self, width: int, classes: int) -> nn.Module:
+        """A feature map -> one disparity of the same size, in a list."""
+        return EarlyDisparityHead(width, self.start)
+
     # ------------------------------------------------------------------------------------------------- evaluation
 
     meaning: ClassVar[Mapping[str, str]] = MEANING
@@ -250,6 +254,18 @@ class DisparityHead(nn.Module):
     def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
         """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
         return in_own_precision(self.conv, x).sigmoid()
+
+
+class EarlyDisparityHead(nn.Module):
+    """A feature map -> disparities as `DisparityHeads` gives them, of one scale."""
+
+    def __init__(self, width: int, start: float = 0.2) -> None:
+        super().__init__()
+        self.disparity = DisparityHead(width, start)
+
+    def forward(self, x: Map) -> list[Float[Tensor, "b 1 _ _"]]:
+        """Disparity 0..1 of the same size."""
+        return [self.disparity(x)]
 
 
 class DepthLoss(TaskLoss):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,16 +12,14 @@ from fathomseg.models.network import Network
 
 
 class Pointwise(Network):
-    """Logits are a linear function of the pixel's colour. It takes the place of a `Network` in a learner."""
+    """Logits are a linear function of the pixel's colour. It takes the place of a `Network` in a step."""
 
     def __init__(self, classes: int = 3, seed: int = 0) -> None:
-        nn.Module.__init__(self)
-        self.norm = "batch"
         torch.manual_seed(seed)
-        self.encoder = nn.Identity()  # type: ignore[assignment]
-        self.heads = nn.ModuleDict({"segmentation": nn.Conv2d(3, classes, 1)})
-        nn.init.normal_(self.heads["segmentation"].weight, std=4.0)
+        head = nn.Conv2d(3, classes, 1)
+        nn.init.normal_(head.weight, std=4.0)
+        super().__init__({}, {}, {"segmentation": head})
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, outputs: Collection[str] | None = None, change: object = None) -> dict[str, Any]:
         """Logits of every pixel."""
         return {"segmentation": self.heads["segmentation"](image)}

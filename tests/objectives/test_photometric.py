@@ -1,4 +1,4 @@
-"""What video teaches, for every learner that uses it: order of frames, motions, cameras, what is compared."""
+"""What video teaches: order of frames, motions, cameras, what is compared, and that depth is learned from it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fathomseg.learners.video import VideoLoss, ordered, recoloured, told
 from torch import Tensor
 
+from fathomseg.config import validate
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.pose import invert, se3
-from fathomseg.losses.photometric import Photometric
-from fathomseg.models.encoders import Encoder
-from fathomseg.models.pose import PoseConfig
+from fathomseg.objectives.base import ordered, recoloured
+from fathomseg.objectives.photometric import Photometric, PhotometricObjective, motion_error
 from fathomseg.types import Batch
 
 SIZE = (24, 32)
 
 
-def video(guessed: dict[str, int] | None = None, align: bool = False, **loss: object) -> VideoLoss:
+def video(focal_ids: dict[str, int] | None = None, align: bool = False, **loss: object) -> PhotometricObjective:
     torch.manual_seed(0)
-    pose = PoseConfig(encoder=Encoder(model="test_resnet", pretrained="none")).build()
-    return VideoLoss(Photometric(**loss), pose, guessed, align)  # type: ignore[arg-type]
+    pose = {"encoder": {"model": "test_resnet", "pretrained": "none"}}
+    config = validate(Photometric, {"pose": pose, "align": align, "loss": loss})
+    factors = [1.0] * (1 + max((focal_ids or {"": 0}).values()))
+    return PhotometricObjective(config, config.pose.build(), (0.1, 100.0), focal_ids, factors)
 
 
 def clip(count: int = 2) -> Batch:
     pixels = torch.randint(0, 256, (count, 3, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     camera = torch.tensor([[30.0, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]).expand(count, 3, 3)
     ids = tuple(f"clip/{i}" for i in range(count))
-    return Batch(ids, tuple(range(count)), pixels[:, 1], frames=pixels[:, [0, 2]], camera=camera)
+    targets = {"frames": pixels[:, [0, 2]], "camera": camera}
+    present = dict.fromkeys(targets, torch.ones(count, dtype=torch.bool))
+    return Batch(ids, tuple(range(count)), pixels[:, 1], targets, present)
 
 
 def test_frames_are_in_the_order_of_time() -> None:
     batch = clip()
-    assert batch.frames is not None
     frames = ordered(batch)
-    for place, expected in enumerate((batch.frames[:, 0], batch.image, batch.frames[:, 1])):
+    for place, expected in enumerate((batch.targets["frames"][:, 0], batch.image, batch.targets["frames"][:, 1])):
         assert torch.equal(frames[:, place], expected / 255)
 
 
@@ -74,19 +76,19 @@ def test_the_loss_compares_the_frames_as_they_are_whatever_the_networks_see() ->
     step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
     disparities = [torch.rand(2, 1, *SIZE)]
     clean = ordered(batch)
-    one, other = (step(batch, seen, disparities).terms for seen in (clean, 1 - clean))
+    one, other = (step.losses(batch, seen, disparities).terms for seen in (clean, 1 - clean))
     assert one["photometric"].sum == other["photometric"].sum > 0
     assert one["smoothness"].sum == other["smoothness"].sum > 0
     brighter = replace(batch, image=(batch.image // 2))
-    assert step(brighter, clean, disparities).terms["photometric"].sum != one["photometric"].sum
+    assert step.losses(brighter, clean, disparities).terms["photometric"].sum != one["photometric"].sum
 
 
 def test_still_frames_that_are_alike_have_no_error() -> None:
     """Known answer: the same frame three times and no motion is redrawn exactly, whatever the depth."""
     step, batch = video(automask=False, smoothness=0.0), clip()
-    batch = replace(batch, frames=batch.image[:, None].expand(-1, 2, -1, -1, -1))
+    batch = replace(batch, targets={**batch.targets, "frames": batch.image[:, None].expand(-1, 2, -1, -1, -1)})
     step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
-    term = step(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
+    term = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
     assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
 
 
@@ -96,25 +98,24 @@ def test_pixels_of_padding_are_not_compared() -> None:
     valid[:, :7] = False
     disparities = [torch.rand(2, 1, *SIZE), torch.rand(2, 1, 12, 16)]
     whole, part = (
-        step(one, ordered(one), disparities).terms["photometric"] for one in (batch, replace(batch, valid=valid))
+        step.losses(one, ordered(one), disparities).terms["photometric"] for one in (batch, replace(batch, valid=valid))
     )
     assert whole.count == 2 * 2 * 24 * 32
     assert part.count == 2 * 2 * 17 * 32
     assert 0 < part.sum < whole.sum
 
 
-def test_only_guessed_cameras_are_corrected() -> None:
-    step = video(guessed={"clip/0": 1, "elsewhere": 0})
+def test_only_cameras_to_be_learned_are_corrected() -> None:
+    step = video(focal_ids={"clip/0": 1, "elsewhere": 0})
     assert step.focal is not None
     with torch.no_grad():
         step.focal.copy_(torch.tensor([0.5, 0.02]))
     batch = clip()
-    assert batch.camera is not None
-    found = step.corrected(batch.camera, batch.ids)
+    found = step.corrected(batch.targets["camera"], batch.ids)
     factor = 1.2214028  # e^0.2
     expected = torch.tensor([[30 * factor, 0, 15.5], [0, 30 * factor, 11.5], [0, 0, 1]])
     torch.testing.assert_close(found[0], expected)
-    assert torch.equal(found[1], batch.camera[1])
+    assert torch.equal(found[1], batch.targets["camera"][1])
     assert step.focal_factors() == pytest.approx([148.41316, factor])
     assert video().focal_factors() == []
 
@@ -123,20 +124,21 @@ class TestAlignedMotions:
     def test_the_loss_is_taken_at_the_aligned_motions(self) -> None:
         batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
         step = video(align=True, tie_breaker=0.0)
-        result = step(batch, ordered(batch), [flat])
+        result = step.losses(batch, ordered(batch), [flat])
         images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
-        r = step.loss.inverse_depth(flat, images)
+        r = step.config.loss.inverse_depth(flat, images, (0.1, 100.0))
         begun = step.motions(*ordered(batch).unbind(1))
-        assert batch.camera is not None
-        better = align(images, sources, r, batch.camera, begun)
+        better = align(images, sources, r, batch.targets["camera"], begun)
         assert not torch.equal(better, begun)
-        expected = step.loss(images, sources, [flat], batch.camera, better).terms["photometric"]
+        expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms[
+            "photometric"
+        ]
         torch.testing.assert_close(result.terms["photometric"].sum, expected.sum)
 
     def test_the_network_learns_from_the_aligned_motions_alone_and_depth_from_the_images_alone(self) -> None:
         batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
         step = video(align=True)
-        terms = step(batch, ordered(batch), [flat]).terms
+        terms = step.losses(batch, ordered(batch), [flat]).terms
         assert set(terms) == {"photometric", "smoothness", "motion"}
         terms["photometric"].sum.backward(retain_graph=True)
         assert flat.grad is not None
@@ -151,7 +153,7 @@ class TestAlignedMotions:
         still = torch.eye(4).expand(1, 1, 4, 4)
         turned = se3(torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([[1.0, 0.0, -2.0]]))[None]
         r = torch.tensor([0.1, 0.2, 0.25, 0.3, 9.0]).view(1, 1, 1, 5)
-        term = told(still, turned, r)
+        term = motion_error(still, turned, r)
         entries = 2 * math.sin(0.1) + 2 * (1 - math.cos(0.1))
         assert float(term.sum) == pytest.approx(entries + 3 * 0.25, rel=1e-5)
         assert float(term.count) == 1
