@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from accelerate import Accelerator
 
 import fathomseg
@@ -24,6 +25,9 @@ CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
 """The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
 
+FRAMES = "frames-{}.csv"
+"""The frames chosen for a stream that learns from neighbouring ones."""
+
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
@@ -32,17 +36,13 @@ _ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
 
 
-_BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]+\.csv")
-"""What a run folder may hold before the first step."""
-
-
 def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and all(_BEFORE_TRAINING.fullmatch(path.name) for path in folder.iterdir()):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _before_training(folder):
             shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
         if folder.exists():
             raise FathomError(
@@ -55,6 +55,13 @@ def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], acc
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
+
+
+def _before_training(folder: Path) -> set[str]:
+    """What a run folder holds before the first step, by its own configuration."""
+    path = folder / CONFIG
+    streams = yaml.safe_load(path.read_text(encoding="utf-8")).get("streams", {}) if path.is_file() else {}
+    return {CONFIG, ORIGIN, *(name.format(stream) for stream in streams for name in (IDS, FRAMES))}
 
 
 def refuse_changes(overrides: Sequence[str]) -> None:

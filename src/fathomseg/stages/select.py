@@ -73,7 +73,7 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
     if resume:
         save(recipe, folder / CONFIG)  # a larger budget, perhaps
     else:
-        begin(folder, recipe, None, accelerate)
+        begin(folder, recipe, {}, accelerate)
     torch.manual_seed(recipe.seed)
     with resume_advice("select", folder), preparing(active=True) as progress:
         pool, skipped = build_pool(recipe, ids, already, folder, progress)
