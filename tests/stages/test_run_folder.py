@@ -31,7 +31,15 @@ def test_where_things_lie_and_run_may_change(setting: str) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["data.name=camvid", "data.datasets.town.name=kitti", "data.datasets.root=x", "clips.data.root=x", "streams.clips.root=x", "train.deviceful=cpu", "seed=1"],
+    [
+        "data.name=camvid",
+        "data.datasets.town.name=kitti",
+        "data.datasets.root=x",
+        "clips.data.root=x",
+        "streams.clips.root=x",
+        "train.deviceful=cpu",
+        "seed=1",
+    ],
 )
 def test_what_is_learned_may_not(setting: str) -> None:
     with pytest.raises(ConfigError, match=f"{setting} cannot be given; only data.root, .* the root of each dataset"):

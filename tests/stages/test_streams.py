@@ -69,7 +69,9 @@ class TestEvaluatedImages:
         assert len(streams.by_name["unlabelled"].ids) == 6
 
     def test_of_a_split_that_would_hold_nothing_else(self, camvid: Path, tmp_path: Path) -> None:
-        with pytest.raises(FathomError, match=r"No image is left in stream 'unlabelled'.*another streams\.unlabelled\.split"):
+        with pytest.raises(
+            FathomError, match=r"No image is left in stream 'unlabelled'.*another streams\.unlabelled\.split"
+        ):
             built(recipe(camvid, streams=streams_of(split="val")), tmp_path)
 
     def test_of_the_same_images_among_several_datasets(self, camvid: Path, tmp_path: Path) -> None:
@@ -92,7 +94,9 @@ class TestEvaluatedImages:
         assert clips.ids
         assert all(id.startswith("train/") for id in {*clips.ids, *used})
         with pytest.raises(FathomError, match="no training may see what it is scored on"):
-            built(validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips={"split": "val"}))), tmp_path / "other")
+            built(
+                validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips={"split": "val"}))), tmp_path / "other"
+            )
 
     def test_of_clips_of_another_spelling(self, tmp_path: Path) -> None:
         clips = {"data": {"name": "several", "datasets": {"a": {**tiny_semi.STREETS, "val_clips": 2}}}, "split": "val"}
@@ -106,7 +110,9 @@ class TestLabels:
         (batch,) = batches(streams, "unlabelled", 6)
         truth = {id: CamVid(root=camvid).label(id) for id in labelled}
         assert len(truth) == 2
-        for id, label, known in zip(batch.ids, batch.targets["label"].numpy(), batch.present["label"].tolist(), strict=True):
+        for id, label, known in zip(
+            batch.ids, batch.targets["label"].numpy(), batch.present["label"].tolist(), strict=True
+        ):
             assert known == (id in truth)
             if known:
                 np.testing.assert_array_equal(label, truth[id])
@@ -143,7 +149,9 @@ class TestOtherData:
         for number in range(3):
             fakes.save(folder / "images" / f"{number}.png", fakes.scene(number, SIZE, 3)[0])
         fakes.write_yaml(folder / "dataset.yaml", {"classes": ["a", "b"]})
-        streams, _ = built(recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r")
+        streams, _ = built(
+            recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r"
+        )
         (batch,) = batches(streams, "unlabelled", 3)
         assert not batch.has("label")
         assert len(set(batch.ids)) == 3

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ import yaml
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.evaluate_depth import evaluate_depth_run
 from tests.fakes import make_camvid
 from tests.stages import ranks
 from tests.stages.runs import nearly_the_same_run
@@ -41,14 +38,6 @@ def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_depth_run(tmp_path_factory.mktemp("runs") / "depth", data.model_dump(mode="json"))
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @pytest.fixture(scope="module")
 def together(
     saved: Path, depth: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
@@ -63,7 +52,7 @@ def together(
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "depth")),
         *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
     ]
-    (folder / "commands.json").write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
+    (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
@@ -75,21 +64,21 @@ def together(
 
 def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
     """Five images on two ranks: 3 + 2, none counted twice; only the first rank prints and writes."""
-    alone = evaluate_run(saved, report=False, as_json=True)["scores"]
+    alone = evaluate_run(saved, split="val", report=False, as_json=True)["scores"]
     assert json.loads((together / "said.0.0").read_text())["scores"] == alone
     assert (together / "said.1.0").read_text() == ""
     table = Path("evaluation", "val", "images.csv")
     assert (together / "saved" / table).read_text() == (saved / table).read_text()
-    assert alone["ema"]["images"] == 5
+    assert alone["ema"]["segmentation"]["images"] == 5
 
 
 def test_scores_of_depth_and_motion_are_equal_to_the_last_bit(depth: Path, together: Path) -> None:
     """Fifteen images and three clips on two ranks."""
-    alone = evaluate_depth_run(depth, report=False, as_json=True)
+    alone = evaluate_run(depth, split="val", report=False, as_json=True)
     found = json.loads((together / "said.0.1").read_text())
     assert (found["scores"], found["motion"]) == (alone["scores"], alone["motion"])
     assert (together / "said.1.1").read_text() == ""
-    assert alone["scores"]["ema"]["images"] == 15
+    assert alone["scores"]["ema"]["depth"]["images"] == 15
     assert alone["motion"]["all"]["clips"] == 3
 
 
