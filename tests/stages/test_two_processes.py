@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +39,6 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_joint_run(tmp_path_factory.mktemp("runs") / "joint", data)
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @pytest.fixture(scope="module")
 def together(
     saved: Path, joint: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
@@ -63,7 +53,7 @@ def together(
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
         *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
     ]
-    (folder / "commands.json").write_text(json.dumps(list(zip(free_ports(len(commands)), commands, strict=True))))
+    (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
@@ -75,7 +65,7 @@ def together(
 
 def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
     """Five images on two ranks: 3 + 2, none counted twice; only the first rank prints and writes."""
-    alone = evaluate_run(saved, report=False, as_json=True)["scores"]
+    alone = evaluate_run(saved, split="val", report=False, as_json=True)["scores"]
     assert json.loads((together / "said.0.0").read_text())["scores"] == alone
     assert (together / "said.1.0").read_text() == ""
     assert (together / "saved" / TABLE).read_text() == (saved / TABLE).read_text()

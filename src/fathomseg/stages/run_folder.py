@@ -28,16 +28,15 @@ CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
 """The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
 
+FRAMES = "frames-{}.csv"
+"""The frames chosen for a stream that learns from neighbouring ones."""
+
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
 """Settings that may be given again when a run is resumed: they do not change what is learned."""
 
 _ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
-
-
-_BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]+\.csv")
-"""What a run folder may hold before the first step."""
 
 
 def begin(
@@ -48,7 +47,7 @@ def begin(
     Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and all(_BEFORE_TRAINING.fullmatch(path.name) for path in folder.iterdir()):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _before_training(folder):
             shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
         if folder.exists():
             raise FathomError(
@@ -61,6 +60,13 @@ def begin(
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
+
+
+def _before_training(folder: Path) -> set[str]:
+    """What a run folder holds before the first step, by its own configuration."""
+    path = folder / CONFIG
+    streams = yaml.safe_load(path.read_text(encoding="utf-8")).get("streams", {}) if path.is_file() else {}
+    return {CONFIG, ORIGIN, *(name.format(stream) for stream in streams for name in (IDS, FRAMES))}
 
 
 def refuse_changes(overrides: Sequence[str]) -> None:

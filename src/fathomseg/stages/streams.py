@@ -20,12 +20,10 @@ from fathomseg.depth_sources import prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import FRAMES
 
 if TYPE_CHECKING:
     import accelerate
-
-FRAMES: Final = "frames-{}.csv"
-"""The frames chosen for a stream, in the run folder."""
 
 _SEED_STEP: Final = 1_000_003
 """Between the seeds of two streams, so that streams of the same images are shuffled apart."""
