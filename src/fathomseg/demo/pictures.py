@@ -78,7 +78,9 @@ class Gallery:
     def depth_strip(self, id: str) -> Strip:
         """An image, its learned depth on the scale of the truth, and the truth."""
         image, truth = self.fine.image(id), self.fine.depth(id)
-        depth = to_scale(self.depth.predict(image).depth, truth)
+        predicted = self.depth.predict(image).depth
+        assert predicted is not None, "a network for depth"
+        depth = to_scale(predicted, truth)
         return Strip(
             id,
             (
@@ -96,8 +98,9 @@ class Gallery:
     def prediction_strip(self, id: str) -> Strip:
         """An image, what the network of every row makes of it, and the truth."""
         image, classes = self.fine.image(id), self.fine.classes
-        answers = [(title, draw.colourise(row.predict(image).label, classes)) for title, row in self.rows.items()]
-        return Strip(id, (("image", image), *answers, ("truth", draw.colourise(self.fine.label(id), classes))))
+        labels = {title: row.predict(image).label for title, row in self.rows.items()}
+        predicted = [(title, draw.colourise(label, classes)) for title, label in labels.items() if label is not None]
+        return Strip(id, (("image", image), *predicted, ("truth", draw.colourise(self.fine.label(id), classes))))
 
     def mix_strip(self, ids: Sequence[str]) -> Strip:
         """A pair of these images as the last row's training sees it: both with depth, the mask, what comes of them."""

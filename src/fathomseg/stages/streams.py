@@ -103,7 +103,8 @@ class _Builder:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
-        kinds: tuple[Kind, ...] = ("image", *(["label"] if labels_of else []), *(["depth"] if "depth" in uses else []))
+        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": "depth" in uses}
+        kinds = tuple(kind for kind, wanted in there.items() if wanted)
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
         disparity: Disparity | None = None

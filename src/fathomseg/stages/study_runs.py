@@ -18,7 +18,7 @@ from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, Record
 from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell
-from fathomseg.study.redact_paths import without_paths
+from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.runner import Job
 from fathomseg.study.scores import scores, scores_file
 
@@ -36,7 +36,7 @@ def job(cell: Cell, training: Training, run: Path) -> Job:
 
 def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores."""
-    split = recipe.evaluation.split
+    split = recipe.evaluation.split or ""
     if not scores_file(run, split).is_file():
         return None
     ema, last = (scores(run, split, weights)["segmentation"] for weights in ("ema", "last"))
@@ -95,7 +95,7 @@ def _read_known(path: Path) -> dict[Cell, Record]:
 
 def _unlike(record: Record, recipe: Recipe) -> list[str]:
     """In what a known training is not the one of the recipe."""
-    found = differences(record[SETTINGS], without_paths(settings_of_arm(recipe)))
+    found = differences(record[SETTINGS], redact_paths(settings_of_arm(recipe)))
     if hashed(labelled(recipe)) != record.get(LABELLED_HASH):
         found.append("it had labels of other images than the study gives it")
     return found
