@@ -113,12 +113,14 @@ def test_an_empty_list_of_images_is_an_error(dataset: CamVid, tmp_path: Path) ->
 
 
 def test_budgets_nest_and_depend_on_the_seed(dataset: CamVid) -> None:
-    chosen = {n: set(Labels(count=n).choose(dataset, seed=3)) for n in (2, 5, 9)}
+    chosen = {n: set(Labels(count=n).choose(dataset, "train", seed=3)) for n in (2, 5, 9)}
     assert chosen[2] < chosen[5] < chosen[9]
     assert [len(c) for c in chosen.values()] == [2, 5, 9]
-    assert any(set(Labels(count=2).choose(dataset, seed=s)) != chosen[2] for s in range(5))
-    assert set(Labels(count=2, seed=3).choose(dataset, seed=99)) == chosen[2], "labels.seed wins over the run's"
-    assert set(Labels().choose(dataset, 0)) == set(dataset.ids("train"))
+    assert any(set(Labels(count=2).choose(dataset, "train", seed=s)) != chosen[2] for s in range(5))
+    assert set(Labels(count=2, seed=3).choose(dataset, "train", seed=99)) == chosen[2], (
+        "labels.seed wins over the run's"
+    )
+    assert set(Labels().choose(dataset, "train", 0)) == set(dataset.ids("train"))
 
 
 def test_only_images_that_have_a_label_are_chosen(tmp_path: Path) -> None:
@@ -127,20 +129,20 @@ def test_only_images_that_have_a_label_are_chosen(tmp_path: Path) -> None:
     for id in dataset.ids("train")[3:]:
         (tmp_path / "trainannot" / f"{id.split('/')[1]}.png").unlink()
     dataset = CamVid(root=tmp_path)  # a dataset lists its folder once
-    assert set(Labels().choose(dataset, 0)) == set(kept)
+    assert set(Labels().choose(dataset, "train", 0)) == set(kept)
     with pytest.raises(FathomError, match="only 3 images"):
-        Labels(count=4).choose(dataset, 0)
+        Labels(count=4).choose(dataset, "train", 0)
 
 
 def test_a_list_of_ids_is_taken_as_it_is_and_checked(dataset: CamVid, tmp_path: Path) -> None:
     ids = dataset.ids("train")
     (tmp_path / "chosen.txt").write_text(f"{ids[4]}\n\n{ids[1]}\n{ids[4]}\n{ids[7]}\n")
-    assert Labels(file=tmp_path / "chosen.txt").choose(dataset, 0) == tuple(sorted((ids[4], ids[1], ids[7])))
-    assert Labels(file=tmp_path / "chosen.txt", count=2).choose(dataset, 0) == tuple(sorted((ids[4], ids[1])))
+    assert Labels(file=tmp_path / "chosen.txt").choose(dataset, "train", 0) == tuple(sorted((ids[4], ids[1], ids[7])))
+    assert Labels(file=tmp_path / "chosen.txt", count=2).choose(dataset, "train", 0) == tuple(sorted((ids[4], ids[1])))
     (tmp_path / "chosen.txt").write_text("train/elsewhere\n")
     with pytest.raises(
         FathomError, match=r"does not have, for example 'train/elsewhere'; its own ids look like 'train/"
     ):
-        Labels(file=tmp_path / "chosen.txt").choose(dataset, 0)
+        Labels(file=tmp_path / "chosen.txt").choose(dataset, "train", 0)
     with pytest.raises(FathomError, match="there is no file"):
-        Labels(file=tmp_path / "none.txt").choose(dataset, 0)
+        Labels(file=tmp_path / "none.txt").choose(dataset, "train", 0)

@@ -7,11 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
-from fathomseg.models.joint import JointNetworkConfig
-from fathomseg.models.pose_base import PoseNetwork
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.start import Start, start
 from torch import Tensor, nn
 
 from fathomseg.config import validate

@@ -1,4 +1,4 @@
-"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows nothing of segmentation.
+"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows no task by name.
 
 Devices, mixed precision and data parallelism are Accelerate's; the order of things is here, on one page.
 """
