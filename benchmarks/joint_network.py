@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from fathomseg.models.joint import JointNetworkConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
 from fathomseg.stages.run_folder import origin
 

@@ -29,6 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fathomseg.learners.base import Batches
+from fathomseg.learners.consistency import Consistency
+from fathomseg.learners.semi import SemiLearner, SemiSupervised, Video
+from fathomseg.models.joint import JointNetworkConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -36,14 +40,10 @@ from fathomseg.augment.colours import Blur, Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.learners.base import Batches
-from fathomseg.learners.consistency import Consistency
-from fathomseg.learners.semi import SemiLearner, SemiSupervised, Video
 from fathomseg.losses.targets import ConfidentFraction
 from fathomseg.mixing import DepthMix
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.joint import JointNetworkConfig
 from fathomseg.models.network import NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.stages.run_folder import origin

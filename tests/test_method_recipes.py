@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from fathomseg.learners import SemiSupervised
+from fathomseg.stages.depth_recipe import DepthRecipe
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
-from fathomseg.learners import SemiSupervised
-from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
 from tests import fakes
 

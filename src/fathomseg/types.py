@@ -172,7 +172,7 @@ class Batch:
 
     def to(self, device: object) -> Batch:
         """The same batch on another device; copies from pinned memory do not block the host."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[call-overload,no-any-return]
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[call-overload]
 
     def pin_memory(self) -> Batch:
         """The same batch in pinned host memory, called by the data loader where there is a GPU."""

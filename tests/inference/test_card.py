@@ -1,123 +1,114 @@
-"""Models on disk: what was saved comes back, and what does not fit is refused in words."""
+"""Models on disk: what was saved comes back, and damaged, foreign and missing files are refused by name."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.card import (
-    CARD,
-    POSE,
-    WEIGHTS,
-    ModelCard,
-    load_card,
-    load_model,
-    load_pose,
-    save_model,
-    save_weights,
-)
-from fathomseg.models.network import Network
-from fathomseg.models.pose import PoseConfig, PoseNetwork
-from tests.models.networks import assert_equal, build, images, joint, seeing_depth, segmenting, unet
+from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, as_weights, load_card, load_model, load_pose
+from fathomseg.types import ClassList
+from tests.stages.saved_run import build, network_of, save_run
 
-SIZE = (48, 96)
-CLASSES = {"classes": tuple("abcde"), "colours": tuple((i, i, i) for i in range(5))}
-POSE_CONFIG = {"encoder": {"model": "test_resnet", "pretrained": "none"}, "reduce": 2}
-DEPTH_CARD = ModelCard(network=seeing_depth(unet(stride=2)), size=SIZE, pose=validate(PoseConfig, POSE_CONFIG))
-CARDS = {
-    "segmentation": ModelCard(network=segmenting({"name": "fpn", "channels": 8}), size=SIZE, **CLASSES),
-    "depth": DEPTH_CARD,
-    "joint": ModelCard(network=joint(unet()), size=SIZE, **CLASSES),
-}
+BOTH = ("segmentation", "depth")
+CLASSES = ClassList(("road", "car"), ((0, 0, 0), (255, 0, 0)))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_run(tmp_path_factory.mktemp("run"), CLASSES, {}, (32, 64), BOTH, pose=True)
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[Path, Network, PoseNetwork]:
-    network = build(DEPTH_CARD.network).eval()
-    assert DEPTH_CARD.pose is not None
-    pose = DEPTH_CARD.pose.build().eval()
-    save_weights(tmp_path / POSE, pose.state_dict())
-    save_model(tmp_path, DEPTH_CARD, network.state_dict())
-    return tmp_path, network, pose
+def run(saved: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return shutil.copytree(saved, tmp_path / "run")
 
 
-@pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
-def test_a_network_of_any_tasks_comes_back(card: ModelCard, tmp_path: Path) -> None:
-    network = build(card.network).eval()
-    save_model(tmp_path, card, network.state_dict())
-    read, again = load_model(tmp_path)
-    assert read == card
-    assert not again.training
-    with torch.no_grad():
-        assert_equal(again(images(1, *SIZE), again.outputs), network(images(1, *SIZE), network.outputs))
-    assert tuple(read.tasks) == network.tasks
+def image(seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_averaged_and_last_weights_share_a_card(tmp_path: Path) -> None:
-    card = CARDS["segmentation"]
-    first, second = build(card.network), build(card.network, seed=1)
-    save_model(tmp_path, card, first.state_dict())
-    save_model(tmp_path, card, second.state_dict(), WEIGHTS["last"])
-    assert_equal(load_model(tmp_path)[1].state_dict(), first.state_dict())
-    assert_equal(load_model(tmp_path, WEIGHTS["last"])[1].state_dict(), second.state_dict())
+@torch.no_grad()
+def test_the_network_and_its_motion_come_back(saved: Path) -> None:
+    card, network = load_model(saved)
+    assert (card.size, card.class_list, list(card.tasks)) == ((32, 64), CLASSES, list(BOTH))
+    assert not network.training
+    found, expected = network(image()), build(network_of(BOTH), 2, seed=0)(image())
+    torch.testing.assert_close(found["segmentation"], expected["segmentation"])
+    torch.testing.assert_close(found["depth"], expected["depth"])
+    assert not torch.equal(load_model(saved, WEIGHTS["last"])[1](image())["segmentation"], found["segmentation"])
+    motion = load_pose(saved)
+    there, back = torch.cat(motion(image(0), image(1))), torch.cat(motion(image(1), image(0)))
+    assert torch.isfinite(there).all()
+    assert not torch.equal(there, back)
+    assert {path.name for path in saved.iterdir()} == {CARD, POSE, "config.yaml", *WEIGHTS.values()}
+    assert json.loads((saved / CARD).read_text())["format"] == 1
 
 
-def test_motion_comes_back(saved: tuple[Path, Network, PoseNetwork]) -> None:
-    folder, _, pose = saved
-    motion, pair = load_pose(folder), (images(1, *SIZE, seed=0), images(1, *SIZE, seed=1))
-    assert motion.reduce == 2
-    assert not motion.training
-    with torch.no_grad():
-        assert torch.equal(torch.cat(motion(*pair)), torch.cat(pose(*pair)))
+def test_a_network_of_depth_needs_no_classes_and_one_that_segments_does(tmp_path: Path) -> None:
+    depth = save_run(tmp_path, None, {}, tasks=("depth",))
+    assert load_card(depth).known_classes is None
+    assert load_card(save_run(tmp_path / "both", CLASSES, {}, tasks=BOTH)).known_classes == CLASSES
+    with pytest.raises(
+        FathomError, match=r"no network for camera motion\. Give a run with the objective `photometric`"
+    ):
+        load_pose(depth)
+    with pytest.raises(ConfigError, match="2 to 254 classes"):
+        validate(ModelCard, {"network": {"tasks": {"segmentation": {}}}, "size": [4, 4]})
+    with pytest.raises(ConfigError, match="3 class names but 2 colours"):
+        validate(ModelCard, {"network": {}, "classes": list("abc"), "colours": [[0, 0, 0]] * 2, "size": [4, 4]})
 
 
-def test_a_network_without_a_pose_network(tmp_path: Path) -> None:
-    card = CARDS["segmentation"]
-    save_model(tmp_path, card, build(card.network).state_dict())
-    with pytest.raises(FathomError, match="no network for camera motion.*objective `photometric`"):
-        load_pose(tmp_path)
-    assert load_card(tmp_path).class_list.names == tuple("abcde")
-
-
-def test_missing_weights_are_named(saved: tuple[Path, Network, PoseNetwork]) -> None:
-    folder, *_ = saved
-    with pytest.raises(FathomError, match=r"no weights last\.safetensors; .* model\.safetensors, pose\.safetensors"):
-        load_model(folder, WEIGHTS["last"])
-    (folder / POSE).unlink()
+def test_missing_files_say_what_is_there(run: Path, tmp_path: Path) -> None:
+    (run / WEIGHTS["last"]).unlink()
+    there = r"weight files in it: model\.safetensors, pose\.safetensors"
+    with pytest.raises(FathomError, match=rf"no weights last\.safetensors; {there}"):
+        load_model(run, WEIGHTS["last"])
+    (run / POSE).unlink()
     with pytest.raises(FathomError, match=r"no weights pose\.safetensors"):
-        load_pose(folder)
-
-
-def test_weights_of_another_network_are_refused(saved: tuple[Path, Network, PoseNetwork]) -> None:
-    folder, network, _ = saved
-    save_weights(folder / POSE, network.state_dict())
-    with pytest.raises(FathomError, match="does not hold the weights of the network"):
-        load_pose(folder)
-    (folder / WEIGHTS["ema"]).write_bytes(b"half")
-    with pytest.raises(FathomError, match="damaged or no safetensors file"):
-        load_model(folder)
-
-
-def test_a_folder_without_a_card(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match=r"holds no model: give a folder written by `fathom train`"):
+        load_pose(run)
+    with pytest.raises(FathomError, match=r"There is no .*model\.json\. .* holds no model"):
         load_card(tmp_path)
+    assert as_weights("last") == "last"
+    with pytest.raises(FathomError, match="no weights 'best'; choose from ema, last"):
+        as_weights("best")
 
 
-def test_a_card_of_another_layout_is_refused(saved: tuple[Path, Network, PoseNetwork]) -> None:
-    folder, *_ = saved
-    tree = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps({**tree, "network": {"name": "depth", "decoder": {}}}))
-    with pytest.raises(ConfigError, match=r"network.name: unknown key"):
-        load_card(folder)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "not a model of a format"),
+        ('{"format": 2}', "not a model of a format"),
+        ('{"format": 1}', "size: is required"),
+    ],
+)
+def test_foreign_cards_are_refused(run: Path, text: str, message: str) -> None:
+    (run / CARD).write_text(text)
+    with pytest.raises(FathomError, match=message):
+        load_model(run)
 
 
-def test_a_network_that_segments_names_its_classes() -> None:
-    with pytest.raises(ValueError, match="needs 2 to 254 classes, but this one has 0"):
-        ModelCard(network=joint(unet()), size=SIZE)
-    with pytest.raises(ValueError, match="5 class names but 4 colours"):
-        ModelCard(network=joint(unet()), size=SIZE, classes=CLASSES["classes"], colours=CLASSES["colours"][1:])
+def test_damaged_or_foreign_weights_are_refused(saved: Path, run: Path) -> None:
+    path = run / WEIGHTS["ema"]
+    state, whole = load_file(saved / path.name), path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FathomError, match="damaged or no safetensors"):
+        load_model(run)
+    state["heads.segmentation.1.bias"] = torch.zeros(7)
+    state["extra"] = state.pop("heads.segmentation.1.weight")
+    save_file(state, path)
+    with pytest.raises(
+        FathomError, match=r"(?s)3 tensors differ.*extra: not part.*bias: is \[7\], should be \[2\].*missing"
+    ):
+        load_model(run)
+    path.replace(run / POSE)
+    with pytest.raises(FathomError, match="does not hold the weights of the network"):
+        load_pose(run)

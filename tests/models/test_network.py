@@ -15,18 +15,16 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fathomseg.config import load, save, validate
+from fathomseg.config import load, validate
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
 from fathomseg.models.decoders import AnyDecoder
-from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import FEATURES, Network, early
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import (
     CLASSES,
     LITE,
-    NARROW,
     PADNET,
-    TINY,
     assert_equal,
     build,
     config,
@@ -157,10 +155,12 @@ class TestContract:
         network, other, image = build(CONFIGS[name]).eval(), build(CONFIGS[name], seed=1).eval(), images(1, 64, 64)
         save_file(network.state_dict(), tmp_path / "w.safetensors")
         with torch.no_grad():
-            assert not any(torch.equal(a, b) for a, b in zip(*map(list_of, (network(image), other(image))), strict=True))
+            assert not any(
+                torch.equal(a, b) for a, b in zip(*map(list_of, (network(image), other(image))), strict=True)
+            )
             other.load_state_dict(load_file(tmp_path / "w.safetensors"))
             assert_equal(other(image), network(image))
-        save(CONFIGS[name], tmp_path / "network.yaml")
+        write_config(CONFIGS[name], tmp_path / "network.yaml")
         assert load(NetworkConfig, tmp_path / "network.yaml") == CONFIGS[name]
 
 
@@ -191,9 +191,7 @@ class TestNothingInVain:
             self.blocks(d, "43210") | self.blocks(s, "432") | {f"links.messages.{s}_to_{d}", "heads.depth"}
         )
         assert self.ran(network, early(s)) == self.blocks(s, "432") | {"early_heads.segmentation"}
-        assert self.ran(network, early(s), d) == (
-            self.ran(network, d) | {"early_heads.segmentation"}
-        )
+        assert self.ran(network, early(s), d) == (self.ran(network, d) | {"early_heads.segmentation"})
         assert self.ran(network, FEATURES) == set()
 
     def test_without_exchange(self) -> None:
@@ -454,7 +452,9 @@ class TestMistakes:
             config({"segmentation": deeplab, "depth": {"decoder": unet()}}, links=PADNET).build(CLASSES)
 
     def test_an_early_task_that_is_not_there(self) -> None:
-        with pytest.raises(ConfigError, match="links.early has 'classes', which is no task; there is: segmentation, depth"):
+        with pytest.raises(
+            ConfigError, match="links.early has 'classes', which is no task; there is: segmentation, depth"
+        ):
             joint(unet(), links={**PADNET, "early": ["classes"]})
 
 
@@ -571,5 +571,3 @@ class TestLearning:
             optimiser.step()
         assert error.item() < 0.05, "a constant 0.5 has 0.16"
         assert all((found[name].argmax(1) == label).float().mean() > 0.95 for name in names)
-
-

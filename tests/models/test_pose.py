@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
-from fathomseg.objectives import Photometric
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import FlowPose, FlowPoseNetwork, PoseConfig, PoseNetwork, seen_motion, widen_stem
+from fathomseg.objectives import Photometric
 
 MODELS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100"]
 

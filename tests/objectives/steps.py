@@ -147,7 +147,9 @@ class Counted:
         return note
 
 
-def train(step: Step, batches: Mapping[str, Batch], lr: float = 1e-2, encoder_lr: float = 1.0, **factors: float) -> None:
+def train(
+    step: Step, batches: Mapping[str, Batch], lr: float = 1e-2, encoder_lr: float = 1.0, **factors: float
+) -> None:
     """One step of gradient descent."""
     groups = step.parameter_groups(encoder_lr, factors)
     optimiser = torch.optim.SGD([{"params": g["params"], "lr": lr * g["lr_scale"]} for g in groups])

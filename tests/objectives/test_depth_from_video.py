@@ -100,7 +100,9 @@ def test_a_frozen_encoder_stays_and_everything_else_moves(batch: Batch) -> None:
     step = depth().train()
     before, weights = copied(step), {name for name, _ in step.named_parameters()}
     train(step, {"clips": batch}, lr=1.0, encoder=0.0)
-    assert not {n for n in moved(step, before) & weights if n.startswith(("network.encoders.", "ema.network.encoders."))}
+    assert not {
+        n for n in moved(step, before) & weights if n.startswith(("network.encoders.", "ema.network.encoders."))
+    }
     pose = "objectives.photometric.pose."
     for part in ("network.decoders.", "network.heads.", f"{pose}encoder.", f"{pose}decoder.", f"{pose}motion."):
         assert any(name.startswith(part) for name in moved(step, before)), part

@@ -11,7 +11,7 @@ from fathomseg.engine.step import Step
 from fathomseg.models.network import SHARED
 from fathomseg.objectives.base import Base, Nets
 from fathomseg.objectives.feature_distance import FeatureDistanceObjective
-from tests.objectives.steps import DEPTH, POSE, PLAIN, Counted, copied, make_batch, make_step, moved, train, weighed
+from tests.objectives.steps import DEPTH, PLAIN, POSE, Counted, copied, make_batch, make_step, moved, train, weighed
 
 CLIPS = {"clips": make_batch(3, "frames")}
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fathomseg.config import validate
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.pose import invert, se3
-from fathomseg.config import validate
 from fathomseg.objectives.base import ordered, recoloured
 from fathomseg.objectives.photometric import Photometric, PhotometricObjective, motion_error
 from fathomseg.types import Batch
@@ -130,7 +130,9 @@ class TestAlignedMotions:
         begun = step.motions(*ordered(batch).unbind(1))
         better = align(images, sources, r, batch.targets["camera"], begun)
         assert not torch.equal(better, begun)
-        expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms["photometric"]
+        expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms[
+            "photometric"
+        ]
         torch.testing.assert_close(result.terms["photometric"].sum, expected.sum)
 
     def test_the_network_learns_from_the_aligned_motions_alone_and_depth_from_the_images_alone(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fathomseg.learners.consistency import complementary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -187,7 +188,9 @@ class TestPadding:
     def test_its_content_counts_nowhere(self, mixing: str, over: str) -> None:
         teacher, student = Pointwise(seed=1), Pointwise(seed=2)
         fraction = {"name": "fraction", "threshold": 0.7}
-        config = pseudo_labels(mixing={"name": mixing}, normalize_by=over, weighting=fraction, depth_scale="image", views=2)
+        config = pseudo_labels(
+            mixing={"name": mixing}, normalize_by=over, weighting=fraction, depth_scale="image", views=2
+        )
         black, shown = photographs(), torch.rand(4, 9, 14, generator=torch.Generator().manual_seed(3)) > 0.3
         assert black.image is not None
         noise = photographs(seed=9).image
@@ -241,7 +244,9 @@ class TestDisparity:
         found = pixels.disparity.flatten()
         torch.testing.assert_close(found[:4], torch.tensor([0, 1 / 3, 2 / 3, 1.0]))
         assert found[4].isnan()
-        given = predicted(pseudo_labels(mixing={"name": "depthmix"}), batch, torch.zeros(1, 2, 1, 5), disparity)[0].disparity
+        given = predicted(pseudo_labels(mixing={"name": "depthmix"}), batch, torch.zeros(1, 2, 1, 5), disparity)[
+            0
+        ].disparity
         assert given is not None
         assert torch.equal(given.flatten()[:4], disparity.flatten()[:4])
 

@@ -29,7 +29,9 @@ LABELLED = "label"
 COARSE_DEPTH = {"encoder": ENCODER, "tasks": {"depth": {"decoder": UNET, "scales": 1}}}
 
 
-def classes(network: dict[str, Any] = PLAIN, steps: int = 10, pixels: tuple[int, ...] = (100,) * CLASSES, **loss: Any) -> Step:
+def classes(
+    network: dict[str, Any] = PLAIN, steps: int = 10, pixels: tuple[int, ...] = (100,) * CLASSES, **loss: Any
+) -> Step:
     return make_step(network, {"supervised": {"losses": {"segmentation": loss}}}, steps=steps, pixels=pixels)
 
 
@@ -85,7 +87,10 @@ class TestClasses:
 
     def test_four_images_are_learned_by_heart(self) -> None:
         """Overfitting 4 images to mIoU > 0.95 shows that image, label, loss and prediction belong together."""
-        network = {"encoder": {"model": "test_efficientnet", "pretrained": "none"}, "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 16}}}}
+        network = {
+            "encoder": {"model": "test_efficientnet", "pretrained": "none"},
+            "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 16}}},
+        }
         step, data = make_step(network, {"supervised": {}}, ema_decay=0.9), blocks()
         schedule = Optimiser(lr=1e-2, encoder_lr=1.0, schedule="constant", warmup=5)
         optimiser = schedule.build(step.parameter_groups(1.0, {}))
@@ -132,7 +137,9 @@ class TestEarly:
     def test_depth_has_one_too(self) -> None:
         network = {**JOINT, "links": {"name": "padnet", "early": ["depth"]}}
         losses = {"segmentation": {}, "depth": {"weight": 0.5}}
-        terms = make_step(network, {"supervised": {"losses": losses}})({"labelled": make_batch(1, "label", "depth")}).terms
+        terms = make_step(network, {"supervised": {"losses": losses}})(
+            {"labelled": make_batch(1, "label", "depth")}
+        ).terms
         assert {name: term.weight for name, term in terms.items()} == {
             "supervised.segmentation": 1.0,
             "supervised.depth": 0.25,
@@ -198,7 +205,9 @@ class TestChoosingAndWeighing:
 
     @pytest.mark.parametrize("other", [{"balance": 0.5}, {"annealing": {}}, {"smoothing": 0.5}])
     def test_nothing_else_chooses_or_weighs_pixels_beside_it(self, other: dict[str, Any]) -> None:
-        with pytest.raises(ConfigError, match=r"losses.segmentation: ohem keeps the hardest.*balance and smoothing to 0"):
+        with pytest.raises(
+            ConfigError, match=r"losses.segmentation: ohem keeps the hardest.*balance and smoothing to 0"
+        ):
             validate(Supervised, {"losses": {"segmentation": {"ohem": {}, **other}}})
 
     def test_classes_are_weighed_by_their_pixels_in_all_streams_of_it(self) -> None:

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fathomseg.models.depth_network import DepthNetwork
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
-from fathomseg.io.images import resize_image
-from fathomseg.models.depth_network import DepthNetwork
 from fathomseg.inference.card import load_depth_model
+from fathomseg.io.images import resize_image
 from fathomseg.selection import extraction
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import DepthFeatures, EncoderFeatures, Extractor, Features
 from tests.selection.pools import ENCODER, SIZE, camvid
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 
 
 @pytest.fixture(scope="module")

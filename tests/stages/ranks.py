@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 
 from fathomseg.cli import app
@@ -24,6 +25,15 @@ def main(folder: Path) -> None:
         os.environ["MASTER_PORT"] = str(port)
         with (folder / f"said.{os.environ['RANK']}.{number}").open("w") as file, redirect_stdout(file):
             app(arguments, standalone_mode=False)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports at which nothing listens."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 if __name__ == "__main__":

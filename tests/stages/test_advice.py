@@ -3,27 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
 
-from fathomseg.engine.loop import Loop
+from fathomseg.config import load, validate
 from fathomseg.errors import FathomError
 from fathomseg.stages.advice import memory_advice
+from fathomseg.stages.recipe import Recipe
+from tests.stages import tiny_semi
 
 
-def advised(loop: Loop, own_batch: Mapping[str, int] | None = None) -> dict[str, str]:
-    with pytest.raises(FathomError) as error, memory_advice((64, 96), loop, "resnet50", own_batch):
+def recipe(batch: int = 4, accumulate: int = 1, **own: int) -> dict[str, Any]:
+    """A joint run with these batches, of images of 64 x 96 whose crop is not given."""
+    streams = {name: {} if name not in own else {"batch": own[name]} for name in ("labelled", "unlabelled", "clips")}
+    loop = {"batch": batch, "accumulate": accumulate}
+    return tiny_semi.joint(size=[64, 96], streams=streams, train=loop)
+
+
+def advised(tree: dict[str, Any]) -> dict[str, str]:
+    """The settings that are advised, each of which the recipe takes."""
+    with pytest.raises(FathomError) as error, memory_advice(validate(Recipe, tree)):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
     assert str(error.value).endswith("The device said: CUDA out of memory.")
-    return dict(re.findall(r"^  ([\w.]+)=(\S+)", str(error.value), flags=re.M))
+    found = dict(re.findall(r"^  ([\w.]+)=(\S+)", str(error.value), flags=re.M))
+    load(Recipe, tree, [f"{setting}={value}" for setting, value in found.items()])
+    return found
 
 
 def test_every_setting_with_its_value() -> None:
-    expected = {"train.accumulate": "2", "train.precision": "bf16", "learner.geometry.crop": "[48,72]"}
-    assert advised(Loop(batch=4)) == {**expected, "train.batch": "2"}
-    assert advised(Loop(batch=4), {"unlabelled": 14}) == {**expected, "train.batch": "2", "unlabelled.batch": "7"}
+    expected = {
+        "train.accumulate": "2",
+        "train.precision": "bf16",
+        "train.batch": "2",
+        "streams.labelled.geometry.crop": "[48,72]",
+    }
+    assert advised(recipe()) == expected
+    assert advised(recipe(unlabelled=14)) == {**expected, "streams.unlabelled.batch": "7"}
+
+
+def test_a_crop_is_made_smaller() -> None:
+    tree = recipe()
+    tree["streams"]["labelled"] = {"geometry": {"crop": [32, 64]}}
+    assert advised(tree)["streams.labelled.geometry.crop"] == "[24,48]"
 
 
 @pytest.mark.parametrize(
@@ -40,15 +63,16 @@ def test_every_setting_with_its_value() -> None:
 def test_batches_are_cut_only_into_parts_that_all_can_be_cut_into(
     batch: int, accumulate: int, own: dict[str, int], more: str | None
 ) -> None:
-    assert advised(Loop(batch=batch, accumulate=accumulate), own).get("train.accumulate") == more
+    assert advised(recipe(batch, accumulate, **own)).get("train.accumulate") == more
 
 
 def test_nothing_is_advised_that_cannot_be_halved() -> None:
-    assert "train.batch" not in advised(Loop(batch=1))
+    assert "train.batch" not in advised(recipe(batch=1))
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), memory_advice((64, 96), Loop(), "resnet50"):
+    settings = validate(Recipe, recipe())
+    with pytest.raises(RuntimeError, match="shapes"), memory_advice(settings):
         raise RuntimeError("shapes do not fit")
-    with pytest.raises(FathomError, match="Out of memory"), memory_advice((64, 96), Loop(), "resnet50"):
+    with pytest.raises(FathomError, match="Out of memory"), memory_advice(settings):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")

@@ -1,4 +1,4 @@
-"""Semi-supervised runs: exact resume, labels that are never opened, started teachers, recipes that do not fit."""
+"""Semi-supervised and joint runs: exact resume, labels that are never opened, started teachers, what does not fit."""
 
 from __future__ import annotations
 
@@ -18,20 +18,16 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import fathomseg
-from fathomseg.config import load, validate
+from fathomseg.config import load
+from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.depth_predictor import load_depth
-from fathomseg.learners.semi import SemiLearner
-from fathomseg.models.joint import JointNetwork
-from fathomseg.inference.card import POSE
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.pretrain import pretrain
+from fathomseg.inference.card import POSE, load_card, load_pose
+from fathomseg.stages.build import photometric_of
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
-from tests.stages import ranks, tiny_semi
+from tests.stages import ranks, tiny_depth, tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
-from tests.stages.test_two_processes import free_ports
-from tests.stages.tiny_semi import joint, killed_and_resumed, recipe, settings
+from tests.stages.tiny_semi import joint, killed_and_resumed, recipe, settings, streams
 
 Trees = Callable[..., dict[str, Any]]
 
@@ -54,13 +50,14 @@ def test_a_run_killed_at_a_step_resumes_bit_for_bit(whole: tuple[Trees, Path], t
 def test_everything_is_logged_and_the_saved_network_can_be_used(whole: tuple[Trees, Path]) -> None:
     trees, folder = whole
     names = set(metrics(folder)[-1])
-    assert names >= {"segmentation", "consistency", "confidence", "lr", "gradient_norm"}
-    data = recipe(trees()).data
-    assert fathomseg.load(folder).predict(data.image("val/0000/000000")).label.shape == tiny_semi.SIZE
+    assert names >= {"supervised.segmentation", "pseudo_labels", "pseudo_labels.confidence", "lr", "gradient_norm"}
+    prediction = fathomseg.load(folder).predict(recipe(trees()).data.image("val/0000/000000"))
+    assert prediction.label is not None
+    assert prediction.label.shape == tiny_semi.SIZE
     if trees is joint:
-        assert names >= {"photometric_clips", "smoothness_clips", "intermediate"}
-        disparity = load_depth(folder).predict(data.image("val/0000/000000")).disparity
-        assert disparity.std() > 0
+        assert names >= {"photometric", "photometric.smoothness", "supervised.early_segmentation"}
+        assert prediction.disparity is not None
+        assert prediction.disparity.std() > 0
 
 
 def test_one_backward_pass_a_step(whole: tuple[Trees, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +73,8 @@ def test_one_backward_pass_a_step(whole: tuple[Trees, Path], tmp_path: Path, mon
 def test_labels_outside_the_budget_are_never_opened(camvid: Path, tmp_path: Path) -> None:
     """Not even those of images in the unlabelled stream: without their label files the run is the same bit for bit."""
     listed = tmp_path / "labelled.txt"
-    tree = settings(data={"name": "camvid", "root": str(camvid)}, labels={"count": 3, "seed": 5})
+    budget = streams(labelled={"labels": {"count": 3, "seed": 5}})
+    tree = settings(data={"name": "camvid", "root": str(camvid)}, streams=budget)
     train(recipe(tree), tmp_path / "all", resume=False)
     shutil.copy2(tmp_path / "all" / "labelled.txt", listed)
     chosen = {id.split("/")[1] for id in listed.read_text().split()}
@@ -86,7 +84,8 @@ def test_labels_outside_the_budget_are_never_opened(camvid: Path, tmp_path: Path
     assert len(others) == 5
     for path in others:
         path.unlink()
-    tree = settings(data={"name": "camvid", "root": str(poor)}, labels={"file": str(listed)})
+    budget = streams(labelled={"labels": {"file": str(listed)}})
+    tree = settings(data={"name": "camvid", "root": str(poor)}, streams=budget)
     train(recipe(tree), tmp_path / "few", resume=False)
     same_run(tmp_path / "all", tmp_path / "few")
 
@@ -98,23 +97,23 @@ def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = {
         "data": tiny_semi.STREETS,
         "size": list(tiny_semi.SIZE),
-        "frames": {"name": "fixed"},
-        "network": {"encoder": tiny_semi.ENCODER, "decoder": {**tiny_semi.JOINT["decoder"], "stride": 2}},
-        "learner": {"pose": {"encoder": tiny_semi.ENCODER}},
+        "network": {"encoder": tiny_semi.ENCODER, "tasks": {"depth": {"decoder": {**tiny_semi.DECODER, "stride": 2}}}},
+        "streams": {"clips": {}},
+        "objectives": {"photometric": {"pose": {"encoder": tiny_semi.ENCODER}}},
         "train": {**tiny_semi.LOOP, "steps": 1},
         "evaluation": {"split": None},
     }
-    pretrain(validate(DepthRecipe, tree), folder, resume=False)
+    train(recipe(tree), folder, resume=False)
     return folder
 
 
-class TestStart:
-    def started(self, tree: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> SemiLearner:
-        """The learner as training begins."""
-        found: list[SemiLearner] = []
+class TestInitFrom:
+    def started(self, tree: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Step:
+        """The step as training begins."""
+        found: list[Step] = []
 
-        def stop(learner: Any, *_: Any) -> None:
-            found.append(learner)
+        def stop(step: Any, *_: Any) -> None:
+            found.append(step)
             raise tiny_semi.Killed
 
         monkeypatch.setattr("fathomseg.stages.train.Trainer", stop)
@@ -125,33 +124,35 @@ class TestStart:
     def test_teacher_and_student_begin_as_the_started_network(
         self, depth_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        parts = ["encoder", "decoder", "disparity", "pose"]
-        start = {"run": str(depth_run), "parts": parts}
-        learner = self.started(joint(start=start), tmp_path / "run", monkeypatch)
+        origin = {"run": str(depth_run), "parts": ["encoder", "decoder", "head", "pose"]}
+        step = self.started(joint(init_from=origin), tmp_path / "run", monkeypatch)
         saved = load_file(depth_run / "model.safetensors")
-        assert isinstance(learner.network, JointNetwork)
-        own, teacher = learner.network.state_dict(), learner.ema.network.state_dict()
+        own, teacher = step.network.state_dict(), step.ema.network.state_dict()
         assert all(torch.equal(own[name], teacher[name]) for name in own)
-        for prefix, origin in (
-            ("encoder.", "encoder."),
-            ("decoders.depth.", "decoder."),
-            ("decoders.segmentation.", "decoder."),
-            ("heads.disparity.", "heads.disparity."),
+        for prefix, source in (
+            ("encoders.shared.", "encoders.shared."),
+            ("decoders.depth.", "decoders.depth."),
+            ("decoders.segmentation.", "decoders.depth."),
+            ("heads.depth.", "heads.depth."),
         ):
             names = [name for name in own if name.startswith(prefix)]
             assert names
-            assert all(torch.equal(own[name], saved[origin + name.removeprefix(prefix)]) for name in names), prefix
-        assert learner.video is not None
+            assert all(torch.equal(own[name], saved[source + name.removeprefix(prefix)]) for name in names), prefix
+        photometric = photometric_of(step)
+        assert photometric is not None
         pose = load_file(depth_run / POSE)
-        assert all(torch.equal(tensor, pose[name]) for name, tensor in learner.video.pose.state_dict().items())
+        assert all(torch.equal(tensor, pose[name]) for name, tensor in photometric.pose.state_dict().items())
 
     def test_depthmix_by_the_depth_of_a_run(self, depth_run: Path, tmp_path: Path) -> None:
-        learner = {"name": "semi", "unlabelled": {"mixing": {"name": "depthmix"}, "weighting": {"name": "none"}}}
-        depth = {"name": "run", "run": str(depth_run)}
-        start = {"run": str(depth_run)}
-        tree = settings(learner=learner, depth=depth, start=start, evaluation={"split": "none"})
+        objectives = {
+            "supervised": {},
+            "pseudo_labels": {"mixing": {"name": "depthmix"}, "weighting": {"name": "none"}},
+        }
+        mixed = streams(unlabelled={"depth": {"name": "run", "run": str(depth_run)}})
+        origin = {"run": str(depth_run)}
+        tree = settings(objectives=objectives, streams=mixed, init_from=origin, evaluation={"split": None})
         train(recipe(tree), tmp_path / "run", resume=False)
-        assert metrics(tmp_path / "run")[-1]["consistency"] > 0
+        assert metrics(tmp_path / "run")[-1]["pseudo_labels"] > 0
 
 
 def exact(**sections: Any) -> dict[str, Any]:
@@ -159,27 +160,38 @@ def exact(**sections: Any) -> dict[str, Any]:
     dropout, and losses divided by counts that the data alone tell."""
     unlabelled = {
         "mixing": {"name": "none"},
-        "over": "all",
+        "normalize_by": "all",
         "weighting": {"name": "fraction", "threshold": 0.2, "per": "image"},
     }
-    network = {**settings()["network"], "norm": "frozen", "dropout": 0.0}
-    learner = {"name": "semi", "unlabelled": unlabelled}
+    task = {"decoder": {"name": "fpn", "channels": 8}, "dropout": 0.0}
+    network = {"encoder": tiny_semi.ENCODER, "tasks": {"segmentation": task}, "norm": "frozen"}
+    objectives = {"supervised": {}, "pseudo_labels": unlabelled}
     optimiser = {"name": "sgd", "lr": 0.05, "warmup": 0}
     loop = {**tiny_semi.LOOP, "batch": 4, "steps": 4}
-    return settings(network=network, learner=learner, optimiser=optimiser, train=loop, **sections)
+    read = {"labelled": {"labels": {"count": 3}}, "unlabelled": {}}
+    return settings(
+        **{
+            "network": network,
+            "objectives": objectives,
+            "streams": read,
+            "optimiser": optimiser,
+            "train": loop,
+            **sections,
+        }
+    )
 
 
 @pytest.mark.parametrize("unlabelled", [{}, {"batch": 6}])
 def test_two_micro_batches_equal_one_batch(tmp_path: Path, unlabelled: dict[str, int]) -> None:
-    tree = exact(unlabelled=unlabelled)
+    tree = exact(streams={"labelled": {"labels": {"count": 3}}, "unlabelled": unlabelled})
     train(recipe(tree), tmp_path / "one", resume=False)
-    assert metrics(tmp_path / "one")[-1]["consistency"] > 0
+    assert metrics(tmp_path / "one")[-1]["pseudo_labels"] > 0
     train(recipe({**tree, "train": {**tree["train"], "accumulate": 2}}), tmp_path / "two", resume=False)
     # The mean confidence is logged a micro-batch at a time; it too is the same.
     nearly_the_same_run(tmp_path / "one", tmp_path / "two")
 
 
-SIZES: dict[str, Any] = {"unlabelled": {"batch": 3}, "clips": {"batch": 1}}
+SIZES: dict[str, Any] = {"streams": streams(unlabelled={"batch": 3}, clips={"batch": 1})}
 
 
 class TestBatchesOfTheirOwn:
@@ -187,9 +199,9 @@ class TestBatchesOfTheirOwn:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         seen: list[dict[str, int]] = []
-        forward = SemiLearner.forward
+        forward = Step.forward
         monkeypatch.setattr(
-            SemiLearner,
+            Step,
             "forward",
             lambda self, batches: (seen.append({k: len(b.ids) for k, b in batches.items()}), forward(self, batches))[1],
         )
@@ -203,24 +215,110 @@ class TestBatchesOfTheirOwn:
             train(recipe(tree), tmp_path / "run", resume=False)
 
 
+LABELS: dict[str, Any] = {"labelled": {"labels": {"count": 3}}}
+
+
+class TestWhatDepthIsLearnedFrom:
+    """Labels alone, depth in metres, neighbours of labelled images: whatever objectives make of the streams."""
+
+    def test_labels_alone_teach_a_network_whose_depth_is_that_of_a_run(self, depth_run: Path, tmp_path: Path) -> None:
+        """Two tasks that are taught from the one stream: its labels, and its depth from another network."""
+        tree = joint(
+            streams={"labelled": {"labels": {"count": 3}, "depth": {"name": "run", "run": str(depth_run)}}},
+            objectives={"supervised": {"losses": {"segmentation": {}, "depth": {"target": "disparity"}}}},
+        )
+        train(recipe(tree), tmp_path / "run", resume=False)
+        last = metrics(tmp_path / "run")[-1]
+        assert {name for name in last if name.startswith("supervised")} == {
+            "supervised.segmentation",
+            "supervised.early_segmentation",
+            "supervised.depth",
+        }
+        assert min(last[name] for name in last if name.startswith("supervised")) > 0
+        assert not (tmp_path / "run" / POSE).exists()
+        assert load_card(tmp_path / "run").pose is None
+
+    def test_depth_in_metres_lowers_its_loss(self, tmp_path: Path) -> None:
+        """The generated city knows its depth; the decoder is one for classes, at one scale."""
+        tree = settings(
+            network={"encoder": tiny_semi.ENCODER, "tasks": {"depth": {"decoder": {"name": "fpn", "channels": 8}}}},
+            streams={"labelled": {"geometry": {"scale": [1, 1]}}},
+            objectives={"supervised": {"losses": {"depth": {}}}},
+            optimiser={"lr": 1e-2, "warmup": 0},
+            train={**tiny_semi.LOOP, "steps": 30, "log_every": 5},
+        )
+        train(recipe(tree), tmp_path / "run", resume=False)
+        losses = [line["supervised.depth"] for line in metrics(tmp_path / "run") if line["kind"] == "train"]
+        assert losses[-1] < 0.7 * losses[0]
+        assert not (tmp_path / "run" / "labelled.txt").exists(), "no label is used"
+        prediction = fathomseg.load(tmp_path / "run").predict(recipe(tree).data.image("val/0000/000000"))
+        assert prediction.label is None
+        assert prediction.depth is not None
+
+    def test_labelled_images_that_have_neighbours_teach_both(self, tmp_path: Path) -> None:
+        """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one pass."""
+        tree = joint(
+            streams={"labelled": {"labels": {"count": 6}}},
+            objectives={
+                "supervised": {},
+                "photometric": {"stream": "labelled", "pose": {"encoder": tiny_semi.ENCODER}},
+            },
+        )
+        train(recipe(tree), tmp_path / "run", resume=False)
+        assert len((tmp_path / "run" / "labelled.txt").read_text().split()) == 6
+        assert (tmp_path / "run" / "frames-labelled.csv").is_file()
+        last = metrics(tmp_path / "run")[-1]
+        assert last["photometric"] > 0
+        assert last["supervised.segmentation"] > 0
+        same_run(tmp_path / "run", killed_and_resumed(tree, tmp_path / "killed", 3))
+
+    def test_pose_network_and_learned_cameras_are_kept(self, tmp_path: Path) -> None:
+        own = {"name": "folder", "root": str(tiny_depth.drive(tmp_path / "own"))}
+        tree = joint(streams=streams(clips={"data": own, "camera": {"name": "learned", "degrees": 70}}))
+        train(recipe(tree), tmp_path / "run", resume=False)
+        card = load_card(tmp_path / "run")
+        assert list(card.tasks) == ["segmentation", "depth"]
+        assert card.pose == recipe(tree).objectives["photometric"].pose  # type: ignore[union-attr]
+        assert load_pose(tmp_path / "run").state_dict().keys() == load_file(tmp_path / "run" / POSE).keys()
+        camera = yaml.safe_load((tmp_path / "run" / "camera-folder.yaml").read_text())
+        assert (camera["width"], camera["height"]) == (96, 48)
+        again = killed_and_resumed(tree, tmp_path / "killed", 3)
+        same_run(tmp_path / "run", again)
+        assert yaml.safe_load((again / "camera-folder.yaml").read_text()) == camera
+
+
 class TestRecipesThatDoNotFit:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"unlabelled": None}, r"needs images without labels: give `unlabelled: \{\}`"),
-            ({"learner": {"name": "supervised"}}, r"`unlabelled` is for learner\.name=semi"),
-            ({"learner": {}}, r"`unlabelled` is for learner\.name=semi; learner 'supervised' does not use it"),
-            ({"clips": {}}, r"`clips` and learner\.video belong together"),
-            ({"learner": {"name": "semi", "video": {}}}, r"`clips` and learner\.video belong together"),
-            ({"clips": {}, "learner": {"name": "semi", "video": {}}}, r"give network\.name=joint"),
             (
-                {"learner": {"name": "semi", "unlabelled": {"mixing": {"name": "depthmix"}}}},
-                r"compares depths: give `depth: \{name: run, run: \.\.\.\}`, or network\.name=joint",
+                {"streams": LABELS},
+                r"'pseudo_labels' learns from stream 'unlabelled', .*: give streams\.unlabelled=\{\}",
             ),
-            ({"network": tiny_semi.JOINT}, r"learns depth as well: give `learner: \{video: \{\}\}` and `clips: \{\}`"),
-            ({"learner": {"name": "semy"}}, r"no such name 'semy'; did you mean 'semi'\?"),
-            ({"learner": {"name": "semi", "unlabelled": {"teachr": "ema"}}}, r"teachr: unknown key.*'teacher'"),
-            ({"network": {"name": "join"}}, r"no such name 'join'; did you mean 'joint'\?"),
+            ({"objectives": {"supervised": {}}}, r"no objective learns from stream 'unlabelled'"),
+            ({"objectives": {}}, r"nothing is learned: give an objective"),
+            ({"streams": streams(clips={})}, r"no objective learns from stream 'clips'"),
+            (
+                {"objectives": {**settings()["objectives"], "photometric": {}}},
+                r"'photometric' learns from stream 'clips'.*'photometric' teaches 'depth', which the network does not",
+            ),
+            (
+                {"objectives": {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}},
+                r"compares depths, which the network does not predict: give streams\.unlabelled\.depth=\{name: run, ",
+            ),
+            (
+                {"network": tiny_semi.JOINT},
+                r"predicts 'depth', but no objective teaches it: give objectives\.photometric",
+            ),
+            (
+                {"network": {"tasks": {"depth": {}}}},
+                r"teaches 'segmentation', .*: give network\.tasks\.segmentation=\{\}",
+            ),
+            ({"objectives": {"supervized": {}}}, r"no such name 'supervized'; did you mean 'supervised'\?"),
+            ({"objectives": {"pseudo_labels": {"teachr": "ema"}}}, r"teachr: unknown key.*'teacher'"),
+            ({"network": {"tasks": {"dept": {}}}}, r"no such name 'dept'; did you mean 'depth'\?"),
+            ({"network": {"tasks": {"depth": {"name": "segmentation"}}}}, r"a task goes by its own name"),
+            ({"network": {"links": {"name": "padnet"}}}, r"links\.name=padnet joins branches, and there is one task"),
         ],
     )
     def test_plain(self, changes: dict[str, Any], message: str) -> None:
@@ -228,20 +326,18 @@ class TestRecipesThatDoNotFit:
             recipe(settings(**changes))
 
     def test_joint(self) -> None:
-        with pytest.raises(ConfigError, match=r"network\.name=joint needs learner\.name=semi"):
-            recipe({**joint(), "learner": {}, "unlabelled": None, "clips": None})
-        learner = {**joint()["learner"], "unlabelled": {"views": 2, "complementary_dropout": True}}
-        with pytest.raises(ConfigError, match=r"complementary_dropout is for network\.name=segmentation"):
-            recipe(joint(learner=learner))
-        with pytest.raises(ConfigError, match=r"side output untrained: network\.intermediate=false"):
-            recipe(joint(learner={**joint()["learner"], "intermediate": 0}))
-        assert recipe(
-            joint(learner={**joint()["learner"], "intermediate": 0}, network={**tiny_semi.JOINT, "intermediate": False})
-        )
+        objectives = joint()["objectives"]
+        both = {**objectives, "other": {"name": "photometric", "pose": {"encoder": tiny_semi.ENCODER}}}
+        with pytest.raises(ConfigError, match=r"photometric and other would each have a pose network of their own"):
+            recipe(joint(objectives=both))
+        late = {**objectives, "supervised": {"early": 0}}
+        with pytest.raises(ConfigError, match=r"'early_segmentation', but no .* network\.links\.early=\[\]"):
+            recipe(joint(objectives=late))
+        assert recipe(joint(objectives=late, network={**tiny_semi.JOINT, "links": {"name": "padnet", "early": []}}))
 
-    def test_changing_the_learner_on_the_command_line_drops_the_settings_of_the_other(self) -> None:
-        found = load(Recipe, settings(), ["learner.name=supervised", "unlabelled=null"])
-        assert found.learner.name == "supervised"
+    def test_an_objective_can_be_added_on_the_command_line(self) -> None:
+        found = load(Recipe, joint(), ["objectives.feature_distance.weight=0.1", "objectives.pseudo_labels.views=2"])
+        assert list(found.objectives) == ["supervised", "pseudo_labels", "photometric", "feature_distance"]
 
 
 @pytest.mark.slow
@@ -253,7 +349,7 @@ def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     train(recipe(trees()), tmp_path / "one", resume=False)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(trees()))
     command = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "two")]
-    (tmp_path / "commands.json").write_text(json.dumps([(free_ports(1)[0], command)]))
+    (tmp_path / "commands.json").write_text(json.dumps([(ranks.free_ports(1)[0], command)]))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(

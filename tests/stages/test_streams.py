@@ -11,16 +11,20 @@ import pytest
 from accelerate import Accelerator
 
 from fathomseg.config import validate
+from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.several import Several
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, build_streams, unlabelled_ids
+from fathomseg.stages.streams import Streams, budgets, build_streams, colours, held_for, same_data
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
-from tests.stages import tiny_semi
+from tests.stages import tiny_depth, tiny_semi
 
 SIZE = (24, 32)
+DEPTHMIX = {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +36,22 @@ def recipe(root: Path, **sections: Any) -> Recipe:
     tree = {
         "data": {"name": "camvid", "root": str(root)},
         "size": list(SIZE),
-        "labels": {"count": 2},
-        "unlabelled": {},
-        "learner": {"name": "semi", "geometry": {"scale": [1, 1], "flip": 0}},
+        "streams": streams_of(),
+        "objectives": {"supervised": {}, "pseudo_labels": {}},
         **sections,
     }
     return validate(Recipe, tree)
 
 
+def streams_of(**unlabelled: Any) -> dict[str, Any]:
+    """Two labelled images, and unlabelled ones with these settings; none is moved unless they say so."""
+    geometry = {"geometry": {"scale": [1, 1], "flip": 0}}
+    return {"labelled": {"labels": {"count": 2}, **geometry}, "unlabelled": {**geometry, **unlabelled}}
+
+
 def built(settings: Recipe, folder: Path) -> tuple[Streams, tuple[str, ...]]:
-    labelled = settings.labels.choose(settings.data, settings.seed)
-    return build_streams(settings, labelled, folder, Accelerator(cpu=True)), labelled
+    chosen = budgets(settings)
+    return build_streams(settings, chosen, folder, Accelerator(cpu=True)), chosen.get("labelled", ())
 
 
 def batches(streams: Streams, name: str, batch: int, steps: int = 1) -> list[Batch]:
@@ -60,24 +69,23 @@ class TestEvaluatedImages:
         assert len(streams.by_name["unlabelled"].ids) == 6
 
     def test_of_a_split_that_would_hold_nothing_else(self, camvid: Path, tmp_path: Path) -> None:
-        with pytest.raises(FathomError, match=r"No unlabelled image is left in split 'val'.*another unlabelled\.split"):
-            built(recipe(camvid, unlabelled={"split": "val"}), tmp_path)
+        with pytest.raises(
+            FathomError, match=r"No image is left in stream 'unlabelled'.*another streams\.unlabelled\.split"
+        ):
+            built(recipe(camvid, streams=streams_of(split="val")), tmp_path)
 
-    def test_of_the_same_images_among_several_datasets(self, camvid: Path) -> None:
+    def test_of_the_same_images_among_several_datasets(self, camvid: Path, tmp_path: Path) -> None:
         own = {"name": "camvid", "root": str(camvid)}
         streets = {**tiny_semi.STREETS, "frames": 2}
         several = {"name": "several", "datasets": {"here": own, "town": streets}}
-        settings = recipe(camvid, unlabelled={"data": several, "split": "val"})
-        assert settings.unlabelled is not None
-        ids = unlabelled_ids(settings, settings.unlabelled, ())
-        assert ids == ["town/val/0000/000000", "town/val/0000/000001"]
+        streams, _ = built(recipe(camvid, streams=streams_of(data=several, split="val")), tmp_path)
+        assert streams.by_name["unlabelled"].ids == ("town/val/0000/000000", "town/val/0000/000001")
 
-    def test_of_a_generated_city_with_other_settings(self) -> None:
-        tree = tiny_semi.settings(unlabelled={"data": {**tiny_semi.STREETS, "val_clips": 2}, "split": "val"})
-        settings = validate(Recipe, tree)
-        assert settings.unlabelled is not None
-        ids = unlabelled_ids(settings, settings.unlabelled, ())
-        assert ids == [f"val/0001/{frame:06d}" for frame in range(4)]
+    def test_of_a_generated_city_with_other_settings(self, tmp_path: Path) -> None:
+        unlabelled = {"data": {**tiny_semi.STREETS, "val_clips": 2}, "split": "val"}
+        settings = validate(Recipe, tiny_semi.settings(streams=tiny_semi.streams(unlabelled=unlabelled)))
+        streams, _ = built(settings, tmp_path)
+        assert streams.by_name["unlabelled"].ids == tuple(f"val/0001/{frame:06d}" for frame in range(4))
 
     def test_of_clips(self, tmp_path: Path) -> None:
         streams, _ = built(validate(Recipe, tiny_semi.joint()), tmp_path)
@@ -86,11 +94,13 @@ class TestEvaluatedImages:
         assert clips.ids
         assert all(id.startswith("train/") for id in {*clips.ids, *used})
         with pytest.raises(FathomError, match="no training may see what it is scored on"):
-            built(validate(Recipe, tiny_semi.joint(clips={"split": "val"})), tmp_path / "other")
+            built(
+                validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips={"split": "val"}))), tmp_path / "other"
+            )
 
     def test_of_clips_of_another_spelling(self, tmp_path: Path) -> None:
         clips = {"data": {"name": "several", "datasets": {"a": {**tiny_semi.STREETS, "val_clips": 2}}}, "split": "val"}
-        streams, _ = built(validate(Recipe, tiny_semi.joint(clips=clips)), tmp_path)
+        streams, _ = built(validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips=clips))), tmp_path)
         assert {id.split("/")[2] for id in streams.by_name["clips"].ids} == {"0001"}
 
 
@@ -98,11 +108,11 @@ class TestLabels:
     def test_only_those_of_the_budget_are_known(self, camvid: Path, tmp_path: Path) -> None:
         streams, labelled = built(recipe(camvid), tmp_path)
         (batch,) = batches(streams, "unlabelled", 6)
-        assert batch.label is not None
-        assert batch.labelled is not None
         truth = {id: CamVid(root=camvid).label(id) for id in labelled}
         assert len(truth) == 2
-        for id, label, known in zip(batch.ids, batch.label.numpy(), batch.labelled.tolist(), strict=True):
+        for id, label, known in zip(
+            batch.ids, batch.targets["label"].numpy(), batch.present["label"].tolist(), strict=True
+        ):
             assert known == (id in truth)
             if known:
                 np.testing.assert_array_equal(label, truth[id])
@@ -110,14 +120,14 @@ class TestLabels:
                 assert (label == IGNORE).all()
 
     def test_none_is_read_if_the_truth_is_not_wanted(self, camvid: Path, tmp_path: Path) -> None:
-        learner = {"name": "semi", "unlabelled": {"truth": False}}
-        streams, _ = built(recipe(camvid, learner=learner), tmp_path)
+        objectives = {"supervised": {}, "pseudo_labels": {"truth": False}}
+        streams, _ = built(recipe(camvid, objectives=objectives), tmp_path)
         (batch,) = batches(streams, "unlabelled", 6)
-        assert batch.label is None
+        assert not batch.has("label")
         assert streams.by_name["unlabelled"].kinds == ("image",)
 
     def test_the_labelled_images_can_be_left_out(self, camvid: Path, tmp_path: Path) -> None:
-        streams, labelled = built(recipe(camvid, unlabelled={"labelled_too": False}), tmp_path)
+        streams, labelled = built(recipe(camvid, streams=streams_of(labelled_too=False)), tmp_path)
         assert set(streams.by_name["unlabelled"].ids).isdisjoint(labelled)
         assert len(streams.by_name["unlabelled"].ids) == 4
 
@@ -128,10 +138,10 @@ class TestOtherData:
         idd = fakes.make_idd_lite(tmp_path / "idd", sequences=4)
         for path in (idd / "gtFine").rglob("*.png"):
             path.write_bytes(b"no label")
-        settings = recipe(camvid, unlabelled={"data": {"name": "idd_lite", "root": str(idd)}})
+        settings = recipe(camvid, streams=streams_of(data={"name": "idd_lite", "root": str(idd)}))
         streams, _ = built(settings, tmp_path / "run")
         (batch,) = batches(streams, "unlabelled", 3)
-        assert batch.label is None
+        assert not batch.has("label")
         assert tuple(batch.image.shape) == (3, 3, *SIZE)
 
     def test_a_folder_without_labels_will_do(self, camvid: Path, tmp_path: Path) -> None:
@@ -139,9 +149,11 @@ class TestOtherData:
         for number in range(3):
             fakes.save(folder / "images" / f"{number}.png", fakes.scene(number, SIZE, 3)[0])
         fakes.write_yaml(folder / "dataset.yaml", {"classes": ["a", "b"]})
-        streams, _ = built(recipe(camvid, unlabelled={"data": {"name": "folder", "root": str(folder)}}), tmp_path / "r")
+        streams, _ = built(
+            recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r"
+        )
         (batch,) = batches(streams, "unlabelled", 3)
-        assert batch.label is None
+        assert not batch.has("label")
         assert len(set(batch.ids)) == 3
 
     def test_a_bad_image_is_named_before_training(self, camvid: Path, tmp_path: Path) -> None:
@@ -150,11 +162,11 @@ class TestOtherData:
         (folder / "images" / "bad.png").write_bytes(b"no picture")
         fakes.write_yaml(folder / "dataset.yaml", {"classes": ["a", "b"]})
         with pytest.raises(FathomError, match=r"bad\.png"):
-            built(recipe(camvid, unlabelled={"data": {"name": "folder", "root": str(folder)}}), tmp_path / "r")
+            built(recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r")
 
 
 def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
-    tree = tiny_semi.settings(labels={"count": 8})
+    tree = tiny_semi.settings(streams={"labelled": {"labels": {"count": 8}}, "unlabelled": {}})
     streams, _ = built(validate(Recipe, tree), tmp_path)
     labelled, unlabelled = (streams.by_name[name] for name in ("labelled", "unlabelled"))
     assert labelled.ids == unlabelled.ids
@@ -188,18 +200,17 @@ class TestDisparity:
     def test_it_follows_the_image(self, coded: tuple[Path, Path], tmp_path: Path, flip: int) -> None:
         root, maps = coded
         geometry = {"crop": [16, 24], "scale": [1, 1], "flip": flip}
-        learner = {"name": "semi", "geometry": geometry, "unlabelled": {"mixing": {"name": "depthmix"}}}
         depth = {"name": "maps", "folder": str(maps), "normalise": {"percentiles": [0, 100]}}
         data = {"name": "folder", "root": str(root)}
-        settings = recipe(root, data=data, size=[40, 60], depth=depth, learner=learner)
+        streams = streams_of(depth=depth, geometry=geometry)
+        settings = recipe(root, data=data, size=[40, 60], streams=streams, objectives=DEPTHMIX)
         streams, _ = built(settings, tmp_path / "run")
         windows = set()
         for batch in batches(streams, "unlabelled", 3, steps=4):
-            assert batch.disparity is not None
             x, y = batch.image[:, 0].double(), batch.image[:, 1].double()
             expected = 1 - (y * 60 + x) / (40 * 60 - 1)
             # Normalised over the whole image: the scale is not that of the crop.
-            assert abs(batch.disparity[:, 0].double() - expected).max() < 1.5 / 65535
+            assert abs(batch.targets["disparity"][:, 0].double() - expected).max() < 1.5 / 65535
             steps = x[:, :, 1:] - x[:, :, :-1]
             assert (steps == (-1 if flip else 1)).all()
             windows |= {(int(one[0, 0]), int(two[0, 0])) for one, two in zip(x, y, strict=True)}
@@ -208,37 +219,75 @@ class TestDisparity:
     def test_it_is_made_only_for_a_rule_that_compares_depths(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded
         data, depth = {"name": "folder", "root": str(root)}, {"name": "maps", "folder": str(maps)}
-        settings = recipe(root, data=data, depth=depth)
-        assert settings.learner.name == "semi"
-        streams, _ = built(settings, tmp_path / "run")
-        assert batches(streams, "unlabelled", 2)[0].disparity is None
+        streams, _ = built(recipe(root, data=data, streams=streams_of(depth=depth)), tmp_path / "run")
+        assert not batches(streams, "unlabelled", 2)[0].has("disparity")
 
     def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded
-        learner = {
-            "name": "semi",
-            "geometry": {"crop": [50, 70], "scale": [1, 1], "flip": 0},
-            "unlabelled": {"mixing": {"name": "depthmix"}},
-        }
+        geometry = {"crop": [50, 70], "scale": [1, 1], "flip": 0}
         data, depth = {"name": "folder", "root": str(root)}, {"name": "maps", "folder": str(maps)}
-        streams, _ = built(recipe(root, data=data, size=[40, 60], depth=depth, learner=learner), tmp_path / "run")
+        padded = streams_of(depth=depth, geometry=geometry)
+        settings = recipe(root, data=data, size=[40, 60], streams=padded, objectives=DEPTHMIX)
+        streams, _ = built(settings, tmp_path / "run")
         (batch,) = batches(streams, "unlabelled", 3)
-        assert batch.disparity is not None
         assert batch.valid is not None
         assert batch.valid.sum() == 3 * 40 * 60
-        assert bool((batch.disparity[:, 0].isnan() == ~batch.valid).all())
+        assert bool((batch.targets["disparity"][:, 0].isnan() == ~batch.valid).all())
 
 
 def test_clips_have_a_size_and_a_geometry_of_their_own(tmp_path: Path) -> None:
-    tree = tiny_semi.joint(clips={"size": [32, 72]})
+    tree = tiny_semi.joint(streams=tiny_semi.streams(clips={"size": [32, 72]}))
     streams, _ = built(validate(Recipe, tree), tmp_path)
     (clips,), (images,) = (batches(streams, name, 2) for name in ("clips", "unlabelled"))
-    assert clips.frames is not None
-    assert clips.camera is not None
-    assert tuple(clips.frames.shape) == (2, 2, 3, 32, 64)
+    assert tuple(clips.targets["frames"].shape) == (2, 2, 3, 32, 64)
     assert tuple(images.image.shape) == (2, 3, 32, 48)
     own = streams.by_name["clips"].cache.dataset.camera(clips.ids[0])
     assert own is not None
     # 48 x 64 photographs shown 32 x 72: focal lengths follow each side; a crop does not change them.
-    focal = clips.camera[0].diagonal()[:2].tolist()
+    focal = clips.targets["camera"][0].diagonal()[:2].tolist()
     assert focal == pytest.approx([own.fx * 72 / 64, own.fy * 32 / 48], rel=1e-5)
+
+
+class TestColours:
+    def test_of_labels_of_frames_and_of_neither(self) -> None:
+        found = colours(validate(Recipe, tiny_semi.joint()))
+        assert found["labelled"] == ColourJitter()
+        assert found["unlabelled"] is None
+        assert found["clips"] == ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+
+    def test_as_given(self) -> None:
+        tree = tiny_semi.joint(streams=tiny_semi.streams(clips={"colour": {"probability": 0}}))
+        assert colours(validate(Recipe, tree))["clips"] == ColourJitter(probability=0)
+
+
+class TestStatistics:
+    """BatchNorm statistics are those of the images the network is used on: clips of other data do not move them."""
+
+    def held(self, **clips: Any) -> dict[str, frozenset[str]]:
+        return held_for(validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips=clips))))
+
+    def test_of_the_same_data_move(self) -> None:
+        assert self.held() == {}
+        assert self.held(data={**tiny_semi.STREETS, "frames": 9}) == {}, "the same city, longer drives"
+
+    def test_of_other_data_do_not(self, tmp_path: Path) -> None:
+        taught = frozenset({"segmentation", "early_segmentation"})
+        assert self.held(data={"name": "kitti", "root": str(tmp_path)}) == {"clips": taught}
+        assert self.held(data={"name": "kitti", "root": str(tmp_path)}, freeze_bn=False) == {}
+        assert self.held(freeze_bn=True) == {"clips": taught}
+
+    def test_go_by_the_datasets_not_by_their_names(self, tmp_path: Path) -> None:
+        def folder(name: str) -> Folder:
+            return Folder(root=tmp_path / name)
+
+        assert same_data(folder("a"), folder("a").model_copy(update={"val_percent": 50}))
+        assert not same_data(folder("a"), folder("b"))
+        assert same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("a")}))
+        assert not same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("b")}))
+        own, other = ({"name": "folder", "root": str(tmp_path / name)} for name in "ab")
+        tree = tiny_semi.joint(data=own, streams=tiny_semi.streams(clips={"data": other}))
+        assert set(held_for(validate(Recipe, tree))) == {"clips"}
+
+    def test_a_network_that_learns_from_other_data_alone_keeps_theirs(self, tmp_path: Path) -> None:
+        tree = tiny_depth.settings(streams=tiny_depth.clips(data={"name": "kitti", "root": str(tmp_path)}))
+        assert held_for(validate(Recipe, tree)) == {}

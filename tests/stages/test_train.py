@@ -17,10 +17,12 @@ import pytest
 import torch
 import yaml
 
+from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.inference.card import load_model
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
+from tests.stages import tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
 Make = Callable[..., Recipe]
@@ -33,9 +35,9 @@ def test_a_run_folder_holds_everything(whole: Path) -> None:
     assert len((whole / "labelled.txt").read_text().split()) == 8
     lines = metrics(whole)
     assert [line["step"] for line in lines] == [2, 4, 6]
-    assert all(line["segmentation"] > 0 and line["gradient_norm"] > 0 for line in lines)
+    assert all(line["supervised.segmentation"] > 0 and line["gradient_norm"] > 0 for line in lines)
     scores = json.loads((whole / "evaluation" / "val" / "scores.json").read_text())["scores"]
-    assert 0 <= scores["ema"]["miou"] <= 1
+    assert 0 <= scores["ema"]["segmentation"]["miou"] <= 1
     card, network = load_model(whole)
     assert card.size == (48, 64)
     assert network.heads["segmentation"][-1].out_channels == 11
@@ -53,7 +55,7 @@ def test_a_run_killed_at_a_random_step_resumes_bit_for_bit(
 ) -> None:
     loop = {"steps": 40, "batch": 4, "log_every": 3, "save_every": 4, "device": "cpu", "threads": 1}
     # BatchNorm statistics, dropout, Adam's moments and colour jitter all have to survive, so they are all on here.
-    network = {**settings()["network"], "norm": "batch", "dropout": 0.2}
+    network = {"encoder": settings()["network"]["encoder"], "tasks": {"segmentation": {"dropout": 0.2}}}
     tree = settings(train=loop, network=network, optimiser={"lr": 1e-3})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -111,8 +113,8 @@ def test_two_micro_batches_equal_one_batch(recipe: Make, whole: Path, tmp_path: 
 
 
 def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, tmp_path: Path) -> None:
-    budget = {"count": 3, "seed": 5}
-    train(recipe(labels=budget), tmp_path / "all", resume=False)
+    budget = {"labelled": {"labels": {"count": 3, "seed": 5}}}
+    train(recipe(streams=budget), tmp_path / "all", resume=False)
     chosen = {id.split("/")[1] for id in (tmp_path / "all" / "labelled.txt").read_text().split()}
 
     poor = tmp_path / "poor"
@@ -120,14 +122,14 @@ def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, 
     for path in (poor / "trainannot").iterdir():
         if path.stem not in chosen:
             path.write_bytes(b"")  # still there, so the budget picks the same images, but nobody can read it
-    train(recipe(labels=budget, data={"name": "camvid", "root": str(poor)}), tmp_path / "few", resume=False)
+    train(recipe(streams=budget, data={"name": "camvid", "root": str(poor)}), tmp_path / "few", resume=False)
     same_run(tmp_path / "all", tmp_path / "few")
 
     for path in (poor / "trainannot").iterdir():
         if path.stem not in chosen:
             path.unlink()
-    listed = {"file": str(tmp_path / "all" / "labelled.txt")}
-    train(recipe(labels=listed, data={"name": "camvid", "root": str(poor)}), tmp_path / "listed", resume=False)
+    listed = {"labelled": {"labels": {"file": str(tmp_path / "all" / "labelled.txt")}}}
+    train(recipe(streams=listed, data={"name": "camvid", "root": str(poor)}), tmp_path / "listed", resume=False)
     same_run(tmp_path / "all", tmp_path / "listed")
 
 
@@ -153,24 +155,22 @@ def test_a_diverging_run_stops_before_the_weights_are_ruined(recipe: Make, tmp_p
     with pytest.raises(FathomError, match="became infinite or NaN"):
         train(recipe(train=loop.model_dump(), optimiser={"name": "sgd", "lr": 1e18}), tmp_path / "run", resume=False)
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert all(torch.isfinite(v).all() for v in state["learner"].values() if v.is_floating_point())
+    assert all(torch.isfinite(v).all() for v in state["step_module"].values() if isinstance(v, torch.Tensor))
 
 
 def test_running_out_of_memory_names_the_settings_to_change(
     recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fathomseg.learners.supervised import SupervisedLearner
-
-    def explode(self: SupervisedLearner, batches: object) -> None:
+    def explode(self: Step, batches: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(SupervisedLearner, "forward", explode)
+    monkeypatch.setattr(Step, "forward", explode)
     with pytest.raises(FathomError) as error:
         train(recipe(), tmp_path / "run", resume=False)
     for setting in (
         "train.accumulate=2",
         "train.batch=2",
-        "learner.geometry.crop=[36,48]",
+        "streams.labelled.geometry.crop=[36,48]",
         "Tried to allocate 2.00 GiB",
     ):
         assert setting in str(error.value)
@@ -220,5 +220,25 @@ def test_training_on_a_gpu(recipe: Make, tmp_path: Path, precision: str) -> None
     loop = recipe().train.model_copy(update={"device": "cuda", "precision": precision})
     network = {**recipe().network.model_dump(), "norm": "batch"}
     train(recipe(train=loop.model_dump(), network=network), tmp_path / "run", resume=False)
-    assert all(0 < line["segmentation"] < 10 for line in metrics(tmp_path / "run"))
+    assert all(0 < line["supervised.segmentation"] < 10 for line in metrics(tmp_path / "run"))
     run(None, [], None, tmp_path / "run")
+
+
+def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Path, tmp_path: Path) -> None:
+    """Of the same classes; those of the generated city are others."""
+    other = shutil.copytree(camvid, tmp_path / "other")
+    streams = {
+        "labelled": {"labels": {"count": 3}},
+        "more": {"data": {"name": "camvid", "root": str(other)}, "labels": {"count": 2, "seed": 7}, "batch": 2},
+    }
+    objectives = {"supervised": {"stream": ["labelled", "more"]}}
+    train(recipe(streams=streams, objectives=objectives), tmp_path / "run", resume=False)
+    assert len((tmp_path / "run" / "labelled.txt").read_text().split()) == 3
+    assert len((tmp_path / "run" / "more.txt").read_text().split()) == 2
+    last = metrics(tmp_path / "run")[-1]
+    assert last["supervised@labelled.segmentation"] > 0
+    assert last["supervised@more.segmentation"] > 0
+    run(None, [f"streams.more.data.root={other}"], None, tmp_path / "run")
+    streams["more"]["data"] = tiny_semi.STREETS
+    with pytest.raises(FathomError, match=r"Stream 'more' has labels of .* classes .* that are not the 11 classes"):
+        train(recipe(streams=streams, objectives=objectives), tmp_path / "wrong", resume=False)

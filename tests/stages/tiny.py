@@ -15,9 +15,8 @@ def settings(camvid: Path, **sections: Any) -> dict[str, Any]:
         "size": list(SIZE),
         "network": {
             "encoder": {"model": "test_efficientnet", "pretrained": "none"},
-            "decoder": {"name": "fpn", "channels": 16},
+            "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 16}, "dropout": 0.0}},
             "norm": "frozen",
-            "dropout": 0.0,
         },
         "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
         "train": {"steps": 6, "batch": 4, "log_every": 2, "save_every": 2, "device": "cpu", "threads": 1},

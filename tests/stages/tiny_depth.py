@@ -26,13 +26,22 @@ def settings(**sections: Any) -> dict[str, Any]:
     return {
         "data": STREETS,
         "size": list(SIZE),
-        "network": {"encoder": encoder, "decoder": {"channels": [4, 4, 8, 8, 8], "stride": 4}},
-        "learner": {"pose": {"encoder": encoder}},
+        "network": {
+            "encoder": encoder,
+            "tasks": {"depth": {"decoder": {"channels": [4, 4, 8, 8, 8], "stride": 4}}},
+        },
+        "streams": clips(),
+        "objectives": {"photometric": {"pose": {"encoder": encoder}}},
         "optimiser": {"lr": 1e-3, "warmup": 0},
         "train": LOOP,
         "evaluation": {"split": None},
         **sections,
     }
+
+
+def clips(**more: Any) -> dict[str, Any]:
+    """Its one stream, whose frames the filter for motion chooses."""
+    return {"clips": {"frames": {"name": "motion"}, **more}}
 
 
 def drive(root: Path, clips: int = 2, frames: int = 5, suffix: str = ".png", held_out: str | None = None) -> Path:

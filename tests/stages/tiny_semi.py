@@ -17,11 +17,13 @@ SIZE = (48, 64)
 STREETS: dict[str, Any] = {"name": "streets", "size": list(SIZE), "train_clips": 2, "val_clips": 1, "frames": 4}
 ENCODER = {"model": "test_resnet", "pretrained": "none"}
 LOOP: dict[str, Any] = {"steps": 6, "batch": 2, "log_every": 2, "save_every": 2, "device": "cpu", "threads": 1}
+DECODER: dict[str, Any] = {"name": "depth_unet", "channels": [4, 4, 8, 8, 8], "stride": 4, "norms": True}
 JOINT: dict[str, Any] = {
-    "name": "joint",
     "encoder": ENCODER,
-    "decoder": {"channels": [4, 4, 8, 8, 8], "stride": 4, "norms": True},
+    "tasks": {"segmentation": {"decoder": DECODER}, "depth": {"decoder": DECODER}},
+    "links": {"name": "padnet"},
 }
+CROP = {"geometry": {"crop": [32, 48]}}
 
 
 def settings(**sections: Any) -> dict[str, Any]:
@@ -32,14 +34,14 @@ def settings(**sections: Any) -> dict[str, Any]:
     return {
         "data": STREETS,
         "size": list(SIZE),
-        "labels": {"count": 3},
-        "unlabelled": {},
-        "network": {"encoder": ENCODER, "decoder": {"name": "fpn", "channels": 8}, "dropout": 0.2},
-        "learner": {
-            "name": "semi",
-            "geometry": {"crop": [32, 48]},
-            "annealing": {"schedule": "linear"},
-            "unlabelled": {"mixing": {"name": "classmix"}, "weighting": {"name": "none"}, "views": 2},
+        "network": {
+            "encoder": ENCODER,
+            "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 8}, "dropout": 0.2}},
+        },
+        "streams": streams(),
+        "objectives": {
+            "supervised": {"losses": {"segmentation": {"annealing": {"schedule": "linear"}}}},
+            "pseudo_labels": {"mixing": {"name": "classmix"}, "weighting": {"name": "none"}, "views": 2},
         },
         "optimiser": {"lr": 1e-3, "warmup": 0},
         "train": LOOP,
@@ -50,13 +52,19 @@ def settings(**sections: Any) -> dict[str, Any]:
 
 def joint(**sections: Any) -> dict[str, Any]:
     """The same with a joint network, clips and DepthMix by the network's own depth."""
-    learner = {
-        "name": "semi",
-        "geometry": {"crop": [32, 48]},
-        "unlabelled": {"mixing": {"name": "depthmix"}, "weighting": {"name": "none"}, "depth_scale": "image"},
-        "video": {"pose": {"encoder": ENCODER}, "geometry": {"crop": [32, 64], "scale": [1.0, 1.0]}},
+    objectives = {
+        "supervised": {},
+        "pseudo_labels": {"mixing": {"name": "depthmix"}, "weighting": {"name": "none"}, "depth_scale": "image"},
+        "photometric": {"pose": {"encoder": ENCODER}},
     }
-    return settings(**{"network": JOINT, "learner": learner, "clips": {}, **sections})
+    return settings(**{"network": JOINT, "objectives": objectives, "streams": streams(clips={}), **sections})
+
+
+def streams(**more: Any) -> dict[str, Any]:
+    """The streams of these recipes; keyword arguments add to one, or one more."""
+    usual: dict[str, Any] = {"labelled": {"labels": {"count": 3}, **CROP}, "unlabelled": CROP}
+    crop = {"geometry": {"crop": [32, 64], "scale": [1.0, 1.0]}}
+    return {**usual, **{name: {**usual.get(name, crop), **settings} for name, settings in more.items()}}
 
 
 def recipe(tree: dict[str, Any]) -> Recipe:

@@ -1,4 +1,4 @@
-"""Disparity from a depth network that `fathom pretrain` has trained."""
+"""Disparity from a network for depth that `fathom train` or `fathom pretrain` has trained."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
-from fathomseg.inference.depth_predictor import load_depth
-from fathomseg.inference.predictor import stacked
+from fathomseg.inference.predictor import load, stacked
+from fathomseg.inference.settings import Inference
 
 
 class RunDepth(DepthSource):
-    """The network of a `fathom pretrain` run, shown each image at the size it was trained at."""
+    """The network of a run with the task depth, shown each image at the size it was trained at, whatever its
+    evaluation."""
 
     name: Literal["run"] = "run"
     run: Root
@@ -40,13 +41,14 @@ class RunReader(NetworkReader):
     """Shows images to the network of a run. Its disparity is 0..1 over the range of depth it was trained for."""
 
     def __init__(self, source: RunDepth, dataset: Dataset, device: torch.device | str | None) -> None:
-        self.run, self.predictor = source.run, load_depth(source.run, source.weights, device)
+        self.run = source.run
+        self.predictor = load(source.run, source.weights, device, Inference(), tasks=("depth",))
         files = [source.run / CARD, source.run / WEIGHTS[source.weights]]
         super().__init__(dataset, f"run|{digest(files)}", source.batch)
 
     def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
         """Disparity at the network's own finest resolution. Raises `FathomError` if it is not finite."""
-        maps = self.predictor.disparity(stacked(loaded, self.predictor.size))[:, 0].cpu().numpy()
+        maps = self.predictor.maps(stacked(loaded, self.predictor.size))["depth"][:, 0].cpu().numpy()
         if not np.isfinite(maps).all():
             raise FathomError(f"The network of {self.run} gives NaN: its weights are not finite. Train it anew.")
         return list(maps)

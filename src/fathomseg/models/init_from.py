@@ -36,9 +36,9 @@ class TransferReport:
 def transfer(source: Mapping[str, Tensor], target: nn.Module, routes: Mapping[str, str]) -> TransferReport:
     """Copy tensors from a state dict into `target`, in place, where the names agree.
 
-    `routes`: {part of the target: the source's part it starts from}, so that one decoder can start two. A decoder may
-    have levels the other lacks. An encoder or a head must be the same. Raises `FathomError`, before anything is copied,
-    for any tensor of another shape, a part of which nothing can be loaded, or an encoder or head that fits in part.
+    `routes`: {part of the target: the source's part it starts from}, so that one decoder can start two. A decoder, and
+    with it a head, may have levels the other lacks. An encoder must be the same. Raises `FathomError`, before anything
+    is copied, for any tensor of another shape, a part of which nothing can be loaded, or an encoder that fits in part.
     """
     given = {
         f"{to}.{name.removeprefix(f'{origin}.')}": tensor
@@ -79,7 +79,7 @@ def _refuse(
                 f"Nothing of {origin} can be taken over: no tensor named {names} is in both networks. Decoders must be "
                 f"of one kind (depth_unet), and encoders the same timm model.\n{report}"
             )
-    whole = ("encoders.", "heads.", "links.", "early_heads.")
+    whole = ("encoders.", "links.")
     if odd := [name for name in (*report.missing, *report.unexpected) if name.startswith(whole)]:
         what = odd[0].partition(".")[0]
         raise FathomError(

@@ -90,7 +90,7 @@ class Network(FixedNorms):
         if change is not None:
             pyramids = {name: change(maps) for name, maps in pyramids.items()}
         found: Outputs = {FEATURES: pyramids[SHARED][-1]} if FEATURES in wanted else {}
-        levels = self._decoded({task: pyramids[self._encoder_of(task)] for task in running}, wanted, found)
+        levels = self._decoded({task: pyramids[self.encoder_of(task)] for task in running}, wanted, found)
         for task in self.tasks:
             if task in wanted:
                 found[task] = self.heads[task](levels[task])
@@ -99,7 +99,7 @@ class Network(FixedNorms):
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
         """What runs when these outputs are asked for."""
         running = self._running(outputs)
-        names = {self._encoder_of(task) for task in running} | ({SHARED} if FEATURES in outputs else set())
+        names = {self.encoder_of(task) for task in running} | ({SHARED} if FEATURES in outputs else set())
         parts: list[nn.Module] = [self.encoders[name] for name in self.encoders if name in names]
         for task in running:
             decoder, last = self._decoder(task), self._last_level(task, outputs)
@@ -117,7 +117,8 @@ class Network(FixedNorms):
         return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
 
     def _running(self, outputs: Collection[str]) -> list[str]:
-        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for dropout."""
+        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for
+        dropout."""
         wanted = frozenset(task for task in self.tasks if task in outputs)
         senders = self.links.senders(wanted) if self.links is not None and wanted else frozenset()
         first = frozenset(task for task in self.early_heads if early(task) in outputs)
@@ -130,7 +131,7 @@ class Network(FixedNorms):
     def _pyramids(
         self, image: Float[Tensor, "b 3 h w"], running: Collection[str], features: bool
     ) -> dict[str, Sequence[Map]]:
-        names = {self._encoder_of(task) for task in running} | ({SHARED} if features else set())
+        names = {self.encoder_of(task) for task in running} | ({SHARED} if features else set())
         return {name: encoder(image) for name, encoder in self.encoders.items() if name in names}
 
     def _decoded(
@@ -169,7 +170,8 @@ class Network(FixedNorms):
             return decoder.levels(maps, down_to)
         return decoder.levels_from(*feature, maps, down_to)
 
-    def _encoder_of(self, task: str) -> str:
+    def encoder_of(self, task: str) -> str:
+        """The name of the encoder whose maps a task is decoded from."""
         return task if task in self.encoders else SHARED
 
     def _decoder(self, task: str) -> DecoderModule:

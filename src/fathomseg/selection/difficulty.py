@@ -9,32 +9,39 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
-from pydantic import Field, field_validator
-from torch import Tensor
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
 
 from fathomseg.config import Part
+from fathomseg.data.colour import ColourJitter
 from fathomseg.data.loading import Stream
+from fathomseg.data.transforms import Geometry
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, prepare
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
+from fathomseg.engine.step import Step
 from fathomseg.errors import FathomError
-from fathomseg.inference.depth_predictor import DepthPredictor
+from fathomseg.inference.card import ModelCard
+from fathomseg.inference.predictor import Predictor
 from fathomseg.io.array_store import store
 from fathomseg.io.files import write_text
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.progress import say
-from fathomseg.learners.imitation import Imitation
 from fathomseg.losses.segmentation import upsample
-from fathomseg.models.decoders.depth_unet import COARSEST, DepthUNet
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
+from fathomseg.models.decoders import DepthUNet
+from fathomseg.models.network import Network
+from fathomseg.objectives.base import Setup
+from fathomseg.objectives.supervised import Supervised
 from fathomseg.selection.pool import Pool
+from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.network import NetworkConfig
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -43,31 +50,20 @@ _ASKED: Final = "asked.json"
 _ERRORS: Final = "errors.npy"
 
 
-class StudentDecoder(DepthUNet):
-    """The depth decoder with norms, as the students of Hoyer et al. have them, and without its costliest level."""
-
-    stride: Literal[1, 2, 4] = 2
-    """Pixels per cell of the answer."""
-    norms: bool = True
-    """A norm after every convolution: without, so few steps teach little."""
-
-
-class StudentNetwork(DepthNetworkConfig):
-    """A small depth network of one scale."""
-
-    decoder: StudentDecoder = StudentDecoder()
-    """How it climbs back to the image's size."""
-    scales: int | None = Field(default=1, ge=1, le=COARSEST + 1)
-    """Disparity maps; only the finest is trained and used."""
-
-
 class Student(Part):
-    """The depth network that is trained anew at every stage."""
+    """The depth network that is trained anew at every stage, to predict its teacher's disparity."""
 
-    network: StudentNetwork = StudentNetwork()
-    """Encoder and decoder, the encoder from its pretrained weights."""
-    learner: Imitation = Imitation()
-    """The training step."""
+    network: NetworkConfig = NetworkConfig(tasks={"depth": Depth(decoder=DepthUNet(stride=2, norms=True), scales=1)})
+    """Encoder (from its pretrained weights) and the branch for depth: with norms, as the students of Hoyer et al. have
+    them, since without so few steps teach little; without its costliest level; of one scale, the only one used."""
+    loss: DepthLoss = DepthLoss(target="disparity")
+    """BerHu against the teacher's disparity, at its resolution."""
+    geometry: Geometry = Geometry(scale=(1.0, 1.0))
+    """Random crop and flip of image and disparity."""
+    colour: ColourJitter | None = None
+    """Random colours of the images; null = none."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Decay of the averaged weights, by which images are compared; low, since students train briefly."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""
     steps: Positive = 100
@@ -75,6 +71,26 @@ class Student(Part):
     a CPU; Hoyer et al. take 4000 at batch 2 and 512 x 512 pixels."""
     batch: Positive = 4
     """Images in one step."""
+
+    @model_validator(mode="after")
+    def _of_depth(self) -> Self:
+        if set(self.network.tasks) != {"depth"}:
+            raise ValueError(f"a student learns depth alone: network.tasks has {', '.join(self.network.tasks)}")
+        if self.loss.target != "disparity":
+            raise ValueError(f"a student learns its teacher's disparity: loss.target is {self.loss.target!r}")
+        return self
+
+    def step(self, network: Network, steps: int) -> Step:
+        """The training step on a stream `images`, whose samples have the teacher's disparity."""
+        supervised = Supervised(stream="images", losses={"depth": self.loss})
+        objective = supervised.build(Setup(self.network, steps), network, nn.ModuleDict())
+        return Step(
+            network,
+            {"supervised": objective},
+            {"images": ("supervised",)},
+            {"images": self.colour},
+            ema_decay=self.ema_decay,
+        )
 
 
 class IgnoredRegions(Part):
@@ -160,7 +176,7 @@ class StudentError:
         errors: Float32[np.ndarray, " n"] = np.load(folder / _ERRORS, allow_pickle=False)
         return errors
 
-    def _trained(self, labelled: Sequence[str], stage: int, folder: Path) -> DepthNetwork:
+    def _trained(self, labelled: Sequence[str], stage: int, folder: Path) -> Network:
         """The student's averaged network."""
         pool, student = self.pool, self.student
         resume = (folder / CHECKPOINT).is_file()
@@ -168,24 +184,23 @@ class StudentError:
             steps=student.steps * stage, batch=student.batch, device=pool.device, threads=pool.threads, log_every=50
         )
         torch.manual_seed(pool.seed)
-        learner = student.learner.build(student.network.build(pretrained=not resume))
-        stream = Stream(pool.cache, labelled, ("image",), student.learner.geometry, pool.seed, disparity=self.teacher)
-        streams, accelerate = {"images": stream}, accelerator(loop)
-        trainer = Trainer(learner, streams, loop, student.optimiser, folder, pool.seed, accelerate)
+        step = student.step(student.network.build(pretrained=not resume), loop.steps)
+        stream = Stream(pool.cache, labelled, ("image",), student.geometry, pool.seed, disparity=self.teacher)
+        trainer = Trainer(step, {"images": stream}, loop, student.optimiser, folder, pool.seed, accelerator(loop))
         if resume:
             trainer.resume()
         trainer.run(0, None)
-        return learner.ema.network
+        return step.ema.network
 
-    def _judge(self, network: DepthNetwork) -> Float32[np.ndarray, " n"]:
+    def _judge(self, network: Network) -> Float32[np.ndarray, " n"]:
         pool = self.pool
         device = next(network.parameters()).device
-        predictor = DepthPredictor(network, pool.size, (0.1, 100.0), device)  # no depth is asked for
+        predictor = Predictor(network, ModelCard(network=self.student.network, size=pool.size), device)
         batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
         errors: list[Tensor] = []
         for _, reading in ahead(self._read, batches):
             images, teacher = reading.result()
-            student = upsample(predictor.disparity(images), pool.size)
+            student = upsample(predictor.maps(images)["depth"], pool.size)
             errors.append(self.ignored_regions.error(student, teacher.to(device)).cpu())
             if pool.progress is not None:
                 pool.progress(min(len(errors) * _BATCH, len(pool.ids)), len(pool.ids))

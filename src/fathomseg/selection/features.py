@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from torch import Tensor
 from fathomseg.config import Part
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import digest
-from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_depth_model
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_model
+from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.joint import JointNetwork
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size
 
@@ -76,11 +77,11 @@ class FeatureSource(Part, ABC):
 
 
 class DepthFeatures(FeatureSource):
-    """The depth decoder of a `fathom pretrain` run, one level of it (Hoyer et al. 2021, section 3.4: level 3)."""
+    """The decoder for depth of a run, one level of it (Hoyer et al. 2021, section 3.4: level 3)."""
 
     name: Literal["depth"] = "depth"
     run: Root
-    """The run folder; also one of `fathom train` with network.name=joint."""
+    """The folder of a run with the task depth."""
     weights: Weights = "ema"
     """ema (averaged) or last."""
     level: Annotated[int, Field(ge=2, le=4)] = 3
@@ -88,13 +89,15 @@ class DepthFeatures(FeatureSource):
 
     def open(self, size: Size, device: torch.device) -> Extractor:
         """Images are shown at the size the run was trained at. Raises `FathomError` if the run gives no depth."""
-        card, network = load_depth_model(self.run, WEIGHTS[self.weights])
+        card, network = load_model(self.run, WEIGHTS[self.weights])
+        if "depth" not in card.tasks:
+            raise FathomError(f"{self.run} gives no depth; it predicts {', '.join(card.tasks)}. Give a run of depth.")
         key = digest([self.run / CARD, self.run / WEIGHTS[self.weights]])
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decoder: Any = network.decoders["depth"] if isinstance(network, JointNetwork) else network.decoder
+        encoder, decoder = network.encoders[network.encoder_of("depth")], cast(DecoderModule, network.decoders["depth"])
 
         def maps(images: Tensor) -> Tensor:
-            return cast(Tensor, decoder.levels(network.encoder(images), self.level)[self.level])
+            return decoder.levels(encoder(images), self.level)[self.level]
 
         return Extractor(maps, card.size, f"depth|{key}|{self.level}", device)
 

@@ -14,6 +14,7 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import Weights
 from fathomseg.inference.predictor import load
+from fathomseg.io.prefetch import ahead
 from fathomseg.selection.base import Answer, Criterion, highest, times_the_median
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
@@ -25,7 +26,7 @@ class _Unsure(Criterion):
     """The images of the highest mean uncertainty of a run's pixels, at the resolution of its answer."""
 
     run: Root
-    """The folder of a `fathom train` run."""
+    """The folder of a run with the task segmentation."""
     weights: Weights = "ema"
     """ema (averaged) or last."""
 
@@ -35,13 +36,13 @@ class _Unsure(Criterion):
 
     def scores(self, pool: Pool) -> Float32[np.ndarray, " n"]:
         """The uncertainty of every image of the pool. Raises `FathomError` if the run is none or gives NaN."""
-        predictor = load(self.run, self.weights, pool.place)
+        predictor = load(self.run, self.weights, pool.place, tasks=("segmentation",))
         cache = pool.at(predictor.size)
         batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
         found: list[Tensor] = []
         for _, reading in ahead(lambda ids: pool.read(ids, cache), batches):
             images = torch.from_numpy(reading.result()).permute(0, 3, 1, 2)
-            found.append(self.uncertainty(predictor.logits(images)).cpu())
+            found.append(self.uncertainty(predictor.maps(images)["segmentation"]).cpu())
             if pool.progress is not None:
                 pool.progress(min(len(found) * _BATCH, len(pool.ids)), len(pool.ids))
         scores: Float32[np.ndarray, " n"] = torch.cat(found).numpy()

@@ -11,6 +11,7 @@ import torch
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 from fathomseg.stages.recipe import Recipe
 
 

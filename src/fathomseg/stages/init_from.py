@@ -12,7 +12,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
 from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
-from fathomseg.models.network import SHARED, Network
+from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.tasks.network import NetworkConfig
 
@@ -26,14 +26,16 @@ class InitFrom(Part):
     """The folder of a run that has reached its end."""
     parts: tuple[InitPart, ...] = ("encoder",)
     """`encoder`; `decoder`: of the same task, or of depth for a task the run does not have (depth_unet in both);
-    `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths."""
+    `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths. A
+    decoder and its head may have levels the other lacks, which begin anew."""
     weights: Weights = "ema"
     """Averaged or last weights. There is one pose network, the last."""
 
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
-        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what not.
+        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
+        not.
 
-        Raises `FathomError`, before anything is copied, if the run lacks a part or it differs.
+        Raises `FathomError`, before anything is copied to the part in question, if the run lacks it or it differs.
         """
         theirs = load_card(self.run).network
         state = load_weights(self.run / WEIGHTS[self.weights])
@@ -76,10 +78,12 @@ def _routes(
             if origin in theirs.tasks and theirs.tasks[origin].decoder.name == ours.tasks[task].decoder.name:
                 found[f"decoders.{task}"] = f"decoders.{origin}"
     elif part == "head":
-        return {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}, []
+        found = {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}
+        early_too = [task for task in network.early_heads if early(task) in theirs.outputs]
+        return found | {f"early_heads.{task}": f"early_heads.{task}" for task in early_too}, []
     elif network.links is not None and theirs.links.name != "none":
         found["links"] = "links"
-    everything = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})
+    everything = {"encoder": tuple(network.encoders), "decoder": network.tasks}.get(part, ())
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
 
 

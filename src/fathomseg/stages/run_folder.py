@@ -11,18 +11,25 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
+import yaml
 
-import fathomseg
-from fathomseg.config import Part, save
+from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
+from fathomseg.version import __version__
+
+if TYPE_CHECKING:
+    import accelerate
 
 CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
 """The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
+
+FRAMES = "frames-{}.csv"
+"""The frames chosen for a stream that learns from neighbouring ones."""
 
 
 CHANGEABLE = ("data.root", "train.device", "train.workers", "train.threads", "train.save_every", "train.compile")
@@ -32,17 +39,15 @@ _ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
 
 
-_BEFORE_TRAINING = re.compile(r"config\.yaml|origin\.json|[^/]+\.txt|frames-[^/]+\.csv")
-"""What a run folder may hold before the first step."""
-
-
-def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
+def begin(
+    folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: accelerate.Accelerator
+) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and all(_BEFORE_TRAINING.fullmatch(path.name) for path in folder.iterdir()):
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _before_training(folder):
             shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
         if folder.exists():
             raise FathomError(
@@ -50,11 +55,18 @@ def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], acc
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, folder / CONFIG)
+        write_config(recipe, folder / CONFIG)
         for stream, ids in labelled.items():
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
     accelerate.wait_for_everyone()
+
+
+def _before_training(folder: Path) -> set[str]:
+    """What a run folder holds before the first step, by its own configuration."""
+    path = folder / CONFIG
+    streams = yaml.safe_load(path.read_text(encoding="utf-8")).get("streams", {}) if path.is_file() else {}
+    return {CONFIG, ORIGIN, *(name.format(stream) for stream in streams for name in (IDS, FRAMES))}
 
 
 def refuse_changes(overrides: Sequence[str]) -> None:
@@ -79,6 +91,22 @@ def reopen(folder: Path) -> Path:
     return path
 
 
+def own_data(folder: Path) -> str:
+    """The configuration that says which data a run was trained on. Raises `FathomError` if there is none."""
+    if not (folder / CONFIG).is_file():
+        raise FathomError(
+            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
+        )
+    return str(folder / CONFIG)
+
+
+def own_device(folder: Path) -> str:
+    """`train.device` of a run; "auto" for a folder that does not say."""
+    path = folder / CONFIG
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(tree.get("train", {}).get("device", "auto"))
+
+
 def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """By stream the ids of the images whose labels the run may use, for the streams that have any."""
     files = {stream: folder / IDS.format(stream) for stream in streams}
@@ -91,7 +119,7 @@ def origin() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "fathomseg": fathomseg.__version__,
+        "fathomseg": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -103,7 +131,7 @@ def origin() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree this code runs from; None for an installed package."""
-    root = Path(fathomseg.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / "pyproject.toml").is_file():
         return None
     try:

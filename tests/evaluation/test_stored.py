@@ -1,4 +1,4 @@
-"""Depth maps stored by others: found by name, in metres or as disparity, everything wrong named at once."""
+"""Predictions stored by others: found by name, of a kind that tells their task, everything wrong named at once."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fathomseg.errors import DataError
-from fathomseg.evaluation.depth_scoring import evaluate_depth
-from fathomseg.evaluation.stored_depth import DepthFromFolder
+from fathomseg.errors import DataError, FathomError
+from fathomseg.evaluation.scoring import score
+from fathomseg.evaluation.stored import FromFolder, stored_task
 from fathomseg.io import draw
 from fathomseg.io.depth_maps import write_disparity, write_scale
-from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.tasks import Depth, Segmentation
 from tests.toy_drive import ToyDrive
 
 DATA = ToyDrive(lengths=(4,))
 IDS = tuple(DATA.ids("val"))
 
 
-def source(folder: Path, range_: tuple[float, float] = (1.0, 20.0)) -> DepthFromFolder:
-    return DepthFromFolder(folder, IDS, range_, DepthProtocol())
+def source(folder: Path) -> FromFolder:
+    return FromFolder(folder, Depth(min_depth=1.0, max_depth=20.0), DATA, IDS)
 
 
 def scores(folder: Path) -> dict[str, float]:
-    return evaluate_depth(source(folder), DATA, IDS)[0]["none"]
+    found = source(folder)
+    return score(found, DATA, IDS, {"depth": found.task})["depth"].result["none"]
 
 
 def truth(factor: float) -> np.ndarray:
@@ -57,7 +58,8 @@ def test_disparity_by_the_scale_beside_it_or_that_of_the_run(tmp_path: Path, sta
 def test_another_size_is_resampled_in_inverse_depth(tmp_path: Path) -> None:
     np.save(tmp_path / "00.npy", np.array([[2.0, 8.0]]))
     maker = source(tmp_path)
-    found = maker.predict("c0/00", maker.read("c0/00"), np.ones((1, 4), np.float32)).numpy()
+    wanted = {"depth": np.ones((1, 4), np.float32)}
+    found = maker.predict("c0/00", maker.read("c0/00"), wanted)["depth"]["depth"].numpy()
     between = 1 / np.array([0.75 / 2 + 0.25 / 8, 0.25 / 2 + 0.75 / 8])
     np.testing.assert_allclose(found, [[2, *between, 8]], rtol=1e-6)
 
@@ -91,3 +93,37 @@ def test_a_damaged_file_and_an_archive_are_named(tmp_path: Path) -> None:
     for id, reason in (("c0/00", "cannot be read as .npy"), ("c0/01", "cannot be read as .npy")):
         with pytest.raises(DataError, match=reason):
             source(tmp_path).read(id)
+
+
+def test_a_flat_file_never_serves_two_samples(tmp_path: Path) -> None:
+    draw.write(tmp_path / "000.png", np.zeros((2, 2), np.uint8))
+    draw.write(tmp_path / "b" / "001.png", np.zeros((2, 2), np.uint8))
+    draw.write(tmp_path / "c" / "b" / "002.png", np.zeros((2, 2), np.uint8))
+    draw.write(tmp_path / "d" / "b" / "002.png", np.zeros((2, 2), np.uint8))
+    ids = ("val/a/000", "val/b/000", "val/a/001", "val/b/001", "b/002")
+    found = FromFolder(tmp_path, Segmentation(), DATA, ids)
+    assert found.path("val/b/001") == tmp_path / "b" / "001.png"
+    for id, reason in (
+        ("val/a/000", "might be the prediction of val/b/000 too"),
+        ("val/a/001", "has no prediction"),  # b/001.png is not its own
+        ("b/002", "has 2 predictions"),
+    ):
+        with pytest.raises(DataError, match=reason):
+            found.path(id)
+
+
+def test_the_kind_of_its_files_tells_the_task_of_a_folder(tmp_path: Path) -> None:
+    tasks = {"segmentation": Segmentation(), "depth": Depth()}
+    labels, disparity, metres = (tmp_path / name for name in ("labels", "disparity", "metres"))
+    draw.write(labels / "a" / "00.png", np.zeros((6, 8), np.uint8))
+    (labels / "notes.txt").write_text("of no kind")
+    write_disparity(disparity / "00.png", np.ones((6, 8), np.float32))
+    metres.mkdir()
+    np.save(metres / "00.npy", truth(1))
+    found = [stored_task(folder, tasks).name for folder in (labels, disparity, metres)]
+    assert found == ["segmentation", "depth", "depth"]
+    assert stored_task(disparity, {"segmentation": tasks["segmentation"]}).name == "segmentation"
+    with pytest.raises(FathomError, match=r"predictions of segmentation and of depth. Say with --tasks which"):
+        stored_task(tmp_path, tasks)
+    with pytest.raises(FathomError, match="of no task there is"):
+        stored_task(tmp_path / "nowhere", tasks)
