@@ -1,1 +1,1 @@
-"""Loop, checkpoints, EMA, logging: knows nothing of segmentation."""
+"""The training step and its loop, optimiser, checkpoints, logging: knows no task by name."""
