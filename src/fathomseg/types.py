@@ -156,8 +156,8 @@ class Batch:
         return self._having(targets).nonzero().flatten().tolist() if self.has(*targets) else []
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """These samples; the batch itself if they are all of it."""
-        if len(rows) == len(self):
+        """These samples in this order; the batch itself if they are all of it."""
+        if list(rows) == list(range(len(self))):
             return self
         index = torch.tensor(rows)
         there = index.to(self.image.device, non_blocking=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from fathomseg.data.datasets import CamVid, Cityscapes, Folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.frames import FixedStep
-from fathomseg.data.intrinsics import FieldOfView, Intrinsics
+from fathomseg.data.intrinsics import FieldOfView
 from fathomseg.data.loading import Stream, collate
 from fathomseg.data.motion import MotionFilter, Triplet
 from fathomseg.data.transforms import Geometry
@@ -127,11 +126,11 @@ def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) 
     triplets = FixedStep().triplets(folder, ids)
     intrinsics = intrinsics_of(FieldOfView(), folder, triplets)
     cache = Cache(folder, (24, 32), folder=tmp_path)
-    stream = stream_of(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=3)
+    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
+    still = Geometry(scale=(1, 1), flip=0)
+    stream = Stream(cache, list(neighbours), ("image",), still, 3, neighbours, intrinsics.cameras)
     assert sorted(stream.id_at(i) for i in range(len(triplets))) == sorted(x.target for x in triplets)
     batch = collate([stream[i] for i in range(len(triplets))])
-    assert "frames" in batch.targets
-    assert "camera" in batch.targets
     by_target = {x.target: x for x in triplets}
     for place, id in enumerate(batch.ids):
         for found, wanted in (
@@ -141,11 +140,3 @@ def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) 
         ):
             assert np.array_equal(found.permute(1, 2, 0).numpy(), folder.image(wanted))
         assert np.allclose(batch.targets["camera"][place].numpy(), intrinsics.cameras[id].matrix())
-
-
-def stream_of(
-    cache: Cache, triplets: Sequence[Triplet], intrinsics: Intrinsics, geometry: Geometry, seed: int
-) -> Stream:
-    """The frames with their neighbours and cameras, as a training reads them."""
-    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
-    return Stream(cache, list(neighbours), ("image",), geometry, seed, neighbours, intrinsics.cameras)

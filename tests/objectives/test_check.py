@@ -81,9 +81,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             CLASSES,
             {"supervised": {}, "pseudo_labels": {}},
             {"labelled": []},
-            [
-                "objective 'pseudo_labels' learns from stream 'unlabelled', which is not there: give streams.unlabelled={}"
-            ],
+            ["objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: give streams.unlabelled={}"],
             id="a stream that is missing",
         ),
         pytest.param(
@@ -97,9 +95,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             CLASSES,
             {"supervised": {}, "photometric": {}},
             {"labelled": [], "clips": []},
-            [
-                "objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"
-            ],
+            ["objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"],
             id="a task that is missing",
         ),
         pytest.param(
@@ -195,7 +191,5 @@ def test_all_of_it_at_once() -> None:
     objectives = {"photometric": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
     told = found({"tasks": {"segmentation": {}}}, objectives, unlabelled=[], spare=[])
     assert len(told) == 4
-    for number, words in enumerate(
-        ("stream 'clips', which is not", "'depth', which the network", "disparity", "'spare'")
-    ):
+    for number, words in enumerate(("stream 'clips', but there", "'depth', which the network", "disparity", "'spare'")):
         assert words in told[number]
