@@ -55,9 +55,10 @@ def main() -> None:
 def pool_score(run: Path, split: str, record: dict[str, Any]) -> dict[str, Any]:
     """The scores of one training on the rest of its pool."""
     dataset = resolve_dataset(own_data(run))
-    known = set(labelled_ids(run))
+    known = {id for ids in labelled_ids(run, ["labelled"]).values() for id in ids}
     rest = [id for id in dataset.ids(split) if id not in known and dataset.has_label(id)]
-    scores, _ = score(FromNetwork(load(run, "ema", "cpu"), dataset), dataset, rest)
+    predictor = load(run, "ema", "cpu", tasks=("segmentation",))
+    scores = score(FromNetwork(predictor, dataset), dataset, rest, predictor.tasks, "cpu")["segmentation"].result
     kept = {key: record[key] for key in ("arm", "budget", "seed", "images", "steps", "commit")}
     return {
         **kept,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fathomseg import load_depth
+import fathomseg
 from fathomseg.config import load
 from fathomseg.io.draw import beside, depth_picture, write
-from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.recipe import Recipe
 
 HERE = Path(__file__).parent
 CLIPS = ("city", "residential", "odometry_gray")
@@ -26,8 +26,8 @@ MEDIAN = 12.0
 
 def main(run: Path) -> None:
     """Predicted depth of three frames of every clip."""
-    dataset = load(DepthRecipe, run / "config.yaml").data
-    predictor = load_depth(run)
+    dataset = load(Recipe, run / "config.yaml").data
+    predictor = fathomseg.load(run, tasks=("depth",))
     rows = []
     for clip in CLIPS:
         ids = [id for id in dataset.ids("all") if id.startswith(f"{clip}/")]

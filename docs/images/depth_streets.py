@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fathomseg import load_depth
+import fathomseg
 from fathomseg.config import load
 from fathomseg.io.draw import beside, depth_error_picture, depth_picture, write
-from fathomseg.stages.depth_recipe import DepthRecipe
+from fathomseg.stages.recipe import Recipe
 
 HERE = Path(__file__).parent
 SHOWN = ("val/0000/000005", "val/0004/000005", "val/0008/000005", "val/0012/000005")
@@ -18,8 +18,8 @@ SHOWN = ("val/0000/000005", "val/0004/000005", "val/0008/000005", "val/0012/0000
 
 def main(run: Path) -> None:
     """Image, prediction (median-scaled), truth and error of four frames no training saw."""
-    dataset = load(DepthRecipe, run / "config.yaml").data
-    predictor = load_depth(run)
+    dataset = load(Recipe, run / "config.yaml").data
+    predictor = fathomseg.load(run, tasks=("depth",))
     rows = []
     for id in SHOWN:
         image, truth = dataset.image(id), dataset.depth(id)
