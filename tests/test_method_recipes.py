@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from fathomseg.learners import SemiSupervised
-from fathomseg.stages.depth_recipe import DepthRecipe
 from typer.testing import CliRunner
 
 from fathomseg.cli import app

@@ -1,4 +1,5 @@
-"""The training step: how often networks run, what terms are called, whose statistics move, what is trained and saved."""
+"""The training step: how often networks run, what terms are called, whose statistics move, what is trained and
+saved."""
 
 from __future__ import annotations
 

@@ -81,7 +81,9 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             CLASSES,
             {"supervised": {}, "pseudo_labels": {}},
             {"labelled": []},
-            ["objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: give streams.unlabelled={}"],
+            [
+                "objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: give streams.unlabelled={}"
+            ],
             id="a stream that is missing",
         ),
         pytest.param(
@@ -95,7 +97,9 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             CLASSES,
             {"supervised": {}, "photometric": {}},
             {"labelled": [], "clips": []},
-            ["objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"],
+            [
+                "objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"
+            ],
             id="a task that is missing",
         ),
         pytest.param(
