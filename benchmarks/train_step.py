@@ -74,6 +74,7 @@ class Case:
 
     @property
     def encoder(self) -> Encoder:
+        """The encoder, with random weights."""
         return Encoder(model="resnet50", output_stride=self.output_stride, pretrained="none")
 
     def step(self) -> nn.Module:

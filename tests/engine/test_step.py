@@ -213,7 +213,7 @@ class TestCounts:
 
 
 class TestHeldStatistics:
-    NETWORK = {
+    NETWORK = {  # noqa: RUF012
         **JOINT,
         "tasks": {
             "segmentation": {"decoder": {**UNET, "norms": True, "stride": 2}},

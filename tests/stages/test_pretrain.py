@@ -302,7 +302,7 @@ class TestPhases:
 
 
 class TestPhasesOfAJointRun:
-    PHASES = {
+    PHASES = {  # noqa: RUF012
         "labels": ["train.steps=2"],
         "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
     }
