@@ -29,12 +29,7 @@ class Part(BaseModel):
     reading a recipe.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        arbitrary_types_allowed=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -48,6 +48,11 @@ class ClassList:
         if not 2 <= len(self.names) <= 254:
             raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
 
+    @classmethod
+    def of(cls, colours: Mapping[str, tuple[int, int, int]]) -> ClassList:
+        """The classes in this order, by their names."""
+        return cls(tuple(colours), tuple(colours.values()))
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -219,6 +224,3 @@ class Prediction:
     """0..1, 1 = nearest: linear in inverse depth over the range of depths the network was trained for."""
     depth: Float32[np.ndarray, "h w"] | None = None
     """z-depth in the network's unit of length: metres only if its training could know the scale."""
-
-
-__all__ = ["IGNORE", "Batch", "Camera", "Prediction", "Sample", "Size", "StepResult", "Term"]

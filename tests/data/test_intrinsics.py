@@ -17,7 +17,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import FieldOfView, Known, Learned, field_of_view, pinhole
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import intrinsics_of, video_stream
+from fathomseg.data.video_stream import video_stream
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera
 from tests import fakes
@@ -118,7 +118,7 @@ def test_a_stretched_working_size_moves_points_as_it_moves_pixels(x: float, y: f
 
 def test_the_stream_carries_the_cameras_at_working_size(folder: Folder, tmp_path: Path) -> None:
     triplets = [Triplet(id, id[:-1] + "0", id[:-1] + "2") for id in (KNOWN, FREE)]
-    intrinsics = intrinsics_of(FieldOfView(degrees=90), folder, triplets)
+    intrinsics = FieldOfView(degrees=90).intrinsics(folder, [KNOWN, FREE])
     cache = Cache(folder, (48, 40), folder=tmp_path)
     stream = video_stream(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=0)
     found = {stream.id_at(i): stream[i][1].camera for i in range(2)}

@@ -100,14 +100,11 @@ def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Intrinsics:
                 height, width = dataset.image(id).shape[:2]
                 pinholes[clip] = pinhole((height, width), degrees)
             known = pinholes[clip]
-            assumed[id] = numbers.setdefault(_device(id, dataset), len(numbers))
+            # The images of one dataset are taken to come from one device, of several datasets each by itself.
+            device = id.partition("/")[0] if dataset.name == "several" else dataset.name
+            assumed[id] = numbers.setdefault(device, len(numbers))
         cameras[id] = known
     return Intrinsics(cameras, assumed, tuple(numbers))
-
-
-def _device(id: str, dataset: Dataset) -> str:
-    """The images that are taken to come from one device: those of one dataset, of several datasets each by itself."""
-    return id.partition("/")[0] if dataset.name == "several" else dataset.name
 
 
 def pinhole(size: Size, degrees: float) -> Camera:

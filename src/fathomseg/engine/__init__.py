@@ -1,1 +1,1 @@
-"""Loop, checkpoints, EMA, logging: knows nothing of segmentation."""
+"""Loop, checkpoints, EMA, logging: knows no task by name."""

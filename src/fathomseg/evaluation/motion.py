@@ -57,12 +57,7 @@ class Drive:
 
 
 def evaluate_motion(
-    pose: nn.Module,
-    dataset: Dataset,
-    ids: Sequence[str],
-    size: Size,
-    device: torch.device | str = "cpu",
-    step: int = 1,
+    pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str = "cpu", step: int = 1
 ) -> dict[str, Any]:
     """The scores of the clips among these samples that have poses, over all ("all") and one by one ("clips").
 

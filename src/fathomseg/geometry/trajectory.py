@@ -7,7 +7,7 @@ moves nothing but what it says it aligns; monocular predictions have no scale, s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -226,12 +226,6 @@ def read_poses(path: Path) -> Poses:
             raise DataError([Problem(f"{path} line {number}", reason)])
         poses[number - 1, :3] = values.reshape(3, 4)
     return poses
-
-
-def write_poses(path: Path, world_T_cam: Iterable[Float64[np.ndarray, "4 4"]]) -> None:
-    """Write a KITTI pose file; `read_poses` gives back the same numbers to the last bit."""
-    lines = (" ".join(repr(float(value)) for value in pose[:3].reshape(-1)) for pose in world_T_cam)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _positions_from_first(windows: Float64[np.ndarray, "n k 4 4"]) -> Float64[np.ndarray, "n k 3"]:

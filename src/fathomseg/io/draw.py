@@ -158,19 +158,6 @@ def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture
     return found
 
 
-def legend(classes: ClassList, columns: int = 4, width: int = 180, size: int = 14) -> Picture:
-    """The classes with their colours, as a picture to put under others."""
-    cells = []
-    for name, colour in zip(classes.names, classes.colours, strict=True):
-        cell = Image.new("RGB", (width, 2 * size), _PAPER)
-        draw = ImageDraw.Draw(cell)
-        draw.rectangle((0, size // 3, 2 * size, size // 3 + size), fill=colour, outline=_INK)
-        draw.text((2.5 * size, size // 4), name, fill=_INK, font=ImageFont.load_default(size))
-        cells.append(np.asarray(cell))
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    return np.concatenate([_row(row, min(columns, len(cells)), gap=0) for row in rows], axis=0)
-
-
 def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
     """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)

@@ -91,12 +91,6 @@ class Selection(Part):
         """The chosen ids in the order of choice."""
         return tuple(choice.id for choice in self.chosen)
 
-    def first(self, budget: int) -> Selection:
-        """The answer for a smaller budget. Raises `FathomError` if fewer images were chosen."""
-        if not 1 <= budget <= len(self.chosen):
-            raise FathomError(f"A budget of {budget} was asked for, but {len(self.chosen)} images were chosen.")
-        return self.model_copy(update={"chosen": self.chosen[:budget]})
-
     def save(self, folder: Path) -> None:
         """Write selection.json and selection.txt (one id a line, in order), each in one stroke."""
         folder.mkdir(parents=True, exist_ok=True)

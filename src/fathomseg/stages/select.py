@@ -31,16 +31,7 @@ from fathomseg.stages.select_recipe import SelectRecipe
 
 STAGES: Final = "stages"
 
-CHANGEABLE: Final = (
-    "data.root=",
-    "budget=",
-    "copy_images=",
-    "annotation=",
-    "prelabels=",
-    "report=",
-    "device=",
-    "threads=",
-)
+CHANGEABLE: Final = ("data.root", "budget", "copy_images", "annotation", "prelabels", "report", "device", "threads")
 """Settings that may be given again when a choice is resumed: they do not change what is chosen, but how much of it."""
 
 
@@ -55,12 +46,9 @@ def run(
         assert recipe is not None
         select(load(SelectRecipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
         return 0
-    foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
-    if foreign:
-        known = ", ".join(name.rstrip("=") for name in CHANGEABLE)
-        raise ConfigError(
-            f"A resumed choice keeps its settings, so {', '.join(foreign)} cannot be given; only {known}."
-        )
+    if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
+        given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
+        raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
     select(load(SelectRecipe, reopen(resume), overrides), resume, resume=True)
     return 0
 

@@ -142,10 +142,7 @@ def labelled(recipe: Recipe) -> Iterable[str]:
 
 def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
-    looks: list[Callable[[], object]] = [
-        lambda: labelled(recipe),
-        lambda: _scored(recipe),
-    ]
+    looks: list[Callable[[], object]] = [lambda: labelled(recipe), lambda: _scored(recipe)]
     looks += [partial(_listed, stream.data) for stream in recipe.streams.values() if stream.data]
     runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]

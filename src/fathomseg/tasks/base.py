@@ -22,9 +22,7 @@ from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size
-
-SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 Painter = Callable[[Picture, Prediction], Picture]
 """An image and its prediction -> the prediction as a picture to look at."""
@@ -66,7 +64,7 @@ class Task(Part, ABC):
         missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+        """A module from one feature map of `width` channels to an early prediction in the form of the task's output.
 
         Raises `FathomError` for a task that has none.
         """
@@ -203,6 +201,3 @@ def nothing(output: Any) -> SumCount:
     tensors = output if isinstance(output, list | tuple) else [output]
     total = sum((0 * tensor.float().sum() for tensor in tensors[1:]), 0 * tensors[0].float().sum())
     return total, total.detach().clone()
-
-
-__all__ = ["SumCount", "Task", "TaskCriterion", "TaskLoss", "nothing"]

@@ -30,9 +30,9 @@ from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size
+from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""

@@ -34,9 +34,9 @@ from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size
+from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size, SumCount
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -33,6 +33,7 @@ class Kitti(FileDataset):
     Cityscapes, so that networks trained there can be run here.
     """
 
+    _labels: ClassVar = _LABELS
     name: Literal["kitti"] = "kitti"
     right: bool = False
     """Also take the right camera of each drive, as further clips ("00/image_3/000017")."""
@@ -45,10 +46,6 @@ class Kitti(FileDataset):
     def classes(self) -> ClassList:
         """The 19 classes of Cityscapes."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return _LABELS
 
     def camera(self, id: str) -> Camera | None:
         """The rectified camera from the drive's calibration file, scaled to the stored image. Raises `DataError`."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -17,9 +17,7 @@ from jaxtyping import Bool, Float32, UInt8
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.cityscapes import CLASSES, LABELS
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, stamp
-from fathomseg.data.datasets.kitti_calibration import Calibration
-from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.data.datasets.stereo import LEVELS_PER_PIXEL, USUAL, Stereo, read_stereo
+from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, Calibration, Stereo, read_stereo
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.types import Camera, ClassList, Size
@@ -40,6 +38,7 @@ class Kitti2015(FileDataset):
     Labels are those of the semantic benchmark, if they are there; the classes are those of Cityscapes.
     """
 
+    _labels: ClassVar = LABELS
     name: Literal["kitti2015"] = "kitti2015"
     disparity: Literal["occ", "noc"] = "occ"
     """Which disparity is the truth: "occ" = all that was measured, "noc" = only what the right camera sees too."""
@@ -50,10 +49,6 @@ class Kitti2015(FileDataset):
     def classes(self) -> ClassList:
         """The 19 classes of Cityscapes."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return LABELS
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""

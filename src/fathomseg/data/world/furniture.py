@@ -167,11 +167,8 @@ def sign(sketch: Sketch, x: float, z: float, dice: Dice) -> None:
     for k in range(1 + dice.chance(0.35)):
         middle = top - 2.1 * size * k
         name = f"sign_{dice.pick(SIGNS)}"
-        _plate(sketch, (x - size, x + size), z - 0.05, (middle - size, middle + size), name, SIGN)
-
-
-def _plate(sketch: Sketch, x: tuple[float, float], z: float, up: tuple[float, float], name: str, label: int) -> None:
-    sketch.wall((x[0], z), (x[1], z), *up, name, label, thin=True)
+        left, right = (x - size, z - 0.05), (x + size, z - 0.05)
+        sketch.wall(left, right, middle - size, middle + size, name, SIGN, thin=True)
 
 
 def big_sign(sketch: Sketch, x: float, z: float, inward: int) -> None:
@@ -179,7 +176,7 @@ def big_sign(sketch: Sketch, x: float, z: float, inward: int) -> None:
     x0, x1 = min(x, x + 1.9 * inward), max(x, x + 1.9 * inward)
     for leg in (x0 + 0.2, x1 - 0.2):
         post(sketch, leg, z, 3.5, 0.05)
-    _plate(sketch, (x0, x1), z - 0.08, (2.3, 3.6), "sign_direction", SIGN)
+    sketch.wall((x0, z - 0.08), (x1, z - 0.08), 2.3, 3.6, "sign_direction", SIGN, thin=True)
 
 
 def traffic_light(sketch: Sketch, x: float, z: float, side: int, lit: int) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 
 from fathomseg.data.world import nature
 from fathomseg.data.world.dice import Dice
+from fathomseg.data.world.domains import PAINTS
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import ROAD, SIDEWALK
 from fathomseg.data.world.mesh import Quads, Sketch, paint
 from fathomseg.data.world.route import Clip, turns
 from fathomseg.data.world.shadow import Shadow, box_shadow, round_shadow
 from fathomseg.data.world.street import street
-from fathomseg.data.world.town import town, vehicle
+from fathomseg.data.world.town import atlas, vehicle
 from fathomseg.data.world.weather import weather
 
 KERB_M = 0.12
@@ -29,7 +30,7 @@ class Plot:
 
     def __init__(self, clip: Clip, index: int) -> None:
         self.clip, self.index, self.street = clip, index, street(clip)
-        self.atlas = town(clip.domain).atlas
+        self.atlas = atlas(clip.domain)
         self.sketch = Sketch(self.atlas)
         self.models: list[Quads] = []
         self.shadows: list[Shadow] = []
@@ -81,5 +82,5 @@ class Plot:
     def parked(self, x: float, z: float, heading: float, dice: Dice, lorry: bool = False) -> None:
         """A parked vehicle of some kind and paint."""
         kind = "lorry" if lorry else dice.pick(_CARS)
-        model = vehicle(self.clip.domain, kind).tinted(paint(dice.pick(self.clip.look.paints)))
+        model = vehicle(self.clip.domain, kind).tinted(paint(dice.pick(PAINTS)))
         self.models.append(model.placed(x, z, heading))

@@ -17,7 +17,11 @@ Drift = Float64[np.ndarray, " 2"]
 def cast(points: Sequence[tuple[float, float]], height: float, drift: Drift, base: float = 0.0) -> Shadow:
     """The shade of an upright prism over `points`, from `base` to `height` metres."""
     foot = np.array(points, np.float64)
-    return _outline(np.concatenate([foot + base * drift, foot + height * drift]))
+    points = np.concatenate([foot + base * drift, foot + height * drift])
+    hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+    if len(hull) > 10:
+        hull = hull[np.linspace(0, len(hull) - 1, 10).astype(int)]
+    return np.concatenate([hull, np.repeat(hull[-1:], 10 - len(hull), axis=0)])
 
 
 def box_shadow(x: tuple[float, float], z: tuple[float, float], height: float, drift: Drift) -> Shadow:
@@ -33,10 +37,3 @@ def round_shadow(centre: tuple[float, float], radius: float, height: float, drif
     along = drift / max(length, 1e-9)
     ring += (ring @ along)[:, None] * along * (np.hypot(1.0, length) - 1.0)
     return np.asarray(np.array(centre) + height * drift + radius * ring)
-
-
-def _outline(points: Float64[np.ndarray, "n 2"]) -> Shadow:
-    hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
-    if len(hull) > 10:
-        hull = hull[np.linspace(0, len(hull) - 1, 10).astype(int)]
-    return np.concatenate([hull, np.repeat(hull[-1:], 10 - len(hull), axis=0)])

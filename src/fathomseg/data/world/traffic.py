@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fathomseg.data.world.domains import PAINTS
 from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.mesh import Quads, paint
@@ -65,7 +66,7 @@ def _slots(clip: Clip, stream: int, spacing: float, shift: float, here: float) -
 def _car(clip: Clip, along: float, across: float, heading: float, moving: bool, *key: int) -> Mover:
     dice = clip.dice(21, *key)
     kind = dice.pick(_CARS)
-    model = vehicle(clip.domain, kind).tinted(paint(dice.pick(clip.look.paints)))
+    model = vehicle(clip.domain, kind).tinted(paint(dice.pick(PAINTS)))
     size = (1.2, 3.7, 3.3) if kind == "lorry" else (0.9, 2.2, 1.4)
     return Mover(model, along, across, heading, 0.0, moving, size)
 

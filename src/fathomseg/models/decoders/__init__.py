@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.models.decoders.deeplabv3 import DeepLabV3
-from fathomseg.models.decoders.deeplabv3plus import DeepLabV3Plus
+from fathomseg.models.decoders.deeplab import DeepLabV3, DeepLabV3Plus
 from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.decoders.dpt import Dpt
 from fathomseg.models.decoders.fpn import Fpn

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.models.links.none import NoLinks
+from fathomseg.models.links.base import NoLinks
 from fathomseg.models.links.padnet import PadNet
 
 AnyLinks = Annotated[NoLinks | PadNet, Field(discriminator="name")]

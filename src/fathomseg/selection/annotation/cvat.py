@@ -60,11 +60,7 @@ def label_list(classes: ClassList) -> str:
 
 
 def add(
-    archive: zipfile.ZipFile,
-    image: TaskImage,
-    png: bytes,
-    label: UInt8[np.ndarray, "h w"] | None,
-    classes: ClassList,
+    archive: zipfile.ZipFile, image: TaskImage, png: bytes, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList
 ) -> None:
     """Put an image, so that a project can be made of the archive alone, and perhaps its label into the archive.
 

@@ -26,22 +26,13 @@ _TAG, _IMAGE = "label", "image"
 def config(classes: ClassList) -> str:
     """The labelling interface: one brush a class."""
     pairs = zip(classes.names, classes.colours, strict=True)
-    brushes = [
-        f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>'
+    brushes = "".join(
+        f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>\n'
         for name, (red, green, blue) in pairs
-    ]
-    head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
-    return "\n".join(
-        [
-            "<View>",
-            head,
-            f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">',
-            *brushes,
-            "  </BrushLabels>",
-            "</View>",
-            "",
-        ]
     )
+    head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
+    labels = f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">\n{brushes}  </BrushLabels>'
+    return f"<View>\n{head}\n{labels}\n</View>\n"
 
 
 def new_task(image: TaskImage, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList) -> dict[str, Any]:
