@@ -81,14 +81,8 @@ class Camera:
     def resized(self, size: Size) -> Camera:
         """The camera of the image resampled to `size`; pixel edges, not centres, stay aligned."""
         sy, sx = size[0] / self.height, size[1] / self.width
-        return Camera(
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
-            height=size[0],
-            width=size[1],
-        )
+        cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
+        return Camera(self.fx * sx, self.fy * sy, cx, cy, *size)
 
     def cropped(self, top: int, left: int, size: Size) -> Camera:
         """The camera of the window of `size` whose first pixel is (top, left); both may be negative (padding)."""

@@ -243,14 +243,7 @@ class SegmentationScores:
         matrix = self.confusion.matrix.cpu()
         accuracy, iou, boundary_iou = class_accuracy(matrix), class_iou(matrix), self.boundary.class_iou().cpu()
         images, with_confidence = self.images.counts.tolist()
-        columns = (
-            self.names,
-            iou.tolist(),
-            boundary_iou.tolist(),
-            accuracy.tolist(),
-            matrix.sum(1).tolist(),
-            matrix.sum(0).tolist(),
-        )
+        columns = [scores.tolist() for scores in (iou, boundary_iou, accuracy, matrix.sum(1), matrix.sum(0))]
         return {
             "miou": _plain(float(iou.nanmean())),
             "boundary_miou": _plain(float(boundary_iou.nanmean())),
@@ -270,7 +263,7 @@ class SegmentationScores:
                     "pixels": truth,
                     "predicted_pixels": predicted,
                 }
-                for name, a, b, r, truth, predicted in zip(*columns, strict=True)
+                for name, a, b, r, truth, predicted in zip(self.names, *columns, strict=True)
             ],
             "confusion": matrix.tolist(),
             "calibration": self.calibration.table() if with_confidence else None,

@@ -101,14 +101,8 @@ def _wood() -> Texture:
     """Boards with narrow gaps: 2 m wide, 1.5 m high."""
     canvas, dice = Canvas(64, 128), Dice(410)
     for board in range(12):
-        light = dice.uniform(0.8, 1.1)
-        canvas.rect(
-            board / 12 + 0.006,
-            0.03 + dice.uniform(0, 0.03),
-            (board + 1) / 12,
-            1,
-            (152 * light, 118 * light, 84 * light),
-        )
+        light, top = dice.uniform(0.8, 1.1), 0.03 + dice.uniform(0, 0.03)
+        canvas.rect(board / 12 + 0.006, top, (board + 1) / 12, 1, (152 * light, 118 * light, 84 * light))
     for y in (0.2, 0.75):
         canvas.rect(0, y, 1, y + 0.06, (112, 84, 60))
     return canvas.texture(grain=14, wraps=True)
@@ -132,14 +126,8 @@ def _garden_wall() -> Texture:
     for row in range(6):
         for column in range(8):
             x, light = (column + 0.5 * (row % 2)) / 8, dice.uniform(0.8, 1.15)
-            canvas.rect(
-                x + 0.006,
-                row / 6 + 0.015,
-                x + 0.118,
-                (row + 1) / 6 - 0.01,
-                (168 * light, 156 * light, 140 * light),
-                0.8,
-            )
+            stone = (168 * light, 156 * light, 140 * light)
+            canvas.rect(x + 0.006, row / 6 + 0.015, x + 0.118, (row + 1) / 6 - 0.01, stone, 0.8)
     return canvas.texture(grain=16, wraps=True)
 
 

@@ -17,8 +17,8 @@ Drift = Float64[np.ndarray, " 2"]
 def cast(points: Sequence[tuple[float, float]], height: float, drift: Drift, base: float = 0.0) -> Shadow:
     """The shade of an upright prism over `points`, from `base` to `height` metres."""
     foot = np.array(points, np.float64)
-    points = np.concatenate([foot + base * drift, foot + height * drift])
-    hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
+    corners = np.concatenate([foot + base * drift, foot + height * drift])
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float64)
     if len(hull) > 10:
         hull = hull[np.linspace(0, len(hull) - 1, 10).astype(int)]
     return np.concatenate([hull, np.repeat(hull[-1:], 10 - len(hull), axis=0)])
