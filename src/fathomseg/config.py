@@ -137,7 +137,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"The value of override {override!r} is not valid YAML: {error}") from None
     node = tree
     for key in keys[:-1]:
-        child = node.setdefault(key, {})
+        if node.get(key) is None:  # null, or not there: the override begins the group
+            node[key] = {}
+        child = node[key]
         if not isinstance(child, dict):
             raise ConfigError(f"Override {override!r}: {key!r} holds the value {child!r}, not a group of settings.")
         node = child

@@ -34,7 +34,7 @@ class InitFrom(Part):
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.
 
-        Raises `FathomError`, before anything is copied, if the run lacks a part or it differs.
+        Raises `FathomError`, before anything is copied to the part in question, if the run lacks it or it differs.
         """
         theirs = load_card(self.run).network
         state = load_weights(self.run / WEIGHTS[self.weights])

@@ -188,7 +188,10 @@ class TaskCriterion(nn.Module, ABC):
         """
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The count that `forward` will give, if the data alone tells it."""
+        """The count that `forward` will give (0 for a batch without the target), if the data alone tells it.
+
+        Whether it does is the same for every batch: ranks and micro-batches add their counts up.
+        """
         return None
 
     def class_weights(self) -> Float[Tensor, " c"] | None:

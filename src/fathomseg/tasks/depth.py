@@ -306,7 +306,17 @@ class DepthCriterion(TaskCriterion):
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
-        disparity = upsample(output[0], (truth.shape[2], truth.shape[3]))
+        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
+        # Coarser disparities learn nothing, but processes need a gradient, if only of zero, for every parameter.
+        return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The pixels of known depth."""
+        if (truth := batch.targets.get(self.config.target)) is None:
+            return torch.zeros((), device=batch.image.device)
+        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
+
+    def _error(self, disparity: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
         if self.error == "log":
             known = truth > 0
             inverse = inverse_depth(disparity, *self.depth_range)
@@ -317,12 +327,6 @@ class DepthCriterion(TaskCriterion):
             return berhu(disparity, wanted, self.config.threshold)
         known = ~wanted.isnan()
         return torch.where(known, (disparity - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
-
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The pixels of known depth."""
-        if (truth := batch.targets.get(self.config.target)) is None:
-            return None
-        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""

@@ -298,8 +298,10 @@ class SegmentationCriterion(TaskCriterion):
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
         """The labelled pixels, unless annealing or mining chooses among them."""
-        if self.config.annealing is not None or self.config.ohem is not None or "label" not in batch.targets:
+        if self.config.annealing is not None or self.config.ohem is not None:
             return None
+        if "label" not in batch.targets:
+            return torch.zeros((), device=batch.image.device)
         return (batch.targets["label"] != IGNORE).sum().float()
 
     def class_weights(self) -> Float[Tensor, " c"] | None:
