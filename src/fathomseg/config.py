@@ -167,8 +167,7 @@ def _onto(default: object, given: Any) -> Any:
 
 
 def _did_you_mean(given: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    if close:
+    if close := difflib.get_close_matches(given, known, n=1, cutoff=0.6):
         return f"; did you mean {close[0]!r}?"
     return f"; there is: {', '.join(sorted(known))}" if known else ""
 

@@ -93,8 +93,7 @@ def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Intrinsics:
     numbers: dict[str, int] = {}
     pinholes: dict[str, Camera] = {}
     for id in ids:
-        known = dataset.camera(id)
-        if known is None:
+        if (known := dataset.camera(id)) is None:
             clip = id.rpartition("/")[0]
             if clip not in pinholes:  # frames of one clip have one size, and one decoded image tells it
                 height, width = dataset.image(id).shape[:2]

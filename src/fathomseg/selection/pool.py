@@ -81,8 +81,7 @@ def readable(cache: Cache, ids: Sequence[str], progress: Progress | None = None)
 
     Raises `FathomError` if there is no image, or none that can be read.
     """
-    ids = sorted(set(ids))
-    if not ids:
+    if not (ids := sorted(set(ids))):
         raise FathomError("The pool is empty: the split holds no image.")
     with suppress(DataError):  # it names files; the images they belong to are found below
         cache.prepare([(id, "image") for id in ids], progress)

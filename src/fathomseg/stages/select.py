@@ -19,11 +19,11 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.files import write_config
+from fathomseg.io.files import read_ids, write_config
 from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
-from fathomseg.selection.result import Selection, Skipped, listed, pool_hash
+from fathomseg.selection.result import Selection, Skipped, pool_hash
 from fathomseg.stages.advice import resume_advice
 from fathomseg.stages.run_folder import CONFIG, begin, origin, reopen
 from fathomseg.stages.select_outputs import write_all
@@ -103,8 +103,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
     """
     dataset: Dataset = recipe.data
     where = f"split {recipe.split!r} of {dataset.name}"
-    ids = dataset.ids(recipe.split)
-    if not ids:
+    if not (ids := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
     match recipe.already:
         case None:
@@ -112,7 +111,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
         case "labelled":
             already = [id for id in ids if dataset.has_label(id)]
         case path:
-            already, known = listed(path), frozenset(ids)
+            already, known = read_ids(path), frozenset(ids)
             if unknown := [id for id in already if id not in known]:
                 raise FathomError(
                     f"{path} lists {len(unknown)} ids that {where} does not have, for example {unknown[0]!r}; its own "

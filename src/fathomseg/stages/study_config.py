@@ -26,8 +26,7 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     """Refuse dotted keys, which could contradict nested ones, and what the grid decides."""
-    dotted = [key for key in settings if "." in key]
-    if dotted:
+    if dotted := [key for key in settings if "." in key]:
         raise ValueError(f"write {dotted[0]!r} as nested mappings, as in a recipe")
     decided = [key for key, _ in flat(settings) if key in (SEED, LABEL_BUDGET)]
     if decided:

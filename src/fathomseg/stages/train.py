@@ -110,8 +110,7 @@ def _evaluation(
 
 def _score(recipe: Recipe, folder: Path) -> None:
     """Score the run on its evaluation split, if the dataset has it."""
-    split = recipe.evaluation.split
-    if split is None:
+    if (split := recipe.evaluation.split) is None:
         return
     if split not in recipe.data.splits:
         say(

@@ -56,8 +56,6 @@ class Task(Part, ABC):
         """Depth of disparity 1 and of disparity 0; None for a task that gives no depth."""
         return None
 
-    # ------------------------------------------------------------------------------------------------- the branch
-
     @abstractmethod
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is
@@ -69,8 +67,6 @@ class Task(Part, ABC):
         Raises `FathomError` for a task that has none.
         """
         raise FathomError(f"Task {self.name!r} has no early prediction: leave it out of network.links.early.")
-
-    # ------------------------------------------------------------------------------------------------- evaluation
 
     meaning: ClassVar[Mapping[str, str]]
     """What each key of its scores means; written beside the numbers."""
@@ -124,8 +120,6 @@ class Task(Part, ABC):
         """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
         to make it. Raises `DataError` naming `path` if it does not cover what counts."""
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     @abstractmethod
     def map(self, output: Any) -> Float[Tensor, "b c h w"]:
         """The part of the branch's output that predictions are made from, at the network's own resolution."""
@@ -145,8 +139,6 @@ class Task(Part, ABC):
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
         """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     @abstractmethod
     def write(self, path: Path, prediction: Prediction) -> None:

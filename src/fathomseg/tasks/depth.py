@@ -100,8 +100,6 @@ class Depth(Task):
         """A feature map -> one disparity of the same size, in a list."""
         return EarlyDisparityHead(width, self.start)
 
-    # ------------------------------------------------------------------------------------------------- evaluation
-
     meaning: ClassVar[Mapping[str, str]] = MEANING
     stored_endings: ClassVar[tuple[str, ...]] = (".png", ".npy")
 
@@ -152,8 +150,6 @@ class Depth(Task):
             raise DataError([Problem(str(path), f"holds no positive depth at {count} pixels whose true depth counts")])
         return {"depth": 1 / inverse}
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
         """The finest disparity."""
         return output[0].float()
@@ -169,8 +165,6 @@ class Depth(Task):
         resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
         disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""

@@ -63,8 +63,6 @@ class Segmentation(Task):
         """A feature map -> logits of the same size."""
         return SegmentationHead(width, classes, dropout=0.0)
 
-    # ------------------------------------------------------------------------------------------------- evaluation
-
     meaning: ClassVar[Mapping[str, str]] = MEANING
 
     def truth(self, dataset: Dataset, id: str) -> UInt8[np.ndarray, "h w"] | None:
@@ -131,8 +129,6 @@ class Segmentation(Task):
             raise DataError([Problem(str(path), reason)])
         return {"label": torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8))}
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
         """The logits."""
         return output.float()
@@ -163,8 +159,6 @@ class Segmentation(Task):
             best, index = strip.max(0)
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Class indices as 8-bit grey."""

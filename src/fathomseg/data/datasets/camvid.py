@@ -60,8 +60,7 @@ class CamVid(FileDataset):
         return CLASSES
 
     def _list(self) -> Listing:
-        present = [split for split in ("train", "val", "test") if (self.root / split).is_dir()]
-        if not present:
+        if not (present := [split for split in ("train", "val", "test") if (self.root / split).is_dir()]):
             raise FathomError(
                 f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
                 "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
@@ -88,8 +87,7 @@ class CamVid(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same split whose number differs by exactly `offset * frame_step`."""
-        match = _FRAME.fullmatch(id)
-        if match is None:
+        if (match := _FRAME.fullmatch(id)) is None:
             return None
         digits = match["number"]
         number = int(digits) + offset * self.frame_step

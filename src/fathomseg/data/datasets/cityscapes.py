@@ -90,8 +90,7 @@ class Cityscapes(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip whose number is `offset` higher, if it is stored."""
-        match = _FRAME.fullmatch(id)
-        if match is None:
+        if (match := _FRAME.fullmatch(id)) is None:
             return None
         number = int(match["frame"]) + offset
         other = f"{match['clip']}_{number:06d}"
@@ -145,8 +144,7 @@ class Cityscapes(FileDataset):
         """Camera files by clip (as in ids) and frame number."""
         cameras: dict[str, dict[int, Path]] = defaultdict(dict)
         for stem, path in files_below(self.root / "camera", {".json"}).items():
-            match = _FRAME.fullmatch(_id(stem.split("/")[0], stem, "_camera"))
-            if match:
+            if match := _FRAME.fullmatch(_id(stem.split("/")[0], stem, "_camera")):
                 cameras[match["clip"]][int(match["frame"])] = path
         return dict(cameras)
 

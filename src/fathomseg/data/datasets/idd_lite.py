@@ -49,8 +49,7 @@ class IddLite(FileDataset):
         return CLASSES
 
     def _list(self) -> Listing:
-        samples = self._samples("train")
-        if not samples:
+        if not (samples := self._samples("train")):
             raise FathomError(
                 f"No IDD-Lite at {self.root}: expected images named "
                 f"{self.root / 'leftImg8bit' / 'train' / '<sequence>' / '<frame>_image.jpg'}. Set root=FOLDER."

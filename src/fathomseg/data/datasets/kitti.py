@@ -90,8 +90,7 @@ class Kitti(FileDataset):
         """Missing calibration, a wrong number of poses, and gaps in the numbers of the frames."""
         wanted = set(ids)
         for clip in self._clips.values():
-            here = {frame for frame in clip.frames if f"{clip.name}/{frame}" in wanted}
-            if not here:
+            if not (here := {frame for frame in clip.frames if f"{clip.name}/{frame}" in wanted}):
                 continue
             if not clip.calibration.is_file():
                 reason = f"there is no such file, so the camera of {clip.name} is not known; add it"
@@ -145,8 +144,7 @@ class Kitti(FileDataset):
 
     @cached_property
     def _clips(self) -> dict[str, Clip]:
-        clips = {clip.name: clip for clip in find_clips(self.root, self.right)}
-        if not clips:
+        if not (clips := {clip.name: clip for clip in find_clips(self.root, self.right)}):
             raise FathomError(
                 f"No KITTI at {self.root}: expected <date>/<drive>_sync/image_02/data/*.png (raw), "
                 "sequences/<number>/image_2/*.png (odometry), or <clip>/*.jpg with camera.yaml. Set root=FOLDER."

@@ -72,8 +72,7 @@ class Kitti2015(FileDataset):
         if stored.dtype != np.uint16:
             reason = f"has pixels of type {stored.dtype}; expected 16-bit disparity in 1/{LEVELS_PER_PIXEL} pixel"
             raise DataError([Problem(str(path), reason)])
-        stereo = self._stereo(id, stored.shape)
-        if stereo is None:
+        if (stereo := self._stereo(id, stored.shape)) is None:
             raise DataError([self._no_calibration(id)])
         return resize_nearest(stereo.depth(stored), files.size())
 
@@ -156,8 +155,7 @@ class Kitti2015(FileDataset):
 
     def _stereo(self, id: str, size: Size) -> Stereo | None:
         """The pair of cameras of a scene, for images stored at this size; None if it is not known."""
-        measured = self._calibrations.get(_scene(id))
-        if measured is not None:
+        if (measured := self._calibrations.get(_scene(id))) is not None:
             return Stereo(measured.camera(_LEFT, size), measured.baseline(_LEFT, _RIGHT))
         pair = self._camera_yaml or (USUAL if self.calibration == "kitti" else None)
         return None if pair is None else pair.resized(size)

@@ -13,5 +13,3 @@ from fathomseg.models.decoders.fpn import Fpn
 from fathomseg.models.decoders.unet import UNet
 
 AnyDecoder = Annotated[Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt, Field(discriminator="name")]
-
-__all__ = ["AnyDecoder", "DeepLabV3", "DeepLabV3Plus", "DepthUNet", "Dpt", "Fpn", "UNet"]

@@ -11,5 +11,3 @@ from fathomseg.models.links.padnet import PadNet
 
 AnyLinks = Annotated[NoLinks | PadNet, Field(discriminator="name")]
 """Every kind of link. A new one is listed here and nowhere else."""
-
-__all__ = ["AnyLinks", "NoLinks", "PadNet"]

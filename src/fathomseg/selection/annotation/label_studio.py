@@ -97,8 +97,7 @@ def _stem(task: Mapping[str, Any]) -> str | None:
 
 def _regions(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     """What was drawn, in order; None if nobody has submitted an annotation."""
-    submitted = [one for one in task["annotations"] if not one.get("was_cancelled")]
-    if not submitted:
+    if not (submitted := [one for one in task["annotations"] if not one.get("was_cancelled")]):
         return None
     last = max(submitted, key=lambda one: str(one.get("updated_at", "")))
     regions: Sequence[Mapping[str, Any]] = last.get("result", [])
