@@ -98,12 +98,8 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
         path, message = _fault(item, kind)
         faults.setdefault(path, message)
     # Where a mistake is inside a part, it does not matter that the part is no other kind of the union either.
-    lines = [
-        f"  {path}: {message}"
-        for path, message in faults.items()
-        if not any(other.startswith(f"{path}.") for other in faults)
-    ]
-    return "\n".join([f"{origin} is not valid:", *lines])
+    innermost = [path for path in faults if not any(other.startswith(f"{path}.") for other in faults)]
+    return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

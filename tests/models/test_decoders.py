@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
 from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, UNet
-from fathomseg.models.decoders.aspp import scaled_rates
+from fathomseg.models.decoders.deeplab import scaled_rates
 from fathomseg.models.decoders.base import DecoderPart
 from fathomseg.models.encoders import Pyramid
 

@@ -87,12 +87,7 @@ class CamVid(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same split whose number differs by exactly `offset * frame_step`."""
-        if (match := _FRAME.fullmatch(id)) is None:
-            return None
-        digits = match["number"]
-        number = int(digits) + offset * self.frame_step
-        other = f"{match['before']}{number:0{len(digits)}d}"
-        return other if number >= 0 and other in self._listing.samples else None
+        return self.renumbered(id, offset * self.frame_step) if _FRAME.fullmatch(id) else None
 
 
 def _side(id: str) -> Literal["train", "blocks"] | None:

@@ -90,11 +90,7 @@ class Cityscapes(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip whose number is `offset` higher, if it is stored."""
-        if (match := _FRAME.fullmatch(id)) is None:
-            return None
-        number = int(match["frame"]) + offset
-        other = f"{match['clip']}_{number:06d}"
-        return other if number >= 0 and other in self._listing.samples else None
+        return self.renumbered(id, offset) if _FRAME.fullmatch(id) else None
 
     def notes(self) -> tuple[str, ...]:
         """Parts of Cityscapes that are not there, and what is missing without them."""

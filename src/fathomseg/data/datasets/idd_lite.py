@@ -22,13 +22,7 @@ CLASSES: Final = ClassList.of(
         "sky": (70, 130, 180),
     }
 )
-_LABELS: Final = LabelMap(
-    kind="ids",
-    names=CLASSES.names,
-    values=tuple(range(7)),
-    ignored=(255,),
-    remedy="IDD-Lite has ids 0 to 6 and 255 for void",
-)
+_LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(7)), (255,), "IDD-Lite has ids 0 to 6 and 255 for void")
 
 
 class IddLite(FileDataset):

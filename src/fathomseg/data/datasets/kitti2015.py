@@ -84,9 +84,7 @@ class Kitti2015(FileDataset):
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene whose number is `offset` higher (_11 after _10), if it is stored."""
         self.files(id)
-        scene, _, time = id.rpartition("_")
-        other = f"{scene}_{int(time) + offset:02d}"
-        return other if other in self._listing.samples else None
+        return self.renumbered(id, offset)
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file; for labels and depth also the size of the image."""

@@ -10,8 +10,7 @@ from fathomseg.data.world.facades import BAY_M, BAYS, FLOOR_M
 from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import BUILDING, ROAD, SIDEWALK, VEGETATION
-from fathomseg.data.world.plot import KERB_M, REACH_M, Plot
-from fathomseg.data.world.shadow import cast
+from fathomseg.data.world.plot import KERB_M, REACH_M, Plot, cast
 from fathomseg.data.world.town import walker
 
 _CORNERS = (4.0, 16.0)

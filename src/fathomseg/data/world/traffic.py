@@ -11,9 +11,8 @@ from fathomseg.data.world.domains import PAINTS
 from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.mesh import Quads, paint
-from fathomseg.data.world.plot import KERB_M
+from fathomseg.data.world.plot import KERB_M, Drift, Shadow, box_shadow
 from fathomseg.data.world.route import Clip, progress
-from fathomseg.data.world.shadow import Drift, Shadow, box_shadow
 from fathomseg.data.world.street import Street, street
 from fathomseg.data.world.town import cyclist, vehicle, walker
 
