@@ -45,9 +45,13 @@ def ensure_timm_imports() -> None:
         _declared = torch.library.Library("torchvision", "DEF")
         for schema in _MISSING_OPS:
             _declared.define(schema)
-        # The submodules that the failed import left behind go, so that the next import starts clean.
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
+        _forget_half_imported()
+
+
+def _forget_half_imported() -> None:
+    """Drop the submodules the failed import left behind, so that the next import starts clean."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
 
 
 class SameConv2d(nn.Conv2d):
