@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -69,7 +70,7 @@ def make_step(
     for name in sorted(parts, key=lambda name: parts[name].name != "supervised"):
         modules[name] = parts[name].build(setup, built, brought[name])
         if isinstance(modules[name], SupervisedObjective) and (weights := modules[name].class_weights()) is not None:
-            setup = setup.weighing(weights)
+            setup = replace(setup, class_weights=weights)
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
     return Step(built, {name: modules[name] for name in parts}, streams, jitter, held_for, ema_decay)

@@ -52,15 +52,6 @@ def test_the_list_of_ids_is_a_labels_file(tmp_path: Path) -> None:
     assert Labels(file=file, count=2).choose(data, "train", seed=0) == tuple(sorted((ids[4], ids[0])))
 
 
-def test_budgets_nest() -> None:
-    whole = selection()
-    assert whole.first(2).ids == whole.ids[:2]
-    assert whole.first(3) == whole
-    for budget in (0, 4):
-        with pytest.raises(FathomError, match=f"budget of {budget}.*3 images"):
-            whole.first(budget)
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
