@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -10,8 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fathomseg.models.decoders import DepthUNet
+from fathomseg.models.encoders import Encoder
+from fathomseg.models.links.base import LinkModule
 from fathomseg.models.links.padnet import GatedMessage
 from fathomseg.models.network import Network, early
+from fathomseg.tasks.depth import DisparityHead, DisparityHeads
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import (
     CLASSES,
@@ -169,3 +174,49 @@ def test_branches_may_meet_elsewhere(level: int) -> None:
         after = network(image, ["depth"])["depth"]
     changed = [not torch.equal(a, b) for a, b in zip(found["depth"], after, strict=True)]
     assert changed == [place < level for place in range(4)]
+
+
+class Averaging(LinkModule):
+    """At several levels every branch goes on from the mean of its own map and the next one's."""
+
+    def __init__(self, levels: tuple[int, ...], tasks: tuple[str, ...]) -> None:
+        super().__init__()
+        self.levels, self.tasks = levels, tasks
+
+    def senders(self, receivers: Collection[str]) -> frozenset[str]:
+        return frozenset(self.next(task) for task in receivers)
+
+    def forward(self, level: int, maps: Mapping[str, Tensor], receivers: Collection[str]) -> dict[str, Tensor]:
+        return {task: (maps[task] + maps[self.next(task)]) / 2 for task in receivers}
+
+    def next(self, task: str) -> str:
+        return self.tasks[(self.tasks.index(task) + 1) % len(self.tasks)]
+
+
+@pytest.mark.parametrize("early_level", [4, 3, 2])
+def test_branches_may_meet_more_than_once(early_level: int) -> None:
+    """What a branch is told at a fine level depends on what its sender was told before, and so on around three of them."""
+    torch.manual_seed(0)
+    tasks, part = ("a", "b", "c"), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)
+    encoder = Encoder(model="test_efficientnet", pretrained="none").build()
+    decoders = {task: part.build(encoder.pyramid, "batch") for task in tasks}
+    heads, early_heads = ({task: DisparityHeads({1: 4}) for task in tasks}, {task: DisparityHead(4) for task in tasks})
+    network = Network(
+        {"shared": encoder}, decoders, heads, Averaging((4, 3, 2), tasks), early_heads, early_level=early_level
+    ).eval()
+    image = images(1, 64, 96)
+    with torch.no_grad():
+        whole = network(image, network.outputs)
+        for output in network.outputs:
+            assert_equal(network(image, [output]), {output: whole[output]})
+        maps = encoder(image)
+        now = {task: decoders[task].levels(maps, 4)[4] for task in tasks}
+        for level in (4, 3, 2):
+            if level < 4:
+                now = {task: decoders[task].levels_from(now[task], level + 1, maps, level)[level] for task in tasks}
+            if level == early_level:
+                assert all(torch.equal(whole[early(task)], early_heads[task](now[task])) for task in tasks)
+            now = {task: (now[task] + now[tasks[(i + 1) % 3]]) / 2 for i, task in enumerate(tasks)}
+        for task in tasks:
+            finest = decoders[task].levels_from(now[task], 2, maps)[1]
+            assert torch.equal(whole[task][0], heads[task]({1: finest})[0])

@@ -114,12 +114,26 @@ class Network(FixedNorms):
         return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
 
     def _running(self, outputs: Collection[str]) -> list[str]:
-        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for
-        dropout."""
+        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for dropout."""
         wanted = frozenset(task for task in self.tasks if task in outputs)
-        senders = self.links.senders(wanted) if self.links is not None and wanted else frozenset()
         first = frozenset(task for task in self.early_heads if early(task) in outputs)
+        senders: frozenset[str] = frozenset()
+        if self.links is not None:
+            for receivers in self._receivers(outputs).values():
+                senders |= self.links.senders(receivers) if receivers else frozenset()
         return [task for task in self.tasks if task in wanted | senders | first]
+
+    def _receivers(self, outputs: Collection[str]) -> dict[int, frozenset[str]]:
+        """By level of the links the tasks whose maps they change: those asked for, and those that are read further on."""
+        found: dict[int, frozenset[str]] = {}
+        needed = frozenset(task for task in self.tasks if task in outputs)
+        for level in () if self.links is None else reversed(self.links.levels):
+            found[level] = needed
+            if self.links is not None and needed:
+                needed |= self.links.senders(needed)
+            if level == self.early_level:
+                needed |= frozenset(task for task in self.early_heads if early(task) in outputs)
+        return found
 
     def _last_level(self, task: str, outputs: Collection[str]) -> int | None:
         """Where a decoder may stop; None if it runs to its end."""
@@ -141,7 +155,7 @@ class Network(FixedNorms):
         """
         levels: dict[str, dict[int, Map]] = {task: {} for task in maps}
         last: dict[str, tuple[Map, int]] = {}  # the map and level each decoder goes on from, as the links left it
-        receivers = [task for task in maps if task in wanted]
+        receivers = self._receivers(wanted)
         for level in () if self.links is None else self.links.levels:
             for task in maps:
                 levels[task] |= self._run(task, last.get(task), maps[task], level)
@@ -149,10 +163,11 @@ class Network(FixedNorms):
             if level == self.early_level:
                 heads = {task: head for task, head in self.early_heads.items() if early(task) in wanted}
                 found |= {early(task): head(levels[task][level]) for task, head in heads.items()}
-            if self.links is not None and receivers:
-                changed = self.links(level, {task: x for task, (x, _) in last.items()}, receivers)
+            if self.links is not None and receivers[level]:
+                there = {task: x for task, (x, _) in last.items()}
+                changed = self.links(level, there, [task for task in maps if task in receivers[level]])
                 last |= {task: (x, level) for task, x in changed.items()}
-        for task in receivers:
+        for task in (task for task in maps if task in wanted):
             levels[task] |= self._run(task, last.get(task), maps[task], None)
             if task in last and last[task][1] == self._decoder(task).finest:
                 levels[task][last[task][1]] = last[task][0]
