@@ -240,5 +240,5 @@ def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Pa
     assert last["supervised@more.segmentation"] > 0
     run(None, [f"streams.more.data.root={other}"], None, tmp_path / "run")
     streams["more"]["data"] = tiny_semi.STREETS
-    with pytest.raises(FathomError, match="Stream 'more' has labels of .* classes .* that are not the 11 classes"):
+    with pytest.raises(FathomError, match=r"Stream 'more' has labels of .* classes .* that are not the 11 classes"):
         train(recipe(streams=streams, objectives=objectives), tmp_path / "wrong", resume=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -82,7 +83,7 @@ def _routes(
         return found | {f"early_heads.{task}": f"early_heads.{task}" for task in early_too}, []
     elif network.links is not None and theirs.links.name != "none":
         found["links"] = "links"
-    everything = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})
+    everything: Iterable[str] = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
 
 
