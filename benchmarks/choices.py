@@ -22,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from fathomseg.study.grid import LABEL_BUDGET, SEED
+
 CRITERIA = ("diversity", "cells", "imagenet", "both", "both-cells", "difficulty", "entropy")
 PARTS = {
     "diversity": ("features",),
@@ -80,7 +82,7 @@ def unsure(arguments: argparse.Namespace, recipe: dict[str, Any], seed: int, out
     first = recipe["criterion"]["first_stage"]
     run = out.with_name(f"{out.name}-run")
     if not (run / "model.safetensors").exists():
-        settings = [*arguments.train_settings, f"labels.count={first}", f"seed={seed}", "evaluation.report=false"]
+        settings = [*arguments.train_settings, f"{LABEL_BUDGET}={first}", f"{SEED}={seed}", "evaluation.report=false"]
         fathom("train", str(arguments.train), *settings, "--out", str(run))
     known = run / "labelled.txt"
     criterion = {"name": "entropy", "run": str(run)}

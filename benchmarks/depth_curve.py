@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.stages.run_folder import origin
+from fathomseg.study.scores import scores
 
 
 def main() -> None:
@@ -60,7 +61,10 @@ def run(folder: Path) -> dict[str, Any]:
         "minutes": round(lines[-1]["seconds"] / 60, 1),
         "cpu_minutes": round(lines[-1]["cpu_seconds"] / 60, 1),
         "curve": curve,
-        "scores": {split: result["scores"] for split, result in found.items()},
+        "scores": {
+            split: {weights: scores(folder, split, weights)["depth"] for weights in result["scores"]}
+            for split, result in found.items()
+        },
         "motion": {split: result["motion"] for split, result in found.items() if result.get("motion")},
     }
 

@@ -16,10 +16,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from fathomseg.stages.evaluation import own_data
+
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load
-from fathomseg.stages.evaluation import own_data
 from fathomseg.stages.run_folder import labelled_ids, origin
 from fathomseg.study.statistics import compare
 

@@ -154,6 +154,7 @@ def old_step(case: Case) -> nn.Module:
     """The same as a checkout of before the one network has it."""
     from fathomseg.learners.consistency import Consistency
     from fathomseg.learners.semi import SemiSupervised, Video
+
     from fathomseg.models.network import NetworkConfig
 
     config = SemiSupervised(

@@ -21,7 +21,7 @@ _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->
 
 
 def cli_page() -> str:
-    """Every verb with its arguments and options, as `--help` tells them."""
+    """Every verb with its arguments and options, as in `--help`."""
     group: Any = typer.main.get_command(app)
     names = [name for name in VERBS if name in group.commands] + sorted(set(group.commands) - set(VERBS))
     lines = [
@@ -29,10 +29,10 @@ def cli_page() -> str:
         "",
         _NOTE,
         "`fathom VERB --help` prints the same. Settings of a recipe are changed as `group.key=value` behind it; of",
-        "several for one setting the last wins. Quote what the shell would read: `'start.parts=[encoder,decoder]'`.",
+        "several for one setting the last wins. Quote for the shell: `'init_from.parts=[encoder,decoder]'`.",
         "",
         "Exit codes: 0 done; 1 done, but files could not be used (`check`, `predict`) or cells of a study have failed;",
-        "2 something you can mend, told in words; 130 a study was interrupted.",
+        "2 an error you can fix, with a message; 130 a study was interrupted.",
         "",
         "| verb | what it does |",
         "|---|---|",
@@ -79,7 +79,7 @@ def spelled(parameter: Any) -> str:
 
 
 def default(parameter: Any) -> str:
-    """What holds if nothing is said; nothing where the help says it."""
+    """The default value; empty where the help says it."""
     value = parameter.default
     if parameter.required:
         return "needed"
@@ -101,8 +101,8 @@ def recipes_page() -> str:
         "# Recipes",
         "",
         _NOTE,
-        "A recipe is one experiment in one file. Its head says what it needs, on which machine it was run, how long",
-        "that took and what came out. Any setting can be changed behind it ([commands](cli.md)).",
+        "A recipe is one experiment in one file. Its header has requirements, machine, time and result. Any setting",
+        "can be changed on the command line ([commands](cli.md)).",
     ]
     for folder in sorted({path.parent for path in (ROOT / "recipes").rglob("*.yaml")}):
         lines += ["", f"## {folder.relative_to(ROOT)}/", "", "| recipe | what it is |", "|---|---|"]
@@ -112,7 +112,7 @@ def recipes_page() -> str:
 
 
 def head(path: Path) -> list[str]:
-    """The comment a recipe begins with, a paragraph an item."""
+    """The paragraphs of the comment a recipe begins with."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):

@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import AfterValidator, BeforeValidator, Field, Tag
 
-from fathomseg.config import Part, by_name, load, named_by_key, save
+from fathomseg.config import Part, by_name, load, named_by_key
 from fathomseg.errors import ConfigError
+from fathomseg.io.files import write_config
 
 
 class Small(Part):
@@ -97,7 +98,7 @@ def test_a_malformed_override_is_an_error(override: str) -> None:
 
 def test_save_and_load_round_trip(tmp_path: Path) -> None:
     whole = Whole(part=Large(rates=(3,)), steps=7, lr=1e-7, root=tmp_path / "ä b")
-    save(whole, tmp_path / "recipe.yaml")
+    write_config(whole, tmp_path / "recipe.yaml")
     assert load(Whole, tmp_path / "recipe.yaml") == whole
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"], "no temporary file is left"
 
@@ -136,7 +137,7 @@ def test_a_part_in_a_mapping_is_named_by_its_key_unless_it_says_its_name(tmp_pat
     assert list(keyed.sizes.items()) == [
         ("large", Large(rates=(3,))), ("extra", Small(width=2)), ("small", Small(width=7))
     ]  # fmt: skip
-    save(keyed, tmp_path / "recipe.yaml")
+    write_config(keyed, tmp_path / "recipe.yaml")
     again = load(Keyed, tmp_path / "recipe.yaml")
     assert again == keyed
     assert list(again.sizes) == list(keyed.sizes)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from tests import fakes
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 
 ROOT = Path(__file__).resolve().parent.parent
 SELECTIONS = sorted((ROOT / "recipes").glob("select-*.yaml"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import numpy as np
@@ -93,7 +94,7 @@ class ToyPose(nn.Module):
 class ToyDepth(nn.Module):
     """Twice as near on the left half as on the right one."""
 
-    def forward(self, image: Tensor) -> dict[str, list[Tensor]]:
+    def forward(self, image: Tensor, tasks: Collection[str] = ()) -> dict[str, list[Tensor]]:
         disparity = torch.full_like(image[:, :1], 0.25)
         disparity[..., : image.shape[3] // 2] = 0.5
-        return {"disparity": [disparity]}
+        return {"depth": [disparity]}

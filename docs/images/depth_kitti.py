@@ -1,6 +1,6 @@
 """Draws the KITTI picture of docs/depth.md: `python docs/images/depth_kitti.py runs/depth-kitti`.
 
-Depth alone: the images are under a licence of their own and are not part of this project.
+Depth only: the images are under a licence of their own and are not part of this project.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MEDIAN = 12.0
 def main(run: Path) -> None:
     """Predicted depth of three frames of every clip."""
     dataset = load(Recipe, run / "config.yaml").data
-    predictor = fathomseg.load(run, tasks=("depth",))
+    predictor = fathomseg.load(run)
     rows = []
     for clip in CLIPS:
         ids = [id for id in dataset.ids("all") if id.startswith(f"{clip}/")]
         shown = [ids[int(share * len(ids))] for share in SHARES]
         depths = [predictor.predict(dataset.image(id)).depth for id in shown]
-        rows.append(beside([depth_picture(MEDIAN * depth / np.median(depth)) for depth in depths]))
+        rows.append(beside([depth_picture(MEDIAN * depth / np.median(depth)) for depth in depths if depth is not None]))
     write(HERE / "depth-kitti.jpg", np.concatenate(rows))
 
 

@@ -19,13 +19,14 @@ SHOWN = ("val/0000/000005", "val/0004/000005", "val/0008/000005", "val/0012/0000
 def main(run: Path) -> None:
     """Image, prediction (median-scaled), truth and error of four frames no training saw."""
     dataset = load(Recipe, run / "config.yaml").data
-    predictor = fathomseg.load(run, tasks=("depth",))
+    predictor = fathomseg.load(run)
     rows = []
     for id in SHOWN:
         image, truth = dataset.image(id), dataset.depth(id)
         assert truth is not None
         valid = (truth > 0) & (truth < 80)
         depth = predictor.predict(image).depth
+        assert depth is not None
         depth = depth * np.median(truth[valid]) / np.median(depth[valid])
         shown = [depth_picture(depth), depth_picture(truth), depth_error_picture(depth, truth, valid)]
         rows.append(beside([image, *shown]))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fathomseg import __version__
 from fathomseg.errors import FathomError
+from fathomseg.version import __version__
 
 app = typer.Typer(
     name="fathom",
@@ -140,26 +140,34 @@ def evaluate(
     data: Annotated[str | None, typer.Option(help="Score on this dataset instead of the run's own.")] = None,
     split: Annotated[str, typer.Option(help="The split to score on.")] = "val",
     weights: Annotated[str, typer.Option(help="ema (averaged), last, or both.")] = "both",
-    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Score these alone: segmentation, depth, motion, with commas; default: all there is truth for."
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+    ] = None,
     flip: Flip = False,
     against: Annotated[
         Path | None,
         typer.Option(
-            help="Score this folder of predictions instead of the network: id PNGs, or for a depth run disparity PNGs "
-            "of 16 bits or .npy files of metres."
+            help="Score this folder of predictions of one task instead of the network: PNGs of class ids, or for depth "
+            "PNGs of 16-bit disparity or .npy files of metres."
         ),
     ] = None,
     max_depth: Annotated[
-        float | None, typer.Option(help="Depth run: metres beyond which truth does not count; default 80.")
+        float | None, typer.Option(help="Depth: metres beyond which truth does not count; default 80.")
     ] = None,
     crop: Annotated[
-        str | None, typer.Option(help="Depth run: the part of the image that counts: none, garg or eigen.")
+        str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
     json: Json = False,
 ) -> None:
-    """Score a run at the native size of labels or depth; write scores.json and a self-contained HTML report."""
+    """Score all tasks of a run at the native size of labels and depth; write scores.json and an HTML report."""
     from fathomseg.stages.evaluate import run
 
     raise typer.Exit(
@@ -169,6 +177,7 @@ def evaluate(
             overrides=overrides or [],
             split=split,
             weights=weights,
+            tasks=tasks,
             mode=mode,
             flip=flip,
             against=against,
@@ -185,18 +194,21 @@ def evaluate(
 def predict(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
-    out: Annotated[str, typer.Option(help="Folder to write PNGs of classes or disparity, and pictures of them, to.")],
-    depth: Annotated[
-        bool, typer.Option("--depth", help="Predict depth: 16-bit disparity. What a depth run does anyway.")
-    ] = False,
+    out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
+    tasks: Annotated[
+        str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
+    ] = None,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
-    mode: Annotated[str | None, typer.Option(help="whole image or slide (sliding window); default: the run's.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+    ] = None,
     flip: Flip = False,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images at once; default: 8 on a GPU, 1 on a CPU.")] = None,
 ) -> None:
-    """Segment an image, a folder or a video, or predict its depth."""
+    """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
 
     raise typer.Exit(
@@ -204,13 +216,14 @@ def predict(
             run_folder,
             source,
             out,
+            tasks=tasks,
             weights=weights,
             mode=mode,
             flip=flip,
             overlay=overlay,
             overwrite=overwrite,
             device=device,
-            depth=depth,
+            batch=batch,
         )
     )
 

@@ -20,16 +20,18 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fathomseg.errors import ConfigError
-from fathomseg.io.files import write_text
 
 
 class Part(BaseModel):
-    """Base of everything configurable: immutable, unknown keys are errors, the docstring under a field is its help."""
+    """Base of everything configurable: immutable, unknown keys are errors, a docstring under each field explains it.
+
+    pydantic could collect these docstrings as descriptions, but nothing reads them, and it would be the slowest part of
+    reading a recipe.
+    """
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         arbitrary_types_allowed=False,
     )
@@ -91,11 +93,6 @@ def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuratio
         return kind.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, origin)) from None
-
-
-def save(part: Part, path: Path) -> None:
-    """Write the resolved configuration as YAML. `load(type(part), path) == part` holds for every part."""
-    write_text(path, yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
 
 
 def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:

@@ -156,8 +156,8 @@ class Batch:
         return self._having(targets).nonzero().flatten().tolist() if self.has(*targets) else []
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """These samples; the batch itself if they are all of it."""
-        if len(rows) == len(self):
+        """These samples in this order; the batch itself if they are all of it."""
+        if list(rows) == list(range(len(self))):
             return self
         index = torch.tensor(rows)
         there = index.to(self.image.device, non_blocking=True)
@@ -172,7 +172,7 @@ class Batch:
 
     def to(self, device: object) -> Batch:
         """The same batch on another device; copies from pinned memory do not block the host."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[call-overload,no-any-return]
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))  # type: ignore[call-overload]
 
     def pin_memory(self) -> Batch:
         """The same batch in pinned host memory, called by the data loader where there is a GPU."""

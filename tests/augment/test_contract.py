@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fathomseg.augment import AnyAugmentation, AutoAugment, Blur, Colours, NoAugmentation, RandAugment, Augmentation
+from fathomseg.augment import AnyAugmentation, Augmentation, AutoAugment, Blur, Colours, NoAugmentation, RandAugment
 from fathomseg.augment.operations import COLOURS, CUTOUT, GEOMETRY
 from fathomseg.config import Part, load
 from fathomseg.data.colour import ColourJitter

@@ -17,6 +17,7 @@ from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import dataset_kinds
 from fathomseg.data.datasets.several import Several
 from fathomseg.errors import FathomError
+from fathomseg.io.files import write_config
 from fathomseg.types import IGNORE
 from tests.fakes import make_camvid, make_cityscapes, make_folder, make_idd_lite, make_kitti, make_kitti2015
 
@@ -180,7 +181,7 @@ def test_it_is_a_frozen_part_that_can_be_saved_copied_and_sent(dataset: Dataset,
     assert hash(same) == hash(dataset)
     with pytest.raises(ValueError, match="frozen"):
         dataset.name = "other"
-    config.save(dataset, tmp_path / "data.yaml")
+    write_config(dataset, tmp_path / "data.yaml")
     assert config.load(type(dataset), tmp_path / "data.yaml") == dataset
     sent = pickle.loads(pickle.dumps(dataset))
     assert sent == dataset

@@ -1,4 +1,4 @@
-"""The folder of a demo: one plan, one process; the recipes it holds are valid."""
+"""The folder of a demo: one plan; the recipes it holds are valid."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fathomseg.stages.depth_recipe import DepthRecipe
 
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo import folder as module
-from fathomseg.demo.folder import DemoFolder, Spent, recipes
+from fathomseg.demo.folder import open_demo, recipes
 from fathomseg.demo.plan import ROWS, TASKS, Task, plan
 from fathomseg.errors import FathomError
-from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.streams import shown
+from fathomseg.study.folder import JobFolder, Spent
 
 ASKED = {"minutes": 2.0, "seed": 1}
 KINDS = {"pretrain": DepthRecipe, "select": SelectRecipe, "train": Recipe}
 
 
-def begin(path: Path, asked: dict[str, float] = ASKED, text: str = "x: 1\n") -> None:
-    with DemoFolder(path).opened(asked, [Task("a", "A", "train", 1.0, 0.0)], {"a": text}):
-        pass
+def begin(path: Path, asked: dict[str, float] = ASKED, text: str = "x: 1\n") -> JobFolder:
+    return open_demo(path, asked, [Task("a", "A", "train", 1.0, 0.0)], {"a": text})
 
 
 def test_the_same_command_finds_its_folder_again(tmp_path: Path) -> None:
@@ -39,8 +39,12 @@ def test_the_same_command_finds_its_folder_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "text", "message"),
     [
-        ({"minutes": 10, "seed": 1}, "x: 1\n", "begun with --minutes 2 --seed 1, but now it is --minutes 10 --seed 1"),
-        ({"minutes": 2, "seed": 0}, "x: 1\n", "but now it is --minutes 2 --seed 0. Give the same to go on"),
+        (
+            {"minutes": 10, "seed": 1},
+            "x: 1\n",
+            "started with --minutes 2 --seed 1, but now it is --minutes 10 --seed 1",
+        ),
+        ({"minutes": 2, "seed": 0}, "x: 1\n", "but now it is --minutes 2 --seed 0. Give the same to resume"),
         ({"minutes": 2, "seed": 1}, "x: 2\n", "another version of the program"),
     ],
 )
@@ -57,23 +61,17 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    at_work = DemoFolder(tmp_path).opened(ASKED, [Task("a", "A", "train", 1.0, 0.0)], {"a": "x: 1\n"})
-    with at_work, pytest.raises(FathomError, match="Another demo is at work"):
-        begin(tmp_path)
-    begin(tmp_path)
-
-
-def test_costs_add_up(tmp_path: Path) -> None:
-    folder = DemoFolder(tmp_path)
-    (tmp_path / "logs").mkdir()
+def test_what_failed_is_tried_again_and_what_has_gone_is_done_again(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
     folder.run("a").mkdir(parents=True)
-    assert folder.spent("a") == Spent()
-    folder.spend("a", 1.5, 0.5, done=False)
-    folder.spend("a", 2.0, 0.25, done=True)
-    assert folder.spent("a") == Spent(3.5, 0.75, True)
+    folder.spend("a", Spent(1.0, 0.5))
+    folder.fail("a", "too green")
+    assert begin(tmp_path).failure("a") is None
+    folder.finish("a", {})
+    assert begin(tmp_path).record("a") == {}
     folder.run("a").rmdir()
-    assert folder.spent("a") == Spent()
+    assert begin(tmp_path).record("a") is None
+    assert folder.spent("a") is None
 
 
 def test_the_recipes_are_valid_and_keep_to_the_plan(tmp_path: Path) -> None:

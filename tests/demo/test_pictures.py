@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fathomseg.inference.depth_predictor import DepthPredictor
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.pictures import Gallery, best_pair, spread, to_scale
-from fathomseg.inference.depth_predictor import DepthPredictor
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.draw import colourise, depth_picture
 from fathomseg.mixing import Pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from fathomseg.demo.plan import DRIVES, LEAST, REPORT_S, ROWS, TASKS, Task, plan, seconds, startable
 from fathomseg.errors import FathomError
+from fathomseg.study.folder import JobFolder
 
 
 def task(name: str, takes: float, *after: str) -> Task:
@@ -21,7 +23,21 @@ def test_time_of_a_task() -> None:
     one = Task("a", "A", "train", 4.0, 0.5, drives=10, steps=20, step_s=0.25)
     assert one.fixed_s == 9.0
     assert one.seconds == 14.0
-    assert one.command == ["train", "recipes/a.yaml", "--out", "runs/a"]
+    assert one.command == ("train", "recipes/a.yaml", "--out", "runs/a")
+
+
+@pytest.mark.parametrize(
+    ("verb", "last"), [("train", "evaluation/val/scores.json"), ("select", "selection.html")], ids=["train", "select"]
+)
+def test_a_task_has_a_result_when_its_last_file_is_there(verb: str, last: str, tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    job = Task("a", "A", verb, 1.0, 0.0, after=("b",)).job(folder)  # type: ignore[arg-type]
+    assert (job.name, job.start[0], job.resume, job.after) == ("a", verb, (verb, "--resume", "runs/a"), ("b",))
+    assert job.result() is None
+    path = folder.run("a") / last
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert job.result() == {}
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,13 @@ import typer
 from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
-from fathomseg.stages.depth_recipe import DepthRecipe
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import refuse_changes
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.study_config import Study
 from tests.docs.markdown import DOCS, PAGES, ROOT, commands, name
 
-KINDS: dict[str, Any] = {"train": Recipe, "pretrain": DepthRecipe, "select": SelectRecipe}
+KINDS: dict[str, Any] = {"train": Recipe, "pretrain": Recipe, "select": SelectRecipe}
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 PLACEHOLDER = re.compile(r"^[A-Z][A-Z_/]*(\.yaml)?$|^\.\.\.$")
 """RECIPE, STUDY.yaml: what the reader is to replace."""
@@ -102,7 +101,7 @@ def test_the_command_of_a_recipe_is_right(path: Path) -> None:
 
 @pytest.mark.parametrize("span", ["fathom trian x", "fathom train --output x", "fathom train recipes/no.yaml"])
 def test_wrong_mentions_are_seen(span: str) -> None:
-    check_mention("fathom predict --depth")
+    check_mention("fathom predict --tasks")
     with pytest.raises(AssertionError, match=r"trian|--output|no\.yaml"):
         check_mention(span)
 

@@ -28,7 +28,7 @@ SMALL = {
 }
 """What makes a command small, by verb."""
 WORLD = ["data.size=[64,96]", "data.train_clips=2", "data.val_clips=1", "data.frames=2"]
-STREETS = ["size=[64,96]", "labels.count=2", *WORLD]
+STREETS = ["size=[64,96]", "streams.labelled.labels.count=2", *WORLD]
 LITTLE = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
 
 
@@ -69,7 +69,7 @@ def smaller(command: str) -> list[str]:
     words = shlex.split(command)[1:]
     words += SMALL[words[0]]
     if words[0] == "train":
-        words += STREETS if "recipes/streets" in words[1] else ["size=[24,32]", "labels.count=3"]
+        words += STREETS if "recipes/streets" in words[1] else ["size=[24,32]", "streams.labelled.labels.count=3"]
         words += [] if "network.encoder.model=" in command else LITTLE
     return words
 
@@ -123,7 +123,7 @@ def test_the_example_works_as_its_page_says(page: Path, outcome: dict[str, str])
 
 def test_the_index_lists_every_page() -> None:
     index = (DOCS / "extend" / "index.md").read_text(encoding="utf-8")
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 9
     assert [page.name for page in EXAMPLES if f"({page.name})" not in index] == []
 
 

@@ -19,7 +19,13 @@ from tests.selection.annotation.tasks import from_cvat
 
 TEXT = (DOCS / "own-data.md").read_text(encoding="utf-8")
 SMALL = {
-    "pretrain": ["train.steps=2", "size=[48,64]", "train.device=cpu", "train.threads=1", "frames.min_parallax=0"],
+    "pretrain": [
+        "train.steps=2",
+        "size=[48,64]",
+        "train.device=cpu",
+        "train.threads=1",
+        "streams.clips.frames.min_parallax=0",
+    ],
     "train": ["train.steps=2", "size=[48,64]", "train.device=cpu", "train.threads=1"],
     "select": ["size=[48,64]", "device=cpu", "threads=1"],
 }
@@ -52,7 +58,7 @@ def smaller(command: str) -> list[str]:
     if "--resume" in words:
         return words
     words += SMALL.get(words[0], [])
-    if "criterion.name=both" in words:
+    if "criterion.name=diversity_and_difficulty" in words:
         words += ["criterion.first_stage=4", 'criterion.student={"steps": 2}']
     return words
 

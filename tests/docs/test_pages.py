@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fathomseg.config import load
+from fathomseg.stages.phases import phase_recipes
+from fathomseg.stages.recipe import Recipe
 from tests.docs.markdown import DOCS, PAGES, ROOT, blocks, name
 
 GENERATED = runpy.run_path(str(DOCS / "generate.py"))["PAGES"]
@@ -39,6 +42,15 @@ def test_python_and_yaml_are_sound(page: Path) -> None:
             yaml.safe_load(block.text)
         else:
             compile(block.text, f"{name(page)}:{block.line}", "exec", dont_inherit=True)
+
+
+@pytest.mark.parametrize("page", ["training", "semi-supervised", "joint-network", "networks", "pretraining"])
+def test_settings_of_a_training_are_valid(page: str) -> None:
+    shown = blocks((DOCS / f"{page}.md").read_text(encoding="utf-8"), "yaml")
+    assert shown
+    for block in shown:
+        recipe = load(Recipe, {"data": {"name": "streets"}, "size": [64, 96], **yaml.safe_load(block.text)})
+        phase_recipes(recipe, Path("runs/x"))
 
 
 def exists(path: str) -> bool:
@@ -95,4 +107,4 @@ def test_flow_charts_become_rows_whose_arrows_point_down() -> None:
     with pytest.raises(ValueError, match="cycle"):
         rows("a --> b\nb --> a\n")
     drawn = rows((DOCS / "architecture.md").read_text(encoding="utf-8").split("```mermaid\n")[1].split("```")[0])
-    assert drawn.index("the verbs") < drawn.index("one whole step each") < drawn.index("camera, pose, warp")
+    assert drawn.index("one file per verb") < drawn.index("step, loop") < drawn.index("camera, pose, warp")

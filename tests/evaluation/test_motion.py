@@ -14,7 +14,7 @@ from fathomseg.errors import DataError, Problem
 from fathomseg.evaluation.motion import MEANING, clips, evaluate_motion, motion_scores, predict_drives
 from fathomseg.geometry.trajectory import trajectory_scores
 from fathomseg.models.pose import PoseConfig
-from tests.stages.saved_depth_run import ENCODER
+from tests.stages.saved_joint_run import ENCODER
 from tests.toy_drive import SIZE, ToyDrive, ToyPose, world_T_cam
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fathomseg.errors import DataError
+from fathomseg.errors import DataError, FathomError
 from fathomseg.io.images import (
+    as_rgb,
     image_size,
     read_colours,
     read_rgb,
@@ -72,6 +73,42 @@ def test_exif_orientation_is_applied_to_image_and_size_alike(tmp_path: Path, ori
     read = read_rgb(tmp_path / "a.jpg")
     assert image_size(tmp_path / "a.jpg") == read.shape[:2] == upright.shape[:2]
     assert np.abs(read.astype(int) - upright).mean() < 6
+
+
+def test_every_kind_of_image_becomes_rgb(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", RGB)
+    for image in (path, str(path), RGB, Image.fromarray(RGB), Image.fromarray(np.dstack([RGB, GREY]))):
+        np.testing.assert_array_equal(as_rgb(image), RGB)
+    for image in (GREY, Image.fromarray(GREY), Image.fromarray(GREY.astype(np.uint16) << 8)):
+        np.testing.assert_array_equal(as_rgb(image), np.dstack([GREY] * 3))
+
+
+def test_pil_images_are_turned_upright_as_files_are(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.tif", exif=exif)
+    with Image.open(tmp_path / "a.tif") as image:
+        np.testing.assert_array_equal(as_rgb(image), np.rot90(RGB, -1))
+    np.testing.assert_array_equal(as_rgb(tmp_path / "a.tif"), np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (RGB / 255, r"float64 of shape \(5, 7, 3\)\. Values of 0\.\.1 become .*astype\('uint8'\)"),
+        (np.dstack([RGB, GREY]), r"uint8 of shape \(5, 7, 4\)\. Drop the fourth channel"),
+        (RGB.transpose(2, 0, 1), r"uint8 of shape \(3, 5, 7\)\. Put the channels last"),
+        (RGB.astype(np.int64), r"int64 of shape \(5, 7, 3\)\.$"),
+        (RGB[:0], r"uint8 of shape \(0, 7, 3\)\.$"),
+        (RGB[None], r"uint8 of shape \(1, 5, 7, 3\)\.$"),
+        (RGB.tolist(), r"a list\.$"),
+        (None, r"a NoneType\.$"),
+        (b"png", r"a bytes\.$"),
+    ],
+)
+def test_what_is_no_image_is_refused_with_what_it_is_and_what_to_do(image: object, message: str) -> None:
+    with pytest.raises(FathomError, match=f"a path, a PIL image, or a uint8 array.* this one is {message}"):
+        as_rgb(image)
 
 
 def test_each_way_of_being_unreadable_has_its_reason(tmp_path: Path) -> None:

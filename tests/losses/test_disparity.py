@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fathomseg.losses.disparity import below_horizon, berhu, drift, smoothness
-from fathomseg.losses.photometric import Photometric
+from fathomseg.losses.photometric import PhotometricLoss
 
 
 def textbook(d: torch.Tensor, image: torch.Tensor) -> float:
@@ -168,10 +168,11 @@ def test_the_photometric_loss_has_it_on_request() -> None:
     camera = torch.tensor([[[9.0, 0.0, 6.0], [0.0, 9.0, 4.0], [0.0, 0.0, 1.0]]])
     motions = torch.eye(4).expand(1, 2, 4, 4)
     disparity = torch.full((1, 1, 8, 12), 0.9)
-    terms = Photometric(scale=0.5, mean_disparity=0.2)(image, frames, [disparity], camera, motions).terms
+    given = image, frames, [disparity], camera, motions, (0.1, 100.0)
+    terms = PhotometricLoss(scale=0.5, mean_disparity=0.2)(*given).terms
     assert terms["scale"].weight == 0.5
     assert (terms["scale"].sum / terms["scale"].count).item() == pytest.approx(math.log(3) ** 2, rel=1e-5)
-    assert "scale" not in Photometric()(image, frames, [disparity], camera, motions).terms
+    assert "scale" not in PhotometricLoss()(*given).terms
 
 
 def test_berhu_by_hand() -> None:

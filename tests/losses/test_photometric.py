@@ -19,7 +19,7 @@ from fathomseg.geometry.camera import depth_to_disparity, intrinsics
 from fathomseg.geometry.pose import relative, se3
 from fathomseg.losses import ssim
 from fathomseg.losses.disparity import smoothness
-from fathomseg.losses.photometric import Photometric
+from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.types import StepResult
 
 Inputs = dict[str, Any]
@@ -41,6 +41,7 @@ def make(seed: int, h: int = 13, w: int = 18, b: int = 2, s: int = 2, dtype: tor
         "disparities": [d.to(dtype).requires_grad_() for d in disparities],
         "K": K.to(dtype),
         "src_T_tgt": se3(*motion).view(b, s, 4, 4).to(dtype).requires_grad_(),
+        "depth_range": (0.1, 100.0),
     }
 
 
@@ -93,7 +94,7 @@ def textbook_smoothness(d: Tensor, image: Tensor) -> Tensor:
     return dx.mean() + dy.mean()
 
 
-def textbook(part: Photometric, inputs: Inputs, valid: Tensor | None = None) -> Tensor:
+def textbook(part: PhotometricLoss, inputs: Inputs, valid: Tensor | None = None) -> Tensor:
     total, smooth, counted = torch.zeros(()).double(), torch.zeros(()).double(), 0.0
     b, s = inputs["sources"].shape[:2]
     h, w = inputs["target"].shape[-2:]
@@ -138,7 +139,7 @@ def leaves(inputs: Inputs) -> list[Tensor]:
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 @pytest.mark.parametrize("masked", [False, True])
 def test_equals_the_textbook_in_value_and_gradient(settings: dict[str, Any], masked: bool) -> None:
-    part = Photometric(tie_breaker=0, **settings)
+    part = PhotometricLoss(tie_breaker=0, **settings)
     for seed in (0, 1):
         inputs = make(seed)
         valid = torch.rand(2, 1, 13, 18, generator=torch.Generator().manual_seed(seed)) < 0.7 if masked else None
@@ -152,7 +153,7 @@ def test_equals_the_textbook_in_value_and_gradient(settings: dict[str, Any], mas
 
 
 def test_float32_equals_the_textbook_to_1e_5() -> None:
-    part = Photometric(tie_breaker=0)
+    part = PhotometricLoss(tie_breaker=0)
     for seed in range(3):
         inputs, exact = make(seed, dtype=torch.float32), make(seed)
         ours, expected = loss(part(**inputs)), textbook(part, exact)
@@ -165,13 +166,13 @@ def test_float32_equals_the_textbook_to_1e_5() -> None:
 
 def test_noise_breaks_ties_with_the_generator_of_the_device() -> None:
     inputs = make(0) | {"src_T_tgt": torch.eye(4).double().expand(2, 2, 4, 4)}  # redrawn == unmoved at every pixel
-    assert Photometric(tie_breaker=0)(**inputs).logs["automasked"] > 0.3
+    assert PhotometricLoss(tie_breaker=0)(**inputs).logs["automasked"] > 0.3
     torch.manual_seed(0)
-    first, second = Photometric()(**inputs), Photometric()(**inputs)
+    first, second = PhotometricLoss()(**inputs), PhotometricLoss()(**inputs)
     assert 0.3 < first.logs["automasked"] < 0.7
     assert first.terms["photometric"].sum != second.terms["photometric"].sum
     torch.manual_seed(0)
-    assert Photometric()(**inputs).terms["photometric"].sum == first.terms["photometric"].sum
+    assert PhotometricLoss()(**inputs).terms["photometric"].sum == first.terms["photometric"].sum
 
 
 # The photometric error alone.
@@ -217,7 +218,7 @@ def test_the_adjoint_of_the_box_is_its_transpose(seed: int, h: int, w: int) -> N
 def test_one_large_call_equals_the_cache_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a GPU runs, run here."""
     inputs = make(3)
-    part = Photometric(tie_breaker=0)
+    part = PhotometricLoss(tie_breaker=0)
     value = loss(part(**inputs))
     gradients = torch.autograd.grad(value, leaves(inputs))
     for module in ("fathomseg.losses.ssim", "fathomseg.geometry.warp"):
@@ -244,6 +245,7 @@ def street(id: str, size: tuple[int, int] = (96, 192)) -> tuple[Inputs, Tensor, 
         "sources": images[:, 1:],
         "K": intrinsics([streets.camera(id)]),
         "src_T_tgt": relative(poses[:, 1:], poses[:, :1].expand_as(poses[:, 1:])).float(),
+        "depth_range": (0.1, 200.0),
     }
     return inputs, torch.where(depth > 0, depth, 100.0), torch.tensor(streets.moving(id)).logical_not()[None, None]
 
@@ -251,7 +253,7 @@ def street(id: str, size: tuple[int, int] = (96, 192)) -> tuple[Inputs, Tensor, 
 @pytest.mark.parametrize("id", ["train/0000/000004", "train/0005/000011", "val/0002/000007"])
 def test_the_loss_is_lowest_at_the_true_depth(id: str) -> None:
     inputs, depth, still = street(id)
-    part = Photometric(smoothness=0, max_depth=200.0)
+    part = PhotometricLoss(smoothness=0)
 
     def at(factor: float, **settings: Any) -> float:
         disparity = depth_to_disparity(depth * factor, 0.1, 200.0)
@@ -272,7 +274,7 @@ def test_flat_images_give_zero_and_finite_gradients() -> None:
     inputs = make(0, b=1)
     inputs["target"] = torch.full_like(inputs["target"], 0.4)
     inputs["sources"] = torch.full_like(inputs["sources"], 0.4)
-    value = loss(Photometric(smoothness=0, tie_breaker=0)(**inputs))
+    value = loss(PhotometricLoss(smoothness=0, tie_breaker=0)(**inputs))
     assert value.item() == pytest.approx(0, abs=1e-12)
     for gradient in torch.autograd.grad(value, leaves(inputs), allow_unused=True):
         assert gradient is None or gradient.abs().max() < 1e-9
@@ -281,7 +283,7 @@ def test_flat_images_give_zero_and_finite_gradients() -> None:
 def test_a_standing_camera_is_masked_and_has_no_gradient() -> None:
     inputs = make(0)
     inputs["sources"] = inputs["target"][:, None].expand_as(inputs["sources"])
-    result = Photometric(smoothness=0, tie_breaker=0)(**inputs)
+    result = PhotometricLoss(smoothness=0, tie_breaker=0)(**inputs)
     assert result.logs["automasked"] == 1
     for gradient in torch.autograd.grad(loss(result), leaves(inputs), allow_unused=True):
         assert gradient is None or (gradient == 0).all()
@@ -290,7 +292,7 @@ def test_a_standing_camera_is_masked_and_has_no_gradient() -> None:
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 def test_no_valid_pixel_gives_zero_over_zero_and_no_gradient(settings: dict[str, Any]) -> None:
     inputs = make(0)
-    result = Photometric(**settings)(**inputs, valid=torch.zeros(2, 1, 13, 18, dtype=torch.bool))
+    result = PhotometricLoss(**settings)(**inputs, valid=torch.zeros(2, 1, 13, 18, dtype=torch.bool))
     term = result.terms["photometric"]
     assert (term.sum.item(), term.count.item(), result.logs["automasked"].item()) == (0, 0, 0)
     for gradient in torch.autograd.grad(term.sum, leaves(inputs)):
@@ -303,7 +305,7 @@ def test_scenes_behind_the_source_count_nowhere(settings: dict[str, Any]) -> Non
     away = torch.eye(4).double().repeat(2, 2, 1, 1)
     away[..., 2, 3] = -1000.0
     inputs["src_T_tgt"] = away.requires_grad_()
-    term = Photometric(**settings)(**inputs).terms["photometric"]
+    term = PhotometricLoss(**settings)(**inputs).terms["photometric"]
     assert (term.sum.item(), term.count.item()) == (0, 0)
     for gradient in torch.autograd.grad(term.sum, leaves(inputs)):
         assert (gradient == 0).all()
@@ -312,10 +314,10 @@ def test_scenes_behind_the_source_count_nowhere(settings: dict[str, Any]) -> Non
 def test_pixels_that_are_not_valid_have_no_say() -> None:
     inputs, valid = make(0), torch.ones(2, 1, 13, 18, dtype=torch.bool)
     valid[..., 9:, :] = False  # a bonnet
-    before = Photometric(tie_breaker=0)(**inputs, valid=valid).terms["photometric"]
+    before = PhotometricLoss(tie_breaker=0)(**inputs, valid=valid).terms["photometric"]
     inputs["target"] = inputs["target"].clone()
     inputs["target"][..., 10:, :] = 0.77  # row 9 is within the window of row 8, which counts
-    after = Photometric(tie_breaker=0)(**inputs, valid=valid).terms["photometric"]
+    after = PhotometricLoss(tie_breaker=0)(**inputs, valid=valid).terms["photometric"]
     assert before.count == after.count == 4 * 2 * 9 * 18
     torch.testing.assert_close(before.sum, after.sum)
 
@@ -323,12 +325,12 @@ def test_pixels_that_are_not_valid_have_no_say() -> None:
 def test_a_second_camera_is_used_for_the_sources() -> None:
     inputs, zoomed = make(0), make(0)
     K_src = inputs["K"][:, None].expand(2, 2, 3, 3)
-    same = loss(Photometric(tie_breaker=0)(**inputs, K_src=K_src))
-    torch.testing.assert_close(same, loss(Photometric(tie_breaker=0)(**inputs)))
+    same = loss(PhotometricLoss(tie_breaker=0)(**inputs, K_src=K_src))
+    torch.testing.assert_close(same, loss(PhotometricLoss(tie_breaker=0)(**inputs)))
     # Moving the sources' principal point by a pixel moves their images by a pixel.
     moved = K_src + torch.tensor([[0, 0, 1.0], [0, 0, 0], [0, 0, 0]]).double()
     zoomed["sources"] = torch.cat([zoomed["sources"][..., :1], zoomed["sources"][..., :-1]], dim=-1)
-    part = Photometric(tie_breaker=0, automask=False, mask_out_of_view=True)
+    part = PhotometricLoss(tie_breaker=0, automask=False, mask_out_of_view=True)
     shifted, original = part(**zoomed, K_src=moved), part(**inputs)
     assert shifted.terms["photometric"].count <= original.terms["photometric"].count
     interior = torch.zeros(2, 1, 13, 18, dtype=torch.bool)
@@ -347,13 +349,13 @@ def test_nan_is_not_hidden(broken: str) -> None:
         tensor.view(-1)[5] = math.nan
     if broken != "disparities":
         inputs[broken] = tensor
-    assert loss(Photometric(over_sources="mean")(**inputs)).isnan()
-    assert loss(Photometric()(**inputs)).isnan()
+    assert loss(PhotometricLoss(over_sources="mean")(**inputs)).isnan()
+    assert loss(PhotometricLoss()(**inputs)).isnan()
 
 
 def test_autocast_changes_nothing() -> None:
     inputs = make(0, dtype=torch.float32)
-    part = Photometric(tie_breaker=0)
+    part = PhotometricLoss(tie_breaker=0)
     expected = loss(part(**inputs))
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(loss(part(**inputs)), expected, rtol=0, atol=0)
@@ -363,8 +365,8 @@ def test_autocast_changes_nothing() -> None:
 
 def test_smoothness_halves_with_every_octave() -> None:
     inputs = make(0, h=16, w=32)
-    every = [Photometric()(**inputs | {"disparities": [d]}).terms["smoothness"] for d in inputs["disparities"]]
-    together = Photometric()(**inputs).terms["smoothness"]
+    every = [PhotometricLoss()(**inputs | {"disparities": [d]}).terms["smoothness"] for d in inputs["disparities"]]
+    together = PhotometricLoss()(**inputs).terms["smoothness"]
     assert together.weight == 1e-3
     torch.testing.assert_close(together.sum, torch.stack([t.sum for t in every]).mean())
     area = torch.nn.functional.interpolate(inputs["target"], (4, 8), mode="area")
@@ -372,7 +374,5 @@ def test_smoothness_halves_with_every_octave() -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(ConfigError, match=r"min_depth 5\.0 must be below max_depth 2\.0"):
-        load(Photometric, {"min_depth": 5, "max_depth": 2})
     with pytest.raises(ConfigError, match="over_sources"):
-        load(Photometric, {"over_sources": "max"})
+        load(PhotometricLoss, {"over_sources": "max"})

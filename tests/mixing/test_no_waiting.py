@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fathomseg.augment import AutoAugment, Colours, NoAugmentation, RandAugment, Augmentation
+from fathomseg.augment import Augmentation, AutoAugment, Colours, NoAugmentation, RandAugment
 from fathomseg.mixing import AllOf, CutMix, DepthMix, Mixing, NoMix, OneOf, Pixels, mix, unit_disparity
 
 RULES = [NoMix(), AllOf(), OneOf(rules=(CutMix(probability=1), DepthMix(foreground=(0.1, 0.4)), AllOf()))]

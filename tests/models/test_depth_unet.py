@@ -11,8 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.errors import FathomError
 from fathomseg.models.decoders.depth_unet import DepthUNet, DepthUNetDecoder, ReflectConv2d, enlarge
-from fathomseg.models.depth_network import DepthNetwork, DepthNetworkConfig
 from fathomseg.models.encoders import Encoder, Pyramid
+from fathomseg.models.network import Network
+from fathomseg.tasks.network import NetworkConfig
 
 CHANNELS = (4, 5, 6, 7, 8)
 STRIDES = {32: (1, 2, 4, 8, 16, 32), 16: (1, 2, 4, 8, 16, 16), 8: (1, 2, 4, 8, 8, 8)}
@@ -40,34 +41,34 @@ class TestHoyerSetting:
     """ResNet-101 at output stride 16 against what was measured on the authors' network, at 512 x 512, batch 2."""
 
     @pytest.fixture
-    def network(self) -> DepthNetwork:
+    def network(self) -> Network:
         encoder = Encoder(model="resnet101", output_stride=16, pretrained="none")
         with torch.device("meta"):
-            return DepthNetworkConfig(encoder=encoder, decoder=HOYER).build().eval()
+            return NetworkConfig(encoder=encoder, tasks={"depth": {"decoder": HOYER}}).build().eval()
 
-    def test_parameters(self, network: DepthNetwork) -> None:
-        count = sum(p.numel() for module in (network.decoder, network.heads) for p in module.parameters())
+    def test_parameters(self, network: Network) -> None:
+        count = sum(p.numel() for module in (network.decoders, network.heads) for p in module.parameters())
         assert count == pytest.approx(22.1e6, rel=0.01)
 
-    def test_multiply_adds(self, network: DepthNetwork) -> None:
+    def test_multiply_adds(self, network: Network) -> None:
         image = torch.empty(2, 3, 512, 512, device="meta")
         with torch.no_grad(), FlopCounterMode(display=False) as encoding:
-            network.encoder(image)
+            network.encoders["shared"](image)
         with torch.no_grad(), FlopCounterMode(display=False) as everything:
             network(image)
         assert encoding.get_total_flops() / 2e9 == pytest.approx(103.6, rel=0.03)
         assert (everything.get_total_flops() - encoding.get_total_flops()) / 2e9 == pytest.approx(132.7, rel=0.03)
 
-    def test_half_the_cost_lies_above_a_quarter_of_the_size(self, network: DepthNetwork) -> None:
-        features = network.encoder(torch.empty(2, 3, 512, 512, device="meta"))
+    def test_half_the_cost_lies_above_a_quarter_of_the_size(self, network: Network) -> None:
+        features = network.encoders["shared"](torch.empty(2, 3, 512, 512, device="meta"))
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network.decoder.levels(features, down_to=2)
+            network.decoders["depth"].levels(features, down_to=2)
         assert counter.get_total_flops() / 2e9 == pytest.approx(69.4, rel=0.03)
 
-    def test_channels_by_hand(self, network: DepthNetwork) -> None:
+    def test_channels_by_hand(self, network: Network) -> None:
         convolutions = {
             name: (m.in_channels, m.out_channels)
-            for name, m in network.decoder.named_modules()
+            for name, m in network.decoders["depth"].named_modules()
             if isinstance(m, ReflectConv2d)
         }
         assert convolutions == {

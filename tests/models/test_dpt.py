@@ -10,7 +10,7 @@ from fathomseg.errors import FathomError
 from fathomseg.models.decoders import Dpt
 from fathomseg.models.decoders.dpt import DptDecoder, Fusion, Residual, reassemble
 from fathomseg.models.encoders import Encoder, Pyramid
-from fathomseg.models.network import NetworkConfig
+from fathomseg.tasks.network import NetworkConfig
 
 
 def vit(channels: int = 16, patch: int = 16) -> Pyramid:
@@ -65,9 +65,8 @@ def test_parameters_are_those_of_the_formula(d: int, part: Dpt, widths: tuple[in
 def test_networks_are_as_large_as_published(model: str, channels: int, published: float) -> None:
     """UniMatch V2 counts 24.8 and 97.5 M, with a residual unit of the deepest fusion that has nothing to join."""
     with torch.device("meta"):
-        network = NetworkConfig(encoder=Encoder(model=model, pretrained="none"), decoder=Dpt(channels=channels)).build(
-            19
-        )
+        encoder = Encoder(model=model, pretrained="none")
+        network = NetworkConfig(encoder=encoder, tasks={"segmentation": {"decoder": Dpt(channels=channels)}}).build(19)
         unused = parameters(Residual(channels, None))
     assert parameters(network) + unused == pytest.approx(published, abs=0.05e6)
 

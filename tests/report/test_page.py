@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from pathlib import Path
@@ -14,13 +15,21 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fathomseg.metrics.segmentation import MEANING, SegmentationScores
-from fathomseg.report.examples import Example
-from fathomseg.report.page import render, write_page
-from fathomseg.report.scores import percent, show, write_scores
+from fathomseg.evaluation import motion as motion_scoring
+from fathomseg.evaluation.motion import Drive, motion_scores
+from fathomseg.io import draw
+from fathomseg.metrics import depth as depth_metrics
+from fathomseg.metrics import segmentation as segmentation_metrics
+from fathomseg.metrics.depth import DepthScores
+from fathomseg.metrics.segmentation import SegmentationScores
+from fathomseg.report.page import render, sections, write_page
+from fathomseg.report.plan import plan
+from fathomseg.report.scores import show, write_scores
+from fathomseg.report.section import Example, Examples, number, percent
 from fathomseg.types import ClassList
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser
+from tests.report.browser import CHROMIUM, Tags, in_browser, layout
+from tests.toy_drive import ToyDrive, world_T_cam
 
 HOSTILE = "<script>alert(1)</script>"
 CLASSES = ClassList(
@@ -29,7 +38,15 @@ CLASSES = ClassList(
 )
 
 
-def scores(seed: int, confident: bool = True) -> dict[str, Any]:
+class Town(ToyDrive):
+    """A dataset of these classes."""
+
+    @property
+    def classes(self) -> ClassList:
+        return CLASSES
+
+
+def labels(seed: int, confident: bool = True) -> dict[str, Any]:
     sums = SegmentationScores(CLASSES.names)
     for image in range(3):
         truth = scene(seed + image, (60, 80), 4)[1]
@@ -41,29 +58,85 @@ def scores(seed: int, confident: bool = True) -> dict[str, Any]:
     return sums.result()
 
 
-def result(confident: bool = True) -> dict[str, Any]:
-    return {
+def depths(seed: int) -> DepthScores:
+    sums = DepthScores()
+    for i in range(3):
+        truth = torch.tensor(np.random.default_rng(seed + i).uniform(2, 60, (6, 8)))
+        sums.update(f"{i},", 1.1 * truth + i + 0.1 * seed, truth)
+    return sums
+
+
+def drive(frames: int, name: str = "c0") -> Drive:
+    truth = np.stack([world_T_cam(i) for i in range(frames)])
+    predicted = np.linalg.inv(truth[0]) @ truth
+    predicted[:, :3, 3] *= 0.25
+    return Drive(tuple(f"{name}/{HOSTILE}/{i}" for i in range(frames)), predicted, truth)
+
+
+DRIVES = [drive(6), drive(12, "c1"), drive(3, "c2")]
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    found = {
         "run": f"runs/{HOSTILE}",
-        "dataset": "folder",
+        "dataset": "town",
         "split": "val",
         "against": None,
+        "size": [64, 128],
         "inference": {"mode": "slide", "flip": True},
-        "scores": {"ema": scores(0, confident), "last": scores(9, confident)},
-        "meaning": MEANING,
+        "scores": {
+            "ema": {"segmentation": labels(0), "depth": depths(0).result()},
+            "last": {"segmentation": labels(9), "depth": depths(7).result()},
+        },
+        "motion": motion_scores(DRIVES),
         "origin": {"date": "2026-01-02", "command": ["fathom", "evaluate", HOSTILE], "gpu": None, "machine": "x86_64"},
     }
+    return {**found, **changes}
 
 
-def example(seed: int, size: tuple[int, int] = (60, 80)) -> Example:
+def of(task: str, **changes: Any) -> dict[str, Any]:
+    """The result of one task alone."""
+    scores = {weights: {task: tasks[task]} for weights, tasks in result()["scores"].items()}
+    return result(scores=scores, motion=None, **changes)
+
+
+def labelled(seed: int, size: tuple[int, int] = (60, 80)) -> Example:
     image, truth = scene(seed, size, 4)
-    return Example(f"val/{HOSTILE}/{seed}", seed / 10, image, truth, np.roll(truth, 3, axis=1))
+    prediction = {"label": np.roll(truth, 3, axis=1)}
+    return Example(f"val/{HOSTILE}/{seed}", {"miou": seed / 10}, image, truth, prediction)
+
+
+def deep(seed: int, size: tuple[int, int] = (40, 60), sparse: bool = False) -> Example:
+    rng = np.random.default_rng(seed)
+    truth = np.linspace(60, 3, size[0], dtype=np.float32)[:, None].repeat(size[1], 1)
+    truth[:2] = 0
+    if sparse:
+        truth[rng.random(size) > 0.05] = 0
+    prediction = {"depth": np.linspace(25, 2, size[0], dtype=np.float32)[:, None].repeat(size[1], 1)}
+    row = {"median": {"abs_rel": seed / 10}, "image": {"scale": 2.0}}
+    return Example(f"val/{HOSTILE}/{seed}", row, scene(seed, size, 4)[0], truth, prediction)
+
+
+EXAMPLES = {
+    "segmentation": Examples([labelled(8), labelled(7)], [labelled(1, (700, 1000)), labelled(2)]),
+    "depth": Examples([deep(1), deep(2)], [deep(9, (400, 1000), sparse=True), deep(8)]),
+}
+
+
+def page_of(result: dict[str, Any], **options: Any) -> str:
+    return render(result, sections(result, Town(), **options))
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(
-        result(), CLASSES, [example(8), example(7)], [example(1, (700, 1000)), example(2)], f"data: {HOSTILE}\n"
-    )
+    found = result()
+    return render(found, sections(found, Town(), EXAMPLES, DRIVES), f"data: {HOSTILE}\n")
+
+
+def pictures(page: str) -> list[tuple[str, np.ndarray]]:
+    """What the pictures of the examples show, and their pixels."""
+    uris = re.findall(r'<img src="data:image/\w+;base64,([^"]+)" alt="([\w, ]+) of val', page)
+    return [(what, np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))) for data, what in uris]
 
 
 def test_it_is_well_formed_and_needs_nothing_from_outside(page: str) -> None:
@@ -84,9 +157,9 @@ def test_hostile_text_is_text(page: str) -> None:
     assert 'quote" onload' not in page
 
 
-def test_numbers_are_those_of_the_scores(page: str) -> None:
+def test_numbers_of_segmentation_are_those_of_the_scores(page: str) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
-    found = result()["scores"]
+    found = {weights: tasks["segmentation"] for weights, tasks in result()["scores"].items()}
     for one in found.values():
         for key in ("miou", "boundary_miou", "pixel_accuracy", "ece"):
             assert percent(one[key], 2) in text
@@ -101,43 +174,126 @@ def test_numbers_are_those_of_the_scores(page: str) -> None:
     assert page.count('class="absent"') == 1
 
 
-def test_pictures_show_image_label_prediction_and_errors(page: str) -> None:
-    uris = re.findall(r'<img src="data:image/(\w+);base64,([^"]+)" alt="(\w+) of', page)
-    assert [what for _, _, what in uris] == ["image", "label", "prediction", "errors"] * 4
-    decoded = [np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for _, data, _ in uris]
-    assert decoded[0].shape == (336, 480, 3)  # worst images first; wide ones are scaled down
-    one = example(2)
-    np.testing.assert_array_equal(decoded[5], CLASSES.palette[one.truth])
-    np.testing.assert_array_equal(decoded[6], CLASSES.palette[one.prediction])
-    red = decoded[7].astype(int)[..., 0] - decoded[7].astype(int)[..., 1] > 90
-    assert (red == (one.truth != one.prediction)).mean() > 0.9
+def test_numbers_of_depth_and_motion_and_their_meaning_are_those_of_the_scores(page: str) -> None:
+    found = result()
+    text = re.sub(r"<[^>]+>", " ", page)
+    for one in found["scores"].values():
+        for how in ("median", "none", "disparity"):
+            for key in depth_metrics.ERRORS:
+                assert number(one["depth"][how][key]) in text
+    for key in ("ate_m", "rotation_deg", "direction_deg", "scale"):
+        assert number(found["motion"]["all"][key]) in text
+        assert number(found["motion"]["clips"][1][key]) in text
+    cards = re.findall(r'<div class="value">([\d.]+).*?<div class="what">(.*?)</div>', page, flags=re.S)
+    assert len(cards) == 6 + 5 + 3
+    first = found["scores"]["ema"]
+    assert cards[0] == (percent(first["segmentation"]["miou"]), segmentation_metrics.MEANING["miou"])
+    assert cards[6] == (number(first["depth"]["median"]["abs_rel"]), "mean of |prediction - truth| / truth")
+    for meaning in (segmentation_metrics.MEANING, depth_metrics.MEANING, motion_scoring.MEANING):
+        assert all(f"<dt>{key}</dt>" in page for key in meaning)
+    assert "averaged with the mirrored image" in page
+    assert "64 x 128 pixels" in page
 
 
-def test_without_confidence_examples_or_configuration() -> None:
-    bare = {**result(confident=False), "against": "their/predictions", "inference": None}
-    bare["scores"] = {"predictions": bare["scores"]["ema"]}
-    text = render(bare, CLASSES)
+def test_the_title_has_a_number_of_every_task(page: str) -> None:
+    first = result()["scores"]["ema"]
+    title = re.findall("<title>(.*?)</title>", page)[0]
+    for words in (f"mIoU {percent(first['segmentation']['miou'])} %", "AbsRel 0.020", "ATE 0.000 m"):
+        assert words in title
+
+
+def test_pictures_of_labels_show_image_label_prediction_and_errors(page: str) -> None:
+    found = pictures(page)[:16]
+    assert [what for what, _ in found] == ["image", "label", "prediction", "errors"] * 4
+    shown = [picture for _, picture in found]
+    assert shown[0].shape == (336, 480, 3)  # worst images first; wide ones are scaled down
+    one = labelled(2)
+    np.testing.assert_array_equal(shown[5], CLASSES.palette[one.truth])
+    np.testing.assert_array_equal(shown[6], CLASSES.palette[one.prediction["label"]])
+    red = shown[7].astype(int)[..., 0] - shown[7].astype(int)[..., 1] > 90
+    assert (red == (one.truth != one.prediction["label"])).mean() > 0.9
+
+
+def test_pictures_of_depth_show_image_scaled_prediction_truth_and_error(page: str) -> None:
+    found = pictures(page)[16:]
+    assert [what for what, _ in found] == ["image", "predicted disparity, scaled", "truth", "error"] * 4
+    shown = [picture for _, picture in found]
+    assert shown[0].shape == (192, 480, 3)
+    seen = (shown[2] > 0).any(2).mean()  # 5 in 100 pixels, of which each cell shows one if it has any
+    assert 0.15 < seen < 0.25
+    one = deep(8)
+    prediction = 2 * one.prediction["depth"]
+    np.testing.assert_array_equal(shown[5], draw.depth_picture(prediction))
+    np.testing.assert_array_equal(shown[6], draw.depth_picture(one.truth))
+    np.testing.assert_array_equal(shown[7], draw.depth_error_picture(prediction, one.truth))
+
+
+def test_a_plan_lays_a_scaled_prediction_on_the_truth() -> None:
+    drawn = plan(drive(12))
+    assert drawn.scale == pytest.approx(4)
+    true, guess = (
+        np.array([[float(x) for x in point.split(",")] for point in points.split()])
+        for points in (drawn.truth, drawn.predicted)
+    )
+    np.testing.assert_allclose(true, guess, atol=0.11)
+    assert true.min() >= 0
+    assert true.max() <= drawn.side
+    positions = (np.linalg.inv(world_T_cam(0)) @ np.stack([world_T_cam(i) for i in range(12)]))[:, [0, 2], 3]
+    units = np.ptp(true, axis=0).max() / np.ptp(positions, axis=0).max()  # per metre, alike in both directions
+    np.testing.assert_allclose(true - true[0], (positions - positions[0]) * [units, -units], atol=0.2)
+    spacing = np.diff([across for across, _ in drawn.grid])
+    np.testing.assert_allclose(spacing, drawn.step_m * units, atol=0.2)
+    assert drawn.step_m in (0.5, 1, 2, 5)
+
+
+def test_a_camera_that_stands_still_has_a_plan() -> None:
+    still = np.tile(np.eye(4), (5, 1, 1))
+    drawn = plan(Drive(("a",) * 5, still, still))
+    assert set(drawn.truth.split()) == {"150.0,150.0"}
+
+
+def test_one_task_has_no_section_of_another() -> None:
+    pages = {
+        "Segmentation": page_of(of("segmentation", against="their/maps", inference=None)),
+        "Depth": page_of(of("depth", against="their/maps", inference=None)),
+        "Camera motion": page_of(result(scores={}), drives=DRIVES),
+    }
+    for title, text in pages.items():
+        assert Tags(text).open == []
+        assert re.findall("<h2>(.*?)</h2>", text) == [title, "Settings", "Origin"]
+        assert "<img" not in text
+        assert ("<h1>maps</h1>" in text) == (title != "Camera motion")
+
+
+def test_without_confidence_there_is_no_calibration() -> None:
+    text = page_of(result(scores={"predictions": {"segmentation": labels(0, confident=False)}}, motion=None))
     assert Tags(text).open == []
-    assert "<h1>predictions</h1>" in text
     assert "Calibration" not in text
-    assert "<img" not in text
+    assert "calibration error</div>" not in text
 
 
 def test_nothing_labelled_is_a_page_of_dashes() -> None:
     empty = SegmentationScores(CLASSES.names)
     empty.update(torch.zeros(2, 2).byte(), torch.ones(2, 2), torch.full((2, 2), 255).byte())
-    text = render({**result(), "scores": {"ema": empty.result()}}, CLASSES)
+    text = page_of(result(scores={"ema": {"segmentation": empty.result(), "depth": DepthScores().result()}}))
     assert "mIoU – %" in text
+    assert "AbsRel –" in text
     assert "0 of 5 classes present" in text
 
 
 def test_many_classes_show_the_largest() -> None:
     names = tuple(f"class {i}" for i in range(60))
+
+    class Many(ToyDrive):
+        @property
+        def classes(self) -> ClassList:
+            return ClassList(names, tuple((i, i, i) for i in range(60)))
+
     sums = SegmentationScores(names)
     truth = torch.arange(60, dtype=torch.uint8).repeat_interleave(torch.arange(1, 61)).reshape(1, -1)
     sums.update(truth, None, truth)
-    many = ClassList(names, tuple((i, i, i) for i in range(60)))
-    text = render({**result(), "scores": {"ema": sums.result()}}, many)
+    found = result(scores={"ema": {"segmentation": sums.result()}})
+    text = render(found, sections(found, Many()))
     assert "The 20 classes with the fewest pixels are left out" in text
     assert "class 20 → class 20" in text
     assert "class 19 → class 19" not in text
@@ -146,21 +302,32 @@ def test_many_classes_show_the_largest() -> None:
 def test_files_are_written_whole(tmp_path: Path) -> None:
     configuration = tmp_path / "config.yaml"
     configuration.write_text("size: [4, 8]\n")
-    images = {"ema": {"a,b": 0.5, "c": None}, "last": {"a,b": 1.0, "c": None}}
-    write_scores(tmp_path / "out", result(), images)
-    path = write_page(tmp_path / "out", result(), CLASSES, [], [], configuration)
+    found, ids = result(), ["a,b", "c", "1,", "none"]
+    rows = {
+        "ema": {"segmentation": {"a,b": {"miou": 0.5}, "c": {"miou": None}}, "depth": depths(0).images},
+        "last": {"segmentation": {"a,b": {"miou": 1.0}, "c": {"miou": None}}, "depth": depths(7).images},
+    }
+    write_scores(tmp_path / "out", found, ids, rows)
+    path = write_page(tmp_path / "out", found, sections(found, Town(), {}, DRIVES), configuration)
     assert "size: [4, 8]" in path.read_text(encoding="utf-8")
-    assert (tmp_path / "out" / "images.csv").read_text() == 'id,miou_ema,miou_last\n"a,b",0.5,1.0\nc,,\n'
     assert {file.name for file in (tmp_path / "out").iterdir()} == {"scores.json", "images.csv", "report.html"}
+    table = list(csv.DictReader((tmp_path / "out" / "images.csv").read_text().splitlines()))
+    assert [row["id"] for row in table] == ["a,b", "c", "1,"]
+    assert [row["miou_last"] for row in table] == ["1.0", "", ""]
+    assert float(table[2]["abs_rel_median_last"]) == depths(7).images["1,"]["median"]["abs_rel"]
+    assert [row["scale_image_ema"] != "" for row in table] == [False, False, True]
 
 
-def test_the_table_takes_names_literally() -> None:
+def test_the_tables_take_names_literally() -> None:
+    found = result(dataset="[bold]")
     console = Console(file=io.StringIO(), width=160)
-    show(result(), Path("out [bold]"), console)
+    show(found, sections(found, Town()), Path("out [red]"), console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "[red]sky" in printed
-    assert "out [bold]" in printed
-    assert percent(result()["scores"]["last"]["miou"], 2) in printed
+    for words in ("[red]sky", "[bold] val: depth", "[bold] val: camera motion", "out [red]", "2 clips, 18 frames"):
+        assert words in printed
+    last = found["scores"]["last"]
+    assert percent(last["segmentation"]["miou"], 2) in printed
+    assert number(last["depth"]["none"]["rmse"]) in printed
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------
@@ -168,13 +335,11 @@ def test_the_table_takes_names_literally() -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
 @pytest.mark.parametrize("width", [400, 1280])
-def test_it_fits_telephone_and_screen(page: str, tmp_path: Path, width: int) -> None:
-    found = in_browser(
-        page, tmp_path, "[d.documentElement.clientWidth, d.documentElement.scrollWidth].join(' ')", width
-    )
-    visible, needed = (int(value) for value in found.split())
+def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
+    visible, needed, broken, shown = layout(page, tmp_path, width)
     assert width - 20 <= visible <= width
     assert needed <= visible
+    assert (broken, shown) == (0, 34)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")

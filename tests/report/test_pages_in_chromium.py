@@ -12,14 +12,16 @@ import pytest
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
-from fathomseg.data.datasets import CamVid
+from fathomseg.data.datasets import CamVid, Streets
 from tests import fakes
 from tests.report.browser import CHROMIUM
 from tests.report.looking import look_at
-from tests.stages.saved_depth_run import save_depth_run
-from tests.stages.saved_run import save_run
+from tests.stages.saved_joint_run import save_joint_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the pages in")
+
+
+STREETS = Streets(size=(32, 64), train_clips=1, val_clips=1, frames=6)
 
 
 def command(*words: str) -> None:
@@ -27,18 +29,20 @@ def command(*words: str) -> None:
     assert done.exit_code == 0, (words, done.output, done.exception)
 
 
-def evaluation(folder: Path) -> Path:
-    data = fakes.make_camvid(folder / "data", size=(48, 64))
-    (folder / "run").mkdir()
-    run = save_run(folder / "run", CamVid(root=data).classes, {"name": "camvid", "root": str(data)})
-    command("evaluate", str(run))
-    return run / "evaluation" / "val" / "report.html"
+def labels(folder: Path) -> Path:
+    data = CamVid(root=fakes.make_camvid(folder / "data", size=(48, 64)))
+    return evaluated(save_joint_run(folder / "run", data, ["segmentation"], (24, 32), pose=False))
 
 
 def depth(folder: Path) -> Path:
-    streets = {"name": "streets", "size": [32, 64], "train_clips": 1, "val_clips": 1, "frames": 6}
-    (folder / "run").mkdir()
-    run = save_depth_run(folder / "run", streets)
+    return evaluated(save_joint_run(folder / "run", STREETS, ["depth"]))
+
+
+def joint(folder: Path) -> Path:
+    return evaluated(save_joint_run(folder / "run", STREETS))
+
+
+def evaluated(run: Path) -> Path:
     command("evaluate", str(run))
     return run / "evaluation" / "val" / "report.html"
 
@@ -61,7 +65,7 @@ def selection(folder: Path) -> Path:
     return folder / "selected" / "selection.html"
 
 
-@pytest.mark.parametrize("make", [evaluation, depth, selection], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", [labels, depth, joint, selection], ids=lambda make: make.__name__)
 def test_a_page_shows_itself_whole(make: Callable[[Path], Path], tmp_path: Path) -> None:
     found = look_at(make(tmp_path).read_text(encoding="utf-8"), tmp_path)
     assert found.errors == []

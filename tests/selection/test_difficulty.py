@@ -20,7 +20,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.selection.difficulty import IgnoredRegions, Student, StudentError
 from fathomseg.selection.pool import Pool
 from tests.selection.pools import STUDENT, camvid, pool
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 
 
 def in_loops(student: np.ndarray, teacher: np.ndarray, ignored_regions: IgnoredRegions) -> float:

@@ -1,4 +1,4 @@
-"""`fathom demo` through the command line: what it refuses, stopping and going on, and once in earnest, made small."""
+"""`fathom demo` through the command line: what it refuses, stopping and resuming, and once in earnest, made small."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,12 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.demo import folder
-from fathomseg.demo.folder import DemoFolder
+from fathomseg.demo.folder import demo_folder
 from fathomseg.demo.plan import ROWS, TASKS
-from fathomseg.demo.work import Work
 from fathomseg.errors import FathomError
 from fathomseg.stages import demo
+from fathomseg.study.runner import Runner
+from fathomseg.study.scores import scores
 from tests.stages import tiny_demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,16 +45,16 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (recipes / f"{task.name}.yaml").write_text(json.dumps({"steps": 20, "pause": 0.02}))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(folder, "RECIPES", recipes)
-    monkeypatch.setattr(demo, "Work", partial(Work, program="tests.demo.fake_fathom", poll_s=0.02))
+    monkeypatch.setattr(demo, "Runner", lambda *given, **named: Runner(*given, **named, program="tests.demo.fake_demo"))
     monkeypatch.setattr(demo, "show", lambda *_: None)
 
 
 @pytest.mark.usefixtures("fake")
-def test_ctrl_c_leaves_what_the_same_command_goes_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_leaves_what_the_same_command_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
 
     def interrupt() -> None:
-        while not DemoFolder(out).spent("depth").done:
+        while demo_folder(out).record("depth") is None:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -64,12 +64,12 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_with(tmp_path: Path, capsys
     thread.join()
     text = capsys.readouterr().err
     assert "6 of 6 commands to run" in text
-    assert f"Stopped. What is done is kept; go on with: fathom demo --minutes 2.5 --seed 7 --out {out}" in text
+    assert f"Stopped. What is done is kept; resume with: fathom demo --minutes 2.5 --seed 7 --out {out}" in text
     assert demo.run(out, 2.5, 7) == 0
     text = capsys.readouterr().err
     assert "fathom pretrain" not in text
     assert "fathom train recipes/joint.yaml --out runs/joint" in text
-    notes = (out / "notes.txt").read_text().splitlines()
+    notes = (out / "runs" / "notes.txt").read_text().splitlines()
     assert notes.count("depth from 0") == 1
     assert all(sum(line == f"{task.name} from 0" for line in notes) <= 1 for task in TASKS if task.verb == "train")
     assert demo.run(out, 2.5, 7) == 0
@@ -79,7 +79,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_with(tmp_path: Path, capsys
 @pytest.mark.usefixtures("fake")
 def test_another_plan_is_refused_before_anything_runs(tmp_path: Path) -> None:
     assert demo.run(tmp_path / "demo", 2.5, 0) == 0
-    with pytest.raises(FathomError, match=r"begun with --minutes 2.5 --seed 0, but now it is --minutes 10 --seed 0"):
+    with pytest.raises(FathomError, match=r"started with --minutes 2.5 --seed 0, but now it is --minutes 10 --seed 0"):
         demo.run(tmp_path / "demo", 10, 0)
 
 
@@ -101,8 +101,7 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert results["asked"] == {"minutes": 2.0, "seed": 1}
     assert [row["name"] for row in results["rows"]] == [row.task for row in ROWS]
     for row in results["rows"]:
-        scores = json.loads((out / "runs" / row["name"] / "evaluation" / "val" / "scores.json").read_text())
-        assert row["miou"] == scores["scores"]["ema"]["miou"]
+        assert row["miou"] == scores(out / "runs" / row["name"], "val")["segmentation"]["miou"]
         assert row["gain"] == row["miou"] - results["rows"][0]["miou"]
         assert f"{100 * row['miou']:.1f}" in done.stdout
     assert len({row["miou"] for row in results["rows"]}) > 1
@@ -140,6 +139,6 @@ def test_an_error_of_a_real_command_is_shown(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(FathomError) as error:
         demo.run(tmp_path / "demo", 2, 0)
     text = str(error.value)
-    assert "A part of the demo has failed: learn depth from clips (exit code 2)" in text
+    assert "A part of the demo has failed: learn depth from clips: " in text
     assert "colour: unknown key" in text
     assert str(tmp_path / "demo" / "logs" / "depth.log") in text

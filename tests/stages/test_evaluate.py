@@ -1,4 +1,4 @@
-"""Scores through the whole stage, against numpy; predictions stored by others."""
+"""Runs of any tasks scored through the command's stage: files, options, stored predictions, what is missing said."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from fathomseg.cli import app
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.kitti import Kitti
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import DataError, FathomError
-from fathomseg.evaluation.scoring import FromNetwork, score
-from fathomseg.evaluation.stored import FromFolder
-from fathomseg.inference.predictor import Inference, Window, load
+from fathomseg.evaluation.motion import evaluate_motion
+from fathomseg.inference.card import load_pose
+from fathomseg.inference.predictor import load
+from fathomseg.inference.settings import Inference, Window
 from fathomseg.io import draw
-from fathomseg.stages.evaluate import evaluate_network, evaluate_run, run
-from tests.fakes import make_camvid, make_folder
-from tests.stages.saved_run import save_run
+from fathomseg.io.depth_maps import write_disparity, write_scale
+from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.stages.evaluate import evaluate_run, run
+from tests.fakes import make_camvid, make_folder, make_kitti
+from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
+from tests.typecheck import unchecked
+
+STREETS = Streets(size=(40, 72), frames=6, val_clips=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +38,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CamVid:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory, data: CamVid) -> Path:
+    """A run that segments."""
     folder = tmp_path_factory.mktemp("runs") / "a <b>run"
-    return save_run(folder, data.classes, data.model_dump(mode="json"))
+    return save_joint_run(folder, data, ["segmentation"], (24, 32), pose=False)
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of depth and camera motion."""
+    return save_joint_run(tmp_path_factory.mktemp("runs") / "depth", STREETS, ["depth"])
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of everything."""
+    return save_joint_run(tmp_path_factory.mktemp("runs") / "joint", STREETS)
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
@@ -62,10 +83,10 @@ def test_scores_equal_an_oracle_over_the_predictor(
         predictor = load(saved, weights, "cpu")
         predictions = [predictor.predict(data.image(id)).label for id in ids]
         values[weights] = oracle(predictions, truths, len(data.classes))
-        assert result["scores"][weights]["miou"] == pytest.approx(values[weights], rel=1e-12)
+        assert result["scores"][weights]["segmentation"]["miou"] == pytest.approx(values[weights], rel=1e-12)
     assert values["ema"] != values["last"]
-    assert result["scores"]["ema"]["images"] == 5
-    assert result["scores"]["ema"]["pixels"] == sum(int((t != 255).sum()) for t in truths)
+    assert result["scores"]["ema"]["segmentation"]["images"] == 5
+    assert result["scores"]["ema"]["segmentation"]["pixels"] == sum(int((t != 255).sum()) for t in truths)
 
 
 def test_files_hold_what_was_printed(saved: Path, data: CamVid, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,10 +116,10 @@ def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixt
 def test_a_limit_does_not_replace_the_scores_of_the_whole_split(saved: Path) -> None:
     evaluate_run(saved, report=False, as_json=True)
     result = evaluate_run(saved, report=False, as_json=True, limit=3)
-    assert result["scores"]["ema"]["images"] == result["limit"] == 3
+    assert result["scores"]["ema"]["segmentation"]["images"] == result["limit"] == 3
     folder = saved / "evaluation"
     stored = [json.loads((folder / name / "scores.json").read_text()) for name in ("val", "val-first3")]
-    assert [one["scores"]["ema"]["images"] for one in stored] == [5, 3]
+    assert [one["scores"]["ema"]["segmentation"]["images"] for one in stored] == [5, 3]
     with pytest.raises(FathomError, match="at least 1"):
         evaluate_run(saved, limit=0)
 
@@ -111,7 +132,7 @@ def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.Captur
         results.append(json.loads(capsys.readouterr().out))
     assert [one["inference"]["mode"] for one in results] == ["whole", "slide", "slide", "slide"]
     assert [one["inference"]["flip"] for one in results] == [False, False, True, True]
-    assert len({one["scores"]["ema"]["miou"] for one in results}) == 3
+    assert len({one["scores"]["ema"]["segmentation"]["miou"] for one in results}) == 3
     assert results[2]["scores"] == results[3]["scores"]
     names = ("val", "val-slide", "val-slide-flip")  # what is scored in another way does not replace the run's own
     stored = [json.loads((saved / "evaluation" / name / "scores.json").read_text()) for name in names]
@@ -133,38 +154,6 @@ def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> No
         run(str(saved), **arguments(against=tmp_path, flip=True))
 
 
-class Pointwise(nn.Module):
-    """Every pixel is the class of its brightest channel."""
-
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return {"segmentation": 20 * image}
-
-
-class Three(CamVid):
-    """A data set of one 3x3 image and label, worked by hand in tests/test_metrics.py."""
-
-    def ids(self, split: str) -> tuple[str, ...]:
-        return ("one",)
-
-    def image(self, id: str) -> np.ndarray:
-        guess = np.array([[0, 1, 1], [0, 1, 1], [2, 0, 0]])
-        return (np.eye(3)[guess] * 255).astype(np.uint8)
-
-    def label(self, id: str) -> np.ndarray:
-        return np.array([[0, 0, 1], [0, 1, 1], [2, 2, 255]], np.uint8)
-
-
-def test_evaluate_network_by_hand_leaves_the_network_in_training(tmp_path: Path) -> None:
-    network = Pointwise().train()
-    dataset = Three(root=tmp_path)
-    scores = evaluate_network(network, dataset, ["one"], Inference(), (3, 3), "cpu")
-    assert scores["miou"] == pytest.approx((2 / 4 + 3 / 4 + 1 / 2) / 3)
-    assert (scores["pixel_accuracy"], scores["classes_present"]) == (6 / 8, 3)
-    assert scores["ece"] == pytest.approx(abs(6 / 8 - 1), abs=1e-6)
-    assert network.training
-    assert not any(tmp_path.iterdir())
-
-
 def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:
     other = make_folder(tmp_path)
     with pytest.raises(
@@ -176,7 +165,9 @@ def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:
 
 def test_a_split_without_labels_says_so(saved: Path, tmp_path: Path) -> None:
     unlabelled = make_folder(tmp_path, labels=None)
-    with pytest.raises(FathomError, match=r"None of the \d+ images of split 'train' of folder has a label"):
+    with pytest.raises(
+        FathomError, match=r"split 'train' of folder can be measured: none of its \d+ images has label\. Give"
+    ):
         run(str(saved), **arguments(data=str(unlabelled), split="train"))
     with pytest.raises(FathomError, match="test2"):
         run(str(saved), **arguments(split="test2"))
@@ -189,13 +180,13 @@ def test_wrong_names_are_refused(saved: Path, tmp_path: Path) -> None:
         run(str(tmp_path), **arguments())
 
 
-def test_a_corrupt_image_is_named_after_all_others_were_tried(data: CamVid, saved: Path, tmp_path: Path) -> None:
+def test_a_corrupt_image_is_named_after_all_others_were_tried(saved: Path, tmp_path: Path) -> None:
     copy = CamVid(root=make_camvid(tmp_path, train=1, val=3, size=(37, 50)))
     first, _, third = copy.ids("val")
     for id in (first, third):
         (tmp_path / f"{id}.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        score(FromNetwork(load(saved, device="cpu"), copy), copy, copy.ids("val"))
+        evaluate_run(saved, dataset=copy, report=False)
     assert [Path(problem.where).stem for problem in caught.value.problems] == [Path(id).name for id in (first, third)]
 
 
@@ -221,9 +212,9 @@ def test_stored_predictions_flat_or_nested_score_as_the_oracle_says(
     truths = [data.label(id) for id in data.ids("val")]
     predictions = [np.where(np.roll(t, 1, 1) == 255, 0, np.roll(t, 1, 1)) for t in truths]
     expected = oracle(predictions, truths, len(data.classes))
-    assert result["scores"]["predictions"]["miou"] == pytest.approx(expected, rel=1e-12)
+    assert result["scores"]["predictions"]["segmentation"]["miou"] == pytest.approx(expected, rel=1e-12)
     assert 0.1 < expected < 1
-    assert result["scores"]["predictions"]["ece"] is None
+    assert result["scores"]["predictions"]["segmentation"]["ece"] is None
     assert (saved / "evaluation" / "val-theirs" / "report.html").is_file()
 
 
@@ -233,7 +224,7 @@ def test_stored_predictions_of_the_network_score_as_the_network(
     for id in data.ids("val"):
         draw.write(tmp_path / f"{id}.png", load(saved, device="cpu").predict(data.image(id)).label)
     results = [evaluate_run(saved, against=against, weights="ema", report=False) for against in (None, tmp_path)]
-    ours, theirs = (next(iter(result["scores"].values())) for result in results)
+    ours, theirs = (next(iter(result["scores"].values()))["segmentation"] for result in results)
     assert {**ours, "ece": None, "calibration": None} == theirs
 
 
@@ -259,27 +250,197 @@ def test_a_missing_folder_is_named(saved: Path, tmp_path: Path) -> None:
         evaluate_run(saved, against=tmp_path / "nowhere", report=False)
 
 
-def test_a_flat_file_never_serves_two_samples(tmp_path: Path) -> None:
-    draw.write(tmp_path / "000.png", np.zeros((2, 2), np.uint8))
-    draw.write(tmp_path / "b" / "001.png", np.zeros((2, 2), np.uint8))
-    draw.write(tmp_path / "c" / "b" / "002.png", np.zeros((2, 2), np.uint8))
-    draw.write(tmp_path / "d" / "b" / "002.png", np.zeros((2, 2), np.uint8))
-    source = FromFolder(tmp_path, 2, ("val/a/000", "val/b/000", "val/a/001", "val/b/001", "b/002"))
-    assert source.path("val/b/001") == tmp_path / "b" / "001.png"
-    for id, reason in (
-        ("val/a/000", "might be the prediction of val/b/000 too"),
-        ("val/a/001", "has no prediction"),  # b/001.png is not its own
-        ("b/002", "has 2 predictions"),
+# --- depth and camera motion ----------------------------------------------------------------------------------------
+
+
+def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(str(deep), **arguments(weights="both", report=True)) == 0
+    result = json.loads(capsys.readouterr().out)  # nothing but JSON on standard output
+    folder = deep / "evaluation" / "val"
+    assert json.loads((folder / "scores.json").read_text()) == result
+    assert (folder / "report.html").stat().st_size > 50_000
+    rows = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
+    assert [row["id"] for row in rows] == STREETS.ids("val")
+    for weights in ("ema", "last"):
+        predictor = load(deep, weights, "cpu")
+        errors = []
+        for id, row in zip(STREETS.ids("val"), rows, strict=True):
+            truth = STREETS.depth(id).astype(np.float64)
+            valid = (truth > 1e-3) & (truth < 80)
+            guess = np.clip(predictor.predict(STREETS.image(id)).depth.astype(np.float64), 1e-3, 80)
+            errors.append(np.mean(np.abs(guess - truth)[valid] / truth[valid]))
+            assert float(row[f"abs_rel_none_{weights}"]) == pytest.approx(errors[-1], rel=1e-9)
+        assert result["scores"][weights]["depth"]["none"]["abs_rel"] == pytest.approx(np.mean(errors), rel=1e-9)
+    assert result["scores"]["ema"] != result["scores"]["last"]
+    motion = evaluate_motion(load_pose(deep), STREETS, STREETS.ids("val"), (32, 64))
+    assert result["motion"]["all"]["ate_m"] == pytest.approx(motion["all"]["ate_m"])
+    assert result["motion"]["all"]["clips"] == 2
+
+
+def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = []
+    for flip in (False, True):
+        run(str(deep), **arguments(flip=flip))
+        results.append(json.loads(capsys.readouterr().out))
+    assert [one["inference"]["flip"] for one in results] == [False, True]
+    stored = [json.loads((deep / "evaluation" / name / "scores.json").read_text()) for name in ("val", "val-flip")]
+    assert stored == results
+    assert results[0]["scores"]["ema"]["depth"]["median"] != results[1]["scores"]["ema"]["depth"]["median"]
+
+
+def test_tables_are_printed_without_json(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(str(deep), **arguments(as_json=False))
+    out = capsys.readouterr().out
+    assert "Means over 12 images" in out
+    assert "unscaled" in out
+    assert "Camera motion over 2 clips, 12 frames" in out
+
+
+def test_the_options_of_the_protocol_count(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = []
+    for options in ({}, {"max_depth": 12.0}, {"crop": "garg"}):
+        run(str(deep), **arguments(limit=2, **options))
+        results.append(json.loads(capsys.readouterr().out)["scores"]["ema"]["depth"])
+    assert [one["settings"]["max_depth"] for one in results] == [80.0, 12.0, 80.0]
+    assert [one["settings"]["crop"] for one in results] == ["none", "none", "garg"]
+    assert len({one["pixels"] for one in results}) == 3
+    names = ("val-first2", "val-first2-max12", "val-first2-garg")
+    stored = [json.loads((deep / "evaluation" / name / "scores.json").read_text()) for name in names]
+    assert [one["scores"]["ema"]["depth"] for one in stored] == results
+    with unchecked(), pytest.raises(FathomError, match="no crop 'gorg'"):
+        run(str(deep), **arguments(crop="gorg"))
+
+
+def test_a_limit_has_a_folder_of_its_own_and_takes_images_with_depth(tmp_path: Path) -> None:
+    kitti = Kitti(root=make_kitti(tmp_path / "kitti", layout="raw", frames=4))  # a drive's first frame has no depth
+    folder = save_joint_run(tmp_path / "run", kitti, ["depth"], pose=False)
+    whole = evaluate_run(folder, weights="last", report=False)
+    result = evaluate_run(folder, weights="last", report=False, limit=2)
+    assert whole["scores"]["last"]["depth"]["images"] == 3
+    assert result["scores"]["last"]["depth"]["images"] == 2
+    assert {path.name for path in (folder / "evaluation").iterdir()} == {"val", "val-first2"}
+    assert result["motion"] is None
+
+
+def test_poses_alone_give_the_trajectory_alone(tmp_path: Path) -> None:
+    kitti = Kitti(root=make_kitti(tmp_path / "kitti", layout="odometry", frames=6))
+    folder = save_joint_run(tmp_path / "run", kitti)
+    result = evaluate_run(folder)
+    assert result["scores"] == {}
+    assert result["motion"]["all"]["frames"] == 6
+    assert list(result["meaning"]) == ["motion"]
+    assert (folder / "evaluation" / "val" / "images.csv").read_text() == "id\n"
+
+
+def test_what_is_missing_is_said(deep: Path, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "own", labels=None)
+    nothing = r"split 'train' of folder .* images has depth, and no clip of it has poses of 5 frames or more"
+    with pytest.raises(FathomError, match=nothing):
+        run(str(deep), **arguments(data=str(folder), split="train"))
+    short = Kitti(root=make_kitti(tmp_path / "kitti", layout="odometry", frames=4))
+    with pytest.raises(FathomError, match="no clip of it has poses of 5 frames"):
+        evaluate_run(deep, dataset=short)
+    with pytest.raises(FathomError, match="stored predictions tell nothing of camera motion"):
+        evaluate_run(deep, dataset=short, against=tmp_path)
+    alone = save_joint_run(tmp_path / "alone", short, pose=False)
+    with pytest.raises(FathomError, match=r"has label or depth, and .*alone has no network for camera motion"):
+        evaluate_run(alone)
+    assert evaluate_run(alone, optional=True) == evaluate_run(alone, split="test", optional=True) == {}
+    assert not (alone / "evaluation").exists()
+
+
+def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Path, joint: Path) -> None:
+    for folder, options, message in (
+        (deep, {"mode": "slide"}, "leave out --mode"),
+        (joint, {"mode": "slide", "tasks": "depth,motion"}, "leave out --mode"),
+        (saved, {"crop": "garg"}, "No depth of .*; --max-depth and --crop are for runs with the task depth"),
+        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth and --crop"),
+        (saved, {"tasks": "depth"}, "cannot be scored on 'depth'; --tasks may name segmentation"),
+        (joint, {"tasks": "depth, normals"}, "'normals'; --tasks may name segmentation, depth, motion"),
+        (joint, {"against": joint, "mode": "slide"}, "leave out --flip and --mode"),
     ):
-        with pytest.raises(DataError, match=reason):
-            source.path(id)
+        with pytest.raises(FathomError, match=message):
+            run(str(folder), **arguments(**options))
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_gpu_scores_are_close_to_those_of_the_cpu(saved: Path, data: CamVid) -> None:
-    mious = [
-        score(FromNetwork(load(saved, "ema", device), data), data, data.ids("val"), device)[0]["miou"]
-        for device in ("cpu", "cuda")
-    ]
-    assert mious[0] == pytest.approx(mious[1], abs=0.02)
+def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: Path) -> None:
+    predictor = load(deep, device="cpu")
+    for id in STREETS.ids("val"):
+        path = tmp_path / "maps" / f"{id}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, predictor.predict(STREETS.image(id)).depth)
+    ours, theirs = (
+        next(iter(evaluate_run(deep, against=against, weights="ema")["scores"].values()))["depth"]
+        for against in (None, tmp_path / "maps")
+    )
+    for how in ("none", "median", "disparity"):
+        assert theirs[how] == pytest.approx(ours[how], rel=1e-5)
+    assert (deep / "evaluation" / "val-maps" / "report.html").is_file()
+
+
+def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
+    result = evaluate_run(deep, protocol=DepthProtocol(max_depth=20.0), report=False, limit=1)
+    assert result["scores"]["ema"]["depth"]["settings"] == {"min_depth": 1e-3, "max_depth": 20.0, "crop": "none"}
+    meaning = evaluate_run(deep, report=False)["meaning"]
+    assert {"abs_rel", "median"} <= set(meaning["depth"])
+    assert "ate_m" in meaning["motion"]
+
+
+# --- several tasks at once ------------------------------------------------------------------------------------------
+
+
+def test_a_joint_run_is_scored_on_everything_at_once(joint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    done = CliRunner().invoke(app, ["evaluate", str(joint)])
+    assert done.exit_code == 0, done.output
+    for words in ("mIoU is the mean over the", "Means over 12 images", "Camera motion over 2 clips"):
+        assert words in done.output
+    folder = joint / "evaluation" / "val"
+    assert {path.name for path in folder.iterdir()} == {"scores.json", "images.csv", "report.html"}
+    result = json.loads((folder / "scores.json").read_text())
+    assert set(result["scores"]) == {"ema", "last"}
+    assert list(result["meaning"]) == [*BOTH, "motion"]
+    page = (folder / "report.html").read_text()
+    assert [page.count(f"<h2>{title}</h2>") for title in ("Segmentation", "Depth", "Camera motion")] == [1, 1, 1]
+    assert page.count("<img") == 2 * 8 * 4 + 2
+    rows = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
+    assert len(rows) == 12
+    for task in BOTH:  # each alone gives the same
+        alone = evaluate_run(joint, tasks=[task], report=False)
+        assert alone["motion"] is None
+        for weights in ("ema", "last"):
+            assert alone["scores"][weights] == {task: result["scores"][weights][task]}
+        named = list(csv.DictReader((joint / "evaluation" / f"val-{task}" / "images.csv").read_text().splitlines()))
+        assert all(own.items() <= row.items() for own, row in zip(named, rows, strict=True))
+    alone = evaluate_run(joint, tasks=["motion"], report=False)
+    assert (alone["scores"], alone["motion"]) == ({}, result["motion"])
+
+
+def test_a_joint_run_on_data_with_labels_alone(joint: Path, tmp_path: Path, data: CamVid) -> None:
+    with pytest.raises(FathomError, match="15 classes that are not the 11 classes of camvid"):
+        evaluate_run(joint, dataset=data)
+    both = save_joint_run(tmp_path, data, pose=False)
+    assert list(evaluate_run(both)["scores"]["ema"]) == ["segmentation"]
+
+
+def test_stored_predictions_of_a_joint_run_say_by_their_kind_of_which_task_they_are(
+    joint: Path, tmp_path: Path
+) -> None:
+    predictor = load(joint, device="cpu")
+    for id in STREETS.ids("val"):
+        prediction = predictor.predict(STREETS.image(id))
+        draw.write(tmp_path / "ids" / f"{id}.png", prediction.label)
+        write_disparity(tmp_path / "disparity" / f"{id}.png", prediction.disparity)
+    write_scale(tmp_path, RANGE)
+    ours = evaluate_run(joint, weights="ema", report=False)["scores"]["ema"]
+    for name, task in (("ids", "segmentation"), ("disparity", "depth")):
+        theirs = evaluate_run(joint, against=tmp_path / name)["scores"]["predictions"]
+        assert list(theirs) == [task]
+        if task == "depth":
+            assert theirs[task]["median"] == pytest.approx(ours[task]["median"], rel=1e-2)
+        else:
+            assert theirs[task]["miou"] == ours[task]["miou"]
+        assert (joint / "evaluation" / f"val-{name}" / "report.html").is_file()
+    with pytest.raises(FathomError, match="Say with --tasks which of segmentation, depth"):
+        evaluate_run(joint, against=tmp_path)
+    evaluate_run(joint, against=tmp_path / "ids", tasks=["segmentation"], report=False)
+    assert (joint / "evaluation" / "val-ids-segmentation").is_dir()

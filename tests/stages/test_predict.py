@@ -1,8 +1,9 @@
-"""Segmenting images, folders and videos through the real stage."""
+"""Predicting images, folders and videos through the real stage: all tasks, in files that hold the predictions."""
 
 from __future__ import annotations
 
 import json
+import typing
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,22 +11,33 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_hook
 
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw, video
+from fathomseg.io.depth_maps import read_disparity, read_scale
 from fathomseg.io.video_writer import VideoWriter
+from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.stages.predict import run
+from fathomseg.tasks import AnyTask
 from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
-from tests.stages.saved_run import save_run
+from tests.stages.saved_run import RANGE, save_depth_run, save_run
 
 CLASSES = ClassList(("road", "car", "été"), ((128, 64, 128), (0, 0, 142), (255, 255, 0)))
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that segments."""
     return save_run(tmp_path_factory.mktemp("run"), CLASSES, {"name": "folder", "root": "/nowhere"})
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that segments and gives depth."""
+    return save_run(tmp_path_factory.mktemp("both"), CLASSES, {}, tasks=("segmentation", "depth"))
 
 
 @pytest.fixture
@@ -39,12 +51,15 @@ def photos(tmp_path: Path) -> Path:
 
 
 def predict(saved: Path, source: Path, out: Path, **changes: object) -> int:
-    options = {"weights": "ema", "mode": None, "overlay": True, "overwrite": False, "device": "cpu", **changes}
-    return run(str(saved), str(source), str(out), **options)  # type: ignore[arg-type]
+    return run(str(saved), str(source), str(out), **{"device": "cpu", **changes})  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {name: (folder / name).stat().st_mtime_ns for name in files(folder) if not name.endswith(".json")}
 
 
 def stored(path: Path) -> np.ndarray:
@@ -73,6 +88,77 @@ def test_a_folder_keeps_its_structure_and_the_pngs_hold_the_prediction(
     assert classes[2] == {"index": 2, "name": "été", "colour": [255, 255, 0]}
 
 
+def test_all_tasks_of_a_run_are_written_from_one_pass(
+    both: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    passes: list[int] = []
+    hook = register_module_forward_hook(
+        lambda module, given, _: passes.append(len(given[0])) if isinstance(module, FeatureEncoder) else None
+    )
+    try:
+        assert predict(both, photos, out, batch=2) == 0
+    finally:
+        hook.remove()
+    assert passes == [2, 1]
+    names = ("a", "deep/frame.0001", "deep/b")
+    assert files(out) == {
+        *("classes.json", "depth.json"),
+        *(f"{folder}/{name}.png" for folder in ("ids", "disparity") for name in names),
+        *(f"{folder}/{name}.jpg" for folder in ("overlays", "views") for name in names),
+    }
+    said = capsys.readouterr().err
+    assert "segmentation, depth of 3 files written into" in said
+    assert "(3 images, " in said
+    assert "images/s)" in said
+    image = scene(0, (31, 45), 3)[0]
+    expected = load(both, device="cpu").predict(image)
+    np.testing.assert_array_equal(stored(out / "ids" / "a.png"), expected.label)
+    np.testing.assert_allclose(read_disparity(out / "disparity" / "a.png"), expected.disparity, atol=1e-5)
+    for task in ("segmentation", "depth"):
+        assert predict(both, photos, tmp_path / task, tasks=task, batch=2) == 0
+    alone = files(tmp_path / "segmentation"), files(tmp_path / "depth")
+    assert alone[0] | alone[1] == files(out)
+    assert not alone[0] & alone[1]
+    for task, name in (("segmentation", "ids/deep/b.png"), ("depth", "disparity/deep/b.png")):
+        assert (tmp_path / task / name).read_bytes() == (out / name).read_bytes()
+
+
+def test_no_two_tasks_share_a_folder() -> None:
+    kinds = typing.get_args(typing.get_args(AnyTask)[0])
+    folders = [folder for kind in kinds for folder in (kind.places.values, kind.places.views)]
+    assert len(folders) == len(set(folders)) == 2 * len(kinds)
+
+
+def test_the_depth_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = save_depth_run(tmp_path / "run", {})
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    image = scene(0, (31, 45), 3)[0]
+    save(photos / "a.png", image)
+    save(photos / "deep" / "frame.0001.jpg", scene(1, (20, 24), 3)[0])
+    (photos / "bad.png").write_bytes(b"")
+    assert predict(saved, photos, out) == 1
+    assert "bad.png: is empty" in capsys.readouterr().err
+    assert files(out) == {
+        "depth.json",
+        *("disparity/a.png", "disparity/deep/frame.0001.png"),
+        *("views/a.jpg", "views/deep/frame.0001.jpg"),
+    }
+    expected = load(saved, device="cpu").predict(image)
+    disparity = read_disparity(out / "disparity" / "a.png")
+    np.testing.assert_allclose(disparity, expected.disparity, atol=1e-5)
+    assert disparity.std() > 0.01
+    predict(saved, photos / "a.png", tmp_path / "flipped", flip=True)
+    assert not np.array_equal(read_disparity(tmp_path / "flipped" / "disparity" / "a.png"), disparity)
+    stated = json.loads((out / "depth.json").read_text())
+    depth = 1 / (1 / stated["farthest"] + (1 / stated["nearest"] - 1 / stated["farthest"]) * disparity)
+    np.testing.assert_allclose(depth, expected.depth, rtol=1e-3)
+    assert (read_scale(out), stated["run"]) == (RANGE, str(saved))
+    assert "metres only if" in stated["unit"]
+    seen = np.asarray(Image.open(out / "views" / "a.jpg")).astype(float)
+    assert np.abs(seen - draw.colour_map(disparity, style="magma")).mean() < 12
+
+
 def test_one_image_without_overlay(saved: Path, photos: Path, tmp_path: Path) -> None:
     assert predict(saved, photos / "a.png", tmp_path / "out", overlay=False) == 0
     assert files(tmp_path / "out") == {"classes.json", "ids/a.png"}
@@ -91,13 +177,13 @@ def test_corrupt_files_are_reported_at_the_end_and_stop_nothing(
 ) -> None:
     (photos / "0_first.png").write_bytes((photos / "a.png").read_bytes()[:300])
     (photos / "empty.jpg").write_bytes(b"")
-    (photos / "film.mp4").write_bytes(b"no video")
+    (photos / "clip.mp4").write_bytes(b"no video")
     assert predict(saved, photos, tmp_path / "out") == 1
     ids = {name for name in files(tmp_path / "out") if name.startswith("ids/")}
     assert ids == {"ids/a.png", "ids/deep/frame.0001.png", "ids/deep/b.png"}
     said = capsys.readouterr().err
     assert "3 could not be used" in said
-    for name in ("0_first.png: cannot be decoded", "empty.jpg: is empty", "film.mp4: cannot be read as a video"):
+    for name in ("0_first.png: cannot be decoded", "empty.jpg: is empty", "clip.mp4: cannot be read as a video"):
         assert name in said
     assert not [name for name in files(tmp_path / "out") if ".tmp" in name]
 
@@ -114,6 +200,49 @@ def test_existing_results_are_kept_unless_overwritten(saved: Path, photos: Path,
     assert (out / "overlays" / "deep" / "b.jpg").is_file()  # an incomplete result is made anew
     predict(saved, photos, out, overwrite=True)
     assert stored(out / "ids" / "a.png").shape == (31, 45)
+
+
+def test_a_file_is_done_when_every_task_of_it_is(both: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(both, photos, out, tasks="segmentation")
+    before = times(out)
+    predict(both, photos, out)  # what is missing is added, and nothing else is written
+    assert {name: time for name, time in times(out).items() if name in before} == before
+    assert {name for name in files(out) if name.startswith("disparity/")} == {
+        name.replace("ids/", "disparity/") for name in before if name.startswith("ids/")
+    }
+    (out / "views" / "a.jpg").unlink()
+    before = times(out)
+    predict(both, photos, out)
+    after = times(out)
+    assert {name for name in after if after[name] != before.get(name)} == {"views/a.jpg", "disparity/a.png"}
+
+
+def test_a_failure_while_writing_stops_and_leaves_nothing_half_written(
+    both: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, picture: np.ndarray) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(draw, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        predict(both, photos, tmp_path / "out")
+    assert files(tmp_path / "out") == {"classes.json", "depth.json"}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_size_of_a_batch_changes_no_file(both: Path, photos: Path, tmp_path: Path, batch: int) -> None:
+    make_video(photos / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(5)])
+    (photos / "b_bad.png").write_bytes(b"")
+    assert predict(both, photos, tmp_path / "3", batch=3) == 1
+    assert predict(both, photos, tmp_path / "out", batch=batch) == 1
+    assert files(tmp_path / "out") == files(tmp_path / "3")
+    for name in files(tmp_path / "3"):
+        if name.startswith("ids/"):
+            np.testing.assert_array_equal(stored(tmp_path / "out" / name), stored(tmp_path / "3" / name))
+        elif name.startswith("disparity/"):
+            mine, other = (read_disparity(tmp_path / folder / name) for folder in ("out", "3"))
+            np.testing.assert_allclose(mine, other, atol=3e-5)
 
 
 def test_results_inside_the_source_are_not_segmented_again(saved: Path, photos: Path) -> None:
@@ -156,6 +285,29 @@ def test_a_video_gives_a_png_a_frame_and_a_video_of_overlays(
     assert overlays.stat().st_mtime_ns == before
 
 
+def test_the_colours_of_depth_follow_a_video_slowly(both: Path, tmp_path: Path) -> None:
+    pictures = [scene(7 + i // 2, (32, 48), 3)[0] for i in range(4)]
+    source = make_video(tmp_path / "drive.mp4", pictures)
+    assert predict(both, source, tmp_path / "out", batch=3) == 0
+    maps = [f"disparity/drive/{i:06d}.png" for i in range(4)]
+    ids = [f"ids/drive/{i:06d}.png" for i in range(4)]
+    assert files(tmp_path / "out") == {
+        *("classes.json", "depth.json", "overlays/drive.mp4", "views/drive.mp4"),
+        *maps,
+        *ids,
+    }
+    found = [read_disparity(tmp_path / "out" / name) for name in maps]
+    expected = load(both, device="cpu").predict(video.read_frame(source, 3))
+    np.testing.assert_allclose(found[3], expected.disparity, atol=1e-4)
+    ranges = [np.percentile(one, (2, 98)) for one in found]
+    limits = ranges[0]
+    for own in ranges[1:]:
+        limits = limits + 0.1 * (own - limits)
+    shown = video.read_frame(tmp_path / "out" / "views" / "drive.mp4", 3).astype(float)
+    following = draw.colour_map(found[3], limits=(float(limits[0]), float(limits[1])), style="magma")
+    assert np.abs(shown - following).mean() < 12
+
+
 def test_frames_of_an_interrupted_video_are_continued(saved: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)])
     kept = tmp_path / "out" / "ids" / "drive" / "000001.png"
@@ -163,6 +315,25 @@ def test_frames_of_an_interrupted_video_are_continued(saved: Path, tmp_path: Pat
     assert predict(saved, source, tmp_path / "out", overlay=False) == 0
     assert (stored(kept) == 2).all()
     assert files(tmp_path / "out") == {"classes.json", *(f"ids/drive/{i:06d}.png" for i in range(4))}
+
+
+def test_damaged_frames_are_left_out_and_named(
+    both: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)])
+    whole = video.read_frame
+
+    def read(path: Path, frame: int) -> np.ndarray:
+        if frame == 2:
+            raise DataError([Problem(f"{path} frame {frame}", "cannot be decoded")])
+        return whole(path, frame)
+
+    monkeypatch.setattr(video, "read_frame", read)
+    assert predict(both, source, tmp_path / "out", batch=3) == 1
+    assert "drive.mp4 frame 2: cannot be decoded" in capsys.readouterr().err.replace("\n", "")
+    for folder in ("ids", "disparity"):
+        assert {path.stem for path in (tmp_path / "out" / folder / "drive").iterdir()} == {"000000", "000001", "000003"}
+    assert video.video_index(tmp_path / "out" / "views" / "drive.mp4").frames == 3
 
 
 def test_a_video_that_fails_or_has_no_picture_leaves_no_file(tmp_path: Path) -> None:
@@ -197,4 +368,10 @@ def test_wrong_arguments_are_explained(saved: Path, photos: Path, tmp_path: Path
         predict(saved, saved, tmp_path / "out")
     with pytest.raises(FathomError, match="choose from ema, last"):
         predict(saved, photos, tmp_path / "out", weights="both")
+    with pytest.raises(FathomError, match="has no task 'depth'; it predicts segmentation"):
+        predict(saved, photos, tmp_path / "out", tasks="segmentation,depth")
+    with pytest.raises(FathomError, match=r"\(depth\) always sees the whole image; leave out --mode"):
+        predict(save_depth_run(tmp_path / "run", {}), photos, tmp_path / "out", mode="slide")
+    with pytest.raises(FathomError, match="--batch is 0; give the number of images"):
+        predict(saved, photos, tmp_path / "out", batch=0)
     assert not (tmp_path / "out").exists()

@@ -34,9 +34,8 @@ from fathomseg.stages.phases import phase_recipes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
 from tests import fakes
-from tests.stages import ranks
+from tests.stages import ranks, tiny_semi
 from tests.stages.runs import metrics, same_run
-from tests.stages import tiny_semi
 from tests.stages.tiny_depth import LOOP, SIZE, STREETS, clips, drive, settings, write
 
 

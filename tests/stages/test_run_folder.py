@@ -10,9 +10,8 @@ from accelerate import Accelerator
 
 from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.evaluation.scoring import processes
-from fathomseg.stages.evaluation import own_device
-from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
+from fathomseg.evaluation.ranks import processes
+from fathomseg.stages.run_folder import begin, labelled_ids, own_device, refuse_changes
 
 
 @pytest.mark.parametrize(

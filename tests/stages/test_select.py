@@ -26,7 +26,7 @@ from fathomseg.stages.select import select
 from fathomseg.stages.select_recipe import SelectRecipe
 from tests import fakes
 from tests.selection.pools import ENCODER, SIZE, STUDENT, camvid
-from tests.stages.saved_depth_run import save_depth_run
+from tests.stages.saved_run import save_depth_run
 
 
 @pytest.fixture(scope="module")

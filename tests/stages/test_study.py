@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.stages import study as stage
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
-from fathomseg.stages.study_config import Job, Study, flat
-from fathomseg.stages.study_runs import command
+from fathomseg.stages.study_config import Study, Training, flat
+from fathomseg.stages.study_runs import job
 from fathomseg.study.grid import Cell
+from fathomseg.study.runner import Job, Runner
 from tests.stages.runs import same_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +50,7 @@ def test_settings_are_applied_from_the_general_to_the_special(write: Callable[..
     study = load(
         Study, write(settings={"learner": {"balance": 0.1}, "train": {"steps": 7}}), ["settings.train.batch=2"]
     )
-    jobs = study.jobs()
+    jobs = study.trainings()
     assert len(jobs) == 12
     plain, balanced = (jobs[Cell(arm, 2, 1)].recipe for arm in ("plain", "balanced"))
     assert (plain.learner.balance, balanced.learner.balance) == (0.1, 0.5)
@@ -58,12 +60,12 @@ def test_settings_are_applied_from_the_general_to_the_special(write: Callable[..
 
 def test_a_selection_is_used_for_budgets_and_not_for_all(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write()
-    plain = load(Study, path).jobs()[Cell("plain", "all", 0)].recipe
+    plain = load(Study, path).trainings()[Cell("plain", "all", 0)].recipe
     ids = sorted(plain.labels.choose(plain.data, 0), reverse=True)  # an order nobody would get by chance
     for seed in range(3):
         (tmp_path / f"chosen-{seed}.txt").write_text("\n".join(ids[seed:]))
     chosen = f"arms.plain.selection={tmp_path}/chosen-{{seed}}.txt"
-    jobs = load(Study, path, [chosen]).jobs()
+    jobs = load(Study, path, [chosen]).trainings()
     for seed in range(3):
         recipe = jobs[Cell("plain", 2, seed)].recipe
         assert set(recipe.labels.choose(recipe.data, recipe.seed)) == set(ids[seed : seed + 2])
@@ -128,9 +130,9 @@ def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[...
     recipe = str(tmp_path / "tiny.yaml")
     later = {"recipe": recipe, "settings": {"start": {"run": "runs/not-yet"}}}
     study = load(Study, write(arms={"fine": {"recipe": recipe}, "later": later}, budgets=[2]))
-    assert {cell.arm for cell in study.jobs(["fine"])} == {"fine"}
+    assert {cell.arm for cell in study.trainings(["fine"])} == {"fine"}
     with pytest.raises(ConfigError, match="not-yet"):
-        study.jobs(["later"])
+        study.trainings(["later"])
 
 
 @pytest.mark.parametrize(("only", "workers", "message"), [(["x"], 1, "no such arm"), ([], 0, "--workers is 0")])
@@ -146,30 +148,20 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Trainings take no time; those named in the set fail. A run has 40 % + 10 % a seed, balanced 3 % more."""
     failing: set[str] = set()
 
-    def fake(folder: Path, job: Job) -> list[str]:
-        recipe, more = job.recipe, 0.03 * (job.recipe.learner.balance == 0.5)
-        how = ["fail"] if folder.name in failing else []
-        return [
-            "tests.study.fake_run",
-            str(folder),
-            str(0.4 + 0.1 * recipe.seed + more),
-            ",".join(recipe.labels.choose(recipe.data, recipe.seed)),
-            *how,
-        ]
+    def fake(cell: Cell, training: Training, run: Path) -> Job:
+        recipe = training.recipe
+        miou = 0.4 + 0.1 * recipe.seed + 0.03 * (recipe.learner.balance == 0.5)
+        how = ["fail"] if run.name in failing else []
+        ids = ",".join(recipe.labels.choose(recipe.data, recipe.seed))
+        return replace(job(cell, training, run), start=(str(run), str(miou), ids, *how))
+
+    def runner(*given: Any, **named: Any) -> Runner:
+        return Runner(*given, **named, poll_s=0.05, program="tests.study.fake_run")
 
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(stage, "command", fake)
-    monkeypatch.setattr(stage.Work, "__init__", partial_init(stage.Work.__init__))
+    monkeypatch.setattr(stage, "job", fake)
+    monkeypatch.setattr(stage, "Runner", runner)
     return failing
-
-
-def partial_init(init: Callable[..., None]) -> Callable[..., None]:
-    """Workers that look again soon."""
-
-    def quick(self: stage.Work, *arguments: Any, **named: Any) -> None:
-        init(self, *arguments, **named, poll_s=0.05)
-
-    return quick
 
 
 def test_a_study_from_its_first_failure_to_its_table(
@@ -207,14 +199,14 @@ def test_a_study_from_its_first_failure_to_its_table(
     assert (out / "results.md").read_text().startswith("# Mine\n")
 
 
-def test_runs_begun_with_other_settings_are_not_mixed_in(
+def test_runs_started_with_other_settings_are_not_mixed_in(
     write: Callable[..., Path], tmp_path: Path, camvid: Path, faked: set[str]
 ) -> None:
     path, out = write(budgets=[2], seeds=[0]), tmp_path / "out"
-    job = load(Study, path).jobs()[Cell("plain", 2, 0)]
+    training = load(Study, path).trainings()[Cell("plain", 2, 0)]
     folder = out / "runs" / "plain-2-0"
     folder.mkdir(parents=True)
-    (folder / CONFIG).write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+    (folder / CONFIG).write_text(yaml.safe_dump(training.recipe.model_dump(mode="json")))
     with pytest.raises(FathomError) as error:
         stage.run(path, ["settings.train.steps=9"], out, 1, [], False, False)
     assert "1 trainings" in str(error.value)
@@ -258,29 +250,13 @@ def test_known_trainings_of_another_study_are_refused(
         stage.run(path, ["settings.optimiser.lr=0.1"], here, 1, [], False, False, [file])
     assert "2 trainings in" in str(error.value)
     assert "optimiser.lr: then 0.01, now 0.1" in str(error.value)
-    plain = load(Study, path).jobs()[Cell("plain", 2, 0)].recipe
+    plain = load(Study, path).trainings()[Cell("plain", 2, 0)].recipe
     labelled = set(plain.labels.choose(plain.data, 0))
     other = sorted(set(plain.labels.model_copy(update={"count": None}).choose(plain.data, 0)) - labelled)
     (tmp_path / "chosen.txt").write_text("\n".join(other))
     with pytest.raises(FathomError, match=r"1 trainings .*\n.*labels of other images"):
         stage.run(path, [f"arms.plain.selection={tmp_path}/chosen.txt"], here, 1, [], False, False, [file])
     assert not (here / "cells").exists()
-
-
-def test_files_of_older_versions_are_known_with_a_word_about_what_they_leave_open(
-    write: Callable[..., Path], tmp_path: Path, faked: set[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, there, here = write(budgets=[2], seeds=[0]), tmp_path / "there", tmp_path / "here"
-    assert stage.run(path, [], there, 1, [], False, False) == 0
-    tree = json.loads((there / "results.json").read_text())
-    del tree["recipes"]
-    for cell in tree["cells"]:
-        del cell["labelled"]
-    file = tmp_path / "old.json"
-    file.write_text(json.dumps(tree))
-    assert stage.run(path, [], here, 1, [], True, False, [file]) == 0
-    assert "does not say it: the settings of its trainings, which images had labels." in capsys.readouterr().err
-    assert len(json.loads((here / "results.json").read_text())["cells"]) == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": []}', '{"cells": [{"arm": "a"}]}', None])
@@ -298,30 +274,26 @@ def test_a_failed_run_is_tried_again_with_new_settings_if_asked_to(
     write: Callable[..., Path], tmp_path: Path, faked: set[str]
 ) -> None:
     path, out = write(budgets=[2], seeds=[0]), tmp_path / "out"
-    job = load(Study, path).jobs()[Cell("plain", 2, 0)]
+    training = load(Study, path).trainings()[Cell("plain", 2, 0)]
     faked.add("plain-2-0")
     assert stage.run(path, [], out, 1, ["plain"], False, False) == 1
-    (out / "runs" / "plain-2-0" / CONFIG).write_text(yaml.safe_dump(job.recipe.model_dump(mode="json")))
+    (out / "runs" / "plain-2-0" / CONFIG).write_text(yaml.safe_dump(training.recipe.model_dump(mode="json")))
     faked.clear()
     with pytest.raises(FathomError, match="other settings"):
         stage.run(path, ["settings.optimiser.lr=0.1"], out, 1, ["plain"], False, False)
     assert stage.run(path, ["settings.optimiser.lr=0.1"], out, 1, ["plain"], False, True) == 0
 
 
-def test_a_training_goes_on_where_there_is_a_checkpoint(write: Callable[..., Path], tmp_path: Path) -> None:
-    jobs = load(Study, write(settings={"train": {"threads": 2, "batch": 3}})).jobs()
-    job, folder = jobs[Cell("plain", 2, 1)], tmp_path / "run"
-    folder.mkdir()
-    (folder / "junk").touch()
-    module, verb, recipe, *words = command(folder, job)
-    assert (module, verb, recipe) == ("fathomseg.cli", "train", str(job.path))
-    assert words[-2:] == ["--out", str(folder)]
+def test_the_command_of_a_cell_gives_its_recipe(write: Callable[..., Path], tmp_path: Path) -> None:
+    trainings = load(Study, write(settings={"train": {"threads": 2, "batch": 3}})).trainings()
+    cell, run = Cell("plain", 2, 1), tmp_path / "run"
+    made = job(cell, trainings[cell], run)
+    verb, recipe, *words = made.start
+    assert (verb, recipe) == ("train", str(trainings[cell].path))
+    assert words[-2:] == ["--out", str(run)]
     assert {"seed=1", "labels.count=2", "train.batch=3"} <= set(words)
-    assert load(Recipe, job.path, words[:-2]) == job.recipe
-    assert not folder.exists()
-    folder.mkdir()
-    (folder / "checkpoint.pt").touch()
-    assert command(folder, job) == ["fathomseg.cli", "train", "--resume", str(folder), "train.threads=2"]
+    assert load(Recipe, trainings[cell].path, words[:-2]) == trainings[cell].recipe
+    assert made.resume == ("train", "--resume", str(run), "train.threads=2")
 
 
 STUDIES = sorted((ROOT / "recipes" / "studies").glob("*.yaml"))
@@ -346,9 +318,7 @@ def test_an_empty_mapping_is_no_study() -> None:
 
 
 @pytest.mark.slow
-def test_the_real_thing_stopped_gone_on_with_and_compared(
-    write: Callable[..., Path], whole: Path, tmp_path: Path
-) -> None:
+def test_the_real_thing_stopped_resumed_and_compared(write: Callable[..., Path], whole: Path, tmp_path: Path) -> None:
     """A cell that was interrupted ends as the same recipe trained alone ends, to the last bit."""
     path, out = write(budgets=["all"], seeds=[0]), tmp_path / "out"
     words = [
@@ -369,7 +339,7 @@ def test_the_real_thing_stopped_gone_on_with_and_compared(
         first.send_signal(signal.SIGTERM)
         _, said = first.communicate(timeout=200)
     assert first.returncode == 130, said
-    assert "The same command goes on." in said
+    assert "The same command resumes the study." in said
     assert "Stopped after step" in (out / "cells" / "plain-all-0.log").read_text()
     assert not (out / "cells" / "plain-all-0.json").exists()
 

@@ -20,36 +20,37 @@ from fathomseg.stages.evaluate import evaluate_run
 from tests.fakes import make_camvid
 from tests.stages import ranks
 from tests.stages.runs import nearly_the_same_run
-from tests.stages.saved_depth_run import save_depth_run
-from tests.stages.saved_run import save_run
+from tests.stages.saved_joint_run import save_joint_run
+
+TABLE = Path("evaluation", "val", "images.csv")
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with five images to score."""
     data = CamVid(root=make_camvid(tmp_path_factory.mktemp("data"), train=2, val=5, size=(37, 50)))
-    return save_run(tmp_path_factory.mktemp("runs") / "saved", data.classes, data.model_dump(mode="json"))
+    return save_joint_run(tmp_path_factory.mktemp("runs") / "saved", data, ["segmentation"], (24, 32), pose=False)
 
 
 @pytest.fixture(scope="module")
-def depth(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A depth run with three clips of five frames to score."""
+def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all tasks with three clips of five frames to score."""
     data = Streets(size=(32, 64), frames=5, val_clips=3)
-    return save_depth_run(tmp_path_factory.mktemp("runs") / "depth", data.model_dump(mode="json"))
+    return save_joint_run(tmp_path_factory.mktemp("runs") / "joint", data)
 
 
 @pytest.fixture(scope="module")
 def together(
-    saved: Path, depth: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    saved: Path, joint: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder where two processes have scored copies of the saved runs and trained the tiny run in two ways."""
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(saved, folder / "saved")
-    shutil.copytree(depth, folder / "depth")
+    shutil.copytree(joint, folder / "joint")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
     train = ["train", str(folder / "recipe.yaml")]
     commands = [
-        *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "depth")),
+        *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
         *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
@@ -67,18 +68,18 @@ def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
     alone = evaluate_run(saved, split="val", report=False, as_json=True)["scores"]
     assert json.loads((together / "said.0.0").read_text())["scores"] == alone
     assert (together / "said.1.0").read_text() == ""
-    table = Path("evaluation", "val", "images.csv")
-    assert (together / "saved" / table).read_text() == (saved / table).read_text()
+    assert (together / "saved" / TABLE).read_text() == (saved / TABLE).read_text()
     assert alone["ema"]["segmentation"]["images"] == 5
 
 
-def test_scores_of_depth_and_motion_are_equal_to_the_last_bit(depth: Path, together: Path) -> None:
+def test_scores_of_all_tasks_are_equal_to_the_last_bit(joint: Path, together: Path) -> None:
     """Fifteen images and three clips on two ranks."""
-    alone = evaluate_run(depth, split="val", report=False, as_json=True)
+    alone = evaluate_run(joint, report=False, as_json=True)
     found = json.loads((together / "said.0.1").read_text())
     assert (found["scores"], found["motion"]) == (alone["scores"], alone["motion"])
     assert (together / "said.1.1").read_text() == ""
-    assert alone["scores"]["ema"]["depth"]["images"] == 15
+    assert (together / "joint" / TABLE).read_text() == (joint / TABLE).read_text()
+    assert [one["images"] for one in alone["scores"]["ema"].values()] == [15, 15]
     assert alone["motion"]["all"]["clips"] == 3
 
 

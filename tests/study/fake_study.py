@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from fathomseg.study.claims import Claims
-from fathomseg.study.folder import Record, StudyFolder
+from fathomseg.study.folder import JobFolder, Record
 from fathomseg.study.grid import Cell
-from fathomseg.study.work import Work
+from fathomseg.study.runner import Job, Runner
 
 STEPS = 4
 
@@ -19,31 +19,29 @@ def cells(count: int) -> list[Cell]:
     return [Cell("arm", budget + 1, 0) for budget in range(count)]
 
 
-def work(folder: Path, count: int, stale_s: float, pause: float, how: dict[Cell, str] | None = None) -> Work:
-    place = StudyFolder(folder)
+def job(folder: JobFolder, name: str, pause: float, how: str = "", *after: str, steps: int = STEPS) -> Job:
+    run = folder.run(name)
+    words = (str(run), str(steps), str(pause), *how.split())
 
-    def command(cell: Cell) -> list[str]:
-        return [
-            "tests.study.fake_train",
-            str(place.run(cell)),
-            str(STEPS),
-            str(pause),
-            *(how or {}).get(cell, "").split(),
-        ]
+    def result() -> Record | None:
+        path = run / "scores.json"
+        return json.loads(path.read_text()) if path.exists() else None
 
-    def result(cell: Cell) -> Record | None:
-        path = place.run(cell) / "scores.json"
-        return {**json.loads(path.read_text()), "images": cell.budget} if path.exists() else None
+    return Job(name, words, (*words, "resume"), result, after)
 
+
+def runner(folder: Path, count: int, stale_s: float, pause: float, how: dict[Cell, str] | None = None) -> Runner:
+    place = JobFolder(folder)
+    jobs = [job(place, str(cell), pause, (how or {}).get(cell, "")) for cell in cells(count)]
     claims = Claims(folder / "claims", beat_s=stale_s / 10, stale_s=stale_s)
-    return Work(place, cells(count), command, result, claims, poll_s=0.05)
+    return Runner(place, jobs, claims, poll_s=0.05, program="tests.study.fake_train")
 
 
 def main() -> None:
-    doing = work(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    doing = runner(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
     signal.signal(signal.SIGTERM, lambda *_: doing.stop())
     doing.start(workers=2)
-    while not doing.wait(0.2):
+    while not doing.wait():
         pass
 
 

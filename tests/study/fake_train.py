@@ -1,6 +1,6 @@
 """A training that takes no time: what a `fathom train` does to its folder, without any network.
 
-python -m fathomseg.study.tether tests.study.fake_train FOLDER STEPS SECONDS_PER_STEP [crash|fail|silent]
+python -m fathomseg.study.tether tests.study.fake_train FOLDER STEPS SECONDS_PER_STEP [crash|fail|silent] [resume]
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ def main() -> None:
     folder, steps, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    first = int(checkpoint.read_text()) if (checkpoint := folder / "checkpoint.pt").exists() else 0
+    checkpoint, how = folder / "checkpoint.pt", sys.argv[4:]
+    first = int(checkpoint.read_text()) if "resume" in how else 0
     note(folder, f"from {first}")
     busy = os.open(folder / "busy", os.O_CREAT | os.O_EXCL)  # fails if two train in one folder
     try:
-        behave(sys.argv[4:])
+        behave(how)
         for step in range(first, steps):
             time.sleep(pause)
             replace(checkpoint, str(step + 1))
-        if sys.argv[4:] != ["silent"]:
+            with (folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": step + 1}) + "\n")
+        if "silent" not in how:
             replace(folder / "scores.json", json.dumps({"miou": 50.0 + steps}))
     finally:
         os.close(busy)
@@ -34,10 +37,10 @@ def main() -> None:
 
 
 def behave(how: list[str]) -> None:
-    if how == ["fail"]:
-        print("error: the images are too green\nadvice that goes on")
+    if "fail" in how:
+        print("all was well\nerror: the images are too green\n  label them again")
         sys.exit(2)
-    if how == ["crash"]:
+    if "crash" in how:
         os.kill(os.getpid(), signal.SIGKILL)
 
 

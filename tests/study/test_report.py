@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fathomseg.study.folder import StudyFolder
+from fathomseg.study.folder import JobFolder
 from fathomseg.study.grid import Cell
 from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.report import COLUMNS, Report
@@ -35,7 +35,7 @@ def report() -> Report:
 
 
 def test_the_files(report: Report, tmp_path: Path) -> None:
-    report.write(StudyFolder(tmp_path), STUDY, ORIGIN)
+    report.write(JobFolder(tmp_path), STUDY, ORIGIN)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "results.json",
         "results.md",
@@ -85,7 +85,7 @@ def test_the_terminal(report: Report) -> None:
 
 
 def svg(report: Report, folder: Path) -> ElementTree.Element:
-    report.write(StudyFolder(folder), STUDY, ORIGIN)
+    report.write(JobFolder(folder), STUDY, ORIGIN)
     return ElementTree.parse(folder / "results.svg").getroot()
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import kornia.color
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -70,6 +69,8 @@ class Colours(Augmentation):
 
     def recolour(self, image: Float[Tensor, "b 3 h w"], keys: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
         """The augmented images, 0..1."""
+        import kornia.color  # here, as it takes long and no recipe is read by it
+
         image = self.jitter(image, keys)
         grey = on_device([generator(key, Use.GREY).random() < self.greyscale for key in keys], image)
         image = torch.where(grey.bool().view(-1, 1, 1, 1), kornia.color.rgb_to_grayscale(image), image)

@@ -1,6 +1,7 @@
 """The operations of AutoAugment (Cubuk et al. 2019, CVPR, table 6), with the names kornia's tables give them.
 
-Colour operations take images 0..1 and one amount an image, and equal Pillow's on 8-bit images.
+Colour operations take images 0..1 and one amount an image, and equal Pillow's on 8-bit images. kornia is imported where
+it is used, as that takes long and no recipe is read by it.
 """
 
 from __future__ import annotations
@@ -8,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import kornia.color
-import kornia.enhance
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -44,6 +43,8 @@ def contrast(image: Image, factor: Amount) -> Image:
 
 def equalize(image: Image, _: Amount) -> Image:
     """Each channel with an even histogram."""
+    import kornia.enhance
+
     # kornia rounds down to 8 bits; rounded to the nearest first, an 8-bit image that was blended keeps its levels.
     equal: Tensor = kornia.enhance.equalize((image * 255).round() / 255)
     return equal
@@ -62,6 +63,8 @@ def posterize(image: Image, bits: Amount) -> Image:
 
 def sharpness(image: Image, factor: Amount) -> Image:
     """0 = smoothed by a 3x3 kernel, 1 = as it is, more = sharper."""
+    import kornia.enhance
+
     sharp: Tensor = kornia.enhance.sharpness(image, factor.flatten())
     return sharp
 
@@ -73,6 +76,8 @@ def solarize(image: Image, threshold: Amount) -> Image:
 
 def _grey(image: Image) -> Float[Tensor, "b 1 h w"]:
     """Luma of ITU-R BT.601."""
+    import kornia.color
+
     grey: Tensor = kornia.color.rgb_to_grayscale(image)
     return grey
 

@@ -14,7 +14,6 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from kornia.augmentation.auto.autoaugment import autoaugment as published
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -116,6 +115,9 @@ class AutoAugment(Policy):
 
     def _pairs(self) -> list[list[tuple[str, float, int | None]]]:
         """The published table, as kornia carries it: name, probability, level."""
+        # Here, as it takes long and no recipe is read by it.
+        from kornia.augmentation.auto.autoaugment import autoaugment as published
+
         pairs: list[list[tuple[str, float, int | None]]] = getattr(published, f"{self.policy}_policy")
         return pairs
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-import kornia.enhance
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -56,6 +55,8 @@ class ColourJitter(Part):
         image = torch.lerp(grey_mean.expand_as(image), image, contrast).clamp(0, 1)
         image = torch.lerp(_grey(image).expand_as(image), image, saturation).clamp(0, 1)
         if self.hue > 0:
+            import kornia.enhance  # here, as it takes long and no recipe is read by it
+
             image = kornia.enhance.adjust_hue(image, hue.flatten() * (2 * torch.pi))
         return image
 

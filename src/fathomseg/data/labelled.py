@@ -31,7 +31,8 @@ class Labels(Part):
         return self
 
     def choose(self, dataset: Dataset, split: str, seed: int) -> tuple[str, ...]:
-        """The ids of the labelled images of a split, sorted. Only the existence of labels is looked at, no label is opened.
+        """The ids of the labelled images of a split, sorted. Only the existence of labels is looked at, no label is
+        opened.
 
         Raises `FathomError` if fewer images have a label than were asked for, or a listed id does not exist.
         """

@@ -97,7 +97,7 @@ class Stream(TorchDataset[Sample]):
         """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
-            label = self.cache.read(id, "label")
+            label = None if self._hidden(id) else self.cache.read(id, "label")
             counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
         return torch.from_numpy(counts[:classes])
 
@@ -108,9 +108,13 @@ class Stream(TorchDataset[Sample]):
         key = int(rng.integers(2**63))
         return key, self.geometry(self._sample(id), rng)
 
+    def _hidden(self, id: str) -> bool:
+        """Whether its label must not be opened."""
+        return self.labels_of is not None and id not in self.labels_of
+
     def _sample(self, id: str) -> Sample:
         """What is known of one id at working size, as far as this stream wants it."""
-        hidden = self.labels_of is not None and id not in self.labels_of
+        hidden = self._hidden(id)
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
         image = arrays["image"]
         assert image is not None, f"{id} has no image"

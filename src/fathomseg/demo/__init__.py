@@ -1,1 +1,1 @@
-"""The demo: what it does (plan), its recipes, doing it (work), showing how far it is, and its pictures."""
+"""The demo, a client of study/: what it runs (plan), its folder and recipes, its progress, results and pictures."""

@@ -16,14 +16,13 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.folder import DemoFolder
 from fathomseg.demo.plan import ROWS
-from fathomseg.inference.depth_predictor import DepthPredictor, load_depth
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.mixing import DepthMix, Pixels, composite, unit_disparity
 from fathomseg.selection.result import Choice, load_selection
+from fathomseg.study.folder import JobFolder
 
 DEPTHS: Final = 4
 """Images whose learned depth is shown."""
@@ -61,11 +60,9 @@ class Gallery:
     """The networks of a demo and the images to show them on: evenly spread over the drives, not the best ones."""
 
     fine: Streets
-    depth: DepthPredictor
+    depth: Predictor
     rows: Mapping[str, Predictor]
     """The network of each row by its title."""
-    joint: DepthPredictor
-    """The depth the last row's network has learned along."""
 
     def pictures(self, chosen: Sequence[Choice], random: Sequence[str]) -> Pictures:
         """Everything; `chosen` and `random` are the labelled images of the rows."""
@@ -81,7 +78,9 @@ class Gallery:
     def depth_strip(self, id: str) -> Strip:
         """An image, its learned depth on the scale of the truth, and the truth."""
         image, truth = self.fine.image(id), self.fine.depth(id)
-        depth = to_scale(self.depth.predict(image).depth, truth)
+        predicted = self.depth.predict(image).depth
+        assert predicted is not None, "a network for depth"
+        depth = to_scale(predicted, truth)
         return Strip(
             id,
             (
@@ -99,8 +98,9 @@ class Gallery:
     def prediction_strip(self, id: str) -> Strip:
         """An image, what the network of every row makes of it, and the truth."""
         image, classes = self.fine.image(id), self.fine.classes
-        answers = [(title, draw.colourise(row.predict(image).label, classes)) for title, row in self.rows.items()]
-        return Strip(id, (("image", image), *answers, ("truth", draw.colourise(self.fine.label(id), classes))))
+        labels = {title: row.predict(image).label for title, row in self.rows.items()}
+        predicted = [(title, draw.colourise(label, classes)) for title, label in labels.items() if label is not None]
+        return Strip(id, (("image", image), *predicted, ("truth", draw.colourise(self.fine.label(id), classes))))
 
     def mix_strip(self, ids: Sequence[str]) -> Strip:
         """A pair of these images as the last row's training sees it: both with depth, the mask, what comes of them."""
@@ -145,7 +145,7 @@ class Gallery:
 
     def _pixels(self, image: UInt8[np.ndarray, "h w 3"], teacher: Predictor) -> Pixels:
         label = torch.from_numpy(teacher.predict(image).label)[None]
-        disparity = torch.from_numpy(self.joint.predict(image).disparity)[None, None]
+        disparity = torch.from_numpy(self.rows[ROWS[-1].title].predict(image).disparity)[None, None]
         return Pixels(
             image=torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255,
             label=label,
@@ -155,18 +155,17 @@ class Gallery:
         )
 
 
-def gallery(folder: DemoFolder, world: Streets) -> Gallery:
+def gallery(folder: JobFolder, world: Streets) -> Gallery:
     """The networks of a finished demo; `world` is what its rows were scored on."""
     height, width = world.size
     return Gallery(
         fine=world.model_copy(update={"size": (2 * height, 2 * width)}),
-        depth=load_depth(folder.run("depth"), device="cpu"),
+        depth=load(folder.run("depth"), device="cpu"),
         rows={row.title: load(folder.run(row.task), device="cpu") for row in ROWS},
-        joint=load_depth(folder.run(ROWS[-1].task), device="cpu"),
     )
 
 
-def labelled(folder: DemoFolder) -> tuple[Sequence[Choice], Sequence[str]]:
+def labelled(folder: JobFolder) -> tuple[Sequence[Choice], Sequence[str]]:
     """What was chosen, in its order, and the ids of the random images."""
     random = (folder.run("random") / "labelled.txt").read_text(encoding="utf-8").split()
     return load_selection(folder.run("select")).chosen, random

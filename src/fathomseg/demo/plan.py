@@ -9,6 +9,12 @@ from heapq import heappop, heappush
 from typing import Final, Literal
 
 from fathomseg.errors import FathomError
+from fathomseg.study.folder import JobFolder
+from fathomseg.study.runner import Job
+from fathomseg.study.scores import scores_file
+
+SPLIT: Final = "val"
+"""What is scored: drives nothing is learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +49,16 @@ class Task:
         return self.start_s + self.drives * self.drive_s
 
     @property
-    def command(self) -> list[str]:
+    def command(self) -> tuple[str, ...]:
         """The words after `fathom`, typed in the folder of the demo."""
-        return [self.verb, f"recipes/{self.name}.yaml", "--out", f"runs/{self.name}"]
+        return self.verb, f"recipes/{self.name}.yaml", "--out", f"runs/{self.name}"
+
+    def job(self, folder: JobFolder) -> Job:
+        """The task for the runner."""
+        run = folder.run(self.name)
+        last = run / "selection.html" if self.verb == "select" else scores_file(run, SPLIT)
+        resume = (self.verb, "--resume", f"runs/{self.name}")
+        return Job(self.name, self.command, resume, lambda: {} if last.is_file() else None, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +78,14 @@ TASKS: Final = (
     Task("pseudo", "train with pseudo-labels", "train", 10, 0.27, steps=200, step_s=0.44, after=("select",)),
     Task("chosen", "train on chosen images", "train", 9, 0.27, steps=200, step_s=0.20, after=("select",)),
 )
-"""All there is to do, in the order in which it is begun as soon as it can be; the proportions of the steps are kept
+"""All there is to do, in the order in which it is started as soon as it can be; the proportions of the steps are kept
 whatever the time. Measured on one core of an AMD EPYC."""
 
 ROWS: Final = (
-    Row("random", "12 random images", "labels alone: the network learns from nothing but 12 labelled images"),
+    Row("random", "12 random images", "supervised only: the network learns from nothing but 12 labelled images"),
     Row("chosen", "12 chosen images", "the same with the 12 images that fathom select asks for, by learned depth"),
     Row("pseudo", "+ pseudo-labels", "and a teacher labels the other images, which are mixed by ClassMix"),
-    Row("joint", "+ depth", "and begins from learned depth, goes on learning it, and mixes by it: DepthMix"),
+    Row("joint", "+ depth", "and starts from learned depth, goes on learning it, and mixes by it: DepthMix"),
 )
 """The table: every row has the same encoder, number of optimiser steps and labelled images in a step."""
 
@@ -112,7 +125,7 @@ def scaled(percent: int, drives: int) -> tuple[Task, ...]:
 
 
 def seconds(tasks: Sequence[Task], left: Mapping[str, float] | None = None, at_once: int = AT_ONCE) -> float:
-    """Seconds on the clock until all tasks are done, `at_once` at a time and in the order of `startable`.
+    """Wall-clock seconds until all tasks are done, `at_once` at a time and in the order of `startable`.
 
     `left`: seconds each task still takes; by default all of its own.
     """
@@ -129,5 +142,5 @@ def seconds(tasks: Sequence[Task], left: Mapping[str, float] | None = None, at_o
 
 
 def startable(waiting: Sequence[Task], done: Collection[str], free: int) -> list[Task]:
-    """The tasks to begin now: the first of those that have what they read, as many as there are free places."""
+    """The tasks to start now: the first of those that have what they read, as many as there are free places."""
     return [task for task in waiting if set(task.after) <= set(done)][: max(0, free)]

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from fathomseg.demo.folder import DemoFolder, Spent
-from fathomseg.demo.plan import ROWS, Row, Task
+from fathomseg.demo.plan import ROWS, SPLIT, Row, Task
 from fathomseg.io.files import write_text
+from fathomseg.study.folder import JobFolder, Spent
+from fathomseg.study.scores import scores
 
 RESULTS: Final = "results.json"
 
@@ -24,7 +25,7 @@ class Result:
     scores: Mapping[str, Any]
     """Of the averaged weights after the last step, on drives nothing was learned from; fractions 0..1."""
     gain: float
-    """mIoU above the first row's, 0..1."""
+    """mIoU minus that of the first row, 0..1."""
     spent: Spent
     """On the training of this row."""
 
@@ -34,29 +35,33 @@ class Result:
         return float(self.scores["miou"])
 
 
-def results(folder: DemoFolder) -> list[Result]:
+def results(folder: JobFolder) -> list[Result]:
     """The rows of the table, in its order."""
-    scores = [_scores(folder, row.task) for row in ROWS]
-    first = scores[0]["miou"]
+    found = [scores(folder.run(row.task), SPLIT)["segmentation"] for row in ROWS]
+    first = found[0]["miou"]
     return [
-        Result(row, own, own["miou"] - first, folder.spent(row.task)) for row, own in zip(ROWS, scores, strict=True)
+        Result(row, own, own["miou"] - first, spent(folder, row.task)) for row, own in zip(ROWS, found, strict=True)
     ]
 
 
-def abs_rel(folder: DemoFolder) -> float:
+def spent(folder: JobFolder, task: str) -> Spent:
+    """What a task has cost, as far as it is known."""
+    return folder.spent(task) or Spent(0.0, 0.0)
+
+
+def abs_rel(folder: JobFolder) -> float:
     """Mean relative error of the learned depth on other drives, after scaling each image by the ratio of medians."""
-    return float(_scores(folder, "depth")["median"]["abs_rel"])
+    return float(scores(folder.run("depth"), SPLIT)["depth"]["median"]["abs_rel"])
 
 
 def write_results(
-    folder: DemoFolder,
+    folder: JobFolder,
     tasks: Sequence[Task],
     rows: Sequence[Result],
     asked: Mapping[str, Any],
     origin: Mapping[str, Any],
 ) -> None:
     """results.json: all numbers of the demo, in fractions of 1 and minutes."""
-    spent = {task.name: folder.spent(task.name) for task in tasks}
     tree = {
         "asked": dict(asked),
         "images": rows[0].scores["images"],
@@ -77,8 +82,7 @@ def write_results(
                 "name": task.name,
                 "command": " ".join(["fathom", *task.command]),
                 "steps": task.steps,
-                "minutes": spent[task.name].minutes,
-                "cpu_minutes": spent[task.name].cpu_minutes,
+                **{key: round(value, 3) for key, value in spent(folder, task.name)._asdict().items()},
             }
             for task in tasks
         ],
@@ -98,9 +102,3 @@ def table(rows: Sequence[Result]) -> Table:
         numbers = (f"{100 * one.miou:.1f}", gain, f"{one.spent.minutes:.1f}", f"{one.spent.cpu_minutes:.1f}")
         made.add_row(one.row.title, *numbers, style="bold" if one is rows[-1] else None)
     return made
-
-
-def _scores(folder: DemoFolder, task: str) -> Mapping[str, Any]:
-    path = folder.run(task) / "evaluation" / "val" / "scores.json"
-    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))["scores"]["ema"]
-    return found

@@ -29,7 +29,7 @@ class StoredMaps(DepthSource):
     """A folder of maps of the whole images, at any resolution, found by the names of the samples.
 
     `.png` of 8 or 16 bits, `.npy`, `.npz`, and `.tif` or `.pfm` of one channel. The 16-bit files of
-    `fathom predict --depth` need no setting but the folder. A file belongs to a sample if the path of one, without
+    `fathom predict` need no setting but the folder. A file belongs to a sample if the path of one, without
     ending, ends with that of the other.
     """
 

@@ -21,7 +21,8 @@ from fathomseg.inference.settings import Inference
 
 
 class RunDepth(DepthSource):
-    """The network of a run with the task depth, shown each image at the size it was trained at, whatever its evaluation."""
+    """The network of a run with the task depth, shown each image at the size it was trained at, whatever its
+    evaluation."""
 
     name: Literal["run"] = "run"
     run: Root

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from fathomseg.io.files import write_text
 
@@ -31,6 +30,8 @@ class Log:
         self._first_step = first_step
         if not active:
             return
+        from torch.utils.tensorboard.writer import SummaryWriter  # here, as no recipe is read by it
+
         self._console = Console(stderr=True)
         path = folder / METRICS
         self._before, self._before_cpu = _keep_until(path, first_step)

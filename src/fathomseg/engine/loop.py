@@ -1,4 +1,4 @@
-"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows nothing of segmentation.
+"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows no task by name.
 
 Devices, mixed precision and data parallelism are Accelerate's; the order of things is here, on one page.
 """
@@ -9,12 +9,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -28,6 +26,9 @@ from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches, Step
 from fathomseg.errors import FathomError
 from fathomseg.types import StepResult
+
+if TYPE_CHECKING:
+    import accelerate
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -62,8 +63,10 @@ class Loop(Part):
     """Steps between two checkpoints; one more is written at the end, and on Ctrl-C or SIGTERM."""
 
 
-def accelerator(config: Loop) -> Accelerator:
+def accelerator(config: Loop) -> accelerate.Accelerator:
     """Accelerate, set up for one process or for the processes torchrun started."""
+    import accelerate  # here, as it takes long and no recipe is read by it
+
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     if config.device == "cuda" and cpu:
         raise FathomError("train.device is 'cuda', but PyTorch sees no GPU; use train.device=auto.")
@@ -73,12 +76,13 @@ def accelerator(config: Loop) -> Accelerator:
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     # On a GPU SyncBatchNorm keeps the buffers of all ranks equal; gloo has none, so rank 0's are sent round.
-    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=cpu)
-    return Accelerator(cpu=cpu, mixed_precision=precision.replace("fp32", "no"), kwargs_handlers=[ddp])
+    ddp = accelerate.DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=cpu)
+    return accelerate.Accelerator(cpu=cpu, mixed_precision=precision.replace("fp32", "no"), kwargs_handlers=[ddp])
 
 
 class Trainer:
-    """One run: a training step, its streams and an optimiser, from a first step to a last, resumable at every checkpoint."""
+    """One run: a training step, its streams and an optimiser, from a first step to a last, resumable at every
+    checkpoint."""
 
     def __init__(
         self,
@@ -88,7 +92,7 @@ class Trainer:
         optimiser: Optimiser,
         folder: Path,
         seed: int,
-        accelerate: Accelerator,
+        accelerate: accelerate.Accelerator,
         batch: Mapping[str, int] | None = None,
     ) -> None:
         """`batch`: how many samples of a stream are in one optimiser step, for the streams to which config.batch does
@@ -237,13 +241,13 @@ def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _share(stream: str, own: int | None, config: Loop, accelerate: Accelerator) -> Share:
+def _share(stream: str, own: int | None, config: Loop, accelerate: accelerate.Accelerator) -> Share:
     """What this process takes of every batch of a stream, which may have a size of its own."""
     parts = accelerate.process_index, accelerate.num_processes, config.accumulate
     return Share(config.batch, *parts) if own is None else Share(own, *parts, setting=f"{stream}.batch")
 
 
-def _on_device(step: Step, config: Loop, accelerate: Accelerator) -> Step:
+def _on_device(step: Step, config: Loop, accelerate: accelerate.Accelerator) -> Step:
     """The step on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
     if accelerate.num_processes > 1 and accelerate.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(step)

@@ -81,14 +81,16 @@ class Step(nn.Module):
     def parameter_groups(self, encoder_lr: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
         """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers).
 
-        `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders ("encoder"),
-        of a task's branch (by the task's name), of the links ("links"), and of everything an objective brings (by the
-        objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that is none of these.
+        `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
+        ("encoder"), of a task's branch (by the task's name), of the links ("links"), and of everything an objective
+        brings (by the objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
+        is none of these.
         """
         known = {"encoder", "links", *self.network.tasks, *self.objectives}
         if unknown := sorted(factors.keys() - known):
             raise FathomError(
-                f"optimiser.factors has {unknown[0]!r}, which this training does not have; there is: {', '.join(sorted(known))}."
+                f"optimiser.factors has {unknown[0]!r}, which this training does not have; "
+                f"there is: {', '.join(sorted(known))}."
             )
         factor = {name: factors.get(name, 1.0) for name in known}
         scales = {id(p): encoder_lr * factor["encoder"] for p in self.network.encoder_parameters()}

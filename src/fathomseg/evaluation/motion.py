@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain as joined
 from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from jaxtyping import Float64, UInt8
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
-from fathomseg.evaluation.depth_scoring import gathered
+from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.geometry import trajectory
 from fathomseg.geometry.pose import se3
 from fathomseg.geometry.trajectory import (
@@ -28,8 +26,9 @@ from fathomseg.geometry.trajectory import (
     step_errors,
     trajectory_scores,
 )
-from fathomseg.inference.predictor import evaluating, stacked
+from fathomseg.inference.predictor import stacked
 from fathomseg.io.prefetch import ahead
+from fathomseg.models.norms import evaluating
 from fathomseg.types import Size
 
 _BATCH: Final = 8
@@ -88,7 +87,7 @@ def predict_drives(
     (height, width); it lies on `device` and is left as it is. Neighbours are `step` frames apart. In a distributed run
     every rank must call it, and all return the same. Raises one `DataError` naming every frame that cannot be read.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = rank_and_world()
     problems: list[Problem] = []
     drives: list[Drive] = []
     for clip in clips(dataset, ids, step)[rank::world]:
@@ -97,15 +96,10 @@ def predict_drives(
         if len(motions) == len(clip) - 1:  # fewer if a frame could not be read
             truth = np.stack([_pose(dataset, id) for id in clip])
             drives.append(Drive(clip, trajectory.chain(motions), truth))
-    if world > 1:
-        problems = gathered(problems, world)
-        found: list[Any] = [None] * world
-        dist.all_gather_object(found, drives)
-        place = {id: i for i, id in enumerate(ids)}
-        drives = sorted(joined(*found), key=lambda drive: place[drive.ids[0]])
-    if problems:
+    if problems := gathered(problems):
         raise DataError(problems)
-    return drives
+    place = {id: i for i, id in enumerate(ids)}
+    return sorted(gathered(drives), key=lambda drive: place[drive.ids[0]])
 
 
 def clips(dataset: Dataset, ids: Sequence[str], step: int = 1) -> list[tuple[str, ...]]:

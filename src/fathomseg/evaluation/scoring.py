@@ -1,28 +1,42 @@
-"""Scoring predictions against the labels of a dataset, at the native size of the labels, on one process or many."""
+"""Scoring predictions of any tasks against what a dataset knows, at its native size, on one process or many."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from jaxtyping import Float, Shaped, UInt8
-from torch import Tensor, nn
+from jaxtyping import Shaped, UInt8
+from torch import Tensor
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
-from fathomseg.inference.predictor import Inference, Predictor
+from fathomseg.evaluation.ranks import gathered, rank_and_world
+from fathomseg.inference.predictor import Predictor, stacked
 from fathomseg.io.prefetch import ahead
-from fathomseg.metrics.segmentation import SegmentationScores
-from fathomseg.types import Size
+from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.scores import Row
 
-Scored = tuple[UInt8[Tensor, "h w"], Float[Tensor, "h w"] | None]
-"""Class indices and, if known, the confidence in them."""
+Truths = Mapping[str, Shaped[np.ndarray, "_ _"]]
+"""By task what the dataset knows of one sample."""
+
+Fields = Mapping[str, Mapping[str, Tensor]]
+"""By task the fields of a prediction (`Task.decode`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The scores of one task."""
+
+    result: dict[str, Any]
+    """As `TaskScores.result` gives it."""
+    rows: dict[str, Row]
+    """By image id its own scores, in the order of the ids, for images that have any."""
 
 
 @runtime_checkable
@@ -32,13 +46,16 @@ class Source(Protocol):
     def read(self, id: str) -> Shaped[np.ndarray, " ..."]:
         """Fetch what the prediction of a sample is made from. Raises `DataError`."""
 
-    def predict(self, id: str, stored: Shaped[np.ndarray, " ..."], truth: UInt8[np.ndarray, "h w"]) -> Scored:
-        """The prediction at the size of the label; `truth` serves to check it, not to make it. Raises `DataError`."""
+    def predict(self, id: str, stored: Shaped[np.ndarray, " ..."], truths: Truths) -> Fields:
+        """The prediction of each of these tasks, at the size of its truth, which serves to check it, not to make it.
+
+        Raises `DataError`.
+        """
 
 
 @dataclass(frozen=True)
 class FromNetwork:
-    """Predictions of a network."""
+    """Predictions of a network: of all its tasks in one pass."""
 
     predictor: Predictor
     dataset: Dataset
@@ -47,97 +64,75 @@ class FromNetwork:
         """The image."""
         return self.dataset.image(id)
 
-    def predict(self, id: str, stored: UInt8[np.ndarray, "h w 3"], truth: UInt8[np.ndarray, "h2 w2"]) -> Scored:
-        """The network's prediction, on its device."""
-        return self.predictor.score([stored], [truth.shape])[0]
+    def predict(self, id: str, stored: UInt8[np.ndarray, "h w 3"], truths: Truths) -> Fields:
+        """The network's predictions, on its device."""
+        maps = self.predictor.maps(stacked([stored], self.predictor.size))
+        tasks = self.predictor.tasks
+        return {name: tasks[name].decode(maps[name][0], truth.shape) for name, truth in truths.items()}
 
 
 def score(
     source: Source,
     dataset: Dataset,
     ids: Sequence[str],
+    tasks: Mapping[str, Task],
     device: torch.device | str = "cpu",
+    protocol: DepthProtocol | None = None,
     tick: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """The scores of these samples (`SegmentationScores.result()`), and each image's own mIoU by its id.
+) -> dict[str, Scored]:
+    """The scores of each of these tasks that the dataset has a truth for on some of these samples.
 
-    In a distributed run every rank calls it and scores `ids[rank::world]`, so that every image counts once; all ranks
-    return the same. Raises one `DataError` with everything that could not be read, after all images have been tried.
+    `protocol` says which pixels of a true depth count. In a distributed run every rank calls it and scores
+    `ids[rank::world]`, so that every image counts once; all ranks return the same. Raises one `DataError` with
+    everything that could not be read, after all images have been tried.
     """
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    scores = SegmentationScores(dataset.classes.names, device)
-    mine: list[str] = []
-    own: list[Tensor] = []
+    rank, world = rank_and_world()
+    scores = {name: task.scores(dataset, device, protocol) for name, task in tasks.items()}
+    seen: set[str] = set()
     problems: list[Problem] = []
-    for id, read in ahead(lambda id: _read(source, dataset, id), ids[rank::world]):
+    for id, read in ahead(partial(_read, source, dataset, tasks), ids[rank::world]):
         try:
-            stored, truth = read.result()
-            prediction, confidence = source.predict(id, stored, truth)
-            own.append(scores.update(prediction.to(device), confidence, torch.tensor(truth, device=device)))
-            mine.append(id)
+            if (found := read.result()) is not None:
+                stored, truths = found
+                fields = source.predict(id, stored, truths)
+                for name, truth in truths.items():
+                    scores[name].update(id, fields[name], truth)
+                seen |= truths.keys()
         except DataError as error:
             problems += error.problems
         tick()
-    values = torch.stack(own).tolist() if own else []
-    images = {id: None if np.isnan(value) else value for id, value in zip(mine, values, strict=True)}
-    if world > 1:
-        images, problems = _gather(images, problems, world)
-        scores.all_reduce()
+    if problems := gathered(problems):
+        raise DataError(problems)
+    known = set(gathered(sorted(seen)))
+    scored = {}
+    for name in (name for name in tasks if name in known):
+        if world > 1:
+            scores[name].all_reduce()
+        rows = scores[name].rows
+        scored[name] = Scored(scores[name].result(), {id: rows[id] for id in ids if id in rows})
+    return scored
+
+
+def with_truth(
+    dataset: Dataset, tasks: Mapping[str, Task], ids: Sequence[str], limit: int | None = None
+) -> tuple[list[str], dict[str, Task]]:
+    """The ids to score (all, or the first `limit` that have any truth), and the tasks that have a truth among them."""
+    if limit is not None:
+        ids = list(islice((id for id in ids if any(task.has_truth(dataset, id) for task in tasks.values())), limit))
+    return list(ids), {n: task for n, task in tasks.items() if any(task.has_truth(dataset, id) for id in ids)}
+
+
+def _read(
+    source: Source, dataset: Dataset, tasks: Mapping[str, Task], id: str
+) -> tuple[Shaped[np.ndarray, " ..."], Truths] | None:
+    """What the prediction is made from, and the truths; None if there are none."""
+    truths, problems = {}, []
+    for name, task in tasks.items():
+        try:
+            if (truth := task.truth(dataset, id)) is not None:
+                truths[name] = truth
+        except DataError as error:
+            problems += list(error.problems)
     if problems:
         raise DataError(problems)
-    return scores.result(), {id: images[id] for id in ids}
-
-
-def evaluate_network(
-    network: nn.Module,
-    dataset: Dataset,
-    ids: Sequence[str],
-    inference: Inference,
-    size: Size,
-    device: torch.device | str,
-) -> dict[str, Any]:
-    """The scores of a network that lies on `device`, for the training loop: writes nothing and leaves it as it is.
-
-    `size` is the working (height, width) of the run. In a distributed run every rank must call it.
-    """
-    predictor = Predictor(network, dataset.classes, size, device, inference)
-    return score(FromNetwork(predictor, dataset), dataset, ids, device)[0]
-
-
-@contextmanager
-def processes(wanted: str = "auto") -> Iterator[torch.device]:
-    """The device of this process, which joins the others if torchrun started several (and training has not).
-
-    `wanted`: "cpu", or anything else for a GPU where there is one.
-    """
-    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device("cuda", local) if wanted != "cpu" and torch.cuda.is_available() else torch.device("cpu")
-    ours = world > 1 and not dist.is_initialized()
-    if ours:
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield device
-    finally:
-        if ours:
-            dist.destroy_process_group()
-
-
-def _read(source: Source, dataset: Dataset, id: str) -> tuple[Shaped[np.ndarray, " ..."], UInt8[np.ndarray, "h w"]]:
-    truth = dataset.label(id)
-    if truth is None:
-        raise DataError([Problem(id, "has no label, so it cannot be scored")])
-    return source.read(id), truth
-
-
-def _gather(
-    images: dict[str, float | None], problems: list[Problem], world: int
-) -> tuple[dict[str, float | None], list[Problem]]:
-    """What all ranks found, so that all of them go on or all of them stop."""
-    found: list[Any] = [None] * world
-    dist.all_gather_object(found, (images, problems))
-    together: dict[str, float | None] = {}
-    for part, _ in found:
-        together.update(part)
-    return together, [problem for _, part in found for problem in part]
+    return (source.read(id), truths) if truths else None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Shaped
 
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.scoring import Scored
-from fathomseg.io.images import read_values
-from fathomseg.types import IGNORE
+from fathomseg.evaluation.scoring import Fields, Truths
+from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -79,36 +80,49 @@ class ByName:
 
 @dataclass(frozen=True)
 class FromFolder:
-    """Predictions stored as class-id PNGs by any program, found as `ByName` says."""
+    """Predictions of one task stored by any program, found as `ByName` says. `ids` are those of the whole split."""
 
     folder: Path
-    classes: int
+    task: Task
+    dataset: Dataset
     ids: tuple[str, ...]
+    protocol: DepthProtocol | None = None
+    """Which pixels of a true depth count."""
 
     def read(self, id: str) -> Shaped[np.ndarray, "h w"]:
-        """The class ids in the file of this sample."""
-        return read_values(self.path(id))
+        """The numbers in the file of this sample. Raises `DataError`."""
+        return self.task.read_stored(self.path(id), self.folder)
 
     def path(self, id: str) -> Path:
         """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
         return self._files.path(id)
 
-    def predict(self, id: str, stored: Shaped[np.ndarray, "h2 w2"], truth: UInt8[np.ndarray, "h w"]) -> Scored:
-        """The stored class ids, checked."""
-        if stored.shape != truth.shape:
-            sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
-            reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
-            raise DataError([Problem(str(self.path(id)), reason)])
-        foreign = np.unique(stored[(truth != IGNORE) & ((stored < 0) | (stored >= self.classes))])
-        if foreign.size:
-            shown = ", ".join(str(value) for value in foreign[:5])
-            reason = f"holds {shown} where the label has a class; expected class indices 0..{self.classes - 1}"
-            raise DataError([Problem(str(self.path(id)), reason)])
-        return torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8)), None
+    def predict(self, id: str, stored: Shaped[np.ndarray, "h w"], truths: Truths) -> Fields:
+        """The stored numbers, checked; `truths` must hold that of the task."""
+        name = self.task.name
+        return {name: self.task.stored_fields(self.path(id), stored, truths[name], self.dataset, self.protocol)}
 
     @cached_property
     def _files(self) -> ByName:
-        return ByName(self.folder, self.ids)
+        return ByName(self.folder, self.ids, self.task.stored_endings)
+
+
+def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:
+    """The one of these tasks whose predictions a folder holds, told by the kinds of its files if there are several.
+
+    Raises `FathomError` if that cannot be told.
+    """
+    if len(tasks) == 1:
+        return next(iter(tasks.values()))
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    found = [task for task in tasks.values() if any(task.is_stored(path) for path in files)]
+    if len(found) != 1:
+        what = " and of ".join(task.name for task in found) or "no task there is"
+        raise FathomError(
+            f"{folder} holds predictions of {what}. Say with --tasks which of {', '.join(tasks)} they are of, and give "
+            "the folder that holds those alone."
+        )
+    return found[0]
 
 
 def _tails(path: str) -> list[str]:

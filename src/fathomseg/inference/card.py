@@ -2,7 +2,8 @@
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
 `last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
-network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of these formats can carry code.
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of
+these formats can carry code.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fathomseg import __version__
 from fathomseg.config import Part, validate
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text, writing
@@ -25,6 +25,7 @@ from fathomseg.models.pose import AnyPose, PoseNetwork
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
+from fathomseg.version import __version__
 
 CARD = "model.json"
 Weights = Literal["ema", "last"]
@@ -71,9 +72,22 @@ class ModelCard(Part):
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
         return ClassList(self.classes, self.colours)
 
+    @property
+    def known_classes(self) -> ClassList | None:
+        """The same; None if the network does not segment."""
+        return self.class_list if self.classes else None
+
     def build(self) -> Network:
         """The network with weights that mean nothing yet."""
         return self.network.build(classes=len(self.classes), pretrained=False)
+
+
+def as_weights(name: str) -> Weights:
+    """The kind of weights of this name. Raises `FathomError` if there is none."""
+    for kind in WEIGHTS:
+        if kind == name:
+            return kind
+    raise FathomError(f"There are no weights {name!r}; choose from {', '.join(WEIGHTS)}.")
 
 
 def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:

@@ -1,40 +1,50 @@
-"""Predicting whole folders: which files there are, where results go, and doing them one by one without stopping."""
+"""Predicting whole folders: which files there are, where results go, and doing them without stopping at bad ones.
+
+Files are read ahead and results are written in threads, while the network predicts batches of pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import UInt8
-from rich.console import Console
-from rich.progress import Progress
+from typing import TypeVar
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.inference.predictor import Predictor
 from fathomseg.io import draw, images, video
+from fathomseg.io.draw import Picture
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
+from fathomseg.tasks.base import Task
+from fathomseg.types import Prediction
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where results go: folders below OUT for the predicted numbers and for the pictures to look at."""
+class Goal:
+    """Where the results of one task for one file go."""
 
-    values: str
-    views: str
+    task: Task
+    values: Path
+    """A PNG, or for a video a folder with one per frame."""
+    view: Path | None
+
+    @property
+    def done(self) -> bool:
+        """Every file appears only when complete, a video's view last; without a view, each frame is looked at."""
+        return self.view.exists() and self.values.exists() if self.view else self.values.is_file()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to predict, and where the results go."""
+    """One file to predict, and where the results of every task go."""
 
     source: Path
-    values: Path
-    """A PNG, or for a video a folder of one a frame."""
-    view: Path | None
+    goals: tuple[Goal, ...]
 
     @property
     def is_video(self) -> bool:
@@ -42,34 +52,15 @@ class Job:
         return self.source.suffix.lower() in video.VIDEOS
 
     @property
-    def done(self) -> bool:
-        """Every file appears only when complete, the view last; of a video without one, each frame is looked at."""
-        return self.view.exists() and self.values.exists() if self.view else self.values.is_file()
+    def steps(self) -> int:
+        """Pictures in it; 0 for a video that will be reported as broken."""
+        try:
+            return video.video_index(self.source).frames if self.is_video else 1
+        except DataError:
+            return 0
 
 
-@runtime_checkable
-class Result(Protocol):
-    """The prediction for one picture."""
-
-    def write(self, path: Path) -> None:
-        """Write the predicted numbers as a PNG."""
-
-    def view(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The prediction as a picture to look at."""
-
-
-@runtime_checkable
-class Worker(Protocol):
-    """What is done to the pictures."""
-
-    def begin(self) -> None:
-        """Called before the first picture of each file."""
-
-    def predict(self, picture: UInt8[np.ndarray, "h w 3"]) -> Result:
-        """The prediction for one RGB picture; those of a video come in order."""
-
-
-def find_jobs(source: Path, out: Path, places: Places, view: bool) -> tuple[list[Job], list[Problem]]:
+def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -> tuple[list[Job], list[Problem]]:
     """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide."""
     if not source.exists():
         raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
@@ -87,88 +78,117 @@ def find_jobs(source: Path, out: Path, places: Places, view: bool) -> tuple[list
         if path in jobs:
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
             continue
-        values, seen = out / places.values / path, out / places.views / path
-        if file.suffix.lower() in video.VIDEOS:
-            jobs[path] = Job(file, values, _with(seen, ".mp4") if view else None)
-        else:
-            jobs[path] = Job(file, _with(values, ".png"), _with(seen, ".jpg") if view else None)
+        values, view = ("", ".mp4") if file.suffix.lower() in video.VIDEOS else (".png", ".jpg")
+        goals = (
+            Goal(
+                task,
+                _with(out / task.places.values / path, values),
+                _with(out / task.places.views / path, view) if views else None,
+            )
+            for task in tasks.values()
+        )
+        jobs[path] = Job(file, tuple(goals))
     return list(jobs.values()), problems
 
 
-def work_off(
-    jobs: Sequence[Job], problems: Sequence[Problem], worker: Worker, out: str, overwrite: bool, doing: str, done: str
-) -> int:
-    """Do what is not done yet, with a progress bar on a terminal, and sum up; returns 1 if there are problems, else 0.
-
-    `doing` and `done` name the work: "segmenting", "segmented".
-    """
-    todo = [job for job in jobs if overwrite or not job.done]
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(doing, total=sum(_steps(job) for job in todo))
-        problems = [*problems, *do_jobs(todo, worker, overwrite, lambda: bar.advance(task))]
-    lines = [f"{len(todo)} files {done} into {out}"]
-    lines[0] += f"; {len(jobs) - len(todo)} were there already." if len(jobs) > len(todo) else "."
-    if problems:
-        lines = [f"{len(todo)} files tried, results in {out}.", f"{len(problems)} could not be used:"]
-        lines += [f"  {problem}" for problem in problems]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
-    return 1 if problems else 0
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that are not done, each with the tasks that are not."""
+    rest = [replace(job, goals=tuple(goal for goal in job.goals if not goal.done)) for job in jobs]
+    return [job for job in rest if job.goals]
 
 
-def do_jobs(
-    jobs: Sequence[Job], worker: Worker, overwrite: bool = False, tick: Callable[[], None] = lambda: None
-) -> list[Problem]:
-    """Do all jobs, images first; returns what could not be read. `tick` is called after each image and frame."""
-    problems: list[Problem] = []
-    for job, read in ahead(lambda job: images.read_rgb(job.source), [job for job in jobs if not job.is_video]):
+@dataclass
+class Work:
+    """Predicts files with a network, all tasks of a picture from one pass."""
+
+    predictor: Predictor
+    batch: int = 1
+    """Pictures that go through the network at once."""
+    overwrite: bool = False
+    """Whether frames that are there already are predicted again."""
+    tick: Callable[[], None] = lambda: None
+    """Called after each image and frame."""
+    problems: list[Problem] = field(default_factory=list, init=False)
+    """What could not be read so far."""
+    predicted: int = field(default=0, init=False)
+    """Images and frames predicted so far."""
+
+    def do(self, jobs: Sequence[Job]) -> None:
+        """Do all jobs, images first."""
+
+        def write(item: tuple[Job, Picture, Prediction]) -> None:
+            job, picture, prediction = item
+            for goal in job.goals:
+                goal.task.write(goal.values, prediction)
+                if goal.view is not None:
+                    draw.write(goal.view, self._painter(goal)(picture, prediction))
+
+        stills = (job for job in jobs if not job.is_video)
+        self._write_all(write, self._predictions(stills, lambda job: images.read_rgb(job.source), 4), threads=2)
+        for job in jobs:
+            if job.is_video:
+                self._do_video(job)
+
+    def _do_video(self, job: Job) -> None:
+        """Predict a video; damaged frames are left out."""
         try:
-            picture = read.result()
+            frames, rate = video.video_index(job.source).frames, video.frame_rate(job.source)
         except DataError as error:
-            problems += error.problems
-        else:
-            worker.begin()
-            result = worker.predict(picture)
-            result.write(job.values)
-            if job.view is not None:
-                draw.write(job.view, result.view())
-        tick()
-    for job in jobs:
-        if job.is_video:
-            worker.begin()
-            problems += _do_video(job, worker, overwrite, tick)
-    return problems
+            self.problems += error.problems
+            return
+        with ExitStack() as stack:
+            shown = [goal for goal in job.goals if goal.view is not None]
+            painters = {goal.view: self._painter(goal) for goal in shown}
+            writers = {goal.view: stack.enter_context(VideoWriter(goal.view, rate)) for goal in shown if goal.view}
+
+            def needed(goal: Goal, frame: int) -> bool:
+                return self.overwrite or goal.view is not None or not _frame(goal, frame).exists()
+
+            def write(item: tuple[int, Picture, Prediction]) -> None:
+                frame, picture, prediction = item
+                for goal in job.goals:
+                    if needed(goal, frame):
+                        goal.task.write(_frame(goal, frame), prediction)
+                    if goal.view is not None:
+                        writers[goal.view].add(painters[goal.view](picture, prediction))
+
+            todo = [frame for frame in range(frames) if any(needed(goal, frame) for goal in job.goals)]
+            for _ in range(frames - len(todo)):
+                self.tick()
+            # One thread each for reading and writing: the frames of a video come in order.
+            self._write_all(write, self._predictions(todo, lambda frame: video.read_frame(job.source, frame), 1), 1)
+
+    def _predictions(
+        self, items: Iterable[A], read: Callable[[A], Picture], threads: int
+    ) -> Iterator[tuple[A, Picture, Prediction]]:
+        """What can be read, in order, with its picture and prediction."""
+        readable = self._pictures(items, read, threads)
+        while chunk := list(islice(readable, self.batch)):
+            predictions = self.predictor.predict_batch([picture for _, picture in chunk])
+            self.predicted += len(chunk)
+            for (item, picture), prediction in zip(chunk, predictions, strict=True):
+                yield item, picture, prediction
+
+    def _pictures(self, items: Iterable[A], read: Callable[[A], Picture], threads: int) -> Iterator[tuple[A, Picture]]:
+        for item, reading in ahead(read, items, threads, max(self.batch, 2 * threads)):
+            try:
+                yield item, reading.result()
+            except DataError as error:
+                self.problems += error.problems
+                self.tick()
+
+    def _write_all(self, write: Callable[[A], None], items: Iterator[A], threads: int) -> None:
+        """Write what `items` gives, while it goes on predicting."""
+        for _, writing in ahead(write, items, threads):
+            writing.result()
+            self.tick()
+
+    def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:
+        return goal.task.painter(self.predictor.card.known_classes)
 
 
-def _do_video(job: Job, worker: Worker, overwrite: bool, tick: Callable[[], None]) -> Iterator[Problem]:
-    """Predict a video frame by frame; damaged frames are left out."""
-    try:
-        frames, rate = video.video_index(job.source).frames, video.frame_rate(job.source)
-    except DataError as error:
-        yield from error.problems
-        return
-    with VideoWriter(job.view, rate) if job.view else nullcontext() as writer:
-        for frame in range(frames):
-            values = job.values / f"{frame:06d}.png"
-            if writer is not None or overwrite or not values.exists():
-                try:
-                    picture = video.read_frame(job.source, frame)
-                except DataError as error:
-                    yield from error.problems
-                    continue
-                result = worker.predict(picture)
-                result.write(values)
-                if writer is not None:
-                    writer.add(result.view())
-            tick()
-
-
-def _steps(job: Job) -> int:
-    """Pictures in a job; 0 for a video that will be reported as broken."""
-    try:
-        return video.video_index(job.source).frames if job.is_video else 1
-    except DataError:
-        return 0
+def _frame(goal: Goal, frame: int) -> Path:
+    return goal.values / f"{frame:06d}.png"
 
 
 def _with(path: Path, suffix: str) -> Path:

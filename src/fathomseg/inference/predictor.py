@@ -6,7 +6,7 @@ prediction = predictor.predict(image)     # path, PIL image or uint8 array -> la
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_model
+from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, load_card, load_model
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.images import Readable, as_rgb, resize_image
 from fathomseg.models.norms import evaluating
@@ -36,13 +36,13 @@ def load(
     """The trained network of a run folder, ready to predict `tasks` (all it has); on a GPU if there is one and `device`
     names none.
 
-    `inference` is by default what the run was configured with. Raises `FathomError` if the folder holds no such model.
+    `inference` is by default what the run was configured with. Raises `FathomError` if the folder holds no such model,
+    or one without one of the tasks.
     """
-    if weights not in WEIGHTS:
-        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}.")
-    folder = Path(run)
-    card, network = load_model(folder, WEIGHTS[weights])
+    folder, file = Path(run), WEIGHTS[as_weights(weights)]
+    chosen(load_card(folder), tasks, str(folder))
     place = pick_device(device)
+    card, network = load_model(folder, file)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Predictor(network, card, place, inference or trained_inference(folder), tasks)
 
@@ -63,10 +63,8 @@ class Predictor:
         tasks: Collection[str] | None = None,
     ) -> None:
         """`tasks`: those that are predicted; None = all. Raises `FathomError` for one the network does not have."""
-        if unknown := sorted(set(tasks or ()) - card.tasks.keys()):
-            raise FathomError(f"This network has no task {unknown[0]!r}; it predicts {', '.join(card.tasks)}.")
         self.network, self.card, self.device = network, card, torch.device(device)
-        self.tasks: Mapping[str, Task] = {n: task for n, task in card.tasks.items() if tasks is None or n in tasks}
+        self.tasks = chosen(card, tasks)
         self.inference = inference or Inference()
         self.size: Size = self.inference.size or card.size
 
@@ -89,8 +87,8 @@ class Predictor:
         """All tasks from one pass of the network, at the size of the image.
 
         An image is a path, a PIL image, or a uint8 array: RGB (height, width, 3) or grey (height, width). A list gives
-        a list and an iterator an iterator of predictions, `batch` images at a time in one pass. Raises `FathomError` for
-        anything else, or if the network gives NaN.
+        a list and an iterator an iterator of predictions, `batch` images at a time in one pass. Raises `FathomError`
+        for anything else, or if the network gives NaN.
         """
         if isinstance(image, list | tuple):
             return list(self._in_batches(iter(image), batch))
@@ -177,6 +175,13 @@ class Predictor:
                 totals[name][inside] += hat * view
             weight[inside] += hat
         return {name: self.tasks[name].averaged(total / weight) for name, total in totals.items()}
+
+
+def chosen(card: ModelCard, tasks: Collection[str] | None, where: str = "This network") -> dict[str, Task]:
+    """Some tasks of a network (None = all), in its order. Raises `FathomError` for one that `where` does not have."""
+    if unknown := sorted(set(tasks or ()) - card.tasks.keys()):
+        raise FathomError(f"{where} has no task {unknown[0]!r}; it predicts {', '.join(card.tasks)}.")
+    return {name: task for name, task in card.tasks.items() if tasks is None or name in tasks}
 
 
 def stacked(images: Sequence[UInt8[np.ndarray, "_ _ 3"]], size: Size) -> UInt8[Tensor, "b 3 h w"]:

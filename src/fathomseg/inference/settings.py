@@ -42,6 +42,17 @@ class Inference(Part):
     flip: bool = False
     """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
 
+    def differences(self, usual: Inference) -> list[str]:
+        """A word for each setting that is not the usual one; they tell the folders of results apart."""
+        window = "" if self.window.size is None else "{}x{}-".format(*self.window.size)
+        words = {
+            "mode": self.mode,
+            "size": "trained-size" if self.size is None else "{}x{}".format(*self.size),
+            "window": f"window-{window}stride-{self.window.stride:.4g}",
+            "flip": "flip" if self.flip else "no-flip",
+        }
+        return [word for name, word in words.items() if getattr(self, name) != getattr(usual, name)]
+
 
 class _Evaluation(Part):
     model_config = ConfigDict(extra="ignore")

@@ -84,6 +84,6 @@ def read_scale(folder: Path) -> tuple[float, float] | None:
     except (ValueError, OSError) as error:
         raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict):
-        raise FathomError(f"{path} holds no JSON object; `fathom predict --depth` writes one beside its maps.")
+        raise FathomError(f"{path} holds no JSON object; `fathom predict` writes one beside its maps.")
     scale = validate(DisparityScale, tree, str(path))
     return scale.nearest, scale.farthest

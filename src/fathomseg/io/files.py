@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fathomseg import __version__
+import yaml
+
+from fathomseg.config import Part
 from fathomseg.errors import FathomError
+from fathomseg.version import __version__
 
 
 def write_text(path: Path, text: str) -> None:
@@ -24,6 +27,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that appears under its name only when complete."""
     with writing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_config(part: Part, path: Path) -> None:
+    """Write a resolved configuration as YAML. `config.load(type(part), path) == part` holds for every part."""
+    write_text(path, yaml.safe_dump(part.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120))
 
 
 @contextmanager

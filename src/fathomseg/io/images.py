@@ -37,7 +37,7 @@ Readable = str | Path | Image.Image | NDArray[Any]
 
 
 def as_rgb(image: object) -> UInt8[np.ndarray, "h w 3"]:
-    """Any `Readable` as RGB, uint8. Raises `DataError` for a file that cannot be read, `FathomError` for anything else."""
+    """Any `Readable` as RGB, uint8. Raises `DataError` for an unreadable file, `FathomError` for anything else."""
     if isinstance(image, str | Path):
         return read_rgb(Path(image))
     if isinstance(image, Image.Image):
@@ -79,6 +79,13 @@ def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
             raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; expected whole numbers")])
         values = values.astype(np.uint8) if values.dtype.kind == "b" else values
         return values // np.uint8(scale) if scale > 1 else values
+
+
+def png_bits(path: Path) -> int:
+    """Bits of one value of a PNG, from its header; 0 for all other files."""
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 0
 
 
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:

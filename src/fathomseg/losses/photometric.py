@@ -1,4 +1,4 @@
-"""The loss that teaches depth and motion from video: each frame is synthesised from its neighbours (Godard et al. 2019)."""
+"""The photometric loss: each frame is synthesised from its neighbours (Godard et al. 2019)."""
 
 from __future__ import annotations
 
@@ -67,8 +67,9 @@ class PhotometricLoss(Part):
         """The terms `photometric` and `smoothness`, and the share of pixels left out by the automask.
 
         Images are 0..1; `disparities` are sigmoid outputs 0..1 of any sizes, each judged at full resolution; `K`
-        belongs to the full resolution (`K_src` is K if not given); `depth_range` is the depth of disparity 1 and of 0. Pixels that are not `valid`, or that no source can
-        show, count nowhere in `photometric`. Smoothness is asked of all pixels: it is what fills the others.
+        belongs to the full resolution (`K_src` is K if not given); `depth_range` is the depth of disparity 1 and of 0.
+        Pixels that are not `valid`, or that no source can show, count nowhere in `photometric`. Smoothness is asked of
+        all pixels: it is what fills the others.
         """
         matrices = projection(K, src_T_tgt, K[:, None] if K_src is None else K_src, size_of(sources))
         reference = ssim.Target.of(target)

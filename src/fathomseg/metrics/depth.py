@@ -78,6 +78,12 @@ class DepthProtocol:
         if self.crop not in _CROPS:
             raise FathomError(f"There is no crop {self.crop!r}; there is: {', '.join(_CROPS)}.")
 
+    def differences(self) -> list[str]:
+        """A word for each thing that is not as usual; they tell the folders of results apart."""
+        words = {"min_depth": f"min{self.min_depth:g}", "max_depth": f"max{self.max_depth:g}", "crop": self.crop}
+        usual = asdict(DepthProtocol())
+        return [word for name, word in words.items() if getattr(self, name) != usual[name]]
+
     def valid(self, truth: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
         """The pixels that count: truth inside the range (so neither 0 nor NaN) and inside the crop."""
         top, bottom, left, right = crop_window(self.crop, (truth.shape[0], truth.shape[1]))

@@ -1,10 +1,11 @@
-"""Importing timm beside a torchvision wheel that was built for another kind of torch."""
+"""Importing timm: late, and beside a torchvision wheel that was built for another kind of torch."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from typing import Any
 
 import torch
 
@@ -15,6 +16,13 @@ _MISSING_OPS = (
 
 # A Library takes its operators back when it is collected, so it must live as long as the process.
 _declared: torch.library.Library | None = None
+
+
+def load_timm() -> Any:
+    """The module timm. It imports for two seconds, which whoever gives a wrong setting should not wait: no file imports
+    it at its top."""
+    ensure_timm_imports()
+    return importlib.import_module("timm")
 
 
 def ensure_timm_imports() -> None:

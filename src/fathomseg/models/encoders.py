@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.models.compat import ensure_timm_imports
+from fathomseg.models.compat import load_timm
 from fathomseg.models.pretrained import (
     OFFLINE_MEAN,
     OFFLINE_MODEL,
@@ -25,12 +25,8 @@ from fathomseg.models.pretrained import (
     has_offline_wheel,
     offline_weights,
 )
-
-ensure_timm_imports()
-import timm  # noqa: E402
-
-from fathomseg.models.same_padding import replace_same_padding  # noqa: E402
-from fathomseg.models.transformers import create_plain, is_plain  # noqa: E402
+from fathomseg.models.same_padding import replace_same_padding
+from fathomseg.models.transformers import create_plain, is_plain
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +104,7 @@ class Encoder(Part):
         return encoder
 
     def _check_name(self) -> None:
+        timm = load_timm()
         if timm.is_model(self.model):
             return
         known = timm.list_models() + timm.list_pretrained()
@@ -136,7 +133,7 @@ class Encoder(Part):
     def _whole_model(self) -> nn.Module:
         """The model with its classifier, without weights: the names and shapes a weights file must have."""
         with torch.device("meta"):
-            return cast(nn.Module, timm.create_model(self.model))
+            return cast(nn.Module, load_timm().create_model(self.model))
 
     def _create(self, weights: Weights) -> Any:
         plain = is_plain(self.model)
@@ -157,7 +154,7 @@ class Encoder(Part):
         try:
             if plain:
                 return create_plain(self.model, self.blocks, **options, **loading)
-            return timm.create_model(self.model, features_only=True, **options, **loading)
+            return load_timm().create_model(self.model, features_only=True, **options, **loading)
         except FathomError:
             raise
         except (TypeError, NotImplementedError, AssertionError) as error:

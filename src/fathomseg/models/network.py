@@ -117,7 +117,8 @@ class Network(FixedNorms):
         return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
 
     def _running(self, outputs: Collection[str]) -> list[str]:
-        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for dropout."""
+        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for
+        dropout."""
         wanted = frozenset(task for task in self.tasks if task in outputs)
         senders = self.links.senders(wanted) if self.links is not None and wanted else frozenset()
         first = frozenset(task for task in self.early_heads if early(task) in outputs)

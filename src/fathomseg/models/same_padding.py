@@ -7,10 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fathomseg.models.compat import ensure_timm_imports
-
-ensure_timm_imports()
-from timm.layers import Conv2dSame  # noqa: E402
+from fathomseg.models.compat import load_timm
 
 
 class SameConv2d(nn.Conv2d):
@@ -31,9 +28,10 @@ class SameConv2d(nn.Conv2d):
 
 def replace_same_padding(net: nn.Module) -> nn.Module:
     """Swap timm's layer for ours in place, weights kept: its float rounding defeats torch.export with free sizes."""
+    theirs = load_timm().layers.Conv2dSame
     for module in list(net.modules()):
         for name, child in module.named_children():
-            if isinstance(child, nn.Conv2d) and type(child) is Conv2dSame:
+            if isinstance(child, nn.Conv2d) and type(child) is theirs:
                 setattr(module, name, _ours(child))
     return net
 

@@ -11,11 +11,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
-from fathomseg.models.compat import ensure_timm_imports
-
-ensure_timm_imports()
-import timm  # noqa: E402
-from timm.models import FeatureInfo  # noqa: E402
+from fathomseg.models.compat import load_timm
 
 DEPTHS: Final = 4
 """Blocks whose tokens are read."""
@@ -26,7 +22,7 @@ _MODULES: Final = ("vision_transformer", "deit", "eva")
 
 def is_plain(model: str) -> bool:
     """Whether a timm model is a plain transformer whose positions can be interpolated."""
-    return bool(timm.models.is_model_in_modules(model, _MODULES))
+    return bool(load_timm().models.is_model_in_modules(model, _MODULES))
 
 
 def create_plain(model: str, blocks: Sequence[int] | None, **options: Any) -> TokenMaps:
@@ -35,7 +31,7 @@ def create_plain(model: str, blocks: Sequence[int] | None, **options: Any) -> To
     It takes images of any size: zeros, the mean colour, fill the patches at the right and at the bottom, and the
     positions are interpolated. Raises `FathomError` for blocks it does not have.
     """
-    net = timm.create_model(model, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True, **options)
+    net = load_timm().create_model(model, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True, **options)
     depth = len(net.blocks)
     wanted = quarters(depth) if blocks is None else tuple(blocks)
     if wanted[-1] > depth:
@@ -58,7 +54,7 @@ class TokenMaps(nn.Module):
         """`indices` of the blocks, from 0; what lies behind the last one is taken away from `net`."""
         super().__init__()
         self.indices = list(indices)
-        self.feature_info = FeatureInfo(net.feature_info, tuple(indices))
+        self.feature_info = load_timm().models.FeatureInfo(net.feature_info, tuple(indices))
         self.pretrained_cfg = net.pretrained_cfg
         net.prune_intermediate_layers(self.indices, prune_norm=False)
         self.net = net

@@ -137,8 +137,8 @@ class Objective(Part, ABC):
         return None
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
-        """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders, unless a
-        resumed run brings them. `network` is as it was built, before any earlier run's weights are loaded."""
+        """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders,
+        unless a resumed run brings them. `network` is as it was built, before any earlier run's weights are loaded."""
         return nn.ModuleDict()
 
     @abstractmethod

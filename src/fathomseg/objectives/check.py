@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from fathomseg.objectives.base import Objective
 from fathomseg.objectives.photometric import Photometric
+from fathomseg.objectives.pseudo_labels import PseudoLabels
+from fathomseg.objectives.supervised import Supervised
+from fathomseg.tasks import SegmentationLoss
 from fathomseg.tasks.network import NetworkConfig
 
 
@@ -21,14 +24,16 @@ def misfits(
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
-                yield f"objective {name!r} learns from stream {stream!r}, which is not there: give streams.{stream}={{}}"
+                yield f"objective {name!r} learns from stream {stream!r}, but there is none: give streams.{stream}={{}}"
             elif "disparity" in objective.needs(network) and "disparity" not in streams[stream]:
+                own = "" if "depth" in network.tasks else ", or let the network predict it: network.tasks.depth={}"
                 yield (
-                    f"objective {name!r} compares depths, which the network does not predict: give "
-                    f"streams.{stream}.depth={{name: run, run: RUN}}, or network.tasks.depth={{}}"
+                    f"objective {name!r} needs the disparity of the images of stream {stream!r}, which nothing gives: "
+                    f"give streams.{stream}.depth={{name: run, run: RUN}}{own}"
                 )
         for output in sorted(objective.learns(network) - network.outputs):
-            yield f"objective {name!r} teaches {output!r}, which the network does not predict: give network.tasks.{output}={{}}"
+            remedy = f"give network.tasks.{output}={{}}"
+            yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
@@ -43,11 +48,29 @@ def misfits(
             f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
             f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
         )
+    adjusted = [
+        name
+        for name, objective in objectives.items()
+        if isinstance(objective, PseudoLabels) and objective.logit_adjusted
+    ]
+    if adjusted and not any(_weighs_classes(objective) for objective in objectives.values()):
+        yield (
+            f"objective {adjusted[0]!r}: logit_adjusted has no class weights to go by: give "
+            "objectives.supervised.losses.segmentation.balance, or set it to false"
+        )
+
+
+def _weighs_classes(objective: Objective) -> bool:
+    losses = objective.losses.values() if isinstance(objective, Supervised) else ()
+    return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
 
 
 def _remedy(output: str) -> str:
     if output == "depth":
-        return "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
+        return (
+            "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or "
+            "leave network.tasks.depth out"
+        )
     if output.startswith("early_"):
         return "give a weight to objectives.supervised.early, or set network.links.early=[]"
     return f"give objectives.supervised.losses.{output}={{}}, or leave network.tasks.{output} out"

@@ -92,8 +92,7 @@ class PhotometricObjective(ObjectiveModule):
         """The terms of the samples that have neighbours and a camera."""
         disparities: Sequence[Float[Tensor, "b 1 _ _"]] = outputs["depth"]
         if "frames" not in batch.targets or "camera" not in batch.targets:
-            names = ("", "smoothness", *(["motion"] if self.config.align else []), *self.config.loss.extra_terms)
-            return StepResult({name: Term(*nothing(disparities)) for name in names})
+            return self._nothing(disparities)
         rows = batch.rows("frames", "camera")
         none = not rows
         rows = rows or [0]  # a batch in which no sample has them still gives every term, with a count of zero
@@ -109,6 +108,14 @@ class PhotometricObjective(ObjectiveModule):
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
             terms[_short(name)] = Term(total, count, self.config.weight * term.weight)
         return StepResult(terms, result.logs)
+
+    def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
+        """Every term of a batch without frames, in the same order as ever, with a gradient of zero for every
+        parameter."""
+        total, count = nothing(disparities)
+        total = total + sum(0 * parameter.sum() for parameter in self.parameters())
+        names = ("", "smoothness", *self.config.loss.extra_terms, *(["motion"] if self.config.align else []))
+        return StepResult({name: Term(total, count) for name in names}, {"automasked": count})
 
     def losses(
         self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]

@@ -1,4 +1,5 @@
-"""The objective `pseudo_labels`: a teacher's predictions on unlabelled images teach the student on mixed, augmented ones.
+"""The objective `pseudo_labels`: a teacher's predictions on unlabelled images teach the student on mixed, augmented
+ones.
 
 The published methods are settings of it:
 
@@ -66,8 +67,8 @@ class PseudoLabels(Objective):
     weight: Weight = 1.0
     """Weight beside the other objectives."""
     logit_adjusted: bool = False
-    """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher predicts
-    without these weights (logits - log weight), and each pseudo-label counts by the weight of its class."""
+    """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher
+    predicts without these weights (logits - log weight), and each pseudo-label counts by the weight of its class."""
 
     @model_validator(mode="after")
     def _agree(self) -> PseudoLabels:

@@ -75,7 +75,7 @@ class SupervisedObjective(ObjectiveModule):
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Those that the losses know ahead."""
-        known = {}
+        known: dict[str, Float[Tensor, ""]] = {}
         for task, criterion in self._criteria():
             if (count := criterion.count(batch)) is not None:
                 known |= dict.fromkeys(_outputs(task, self.shares[task]), count)
@@ -104,8 +104,9 @@ class SupervisedObjective(ObjectiveModule):
             share, weight = self.shares[task], self.config.weight * self.config.losses[task].weight
             for output, part in zip(_outputs(task, share), (1 - share, share), strict=False):
                 there = self.config.losses[task].target in batch.targets
-                found = criterion(outputs[output], batch, self.done / self.steps) if there else nothing(outputs[output])
-                terms[output] = Term(*found, weight * part)
+                x = outputs[output]
+                total, count = criterion(x, batch, self.done / self.steps) if there else nothing(x)
+                terms[output] = Term(total, count, weight * part)
         return StepResult(terms)
 
     def _criteria(self) -> Sequence[tuple[str, TaskCriterion]]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fathomseg.demo.folder import Spent
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import Task
 from fathomseg.demo.results import Result
 from fathomseg.io.files import write_text
 from fathomseg.report.html import environment, uri
+from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
 
 PAGE: Final = "report.html"

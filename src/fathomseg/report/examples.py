@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import numpy as np
-from jaxtyping import UInt8
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.evaluation.scoring import Source
 from fathomseg.io.images import resize_image
+from fathomseg.report.section import Example, Examples
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.scores import Row
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image with its label and prediction, all at the size of the label."""
-
-    id: str
-    miou: float
-    image: UInt8[np.ndarray, "h w 3"]
-    truth: UInt8[np.ndarray, "h w"]
-    prediction: UInt8[np.ndarray, "h w"]
-
-
-def examples(
-    source: Source, dataset: Dataset, images: Mapping[str, float | None], count: int = 4
-) -> tuple[list[Example], list[Example]]:
-    """The best (from the best) and the worst (from the worst) images by their own mIoU; none is in both lists."""
-    ranked = sorted((value, id) for id, value in images.items() if value is not None)
+def examples(source: Source, dataset: Dataset, task: Task, rows: Mapping[str, Row], count: int = 4) -> Examples:
+    """The best and the worst images by their own scores of a task; none is in both lists."""
+    values = ((task.badness(row), id) for id, row in rows.items())
+    ranked = sorted(((value, id) for value, id in values if value is not None), reverse=True)
     worst = ranked[: min(count, (len(ranked) + 1) // 2)]
     best = ranked[len(worst) :][-count:][::-1]
-    return [_example(source, dataset, *one) for one in best], [_example(source, dataset, *one) for one in worst]
 
+    def example(id: str) -> Example:
+        truth = task.truth(dataset, id)
+        assert truth is not None, "only images with a truth have scores"
+        fields = source.predict(id, source.read(id), {task.name: truth})[task.name]
+        prediction = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
+        return Example(id, rows[id], resize_image(dataset.image(id), truth.shape), truth, prediction)
 
-def _example(source: Source, dataset: Dataset, miou: float, id: str) -> Example:
-    truth = dataset.label(id)
-    assert truth is not None, "only labelled images have a score"
-    prediction, _ = source.predict(id, source.read(id), truth)
-    return Example(id, miou, resize_image(dataset.image(id), truth.shape), truth, prediction.cpu().numpy())
+    return Examples([example(id) for _, id in best], [example(id) for _, id in worst])

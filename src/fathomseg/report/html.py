@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fathomseg.io import draw
-from fathomseg.report.scores import number, percent
+from fathomseg.report.section import number, percent, thousands
 from fathomseg.types import Size
 
 _WIDTH: Final = 480
@@ -28,13 +27,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(percent=percent, number=number, colour=_colour, thousands=_thousands)
+    found.filters.update(percent=percent, number=number, colour=_colour, thousands=thousands)
     return found
-
-
-def read_text(path: Path) -> str | None:
-    """The text of a file; None if there is none."""
-    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def page_size(size: Size) -> Size:
@@ -51,8 +45,3 @@ def uri(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> str:
 
 def _colour(rgb: Sequence[int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*rgb)
-
-
-def _thousands(number: int) -> str:
-    """12 345 678, with spaces that do not break."""
-    return f"{number:,}".replace(",", "\u202f")

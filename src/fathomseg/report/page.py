@@ -1,110 +1,59 @@
-"""The report of a segmentation run: one self-contained HTML file, readable on a telephone too."""
+"""The report of an evaluation: one self-contained HTML file with a section for every task, readable on a phone too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from fathomseg.io import draw
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.evaluation.motion import Drive
 from fathomseg.io.files import write_text
-from fathomseg.io.images import resize_image, resize_nearest
-from fathomseg.report.examples import Example
-from fathomseg.report.html import environment, page_size, read_text, uri
-from fathomseg.report.scores import HEADLINES, NAMES
-from fathomseg.types import ClassList
+from fathomseg.report.depth import depth_section
+from fathomseg.report.html import environment
+from fathomseg.report.motion import motion_section
+from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
+from fathomseg.report.segmentation import segmentation_section
 
-_CELLS: Final = 40
-"""Classes the confusion matrix shows at most: those with the most labelled pixels."""
+SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset, Examples], Section]]] = {
+    "segmentation": segmentation_section,
+    "depth": depth_section,
+}
+"""By task what makes its section, from its scores by weights, the dataset, and examples."""
 
 
-def write_page(
-    folder: Path,
+def sections(
     result: Mapping[str, Any],
-    classes: ClassList,
-    best: Sequence[Example],
-    worst: Sequence[Example],
-    configuration: Path,
-) -> Path:
+    dataset: Dataset,
+    examples: Mapping[str, Examples] | None = None,
+    drives: Sequence[Drive] = (),
+) -> list[Section]:
+    """A section for each task that was scored, and one for camera motion. `result` is what scores.json holds."""
+    scores, found = result["scores"], []
+    for name, section in SECTIONS.items():
+        if by_weights := {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}:
+            found.append(section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES)))
+    return [*found, motion_section(result["motion"], drives)] if result["motion"] else found
+
+
+def write_page(folder: Path, result: Mapping[str, Any], sections: Sequence[Section], configuration: Path) -> Path:
     """Write report.html beside scores.json; `configuration` is the run's file, shown if there is one."""
     path = folder / "report.html"
-    write_text(path, render(result, classes, best, worst, read_text(configuration)))
+    text = configuration.read_text(encoding="utf-8") if configuration.is_file() else None
+    write_text(path, render(result, sections, text))
     return path
 
 
-def render(
-    result: Mapping[str, Any],
-    classes: ClassList,
-    best: Sequence[Example] = (),
-    worst: Sequence[Example] = (),
-    configuration: str | None = None,
-) -> str:
-    """The page as text. `result` is what scores.json holds; all text from outside is escaped."""
-    scores = result["scores"][next(iter(result["scores"]))]
+def render(result: Mapping[str, Any], sections: Sequence[Section], configuration: str | None = None) -> str:
+    """The page as text; all text from outside is escaped."""
     return (
         environment()
         .get_template("page.html")
         .render(
             result=result,
-            scores=scores,
+            sections=sections,
             title=Path(result["against"] or result["run"]).name,
-            headlines=HEADLINES,
-            names=NAMES,
-            rows=list(zip(scores["classes"], classes.colours, strict=True)),
-            matrix=_matrix(scores),
-            bins=scores["calibration"],
-            groups=[(title, [_pictures(one, classes) for one in group]) for title, group in _groups(best, worst)],
+            weights=WEIGHTS,
             configuration=configuration,
         )
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Matrix:
-    """The confusion matrix as it is drawn: the largest classes, and the share of each true class in a cell."""
-
-    names: list[str]
-    rows: list[tuple[str, list[tuple[float, int]]]]
-    left_out: int
-
-
-def _matrix(scores: Mapping[str, Any]) -> _Matrix:
-    counts = np.array(scores["confusion"], dtype=np.int64)
-    seen = counts.sum(0) + counts.sum(1) > 0
-    largest = np.argsort(-counts.sum(1), kind="stable")[:_CELLS]
-    shown = [i for i in range(len(counts)) if seen[i] and i in set(largest.tolist())]
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    names = [row["name"] for row in scores["classes"]]
-    rows = [(names[i], [(float(shares[i, j]), int(counts[i, j])) for j in shown]) for i in shown if counts[i].any()]
-    return _Matrix([names[j] for j in shown], rows, int(seen.sum()) - len(shown))
-
-
-@dataclass(frozen=True, slots=True)
-class _Pictures:
-    id: str
-    miou: float
-    pictures: list[tuple[str, str]]
-    """What it shows, and the picture as a data URI."""
-
-
-def _groups(best: Sequence[Example], worst: Sequence[Example]) -> list[tuple[str, Sequence[Example]]]:
-    return [(title, group) for title, group in (("Worst images", worst), ("Best images", best)) if group]
-
-
-def _pictures(example: Example, classes: ClassList) -> _Pictures:
-    size = page_size(example.truth.shape)
-    image = resize_image(example.image, size)
-    truth, prediction = resize_nearest(example.truth, size), resize_nearest(example.prediction, size)
-    return _Pictures(
-        example.id,
-        example.miou,
-        [
-            ("image", uri(image, ".jpg")),
-            ("label", uri(draw.colourise(truth, classes), ".png")),
-            ("prediction", uri(draw.colourise(prediction, classes), ".png")),
-            ("errors", uri(draw.error_map(prediction, truth, image), ".jpg")),
-        ],
     )

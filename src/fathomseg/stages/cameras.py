@@ -22,7 +22,7 @@ def learned(intrinsics: Mapping[str, Intrinsics]) -> list[tuple[str, Camera]]:
     found = []
     for one in intrinsics.values():
         if one.learned:
-            first = {number: one.cameras[id] for id, number in reversed(one.assumed.items())}
+            first = {number: one.cameras[id] for id, number in reversed(list(one.assumed.items()))}
             found += [(name, first[number]) for number, name in enumerate(one.names)]
     return found
 

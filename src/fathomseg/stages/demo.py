@@ -1,7 +1,7 @@
 """`fathom demo`: the whole idea on the generated world, without data, network or GPU.
 
 It types what a user would: depth from clips, a choice of images, four trainings; then it shows what came of them. The
-same command goes on where it was stopped.
+same command resumes it where it was stopped.
 
 OUT/report.html, demo.jpg      the page, and one picture
 OUT/results.json               all numbers
@@ -20,21 +20,26 @@ from rich.console import Console
 
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.display import clock, left_s, shown
-from fathomseg.demo.folder import DemoFolder, recipes
+from fathomseg.demo.folder import open_demo, recipe, recipes
 from fathomseg.demo.pictures import gallery, labelled, spread
-from fathomseg.demo.plan import ROWS, Task, plan
-from fathomseg.demo.results import abs_rel, results, table, write_results
-from fathomseg.demo.work import Work
+from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, plan
+from fathomseg.demo.progress import left_s, standings, status
+from fathomseg.demo.results import abs_rel, results, spent, table, write_results
+from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import DemoPage, write_page
 from fathomseg.stages.run_folder import origin
-from fathomseg.study.terminal import stop_requests
+from fathomseg.study.folder import JobFolder
+from fathomseg.study.pace import duration
+from fathomseg.study.runner import Runner
+from fathomseg.study.terminal import run_all
 
 POSTER = "demo.jpg"
 _ON_POSTER = 3
 """Images in demo.jpg."""
+_EVERY_S = 15.0
+"""Seconds between two lines where there is no terminal."""
 
 
 def run(out: Path, minutes: float, seed: int) -> int:
@@ -45,46 +50,51 @@ def run(out: Path, minutes: float, seed: int) -> int:
     began = time.monotonic()
     tasks = plan(minutes)
     asked = {"minutes": minutes, "seed": seed}
-    folder = DemoFolder(out)
-    with folder.opened(asked, tasks, recipes(tasks, seed)):
-        if not work_through(folder, tasks):
-            say(f"Stopped. What is done is kept; go on with: {command(out, asked)}")
-            return 130
-        say("Drawing pictures ...")
-        show(folder, tasks, asked)
-    say(f"Done in {clock(time.monotonic() - began)}. The commands in the page work in {out}.")
+    folder = open_demo(out, asked, tasks, recipes(tasks, seed))
+    if not run_tasks(folder, tasks):
+        options = " ".join(f"--{name} {value:g}" for name, value in asked.items())
+        say(f"Stopped. What is done is kept; resume with: fathom demo {options} --out {out}")
+        return 130
+    say("Drawing pictures ...")
+    show(folder, tasks, asked)
+    say(f"Done in {duration((time.monotonic() - began) / 60)}. The commands in the page work in {out}.")
     return 0
 
 
-def work_through(folder: DemoFolder, tasks: Sequence[Task]) -> bool:
-    """Do all tasks that are not done; returns whether they are all done now."""
-    work = Work(folder, tasks)
-    standings = work.standings()
-    waiting = [one.task for one in standings if not one.done]
-    if waiting:
+def run_tasks(folder: JobFolder, tasks: Sequence[Task]) -> bool:
+    """Do all tasks that are not done, in the folder of the demo; returns whether they are all done now."""
+    jobs = [task.job(folder) for task in tasks]
+    runner = Runner(folder, jobs, stop_at_failure=True, cwd=folder.path, poll_s=0.5)
+    if waiting := {job.name for job in runner.left()}:
         say(
             f"{len(waiting)} of {len(tasks)} commands to run in {folder.path}, two side by side: "
-            f"about {clock(left_s(standings))} minutes on two idle cores."
+            f"about {duration(left_s(standings(runner, tasks)) / 60)} on two idle cores."
         )
-        for task in waiting:
-            say(f"  fathom {' '.join(task.command)}")
-    with stop_requests(work.stop) as stopped, shown() as display:
-        work.run(display)
-    return not stopped() or all(one.done for one in work.standings())
+        for task in tasks:
+            if task.name in waiting:
+                say(f"  fathom {' '.join(task.command)}")
+        run_all(runner, AT_ONCE, lambda: status(standings(runner, tasks)), "commands", _EVERY_S)
+    for task in tasks:
+        if (error := folder.failure(task.name)) is not None:
+            raise FathomError(
+                f"A part of the demo has failed: {task.title}: {error}\n"
+                f"Its log is {folder.log(task.name)}. The same command resumes the demo once the cause is gone."
+            )
+    return not runner.left()
 
 
-def show(folder: DemoFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> None:
+def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> None:
     """Print the table, and write the numbers, the picture and the page."""
     made, rows = origin(), results(folder)
     write_results(folder, tasks, rows, asked, made)
-    world = resolve_dataset(str(folder.recipe(ROWS[0].task)))
+    world = resolve_dataset(str(recipe(folder, ROWS[0].task)))
     assert isinstance(world, Streets), "the recipes of the demo are for the generated world"
     images = gallery(folder, world)
     pictures = images.pictures(*labelled(folder))
-    write(folder.path / POSTER, images.poster(spread(world.ids("val"), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
+    write(folder.path / POSTER, images.poster(spread(world.ids(SPLIT), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
     page = DemoPage(
         rows=rows,
-        tasks=[(task, folder.spent(task.name)) for task in tasks],
+        tasks=[(task, spent(folder, task.name)) for task in tasks],
         pictures=pictures,
         classes=world.classes,
         abs_rel=abs_rel(folder),
@@ -98,8 +108,3 @@ def show(folder: DemoFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) ->
     )
     console.print(table(rows))
     say(f"Depth learned from video: AbsRel {page.abs_rel:.3f}.\n  page     {path}\n  picture  {folder.path / POSTER}")
-
-
-def command(out: Path, asked: Mapping[str, Any]) -> str:
-    """What to type to go on."""
-    return " ".join(["fathom demo", *(f"--{name} {value:g}" for name, value in asked.items()), f"--out {out}"])

@@ -1,41 +1,33 @@
-"""`fathom evaluate`: how good a run is, at the native size of the labels, as numbers and as a page to look at."""
+"""`fathom evaluate`: how good a run is at all of its tasks that the data has truth for, in numbers and as a page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.errors import FathomError
-from fathomseg.evaluation.scoring import FromNetwork, Source, evaluate_network, processes, score
-from fathomseg.evaluation.stored import FromFolder
-from fathomseg.inference.card import WEIGHTS, load_card
-from fathomseg.inference.predictor import Inference, Window, load, trained_inference
+from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
+from fathomseg.evaluation.ranks import processes, rank_and_world
+from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
+from fathomseg.evaluation.stored import FromFolder, stored_task
+from fathomseg.geometry.trajectory import SNIPPET
+from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.predictor import load
+from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.progress import progress
-from fathomseg.metrics.segmentation import MEANING
+from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.report.examples import examples
-from fathomseg.report.page import write_page
+from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
-from fathomseg.stages import evaluate_depth
-from fathomseg.stages.evaluation import (
-    check_flip,
-    check_limit,
-    check_weights,
-    is_depth_run,
-    is_main,
-    own_data,
-    own_device,
-    result_name,
-)
-from fathomseg.stages.run_folder import CONFIG, origin
-from fathomseg.types import ClassList
+from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
+from fathomseg.tasks.base import Task
 
-__all__ = ["evaluate_network", "evaluate_run", "run"]
+MOTION: Final = "motion"
+"""What camera motion is called beside the tasks."""
 
 
 def run(
@@ -50,44 +42,37 @@ def run(
     as_json: bool,
     report: bool,
     limit: int | None,
+    tasks: str | None = None,
     flip: bool = False,
     max_depth: float | None = None,
     crop: str | None = None,
 ) -> int:
     """Score a run folder, or stored predictions, and print the result. Returns the exit code.
 
-    `mode` is for runs that segment, `max_depth` (metres) and `crop` for those that give depth. `flip` averages with the
-    predictions of the mirrored images.
+    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
     """
-    check_weights(weights)
-    check_flip(flip, against)
     folder = Path(target)
-    if is_depth_run(folder):
-        if mode is not None:
-            raise FathomError(f"{folder} gives depth, and depth is predicted for the whole image; leave out --mode.")
-        evaluate_depth.evaluate_depth_run(
-            folder,
-            split=split,
-            weights=weights,
-            dataset=resolve_dataset(data or own_data(folder), overrides),
-            against=against,
-            protocol=evaluate_depth.protocol(max_depth, crop),
-            flip=flip,
-            limit=limit,
-            report=report,
-            as_json=as_json,
+    dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
+    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
+    chosen = _chosen(folder, load_card(folder), names)[0].values()
+    if against is not None and (flip or mode is not None):
+        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip and --mode.")
+    if mode is not None and not any(task.windowed for task in chosen):
+        raise FathomError(
+            f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
         )
-        return 0
-    if max_depth is not None or crop is not None:
-        raise FathomError(f"{folder} gives no depth; --max-depth and --crop are for runs of `fathom pretrain`.")
-    for_data = [text for text in overrides if not text.startswith("evaluation.")]
+    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen):
+        raise FathomError(f"No depth of {folder} is scored; --max-depth and --crop are for runs with the task depth.")
+    given: dict[str, Any] = {k: v for k, v in (("max_depth", max_depth), ("crop", crop)) if v is not None}
     evaluate_run(
         folder,
         split=split,
         weights=weights,
         inference=trained_inference(folder, mode, flip, overrides),
-        dataset=resolve_dataset(data or own_data(folder), for_data),
+        dataset=dataset,
         against=against,
+        tasks=names,
+        protocol=DepthProtocol(**given),
         limit=limit,
         report=report,
         as_json=as_json,
@@ -103,100 +88,113 @@ def evaluate_run(
     inference: Inference | None = None,
     dataset: Dataset | None = None,
     against: Path | None = None,
+    tasks: Collection[str] | None = None,
+    protocol: DepthProtocol | None = None,
     limit: int | None = None,
     report: bool = True,
     as_json: bool = False,
+    optional: bool = False,
 ) -> dict[str, Any]:
-    """Score a run on a split of its own dataset (or `dataset`), or the predictions stored in `against`.
+    """Score a run on a split of its own dataset (or `dataset`), or the predictions of one task stored in `against`.
 
-    Prints a table (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv, report.html. In
-    a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if the classes of network
-    and data differ or no image has a label.
+    Every task the split has truth for is scored, or those named in `tasks`; camera motion ("motion" among them) where
+    the run has a pose network and the split clips with poses. `limit` takes the first images with a truth, and the
+    first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
+    report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
+    can be measured, saying what is missing; if the scores are `optional`, returns {} then.
     """
+    if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
+        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+    if limit is not None and limit < 1:
+        raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
     dataset = dataset or resolve_dataset(own_data(folder))
-    trained = trained_inference(folder)
-    inference = inference or trained
-    how = () if against else _differences(inference, trained)
+    card, usual = load_card(folder), trained_inference(folder)
+    inference, protocol = inference or usual, protocol or DepthProtocol()
+    chosen, narrowed = _chosen(folder, card, tasks)
+    if optional and split not in dataset.splits:
+        return {}
     split_ids = tuple(dataset.ids(split))
-    ids = _labelled(dataset, split, split_ids, limit)
+    if against is not None:
+        stored = stored_task(against, chosen)
+        chosen = {stored.name: stored}
+    ids, known = with_truth(dataset, chosen, split_ids, limit)
+    moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
+    moving = split_ids[:limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
+    if not known and not moving:
+        if optional:
+            return {}
+        raise FathomError(_nothing_to_measure(folder, card, chosen, dataset, split, against))
     with processes(own_device(folder)) as device:
         sources: dict[str, Source] = {}
         if against is not None:
-            sources["predictions"] = FromFolder(against, len(dataset.classes), split_ids)
-        else:
-            _same_classes(load_card(folder).class_list, dataset.classes, folder, dataset.name)
-            for name in (name for name in WEIGHTS if weights in {name, "both"}):
-                sources[name] = FromNetwork(load(folder, name, device, inference), dataset)
-        scored = {name: _scored(name, source, dataset, ids, device) for name, source in sources.items()}
+            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol)
+        elif known:
+            for misfit in filter(None, (task.misfit(card.classes, dataset) for task in known.values())):
+                raise FathomError(f"{folder} {misfit}")
+            sources |= {name: FromNetwork(load(folder, name, device, inference, known), dataset) for name in names}
+        scored, drives = {}, []
+        for name, source in sources.items():
+            with progress(f"scoring {name}", len(ids)) as tick:
+                scored[name] = score(source, dataset, ids, known, device, protocol, tick)
+        if moving:
+            with progress("camera motion", len(moving)) as tick:
+                drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
         result = {
             "run": str(folder),
             "dataset": dataset.name,
             "split": split,
             "limit": limit,
             "against": None if against is None else str(against),
+            "size": list(inference.size or card.size),
             "inference": None if against else inference.model_dump(mode="json"),
-            "scores": {name: scores for name, (scores, _) in scored.items()},
-            "meaning": MEANING,
+            "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
+            "motion": motion_scores(drives) if drives else None,
+            "meaning": {
+                **{name: task.meaning for name, task in known.items()},
+                **({MOTION: MEANING} if drives else {}),
+            },
             "origin": origin(),
         }
-        if is_main():
-            images = {name: own for name, (_, own) in scored.items()}
-            out = folder / "evaluation" / result_name(split, against, limit, how)
-            write_scores(out, result, images)
+        if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
+            place = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
+            how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
+            out = folder / "evaluation" / "-".join([*place, *how])
+            rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
+            write_scores(out, result, ids, rows)
             if report:
-                first = next(iter(sources))
-                best, worst = examples(sources[first], dataset, images[first])
-                write_page(out, result, dataset.classes, best, worst, folder / CONFIG)
+                name = next(iter(sources), "")
+                best = {t: examples(sources[name], dataset, known[t], rows[name][t]) for t in rows.get(name, ())}
+                write_page(out, result, sections(result, dataset, best, drives), folder / CONFIG)
             if as_json:
                 print(json.dumps(result))
             else:
-                show(result, out)
+                show(result, sections(result, dataset), out)
     return result
 
 
-def _differences(inference: Inference, trained: Inference) -> list[str]:
-    """A word for each setting that is not the run's own; they tell the folders of its results apart."""
-    size = "trained-size" if inference.size is None else "{}x{}".format(*inference.size)
-    words = {"mode": inference.mode, "size": size, "window": _word(inference.window)}
-    words["flip"] = "flip" if inference.flip else "no-flip"
-    return [word for name, word in words.items() if getattr(inference, name) != getattr(trained, name)]
+def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:
+    """The tasks of these names (or all), and the names if they are not all. Raises `FathomError` for one it lacks."""
+    offered = [*card.tasks, *([] if card.pose is None else [MOTION])]
+    if unknown := [name for name in names or () if name not in offered]:
+        raise FathomError(f"{folder} cannot be scored on {unknown[0]!r}; --tasks may name {', '.join(offered)}.")
+    named = [name for name in offered if names is None or name in names]
+    return {n: task for n, task in card.tasks.items() if n in named}, [] if named == offered else named
 
 
-def _word(window: Window) -> str:
-    """A window as a part of a folder's name."""
-    size = "" if window.size is None else "{}x{}-".format(*window.size)
-    return f"window-{size}stride-{window.stride:.4g}"
-
-
-def _labelled(dataset: Dataset, split: str, ids: Sequence[str], limit: int | None) -> list[str]:
-    check_limit(limit)
-    labelled = [id for id in ids if dataset.has_label(id)]
-    if not labelled:
-        raise FathomError(
-            f"None of the {len(ids)} images of split {split!r} of {dataset.name} has a label to be scored against."
-            f" Give another --split ({', '.join(dataset.splits)}) or --data."
-        )
-    return labelled[:limit]
-
-
-def _same_classes(run: ClassList, data: ClassList, folder: Path, name: str) -> None:
-    """The indices of network and labels must mean the same; colours may differ."""
-    if run.names == data.names:
-        return
-    pairs = zip(run.names, data.names, strict=False)
-    lines = [f"  class {i}: {a!r} in the run, {b!r} in the data" for i, (a, b) in enumerate(pairs) if a != b]
-    for names, other, where in ((run.names, data.names, "run"), (data.names, run.names, "data")):
-        lines += [f"  class {i}: {names[i]!r} only in the {where}" for i in range(len(other), len(names))]
-    raise FathomError(
-        f"{folder} was trained on {len(run)} classes that are not the {len(data)} classes of {name}:\n"
-        + "\n".join(lines[:10] + ["  ..."] * (len(lines) > 10))
-        + "\nScore it on data with the same class list, in the same order."
+def _nothing_to_measure(
+    folder: Path, card: ModelCard, tasks: Mapping[str, Task], dataset: Dataset, split: str, against: Path | None
+) -> str:
+    """The message that says what is missing."""
+    ids = dataset.ids(split)
+    reasons = (
+        [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
     )
-
-
-def _scored(
-    name: str, source: Source, dataset: Dataset, ids: Sequence[str], device: torch.device
-) -> tuple[dict[str, Any], dict[str, float | None]]:
-    """Score one source, with a progress bar on a terminal."""
-    with progress(f"scoring {name}", len(ids)) as tick:
-        return score(source, dataset, ids, device, tick)
+    if card.pose is not None:
+        short = f"no clip of it has poses of {SNIPPET} frames or more"
+        reasons.append(short if against is None else "stored predictions tell nothing of camera motion")
+    elif clips(dataset, ids):
+        reasons.append(f"{folder} has no network for camera motion")
+    return (
+        f"Nothing in split {split!r} of {dataset.name} can be measured: {', and '.join(reasons)}. Give another --split "
+        f"({', '.join(dataset.splits)}) or --data."
+    )

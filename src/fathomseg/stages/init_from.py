@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +32,8 @@ class InitFrom(Part):
     """Averaged or last weights. There is one pose network, the last."""
 
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
-        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what not.
+        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
+        not.
 
         Raises `FathomError`, before anything is copied to the part in question, if the run lacks it or it differs.
         """
@@ -83,7 +83,7 @@ def _routes(
         return found | {f"early_heads.{task}": f"early_heads.{task}" for task in early_too}, []
     elif network.links is not None and theirs.links.name != "none":
         found["links"] = "links"
-    everything: Iterable[str] = {"encoder": network.encoders, "decoder": network.decoders}.get(part, {})
+    everything = {"encoder": tuple(network.encoders), "decoder": network.tasks}.get(part, ())
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
 
 

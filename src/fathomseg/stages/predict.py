@@ -1,32 +1,31 @@
-"""`fathom predict`: segment an image, a folder of images and videos, or a video; or tell its depth (predict_depth.py).
+"""`fathom predict`: everything a network predicts for an image, a folder of images and videos, or a video.
 
-OUT/ids/<path>.png         class index of every pixel, 8-bit grey, at the size of the (upright) image
+OUT/ids/<path>.png         segmentation: class index of every pixel, 8-bit grey, at the size of the (upright) image
 OUT/overlays/<path>.jpg    the class colours over the image
 OUT/classes.json           what the indices mean
-of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4
+OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
+OUT/views/<path>.jpg       the same in colours, near = bright
+OUT/depth.json             how disparity becomes depth, and in what unit
+of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4, and so on
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-from jaxtyping import UInt8
+from rich.console import Console
+from rich.progress import Progress
 
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import WEIGHTS
-from fathomseg.inference.predict_folder import Places, find_jobs, work_off
-from fathomseg.inference.predictor import Predictor, load, trained_inference
-from fathomseg.io import draw
-from fathomseg.io.files import write_text
-from fathomseg.stages import predict_depth
-from fathomseg.stages.evaluation import is_depth_run
-from fathomseg.types import ClassList
+from fathomseg.inference.card import as_weights
+from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
+from fathomseg.inference.predictor import load
+from fathomseg.inference.settings import trained_inference
 
-PLACES: Final = Places(values="ids", views="overlays")
+_BATCH: Final = {"cpu": 1, "cuda": 8}
+"""Pictures that go through the network at once, unless said. A CPU is no faster with more."""
 
 
 def run(
@@ -34,68 +33,45 @@ def run(
     source: str,
     out: str,
     *,
-    weights: str,
-    mode: str | None,
+    tasks: str | None = None,
+    weights: str = "ema",
+    mode: str | None = None,
     flip: bool = False,
-    overlay: bool,
-    overwrite: bool,
-    device: str | None,
-    depth: bool = False,
+    overlay: bool = True,
+    overwrite: bool = False,
+    device: str | None = None,
+    batch: int | None = None,
 ) -> int:
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
-    Classes, or depth if asked for or if the run gives nothing else; `flip` averages with the mirrored picture's. What
-    is already there is kept unless `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
+    `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
+    be predicted window by window; `flip` averages with the mirrored picture's. What is already there is kept unless
+    `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
     """
-    kind = next((name for name in WEIGHTS if name == weights), None)
-    if kind is None:
-        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}.")
-    if depth or is_depth_run(Path(run)):
-        if mode is not None:
-            raise FathomError("Depth is predicted for the whole image; leave out --mode.")
-        return predict_depth.run(
-            run, source, out, weights=kind, flip=flip, view=overlay, overwrite=overwrite, device=device
-        )
-    jobs, problems = find_jobs(Path(source), Path(out), PLACES, overlay)
-    predictor = load(run, kind, device, trained_inference(Path(run), mode, flip))
-    write_classes(Path(out), predictor.classes)
-    return work_off(jobs, problems, Segmenting(predictor), out, overwrite, "segmenting", "segmented")
-
-
-@dataclass(frozen=True)
-class Segmenting:
-    """Classes of pictures."""
-
-    predictor: Predictor
-
-    def begin(self) -> None:
-        """Every picture stands for itself."""
-
-    def predict(self, picture: UInt8[np.ndarray, "h w 3"]) -> Segmented:
-        """The class of every pixel."""
-        return Segmented(picture, self.predictor.predict(picture).label, self.predictor.classes)
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """A picture and its classes."""
-
-    picture: UInt8[np.ndarray, "h w 3"]
-    label: UInt8[np.ndarray, "h w"]
-    classes: ClassList
-
-    def write(self, path: Path) -> None:
-        """Class indices as 8-bit grey."""
-        draw.write(path, self.label)
-
-    def view(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The class colours over the picture."""
-        return draw.overlay(self.picture, self.label, self.classes)
-
-
-def write_classes(out: Path, classes: ClassList) -> None:
-    """Write classes.json: index, name and colour (RGB) of every class."""
-    out.mkdir(parents=True, exist_ok=True)
-    pairs = zip(classes.names, classes.colours, strict=True)
-    rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
-    write_text(out / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
+    if batch is not None and batch < 1:
+        raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
+    inference = trained_inference(Path(run), mode, flip)
+    wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
+    predictor = load(run, as_weights(weights), device, inference, wanted)
+    names = ", ".join(predictor.tasks)
+    if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
+        raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
+    jobs, problems = find_jobs(Path(source), Path(out), predictor.tasks, overlay)
+    for task in predictor.tasks.values():
+        task.describe(Path(out), predictor.card.known_classes, run)
+    todo = jobs if overwrite else unfinished(jobs)
+    console, began = Console(stderr=True), time.perf_counter()
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        shown = bar.add_task(f"predicting {names}", total=sum(job.steps for job in todo))
+        work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, lambda: bar.advance(shown))
+        work.do(todo)
+    problems += work.problems
+    rate = work.predicted / max(time.perf_counter() - began, 1e-9)
+    there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
+    speed = f" ({work.predicted} images, {rate:.1f} images/s)" if work.predicted else ""
+    lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
+    if problems:
+        lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
+        lines += [f"  {problem}" for problem in problems]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
+    return 1 if problems else 0

@@ -1,4 +1,4 @@
-"""A recipe: everything one training run depends on, in one frozen part. `fathom train` and `fathom pretrain` read it."""
+"""A recipe: everything one training run depends on, in one frozen part."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ class StreamConfig(Part):
     data: AnyDataset | None = None
     """Where the images come from; null = the dataset of the recipe."""
     split: str | None = None
-    """The split; null = `train`, or for frames of video `clips` if there is one. No image of evaluation.split is used."""
+    """The split; null = `train`, or for frames of video `clips` if there is one. No image of evaluation.split is
+    used."""
     labels: Labels | None = None
-    """The label budget: which images are in the stream. null = all that have a label, where an objective needs labels."""
+    """The label budget: which images are in the stream. null = all that have a label, where an objective needs
+    labels."""
     labelled_too: bool = True
     """Without labels of its own: whether the labelled images of the other streams are among its images."""
     depth: AnyDepthSource | None = None
@@ -53,8 +55,8 @@ class StreamConfig(Part):
     """Random colours of the images the network sees. null: none without labels or frames; with frames `probability=0.5,
     brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`; with labels the defaults below."""
     freeze_bn: bool | None = None
-    """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset than
-    the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
+    """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset
+    than the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
 
 
 class Evaluation(Part):

@@ -11,15 +11,18 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
-from accelerate import Accelerator
 
-import fathomseg
-from fathomseg.config import Part, save
+from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
+from fathomseg.version import __version__
+
+if TYPE_CHECKING:
+    import accelerate
 
 CONFIG, ORIGIN = "config.yaml", "origin.json"
 IDS = "{}.txt"
@@ -36,7 +39,9 @@ _ROOT = re.compile(r"(streams\.[^.]+\.)?data\.(datasets\.[^.]+\.)?root")
 """Where data lies, of every stream and of every dataset among several."""
 
 
-def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: Accelerator) -> None:
+def begin(
+    folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], accelerate: accelerate.Accelerator
+) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
     Never overwrites a run, but takes the place of one that failed before its first step.
@@ -50,7 +55,7 @@ def begin(folder: Path, recipe: Part, labelled: Mapping[str, Sequence[str]], acc
                 " give another folder (--out), or delete it."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        save(recipe, folder / CONFIG)
+        write_config(recipe, folder / CONFIG)
         for stream, ids in labelled.items():
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
@@ -86,6 +91,22 @@ def reopen(folder: Path) -> Path:
     return path
 
 
+def own_data(folder: Path) -> str:
+    """The configuration that says which data a run was trained on. Raises `FathomError` if there is none."""
+    if not (folder / CONFIG).is_file():
+        raise FathomError(
+            f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
+        )
+    return str(folder / CONFIG)
+
+
+def own_device(folder: Path) -> str:
+    """`train.device` of a run; "auto" for a folder that does not say."""
+    path = folder / CONFIG
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(tree.get("train", {}).get("device", "auto"))
+
+
 def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """By stream the ids of the images whose labels the run may use, for the streams that have any."""
     files = {stream: folder / IDS.format(stream) for stream in streams}
@@ -98,7 +119,7 @@ def origin() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _commit(),
-        "fathomseg": fathomseg.__version__,
+        "fathomseg": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
@@ -110,7 +131,7 @@ def origin() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit of the source tree this code runs from; None for an installed package."""
-    root = Path(fathomseg.__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / "pyproject.toml").is_file():
         return None
     try:

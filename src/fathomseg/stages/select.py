@@ -14,11 +14,12 @@ from typing import Final
 
 import torch
 
-from fathomseg.config import load, save
+from fathomseg.config import load
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.files import write_config
 from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
@@ -71,7 +72,7 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
         raise FathomError("`fathom select` works in one process; start it without torchrun.")
     ids, already = pool_ids(recipe)
     if resume:
-        save(recipe, folder / CONFIG)  # a larger budget, perhaps
+        write_config(recipe, folder / CONFIG)  # a larger budget, perhaps
     else:
         begin(folder, recipe, {}, accelerate)
     torch.manual_seed(recipe.seed)

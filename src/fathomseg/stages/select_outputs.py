@@ -28,7 +28,8 @@ def write_all(recipe: SelectRecipe, folder: Path, pool: Pool, selection: Selecti
     if recipe.copy_images != "none":
         write_images(recipe.data, selection, folder / IMAGES, link=recipe.copy_images == "link")
     if recipe.annotation:
-        prelabels = None if recipe.prelabels is None else load(recipe.prelabels, device=pool.place)
+        run, tasks = recipe.prelabels, ("segmentation",)
+        prelabels = None if run is None else load(run, device=pool.place, tasks=tasks)
         export(selection, recipe.data, _annotation_folder(folder, selection), prelabels)
     if recipe.report:
         matrix = None if answer.features is None else answer.features.matrix

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Final
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
@@ -23,6 +21,9 @@ from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
+
+if TYPE_CHECKING:
+    import accelerate
 
 _SEED_STEP: Final = 1_000_003
 """Between the seeds of two streams, so that streams of the same images are shuffled apart."""
@@ -61,7 +62,7 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 
 
 def build_streams(
-    recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: Accelerator
+    recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: accelerate.Accelerator
 ) -> Streams:
     """Every stream of the recipe; every bad file is named before training starts.
 
@@ -102,7 +103,8 @@ class _Builder:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
-        kinds: tuple[Kind, ...] = ("image", *(["label"] if labels_of else []), *(["depth"] if "depth" in uses else []))
+        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": "depth" in uses}
+        kinds = tuple(kind for kind, wanted in there.items() if wanted)
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
         disparity: Disparity | None = None
@@ -123,8 +125,8 @@ class _Builder:
             deep = [id for id in self._all() if has_depth(dataset, id)] if "depth" in needs else []
             if "depth" in needs and not deep:
                 raise FathomError(
-                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to learn "
-                    f"from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
+                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to "
+                    f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
                 )
             return sorted({*budget, *deep})
         ids = self._all()
@@ -208,7 +210,9 @@ def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
 def same_data(a: Dataset, b: Dataset) -> bool:
     """Whether two settings mean the same dataset, perhaps with other options."""
     if isinstance(a, Several) and isinstance(b, Several):
-        return a.datasets.keys() == b.datasets.keys() and all(same_data(a.datasets[k], b.datasets[k]) for k in a.datasets)
+        return a.datasets.keys() == b.datasets.keys() and all(
+            same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
+        )
     return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
 
 
@@ -242,5 +246,6 @@ def _same_classes(recipe: Recipe, stream: str) -> None:
     if theirs != ours:
         raise FathomError(
             f"Stream {stream!r} has labels of {len(theirs)} classes ({', '.join(theirs[:4])} ...) that are not the "
-            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same class list, in the same order."
+            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same "
+            "class list, in the same order."
         )

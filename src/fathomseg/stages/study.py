@@ -13,16 +13,14 @@ from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
 from fathomseg.stages.run_folder import origin
-from fathomseg.stages.study_config import Job, Study
-from fathomseg.stages.study_known import take
-from fathomseg.stages.study_runs import command, forgive, refuse_other_settings, result
-from fathomseg.study.claims import Claims
-from fathomseg.study.folder import StudyFolder
+from fathomseg.stages.study_config import Study, Training
+from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
+from fathomseg.study.folder import JobFolder
 from fathomseg.study.grid import Cell
 from fathomseg.study.pace import duration, last_step, minutes_left
 from fathomseg.study.report import Report
-from fathomseg.study.terminal import shown, stop_requests
-from fathomseg.study.work import Work
+from fathomseg.study.runner import Runner
+from fathomseg.study.terminal import Status, run_all
 
 
 def run(
@@ -42,25 +40,27 @@ def run(
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
-    folder = StudyFolder(out or Path("runs") / "studies" / path.stem)
+    folder = JobFolder(out or Path("runs") / "studies" / path.stem)
     results = Results(study, folder, study.title or path.stem)
+    stopped = False
     if known or not table:
-        jobs = study.jobs(only)
+        trainings = study.trainings(only)
         if retry:
-            forgive(folder, jobs)
-        refuse_other_settings(folder, jobs)
+            forgive(folder, trainings)
+        refuse_other_settings(folder, trainings)
         for other in known:
-            take(folder, jobs, other)
+            if count := take_known(folder, trainings, other):
+                say(f"{count} trainings are known from {other} and not done again.")
     if not table:
-        stopped = work_through(study, folder, jobs, workers, results)
+        stopped = train_all(study, folder, trainings, workers, results)
     results.write()
     report = results.report()
     report.show(Console(width=None if sys.stdout.isatty() else 140))
     say(f"Written to {folder.path}: results.json, results.md, results.svg, results.png")
     if report.failed and not table:
         say("Logs of failed trainings are in its folder cells/; --retry trains them again.")
-    if not table and stopped:
-        say("Stopped. The same command goes on.")
+    if stopped:
+        say("Stopped. The same command resumes the study.")
         return 130
     return 1 if report.failed else 0
 
@@ -68,7 +68,7 @@ def run(
 class Results:
     """The results of a study on disk, and their report."""
 
-    def __init__(self, study: Study, folder: StudyFolder, title: str) -> None:
+    def __init__(self, study: Study, folder: JobFolder, title: str) -> None:
         self.study, self.folder, self.title = study, folder, title
         self._origin = origin()
 
@@ -89,37 +89,27 @@ class Results:
         self.report().write(self.folder, self.study.model_dump(mode="json"), self._origin)
 
 
-def work_through(study: Study, folder: StudyFolder, jobs: Mapping[Cell, Job], workers: int, results: Results) -> bool:
+def train_all(
+    study: Study, folder: JobFolder, trainings: Mapping[Cell, Training], workers: int, results: Results
+) -> bool:
     """Train what nobody else trains until nothing is left; returns whether it was stopped before."""
-    claims = Claims(folder.path / "claims")
-    work = Work(
-        folder,
-        list(jobs),
-        command=lambda cell: command(folder.run(cell), jobs[cell]),
-        result=lambda cell: result(cell, folder.run(cell), jobs[cell].recipe),
-        claims=claims,
-        changed=results.write,
-        keep_checkpoints=study.keep_checkpoints,
-    )
-    with stop_requests(work.stop) as stopped, shown(len(jobs)) as show:
-        work.start(workers)
-        while not work.wait(5.0):
-            show(*status(folder, claims, jobs))
-        show(*status(folder, claims, jobs))
-        return stopped()
+    jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
+    runner = Runner(folder, jobs, changed=results.write, keep_checkpoints=study.keep_checkpoints)
+    return run_all(runner, workers, lambda: status(runner, trainings))
 
 
-def status(folder: StudyFolder, claims: Claims, jobs: Mapping[Cell, Job]) -> tuple[int, str]:
-    """How many trainings are settled, and the rest in words: running, failed, time left."""
-    left = [cell for cell in jobs if not folder.settled(cell)]
-    running = [cell for cell in left if claims.owner(str(cell)) is not None]
-    done = {cell: last_step(folder.run(cell) / METRICS) / jobs[cell].recipe.train.steps for cell in running}
-    known = {cell: minutes for cell, one in folder.records(jobs).items() if (minutes := one["minutes"]) is not None}
-    failed = len(folder.failures(jobs))
+def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
+    """How many trainings are done, and the rest in words: running, failed, time left."""
+    folder, running = runner.folder, runner.running()
+    left = [cell for cell in trainings if not folder.settled(cell)]
+    steps = {cell: trainings[cell].recipe.train.steps for cell in left if str(cell) in running}
+    parts = {cell: last_step(folder.run(cell) / METRICS) / count for cell, count in steps.items()}
+    known = {c: minutes for c, one in folder.records(trainings).items() if (minutes := one["minutes"]) is not None}
+    failed = len(folder.failures(trainings))
     words = [f"{len(running)} running"] if running else []
     words += [f"{failed} failed"] if failed else []
-    words += [f"about {duration(minutes_left(left, known, done, len(running)))} left"] if left else []
-    return len(jobs) - len(left), ", ".join(words)
+    words += [f"about {duration(minutes_left(left, known, parts, len(running)))} left"] if left else []
+    return len(trainings) - len(left), ", ".join(words)
 
 
 def _check_arguments(study: Study, workers: int, only: list[str]) -> None:

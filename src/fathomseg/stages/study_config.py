@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,12 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.stages.recipe import Recipe
-from fathomseg.study.grid import Cell, grid
+from fathomseg.stages.streams import budgets
+from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Budgets = Annotated[tuple[Annotated[int, Field(gt=0)] | Literal["all"], ...], Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-GRID = ("seed", "labels.count")
-"""Settings that differ from cell to cell."""
 
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     dotted = [key for key in settings if "." in key]
     if dotted:
         raise ValueError(f"write {dotted[0]!r} as nested mappings, as in a recipe")
-    decided = [key for key, _ in flat(settings) if key in GRID]
+    decided = [key for key, _ in flat(settings) if key in (SEED, LABEL_BUDGET)]
     if decided:
         raise ValueError(f"{decided[0]} is what `budgets` and `seeds` of the study are for")
     return settings
@@ -95,41 +93,41 @@ class Study(Part):
     def overrides(self, cell: Cell) -> list[str]:
         """The settings of a cell over its arm's recipe, as `a.b=c`, in the order they are applied."""
         arm = self.arms[cell.arm]
-        own: dict[str, Any] = {"seed": cell.seed}
+        own: list[tuple[str, Any]] = [(SEED, cell.seed)]
         if cell.budget == "all":
-            own["labels"] = {"count": None, "file": None}
+            own += [(LABEL_BUDGET, None), (LABEL_FILE, None)]
         else:
-            own["labels"] = {"count": cell.budget}
+            own += [(LABEL_BUDGET, cell.budget)]
             if arm.selection is not None:
-                own["labels"]["file"] = arm.selection.replace("{seed}", str(cell.seed))
-        trees = (self.settings, arm.settings, own)
-        return [f"{key}={json.dumps(value, default=str)}" for tree in trees for key, value in flat(tree)]
+                own += [(LABEL_FILE, arm.selection.replace("{seed}", str(cell.seed)))]
+        settings = [*flat(self.settings), *flat(arm.settings), *own]
+        return [f"{key}={json.dumps(value, default=str)}" for key, value in settings]
 
-    def jobs(self, only: Collection[str] = ()) -> dict[Cell, Job]:
+    def trainings(self, only: Collection[str] = ()) -> dict[Cell, Training]:
         """Every cell, or those of the arms `only`, with its recipe.
 
         Raises `ConfigError` naming everything that would make one of them fail at its start.
         """
-        jobs: dict[Cell, Job] = {}
+        trainings: dict[Cell, Training] = {}
         mistakes: dict[str, list[Cell]] = {}
         for cell in self.cells():
             if only and cell.arm not in only:
                 continue
             path, overrides = self.arms[cell.arm].recipe, self.overrides(cell)
             try:
-                jobs[cell] = Job(path, tuple(overrides), load(Recipe, path, overrides))
-                found = lacking(jobs[cell].recipe)
+                trainings[cell] = Training(path, tuple(overrides), load(Recipe, path, overrides))
+                found = lacking(trainings[cell].recipe)
             except ConfigError as error:
                 found = [str(error)]
             for mistake in found:
                 mistakes.setdefault(mistake, []).append(cell)
         if mistakes:
             raise ConfigError("Nothing was started.\n" + "\n".join(_blame(mistakes)))
-        return jobs
+        return trainings
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Training:
     """The training of one cell."""
 
     path: Path
@@ -137,14 +135,19 @@ class Job:
     recipe: Recipe
 
 
+def labelled(recipe: Recipe) -> Iterable[str]:
+    """The ids of the images whose labels a recipe uses."""
+    return [id for ids in budgets(recipe).values() for id in ids]
+
+
 def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
     looks: list[Callable[[], object]] = [
-        lambda: recipe.labels.choose(recipe.data, recipe.seed),
+        lambda: labelled(recipe),
         lambda: _scored(recipe),
     ]
-    looks += [partial(_listed, other.data) for other in (recipe.unlabelled, recipe.clips) if other and other.data]
-    runs = [getattr(part, "run", None) for part in (recipe.start, recipe.depth)]
+    looks += [partial(_listed, stream.data) for stream in recipe.streams.values() if stream.data]
+    runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
     for look in looks:

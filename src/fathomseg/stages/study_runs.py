@@ -1,4 +1,4 @@
-"""The runs of a study's cells: how they are begun, gone on with, read, and told from those of another study."""
+"""The runs of a study's cells: their commands, what they say, and how they are told from those of another study."""
 
 from __future__ import annotations
 
@@ -12,51 +12,93 @@ from typing import Any
 import yaml
 
 from fathomseg.config import load
-from fathomseg.engine.checkpoint import FILE
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
-from fathomseg.stages.study_config import GRID, Job, flat
-from fathomseg.study.folder import LABELLED_HASH, SETTINGS, Record, StudyFolder
-from fathomseg.study.grid import Cell
-
-CELL_BY_CELL = (*GRID, "labels.file")
-"""Settings that may differ between the cells of an arm."""
-
-
-def command(folder: Path, job: Job) -> list[str]:
-    """The words that begin a training, or go on with it where there is a checkpoint."""
-    if (folder / FILE).is_file():
-        allowed = [text for text in job.overrides if text.partition("=")[0] in CHANGEABLE]
-        return ["fathomseg.cli", "train", "--resume", str(folder), *allowed]
-    shutil.rmtree(folder, ignore_errors=True)  # begun, but nothing was saved
-    return ["fathomseg.cli", "train", str(job.path), *job.overrides, "--out", str(folder)]
+from fathomseg.stages.study_config import Training, flat, labelled
+from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, Record
+from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell
+from fathomseg.study.redact_paths import redact_paths
+from fathomseg.study.runner import Job
+from fathomseg.study.scores import scores, scores_file
 
 
-def result(cell: Cell, folder: Path, recipe: Recipe) -> Record | None:
+def job(cell: Cell, training: Training, run: Path) -> Job:
+    """The command of a training, and how its run is read."""
+    allowed = [text for text in training.overrides if text.partition("=")[0] in CHANGEABLE]
+    return Job(
+        name=str(cell),
+        start=("train", str(training.path), *training.overrides, "--out", str(run)),
+        resume=("train", "--resume", str(run), *allowed),
+        result=lambda: result(cell, run, training.recipe),
+    )
+
+
+def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores."""
-    path = folder / "evaluation" / recipe.evaluation.split / "scores.json"
-    if not path.is_file():
+    split = recipe.evaluation.split or ""
+    if not scores_file(run, split).is_file():
         return None
-    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
-    made = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
-    ema, labelled = scores["ema"], labelled_ids(folder)
+    ema, last = (scores(run, split, weights)["segmentation"] for weights in ("ema", "last"))
+    made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
+    ids = [id for own in labelled_ids(run, recipe.streams).values() for id in own]
     return {
         "arm": cell.arm,
         "budget": cell.budget,
         "seed": cell.seed,
-        "images": len(labelled),
-        LABELLED_HASH: hashed(labelled),
+        "images": len(ids),
+        LABELLED_HASH: hashed(ids),
         "steps": recipe.train.steps,
         "miou": 100 * ema["miou"],
-        "miou_last": 100 * scores["last"]["miou"],
+        "miou_last": 100 * last["miou"],
         "boundary_miou": None if ema["boundary_miou"] is None else 100 * ema["boundary_miou"],
         "pixel_accuracy": 100 * ema["pixel_accuracy"],
         "ece": ema["ece"],
         "scored_images": ema["images"],
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
-        SETTINGS: {key: value for key, value in comparable(recipe).items() if key not in CELL_BY_CELL},
+        SETTINGS: settings_of_arm(recipe),
     }
+
+
+def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path) -> int:
+    """Count the trainings in the results.json at `path` as finished, where they are open cells of the study.
+
+    Returns how many. Raises `FathomError` if one was trained with other settings or on other labelled images than the
+    study would, and takes none then.
+    """
+    known = {c: r for c, r in _read_known(path).items() if c in trainings and not folder.settled(c)}
+    _refuse(
+        {cell: _unlike(record, trainings[cell].recipe) for cell, record in known.items()},
+        f"trainings in {path} are not those of this study",
+        "Change the study back, or leave the file out and train them again.",
+    )
+    for cell, record in known.items():
+        folder.finish(cell, record)
+    return len(known)
+
+
+def _read_known(path: Path) -> dict[Cell, Record]:
+    """The finished trainings in a results.json, as they stand in the folder of a study."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            Cell(record["arm"], record["budget"], record["seed"]): {**record, SETTINGS: tree["recipes"][record["arm"]]}
+            for record in tree["cells"]
+        }
+    except OSError as error:
+        raise FathomError(f"{path} cannot be read: {error.strerror}. Give the results.json of a study.") from None
+    except (ValueError, KeyError, TypeError):
+        raise FathomError(
+            f"{path} is not the results.json of a study: `cells` (trainings) or `recipes` (of arms) is missing."
+        ) from None
+
+
+def _unlike(record: Record, recipe: Recipe) -> list[str]:
+    """In what a known training is not the one of the recipe."""
+    found = differences(record[SETTINGS], redact_paths(settings_of_arm(recipe)))
+    if hashed(labelled(recipe)) != record.get(LABELLED_HASH):
+        found.append("it had labels of other images than the study gives it")
+    return found
 
 
 def hashed(ids: Iterable[str]) -> str:
@@ -64,42 +106,49 @@ def hashed(ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:12]
 
 
-def forgive(folder: StudyFolder, jobs: Mapping[Cell, Job]) -> None:
+def forgive(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
     """Let failed trainings be tried again: from their checkpoint, or anew where settings have changed since."""
-    for cell in folder.failures(jobs):
-        if _differences(folder.run(cell), jobs[cell].recipe):
+    for cell in folder.failures(trainings):
+        if _changed(folder.run(cell), trainings[cell].recipe):
             shutil.rmtree(folder.run(cell))
         folder.forgive(cell)
 
 
-def refuse_other_settings(folder: StudyFolder, jobs: Mapping[Cell, Job]) -> None:
-    """Raise `FathomError` if runs are there that were begun with other settings than the study now has."""
-    odd = {cell: found for cell, job in jobs.items() if (found := _differences(folder.run(cell), job.recipe))}
+def refuse_other_settings(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
+    """Raise `FathomError` if there are runs that were started with other settings than the study now has."""
+    _refuse(
+        {cell: _changed(folder.run(cell), training.recipe) for cell, training in trainings.items()},
+        f"trainings in {folder.path} were started with other settings than the study has now",
+        f"Give another --out, or change the study back, or delete their folders in {folder.path / 'runs'} and their "
+        f"files in {folder.notes}.",
+    )
+
+
+def _refuse(odd: Mapping[Cell, list[str]], what: str, remedy: str) -> None:
+    odd = {cell: found for cell, found in odd.items() if found}
     if odd:
         cell, found = next(iter(odd.items()))
-        raise FathomError(
-            f"{len(odd)} trainings in {folder.path} were begun with other settings than the study has now, for example "
-            f"{cell}:\n  " + "\n  ".join(found) + "\nGive another --out, or change the study back, or delete their "
-            f"folders in {folder.path / 'runs'} and their files in {folder.path / 'cells'}."
-        )
+        raise FathomError("\n  ".join([f"{len(odd)} {what}, for example {cell}:", *found]) + f"\n{remedy}")
 
 
-def _differences(folder: Path, recipe: Recipe) -> list[str]:
+def _changed(run: Path, recipe: Recipe) -> list[str]:
     """Settings of a run that are not those of the recipe, but for what does not change what is learned."""
-    path = folder / CONFIG
-    if not path.is_file():
-        return []
-    return differences(load(Recipe, path), recipe)
+    path = run / CONFIG
+    return differences(comparable(load(Recipe, path)), comparable(recipe)) if path.is_file() else []
 
 
-def differences(before: Recipe, after: Recipe) -> list[str]:
-    """Settings in which two trainings differ, but for what does not change what is learned."""
-    then, now = comparable(before), comparable(after)
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Settings by dotted key that are not equal."""
     return [
         f"{key}: then {then.get(key, 'nothing')}, now {now.get(key, 'nothing')}"
         for key in sorted(then.keys() | now.keys())
         if then.get(key) != now.get(key)
     ]
+
+
+def settings_of_arm(recipe: Recipe) -> dict[str, Any]:
+    """What is comparable of a recipe and the same in all cells of an arm."""
+    return {k: value for k, value in comparable(recipe).items() if k not in (SEED, LABEL_BUDGET, LABEL_FILE)}
 
 
 def comparable(recipe: Recipe) -> dict[str, Any]:

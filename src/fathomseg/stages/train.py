@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate import Accelerator
 
 from fathomseg.config import load
 from fathomseg.engine.loop import Trainer, accelerator
@@ -26,6 +25,9 @@ from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
 from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
+
+if TYPE_CHECKING:
+    import accelerate
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
@@ -88,7 +90,9 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
     save_model(folder, card, step.ema.network.state_dict(), WEIGHTS["ema"])
 
 
-def _evaluation(recipe: Recipe, step: Step, accelerate: Accelerator) -> Callable[[int], Mapping[str, Any]] | None:
+def _evaluation(
+    recipe: Recipe, step: Step, accelerate: accelerate.Accelerator
+) -> Callable[[int], Mapping[str, Any]] | None:
     """Scores of the averaged weights in the middle of training; None if there is nothing to score on."""
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:

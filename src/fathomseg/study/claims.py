@@ -1,9 +1,9 @@
-"""Who is at which cell: claims by files that any number of processes on any number of machines can share.
+"""Who is at which job: claims by files that any number of processes on any number of machines can share.
 
 `flock` is not used, because it does not reach from one machine to another on every network file system. What does is
 creating a file that must not exist yet. A claim is such a file, NAME.1. Its owner touches it every `beat_s` seconds. A
 claim not touched for `stale_s` is that of a process that died; whoever creates the next one, NAME.2, takes over. Since
-exactly one process can create it, and no claim is removed before the cell has its result, two can never both take over.
+exactly one process can create it, and no claim is removed before the job has its result, two can never both take over.
 A process that was only asleep finds the newer claim at its next beat, and stops.
 
 Ages are told by the clock of the file system (the time it gives a new file), so clocks that differ do no harm.
@@ -28,7 +28,7 @@ STALE_S: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work at a cell, as long as nobody has taken over."""
+    """The right to work at a job, as long as nobody has taken over."""
 
     path: Path
 
@@ -50,7 +50,7 @@ class Claim:
         return held
 
     def release(self) -> None:
-        """Let others claim the cell at once. The file stays, as a claim of the year 1970."""
+        """Let others claim the job at once. The file stays as a stale claim."""
         with suppress(FileNotFoundError):
             os.utime(self.path, (0, 0))
 
@@ -75,15 +75,15 @@ class Claim:
 
 
 class Claims:
-    """The claims of one study, in a folder of their own."""
+    """Claims of jobs, in a folder of their own."""
 
     def __init__(self, folder: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> None:
         self.folder, self.beat_s, self.stale_s = folder, beat_s, stale_s
 
     def take(self, name: str) -> Claim | None:
-        """Claim a cell; None if another process is at it, or was quicker.
+        """Claim a job; None if another process is at it, or was quicker.
 
-        The caller must look once more whether the cell is finished, since claims go when there is a result.
+        The caller must look once more whether the job is finished, since claims go when there is a result.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         newest = self._newest(name)
@@ -99,24 +99,24 @@ class Claims:
         return Claim(path)
 
     def owner(self, name: str) -> str | None:
-        """Who is at a cell, as "host, process 123"; None if nobody is."""
+        """Who is at a job, as "host, process 123"; None if nobody is."""
         newest = self._newest(name)
         if newest is None or not self._alive(newest):
             return None
         try:
-            told = json.loads(newest.read_text(encoding="utf-8"))
+            found = json.loads(newest.read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):  # just created, or just gone
             return "another process"
-        return f"{told['host']}, process {told['pid']}"
+        return f"{found['host']}, process {found['pid']}"
 
     def clear(self, claim: Claim) -> None:
-        """Remove a claim and the older ones of its cell, which must have its result by then; the newest goes last."""
+        """Remove a claim and the older ones of its job, which must have its result by then; the newest goes last."""
         for path in self._all(claim.path.stem):
             if _number(path) <= _number(claim.path):
                 path.unlink(missing_ok=True)
 
     def _all(self, name: str) -> list[Path]:
-        """Claims of a cell, oldest first."""
+        """Claims of a job, oldest first."""
         found = [path for path in self.folder.glob(f"{name}.*") if path.suffix[1:].isdigit()]
         return sorted(found, key=_number)
 
@@ -126,7 +126,7 @@ class Claims:
     def _alive(self, claim: Path) -> bool:
         try:
             touched = claim.stat().st_mtime
-        except FileNotFoundError:  # the cell was finished meanwhile
+        except FileNotFoundError:  # the job was finished meanwhile
             return True
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".clock-") as probe:
             return os.fstat(probe.fileno()).st_mtime - touched < self.stale_s

@@ -1,98 +1,113 @@
-"""The folder of a study: which files a cell has, and what they say about its state."""
+"""The folder of a study or a demo: which files a job has, and what they say about its state."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from fathomseg.io.files import write_text
 from fathomseg.study.grid import Cell
 
 Record = dict[str, Any]
-"""What is known of a finished cell: its place in the grid, its scores in per cent, minutes, commit, machine."""
+"""What is known of a finished job. Of a cell: its place in the grid, scores in per cent, minutes, commit, machine."""
 
 SETTINGS, LABELLED_HASH = "settings", "labelled"
 """Keys of a record: settings of the training by dotted key, the same for all of an arm; which images had labels."""
 
+Name = Cell | str
+"""A job: its name, or the cell it trains."""
+AnyName = TypeVar("AnyName", Cell, str)
 
-class StudyFolder:
-    """Files below `path`: `runs/CELL/` (the run), and in `cells/` its log, its costs, and its result or its error.
 
-    A cell is finished when `cells/CELL.json` is there. Nothing appears under its name before it is complete.
+class Spent(NamedTuple):
+    """What all attempts at a job have cost."""
+
+    minutes: float
+    """Wall-clock time."""
+    cpu_minutes: float
+
+
+class JobFolder:
+    """Files below `path`: `runs/JOB/` (the run), and in the folder `notes` its log, its costs, its result or its error.
+
+    A job is finished when `JOB.json` is there. Nothing appears under its name before it is complete.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, notes: str = "cells") -> None:
+        self.path, self.notes = path, path / notes
 
-    def run(self, cell: Cell) -> Path:
+    def run(self, job: Name) -> Path:
         """The run folder."""
-        return self.path / "runs" / str(cell)
+        return self.path / "runs" / str(job)
 
-    def log(self, cell: Cell) -> Path:
-        """What the training printed, all attempts after one another."""
-        return self.path / "cells" / f"{cell}.log"
+    def log(self, job: Name) -> Path:
+        """What the job printed, all attempts after one another."""
+        return self.notes / f"{job}.log"
 
-    def record(self, cell: Cell) -> Record | None:
+    def record(self, job: Name) -> Record | None:
         """The result; None while there is none."""
-        return _read(self._record(cell))
+        return _read(self._record(job))
 
-    def finish(self, cell: Cell, record: Record) -> None:
+    def finish(self, job: Name, record: Record) -> None:
         """Write the result."""
-        write_json(self._record(cell), record)
+        _write(self._record(job), record)
 
-    def failure(self, cell: Cell) -> str | None:
-        """Why the cell failed; None if it did not."""
-        told = _read(self._failure(cell))
-        return None if told is None else str(told["error"])
+    def failure(self, job: Name) -> str | None:
+        """Why the job failed; None if it did not."""
+        found = _read(self._failure(job))
+        return None if found is None else str(found["error"])
 
-    def fail(self, cell: Cell, error: str) -> None:
-        """Note that the cell failed; it is not tried again before `forgive`."""
-        write_json(self._failure(cell), {"error": error})
+    def fail(self, job: Name, error: str) -> None:
+        """Note that the job failed; it is not tried again before `forgive`."""
+        _write(self._failure(job), {"error": error})
 
-    def forgive(self, cell: Cell) -> None:
-        """Forget that the cell failed."""
-        self._failure(cell).unlink(missing_ok=True)
+    def forgive(self, job: Name) -> None:
+        """Forget that the job failed."""
+        self._failure(job).unlink(missing_ok=True)
 
-    def settled(self, cell: Cell) -> bool:
-        """Whether there is nothing to do: the cell is finished or failed."""
-        return self._record(cell).is_file() or self._failure(cell).is_file()
+    def forget(self, job: Name) -> None:
+        """Forget all about the job but its log."""
+        for path in (self._record(job), self._failure(job), self._costs(job)):
+            path.unlink(missing_ok=True)
 
-    def spend(self, cell: Cell, minutes: float, cpu_minutes: float) -> None:
+    def settled(self, job: Name) -> bool:
+        """Whether there is nothing to do: the job is finished or failed."""
+        return self._record(job).is_file() or self._failure(job).is_file()
+
+    def spend(self, job: Name, spent: Spent) -> None:
         """Note what an attempt has cost, however it ended."""
-        path = self._costs(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([minutes, cpu_minutes]) + "\n")
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with self._costs(job).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(spent) + "\n")
 
-    def spent(self, cell: Cell) -> tuple[float, float] | None:
-        """Minutes and CPU minutes of all attempts; None if they are not known."""
-        if not self._costs(cell).is_file():
+    def spent(self, job: Name) -> Spent | None:
+        """What all attempts have cost; None if it is not known."""
+        if not self._costs(job).is_file():
             return None
-        attempts = [json.loads(line) for line in self._costs(cell).read_text(encoding="utf-8").splitlines()]
-        return sum(minutes for minutes, _ in attempts), sum(cpu for _, cpu in attempts)
+        attempts = [json.loads(line) for line in self._costs(job).read_text(encoding="utf-8").splitlines()]
+        return Spent(*map(sum, zip(*attempts, strict=True)))
 
-    def records(self, cells: Iterable[Cell]) -> dict[Cell, Record]:
+    def records(self, jobs: Iterable[AnyName]) -> dict[AnyName, Record]:
         """The results there are."""
-        return {cell: record for cell in cells if (record := self.record(cell)) is not None}
+        return {job: record for job in jobs if (record := self.record(job)) is not None}
 
-    def failures(self, cells: Iterable[Cell]) -> dict[Cell, str]:
-        """The cells that failed, and why."""
-        return {cell: error for cell in cells if (error := self.failure(cell)) is not None}
+    def failures(self, jobs: Iterable[AnyName]) -> dict[AnyName, str]:
+        """The jobs that failed, and why."""
+        return {job: error for job in jobs if (error := self.failure(job)) is not None}
 
-    def _record(self, cell: Cell) -> Path:
-        return self.path / "cells" / f"{cell}.json"
+    def _record(self, job: Name) -> Path:
+        return self.notes / f"{job}.json"
 
-    def _failure(self, cell: Cell) -> Path:
-        return self.path / "cells" / f"{cell}.failed.json"
+    def _failure(self, job: Name) -> Path:
+        return self.notes / f"{job}.failed.json"
 
-    def _costs(self, cell: Cell) -> Path:
-        return self.path / "cells" / f"{cell}.minutes.jsonl"
+    def _costs(self, job: Name) -> Path:
+        return self.notes / f"{job}.minutes.jsonl"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that appears under its name only when complete."""
+def _write(path: Path, value: Record) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+SEED: Final = "seed"
+LABEL_BUDGET: Final = "streams.labelled.labels.count"
+LABEL_FILE: Final = "streams.labelled.labels.file"
+"""The settings of a recipe that differ from cell to cell: seed, number of labelled images, list of chosen ones."""
 
 Budget = int | Literal["all"]
 """Number of labelled images; "all" = every image of the split that has a label."""

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fathomseg.io.files import write_bytes, write_text
-from fathomseg.study.folder import SETTINGS, Record, StudyFolder
+from fathomseg.study.folder import SETTINGS, JobFolder, Record
 from fathomseg.study.grid import Cell
 from fathomseg.study.plot import label_efficiency
 from fathomseg.study.redact_paths import redact_paths
@@ -98,7 +98,7 @@ class Report:
         for cell, error in self.failed.items():
             console.print(f"failed: {cell}: {error}", markup=False, highlight=False, soft_wrap=True)
 
-    def write(self, folder: StudyFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
+    def write(self, folder: JobFolder, study: Mapping[str, Any], origin: Mapping[str, Any]) -> None:
         """Write results.json, results.md, results.svg and results.png; each is always whole."""
         path = folder.path / "results.json"
         write_text(path, json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n")

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from jaxtyping import Float, Float32, Int64
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.data.datasets.base import Kind
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.errors import DataError, FathomError
+from fathomseg.io.draw import Picture
+from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
-from fathomseg.types import Batch, Size
+from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.types import Batch, ClassList, Prediction, Size
 
 SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+
+Painter = Callable[[Picture, Prediction], Picture]
+"""An image and its prediction -> the prediction as a picture to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where predictions on disk lie: folders for the predicted numbers and for the pictures to look at."""
+
+    values: str
+    views: str
 
 
 class Task(Part, ABC):
@@ -30,6 +50,8 @@ class Task(Part, ABC):
     """What a dataset's own truth for this task is called."""
     windowed: ClassVar[bool]
     """Whether sliding-window inference applies to it; where not, the whole image is always shown."""
+    places: ClassVar[Places]
+    """Where its predictions are written. No two tasks share a folder."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
@@ -40,11 +62,70 @@ class Task(Part, ABC):
 
     @abstractmethod
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
-        """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is missing."""
+        """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is
+        missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same task."""
-        raise NotImplementedError
+        """A module from one feature map of `width` channels to an early prediction of the same form as the task's
+        output.
+
+        Raises `FathomError` for a task that has none.
+        """
+        raise FathomError(f"Task {self.name!r} has no early prediction: leave it out of network.links.early.")
+
+    # ------------------------------------------------------------------------------------------------- evaluation
+
+    meaning: ClassVar[Mapping[str, str]]
+    """What each key of its scores means; written beside the numbers."""
+    stored_endings: ClassVar[tuple[str, ...]] = (".png",)
+    """Of the files predictions are stored in, by any program."""
+
+    @abstractmethod
+    def truth(self, dataset: Dataset, id: str) -> Shaped[np.ndarray, "h w"] | None:
+        """What the dataset knows of a sample; None if nothing. Raises `DataError`."""
+
+    def has_truth(self, dataset: Dataset, id: str) -> bool:
+        """Whether the dataset knows anything of a sample. A file that cannot be read counts: scoring will name it."""
+        try:
+            return self.truth(dataset, id) is not None
+        except DataError:
+            return True
+
+    def misfit(self, classes: tuple[str, ...], dataset: Dataset) -> str | None:
+        """Why predictions of a network of these classes cannot be compared with the dataset; None if they can."""
+        return None
+
+    @abstractmethod
+    def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
+        """Scores over no images yet; `protocol` says which pixels of a true depth count."""
+
+    @abstractmethod
+    def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """The scores to look at first, as far as they are defined."""
+
+    @abstractmethod
+    def badness(self, row: Row) -> float | None:
+        """How bad the prediction of an image is, by its own scores; None where that is undefined."""
+
+    @abstractmethod
+    def is_stored(self, path: Path) -> bool:
+        """Whether a file can be a stored prediction of this task, and of no other, by its name and header."""
+
+    @abstractmethod
+    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w"]:
+        """The numbers of a stored prediction, one of those in `folder`. Raises `DataError`."""
+
+    @abstractmethod
+    def stored_fields(
+        self,
+        path: Path,
+        stored: Shaped[np.ndarray, "h w"],
+        truth: Shaped[np.ndarray, "h2 w2"],
+        dataset: Dataset,
+        protocol: DepthProtocol | None,
+    ) -> dict[str, Tensor]:
+        """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
+        to make it. Raises `DataError` naming `path` if it does not cover what counts."""
 
     # -------------------------------------------------------------------------------------------------- inference
 
@@ -67,6 +148,23 @@ class Task(Part, ABC):
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
         """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
+
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    @abstractmethod
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Write the predicted numbers as a PNG, which appears only when complete."""
+
+    @abstractmethod
+    def painter(self, classes: ClassList | None) -> Painter:
+        """What draws predictions: a new one for each image and each video, whose frames must come in order.
+
+        `classes`: those of the network; None if it has none.
+        """
+
+    @abstractmethod
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """Write what the numbers in `folder` / `places.values` mean into a file in `folder`; `run` made them."""
 
 
 class TaskLoss(Part, ABC):
@@ -93,7 +191,10 @@ class TaskCriterion(nn.Module, ABC):
         """
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The count that `forward` will give, if the data alone tells it."""
+        """The count that `forward` will give (0 for a batch without the target), if the data alone tells it.
+
+        Whether it does is the same for every batch: ranks and micro-batches add their counts up.
+        """
         return None
 
     def class_weights(self) -> Float[Tensor, " c"] | None:

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Final, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fathomseg.data.datasets.base import Kind
-from fathomseg.errors import FathomError
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
+from fathomseg.io import draw
+from fathomseg.io.depth_maps import read_disparity, read_scale, write_disparity, write_scale
+from fathomseg.io.draw import Picture
+from fathomseg.io.images import png_bits
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
+from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
-from fathomseg.types import Batch, Size
+from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.types import Batch, ClassList, Prediction, Size
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
+
+_FOLLOW: Final = 0.1
+"""How much of a frame's own range of disparity goes into the colours of a video, which would flicker otherwise."""
 
 
 class Depth(Task):
@@ -52,6 +63,7 @@ class Depth(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
+    places: ClassVar[Places] = Places(values="disparity", views="views")
 
     @model_validator(mode="after")
     def _enough_levels(self) -> Self:
@@ -79,25 +91,140 @@ class Depth(Task):
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
-                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, which "
-                f"decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
+                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
+                f"which decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
         return DisparityHeads({level: width for level, width in widths.items() if width is not None}, self.start)
+
+    def early_head(self, width: int, classes: int) -> nn.Module:
+        """A feature map -> one disparity of the same size, in a list."""
+        return EarlyDisparityHead(width, self.start)
+
+    # ------------------------------------------------------------------------------------------------- evaluation
+
+    meaning: ClassVar[Mapping[str, str]] = MEANING
+    stored_endings: ClassVar[tuple[str, ...]] = (".png", ".npy")
+
+    def truth(self, dataset: Dataset, id: str) -> Float32[np.ndarray, "h w"] | None:
+        """z-depth in metres, 0 = unknown."""
+        return dataset.depth(id)
+
+    def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
+        """Errors with and without alignment of the scale; always on the CPU, in float64."""
+        return DepthTaskScores(protocol)
+
+    def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """AbsRel and delta < 1.25 after median scaling."""
+        found = result["median"]
+        return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
+
+    def badness(self, row: Row) -> float | None:
+        """AbsRel after median scaling."""
+        return float(row["median"]["abs_rel"])
+
+    def is_stored(self, path: Path) -> bool:
+        """A PNG of 16 bits, or .npy."""
+        ending = path.suffix.lower()
+        return ending == ".npy" or (ending == ".png" and png_bits(path) == 16)
+
+    def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w"]:
+        """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where
+        nothing was predicted. Without a depth.json, PNGs mean the range of depths of this task."""
+        if path.suffix.lower() == ".npy":
+            return _inverse(_metres(path))
+        disparity = torch.from_numpy(read_disparity(path))
+        return inverse_depth(disparity, *(read_scale(folder) or self.depth_range)).numpy()
+
+    def stored_fields(
+        self,
+        path: Path,
+        stored: Float32[np.ndarray, "h w"],
+        truth: Float[np.ndarray, "h2 w2"],
+        dataset: Dataset,
+        protocol: DepthProtocol | None,
+    ) -> dict[str, Tensor]:
+        """`depth` alone, resampled in inverse depth, as the predictions of a network are."""
+        inverse = torch.from_numpy(stored)
+        if stored.shape != truth.shape:
+            inverse = F.interpolate(inverse[None, None], truth.shape, mode="bilinear", align_corners=False)[0, 0]
+        counted = (protocol or DepthProtocol()).valid(torch.tensor(truth))
+        if count := int((~(torch.isfinite(inverse) & (inverse > 0)) & counted).sum()):
+            raise DataError([Problem(str(path), f"holds no positive depth at {count} pixels whose true depth counts")])
+        return {"depth": 1 / inverse}
+
+    # -------------------------------------------------------------------------------------------------- inference
 
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
         """The finest disparity."""
         return output[0].float()
 
     def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
-        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al. 2017,
-        arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
+        """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al.
+        2017, arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""
         return maps
 
     @torch.inference_mode()
     def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:
         """`disparity` (0..1) and `depth` of a disparity map; the disparity is what is resampled, bilinearly."""
-        disparity = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
+        resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
+        disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
+
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Disparity as 16-bit grey: round(65535 disparity)."""
+        assert prediction.disparity is not None, "the task was predicted"
+        write_disparity(path, prediction.disparity)
+
+    def painter(self, classes: ClassList | None) -> Painter:
+        """Disparity in colours, near = bright, which follow the range of a video slowly."""
+        return DisparityPainter()
+
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """depth.json: the range of depths, and the unit."""
+        write_scale(folder, self.depth_range, run)
+
+
+class DisparityPainter:
+    """Disparity in colours between its 2nd and 98th percentile, near = bright."""
+
+    def __init__(self) -> None:
+        self.limits: tuple[float, float] | None = None
+        """The disparities that are shown as black and as brightest."""
+
+    def __call__(self, image: Picture, prediction: Prediction) -> Picture:
+        """The next frame of a video; the first one sets the range, later ones move it by a tenth of the difference."""
+        assert prediction.disparity is not None, "the task was predicted"
+        low, high = (float(value) for value in np.percentile(prediction.disparity, (2, 98)))
+        if self.limits is not None:
+            low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
+        self.limits = low, high
+        return draw.colour_map(prediction.disparity, limits=self.limits, style="magma")
+
+
+class DepthTaskScores(TaskScores):
+    """`DepthScores`, which keep each image's own."""
+
+    def __init__(self, protocol: DepthProtocol | None) -> None:
+        self.images = DepthScores(protocol)
+
+    def update(self, id: str, fields: Mapping[str, Tensor], truth: Float32[np.ndarray, "h w"]) -> None:
+        """Takes `depth`."""
+        self.images.update(id, fields["depth"].cpu(), torch.tensor(truth))
+
+    def all_reduce(self) -> None:
+        """Gather the images."""
+        self.images.all_reduce()
+
+    def result(self) -> dict[str, Any]:
+        """As `DepthScores.result`."""
+        return self.images.result()
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """The errors of every image under each alignment, and under "image" its scale and pixels."""
+        return self.images.images
 
 
 class DisparityHeads(nn.Module):
@@ -127,6 +254,18 @@ class DisparityHead(nn.Module):
     def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
         """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
         return in_own_precision(self.conv, x).sigmoid()
+
+
+class EarlyDisparityHead(nn.Module):
+    """A feature map -> disparities as `DisparityHeads` gives them, of one scale."""
+
+    def __init__(self, width: int, start: float = 0.2) -> None:
+        super().__init__()
+        self.disparity = DisparityHead(width, start)
+
+    def forward(self, x: Map) -> list[Float[Tensor, "b 1 _ _"]]:
+        """Disparity 0..1 of the same size."""
+        return [self.disparity(x)]
 
 
 class DepthLoss(TaskLoss):
@@ -167,7 +306,17 @@ class DepthCriterion(TaskCriterion):
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
-        disparity = upsample(output[0], (truth.shape[2], truth.shape[3]))
+        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
+        # Coarser disparities learn nothing, but processes need a gradient, if only of zero, for every parameter.
+        return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The pixels of known depth."""
+        if (truth := batch.targets.get(self.config.target)) is None:
+            return torch.zeros((), device=batch.image.device)
+        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
+
+    def _error(self, disparity: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
         if self.error == "log":
             known = truth > 0
             inverse = inverse_depth(disparity, *self.depth_range)
@@ -179,14 +328,26 @@ class DepthCriterion(TaskCriterion):
         known = ~wanted.isnan()
         return torch.where(known, (disparity - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
 
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The pixels of known depth."""
-        if (truth := batch.targets.get(self.config.target)) is None:
-            return None
-        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
-
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
         nearest, farthest = self.depth_range
         inverse = 1 / depth.clamp(nearest, farthest)
         return ((inverse - 1 / farthest) / (1 / nearest - 1 / farthest)).masked_fill(depth <= 0, torch.nan)
+
+
+def _metres(path: Path) -> Float[np.ndarray, "h w"]:
+    """The depth map in a .npy file. Raises `DataError` if it holds something else."""
+    try:
+        depth = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError([Problem(str(path), f"cannot be read as .npy ({error})")]) from None
+    if not isinstance(depth, np.ndarray) or depth.ndim != 2 or depth.dtype.kind != "f" or not depth.size:
+        what = f"{depth.dtype} of shape {depth.shape}" if isinstance(depth, np.ndarray) else "an archive"
+        raise DataError([Problem(str(path), f"holds {what}; expected floating-point depth of height x width, metres")])
+    return depth
+
+
+def _inverse(depth: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    inverse = np.zeros(depth.shape, np.float32)
+    np.divide(1, depth, out=inverse, where=np.isfinite(depth) & (depth > 0), casting="unsafe")
+    return inverse

@@ -44,6 +44,8 @@ class NetworkConfig(Part):
             raise ValueError("a network needs a task: give tasks.segmentation={} or tasks.depth={}")
         if wrong := [key for key, task in self.tasks.items() if key != task.name]:
             raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
+        if wrong := [task for task in self.links.early_tasks if task not in task_names()]:
+            raise ValueError(f"links.early has {wrong[0]!r}, which is no task; there is: {', '.join(task_names())}")
         if len(self.tasks) == 1 and not isinstance(self.links, NoLinks):
             raise ValueError(
                 f"links.name={self.links.name} joins branches, and there is one task: give another, or none"

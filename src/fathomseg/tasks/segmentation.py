@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
+import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32, Float64, Int64, Integer, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fathomseg.data.datasets.base import Kind
+from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.errors import DataError, Problem
+from fathomseg.io import draw
+from fathomseg.io.draw import Picture
+from fathomseg.io.files import write_text
+from fathomseg.io.images import png_bits, read_values
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,
@@ -20,11 +29,14 @@ from fathomseg.losses.segmentation import (
     cross_entropy,
     upsample,
 )
+from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import SumCount, Task, TaskCriterion, TaskLoss
-from fathomseg.types import IGNORE, Batch, Size
+from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
@@ -41,6 +53,7 @@ class Segmentation(Task):
 
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
+    places: ClassVar[Places] = Places(values="ids", views="overlays")
 
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
@@ -49,6 +62,76 @@ class Segmentation(Task):
     def early_head(self, width: int, classes: int) -> nn.Module:
         """A feature map -> logits of the same size."""
         return SegmentationHead(width, classes, dropout=0.0)
+
+    # ------------------------------------------------------------------------------------------------- evaluation
+
+    meaning: ClassVar[Mapping[str, str]] = MEANING
+
+    def truth(self, dataset: Dataset, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore."""
+        return dataset.label(id)
+
+    def has_truth(self, dataset: Dataset, id: str) -> bool:
+        """Told without opening the label file."""
+        return dataset.has_label(id)
+
+    def misfit(self, classes: tuple[str, ...], dataset: Dataset) -> str | None:
+        """The indices of network and labels must mean the same."""
+        theirs = dataset.classes.names
+        if classes == theirs:
+            return None
+        pairs = zip(classes, theirs, strict=False)
+        lines = [f"  class {i}: {a!r} in the run, {b!r} in the data" for i, (a, b) in enumerate(pairs) if a != b]
+        for names, other, where in ((classes, theirs, "run"), (theirs, classes, "data")):
+            lines += [f"  class {i}: {names[i]!r} only in the {where}" for i in range(len(other), len(names))]
+        return (
+            f"was trained on {len(classes)} classes that are not the {len(theirs)} classes of {dataset.name}:\n"
+            + "\n".join(lines[:10] + ["  ..."] * (len(lines) > 10))
+            + "\nScore it on data with the same class list, in the same order."
+        )
+
+    def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
+        """IoU by class and all else that `MEANING` explains."""
+        return LabelScores(dataset.classes.names, device)
+
+    def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
+        """mIoU and pixel accuracy, 0..1."""
+        return {key: result[key] for key in ("miou", "pixel_accuracy") if result[key] is not None}
+
+    def badness(self, row: Row) -> float | None:
+        """1 - mIoU."""
+        return None if row["miou"] is None else 1 - float(row["miou"])
+
+    def is_stored(self, path: Path) -> bool:
+        """A PNG of at most 8 bits."""
+        return path.suffix.lower() == ".png" and png_bits(path) <= 8
+
+    def read_stored(self, path: Path, folder: Path) -> Integer[np.ndarray, "h w"]:
+        """Class indices."""
+        return read_values(path)
+
+    def stored_fields(
+        self,
+        path: Path,
+        stored: Integer[np.ndarray, "h w"],
+        truth: UInt8[np.ndarray, "h2 w2"],
+        dataset: Dataset,
+        protocol: DepthProtocol | None,
+    ) -> dict[str, Tensor]:
+        """`label` alone: of the size of the label, with indices of the class list wherever it has a class."""
+        if stored.shape != truth.shape:
+            sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
+            reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
+            raise DataError([Problem(str(path), reason)])
+        classes = len(dataset.classes)
+        foreign = np.unique(stored[(truth != IGNORE) & ((stored < 0) | (stored >= classes))])
+        if foreign.size:
+            shown = ", ".join(str(value) for value in foreign[:5])
+            reason = f"holds {shown} where the label has a class; expected class indices 0..{classes - 1}"
+            raise DataError([Problem(str(path), reason)])
+        return {"label": torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8))}
+
+    # -------------------------------------------------------------------------------------------------- inference
 
     def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
         """The logits."""
@@ -81,6 +164,62 @@ class Segmentation(Task):
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
+    # ------------------------------------------------------------------------------------------ files and pictures
+
+    def write(self, path: Path, prediction: Prediction) -> None:
+        """Class indices as 8-bit grey."""
+        assert prediction.label is not None, "the task was predicted"
+        draw.write(path, prediction.label)
+
+    def painter(self, classes: ClassList | None) -> Painter:
+        """The class colours over the image."""
+
+        def paint(image: Picture, prediction: Prediction) -> Picture:
+            assert prediction.label is not None, "the task was predicted"
+            assert classes is not None, "a network that segments has classes"
+            return draw.overlay(image, prediction.label, classes)
+
+        return paint
+
+    def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
+        """classes.json: index, name and colour (RGB) of every class."""
+        assert classes is not None, "a network that segments has classes"
+        pairs = zip(classes.names, classes.colours, strict=True)
+        rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
+        write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
+
+
+class LabelScores(TaskScores):
+    """`SegmentationScores`, and each image's own mIoU."""
+
+    def __init__(self, names: tuple[str, ...], device: torch.device | str) -> None:
+        self.sums, self.device = SegmentationScores(names, device), device
+        self._own: dict[str, Float64[Tensor, ""]] = {}  # on the device, which is not waited for image by image
+        self._others: dict[str, Row] = {}
+
+    def update(self, id: str, fields: Mapping[str, Tensor], truth: UInt8[np.ndarray, "h w"]) -> None:
+        """Takes `label` and, if it is known, `confidence`."""
+        label, confidence = fields["label"].to(self.device), fields.get("confidence")
+        self._own[id] = self.sums.update(label, confidence, torch.tensor(truth, device=self.device))
+
+    def all_reduce(self) -> None:
+        """Counts are added up, rows gathered."""
+        found: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(found, self.rows)
+        self._others = {id: row for rows in found for id, row in rows.items()}
+        self.sums.all_reduce()
+
+    def result(self) -> dict[str, Any]:
+        """As `SegmentationScores.result`."""
+        return self.sums.result()
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """`miou` of every image; None where no pixel is labelled."""
+        values = torch.stack(list(self._own.values())).tolist() if self._own else []
+        own = {id: {"miou": None if np.isnan(value) else value} for id, value in zip(self._own, values, strict=True)}
+        return {**self._others, **own}
+
 
 class SegmentationHead(nn.Sequential):
     """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class."""
@@ -96,7 +235,7 @@ class SegmentationHead(nn.Sequential):
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
         """Logits of the size of the map."""
-        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index]
+        logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index,no-untyped-call]
         return logits
 
 
@@ -159,8 +298,10 @@ class SegmentationCriterion(TaskCriterion):
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
         """The labelled pixels, unless annealing or mining chooses among them."""
-        if self.config.annealing is not None or self.config.ohem is not None or "label" not in batch.targets:
+        if self.config.annealing is not None or self.config.ohem is not None:
             return None
+        if "label" not in batch.targets:
+            return torch.zeros((), device=batch.image.device)
         return (batch.targets["label"] != IGNORE).sum().float()
 
     def class_weights(self) -> Float[Tensor, " c"] | None:

@@ -15,7 +15,7 @@ from fathomseg.config import Part
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 
 
 class _DataOfRecipe(Part):
@@ -29,7 +29,7 @@ class _DataOfRecipe(Part):
 def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     """The dataset meant by a recipe, a dataset.yaml, the folder of one, or a dataset's name with `root=FOLDER`.
 
-    Overrides are `root=...`, for a recipe `data.root=...`. Raises `FathomError` saying what was expected.
+    Overrides are `root=...`, for a recipe `data.root=...` and no others. Raises `FathomError` saying what was expected.
     """
     path, kinds = Path(text).expanduser(), dataset_kinds()
     if path.name == DESCRIPTION and path.is_file():
@@ -37,6 +37,9 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     if (path / DESCRIPTION).is_file():
         return config.load(Folder, {"name": "folder", "root": text}, overrides)
     if path.is_file():
+        foreign = [override for override in overrides if not override.startswith("data.")]
+        if foreign:
+            raise ConfigError(f"{foreign[0]!r} is not used: only the data of {text} counts here. Give data.KEY=VALUE.")
         return config.load(_DataOfRecipe, path, overrides).data
     if text in kinds:
         return config.load(kinds[text], {"name": text}, overrides)

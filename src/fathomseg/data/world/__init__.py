@@ -1,4 +1,4 @@
-"""The renderer behind `data/streets.py`: numpy and OpenCV only, one core, every frame a pure function of its key.
+"""The renderer behind `data/datasets/streets.py`: numpy and OpenCV only, one core, frames a pure function of their key.
 
 Reading order: `render.py` (one frame, top to bottom), `route.py` (where the street and the camera go), `layout.py` and
 what it calls (what stands where), `traffic.py` (what moves), `view.py` and `raster.py` (which surface each sample

@@ -26,7 +26,9 @@ IMAGES: Final = "images"
 class Prelabels(Protocol):
     """What draws the labels that annotators correct: a `Predictor`, as `fathomseg.load(run)` gives it."""
 
-    classes: ClassList
+    @property
+    def classes(self) -> ClassList:
+        """The classes of its labels."""
 
     def predict(self, image: UInt8[np.ndarray, "h w 3"]) -> Prediction:
         """The label of one RGB image."""

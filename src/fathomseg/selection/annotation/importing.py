@@ -18,7 +18,7 @@ from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
-from fathomseg.io.files import writing
+from fathomseg.io.files import write_config, writing
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.exporting import IMAGES
 from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task
@@ -73,7 +73,7 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 old.unlink()  # it had another ending, and one id cannot mean both
     if not (root / DESCRIPTION).is_file():
         root.mkdir(parents=True, exist_ok=True)
-        config.save(description, root / DESCRIPTION)
+        write_config(description, root / DESCRIPTION)
     ids = [image.id for image in task.images]
     return Imported(root, tuple(places[id] for id in ids if id in drawn), tuple(id for id in ids if id not in drawn))
 

@@ -1,0 +1,53 @@
+"""The section on camera motion: errors of the trajectories, and the paths from above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from fathomseg.evaluation.motion import MEANING, Drive
+from fathomseg.geometry.trajectory import SNIPPET
+from fathomseg.report.plan import plan
+from fathomseg.report.section import Card, Section, number
+
+MEASURES: Final = {
+    "ate_m": "ATE of 5 frames (m)",
+    "rotation_deg": "rotation error per frame (°)",
+    "direction_deg": "direction of travel error (°)",
+    "t_rel_percent": "KITTI translation error (%)",
+    "r_rel_deg_per_100m": "KITTI rotation error (° per 100 m)",
+    "scale": "metres per unit",
+}
+_SPREAD: Final = {"scale_spread": "spread of that scale between clips"}
+
+_PLANS: Final = 6
+"""Trajectories that are drawn at most: the longest."""
+
+
+def motion_section(motion: Mapping[str, Any], drives: Sequence[Drive] = ()) -> Section:
+    """The section of `motion_scores`; `drives` are what is drawn."""
+    found, short = motion["all"], motion["all"]["clips_too_short"]
+    longest = sorted((one for one in drives if len(one.ids) >= SNIPPET), key=lambda one: -len(one.ids))[:_PLANS]
+    table = Table("measure", title=Text("camera motion"))
+    table.add_column("over all clips", justify="right")
+    for key, text in (MEASURES | _SPREAD).items():
+        table.add_row(text, number(found[key]))
+    return Section(
+        title="Camera motion",
+        template="motion.html",
+        headline=f"ATE {number(found['ate_m'])} m",
+        facts=[f"{found['clips']} clips with camera poses", f"{found['frames']} frames"],
+        cards=[
+            Card("ATE of 5 frames", number(found["ate_m"]), "m", MEANING["ate_m"]),
+            Card("rotation error", number(found["rotation_deg"]), "°", MEANING["rotation_deg"]),
+            Card("direction of travel error", number(found["direction_deg"], 1), "°", MEANING["direction_deg"]),
+        ],
+        meaning=MEANING,
+        shown={"motion": motion, "measures": MEASURES, "plans": [plan(drive) for drive in longest]},
+        settings=[("clips too short", f"{short} have fewer than {SNIPPET} frames and count nowhere")] if short else [],
+        tables=[table],
+        notes=[f"Camera motion over {found['clips']} clips, {found['frames']} frames."],
+    )

@@ -1,0 +1,35 @@
+"""What the scores of every task offer: an accumulator over images, on one process or many."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+from torch import Tensor
+
+Row = Mapping[str, Any]
+"""The scores of one image: numbers by name, or groups of them."""
+
+
+class TaskScores(ABC):
+    """The scores of one task over the images seen so far."""
+
+    @abstractmethod
+    def update(self, id: str, fields: Mapping[str, Tensor], truth: Shaped[np.ndarray, "h w"]) -> None:
+        """Add one image: the fields of its prediction (`Task.decode`) at the size of its truth."""
+
+    @abstractmethod
+    def all_reduce(self) -> None:
+        """Add up over all ranks, each image's own scores too; every rank must call it."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Any]:
+        """The scores as plain JSON values, null where undefined; `Task.meaning` says what the keys mean."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> Mapping[str, Row]:
+        """By image id its own scores, for images that have any."""

@@ -1,0 +1,97 @@
+"""The encoder is held near the one it began as: the distance by hand, and what it moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from fathomseg.engine.step import Step
+from fathomseg.models.network import SHARED
+from fathomseg.objectives.base import Base, Nets
+from fathomseg.objectives.feature_distance import FeatureDistanceObjective
+from tests.objectives.steps import DEPTH, PLAIN, POSE, Counted, copied, make_batch, make_step, moved, train, weighed
+
+CLIPS = {"clips": make_batch(3, "frames")}
+
+
+def step(**settings: Any) -> Step:
+    return make_step(DEPTH, {"photometric": {"pose": POSE}, "feature_distance": {"weight": 1.0, **settings}})
+
+
+def original(step: Step) -> torch.nn.Module:
+    objective = step.objectives["feature_distance"]
+    assert isinstance(objective, FeatureDistanceObjective)
+    return objective.original
+
+
+def grown(step: Step) -> Step:
+    with torch.no_grad():
+        for parameter in step.network.encoder_parameters():
+            parameter.mul_(1.1)
+    return step
+
+
+def test_value_by_hand() -> None:
+    """Two images of 3 x 2 x 3 features: all 0 beside 2, and all 5 beside 2."""
+    made = step(weight=0.5)
+    deepest = torch.zeros(2, 3, 2, 3)
+    deepest[1] = 5.0
+    original(made).forward = lambda image: [torch.full_like(deepest, 2.0)]  # type: ignore[method-assign]
+    objective, clips = made.objectives["feature_distance"], CLIPS["clips"]
+    assert isinstance(objective, FeatureDistanceObjective)
+    request = objective.request(clips, Base.of(clips, None), Nets(made.network, made.ema.network))
+    assert request.outputs == {"features"}
+    term = request.losses({"features": deepest}, []).terms[""]
+    assert term.sum.item() == pytest.approx(2 * 18**0.5 + 3 * 18**0.5)
+    assert (term.count.item(), term.weight) == (2, 0.5)
+
+
+def test_equal_encoders_are_at_no_distance_and_others_at_one_worked_out_in_float64() -> None:
+    made = step().eval()
+    assert made(CLIPS).terms["feature_distance"].sum.item() == 0
+    term = grown(made)(CLIPS).terms["feature_distance"]
+    image = CLIPS["clips"].image.float() / 255
+    with torch.no_grad():
+        ours, wanted = (e(image)[-1].double().numpy() for e in (made.network.encoders[SHARED], original(made)))
+    expected = sum(((ours[i] - wanted[i]) ** 2).sum() ** 0.5 for i in range(len(ours)))
+    assert expected > 0
+    assert term.sum.item() == pytest.approx(expected, rel=1e-5)
+    assert term.count.item() == 2
+
+
+def test_its_gradient_reaches_the_encoder_alone() -> None:
+    made = grown(step()).train()
+    made(CLIPS).terms["feature_distance"].sum.backward()
+    reached = {name for name, p in made.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert reached
+    assert all(name.startswith("network.encoders.") for name in reached)
+
+
+def test_the_original_is_saved_and_never_moves() -> None:
+    made = step().train()
+    before = copied(made)
+    names = {name for name in before if name.startswith("objectives.feature_distance.original.")}
+    assert len(names) == len(original(made).state_dict()) > 0
+    train(made, CLIPS)
+    assert not original(made).training
+    assert not moved(made, before) & names
+    assert "network.encoders.shared.net.conv1.0.weight" in moved(made, before)
+    assert not any(p.requires_grad for p in original(made).parameters())
+
+
+def test_it_costs_no_further_pass_of_the_encoder() -> None:
+    made = step().train()
+    counted = Counted(student=made.network.encoders[SHARED], original=original(made))
+    weighed(made(CLIPS)).backward()
+    assert counted.calls == {"student": [(True, True, 2)], "original": [(False, False, 2)]}
+
+
+def test_beside_classes_on_images_without_frames() -> None:
+    """It needs nothing but images, and only features are computed for it alone."""
+    made = make_step(PLAIN, {"supervised": {}, "feature_distance": {"stream": "unlabelled"}}).train()
+    counted = Counted(decoder=made.network.decoders["segmentation"])
+    result = made({"labelled": make_batch(1, "label"), "unlabelled": make_batch(2)})
+    assert set(result.terms) == {"supervised.segmentation", "feature_distance"}
+    assert len(counted.calls["decoder"]) == 1

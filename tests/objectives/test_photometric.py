@@ -1,0 +1,159 @@
+"""What video teaches: order of frames, motions, cameras, what is compared, and that depth is learned from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from fathomseg.config import validate
+from fathomseg.data.colour import ColourJitter
+from fathomseg.geometry.alignment import align
+from fathomseg.geometry.pose import invert, se3
+from fathomseg.objectives.base import ordered, recoloured
+from fathomseg.objectives.photometric import Photometric, PhotometricObjective, motion_error
+from fathomseg.types import Batch
+
+SIZE = (24, 32)
+
+
+def video(focal_ids: dict[str, int] | None = None, align: bool = False, **loss: object) -> PhotometricObjective:
+    torch.manual_seed(0)
+    pose = {"encoder": {"model": "test_resnet", "pretrained": "none"}}
+    config = validate(Photometric, {"pose": pose, "align": align, "loss": loss})
+    factors = [1.0] * (1 + max((focal_ids or {"": 0}).values()))
+    return PhotometricObjective(config, config.pose.build(), (0.1, 100.0), focal_ids, factors)
+
+
+def clip(count: int = 2) -> Batch:
+    pixels = torch.randint(0, 256, (count, 3, 3, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    camera = torch.tensor([[30.0, 0, 15.5], [0, 30, 11.5], [0, 0, 1]]).expand(count, 3, 3)
+    ids = tuple(f"clip/{i}" for i in range(count))
+    targets = {"frames": pixels[:, [0, 2]], "camera": camera}
+    present = dict.fromkeys(targets, torch.ones(count, dtype=torch.bool))
+    return Batch(ids, tuple(range(count)), pixels[:, 1], targets, present)
+
+
+def test_frames_are_in_the_order_of_time() -> None:
+    batch = clip()
+    frames = ordered(batch)
+    for place, expected in enumerate((batch.targets["frames"][:, 0], batch.image, batch.targets["frames"][:, 1])):
+        assert torch.equal(frames[:, place], expected / 255)
+
+
+def test_a_sample_has_the_same_colours_in_all_its_frames_and_others_have_others() -> None:
+    grey = torch.full((2, 3, 3, 8, 8), 0.5)
+    seen = recoloured(ColourJitter(probability=1.0), grey, (1, 2))
+    torch.testing.assert_close(seen[:, 0], seen[:, 2])
+    torch.testing.assert_close(seen[:, 0], seen[:, 1])
+    assert not torch.allclose(seen[0, 0], seen[1, 0])
+
+
+def test_motions_are_target_first() -> None:
+    """The pose network sees both pairs earlier frame first; the way back to the frame before is the inverse."""
+    step, calls = video(), []
+    turn, move = torch.tensor([[0.0, 0.1, 0.0]] * 4), torch.tensor([[0.0, 0.0, z] for z in (1.0, 2.0, 3.0, 4.0)])
+
+    def pose(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append((first, second))
+        return turn, move
+
+    step.pose.forward = pose  # type: ignore[method-assign]
+    before, target, after = torch.rand(3, 2, 3, *SIZE).unbind(0)
+    src_T_tgt = step.motions(before, target, after)
+    ((first, second),) = calls
+    assert torch.equal(first, torch.cat([before, target]))
+    assert torch.equal(second, torch.cat([target, after]))
+    torch.testing.assert_close(src_T_tgt[:, 0], invert(se3(turn[:2], move[:2])))
+    torch.testing.assert_close(src_T_tgt[:, 1], se3(turn[2:], move[2:]))
+
+
+def test_the_loss_compares_the_frames_as_they_are_whatever_the_networks_see() -> None:
+    step, batch = video(tie_breaker=0.0), clip()
+    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
+    disparities = [torch.rand(2, 1, *SIZE)]
+    clean = ordered(batch)
+    one, other = (step.losses(batch, seen, disparities).terms for seen in (clean, 1 - clean))
+    assert one["photometric"].sum == other["photometric"].sum > 0
+    assert one["smoothness"].sum == other["smoothness"].sum > 0
+    brighter = replace(batch, image=(batch.image // 2))
+    assert step.losses(brighter, clean, disparities).terms["photometric"].sum != one["photometric"].sum
+
+
+def test_still_frames_that_are_alike_have_no_error() -> None:
+    """Known answer: the same frame three times and no motion is redrawn exactly, whatever the depth."""
+    step, batch = video(automask=False, smoothness=0.0), clip()
+    batch = replace(batch, targets={**batch.targets, "frames": batch.image[:, None].expand(-1, 2, -1, -1, -1)})
+    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
+    term = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
+    assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
+
+
+def test_pixels_of_padding_are_not_compared() -> None:
+    step, batch = video(tie_breaker=0.0), clip()
+    valid = torch.ones(2, *SIZE, dtype=torch.bool)
+    valid[:, :7] = False
+    disparities = [torch.rand(2, 1, *SIZE), torch.rand(2, 1, 12, 16)]
+    whole, part = (
+        step.losses(one, ordered(one), disparities).terms["photometric"] for one in (batch, replace(batch, valid=valid))
+    )
+    assert whole.count == 2 * 2 * 24 * 32
+    assert part.count == 2 * 2 * 17 * 32
+    assert 0 < part.sum < whole.sum
+
+
+def test_only_cameras_to_be_learned_are_corrected() -> None:
+    step = video(focal_ids={"clip/0": 1, "elsewhere": 0})
+    assert step.focal is not None
+    with torch.no_grad():
+        step.focal.copy_(torch.tensor([0.5, 0.02]))
+    batch = clip()
+    found = step.corrected(batch.targets["camera"], batch.ids)
+    factor = 1.2214028  # e^0.2
+    expected = torch.tensor([[30 * factor, 0, 15.5], [0, 30 * factor, 11.5], [0, 0, 1]])
+    torch.testing.assert_close(found[0], expected)
+    assert torch.equal(found[1], batch.targets["camera"][1])
+    assert step.focal_factors() == pytest.approx([148.41316, factor])
+    assert video().focal_factors() == []
+
+
+class TestAlignedMotions:
+    def test_the_loss_is_taken_at_the_aligned_motions(self) -> None:
+        batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
+        step = video(align=True, tie_breaker=0.0)
+        result = step.losses(batch, ordered(batch), [flat])
+        images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
+        r = step.config.loss.inverse_depth(flat, images, (0.1, 100.0))
+        begun = step.motions(*ordered(batch).unbind(1))
+        better = align(images, sources, r, batch.targets["camera"], begun)
+        assert not torch.equal(better, begun)
+        expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms[
+            "photometric"
+        ]
+        torch.testing.assert_close(result.terms["photometric"].sum, expected.sum)
+
+    def test_the_network_learns_from_the_aligned_motions_alone_and_depth_from_the_images_alone(self) -> None:
+        batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
+        step = video(align=True)
+        terms = step.losses(batch, ordered(batch), [flat]).terms
+        assert set(terms) == {"photometric", "smoothness", "motion"}
+        terms["photometric"].sum.backward(retain_graph=True)
+        assert flat.grad is not None
+        assert flat.grad.abs().sum() > 0
+        assert all(p.grad is None or not p.grad.any() for p in step.pose.parameters())
+        flat.grad = None
+        terms["motion"].sum.backward()
+        assert flat.grad is None
+        assert any(p.grad is not None and p.grad.any() for p in step.pose.parameters())
+
+    def test_the_error_of_a_motion_by_hand(self) -> None:
+        still = torch.eye(4).expand(1, 1, 4, 4)
+        turned = se3(torch.tensor([[0.0, 0.0, 0.1]]), torch.tensor([[1.0, 0.0, -2.0]]))[None]
+        r = torch.tensor([0.1, 0.2, 0.25, 0.3, 9.0]).view(1, 1, 1, 5)
+        term = motion_error(still, turned, r)
+        entries = 2 * math.sin(0.1) + 2 * (1 - math.cos(0.1))
+        assert float(term.sum) == pytest.approx(entries + 3 * 0.25, rel=1e-5)
+        assert float(term.count) == 1
