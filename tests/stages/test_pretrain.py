@@ -301,12 +301,13 @@ class TestPhases:
         assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)
 
 
-class TestPhasesOfAJointRun:
-    PHASES = {  # noqa: RUF012
-        "labels": ["train.steps=2"],
-        "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
-    }
+JOINT_PHASES = {
+    "labels": ["train.steps=2"],
+    "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
+}
 
+
+class TestPhasesOfAJointRun:
     def test_a_phase_takes_over_everything(self, tmp_path: Path) -> None:
         """The early output and the links too: a second phase that learns almost nothing changes nothing."""
         still = ["optimiser.name=sgd", "optimiser.lr=1e-30", "train.steps=1"]
@@ -320,12 +321,12 @@ class TestPhasesOfAJointRun:
         assert (tmp_path / "run" / "second" / "labelled.txt").is_file()
 
     def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
-        tree = tiny_semi.joint(phases=self.PHASES)
+        tree = tiny_semi.joint(phases=JOINT_PHASES)
         train(validate(Recipe, tree), tmp_path / "whole", resume=False)
         with crash_in_step(3), pytest.raises(Crash):
             train(validate(Recipe, tree), tmp_path / "killed", resume=False)
         run(None, [], None, tmp_path / "killed")
-        for name in self.PHASES:
+        for name in JOINT_PHASES:
             same_depth_run(tmp_path / "whole" / name, tmp_path / "killed" / name)
         assert (tmp_path / "killed" / "model.safetensors").is_file()
 
