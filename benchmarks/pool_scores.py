@@ -22,7 +22,7 @@ from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG, labelled_ids, origin, own_data
-from fathomseg.study.statistics import compare
+from fathomseg.study.table import compare
 
 
 def main() -> None:

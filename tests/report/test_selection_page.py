@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fathomseg.report.selection_charts import curves, pool_map
 from jaxtyping import UInt8
 from PIL import Image
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.report import selection_page
-from fathomseg.report.selection_charts import curves, pool_map
 from fathomseg.report.selection_map import coverage, principal_axes, project
 from fathomseg.report.selection_page import render_selection, write_page
 from fathomseg.report.thumbnails import thumbnail

@@ -21,8 +21,8 @@ from fathomseg.demo.folder import demo_folder
 from fathomseg.demo.plan import ROWS, TASKS
 from fathomseg.errors import FathomError
 from fathomseg.stages import demo
+from fathomseg.study.folder import scores
 from fathomseg.study.runner import Runner
-from fathomseg.study.scores import scores
 from tests.stages import tiny_demo
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,8 +22,8 @@ from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
 from fathomseg.stages.study_config import Study, Training, flat
 from fathomseg.stages.study_runs import job
-from fathomseg.study.grid import Cell
 from fathomseg.study.runner import Job, Runner
+from fathomseg.study.table import Cell
 from tests.stages.runs import same_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from fathomseg.study.claims import Claims
+
 from fathomseg.study.folder import JobFolder, Record
-from fathomseg.study.grid import Cell
 from fathomseg.study.runner import Job, Runner
+from fathomseg.study.table import Cell
 
 STEPS = 4
 

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.grid import Cell
 from fathomseg.study.redact_paths import redact_paths
 from fathomseg.study.report import COLUMNS, Report
+from fathomseg.study.table import Cell
 from tests.study.results import CELLS, RECORDS
 
 FAILED = Cell("mixed", 10, 2)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fathomseg.study.folder import JobFolder, Spent
-from fathomseg.study.pace import last_step
 from fathomseg.study.runner import Runner
+from fathomseg.study.terminal import last_step
 from tests.study.fake_study import STEPS, cells, job, runner
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fathomseg.study.scores import scores, scores_file
+from fathomseg.study.folder import scores, scores_file
 
 SEGMENTATION, DEPTH = {"miou": 0.5}, {"median": {"abs_rel": 0.125}}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.study.statistics import compare, holm, sign_flip_p, student_p, student_quantile
+from fathomseg.study.table import compare, holm, sign_flip_p, student_p, student_quantile
 
 TABLE = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 9: 2.2622, 10: 2.2281, 30: 2.0423}
 """Two-sided 5 % points of Student's t, as printed in any table."""

@@ -9,9 +9,8 @@ from heapq import heappop, heappush
 from typing import Final, Literal
 
 from fathomseg.errors import FathomError
-from fathomseg.study.folder import JobFolder
+from fathomseg.study.folder import JobFolder, scores_file
 from fathomseg.study.runner import Job
-from fathomseg.study.scores import scores_file
 
 SPLIT: Final = "val"
 """What is scored: drives nothing is learned from."""

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fathomseg.demo.plan import REPORT_S, Task, seconds
-from fathomseg.study.pace import duration, last_step
 from fathomseg.study.runner import Runner
-from fathomseg.study.terminal import Status
+from fathomseg.study.terminal import Status, duration, last_step
 
 _ENOUGH_S: Final = 20.0
 """Seconds of work after which it is known how fast this machine is."""

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from fathomseg.demo.plan import ROWS, SPLIT, Row, Task
 from fathomseg.io.files import write_text
-from fathomseg.study.folder import JobFolder, Spent
-from fathomseg.study.scores import scores
+from fathomseg.study.folder import JobFolder, Spent, scores
 
 RESULTS: Final = "results.json"
 

@@ -1,89 +1,43 @@
-"""A trajectory seen from above, as the points of an SVG drawing."""
+"""A trajectory seen from above."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from jaxtyping import Float64
 
 from fathomseg.evaluation.motion import Drive
 from fathomseg.geometry.trajectory import align, from_first
-
-_SIDE: Final = 300.0
-"""Units of the drawing across its square."""
+from fathomseg.io.chart import ACCENT, INK, chart, svg
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One clip: the paths in a square of `_SIDE` units, forward up and right to the right."""
+    """One clip: metres to the right and forward (x, z), seen from its first camera."""
 
     name: str
-    frames: int
-    truth: str
-    """Points of a polyline."""
-    predicted: str
-    grid: list[tuple[float, float]]
-    """Where the lines of the grid lie, from the left and from the top."""
-    step_m: float
-    """Metres between two lines of the grid."""
-    start: tuple[float, float]
-    end_truth: tuple[float, float]
-    end_predicted: tuple[float, float]
+    truth: Float64[np.ndarray, "n 2"]
+    predicted: Float64[np.ndarray, "n 2"]
+    """Scaled to fit best, neither turned nor moved."""
     scale: float
     """True metres per predicted unit, as fitted."""
-    side: float = _SIDE
+
+    @property
+    def picture(self) -> str:
+        """An SVG element: both paths on one scale, forward up."""
+        with chart(4, 4) as figure:
+            axes = figure.add_subplot(xlabel="m to the right", ylabel="m forward", aspect="equal", adjustable="datalim")
+            axes.grid(axis="both")
+            for path, colour, style in ((self.truth, INK, "-"), (self.predicted, ACCENT, "--")):
+                axes.plot(*path.T, style, color=colour, linewidth=2.2)
+                axes.plot(*path[-1], "o", color=colour)
+            axes.plot(*self.truth[0], "o", markerfacecolor="white", markeredgecolor=INK)
+            return svg(figure, inline=True)
 
 
 def plan(drive: Drive) -> Plan:
-    """Both paths from above (x right, z forward), seen from the first camera, the predicted one scaled to fit best."""
+    """Both paths of a clip from above."""
     predicted, scale = align(drive.predicted, drive.truth, "scale")
-    paths = [poses[:, [0, 2], 3] for poses in (from_first(drive.truth), predicted)]
-    points = np.concatenate(paths)
-    low, high = points.min(0), points.max(0)
-    extent = max(1.0, 1.1 * float((high - low).max()))  # metres across; a clip that stands still is a point
-    corner = (low + high) / 2 - extent / 2
-    true, guess = (_drawn(path, corner, extent) for path in paths)
-    step = _nice(extent / 5)
-    return Plan(
-        name=drive.ids[0],
-        frames=len(drive.ids),
-        truth=_text(true),
-        predicted=_text(guess),
-        grid=_grid(corner, extent, step),
-        step_m=step,
-        start=_pair(true[0]),
-        end_truth=_pair(true[-1]),
-        end_predicted=_pair(guess[-1]),
-        scale=scale,
-    )
-
-
-def _drawn(path: Float64[np.ndarray, "n 2"], corner: Float64[np.ndarray, " 2"], extent: float) -> np.ndarray:
-    """Units of the drawing, whose second axis points down."""
-    units = (path - corner) / extent * _SIDE
-    return np.stack([units[:, 0], _SIDE - units[:, 1]], axis=1)
-
-
-def _grid(corner: Float64[np.ndarray, " 2"], extent: float, step: float) -> list[tuple[float, float]]:
-    """As many whole multiples of `step` as fit on both axes."""
-    count = math.floor(extent / step)
-    first = np.ceil(corner / step) * step
-    lines = _drawn(first + step * np.arange(count)[:, None], corner, extent)
-    return [_pair(line) for line in lines]
-
-
-def _nice(value: float) -> float:
-    """The largest of 1, 2 or 5 times a power of ten that is not above `value`."""
-    power = 10.0 ** math.floor(math.log10(value))
-    return power * max(factor for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9))
-
-
-def _text(points: Float64[np.ndarray, "n 2"]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _pair(point: Float64[np.ndarray, " 2"]) -> tuple[float, float]:
-    return round(float(point[0]), 1), round(float(point[1]), 1)
+    truth, guess = (poses[:, [0, 2], 3] for poses in (from_first(drive.truth), predicted))
+    return Plan(drive.ids[0], truth, guess, scale)

@@ -15,7 +15,7 @@ from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
 from fathomseg.report.html import environment
-from fathomseg.report.selection_charts import Curve, Point, PoolMap, curves, pool_map
+from fathomseg.report.selection_map import Curve, Point, PoolMap, curves, pool_map
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection
 

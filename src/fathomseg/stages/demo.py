@@ -31,9 +31,8 @@ from fathomseg.io.progress import say
 from fathomseg.report.demo_page import DemoPage, write_page
 from fathomseg.stages.run_folder import origin
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.pace import duration
 from fathomseg.study.runner import Runner
-from fathomseg.study.terminal import run_all
+from fathomseg.study.terminal import duration, run_all
 
 POSTER = "demo.jpg"
 _ON_POSTER = 3

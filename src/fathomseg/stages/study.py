@@ -16,11 +16,10 @@ from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
 from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.grid import Cell
-from fathomseg.study.pace import duration, last_step, minutes_left
 from fathomseg.study.report import Report
 from fathomseg.study.runner import Runner
-from fathomseg.study.terminal import Status, run_all
+from fathomseg.study.table import Cell
+from fathomseg.study.terminal import Status, duration, last_step, minutes_left, run_all
 
 
 def run(

@@ -17,7 +17,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
-from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Budgets = Annotated[tuple[Annotated[int, Field(gt=0)] | Literal["all"], ...], Field(min_length=1)]

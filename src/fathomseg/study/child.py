@@ -1,21 +1,29 @@
-"""One command in a process of its own: a crash ends that process and nothing else."""
+"""One command in a process of its own: a crash ends that process and nothing else.
+
+`python -m fathomseg.study.child MODULE [ARGUMENT]...` runs a program that ends when its parent does. The parent keeps
+the other end of its standard input open. When it closes it, or dies of whatever, the program gets SIGTERM, as which a
+training takes it to save a checkpoint and leave, and is ended a minute later.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from fathomseg.study.folder import Spent
 
 _LINES: Final = 8
 """Lines of an error that are kept; all of it is in the log."""
+_GRACE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +39,25 @@ class Ended:
 
 
 class Child:
-    """A tethered program: it is asked to stop by closing its standard input, and stops as well if we die.
+    """A program that is asked to stop by closing its standard input, and stops as well if we die.
 
     Ctrl-C in the terminal does not reach it, so that it is asked once.
     """
 
-    def __init__(self, arguments: Sequence[str], log: Path, cwd: Path | None = None) -> None:
-        """Start `python -m fathomseg.study.tether ARGUMENTS`, in `cwd` if it is given; its output is added to `log`."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            file.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(arguments)}\n".encode())
-            file.flush()
-            self._log, self._from = log, file.tell()
-            self._began = time.monotonic()
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "fathomseg.study.tether", *arguments],
-                cwd=cwd,
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+    def __init__(self, arguments: Sequence[str], log: IO[bytes], cwd: Path | None = None) -> None:
+        """Start `python -m fathomseg.study.child ARGUMENTS`, in `cwd` if it is given; its output is added to `log`."""
+        log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(arguments)}\n".encode())
+        log.flush()
+        self._log, self._from = Path(log.name), log.tell()
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fathomseg.study.child", *arguments],
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     @property
     def minutes(self) -> float:
@@ -79,3 +85,22 @@ class Child:
         first = next((i for i in reversed(range(len(lines))) if lines[i].startswith("error: ")), len(lines) - 1)
         text = "\n".join(lines[max(0, first) :][:_LINES]).strip().removeprefix("error: ") or "no output"
         return f"killed by {signal.Signals(-code).name} after: {text}" if code < 0 else text
+
+
+def main() -> None:
+    """Call `main()` of the module named first, with the other arguments as its command line."""
+    _, module, *arguments = sys.argv
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = [module, *arguments]
+    importlib.import_module(module).main()
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # nothing is ever written: it returns at the end
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,17 +1,16 @@
-"""The folder of a study or a demo: which files a job has, and what they say about its state."""
+"""The folder of a study or a demo: which files a job has, what they say about its state, and who is at it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from fathomseg.io.files import write_text
-from fathomseg.study.grid import Cell
-
-Record = dict[str, Any]
-"""What is known of a finished job. Of a cell: its place in the grid, scores in per cent, minutes, commit, machine."""
+from fathomseg.study.table import Cell, Record
 
 SETTINGS, LABELLED_HASH = "settings", "labelled"
 """Keys of a record: settings of the training by dotted key, the same for all of an arm; which images had labels."""
@@ -45,6 +44,24 @@ class JobFolder:
     def log(self, job: Name) -> Path:
         """What the job printed, all attempts after one another."""
         return self.notes / f"{job}.log"
+
+    @contextmanager
+    def claimed(self, job: Name) -> Iterator[IO[bytes] | None]:
+        """The log of a job, locked and open to be added to; None if another process is at the job.
+
+        A program whose output it is holds the lock as well. The system lifts it when the last of them has ended,
+        however that came, so that no claim can outlive its process.
+        """
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with self.log(job).open("ab") as log:
+            yield log if _locked(log, fcntl.LOCK_EX) else None
+
+    def busy(self, job: Name) -> bool:
+        """Whether a process is at the job, this one or another."""
+        if not self.log(job).is_file():
+            return False
+        with self.log(job).open("rb") as log:
+            return not _locked(log, fcntl.LOCK_SH)
 
     def record(self, job: Name) -> Record | None:
         """The result; None while there is none."""
@@ -105,6 +122,25 @@ class JobFolder:
 
     def _costs(self, job: Name) -> Path:
         return self.notes / f"{job}.minutes.jsonl"
+
+
+def scores_file(run: Path, split: str) -> Path:
+    """Where a run keeps the scores of a split."""
+    return run / "evaluation" / split / "scores.json"
+
+
+def scores(run: Path, split: str, weights: str = "ema") -> Mapping[str, Mapping[str, Any]]:
+    """The scores of one set of weights by task, `segmentation` and `depth`, as far as the run was scored on them."""
+    found: dict[str, Any] = json.loads(scores_file(run, split).read_text(encoding="utf-8"))["scores"][weights]
+    return found
+
+
+def _locked(file: IO[bytes], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, value: Record) -> None:

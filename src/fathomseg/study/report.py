@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fathomseg.io.chart import png, svg
 from fathomseg.io.files import write_bytes, write_text
-from fathomseg.study.folder import SETTINGS, JobFolder, Record
-from fathomseg.study.grid import Cell
+from fathomseg.study.folder import SETTINGS, JobFolder
 from fathomseg.study.plot import label_efficiency
 from fathomseg.study.redact_paths import redact_paths
-from fathomseg.study.rows import Mean, Row, reference, rows
+from fathomseg.study.table import Cell, Mean, Row, reference, rows
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
 
@@ -106,8 +106,8 @@ class Report:
         table, full = self.rows, reference(self.cells, self.baseline)
         whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
         drawing = label_efficiency(table, self.records, self.titles, self.title, whole)
-        write_text(path.with_suffix(".svg"), drawing.svg())
-        write_bytes(path.with_suffix(".png"), drawing.png())
+        write_text(path.with_suffix(".svg"), svg(drawing))
+        write_bytes(path.with_suffix(".png"), png(drawing))
 
     def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
         return [[cell(text) for text in _texts(row, self.titles.get(row.arm, row.arm))] for row in self.rows]

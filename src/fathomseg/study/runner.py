@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from fathomseg.study.child import Child
-from fathomseg.study.claims import Claim, Claims
-from fathomseg.study.folder import JobFolder, Record
+from fathomseg.study.folder import JobFolder
+from fathomseg.study.table import Record
 
 CHECKPOINT: Final = "checkpoint.pt"
 
@@ -43,7 +43,6 @@ class Runner:
         self,
         folder: JobFolder,
         jobs: Sequence[Job],
-        claims: Claims | None = None,
         changed: Callable[[], None] = lambda: None,
         keep_checkpoints: bool = False,
         stop_at_failure: bool = False,
@@ -53,7 +52,6 @@ class Runner:
     ) -> None:
         """`cwd`: where the commands are typed; `poll_s`: seconds between two looks; `program`: the module `fathom`."""
         self.folder, self.jobs, self.poll_s = folder, tuple(jobs), poll_s
-        self.claims = claims or Claims(folder.path / "claims")
         self._changed, self._keep_checkpoints, self._stop_at_failure = changed, keep_checkpoints, stop_at_failure
         self._cwd, self._program = cwd, program
         self._stopping = threading.Event()
@@ -95,7 +93,7 @@ class Runner:
 
     def running(self) -> set[str]:
         """The jobs that this process or another one is at."""
-        return {job.name for job in self.left() if self.claims.owner(job.name) is not None}
+        return {job.name for job in self.left() if self.folder.busy(job.name)}
 
     def minutes(self, name: str) -> float:
         """Wall-clock minutes that a job has taken so far, as far as they are known here."""
@@ -116,49 +114,38 @@ class Runner:
         """Run a job if it is free; returns whether it was."""
         if self._stopping.is_set():
             return True
-        claim = None if job.name in self._children else self.claims.take(job.name)
-        if claim is None:
-            return False
-        if self.folder.settled(job.name):  # by somebody who was quicker
-            claim.path.unlink(missing_ok=True)
-            return False
-        try:
-            self._run(job, claim)
-        except BaseException:
-            claim.release()
-            raise
+        with self.folder.claimed(job.name) as log:
+            if log is None or self.folder.settled(job.name):  # by somebody who was quicker
+                return False
+            self._run(job, log)
         return True
 
-    def _run(self, job: Job, claim: Claim) -> None:
+    def _run(self, job: Job, log: IO[bytes]) -> None:
+        error = ""
         if (record := job.result()) is None:  # a run may have ended just before the process that started it was killed
-            with self._child(job) as child, claim.kept(self.claims.beat_s, lost=child.stop):
+            with self._child(job, log) as child:
                 ended = child.wait()
-            if not claim.held:
-                return  # this process was asleep; another one is at the job
             self.folder.spend(job.name, ended.spent)
             if ended.code and self._stopping.is_set():
-                claim.release()
                 return
-            error = ended.error
-            if not ended.code and (record := job.result()) is None:
-                error = "it ended well, but left no result"
-            if error:
-                self.folder.fail(job.name, error)
-                if self._stop_at_failure:
-                    self.stop()
+            record = None if ended.code else job.result()
+            error = ended.error or "it ended well, but left no result"
         if record is not None:
             self._finish(job, record)
-        self.claims.clear(claim)
+        else:
+            self.folder.fail(job.name, error)
+            if self._stop_at_failure:
+                self.stop()
         self._changed()
 
     @contextmanager
-    def _child(self, job: Job) -> Iterator[Child]:
+    def _child(self, job: Job, log: IO[bytes]) -> Iterator[Child]:
         """The process of a job; `stop` reaches it, even if it was called a moment ago."""
         run, words = self.folder.run(job.name), job.resume
         if not (run / CHECKPOINT).is_file():
             words = job.start
             shutil.rmtree(run, ignore_errors=True)  # started, but nothing was saved
-        child = Child([self._program, *words], self.folder.log(job.name), self._cwd)
+        child = Child([self._program, *words], log, self._cwd)
         with self._lock:
             self._children[job.name] = child
         if self._stopping.is_set():
