@@ -43,7 +43,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes.mkdir()
     for task in TASKS:
         (recipes / f"{task.name}.yaml").write_text(json.dumps({"steps": 20, "pause": 0.02}))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(folder, "RECIPES", recipes)
     monkeypatch.setattr(demo, "Runner", lambda *given, **named: Runner(*given, **named, program="tests.demo.fake_demo"))
     monkeypatch.setattr(demo, "show", lambda *_: None)
