@@ -22,8 +22,8 @@ from fathomseg.metrics import depth as depth_metrics
 from fathomseg.metrics import segmentation as segmentation_metrics
 from fathomseg.metrics.depth import DepthScores
 from fathomseg.metrics.segmentation import SegmentationScores
+from fathomseg.report.motion import plan
 from fathomseg.report.page import render, sections, write_page
-from fathomseg.report.plan import plan
 from fathomseg.report.scores import show, write_scores
 from fathomseg.report.section import Example, Examples, number, percent
 from fathomseg.types import ClassList

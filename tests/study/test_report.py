@@ -14,8 +14,7 @@ from rich.console import Console
 
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.plot import COLOURS
-from fathomseg.study.redact_paths import redact_paths
-from fathomseg.study.report import COLUMNS, Report
+from fathomseg.study.report import COLUMNS, Report, redact_paths
 from fathomseg.study.table import Cell, grid
 from tests.study.results import CELLS, RECORDS, record
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +35,7 @@ _STYLE: Final[dict[str, Any]] = {
     "grid.color": PALE,
     "grid.linewidth": 1,
     "text.color": INK,
+    "text.parse_math": False,
     "xtick.color": GREY,
     "ytick.color": GREY,
     "lines.markersize": 5,
@@ -43,26 +45,24 @@ _STYLE: Final[dict[str, Any]] = {
 }
 
 
+_DRAWING: Final = threading.RLock()
+"""The style of matplotlib is one for all threads."""
+
+
 @contextmanager
 def chart(width: float = 5.6, height: float = 3.4) -> Iterator[Figure]:
     """An empty figure, in inches: a point of its fonts is a pixel where it is shown 400 pixels wide."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
+    with _DRAWING, matplotlib.rc_context(_STYLE):
         yield Figure((width, height), layout="constrained")
 
 
 def svg(figure: Figure, inline: bool = False) -> str:
     """A document without any reference outside; `inline`: an element for a page, in the colours of style.css."""
-    import matplotlib
-
-    file = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(
-            file, format="svg", transparent=inline, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        )
-    text = file.getvalue()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    text = _saved(figure, format="svg", transparent=inline, metadata=nothing).decode()
     text = text[text.index("<svg") :]
     if inline:  # what belongs to a document alone: name spaces, names of groups, a style for all elements
         text = re.sub(r'<svg.*?( viewBox="[^"]*")[^>]*>', r"<svg\1>", text, count=1, flags=re.S)
@@ -74,6 +74,13 @@ def svg(figure: Figure, inline: bool = False) -> str:
 
 def png(figure: Figure) -> bytes:
     """A PNG file, 1120 pixels wide where `chart` was given no width."""
+    return _saved(figure, format="png", dpi=200)
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    import matplotlib
+
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=200)
+    with _DRAWING, matplotlib.rc_context(_STYLE):
+        figure.savefig(file, **options)
     return file.getvalue()

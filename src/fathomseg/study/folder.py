@@ -43,7 +43,7 @@ class JobFolder:
 
     def log(self, job: Name) -> Path:
         """What the job printed, all attempts after one another."""
-        return self.notes / f"{job}.log"
+        return self._file(job, "log")
 
     @contextmanager
     def claimed(self, job: Name) -> Iterator[IO[bytes] | None]:
@@ -65,45 +65,47 @@ class JobFolder:
 
     def record(self, job: Name) -> Record | None:
         """The result; None while there is none."""
-        return _read(self._record(job))
+        return _read(self._file(job, "json"))
 
     def finish(self, job: Name, record: Record) -> None:
         """Write the result."""
-        _write(self._record(job), record)
+        _write(self._file(job, "json"), record)
 
     def failure(self, job: Name) -> str | None:
         """Why the job failed; None if it did not."""
-        found = _read(self._failure(job))
+        found = _read(self._file(job, "failed.json"))
         return None if found is None else str(found["error"])
 
     def fail(self, job: Name, error: str) -> None:
         """Note that the job failed; it is not tried again before `forgive`."""
-        _write(self._failure(job), {"error": error})
+        _write(self._file(job, "failed.json"), {"error": error})
 
     def forgive(self, job: Name) -> None:
         """Forget that the job failed."""
-        self._failure(job).unlink(missing_ok=True)
+        self._file(job, "failed.json").unlink(missing_ok=True)
 
     def forget(self, job: Name) -> None:
         """Forget all about the job but its log."""
-        for path in (self._record(job), self._failure(job), self._costs(job)):
-            path.unlink(missing_ok=True)
+        for kind in ("json", "failed.json", "minutes.jsonl"):
+            self._file(job, kind).unlink(missing_ok=True)
 
     def settled(self, job: Name) -> bool:
         """Whether there is nothing to do: the job is finished or failed."""
-        return self._record(job).is_file() or self._failure(job).is_file()
+        return self._file(job, "json").is_file() or self._file(job, "failed.json").is_file()
 
     def spend(self, job: Name, spent: Spent) -> None:
         """Note what an attempt has cost, however it ended."""
         self.notes.mkdir(parents=True, exist_ok=True)
-        with self._costs(job).open("a", encoding="utf-8") as file:
+        with self._file(job, "minutes.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(spent) + "\n")
 
     def spent(self, job: Name) -> Spent | None:
         """What all attempts have cost; None if it is not known."""
-        if not self._costs(job).is_file():
+        if not self._file(job, "minutes.jsonl").is_file():
             return None
-        attempts = [json.loads(line) for line in self._costs(job).read_text(encoding="utf-8").splitlines()]
+        attempts = [
+            json.loads(line) for line in self._file(job, "minutes.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         return Spent(*map(sum, zip(*attempts, strict=True)))
 
     def records(self, jobs: Iterable[AnyName]) -> dict[AnyName, Record]:
@@ -114,14 +116,8 @@ class JobFolder:
         """The jobs that failed, and why."""
         return {job: error for job in jobs if (error := self.failure(job)) is not None}
 
-    def _record(self, job: Name) -> Path:
-        return self.notes / f"{job}.json"
-
-    def _failure(self, job: Name) -> Path:
-        return self.notes / f"{job}.failed.json"
-
-    def _costs(self, job: Name) -> Path:
-        return self.notes / f"{job}.minutes.jsonl"
+    def _file(self, job: Name, kind: str) -> Path:
+        return self.notes / f"{job}.{kind}"
 
 
 def scores_file(run: Path, split: str) -> Path:

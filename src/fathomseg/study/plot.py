@@ -53,12 +53,12 @@ def label_efficiency(
                 elinewidth=1.2,
                 label=names[arm],
             )
-        for part in (1.0, 0.95) if full and full.score else ():
-            score = part * full.score.mean
+        for part in (1.0, 0.95):
+            score = part * full.score.mean if full and full.score else -1
             if axes.get_ylim()[0] <= score <= axes.get_ylim()[1]:
                 axes.axhline(score, color=GREY, linestyle="--", linewidth=1)
-                place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
-                axes.annotate(f"{100 * part:.0f} %", (0, score), (4, 2), color=GREY, fontsize=9, **place)
+                place = (0, score), (4, 2), axes.get_yaxis_transform(), "offset points"
+                axes.annotate(f"{100 * part:.0f} %", *place, color=GREY, fontsize=9)
         figure.legend(loc="outside lower left", ncols=columns)
         return figure
 
@@ -74,4 +74,4 @@ def _frame(axes: Axes, records: Sequence[Record]) -> float:
             shown.append(count)
     axes.set_xticks(counts, [str(count) if count in shown else "" for count in counts])
     axes.xaxis.minorticks_off()
-    return high / low
+    return float(high / low)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import signal
 import statistics
 import sys
@@ -105,18 +105,11 @@ def minutes_left(
 
 def last_step(metrics: Path) -> int:
     """The last step a run has logged in metrics.jsonl; 0 if there is none."""
-    try:
-        with metrics.open("rb") as file:
-            file.seek(max(0, metrics.stat().st_size - _TAIL))
-            lines = file.read().splitlines()
-    except FileNotFoundError:
+    if not metrics.is_file():
         return 0
-    for line in reversed(lines):
-        try:
-            return int(json.loads(line)["step"])
-        except (ValueError, KeyError, TypeError):  # cut short
-            continue
-    return 0
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - _TAIL))
+        return int([b"0", *re.findall(rb'"step": (\d+)[,}]', file.read())][-1])
 
 
 def duration(minutes: float | None) -> str:
