@@ -89,7 +89,7 @@ def test_the_recipes_are_valid_and_keep_to_the_plan(tmp_path: Path) -> None:
     rows = [parts[row.task] for row in ROWS]
     pool = parts["select"]
     for row in rows:
-        assert (row.data, row.size, row.optimiser, row.network.encoder) == (
+        assert (row.data, row.size, row.optimiser.model_copy(update={"factors": {}}), row.network.encoder) == (
             rows[0].data,
             rows[0].size,
             rows[0].optimiser,
