@@ -21,8 +21,8 @@ from fathomseg.stages.evaluation import own_data
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load
-from fathomseg.stages.run_folder import labelled_ids, origin
-from fathomseg.study.statistics import compare
+from fathomseg.stages.run_folder import labelled_ids, origin, own_data
+from fathomseg.study.table import compare
 
 
 def main() -> None:
