@@ -16,8 +16,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from fathomseg.stages.evaluation import own_data
-
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load

@@ -195,7 +195,8 @@ class Averaging(LinkModule):
 
 @pytest.mark.parametrize("early_level", [4, 3, 2])
 def test_branches_may_meet_more_than_once(early_level: int) -> None:
-    """What a branch is told at a fine level depends on what its sender was told before, and so on around three of them."""
+    """What a branch is told at a fine level depends on what its sender was told before, and so on around three of
+    them."""
     torch.manual_seed(0)
     tasks, part = ("a", "b", "c"), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)
     encoder = Encoder(model="test_efficientnet", pretrained="none").build()
