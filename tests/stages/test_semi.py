@@ -305,7 +305,7 @@ class TestRecipesThatDoNotFit:
             ),
             (
                 {"objectives": {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}},
-                r"needs the disparity of the images of stream 'unlabelled', which nothing gives: give streams\.unlabelled\.depth",
+                r"needs the disparity of the images of stream 'unlabelled', which nothing gives: give streams\.unlabelled\.depth",  # noqa: E501
             ),
             (
                 {"network": tiny_semi.JOINT},
