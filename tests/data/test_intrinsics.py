@@ -15,8 +15,8 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import FieldOfView, Known, Learned, field_of_view, pinhole
-from fathomseg.data.motion import Triplet
 from fathomseg.data.loading import Stream
+from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import intrinsics_of
 from fathomseg.errors import FathomError

@@ -202,7 +202,9 @@ def test_budgets_nest_and_depend_on_the_seed(dataset: CamVid) -> None:
     assert chosen[2] < chosen[5] < chosen[9]
     assert [len(c) for c in chosen.values()] == [2, 5, 9]
     assert any(set(Labels(count=2).choose(dataset, "train", seed=s)) != chosen[2] for s in range(5))
-    assert set(Labels(count=2, seed=3).choose(dataset, "train", seed=99)) == chosen[2], "labels.seed wins over the run's"
+    assert set(Labels(count=2, seed=3).choose(dataset, "train", seed=99)) == chosen[2], (
+        "labels.seed wins over the run's"
+    )
     assert set(Labels().choose(dataset, "train", 0)) == set(dataset.ids("train"))
 
 

@@ -1,10 +1,10 @@
-"""The training step: how often networks run, what terms are called, whose statistics move, what is trained and saved."""
+"""The training step: how often networks run, what terms are called, whose statistics move, what is trained."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -105,7 +105,9 @@ class TestPasses:
             },
         ).train()
         network = step.network
-        counted = Counted(encoder=network.encoders[SHARED], depth=network.heads["depth"], classes=network.heads["segmentation"])
+        counted = Counted(
+            encoder=network.encoders[SHARED], depth=network.heads["depth"], classes=network.heads["segmentation"]
+        )
         result = step({"labelled": make_batch(1, "label", "depth", "frames")})
         assert all(calls == [(True, True, 2)] for calls in counted.calls.values())
         assert set(result.terms) == {
@@ -133,9 +135,7 @@ class TestNames:
     def test_an_objective_of_several_streams_has_terms_for_each(self) -> None:
         """Frames of labelled and of unlabelled images teach depth along: passes 2 + 1 (mixed), pose 2."""
         step = joint(photometric={"pose": POSE, "stream": ["labelled", "unlabelled"]}).train()
-        counted = Counted(
-            student=step.network.encoders[SHARED], depth=step.network.heads["depth"], pose=pose_of(step)
-        )
+        counted = Counted(student=step.network.encoders[SHARED], depth=step.network.heads["depth"], pose=pose_of(step))
         result = step({"labelled": make_batch(1, "label", "frames"), "unlabelled": make_batch(2, "frames")})
         assert {name: len(calls) for name, calls in counted.calls.items()} == {"student": 3, "depth": 2, "pose": 2}
         assert set(result.terms) == {
@@ -187,7 +187,11 @@ class TestCounts:
 
     def test_with_them_micro_batches_give_the_gradient_of_the_whole_batch(self) -> None:
         """Labels and depths are spread unevenly: one half has a few pixels of one, the other of the other."""
-        network = {**JOINT, "norm": "frozen", "tasks": {"segmentation": {"decoder": UNET, "dropout": 0}, "depth": {"decoder": UNET}}}
+        network = {
+            **JOINT,
+            "norm": "frozen",
+            "tasks": {"segmentation": {"decoder": UNET, "dropout": 0}, "depth": {"decoder": UNET}},
+        }
         step = make_step(network, {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}).train()
         whole = make_batch(1, "label", "depth", count=4, rows={"label": [0, 1, 2], "depth": [2]})
         whole.targets["label"][1, 5:] = 255
@@ -208,7 +212,7 @@ class TestCounts:
 
 
 class TestHeldStatistics:
-    NETWORK = {
+    NETWORK: ClassVar[dict[str, Any]] = {
         **JOINT,
         "tasks": {
             "segmentation": {"decoder": {**UNET, "norms": True, "stride": 2}},
@@ -290,7 +294,9 @@ class TestParameterGroups:
         assert with_gradient == set(found)
 
     def test_a_name_that_is_none_is_told(self) -> None:
-        with pytest.raises(FathomError, match=r"has 'pose', which .* there is: depth, encoder, links, photometric, pse"):
+        with pytest.raises(
+            FathomError, match=r"has 'pose', which .* there is: depth, encoder, links, photometric, pse"
+        ):
             joint().parameter_groups(0.1, {"pose": 0.1})
 
 

@@ -129,11 +129,11 @@ class TestRefused:
 
     def test_another_decoder(self) -> None:
         target = build(segmenting({"name": "fpn", "channels": 8}))
-        with pytest.raises(FathomError, match="Nothing of decoders.depth can be taken over.*of one kind"):
+        with pytest.raises(FathomError, match=r"Nothing of decoders.depth can be taken over.*of one kind"):
             transfer(depth().state_dict(), target, TO_CLASSES)
 
     def test_nothing_at_all(self) -> None:
-        with pytest.raises(FathomError, match="Nothing of encoders.shared"):
+        with pytest.raises(FathomError, match=r"Nothing of encoders\.shared"):
             transfer({"weight": torch.zeros(1)}, classes(), ENCODER)
 
     def test_a_source_without_the_part(self) -> None:

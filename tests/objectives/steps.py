@@ -58,7 +58,7 @@ def make_step(
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
     parts = validate(_Objectives, {"objectives": objectives}).objectives
     named = {stream: [] for part in parts.values() for stream in part.streams}
-    assert list(misfits(config, dict.fromkeys(named, ["disparity"]), parts)) == []
+    assert list(misfits(config, {stream: ["disparity"] for stream in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]

@@ -29,7 +29,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "frames, aligned": (DEPTH, {"photometric": {**STILL, "align": True, "loss": EXTRA}}, "frames"),
     "frames beside labels": (NETWORK, {"supervised": {}, "photometric": {**STILL, "loss": EXTRA}}, "frames"),
 }
-KINDS = {"label": ("label", "depth"), "depth": ("label", "depth"), "frames": ("label", "frames"), "disparity": ("disparity",)}
+KINDS = {
+    "label": ("label", "depth"),
+    "depth": ("label", "depth"),
+    "frames": ("label", "frames"),
+    "disparity": ("disparity",),
+}
 
 
 def case(name: str) -> tuple[Step, str]:

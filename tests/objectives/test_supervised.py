@@ -1,4 +1,4 @@
-"""What is known of the images teaches: classes, true depths, depths another network gives; samples without it nothing."""
+"""What is known of the images teaches: classes, true depths, depths another network gives."""
 
 from __future__ import annotations
 

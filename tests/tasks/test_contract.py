@@ -62,7 +62,9 @@ class TestBranch:
     @pytest.mark.parametrize("decoder", [Fpn(channels=8), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)])
     def test_its_head_takes_any_decoder(self, task: Task, decoder: Part) -> None:
         module, head = branch(task, decoder)
-        maps = module.levels([torch.randn(1, c, 64 // s, 96 // s) for c, s in zip(PYRAMID.channels, PYRAMID.strides, strict=True)])
+        maps = module.levels(
+            [torch.randn(1, c, 64 // s, 96 // s) for c, s in zip(PYRAMID.channels, PYRAMID.strides, strict=True)]
+        )
         stride = module.stride
         assert task.map(head(maps)).shape[2:] == (64 // stride, 96 // stride)
 

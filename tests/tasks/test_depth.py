@@ -98,7 +98,9 @@ def slow(error: str, disparity: Tensor, truth: Tensor, target: str) -> tuple[Ten
         if (target == "depth" and t > 0) or (target == "disparity" and not t.isnan()):
             pairs.append((d, t))
     if error == "log":
-        return torch.stack([(torch.log(1 / (far + (near - far) * d)) - torch.log(t)).abs() for d, t in pairs]).sum(), len(pairs)
+        return torch.stack(
+            [(torch.log(1 / (far + (near - far) * d)) - torch.log(t)).abs() for d, t in pairs]
+        ).sum(), len(pairs)
     if target == "depth":
         pairs = [(d, (1 / t.clamp(NEAREST, FARTHEST) - far) / (near - far)) for d, t in pairs]
     errors = torch.stack([(d - t).abs() for d, t in pairs])

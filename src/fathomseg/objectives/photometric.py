@@ -110,7 +110,7 @@ class PhotometricObjective(ObjectiveModule):
         return StepResult(terms, result.logs)
 
     def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
-        """Every term of a batch without frames, in the same order as ever, with a gradient of zero for every parameter."""
+        """Every term of a batch without frames, in the usual order, with a gradient of zero for every parameter."""
         total, count = nothing(disparities)
         total = total + sum(0 * parameter.sum() for parameter in self.parameters())
         names = ("", "smoothness", *self.config.loss.extra_terms, *(["motion"] if self.config.align else []))
