@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from fathomseg.study.grid import LABEL_BUDGET, SEED
+from fathomseg.study.table import LABEL_BUDGET, SEED
 
 CRITERIA = ("diversity", "cells", "imagenet", "both", "both-cells", "difficulty", "entropy")
 PARTS = {

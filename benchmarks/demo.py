@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.stages.run_folder import origin
-from fathomseg.study.redact_paths import without_paths
+from fathomseg.study.report import without_paths
 
 
 def main() -> None:

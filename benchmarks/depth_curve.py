@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.stages.run_folder import origin
-from fathomseg.study.scores import scores
+from fathomseg.study.folder import scores
 
 
 def main() -> None:

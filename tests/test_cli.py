@@ -72,7 +72,7 @@ def test_what_is_no_command_is_refused_in_one_line(
         (("train", "--resume", "{}"), "is not a run: it has no config.yaml"),
         (("train",), "Give either a recipe"),
         (("evaluate", "{}"), "holds no config.yaml"),
-        (("predict", "{}", "{}", "--out", "{}/out"), "holds no image and no video"),
+        (("predict", "{}", "{}", "--out", "{}/out"), "holds no model"),
         (("check", "--data", "{}/nothing"), "nothing"),
         (("import-labels", "{}/job.zip", "--selection", "{}", "--to", "{}/new"), "job.zip. Give the file that CVAT"),
         (("demo", "--minutes", "0"), "give a positive number"),

@@ -18,7 +18,6 @@ from fathomseg.data.intrinsics import FieldOfView, Known, Learned, field_of_view
 from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import intrinsics_of
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera
 from tests import fakes
@@ -119,7 +118,7 @@ def test_a_stretched_working_size_moves_points_as_it_moves_pixels(x: float, y: f
 
 def test_the_stream_carries_the_cameras_at_working_size(folder: Folder, tmp_path: Path) -> None:
     triplets = [Triplet(id, id[:-1] + "0", id[:-1] + "2") for id in (KNOWN, FREE)]
-    intrinsics = intrinsics_of(FieldOfView(degrees=90), folder, triplets)
+    intrinsics = FieldOfView(degrees=90).intrinsics(folder, [KNOWN, FREE])
     cache = Cache(folder, (48, 40), folder=tmp_path)
     neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
 

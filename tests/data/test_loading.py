@@ -229,5 +229,5 @@ def test_a_list_of_ids_is_taken_as_it_is_and_checked(dataset: CamVid, tmp_path: 
         FathomError, match=r"does not have, for example 'train/elsewhere'; its own ids look like 'train/"
     ):
         Labels(file=tmp_path / "chosen.txt").choose(dataset, "train", 0)
-    with pytest.raises(FathomError, match="there is no file"):
+    with pytest.raises(FathomError, match="There is no file"):
         Labels(file=tmp_path / "none.txt").choose(dataset, "train", 0)

@@ -13,14 +13,12 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets import CamVid, Cityscapes, Folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.data.frames import FixedStep
 from fathomseg.data.intrinsics import FieldOfView
 from fathomseg.data.loading import Stream, collate
-from fathomseg.data.motion import MotionFilter, Triplet
+from fathomseg.data.motion import FixedStep, MotionFilter, Triplet
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import (
     choose_frames,
-    intrinsics_of,
     read_triplets,
     training_ids,
     write_triplets,
@@ -124,7 +122,7 @@ class TestChooseFrames:
 def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) -> None:
     ids = training_ids(folder, None, "val")
     triplets = FixedStep().triplets(folder, ids)
-    intrinsics = intrinsics_of(FieldOfView(), folder, triplets)
+    intrinsics = FieldOfView().intrinsics(folder, [x.target for x in triplets])
     cache = Cache(folder, (24, 32), folder=tmp_path)
     neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
     still = Geometry(scale=(1, 1), flip=0)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fathomseg.stages.depth_recipe import DepthRecipe
 
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
@@ -21,7 +20,7 @@ from fathomseg.stages.streams import shown
 from fathomseg.study.folder import JobFolder, Spent
 
 ASKED = {"minutes": 2.0, "seed": 1}
-KINDS = {"pretrain": DepthRecipe, "select": SelectRecipe, "train": Recipe}
+KINDS = {"pretrain": Recipe, "select": SelectRecipe, "train": Recipe}
 
 
 def begin(path: Path, asked: dict[str, float] = ASKED, text: str = "x: 1\n") -> JobFolder:
@@ -90,17 +89,19 @@ def test_the_recipes_are_valid_and_keep_to_the_plan(tmp_path: Path) -> None:
     rows = [parts[row.task] for row in ROWS]
     pool = parts["select"]
     for row in rows:
-        assert (row.data, row.size, row.optimiser, row.network.encoder) == (
+        assert (row.data, row.size, row.optimiser.model_copy(update={"factors": {}}), row.network.encoder) == (
             rows[0].data,
             rows[0].size,
             rows[0].optimiser,
             rows[0].network.encoder,
         )
         assert row.train == rows[0].train
-        assert (row.learner.balance, row.learner.geometry) == (rows[0].learner.balance, rows[0].learner.geometry)
+        first, own = (one.objectives["supervised"].losses["segmentation"] for one in (rows[0], row))
+        assert own == first
+        assert row.streams["labelled"].geometry == rows[0].streams["labelled"].geometry
         assert list(row.data.ids("train")) == list(pool.data.ids("train"))
-    assert rows[0].labels.count == pool.budget == 12
-    assert {str(row.labels.file) for row in rows[1:]} == {"runs/select/selection.txt"}
+    assert rows[0].streams["labelled"].labels.count == pool.budget == 12
+    assert {str(row.streams["labelled"].labels.file) for row in rows[1:]} == {"runs/select/selection.txt"}
 
 
 def test_nothing_is_learned_from_that_is_scored_on(tmp_path: Path) -> None:
@@ -112,7 +113,8 @@ def test_nothing_is_learned_from_that_is_scored_on(tmp_path: Path) -> None:
         data = load(Streets, tree["data"])
         if name in {row.task for row in ROWS}:
             held_out = shown(data, data.ids("val"))
-        for one in (tree["data"], tree.get("clips", {}).get("data")):
+        streams = tree.get("streams", {}).values()
+        for one in (tree["data"], *((stream or {}).get("data") for stream in streams)):
             if one is not None:
                 dataset = load(Streets, one)
                 seen |= shown(dataset, dataset.ids("train"))

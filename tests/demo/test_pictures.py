@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from fathomseg.inference.depth_predictor import DepthPredictor
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.pictures import Gallery, best_pair, spread, to_scale
+from fathomseg.demo.plan import ROWS
+from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.draw import colourise, depth_picture
 from fathomseg.mixing import Pixels
+from tests.stages.saved_run import network_of
 
 WORLD = Streets(size=(48, 96), train_clips=4, val_clips=3, frames=2)
 CLASSES = WORLD.classes
 
 
-class Always(nn.Module):
-    """Says the same class everywhere."""
+BOTH = ("segmentation", "depth")
+
+
+class Known(nn.Module):
+    """Says the same class everywhere. The lower in the image, the nearer; the brighter the image, the steeper."""
 
     def __init__(self, index: int) -> None:
         super().__init__()
         self.index = index
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, outputs: Collection[str]) -> dict[str, Any]:
         logits = torch.zeros(len(image), len(CLASSES), 4, 8)
         logits[:, self.index] = 9
-        return {"segmentation": logits}
-
-
-class ByRow(nn.Module):
-    """The lower in the image, the nearer; the brighter the image, the steeper."""
-
-    def forward(self, image: Tensor) -> dict[str, list[Tensor]]:
         ramp = torch.linspace(0.02, 0.4, 48).view(1, 1, 48, 1).expand(len(image), 1, 48, 96)
-        return {"disparity": [ramp * (0.5 + image.mean((1, 2, 3), keepdim=True))]}
+        depth = [ramp * (0.5 + image.mean((1, 2, 3), keepdim=True))]
+        return {task: {"segmentation": logits, "depth": depth}[task] for task in outputs}
+
+
+def knows(index: int) -> Predictor:
+    card = ModelCard(network=network_of(BOTH), classes=CLASSES.names, colours=CLASSES.colours, size=(48, 96))
+    return Predictor(Known(index), card)
 
 
 @pytest.fixture(scope="module")
 def gallery() -> Gallery:
-    rows = {name: Predictor(Always(index), CLASSES, (48, 96)) for index, name in enumerate("abcd")}
-    depth = DepthPredictor(ByRow(), (48, 96), (0.1, 100.0))
-    return Gallery(WORLD, depth, rows, depth)
+    """Rows by the titles of the demo, of which the last one knows depth as well."""
+    return Gallery(WORLD, knows(0), {row.title: knows(index) for index, row in enumerate(ROWS)})
 
 
 def test_predictions_stand_beside_image_and_truth(gallery: Gallery) -> None:
     id = WORLD.ids("val")[3]
     cells = gallery.prediction_strip(id).cells
-    assert [words for words, _ in cells] == ["image", "a", "b", "c", "d", "truth"]
+    assert [words for words, _ in cells] == ["image", *(row.title for row in ROWS), "truth"]
     assert (cells[0][1] == WORLD.image(id)).all()
     for index in range(4):
         assert (cells[1 + index][1] == CLASSES.colours[index]).all()

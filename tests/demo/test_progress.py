@@ -7,8 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fathomseg.demo.plan import REPORT_S, Task
-from fathomseg.demo.progress import Standing, left_s, status
+from fathomseg.demo.plan import REPORT_S, Standing, Task, left_s, status
 from fathomseg.study import terminal
 from fathomseg.study.terminal import shown
 

@@ -1,4 +1,5 @@
-"""The training step: how often networks run, what terms are called, whose statistics move, what is trained."""
+"""The training step: how often networks run, what terms are called, whose statistics move, what is trained and
+saved."""
 
 from __future__ import annotations
 
@@ -212,7 +213,7 @@ class TestCounts:
 
 
 class TestHeldStatistics:
-    NETWORK: ClassVar[dict[str, Any]] = {
+    NETWORK = {  # noqa: RUF012
         **JOINT,
         "tasks": {
             "segmentation": {"decoder": {**UNET, "norms": True, "stride": 2}},

@@ -133,7 +133,7 @@ class TestRefused:
             transfer(depth().state_dict(), target, TO_CLASSES)
 
     def test_nothing_at_all(self) -> None:
-        with pytest.raises(FathomError, match=r"Nothing of encoders\.shared"):
+        with pytest.raises(FathomError, match=r"Nothing of encoders.shared"):
             transfer({"weight": torch.zeros(1)}, classes(), ENCODER)
 
     def test_a_source_without_the_part(self) -> None:

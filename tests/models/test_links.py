@@ -93,7 +93,7 @@ def test_the_exchange_equals_the_formula(name: str) -> None:
         }
         for task, x in changed.items():
             finer = network.decoders[task].levels_from(x, LEVEL, maps[task])
-            # The map read at the meeting place itself is that before the exchange, unless the decoder ends there.
+            # What is read at the meeting place itself is from before the exchange, unless the decoder ends there.
             levels[task] |= finer if finer else {LEVEL: x}
         found = network(image, network.outputs)
         finest = min(levels["segmentation"])
@@ -195,7 +195,8 @@ class Averaging(LinkModule):
 
 @pytest.mark.parametrize("early_level", [4, 3, 2])
 def test_branches_may_meet_more_than_once(early_level: int) -> None:
-    """What a branch is told at a fine level depends on what its sender was told before, and so on around."""
+    """What a branch is told at a fine level depends on what its sender was told before, and so on around three of
+    them."""
     torch.manual_seed(0)
     tasks, part = ("a", "b", "c"), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)
     encoder = Encoder(model="test_efficientnet", pretrained="none").build()

@@ -82,8 +82,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}, "pseudo_labels": {}},
             {"labelled": []},
             [
-                "objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: "
-                "give streams.unlabelled={}"
+                "objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: give streams.unlabelled={}"  # noqa: E501
             ],
             id="a stream that is missing",
         ),
@@ -99,8 +98,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}, "photometric": {}},
             {"labelled": [], "clips": []},
             [
-                "objective 'photometric' teaches 'depth', which the network does not predict: "
-                "give network.tasks.depth={}"
+                "objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"  # noqa: E501
             ],
             id="a task that is missing",
         ),
@@ -109,9 +107,8 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}},
             {"labelled": []},
             [
-                "the network predicts 'depth', but no objective teaches it: "
-                "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), "
-                "or leave network.tasks.depth out"
+                "the network predicts 'depth', but no objective teaches it: give objectives.photometric={} (from video), "  # noqa: E501
+                "objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
             ],
             id="depth that is not taught",
         ),
@@ -140,8 +137,8 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}},
             {"labelled": [], "unlabelled": []},
             [
-                "objective 'pseudo_labels' needs the disparity of the images of stream 'unlabelled', which nothing "
-                "gives: give streams.unlabelled.depth={name: run, run: RUN}, or let the network predict it: "
+                "objective 'pseudo_labels' needs the disparity of the images of stream 'unlabelled', which nothing gives: "  # noqa: E501
+                "give streams.unlabelled.depth={name: run, run: RUN}, or let the network predict it: "
                 "network.tasks.depth={}"
             ],
             id="depths to mix by",

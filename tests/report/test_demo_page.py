@@ -15,10 +15,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
+from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan
-from fathomseg.demo.results import Result
-from fathomseg.report.demo_page import OWN_DATA, DemoPage, render, write_page
+from fathomseg.report.demo_page import OWN_DATA, DemoPage, render
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
 from tests import fakes
@@ -134,11 +134,6 @@ def test_costs_and_commands(text: str) -> None:
     for line in OWN_DATA.splitlines():
         assert line.strip() in text
     assert "gpu" not in words
-
-
-def test_it_is_written(tmp_path: Path, text: str) -> None:
-    assert write_page(tmp_path, a_page()).read_text(encoding="utf-8") == text
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")

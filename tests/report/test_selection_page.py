@@ -16,9 +16,8 @@ from PIL import Image
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.report import selection_page
-from fathomseg.report.selection_charts import curves, pool_map
-from fathomseg.report.selection_map import coverage, principal_axes, project
-from fathomseg.report.selection_page import render_selection, write_page
+from fathomseg.report.selection_map import coverage, curves, pool_map, principal_axes, project
+from fathomseg.report.selection_page import render_selection
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection, Skipped
 from fathomseg.types import ClassList
@@ -164,7 +163,9 @@ def test_axes_are_those_of_the_covariance() -> None:
     exact = rows.astype(np.float64)
     sizes, vectors = np.linalg.eigh(np.cov(exact.T))
     assert sizes[-2] / sizes[-3] > 1.1  # or the second would not be one direction
-    axes = principal_axes(rows)
+    axes, share = principal_axes(rows)
+    assert share == pytest.approx(sizes[-2:].sum() / sizes.sum(), rel=1e-4)
+    np.testing.assert_array_equal(principal_axes(rows)[0], axes)
     np.testing.assert_allclose(np.abs((axes * vectors[:, [-1, -2]]).sum(0)), 1, atol=1e-4)
     spread = project(rows, axes, np.arange(200)).astype(np.float64).var(axis=0, ddof=1)
     np.testing.assert_allclose(spread, sizes[[-1, -2]], rtol=1e-3)
@@ -179,7 +180,8 @@ def test_small_and_flat_pools_have_a_map(count: int, width: int) -> None:
         assert all(0 <= x <= found.width and 0 <= y <= found.height for x, y in (*found.chosen, *found.places))
         assert 0 <= found.share <= 1
         largest, mean = curves(rows, [0], [], seed=0)
-        assert np.isfinite([largest.end, mean.end, largest.end_random]).all()
+        assert np.isfinite([largest.chosen[-1], mean.chosen[-1], largest.random[-1]]).all()
+        assert largest.picture.startswith("<svg")
 
 
 def test_the_map_keeps_neighbours_together_and_both_directions_on_one_scale() -> None:
@@ -194,7 +196,7 @@ def test_the_map_keeps_neighbours_together_and_both_directions_on_one_scale() ->
 
 
 def test_dots_are_limited_and_evenly_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fathomseg.report.selection_charts._DOTS", 10)
+    monkeypatch.setattr("fathomseg.report.selection_map._DOTS", 10)
     found = pool_map(features(101), [50], [])
     assert found.rows == [0, 11, 22, 33, 44, 56, 67, 78, 89, 100] or len(set(np.diff(found.rows))) <= 2
     assert len(found.rows) == 10
@@ -206,18 +208,14 @@ def test_curves_are_drawn_to_scale() -> None:
     rows = features(60, seed=2)
     order = choose(rows, 7, 20)
     largest, mean = curves(rows, order, [], seed=1)
-    slow = slow_coverage(rows, [], order)
-    for curve, values in zip((largest, mean), slow, strict=True):
-        points = np.array([[float(x) for x in point.split(",")] for point in curve.chosen.split()])
-        assert points[0, 0] == 0
-        assert points[-1, 0] == curve.width
-        heights = curve.height - points[:, 1]
-        np.testing.assert_allclose(heights / heights[-1], np.array(values[1:]) / values[-1], rtol=0.02)
-        assert curve.end == pytest.approx(values[-1], rel=1e-3)
-        assert [count for _, count in curve.ticks_x] == [1, 6, 10, 15, 20]
-        down, text = curve.ticks_y[1]
-        assert float(text) / values[-1] == pytest.approx((curve.height - down) / heights[-1], rel=0.02)
-    assert largest.end < largest.end_random  # farthest first is for this
+    for curve, values in zip((largest, mean), slow_coverage(rows, [], order), strict=True):
+        np.testing.assert_allclose(curve.chosen[1:], values[1:], rtol=1e-3)
+        assert "images chosen" in curve.picture
+        (line,) = re.findall(r'<path d="([^"]*)"[^>]*style="[^"]*rgb\(var\(--accent\)\)', curve.picture)
+        points = np.array(re.findall(r"[ML] (\S+) (\S+)", line), float)
+        down, wanted = points[:, 1] - points[0, 1], np.array(values[1:]) - values[1]
+        np.testing.assert_allclose(down / down[-1], wanted / wanted[-1], atol=0.01)
+    assert largest.chosen[-1] < largest.random[-1]  # farthest first is for this
 
 
 def test_thumbnails_keep_their_limit() -> None:
@@ -243,7 +241,7 @@ def test_it_is_well_formed_and_needs_nothing_from_outside(page: str) -> None:
         assert (attributes.get("src") or "data:image/").startswith("data:image/")
         assert (attributes.get("href") or "#pick-1").startswith("#pick-")
         assert not [name for name in attributes if name.startswith("on")]
-    assert not re.search(r"https?://|url\(|@import", page)
+    assert not re.search(r"https?://|url\((?!#)|@import", page)
     assert HOSTILE not in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 30
 
@@ -321,17 +319,15 @@ def test_many_choices_are_listed_without_pictures(monkeypatch: pytest.MonkeyPatc
     assert "And 2 more: see selection.json" in text
 
 
-def test_the_page_of_a_large_pool_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_a_large_pool_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection_page, "_CARDS", 60)  # as many bytes in larger pictures, in less time
     data = Noise(count=10_000, height=300)
     rows = features(10_000)
     chosen = list(range(0, 7_500, 15))
-    path = write_page(
-        tmp_path, a_selection(data, chosen), data, rows, lambda id: _noise(1, 200)[..., 0] / np.float32(255)
-    )
-    assert path == tmp_path / "selection.html"
-    assert 3e6 < path.stat().st_size < 10e6
-    assert path.read_text(encoding="utf-8").count("h0M") == 9_499
+    half = _noise(1, 200)[..., 0] / np.float32(255)
+    text = render_selection(a_selection(data, chosen), data, rows, lambda id: half)
+    assert 3e6 < len(text.encode()) < 10e6
+    assert text.count("h0M") == 9_499
 
 
 # --- in a browser ---------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from fathomseg.demo.folder import demo_folder
 from fathomseg.demo.plan import ROWS, TASKS
 from fathomseg.errors import FathomError
 from fathomseg.stages import demo
+from fathomseg.study.folder import scores
 from fathomseg.study.runner import Runner
-from fathomseg.study.scores import scores
 from tests.stages import tiny_demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +43,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes.mkdir()
     for task in TASKS:
         (recipes / f"{task.name}.yaml").write_text(json.dumps({"steps": 20, "pause": 0.02}))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setattr(folder, "RECIPES", recipes)
     monkeypatch.setattr(demo, "Runner", lambda *given, **named: Runner(*given, **named, program="tests.demo.fake_demo"))
     monkeypatch.setattr(demo, "show", lambda *_: None)

@@ -16,9 +16,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from fathomseg.learners.depth import DepthLearner
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.pretrain import phase_recipes, pretrain, run
 from safetensors.torch import load_file
 
 from fathomseg import config
@@ -37,9 +34,8 @@ from fathomseg.stages.phases import phase_recipes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
 from tests import fakes
-from tests.stages import ranks
+from tests.stages import ranks, tiny_semi
 from tests.stages.runs import metrics, same_run
-from tests.stages import tiny_semi
 from tests.stages.tiny_depth import LOOP, SIZE, STREETS, clips, drive, settings, write
 
 
@@ -305,12 +301,13 @@ class TestPhases:
         assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)
 
 
-class TestPhasesOfAJointRun:
-    PHASES = {
-        "labels": ["train.steps=2"],
-        "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
-    }
+JOINT_PHASES = {
+    "labels": ["train.steps=2"],
+    "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
+}
 
+
+class TestPhasesOfAJointRun:
     def test_a_phase_takes_over_everything(self, tmp_path: Path) -> None:
         """The early output and the links too: a second phase that learns almost nothing changes nothing."""
         still = ["optimiser.name=sgd", "optimiser.lr=1e-30", "train.steps=1"]
@@ -324,12 +321,12 @@ class TestPhasesOfAJointRun:
         assert (tmp_path / "run" / "second" / "labelled.txt").is_file()
 
     def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
-        tree = tiny_semi.joint(phases=self.PHASES)
+        tree = tiny_semi.joint(phases=JOINT_PHASES)
         train(validate(Recipe, tree), tmp_path / "whole", resume=False)
         with crash_in_step(3), pytest.raises(Crash):
             train(validate(Recipe, tree), tmp_path / "killed", resume=False)
         run(None, [], None, tmp_path / "killed")
-        for name in self.PHASES:
+        for name in JOINT_PHASES:
             same_depth_run(tmp_path / "whole" / name, tmp_path / "killed" / name)
         assert (tmp_path / "killed" / "model.safetensors").is_file()
 
@@ -450,7 +447,8 @@ class TestFrames:
 
 def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text(encoding="utf-8")
-    several, phases = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    first, several, phases = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    assert recipe(**first).streams["clips"].camera.name == "learned"
     assert list(recipe(**several).data.datasets) == ["mine", "theirs", "kitti"]
     made = phase_recipes(recipe(**phases), tmp_path)
     assert [x.train.steps for x in made.values()] == [300000, 300000, 50000]

@@ -256,7 +256,8 @@ class TestWhatDepthIsLearnedFrom:
         assert prediction.depth is not None
 
     def test_labelled_images_that_have_neighbours_teach_both(self, tmp_path: Path) -> None:
-        """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one pass."""
+        """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one
+        pass."""
         tree = joint(
             streams={"labelled": {"labels": {"count": 6}}},
             objectives={
@@ -304,7 +305,7 @@ class TestRecipesThatDoNotFit:
             ),
             (
                 {"objectives": {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}},
-                r"compares depths, which the network does not predict: give streams\.unlabelled\.depth=\{name: run, ",
+                r"needs the disparity of the images of stream 'unlabelled', which nothing gives: give streams\.unlabelled\.depth",
             ),
             (
                 {"network": tiny_semi.JOINT},

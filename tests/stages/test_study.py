@@ -20,13 +20,26 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.stages import study as stage
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
-from fathomseg.stages.study_config import Study, Training, flat
+from fathomseg.stages.study_config import Study, Training, flat, labelled
 from fathomseg.stages.study_runs import job
-from fathomseg.study.grid import Cell
 from fathomseg.study.runner import Job, Runner
+from fathomseg.study.table import Cell
 from tests.stages.runs import same_run
 
 ROOT = Path(__file__).resolve().parents[2]
+BALANCE = "objectives.supervised.losses.segmentation.balance"
+
+
+def balanced(weight: float) -> dict[str, Any]:
+    return {"objectives": {"supervised": {"losses": {"segmentation": {"balance": weight}}}}}
+
+
+def balance(recipe: Recipe) -> float:
+    return recipe.objectives["supervised"].losses["segmentation"].balance  # type: ignore[union-attr]
+
+
+def labels(recipe: Recipe) -> list[str]:
+    return sorted(labelled(recipe))
 
 
 @pytest.fixture
@@ -38,7 +51,7 @@ def write(tmp_path: Path, settings: Callable[..., dict[str, Any]]) -> Callable[.
         recipe.write_text(yaml.safe_dump(settings()))
         arms = {
             "plain": {"recipe": str(recipe)},
-            "balanced": {"recipe": str(recipe), "settings": {"learner": {"balance": 0.5}}},
+            "balanced": {"recipe": str(recipe), "settings": balanced(0.5)},
         }
         path.write_text(yaml.safe_dump({"arms": arms, "budgets": [2, "all"], **parts}, sort_keys=False))
         return path
@@ -47,30 +60,28 @@ def write(tmp_path: Path, settings: Callable[..., dict[str, Any]]) -> Callable[.
 
 
 def test_settings_are_applied_from_the_general_to_the_special(write: Callable[..., Path]) -> None:
-    study = load(
-        Study, write(settings={"learner": {"balance": 0.1}, "train": {"steps": 7}}), ["settings.train.batch=2"]
-    )
+    study = load(Study, write(settings={**balanced(0.1), "train": {"steps": 7}}), ["settings.train.batch=2"])
     jobs = study.trainings()
     assert len(jobs) == 12
-    plain, balanced = (jobs[Cell(arm, 2, 1)].recipe for arm in ("plain", "balanced"))
-    assert (plain.learner.balance, balanced.learner.balance) == (0.1, 0.5)
-    assert (plain.train.steps, plain.train.batch, plain.labels.count, plain.seed) == (7, 2, 2, 1)
-    assert jobs[Cell("plain", "all", 0)].recipe.labels.count is None
+    plain, other = (jobs[Cell(arm, 2, 1)].recipe for arm in ("plain", "balanced"))
+    assert (balance(plain), balance(other)) == (0.1, 0.5)
+    assert (plain.train.steps, plain.train.batch, plain.streams["labelled"].labels.count, plain.seed) == (7, 2, 2, 1)
+    assert jobs[Cell("plain", "all", 0)].recipe.streams["labelled"].labels.count is None
 
 
 def test_a_selection_is_used_for_budgets_and_not_for_all(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write()
     plain = load(Study, path).trainings()[Cell("plain", "all", 0)].recipe
-    ids = sorted(plain.labels.choose(plain.data, 0), reverse=True)  # an order nobody would get by chance
+    ids = labels(plain)[::-1]  # an order nobody would get by chance
     for seed in range(3):
         (tmp_path / f"chosen-{seed}.txt").write_text("\n".join(ids[seed:]))
     chosen = f"arms.plain.selection={tmp_path}/chosen-{{seed}}.txt"
     jobs = load(Study, path, [chosen]).trainings()
     for seed in range(3):
         recipe = jobs[Cell("plain", 2, seed)].recipe
-        assert set(recipe.labels.choose(recipe.data, recipe.seed)) == set(ids[seed : seed + 2])
+        assert set(labels(recipe)) == set(ids[seed : seed + 2])
     whole = jobs[Cell("plain", "all", 1)].recipe
-    assert set(whole.labels.choose(whole.data, 1)) == set(ids)
+    assert set(labels(whole)) == set(ids)
 
 
 def test_the_name_of_a_part_is_set_before_its_settings() -> None:
@@ -89,7 +100,10 @@ def test_the_name_of_a_part_is_set_before_its_settings() -> None:
         ({"seeds": [-1]}, "seeds.0"),
         ({"baseline": "best"}, "baseline 'best' is none of the arms, which are plain, balanced"),
         ({"settings": {"train.steps": 3}}, "write 'train.steps' as nested mappings"),
-        ({"settings": {"labels": {"count": 3}}}, "labels.count is what `budgets` and `seeds`"),
+        (
+            {"settings": {"streams": {"labelled": {"labels": {"count": 3}}}}},
+            "labels.count is what `budgets` and `seeds`",
+        ),
         ({"sedes": [0]}, "did you mean 'seeds'"),
     ],
 )
@@ -105,10 +119,10 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
     recipe = str(tmp_path / "tiny.yaml")
     arms = {
         "fine": {"recipe": recipe},
-        "typo": {"recipe": recipe, "settings": {"learner": {"balanse": 1}}},
+        "typo": {"recipe": recipe, "settings": {"optimiser": {"lrr": 1}}},
         "lost": {"recipe": "nowhere.yaml"},
         "unscored": {"recipe": recipe, "settings": {"evaluation": {"split": "exam"}}},
-        "orphan": {"recipe": recipe, "settings": {"start": {"run": "runs/none"}, "evaluation": {"split": "exam"}}},
+        "orphan": {"recipe": recipe, "settings": {"init_from": {"run": "runs/none"}, "evaluation": {"split": "exam"}}},
     }
     with pytest.raises(ConfigError) as error:
         stage.run(write(arms=arms, budgets=[2, 99]), [], tmp_path / "out", 1, [], False, False)
@@ -116,7 +130,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
     for part in (
         "fine-99-0 and 8 more: labels.count is 99, but only 8",
         "typo-2-0 and 5 more: ",
-        "did you mean 'balance'",
+        "did you mean 'lr'",
         "lost-2-0 and 5 more: No recipe at nowhere.yaml",
         "unscored-2-0 and 11 more: evaluation.split is 'exam'",
         "orphan-2-0 and 5 more: There is no runs/none",
@@ -128,7 +142,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
 
 def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[..., Path], tmp_path: Path) -> None:
     recipe = str(tmp_path / "tiny.yaml")
-    later = {"recipe": recipe, "settings": {"start": {"run": "runs/not-yet"}}}
+    later = {"recipe": recipe, "settings": {"init_from": {"run": "runs/not-yet"}}}
     study = load(Study, write(arms={"fine": {"recipe": recipe}, "later": later}, budgets=[2]))
     assert {cell.arm for cell in study.trainings(["fine"])} == {"fine"}
     with pytest.raises(ConfigError, match="not-yet"):
@@ -150,9 +164,9 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     def fake(cell: Cell, training: Training, run: Path) -> Job:
         recipe = training.recipe
-        miou = 0.4 + 0.1 * recipe.seed + 0.03 * (recipe.learner.balance == 0.5)
+        miou = 0.4 + 0.1 * recipe.seed + 0.03 * (balance(recipe) == 0.5)
         how = ["fail"] if run.name in failing else []
-        ids = ",".join(recipe.labels.choose(recipe.data, recipe.seed))
+        ids = ",".join(labels(recipe))
         return replace(job(cell, training, run), start=(str(run), str(miou), ids, *how))
 
     def runner(*given: Any, **named: Any) -> Runner:
@@ -235,7 +249,7 @@ def test_what_another_machine_has_trained_is_not_trained_again(
     assert len(now["cells"]) == 6
     assert [cell for cell in now["cells"] if cell["seed"] < 2] == then["cells"]
     assert now["recipes"] == then["recipes"]
-    assert (then["recipes"]["plain"]["learner.balance"], then["recipes"]["balanced"]["learner.balance"]) == (0.0, 0.5)
+    assert [then["recipes"][arm][BALANCE] for arm in ("plain", "balanced")] == [0.0, 0.5]
     assert stage.run(path, moved, here, 1, [], True, False, [file]) == 0  # all are there
     assert "are known" not in capsys.readouterr().err
 
@@ -251,8 +265,8 @@ def test_known_trainings_of_another_study_are_refused(
     assert "2 trainings in" in str(error.value)
     assert "optimiser.lr: then 0.01, now 0.1" in str(error.value)
     plain = load(Study, path).trainings()[Cell("plain", 2, 0)].recipe
-    labelled = set(plain.labels.choose(plain.data, 0))
-    other = sorted(set(plain.labels.model_copy(update={"count": None}).choose(plain.data, 0)) - labelled)
+    whole = load(Study, write()).trainings()[Cell("plain", "all", 0)].recipe
+    other = sorted(set(labels(whole)) - set(labels(plain)))
     (tmp_path / "chosen.txt").write_text("\n".join(other))
     with pytest.raises(FathomError, match=r"1 trainings .*\n.*labels of other images"):
         stage.run(path, [f"arms.plain.selection={tmp_path}/chosen.txt"], here, 1, [], False, False, [file])
@@ -291,7 +305,7 @@ def test_the_command_of_a_cell_gives_its_recipe(write: Callable[..., Path], tmp_
     verb, recipe, *words = made.start
     assert (verb, recipe) == ("train", str(trainings[cell].path))
     assert words[-2:] == ["--out", str(run)]
-    assert {"seed=1", "labels.count=2", "train.batch=3"} <= set(words)
+    assert {"seed=1", "streams.labelled.labels.count=2", "train.batch=3"} <= set(words)
     assert load(Recipe, trainings[cell].path, words[:-2]) == trainings[cell].recipe
     assert made.resume == ("train", "--resume", str(run), "train.threads=2")
 

@@ -28,8 +28,9 @@ def write_recipes(out: Path) -> Path:
     for task in TASKS:
         tree = yaml.safe_load((folder.RECIPES / f"{task.name}.yaml").read_text())
         tree["size"] = tree["data"]["size"] = SIZE
-        if "clips" in tree:
-            tree["clips"]["data"]["size"] = SIZE
+        for stream in tree.get("streams", {}).values():
+            if stream and "data" in stream:
+                stream["data"]["size"] = SIZE
         if "train" in tree:
             tree.setdefault("network", {})["encoder"] = {"model": "test_efficientnet", "pretrained": "none"}
             tree["train"] |= {"log_every": 1, "save_every": 2, "device": "cpu"}

@@ -1,4 +1,4 @@
-"""One of several processes at a study of fake trainings; arguments: FOLDER CELLS STALE_S PAUSE."""
+"""One of several processes at a study of fake trainings; arguments: FOLDER CELLS PAUSE."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-from fathomseg.study.claims import Claims
-from fathomseg.study.folder import JobFolder, Record
-from fathomseg.study.grid import Cell
+from fathomseg.study.folder import JobFolder
 from fathomseg.study.runner import Job, Runner
+from fathomseg.study.table import Cell, Record
 
 STEPS = 4
 
@@ -30,15 +29,14 @@ def job(folder: JobFolder, name: str, pause: float, how: str = "", *after: str, 
     return Job(name, words, (*words, "resume"), result, after)
 
 
-def runner(folder: Path, count: int, stale_s: float, pause: float, how: dict[Cell, str] | None = None) -> Runner:
+def runner(folder: Path, count: int, pause: float, how: dict[Cell, str] | None = None) -> Runner:
     place = JobFolder(folder)
     jobs = [job(place, str(cell), pause, (how or {}).get(cell, "")) for cell in cells(count)]
-    claims = Claims(folder / "claims", beat_s=stale_s / 10, stale_s=stale_s)
-    return Runner(place, jobs, claims, poll_s=0.05, program="tests.study.fake_train")
+    return Runner(place, jobs, poll_s=0.05, program="tests.study.fake_train")
 
 
 def main() -> None:
-    doing = runner(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]))
+    doing = runner(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
     signal.signal(signal.SIGTERM, lambda *_: doing.stop())
     doing.start(workers=2)
     while not doing.wait():

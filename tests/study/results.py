@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fathomseg.study.folder import Record
-from fathomseg.study.grid import Cell, grid
+from fathomseg.study.table import Cell, grid
 
 CELLS = grid({"plain": [10, "all"], "mixed": [10]}, [0, 1, 2])
 SCORES = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fathomseg.study.grid import Cell
-from fathomseg.study.pace import duration, last_step, minutes_left
+from fathomseg.study.table import Cell
+from fathomseg.study.terminal import duration, last_step, minutes_left
 
 SLOW, FAST, NEW = (Cell(arm, 10, 5) for arm in ("slow", "fast", "new"))
 FINISHED = {Cell("slow", 10, 0): 30.0, Cell("slow", 10, 1): 50.0, Cell("fast", 10, 0): 4.0}

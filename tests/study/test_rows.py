@@ -6,8 +6,7 @@ import math
 
 import pytest
 
-from fathomseg.study.grid import Cell, grid
-from fathomseg.study.rows import Row, reference, rows
+from fathomseg.study.table import Cell, Row, grid, reference, rows
 from tests.study.results import CELLS, RECORDS, record
 
 

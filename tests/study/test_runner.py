@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from fathomseg.study.folder import JobFolder, Spent
-from fathomseg.study.pace import last_step
 from fathomseg.study.runner import Runner
+from fathomseg.study.terminal import last_step
 from tests.study.fake_study import STEPS, cells, job, runner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,8 +39,8 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 
 
 @contextmanager
-def process(folder: Path, count: int, stale_s: float, pause: float) -> Iterator[subprocess.Popen[bytes]]:
-    words = [str(folder), str(count), str(stale_s), str(pause)]
+def process(folder: Path, count: int, pause: float) -> Iterator[subprocess.Popen[bytes]]:
+    words = [str(folder), str(count), str(pause)]
     with subprocess.Popen([sys.executable, "-m", "tests.study.fake_study", *words], cwd=ROOT) as started:
         try:
             yield started
@@ -51,25 +51,25 @@ def process(folder: Path, count: int, stale_s: float, pause: float) -> Iterator[
 def test_three_processes_do_every_cell_once(tmp_path: Path) -> None:
     count = 9
     with ExitStack() as stack:
-        started = [stack.enter_context(process(tmp_path, count, stale_s=60, pause=0.02)) for _ in range(3)]
+        started = [stack.enter_context(process(tmp_path, count, pause=0.02)) for _ in range(3)]
         assert [one.wait(60) for one in started] == [0, 0, 0]
     assert Counter(notes(tmp_path)) == Counter(f"{cell} {text}" for cell in cells(count) for text in ("from 0", "done"))
     folder = JobFolder(tmp_path)
     records = folder.records(cells(count))
     assert len(records) == count
     assert all(record["minutes"] > record["cpu_minutes"] > 0 for record in records.values())
-    assert not list((tmp_path / "claims").iterdir())
+    assert not any(folder.busy(cell) for cell in cells(count))
     assert not list((tmp_path / "runs").glob("*/checkpoint.pt"))
 
 
 def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Path) -> None:
     (cell,) = cells(1)
     checkpoint = JobFolder(tmp_path).run(cell) / "checkpoint.pt"
-    with process(tmp_path, 1, stale_s=4, pause=0.5) as first:
+    with process(tmp_path, 1, pause=0.5) as first:
         until(lambda: checkpoint.exists() and checkpoint.read_text() >= "1")
         first.kill()
         first.wait()
-        with process(tmp_path, 1, stale_s=4, pause=0.01) as second:
+        with process(tmp_path, 1, pause=0.01) as second:
             assert second.wait(60) == 0
     begun, *others = notes(tmp_path)
     assert begun == f"{cell} from 0"
@@ -81,19 +81,38 @@ def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Pa
 def test_a_request_to_stop_frees_the_cells_at_once(tmp_path: Path) -> None:
     (cell,) = cells(1)
     checkpoint = JobFolder(tmp_path).run(cell) / "checkpoint.pt"
-    with process(tmp_path, 1, stale_s=1000, pause=0.3) as first:
+    with process(tmp_path, 1, pause=0.3) as first:
         until(checkpoint.exists)
         first.send_signal(signal.SIGTERM)
         assert first.wait(30) == 0
     folder = JobFolder(tmp_path)
     assert not folder.settled(cell)
-    doing = runner(tmp_path, 1, stale_s=1000, pause=0.0)
+    doing = runner(tmp_path, 1, pause=0.0)
     finish(doing)
     assert notes(tmp_path)[1].split()[-1] != "0"
     spent = folder.spent(cell)
     assert spent is not None
     assert spent.minutes > 0.3 / 60  # both attempts, of which the first took a step at least
     assert len((tmp_path / "cells" / f"{cell}.minutes.jsonl").read_text().splitlines()) == 2
+
+
+def test_one_process_at_a_job_and_the_lock_is_gone_with_it(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    assert not folder.busy("a")
+    with folder.claimed("a") as log:
+        assert log is not None
+        assert folder.busy("a")
+        assert not folder.busy("b")
+        with folder.claimed("a") as second, folder.claimed("b") as other:
+            assert second is None
+            assert other is not None
+        assert folder.busy("a")
+        with subprocess.Popen(["sleep", "60"], stdout=log) as training:
+            log.close()
+            assert folder.busy("a")  # as long as the training whose output it is
+            training.kill()
+            training.wait()
+    assert not folder.busy("a")
 
 
 def finish(doing: Runner, workers: int = 1) -> None:
@@ -103,7 +122,7 @@ def finish(doing: Runner, workers: int = 1) -> None:
 
 def test_failures_are_kept_and_the_rest_goes_on(tmp_path: Path) -> None:
     good, green, killed, silent = cells(4)
-    doing = runner(tmp_path, 4, 60, 0.0, {green: "fail", killed: "crash", silent: "silent"})
+    doing = runner(tmp_path, 4, 0.0, {green: "fail", killed: "crash", silent: "silent"})
     finish(doing, workers=2)
     folder = JobFolder(tmp_path)
     assert list(folder.records(cells(4))) == [good]
@@ -116,20 +135,20 @@ def test_failures_are_kept_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "all was well" in folder.log(green).read_text()
 
     before = len(notes(tmp_path))
-    finish(runner(tmp_path, 4, 60, 0.0))  # as it would not fail now: it is not tried all the same
+    finish(runner(tmp_path, 4, 0.0))  # as it would not fail now: it is not tried all the same
     assert len(notes(tmp_path)) == before
     folder.forgive(green)
-    finish(runner(tmp_path, 4, 60, 0.0))
+    finish(runner(tmp_path, 4, 0.0))
     assert notes(tmp_path)[before:] == [f"{green} from 0", f"{green} done"]
     assert list(folder.records(cells(4))) == [good, green]
 
 
 def test_a_run_that_ended_before_it_was_recorded_is_not_trained_again(tmp_path: Path) -> None:
     (cell,) = cells(1)
-    finish(runner(tmp_path, 1, 60, 0.0))
+    finish(runner(tmp_path, 1, 0.0))
     (tmp_path / "cells" / f"{cell}.json").unlink()
     (tmp_path / "cells" / f"{cell}.minutes.jsonl").unlink()
-    finish(runner(tmp_path, 1, 60, 0.0))
+    finish(runner(tmp_path, 1, 0.0))
     assert notes(tmp_path) == [f"{cell} from 0", f"{cell} done"]
     record = JobFolder(tmp_path).record(cell)
     assert record is not None
@@ -138,7 +157,7 @@ def test_a_run_that_ended_before_it_was_recorded_is_not_trained_again(tmp_path: 
 
 
 def test_a_mistake_of_ours_stops_everything_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    doing = runner(tmp_path, 3, 60, 0.0)
+    doing = runner(tmp_path, 3, 0.0)
 
     def broken(*_: object) -> None:
         raise OSError("no space left on device")
@@ -199,7 +218,7 @@ def test_a_failure_can_stop_all_others_which_save(tmp_path: Path) -> None:
 
 
 def test_nothing_starts_after_a_stop(tmp_path: Path) -> None:
-    doing = runner(tmp_path, 1, 60, 0.0)
+    doing = runner(tmp_path, 1, 0.0)
     doing.stop()
     finish(doing)
     assert notes(tmp_path) == []

@@ -1,1 +1,1 @@
-"""The demo, a client of study/: what it runs (plan), its folder and recipes, its progress, results and pictures."""
+"""The demo, a client of study/: what it runs and how far it is (plan), its folder and results, and its pictures."""

@@ -1,1 +1,1 @@
-"""The training step and its loop, optimiser, checkpoints, logging: knows no task by name."""
+"""The step, the loop around it, checkpoints and logging: knows no task by name."""

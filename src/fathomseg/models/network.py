@@ -73,10 +73,7 @@ class Network(FixedNorms):
         return frozenset({*self.tasks, *(early(task) for task in self.early_heads), *shared})
 
     def forward(
-        self,
-        image: Float[Tensor, "b 3 h w"],
-        outputs: Collection[str] | None = None,
-        change: Pyramids | None = None,
+        self, image: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None, change: Pyramids | None = None
     ) -> Outputs:
         """`outputs` (by default those of all tasks) of RGB images 0..1 of any size, one pass of each encoder.
 
@@ -117,7 +114,8 @@ class Network(FixedNorms):
         return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
 
     def _running(self, outputs: Collection[str]) -> list[str]:
-        """The tasks whose decoders must run, at least down to where they meet; in one order always, for dropout."""
+        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for
+        dropout."""
         wanted = frozenset(task for task in self.tasks if task in outputs)
         first = frozenset(task for task in self.early_heads if early(task) in outputs)
         senders: frozenset[str] = frozenset()
@@ -127,7 +125,8 @@ class Network(FixedNorms):
         return [task for task in self.tasks if task in wanted | senders | first]
 
     def _receivers(self, outputs: Collection[str]) -> dict[int, frozenset[str]]:
-        """By level of the links the tasks whose maps they change: those asked for, and those read further on."""
+        """By level of the links the tasks whose maps they change: those asked for, and those that are read further
+        on."""
         found: dict[int, frozenset[str]] = {}
         needed = frozenset(task for task in self.tasks if task in outputs)
         for level in () if self.links is None else reversed(self.links.levels):

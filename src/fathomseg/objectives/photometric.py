@@ -56,7 +56,7 @@ class Photometric(Objective):
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PhotometricObjective:
         """Learns the focal lengths the setup names along with it."""
-        depth_range = setup.tasks["depth"].depth_range
+        depth_range = setup.network.tasks["depth"].depth_range
         assert depth_range is not None
         pose = brought["pose"]
         assert isinstance(pose, PoseNetwork)
@@ -106,7 +106,8 @@ class PhotometricObjective(ObjectiveModule):
         terms = {}
         for name, term in result.terms.items():
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
-            terms[_short(name)] = Term(total, count, self.config.weight * term.weight)
+            own = "" if name == "photometric" else name  # the main term goes by the objective's own name
+            terms[own] = Term(total, count, self.config.weight * term.weight)
         return StepResult(terms, result.logs)
 
     def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
@@ -173,8 +174,3 @@ def motion_error(
     median = inverse_depth.flatten(1).median(dim=1).values[:, None]
     angle = difference[..., :3, :3].sum((2, 3)) + difference[..., :3, 3].sum(2) * median
     return Term(angle.sum(), angle.new_tensor(float(angle.numel())))
-
-
-def _short(term: str) -> str:
-    """The main term goes by the objective's own name."""
-    return "" if term == "photometric" else term

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
+from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import Task
-from fathomseg.demo.results import Result
-from fathomseg.io.files import write_text
 from fathomseg.report.html import environment, uri
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
@@ -22,9 +20,9 @@ fathom check --data mydata
 fathom pretrain recipes/depth-own-video.yaml data.root=mydata --out runs/my-depth
 fathom select recipes/select-own-images.yaml data.root=mydata --budget 50 --out selected
 # label the images in selected/images, then:
-fathom train recipes/own-data.yaml data.root=mydata labels.file=selected/selection.txt \\
-  start.run=runs/my-depth learner.name=semi unlabelled={} learner.unlabelled.mixing.name=depthmix \\
-  depth.name=run depth.run=runs/my-depth --out runs/mine
+fathom train recipes/own-data.yaml data.root=mydata streams.labelled.labels.file=selected/selection.txt \\
+  init_from.run=runs/my-depth objectives.pseudo_labels.mixing.name=depthmix \\
+  streams.unlabelled.depth.name=run streams.unlabelled.depth.run=runs/my-depth --out runs/mine
 fathom evaluate runs/mine
 fathom predict runs/mine mydata/images --out predictions"""
 """The same with one's own images and video, in the folder of the project."""
@@ -44,15 +42,8 @@ class DemoPage:
     origin: Mapping[str, Any]
 
 
-def write_page(folder: Path, page: DemoPage) -> Path:
-    """Write report.html, one file that needs no other."""
-    path = folder / PAGE
-    write_text(path, render(page))
-    return path
-
-
 def render(page: DemoPage) -> str:
-    """The page as text."""
+    """The page as text, which needs no other file."""
     pictures = page.pictures
     return (
         environment()

@@ -37,10 +37,10 @@ def page_size(size: Size) -> Size:
     return (max(1, round(height * _WIDTH / width)), _WIDTH) if width > _WIDTH else (height, width)
 
 
-def uri(picture: UInt8[np.ndarray, "h w 3"], suffix: str) -> str:
-    """A picture as a data URI, so that the page needs no other file."""
+def uri(picture: UInt8[np.ndarray, "h w 3"], suffix: str, *quality: int) -> str:
+    """A picture as a data URI, so that the page needs no other file; the quality of a JPEG may be given."""
     kind = {".jpg": "jpeg", ".png": "png"}[suffix]
-    return f"data:image/{kind};base64,{base64.b64encode(draw.encode(picture, suffix)).decode()}"
+    return f"data:image/{kind};base64,{base64.b64encode(draw.encode(picture, suffix, *quality)).decode()}"
 
 
 def _colour(rgb: Sequence[int]) -> str:

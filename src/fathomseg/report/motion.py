@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from jaxtyping import Float64
 from rich.table import Table
 from rich.text import Text
 
 from fathomseg.evaluation.motion import MEANING, Drive
-from fathomseg.geometry.trajectory import SNIPPET
-from fathomseg.report.plan import plan
+from fathomseg.geometry.trajectory import SNIPPET, align, from_first
+from fathomseg.io.chart import ACCENT, INK, chart, svg
 from fathomseg.report.section import Card, Section, number
 
 MEASURES: Final = {
@@ -51,3 +54,34 @@ def motion_section(motion: Mapping[str, Any], drives: Sequence[Drive] = ()) -> S
         tables=[table],
         notes=[f"Camera motion over {found['clips']} clips, {found['frames']} frames."],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One clip: metres to the right and forward (x, z), seen from its first camera."""
+
+    name: str
+    truth: Float64[np.ndarray, "n 2"]
+    predicted: Float64[np.ndarray, "n 2"]
+    """Scaled to fit best, neither turned nor moved."""
+    scale: float
+    """True metres per predicted unit, as fitted."""
+
+    @property
+    def picture(self) -> str:
+        """An SVG element: both paths on one scale, forward up."""
+        with chart(4, 4) as figure:
+            axes = figure.add_subplot(xlabel="m to the right", ylabel="m forward", aspect="equal", adjustable="datalim")
+            axes.grid(axis="both")
+            for path, colour, style in ((self.truth, INK, "-"), (self.predicted, ACCENT, "--")):
+                axes.plot(*path.T, style, color=colour, linewidth=2.2)
+                axes.plot(*path[-1], "o", color=colour)
+            axes.plot(*self.truth[0], "o", markerfacecolor="white", markeredgecolor=INK)
+            return svg(figure, inline=True)
+
+
+def plan(drive: Drive) -> Plan:
+    """Both paths of a clip from above."""
+    predicted, scale = align(drive.predicted, drive.truth, "scale")
+    truth, guess = (poses[:, [0, 2], 3] for poses in (from_first(drive.truth), predicted))
+    return Plan(drive.ids[0], truth, guess, scale)

@@ -7,13 +7,92 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Float64, Int64
+
+from fathomseg.io.chart import ACCENT, GREY, chart, svg
 
 _NUMBERS: Final = 2**24
 """Numbers of features, or distances, held in memory at once."""
-_ROUNDS: Final = 12
-_EXTRA: Final = 4
-"""Directions beside those wanted, by which the iteration finds these faster."""
+_DOTS: Final = 10_000
+"""Images of the pool the map shows at most, besides those chosen or labelled before."""
+_NUMBERED: Final = 60
+"""Up to so many chosen images have their rank written on the map."""
+_DRAWS: Final = 3
+"""Random choices the curve is compared with."""
+_WIDTH: Final = 640.0
+_MARGIN: Final = 18.0
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolMap:
+    """The pool along the two directions its features vary most in, both on one scale, in units of the drawing."""
+
+    height: float
+    dots: str
+    """An SVG path with a dot for every image shown that is neither chosen nor labelled before."""
+    rows: list[int]
+    """The images behind the dots."""
+    places: list[Point]
+    """Where they lie."""
+    chosen: list[Point]
+    taken: list[Point]
+    share: float
+    """The part of all variance, 0..1, that the two directions hold."""
+    width: float = _WIDTH
+    numbered: bool = False
+
+
+def pool_map(features: Float[np.ndarray, "n d"], chosen: Sequence[int], taken: Sequence[int]) -> PoolMap:
+    """The map of a pool whose rows `chosen` (in order) and `taken` (labelled before) are marked."""
+    free = np.setdiff1d(np.arange(len(features)), np.array([*chosen, *taken], np.int64))
+    rows = free[np.linspace(0, len(free) - 1, min(len(free), _DOTS)).round().astype(np.int64)]
+    axes, share = principal_axes(features)
+    points = project(features, axes, np.concatenate([rows, np.array([*chosen, *taken], np.int64)])).astype(np.float64)
+    low, extent = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-12)
+    scale = (_WIDTH - 2 * _MARGIN) / extent.max()  # one for both directions
+    height = min(_WIDTH, max(240.0, float(extent[1]) * scale + 2 * _MARGIN))
+    drawn = [_WIDTH / 2, height / 2] + (points - low - extent / 2) * [scale, -scale]
+    places: list[Point] = [(round(x, 1), round(y, 1)) for x, y in drawn.tolist()]
+    dots, marks = places[: len(rows)], places[len(rows) :]
+    return PoolMap(
+        height=height,
+        dots="".join(f"M{x} {y}h0" for x, y in dots),
+        rows=rows.tolist(),
+        places=dots,
+        chosen=marks[: len(chosen)],
+        taken=marks[len(chosen) :],
+        share=share,
+        numbered=len(chosen) <= _NUMBERED,
+    )
+
+
+def principal_axes(features: Float[np.ndarray, "n d"], count: int = 2) -> tuple[Float32[np.ndarray, "d count"], float]:
+    """The directions along which features vary most, unit length, widest first, and their share of all variance, 0..1.
+
+    From as many evenly spaced rows as fit 64 MB. Each axis points to where its largest component is positive; where
+    there are fewer directions they are zero.
+    """
+    rows = torch.from_numpy(np.array(features[:: -(-features.size // _NUMBERS)], np.float32))
+    rows = rows - rows.mean(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, sizes, found = torch.pca_lowrank(rows, min(count + 4, *rows.shape), center=False, niter=12)
+    some = min(count, int((sizes > 1e-6 * sizes[0].clamp(min=1e-30)).sum()))
+    axes = torch.zeros(rows.shape[1], count)
+    axes[:, :some] = found[:, :some] * found[:, :some].gather(0, found[:, :some].abs().argmax(0)[None]).sign()
+    whole = float(rows.square().sum(dtype=torch.float64))
+    return axes.numpy(), min(1.0, float(sizes[:some].square().sum()) / whole) if whole > 0 else 0.0
+
+
+def project(
+    features: Float[np.ndarray, "n d"], axes: Float32[np.ndarray, "d k"], rows: Int64[np.ndarray, " m"]
+) -> Float32[np.ndarray, "m k"]:
+    """Some rows along these axes, from wherever the features have their origin."""
+    parts = np.array_split(rows, -(-len(rows) * features.shape[1] // _NUMBERS))
+    return np.concatenate([features[part].astype(np.float32) @ axes for part in parts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +111,8 @@ def coverage(features: Float[np.ndarray, "n d"], taken: Sequence[int], order: Se
 
     One pass over the features, which may be memory-mapped: O(rows x dim x (taken + order)) time.
     """
-    middle = _middle(features)
+    # Squared distances lose fewest digits near the origin.
+    middle = np.asarray(features[:: -(-features.size // _NUMBERS)], np.float32).mean(0)
     columns = np.array([*taken, *order], np.int64)
     centres = features[columns] - middle
     squares = np.square(centres).sum(1)
@@ -53,45 +133,39 @@ def coverage(features: Float[np.ndarray, "n d"], taken: Sequence[int], order: Se
     return Coverage(largest, mean)
 
 
-def principal_axes(features: Float[np.ndarray, "n d"], count: int = 2) -> Float32[np.ndarray, "d count"]:
-    """The directions along which features vary most, unit length, widest first; zeros where there are fewer.
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One distance against the number of chosen images, beside the mean of some random choices."""
 
-    Subspace iteration (Halko et al. 2011) on as many evenly spaced rows as fit 64 MB. Each axis points to where its
-    largest component is positive.
-    """
-    step = -(-features.size // _NUMBERS)
-    rows = np.asarray(features[::step], np.float32)
-    rows = rows - rows.mean(0)
-    width = min(count + _EXTRA, *rows.shape)
-    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((rows.shape[1], width), np.float32))[0]
-    for _ in range(_ROUNDS):
-        basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
-    _, sizes, turn = np.linalg.svd(rows @ basis, full_matrices=False)
-    axes = np.zeros((rows.shape[1], count), np.float32)
-    some = min(count, int((sizes > 1e-6 * max(float(sizes[0]), 1e-30)).sum()))
-    axes[:, :some] = basis @ turn[:some].T
-    peaks = np.take_along_axis(axes, np.abs(axes).argmax(0)[None], axis=0)
-    return np.where(peaks < 0, -axes, axes)
+    name: str
+    chosen: Float64[np.ndarray, " n"]
+    random: Float64[np.ndarray, " n"]
 
+    @property
+    def picture(self) -> str:
+        """An SVG element; distances that are NaN, without labels before, are left out."""
+        from matplotlib.ticker import MaxNLocator
 
-def share_of_variance(features: Float[np.ndarray, "n d"], axes: Float32[np.ndarray, "d k"]) -> float:
-    """The part of all variance that lies along these axes, 0..1, over evenly spaced rows; 0 if there is none."""
-    rows = np.asarray(features[:: -(-4 * features.size // _NUMBERS)], np.float32)
-    whole = float(rows.var(axis=0, dtype=np.float64).sum())
-    return min(1.0, float((rows @ axes).var(axis=0, dtype=np.float64).sum()) / whole) if whole > 0 else 0.0
+        with chart(height=2.9) as figure:
+            axes = figure.add_subplot(xlabel="images chosen")
+            axes.set_title(f"{self.name} distance", loc="left")
+            axes.plot(self.random, "--", color=GREY, linewidth=2)
+            axes.plot(self.chosen, color=ACCENT, linewidth=2.5)
+            axes.set_ylim(0)
+            axes.margins(x=0.02)
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+            return svg(figure, inline=True)
 
 
-def project(
-    features: Float[np.ndarray, "n d"], axes: Float32[np.ndarray, "d k"], rows: Int64[np.ndarray, " m"]
-) -> Float32[np.ndarray, "m k"]:
-    """Some rows along these axes, from wherever the features have their origin."""
-    step = max(1, _NUMBERS // features.shape[1])
-    parts = [features[rows[start : start + step]].astype(np.float32) @ axes for start in range(0, len(rows), step)]
-    return np.concatenate(parts) if parts else np.zeros((0, axes.shape[1]), np.float32)
-
-
-def _middle(features: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, " d"]:
-    """About the mean: squared distances lose fewest digits near the origin."""
-    step = -(-features.size // _NUMBERS)
-    mean: Float32[np.ndarray, " d"] = np.asarray(features[::step], np.float32).mean(0)
-    return mean
+def curves(
+    features: Float[np.ndarray, "n d"], chosen: Sequence[int], taken: Sequence[int], seed: int
+) -> tuple[Curve, Curve]:
+    """The largest and the mean distance to the nearest labelled image."""
+    own = coverage(features, taken, chosen)
+    free = np.setdiff1d(np.arange(len(features)), np.array(taken, np.int64))
+    draws = [np.random.default_rng((seed, draw)).permutation(free)[: len(chosen)] for draw in range(_DRAWS)]
+    random = [coverage(features, taken, draw.tolist()) for draw in draws]
+    return (
+        Curve("largest", own.largest, np.mean([one.largest for one in random], axis=0)),
+        Curve("mean", own.mean, np.mean([one.mean for one in random], axis=0)),
+    )

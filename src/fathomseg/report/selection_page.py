@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
-from fathomseg.io.files import write_text
 from fathomseg.report.html import environment
-from fathomseg.report.selection_charts import Curve, Point, PoolMap, curves, pool_map
+from fathomseg.report.selection_map import Point, PoolMap, curves, pool_map
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection
 
@@ -35,25 +33,6 @@ _LARGEST: Final = 60_000
 _LISTED: Final = 5_000
 
 
-def write_page(
-    folder: Path,
-    selection: Selection,
-    dataset: Dataset,
-    features: Float[np.ndarray, "n d"] | None,
-    disparity: Disparity | None = None,
-    pool: Sequence[str] | None = None,
-) -> Path:
-    """Write selection.html, one file of less than 10 MB that needs no other.
-
-    `features` may be memory-mapped; they are those of `pool`, by default the images of the split in its order without
-    those skipped. Without features the page has neither map nor coverage. Raises `FathomError` if their numbers differ.
-    """
-    path = folder / PAGE
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, render_selection(selection, dataset, features, disparity, pool))
-    return path
-
-
 def render_selection(
     selection: Selection,
     dataset: Dataset,
@@ -61,8 +40,14 @@ def render_selection(
     disparity: Disparity | None = None,
     pool: Sequence[str] | None = None,
 ) -> str:
-    """The page as text; all text from outside is escaped."""
-    views = None if features is None else _views(selection, features, _pool(selection, dataset, pool))
+    """One page of less than 10 MB that needs no other file; all text from outside is escaped.
+
+    `features` may be memory-mapped; they are those of `pool`, by default the images of the split in its order without
+    those skipped. Without features the page has neither map nor coverage. Raises `FathomError` if their numbers differ.
+    """
+    skipped = {one.id for one in selection.skipped}
+    pool = pool or [id for id in dataset.ids(selection.split) if id not in skipped]
+    views = None if features is None else _views(selection, features, pool)
     return (
         environment()
         .get_template("selection.html")
@@ -74,23 +59,14 @@ def render_selection(
             further=selection.chosen[_CARDS : _CARDS + _LISTED],
             left_out=max(0, len(selection.chosen) - _CARDS - _LISTED),
             views=views,
-            glimpses=[] if views is None else list(_glimpses(views, dataset)),
+            glimpses=[] if views is None else list(_glimpses(views["map"], pool, dataset)),
             depth=disparity is not None,
         )
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Views:
-    """What features show."""
-
-    map: PoolMap
-    largest: Curve
-    mean: Curve
-    pool: Sequence[str]
-
-
-def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Sequence[str]) -> _Views:
+def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Sequence[str]) -> dict[str, Any]:
+    """What features show: the map, and the curves of coverage."""
     if len(pool) != len(features):
         raise FathomError(f"There are features of {len(features)} images, but the pool has {len(pool)}.")
     rows = {id: row for row, id in enumerate(pool)}
@@ -99,12 +75,7 @@ def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Seque
         raise FathomError(f"{len(missing)} images of the selection are not in the pool, for example {missing[0]!r}.")
     chosen, taken = [rows[id] for id in selection.ids], [rows[id] for id in selection.already]
     largest, mean = curves(features, chosen, taken, selection.seed)
-    return _Views(pool_map(features, chosen, taken), largest, mean, pool)
-
-
-def _pool(selection: Selection, dataset: Dataset, pool: Sequence[str] | None) -> Sequence[str]:
-    skipped = {one.id for one in selection.skipped}
-    return pool or [id for id in dataset.ids(selection.split) if id not in skipped]
+    return {"map": pool_map(features, chosen, taken), "largest": largest, "mean": mean}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +99,12 @@ def _cards(selection: Selection, dataset: Dataset, disparity: Disparity | None) 
         _Card(
             choice,
             thumbnail(dataset.image(choice.id), limit),
-            None if disparity is None else thumbnail(_depth_picture(disparity(choice.id)), limit),
+            None if disparity is None else thumbnail(draw.colour_map(disparity(choice.id), limits=(0.0, 1.0)), limit),
             ranks.get(choice.nearest or ""),
             [(name, f"{score:.3g}") for name, score in choice.scores.items()],
         )
         for choice in shown
     ]
-
-
-def _depth_picture(disparity: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    return draw.colour_map(disparity, limits=(0.0, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +116,16 @@ class _Glimpse:
     image: str
 
 
-def _glimpses(views: _Views, dataset: Dataset) -> Iterator[_Glimpse]:
+def _glimpses(drawn: PoolMap, pool: Sequence[str], dataset: Dataset) -> Iterator[_Glimpse]:
     """Some of the images behind the dots, evenly spread over the pool; one that has gone meanwhile is passed over."""
-    count = len(views.map.rows)
+    count = len(drawn.rows)
     for i in np.unique(np.linspace(0, count - 1, min(count, _GLIMPSES)).round().astype(int)).tolist():
-        id = views.pool[views.map.rows[i]]
+        id = pool[drawn.rows[i]]
         try:
             picture = dataset.image(id)
         except DataError:
             continue
-        yield _Glimpse(id, views.map.places[i], thumbnail(picture, _GLIMPSE_BYTES // _GLIMPSES))
+        yield _Glimpse(id, drawn.places[i], thumbnail(picture, _GLIMPSE_BYTES // _GLIMPSES))
 
 
 def _settings(tree: object, path: str = "") -> list[tuple[str, str]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Final
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.io import draw
 from fathomseg.io.images import resize_image
+from fathomseg.report.html import uri
 
 _WIDTHS: Final = (400, 320, 240, 180, 128, 96, 64, 48)
 _QUALITY: Final = 75
@@ -23,7 +22,7 @@ def thumbnail(picture: UInt8[np.ndarray, "h w 3"], limit: int) -> str:
     text = ""
     own = min(picture.shape[1], _WIDTHS[0])
     for width in (own, *(one for one in _WIDTHS if one < own)):
-        text = _uri(_narrowed(picture, width))
+        text = uri(_narrowed(picture, width), ".jpg", _QUALITY)
         if len(text) <= limit:
             break
     return text
@@ -34,7 +33,3 @@ def _narrowed(picture: UInt8[np.ndarray, "h w 3"], width: int) -> UInt8[np.ndarr
     height = picture.shape[0] * width / picture.shape[1]
     scale = min(1.0, 2 * width / height)
     return resize_image(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
-
-
-def _uri(picture: UInt8[np.ndarray, "h w 3"]) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(draw.encode(picture, '.jpg', _QUALITY)).decode()}"

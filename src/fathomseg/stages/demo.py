@@ -20,20 +20,18 @@ from rich.console import Console
 
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.folder import open_demo, recipe, recipes
+from fathomseg.demo.folder import abs_rel, open_demo, recipe, recipes, results, spent, table, write_results
 from fathomseg.demo.pictures import gallery, labelled, spread
-from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, plan
-from fathomseg.demo.progress import left_s, standings, status
-from fathomseg.demo.results import abs_rel, results, spent, table, write_results
+from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, left_s, plan, standings, status
 from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
+from fathomseg.io.files import write_text
 from fathomseg.io.progress import say
-from fathomseg.report.demo_page import DemoPage, write_page
+from fathomseg.report.demo_page import PAGE, DemoPage, render
 from fathomseg.stages.run_folder import origin
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.pace import duration
 from fathomseg.study.runner import Runner
-from fathomseg.study.terminal import run_all
+from fathomseg.study.terminal import duration, run_all
 
 POSTER = "demo.jpg"
 _ON_POSTER = 3
@@ -101,7 +99,8 @@ def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> 
         asked=asked,
         origin=made,
     )
-    path = write_page(folder.path, page)
+    path = folder.path / PAGE
+    write_text(path, render(page))
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(
         f"\n12 labels; scored on {rows[0].scores['images']} images of drives nothing was learned from", highlight=False

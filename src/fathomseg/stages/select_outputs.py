@@ -11,7 +11,8 @@ from fathomseg.data.datasets.files import FileDataset
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, RunDepth, prepare
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw
-from fathomseg.report.selection_page import write_page
+from fathomseg.io.files import write_text
+from fathomseg.report.selection_page import PAGE, render_selection
 from fathomseg.selection.annotation import export
 from fathomseg.selection.base import Answer
 from fathomseg.selection.features import DepthFeatures
@@ -33,7 +34,8 @@ def write_all(recipe: SelectRecipe, folder: Path, pool: Pool, selection: Selecti
         export(selection, recipe.data, _annotation_folder(folder, selection), prelabels)
     if recipe.report:
         matrix = None if answer.features is None else answer.features.matrix
-        write_page(folder, selection, recipe.data, matrix, _depth(recipe, pool, selection), pool.ids)
+        page = render_selection(selection, recipe.data, matrix, _depth(recipe, pool, selection), pool.ids)
+        write_text(folder / PAGE, page)
 
 
 def _depth(recipe: SelectRecipe, pool: Pool, selection: Selection) -> DisparityMaps | None:

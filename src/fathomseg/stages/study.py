@@ -16,11 +16,10 @@ from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
 from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.grid import Cell
-from fathomseg.study.pace import duration, last_step, minutes_left
 from fathomseg.study.report import Report
 from fathomseg.study.runner import Runner
-from fathomseg.study.terminal import Status, run_all
+from fathomseg.study.table import Cell
+from fathomseg.study.terminal import Status, duration, last_step, minutes_left, run_all
 
 
 def run(
@@ -41,8 +40,13 @@ def run(
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
     folder = JobFolder(out or Path("runs") / "studies" / path.stem)
-    results = Results(study, folder, study.title or path.stem)
-    stopped = False
+    title, made, stopped = study.title or path.stem, origin(), False
+
+    def write() -> Report:
+        found = report_of(study, folder, title)
+        found.write(folder, study.model_dump(mode="json"), made)
+        return found
+
     if known or not table:
         trainings = study.trainings(only)
         if retry:
@@ -52,9 +56,10 @@ def run(
             if count := take_known(folder, trainings, other):
                 say(f"{count} trainings are known from {other} and not done again.")
     if not table:
-        stopped = train_all(study, folder, trainings, workers, results)
-    results.write()
-    report = results.report()
+        jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
+        runner = Runner(folder, jobs, changed=write, keep_checkpoints=study.keep_checkpoints)
+        stopped = run_all(runner, workers, lambda: status(runner, trainings))
+    report = write()
     report.show(Console(width=None if sys.stdout.isatty() else 140))
     say(f"Written to {folder.path}: results.json, results.md, results.svg, results.png")
     if report.failed and not table:
@@ -65,37 +70,17 @@ def run(
     return 1 if report.failed else 0
 
 
-class Results:
-    """The results of a study on disk, and their report."""
-
-    def __init__(self, study: Study, folder: JobFolder, title: str) -> None:
-        self.study, self.folder, self.title = study, folder, title
-        self._origin = origin()
-
-    def report(self) -> Report:
-        """The report as of now, trainings of other processes included."""
-        cells = self.study.cells()
-        return Report(
-            title=self.title,
-            titles={name: arm.title or name for name, arm in self.study.arms.items()},
-            baseline=self.study.reference_arm,
-            cells=cells,
-            records=self.folder.records(cells),
-            failed=self.folder.failures(cells),
-        )
-
-    def write(self) -> None:
-        """Write the report into the folder of the study."""
-        self.report().write(self.folder, self.study.model_dump(mode="json"), self._origin)
-
-
-def train_all(
-    study: Study, folder: JobFolder, trainings: Mapping[Cell, Training], workers: int, results: Results
-) -> bool:
-    """Train what nobody else trains until nothing is left; returns whether it was stopped before."""
-    jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
-    runner = Runner(folder, jobs, changed=results.write, keep_checkpoints=study.keep_checkpoints)
-    return run_all(runner, workers, lambda: status(runner, trainings))
+def report_of(study: Study, folder: JobFolder, title: str) -> Report:
+    """The results as of now, trainings of other processes included."""
+    cells = study.cells()
+    return Report(
+        title=title,
+        titles={name: arm.title or name for name, arm in study.arms.items()},
+        baseline=study.reference_arm,
+        cells=cells,
+        records=folder.records(cells),
+        failed=folder.failures(cells),
+    )
 
 
 def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
@@ -113,8 +98,7 @@ def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
 
 
 def _check_arguments(study: Study, workers: int, only: list[str]) -> None:
-    unknown = [name for name in only if name not in study.arms]
-    if unknown:
+    if unknown := [name for name in only if name not in study.arms]:
         raise FathomError(f"--only {unknown[0]}: there is no such arm; the study has {', '.join(study.arms)}.")
     if workers < 1:
         raise FathomError(f"--workers is {workers}; give the number of trainings to run side by side, at least 1.")

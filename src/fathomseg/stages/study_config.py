@@ -12,12 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from fathomseg.config import Part, load
-from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
-from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Budgets = Annotated[tuple[Annotated[int, Field(gt=0)] | Literal["all"], ...], Field(min_length=1)]
@@ -26,8 +25,7 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     """Refuse dotted keys, which could contradict nested ones, and what the grid decides."""
-    dotted = [key for key in settings if "." in key]
-    if dotted:
+    if dotted := [key for key in settings if "." in key]:
         raise ValueError(f"write {dotted[0]!r} as nested mappings, as in a recipe")
     decided = [key for key, _ in flat(settings) if key in (SEED, LABEL_BUDGET)]
     if decided:
@@ -142,11 +140,8 @@ def labelled(recipe: Recipe) -> Iterable[str]:
 
 def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
-    looks: list[Callable[[], object]] = [
-        lambda: labelled(recipe),
-        lambda: _scored(recipe),
-    ]
-    looks += [partial(_listed, stream.data) for stream in recipe.streams.values() if stream.data]
+    looks: list[Callable[[], object]] = [partial(labelled, recipe), partial(_scored, recipe)]
+    looks += [partial(getattr, s.data, "splits") for s in recipe.streams.values() if s.data]  # listing finds its files
     runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
@@ -164,11 +159,6 @@ def _scored(recipe: Recipe) -> None:
             f"evaluation.split is {recipe.evaluation.split!r}, and {recipe.data.name} has only "
             f"{', '.join(recipe.data.splits)}; a training of a study must have scores."
         )
-
-
-def _listed(dataset: Dataset) -> tuple[str, ...]:
-    """A dataset that is not there says so when its files are listed."""
-    return dataset.splits
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

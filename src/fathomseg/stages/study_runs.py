@@ -16,11 +16,10 @@ from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
-from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, Record
-from fathomseg.study.grid import LABEL_BUDGET, LABEL_FILE, SEED, Cell
-from fathomseg.study.redact_paths import redact_paths
+from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
+from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.scores import scores, scores_file
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, Record
 
 
 def job(cell: Cell, training: Training, run: Path) -> Job:

@@ -1,1 +1,1 @@
-"""What `fathom study` is made of: claims and workers, statistics, tables and plots. Knows nothing of networks."""
+"""What `fathom study` is made of: workers, a table and its statistics, report and plot. Knows nothing of networks."""

@@ -1,17 +1,16 @@
-"""The folder of a study or a demo: which files a job has, and what they say about its state."""
+"""The folder of a study or a demo: which files a job has, what they say about its state, and who is at it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from fathomseg.io.files import write_text
-from fathomseg.study.grid import Cell
-
-Record = dict[str, Any]
-"""What is known of a finished job. Of a cell: its place in the grid, scores in per cent, minutes, commit, machine."""
+from fathomseg.study.table import Cell, Record
 
 SETTINGS, LABELLED_HASH = "settings", "labelled"
 """Keys of a record: settings of the training by dotted key, the same for all of an arm; which images had labels."""
@@ -44,49 +43,69 @@ class JobFolder:
 
     def log(self, job: Name) -> Path:
         """What the job printed, all attempts after one another."""
-        return self.notes / f"{job}.log"
+        return self._file(job, "log")
+
+    @contextmanager
+    def claimed(self, job: Name) -> Iterator[IO[bytes] | None]:
+        """The log of a job, locked and open to be added to; None if another process is at the job.
+
+        A program whose output it is holds the lock as well. The system lifts it when the last of them has ended,
+        however that came, so that no claim can outlive its process.
+        """
+        self.notes.mkdir(parents=True, exist_ok=True)
+        with self.log(job).open("ab") as log:
+            yield log if _locked(log, fcntl.LOCK_EX) else None
+
+    def busy(self, job: Name) -> bool:
+        """Whether a process is at the job, this one or another."""
+        if not self.log(job).is_file():
+            return False
+        with self.log(job).open("rb") as log:
+            return not _locked(log, fcntl.LOCK_SH)
 
     def record(self, job: Name) -> Record | None:
         """The result; None while there is none."""
-        return _read(self._record(job))
+        return _read(self._file(job, "json"))
 
     def finish(self, job: Name, record: Record) -> None:
         """Write the result."""
-        _write(self._record(job), record)
+        _write(self._file(job, "json"), record)
 
     def failure(self, job: Name) -> str | None:
         """Why the job failed; None if it did not."""
-        found = _read(self._failure(job))
+        found = _read(self._file(job, "failed.json"))
         return None if found is None else str(found["error"])
 
     def fail(self, job: Name, error: str) -> None:
         """Note that the job failed; it is not tried again before `forgive`."""
-        _write(self._failure(job), {"error": error})
+        _write(self._file(job, "failed.json"), {"error": error})
 
     def forgive(self, job: Name) -> None:
         """Forget that the job failed."""
-        self._failure(job).unlink(missing_ok=True)
+        self._file(job, "failed.json").unlink(missing_ok=True)
 
     def forget(self, job: Name) -> None:
         """Forget all about the job but its log."""
-        for path in (self._record(job), self._failure(job), self._costs(job)):
-            path.unlink(missing_ok=True)
+        for kind in ("json", "failed.json", "minutes.jsonl"):
+            self._file(job, kind).unlink(missing_ok=True)
 
     def settled(self, job: Name) -> bool:
         """Whether there is nothing to do: the job is finished or failed."""
-        return self._record(job).is_file() or self._failure(job).is_file()
+        return self._file(job, "json").is_file() or self._file(job, "failed.json").is_file()
 
     def spend(self, job: Name, spent: Spent) -> None:
         """Note what an attempt has cost, however it ended."""
         self.notes.mkdir(parents=True, exist_ok=True)
-        with self._costs(job).open("a", encoding="utf-8") as file:
+        with self._file(job, "minutes.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(spent) + "\n")
 
     def spent(self, job: Name) -> Spent | None:
         """What all attempts have cost; None if it is not known."""
-        if not self._costs(job).is_file():
+        if not self._file(job, "minutes.jsonl").is_file():
             return None
-        attempts = [json.loads(line) for line in self._costs(job).read_text(encoding="utf-8").splitlines()]
+        attempts = [
+            json.loads(line) for line in self._file(job, "minutes.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         return Spent(*map(sum, zip(*attempts, strict=True)))
 
     def records(self, jobs: Iterable[AnyName]) -> dict[AnyName, Record]:
@@ -97,14 +116,27 @@ class JobFolder:
         """The jobs that failed, and why."""
         return {job: error for job in jobs if (error := self.failure(job)) is not None}
 
-    def _record(self, job: Name) -> Path:
-        return self.notes / f"{job}.json"
+    def _file(self, job: Name, kind: str) -> Path:
+        return self.notes / f"{job}.{kind}"
 
-    def _failure(self, job: Name) -> Path:
-        return self.notes / f"{job}.failed.json"
 
-    def _costs(self, job: Name) -> Path:
-        return self.notes / f"{job}.minutes.jsonl"
+def scores_file(run: Path, split: str) -> Path:
+    """Where a run keeps the scores of a split."""
+    return run / "evaluation" / split / "scores.json"
+
+
+def scores(run: Path, split: str, weights: str = "ema") -> Mapping[str, Mapping[str, Any]]:
+    """The scores of one set of weights by task, `segmentation` and `depth`, as far as the run was scored on them."""
+    found: dict[str, Any] = json.loads(scores_file(run, split).read_text(encoding="utf-8"))["scores"][weights]
+    return found
+
+
+def _locked(file: IO[bytes], how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(path: Path, value: Record) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fathomseg.io.chart import png, svg
 from fathomseg.io.files import write_bytes, write_text
-from fathomseg.study.folder import SETTINGS, JobFolder, Record
-from fathomseg.study.grid import Cell
+from fathomseg.study.folder import SETTINGS, JobFolder
 from fathomseg.study.plot import label_efficiency
-from fathomseg.study.redact_paths import redact_paths
-from fathomseg.study.rows import Mean, Row, reference, rows
+from fathomseg.study.table import Cell, Mean, Record, Row, reference, rows
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
 
@@ -26,6 +27,13 @@ STATISTICS = (
     "`*`: p < 0.05. With fewer than 3 seeds no p is given. `% of all` is the mIoU in per cent of the baseline's with "
     "its largest budget and the same seed."
 )
+
+_PATH: Final = re.compile(
+    r"(?<![\w.:/\\~-])(?:~|\.\.|[A-Za-z]:)?(?:[/\\](?:[\w.@+~-]+[/\\])+|(?<=~)[/\\]|(?<=\.\.)[/\\])([\w.@+~-]+)"
+)
+"""Somewhere in a text: an absolute path of two parts or more, or one that begins with ~ or .. ; group 1 is its name."""
+
+_MARK: Final = r"PATH/TO/\1"
 
 
 @dataclass(frozen=True)
@@ -61,12 +69,9 @@ class Report:
             "failed": [{**asdict(cell), "error": error} for cell, error in self.failed.items()],
             "origin": origin,
         }
-        found: dict[str, Any] = redact_paths({**_rounded(tree), "recipes": self._recipes()})
+        recipes = {cell.arm: record[SETTINGS] for cell, record in self.records.items() if SETTINGS in record}
+        found: dict[str, Any] = redact_paths({**_rounded(tree), "recipes": recipes})
         return found
-
-    def _recipes(self) -> dict[str, Any]:
-        """The settings of each arm's trainings, as far as they are known."""
-        return {cell.arm: record[SETTINGS] for cell, record in self.records.items() if SETTINGS in record}
 
     def markdown(self, origin: Mapping[str, Any]) -> str:
         """A page with the table, the plot and where it all comes from."""
@@ -75,12 +80,8 @@ class Report:
         lines += ["| " + " | ".join(cells) + " |" for cells in self._table(_cell)]
         lines += ["", "![mIoU against the number of labelled images](results.svg)", "", STATISTICS, ""]
         if self.failed:
-            lines += [
-                "Failed:",
-                "",
-                *(f"- `{cell}`: {_cell(redact_paths(e, 'error'))}" for cell, e in self.failed.items()),
-                "",
-            ]
+            found = [f"- `{cell}`: {_cell(redact_paths(error, 'error'))}" for cell, error in self.failed.items()]
+            lines += ["Failed:", "", *found, ""]
         machine = origin.get("gpu") or origin.get("processor") or origin.get("machine")
         commits = ", ".join(sorted({str(record["commit"]) for record in self.records.values()})) or "none yet"
         command = " ".join(redact_paths(list(origin.get("command", ()))))
@@ -106,8 +107,8 @@ class Report:
         table, full = self.rows, reference(self.cells, self.baseline)
         whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
         drawing = label_efficiency(table, self.records, self.titles, self.title, whole)
-        write_text(path.with_suffix(".svg"), drawing.svg())
-        write_bytes(path.with_suffix(".png"), drawing.png())
+        write_text(path.with_suffix(".svg"), svg(drawing))
+        write_bytes(path.with_suffix(".png"), png(drawing))
 
     def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
         return [[cell(text) for text in _texts(row, self.titles.get(row.arm, row.arm))] for row in self.rows]
@@ -121,20 +122,20 @@ def _texts(row: Row, title: str) -> list[str]:
         title,
         f"all ({row.images})" if row.budget == "all" and row.images else str(row.budget),
         (f"{row.score.n if row.score else 0} of {row.wanted}") + (f", {row.failed} failed" if row.failed else ""),
-        _mean(row.score, 1),
-        _mean(row.relative, 1),
+        _mean(row.score),
+        _mean(row.relative),
         _difference(row),
         "" if row.p_holm is None else f"{row.p_holm:.3f}" + (" *" if row.p_holm < 0.05 else ""),
-        _mean(row.minutes, 1, spread=False),
-        _mean(row.cpu_minutes, 1, spread=False),
+        _mean(row.minutes, spread=False),
+        _mean(row.cpu_minutes, spread=False),
     ]
 
 
-def _mean(mean: Mean | None, digits: int, spread: bool = True) -> str:
+def _mean(mean: Mean | None, spread: bool = True) -> str:
     if mean is None:
         return "–"
-    known = f" ± {mean.spread:.{digits}f}" if spread and mean.spread is not None else ""
-    return f"{mean.mean:.{digits}f}{known}"
+    known = f" ± {mean.spread:.1f}" if spread and mean.spread is not None else ""
+    return f"{mean.mean:.1f}{known}"
 
 
 def _difference(row: Row) -> str:
@@ -159,3 +160,23 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 4) if abs(value) >= 0.001 else float(f"{value:.3g}")
     return value
+
+
+def redact_paths(value: Any, key: str = "") -> Any:
+    """The same tree of mappings, lists and values, with PATH/TO/name for every path outside the working folder.
+
+    Whatever a setting `root` holds is taken for such a path, since it says where somebody keeps the data. What
+    is called `error` is prose, where a path ends at a space; anywhere else it may have spaces in it.
+    """
+    if isinstance(value, dict):
+        return {name: redact_paths(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact_paths(inner, key) for inner in value]
+    if not isinstance(value, str) or key == "error":
+        return _PATH.sub(_MARK, value) if isinstance(value, str) else value
+    setting, equals, given = value.partition("=")
+    if equals and " " not in setting:  # of a command line
+        return f"{setting}={redact_paths(given, setting.rpartition('.')[2])}"
+    if key == "root" or PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
+        return f"PATH/TO/{PureWindowsPath(value).name}"
+    return _PATH.sub(_MARK, value)

@@ -1,20 +1,35 @@
-"""Running named jobs, each a `fathom` command in a process of its own, beside other processes that do the same."""
+"""Running named jobs, each a `fathom` command in a process of its own, beside other processes that do the same.
+
+A crash ends that process and nothing else. `python -m fathomseg.study.runner MODULE [ARGUMENT]...` runs a program that
+ends when its parent does. The parent keeps the other end of its standard input open. When it closes it, or dies of
+whatever, the program gets SIGTERM, as which a training takes it to save a checkpoint and leave, and is ended a minute
+later.
+"""
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
-from fathomseg.study.child import Child
-from fathomseg.study.claims import Claim, Claims
-from fathomseg.study.folder import JobFolder, Record
+from fathomseg.study.folder import JobFolder, Spent
+from fathomseg.study.table import Record
 
 CHECKPOINT: Final = "checkpoint.pt"
+_LINES: Final = 8
+"""Lines of an error that are kept; all of it is in the log."""
+_GRACE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,55 @@ class Job:
     """Names of earlier jobs whose results it reads."""
 
 
+class Child:
+    """A program that is asked to stop by closing its standard input, and stops as well if we die.
+
+    Ctrl-C in the terminal does not reach it, so that it is asked once.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: IO[bytes], cwd: Path | None = None) -> None:
+        """Start `python -m fathomseg.study.runner ARGUMENTS`, in `cwd` if it is given; its output is added to `log`."""
+        log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(arguments)}\n".encode())
+        log.flush()
+        self._log, self._from = Path(log.name), log.tell()
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fathomseg.study.runner", *arguments],
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def minutes(self) -> float:
+        """Wall-clock minutes since its start."""
+        return (time.monotonic() - self._began) / 60
+
+    def stop(self) -> None:
+        """Ask it to save and leave; safe to call from any thread, more than once, and after its end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def wait(self) -> tuple[Spent, str | None]:
+        """Wait for its end: what it cost, processes of its own included, and why it failed; None if it did not."""
+        _, status, usage = os.wait4(self._process.pid, 0)
+        self._process.returncode = code = os.waitstatus_to_exitcode(status)
+        self.stop()
+        spent = Spent(self.minutes, (usage.ru_utime + usage.ru_stime) / 60)
+        return spent, self._error(code) if code else None
+
+    def _error(self, code: int) -> str:
+        """The last error it printed with what follows, else its last line; a signal is named first."""
+        with self._log.open("rb") as file:
+            file.seek(self._from)
+            lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+        first = next((i for i in reversed(range(len(lines))) if lines[i].startswith("error: ")), len(lines) - 1)
+        text = "\n".join(lines[max(0, first) :][:_LINES]).strip().removeprefix("error: ") or "no output"
+        return f"killed by {signal.Signals(-code).name} after: {text}" if code < 0 else text
+
+
 class Runner:
     """Runs every job that nobody else runs, several at once; waits for those of others, in case they are left.
 
@@ -43,8 +107,7 @@ class Runner:
         self,
         folder: JobFolder,
         jobs: Sequence[Job],
-        claims: Claims | None = None,
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[[], object] = lambda: None,
         keep_checkpoints: bool = False,
         stop_at_failure: bool = False,
         cwd: Path | None = None,
@@ -53,30 +116,22 @@ class Runner:
     ) -> None:
         """`cwd`: where the commands are typed; `poll_s`: seconds between two looks; `program`: the module `fathom`."""
         self.folder, self.jobs, self.poll_s = folder, tuple(jobs), poll_s
-        self.claims = claims or Claims(folder.path / "claims")
         self._changed, self._keep_checkpoints, self._stop_at_failure = changed, keep_checkpoints, stop_at_failure
         self._cwd, self._program = cwd, program
         self._stopping = threading.Event()
         self._children: dict[str, Child] = {}
         self._lock = threading.Lock()
-        self._broken: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
+        self._workers: list[futures.Future[None]] = []
 
     def start(self, workers: int) -> None:
         """Start; each worker runs one job at a time."""
-        self._threads = [threading.Thread(target=self._work, name=f"worker {i}") for i in range(workers)]
-        for thread in self._threads:
-            thread.start()
+        pool = futures.ThreadPoolExecutor(workers)
+        self._workers = [pool.submit(self._work) for _ in range(workers)]
 
     def wait(self) -> bool:
         """Wait for `poll_s` at most; returns whether all is over. Raises what went wrong in a worker, if anything."""
-        for thread in self._threads:
-            thread.join(self.poll_s / len(self._threads))
-        if any(thread.is_alive() for thread in self._threads):
-            return False
-        if self._broken:
-            raise self._broken[0]
-        return True
+        done, left = futures.wait(self._workers, self.poll_s)
+        return not left and all(worker.result() is None for worker in done)
 
     def stop(self) -> None:
         """Ask all jobs to save and leave; they are free for others as soon as they have."""
@@ -95,7 +150,7 @@ class Runner:
 
     def running(self) -> set[str]:
         """The jobs that this process or another one is at."""
-        return {job.name for job in self.left() if self.claims.owner(job.name) is not None}
+        return {job.name for job in self.left() if self.folder.busy(job.name)}
 
     def minutes(self, name: str) -> float:
         """Wall-clock minutes that a job has taken so far, as far as they are known here."""
@@ -108,57 +163,45 @@ class Runner:
                 missing = {job.name for job in left}
                 if not any(self._try(job) for job in left if not missing & set(job.after)):
                     self._stopping.wait(self.poll_s)
-        except BaseException as error:
-            self._broken.append(error)
+        except BaseException:
             self.stop()
+            raise
 
     def _try(self, job: Job) -> bool:
         """Run a job if it is free; returns whether it was."""
         if self._stopping.is_set():
             return True
-        claim = None if job.name in self._children else self.claims.take(job.name)
-        if claim is None:
-            return False
-        if self.folder.settled(job.name):  # by somebody who was quicker
-            claim.path.unlink(missing_ok=True)
-            return False
-        try:
-            self._run(job, claim)
-        except BaseException:
-            claim.release()
-            raise
+        with self.folder.claimed(job.name) as log:
+            if log is None or self.folder.settled(job.name):  # by somebody who was quicker
+                return False
+            self._run(job, log)
         return True
 
-    def _run(self, job: Job, claim: Claim) -> None:
+    def _run(self, job: Job, log: IO[bytes]) -> None:
+        error = None
         if (record := job.result()) is None:  # a run may have ended just before the process that started it was killed
-            with self._child(job) as child, claim.kept(self.claims.beat_s, lost=child.stop):
-                ended = child.wait()
-            if not claim.held:
-                return  # this process was asleep; another one is at the job
-            self.folder.spend(job.name, ended.spent)
-            if ended.code and self._stopping.is_set():
-                claim.release()
+            with self._child(job, log) as child:
+                spent, error = child.wait()
+            self.folder.spend(job.name, spent)
+            if error is not None and self._stopping.is_set():
                 return
-            error = ended.error
-            if not ended.code and (record := job.result()) is None:
-                error = "it ended well, but left no result"
-            if error:
-                self.folder.fail(job.name, error)
-                if self._stop_at_failure:
-                    self.stop()
+            record = job.result() if error is None else None
         if record is not None:
             self._finish(job, record)
-        self.claims.clear(claim)
+        else:
+            self.folder.fail(job.name, error or "it ended well, but left no result")
+            if self._stop_at_failure:
+                self.stop()
         self._changed()
 
     @contextmanager
-    def _child(self, job: Job) -> Iterator[Child]:
+    def _child(self, job: Job, log: IO[bytes]) -> Iterator[Child]:
         """The process of a job; `stop` reaches it, even if it was called a moment ago."""
         run, words = self.folder.run(job.name), job.resume
         if not (run / CHECKPOINT).is_file():
             words = job.start
             shutil.rmtree(run, ignore_errors=True)  # started, but nothing was saved
-        child = Child([self._program, *words], self.folder.log(job.name), self._cwd)
+        child = Child([self._program, *words], log, self._cwd)
         with self._lock:
             self._children[job.name] = child
         if self._stopping.is_set():
@@ -174,3 +217,22 @@ class Runner:
         self.folder.finish(job.name, {**record, "minutes": minutes, "cpu_minutes": cpu_minutes})
         if not self._keep_checkpoints:
             (self.folder.run(job.name) / CHECKPOINT).unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Call `main()` of the module named first, with the other arguments as its command line."""
+    _, module, *arguments = sys.argv
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    sys.argv = [module, *arguments]
+    importlib.import_module(module).main()
+
+
+def _end_with_parent() -> None:
+    os.read(0, 1)  # nothing is ever written: it returns at the end
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE_S)
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

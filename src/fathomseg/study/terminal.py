@@ -1,19 +1,27 @@
-"""A runner at the keyboard: how far it is, and how it is asked to stop."""
+"""A runner at the keyboard: how far it is, how long it will still take, and how it is asked to stop."""
 
 from __future__ import annotations
 
 import math
+import re
 import signal
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from fathomseg.study.runner import Runner
+from fathomseg.study.table import Cell
+
+_TAIL: Final = 4096
+"""Bytes at the end of a log that hold its last whole line."""
 
 Status = tuple[int, str]
 """How many jobs are done, and the rest in words: what runs, what failed, time left."""
@@ -75,3 +83,43 @@ def shown(
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=total)
         yield lambda done, words: bar.update(task, completed=done, description=words)
+
+
+def minutes_left(
+    left: Sequence[Cell], finished: Mapping[Cell, float], progress: Mapping[Cell, float], at_once: int
+) -> float | None:
+    """Minutes until the cells that are left are done; None as long as nothing tells.
+
+    `finished`: minutes of finished cells, of which those of the same arm tell most; `progress`: the part (0..1) that is
+    done of those that are running; `at_once`: how many run side by side.
+    """
+    if not finished:
+        return None
+    overall = statistics.fmean(finished.values())
+    total = 0.0
+    for cell in left:
+        same = [minutes for other, minutes in finished.items() if other.arm == cell.arm]
+        total += (statistics.fmean(same) if same else overall) * (1 - progress.get(cell, 0.0))
+    return total / max(1, at_once)
+
+
+def last_step(metrics: Path) -> int:
+    """The last step a run has logged in metrics.jsonl; 0 if there is none."""
+    if not metrics.is_file():
+        return 0
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - _TAIL))
+        return int([b"0", *re.findall(rb'"step": (\d+)[,}]', file.read())][-1])
+
+
+def duration(minutes: float | None) -> str:
+    """A time to read: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    if minutes is None:
+        return "an unknown time"
+    if minutes < 1:
+        return f"{60 * minutes:.0f} s"
+    whole = round(minutes)
+    if whole < 60:
+        return f"{whole} min"
+    hours, rest = divmod(whole, 60)
+    return f"{hours} h {rest:02} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -30,9 +30,9 @@ from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size
+from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
@@ -100,8 +100,6 @@ class Depth(Task):
         """A feature map -> one disparity of the same size, in a list."""
         return EarlyDisparityHead(width, self.start)
 
-    # ------------------------------------------------------------------------------------------------- evaluation
-
     meaning: ClassVar[Mapping[str, str]] = MEANING
     stored_endings: ClassVar[tuple[str, ...]] = (".png", ".npy")
 
@@ -152,8 +150,6 @@ class Depth(Task):
             raise DataError([Problem(str(path), f"holds no positive depth at {count} pixels whose true depth counts")])
         return {"depth": 1 / inverse}
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
         """The finest disparity."""
         return output[0].float()
@@ -169,8 +165,6 @@ class Depth(Task):
         resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
         disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""

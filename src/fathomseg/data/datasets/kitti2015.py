@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -17,9 +17,7 @@ from jaxtyping import Bool, Float32, UInt8
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.cityscapes import CLASSES, LABELS
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, stamp
-from fathomseg.data.datasets.kitti_calibration import Calibration
-from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.data.datasets.stereo import LEVELS_PER_PIXEL, USUAL, Stereo, read_stereo
+from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, Calibration, Stereo, read_stereo
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.types import Camera, ClassList, Size
@@ -40,6 +38,7 @@ class Kitti2015(FileDataset):
     Labels are those of the semantic benchmark, if they are there; the classes are those of Cityscapes.
     """
 
+    _labels: ClassVar = LABELS
     name: Literal["kitti2015"] = "kitti2015"
     disparity: Literal["occ", "noc"] = "occ"
     """Which disparity is the truth: "occ" = all that was measured, "noc" = only what the right camera sees too."""
@@ -50,10 +49,6 @@ class Kitti2015(FileDataset):
     def classes(self) -> ClassList:
         """The 19 classes of Cityscapes."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return LABELS
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
@@ -77,8 +72,7 @@ class Kitti2015(FileDataset):
         if stored.dtype != np.uint16:
             reason = f"has pixels of type {stored.dtype}; expected 16-bit disparity in 1/{LEVELS_PER_PIXEL} pixel"
             raise DataError([Problem(str(path), reason)])
-        stereo = self._stereo(id, stored.shape)
-        if stereo is None:
+        if (stereo := self._stereo(id, stored.shape)) is None:
             raise DataError([self._no_calibration(id)])
         return resize_nearest(stereo.depth(stored), files.size())
 
@@ -90,9 +84,7 @@ class Kitti2015(FileDataset):
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene whose number is `offset` higher (_11 after _10), if it is stored."""
         self.files(id)
-        scene, _, time = id.rpartition("_")
-        other = f"{scene}_{int(time) + offset:02d}"
-        return other if other in self._listing.samples else None
+        return self.renumbered(id, offset)
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
@@ -161,8 +153,7 @@ class Kitti2015(FileDataset):
 
     def _stereo(self, id: str, size: Size) -> Stereo | None:
         """The pair of cameras of a scene, for images stored at this size; None if it is not known."""
-        measured = self._calibrations.get(_scene(id))
-        if measured is not None:
+        if (measured := self._calibrations.get(_scene(id))) is not None:
             return Stereo(measured.camera(_LEFT, size), measured.baseline(_LEFT, _RIGHT))
         pair = self._camera_yaml or (USUAL if self.calibration == "kitti" else None)
         return None if pair is None else pair.resized(size)
