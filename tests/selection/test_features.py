@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.stages.saved_depth_run import save_depth_run
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
@@ -21,11 +20,12 @@ from fathomseg.selection import extraction
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import DepthFeatures, EncoderFeatures, Extractor, Features
 from tests.selection.pools import ENCODER, SIZE, camvid
+from tests.stages.saved_run import save_run
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_depth_run(tmp_path_factory.mktemp("run"), {"name": "streets"}, size=(64, 96), pose=False)
+    return save_run(tmp_path_factory.mktemp("run"), None, {"name": "streets"}, size=(64, 96), tasks=("depth",))
 
 
 @pytest.fixture

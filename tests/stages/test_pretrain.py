@@ -447,7 +447,7 @@ class TestFrames:
 
 def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text(encoding="utf-8")
-    several, phases = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    _, several, phases = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
     assert list(recipe(**several).data.datasets) == ["mine", "theirs", "kitti"]
     made = phase_recipes(recipe(**phases), tmp_path)
     assert [x.train.steps for x in made.values()] == [300000, 300000, 50000]

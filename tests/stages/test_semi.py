@@ -305,7 +305,7 @@ class TestRecipesThatDoNotFit:
             ),
             (
                 {"objectives": {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}},
-                r"compares depths, which the network does not predict: give streams\.unlabelled\.depth=\{name: run, ",
+                r"needs the disparity of .*, which nothing gives: give streams\.unlabelled\.depth=\{name: run, ",
             ),
             (
                 {"network": tiny_semi.JOINT},
