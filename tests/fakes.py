@@ -326,7 +326,9 @@ def make_vkitti2(
             for camera in cameras:
                 for i in range(frames):
                     image, label = scene(seed + place, size, 15, shift=i + 2 * camera)
-                    label = np.asarray(Image.fromarray(label).resize((map_size or size)[::-1], Image.Resampling.NEAREST))
+                    label = np.asarray(
+                        Image.fromarray(label).resize((map_size or size)[::-1], Image.Resampling.NEAREST)
+                    )
                     centimetres = np.full(label.shape, 100 * (5 + i), np.uint16)
                     centimetres[: len(label) // 3] = 65535
                     inside = {"rgb": f"rgb_{i:05d}.jpg", "depth": f"depth_{i:05d}.png"}

@@ -38,7 +38,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "kitti": lambda folder: make_kitti(folder, "raw", right=True),
     "kitti2015": make_kitti2015,
     "kitti_semantics": make_kitti_semantics,
-    "nyuv2": make_nyuv2,
+    "nyuv2": lambda folder: make_nyuv2(folder, "folders"),
     "vkitti2": make_vkitti2,
     "folder": lambda folder: make_folder(folder, videos=1),
 }

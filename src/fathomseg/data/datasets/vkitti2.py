@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
@@ -104,19 +105,21 @@ class VKitti2(MapDataset):
 
     def _labels_of(self, id: str) -> LabelMap:
         """By the colors.txt of the scene and variation, if it is there."""
-        scene, variation, _, _ = id.split("/")
-        return self._colours.get(f"{scene}/{variation}", _USUAL)
+        return self._colours.get(_clip(id), _USUAL)
 
     def camera(self, id: str) -> Camera | None:
         """The camera from intrinsic.txt, scaled to the stored image; None without that file. Raises `DataError`."""
         size = self.files(id).size()
-        row = self._row(id, "intrinsic", 4)
-        return None if row is None else Camera(*map(float, row), *_FULL).resized(size)
+        row = self._row(id, "intrinsic")
+        if row is None:
+            return None
+        fx, fy, cx, cy = map(float, row)
+        return Camera(fx, fy, cx, cy, *_FULL).resized(size)
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The pose from extrinsic.txt, which holds its inverse; None without that file. Raises `DataError`."""
         self.files(id)
-        row = self._row(id, "extrinsic", 16)
+        row = self._row(id, "extrinsic")
         return None if row is None else np.linalg.inv(row.reshape(4, 4))
 
     def neighbour(self, id: str, offset: int) -> str | None:
@@ -135,7 +138,7 @@ class VKitti2(MapDataset):
         counts = {
             "labels (classSegmentation)": sum(files.label is not None for files in samples.values()),
             "depth (depth)": sum(id in self._depths for id in samples),
-            "cameras and poses (textgt)": sum(self._text(id, "intrinsic").is_file() for id in samples),
+            "cameras and poses (textgt)": sum(f"{_clip(id)}/intrinsic" in self._tables for id in samples),
         }
         lacking = [
             f"{len(samples) - count} of {len(samples)} images have no {what}."
@@ -143,6 +146,20 @@ class VKitti2(MapDataset):
             if count < len(samples)
         ]
         return f"train is {', '.join(train) or 'empty'}; val is {', '.join(val) or 'empty'} (val_scenes).", *lacking
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Poses that cannot be read, and images without a label or depth map where others have one."""
+        labelled = any(files.label is not None for files in self._listing.samples.values())
+        for id in ids:
+            try:
+                self.world_T_cam(id)
+            except DataError as error:
+                yield from error.problems
+            files = self.files(id)
+            if labelled and files.label is None:
+                yield Problem(str(files.image), "has no label (classSegmentation) of the same number")
+            if self._depths and id not in self._depths:
+                yield Problem(str(files.image), "has no depth map of the same number")
 
     def _list(self) -> Listing:
         images = self._below("rgb", "rgb")
@@ -225,42 +242,47 @@ class VKitti2(MapDataset):
         paths = {clip: self._base("textgt") / clip / "colors.txt" for clip in self._clips}
         return {clip: _read_colours(path) for clip, path in paths.items() if path.is_file()}
 
-    def _text(self, id: str, kind: str) -> Path:
-        scene, variation, _, _ = id.split("/")
-        return self._base("textgt") / scene / variation / f"{kind}.txt"
-
-    def _row(self, id: str, kind: str, count: int) -> Float64[np.ndarray, " n"] | None:
+    def _row(self, id: str, kind: str) -> Float64[np.ndarray, " n"] | None:
         """The numbers of one frame in intrinsic.txt or extrinsic.txt; None without the file. Raises `DataError`."""
-        path = self._text(id, kind)
-        if path not in self._tables:
-            self._tables[path] = _read_table(path, count) if path.is_file() else None
-        table = self._tables[path]
-        if table is None:
-            return None
         *_, camera, frame = id.split("/")
-        row = table.get((int(frame), int(camera.removeprefix("Camera_"))))
-        if row is None:
-            raise DataError([Problem(str(path), f"has no line for frame {int(frame)} of {camera}")])
-        return row
+        table = self._tables.get(f"{_clip(id)}/{kind}")
+        return None if table is None else table.row(int(frame), int(camera.removeprefix("Camera_")))
 
     @cached_property
-    def _tables(self) -> dict[Path, dict[tuple[int, int], Float64[np.ndarray, " n"]] | None]:
-        """The text files read so far."""
-        return {}
+    def _tables(self) -> Mapping[str, _Table]:
+        """The text files there are, by "scene/variation/kind"."""
+        tables = {
+            f"{clip}/{kind}": _Table(self._base("textgt") / clip / f"{kind}.txt", count)
+            for clip in self._clips
+            for kind, count in (("intrinsic", 4), ("extrinsic", 16))
+        }
+        return {key: table for key, table in tables.items() if table.path.is_file()}
 
 
-def _read_table(path: Path, count: int) -> dict[tuple[int, int], Float64[np.ndarray, " n"]]:
-    """Lines of "frame camera" and `count` numbers, below one line of headings. Raises `DataError`."""
-    try:
-        rows = np.loadtxt(path, skiprows=1, ndmin=2)
-    except ValueError:
-        rows = np.zeros((0, 0))
-    if rows.shape[1:] != (count + 2,) or not np.isfinite(rows).all():
-        reason = (
-            f"is not a file of Virtual KITTI 2; expected a line of headings, then frame, camera and {count} numbers"
-        )
-        raise DataError([Problem(str(path), reason)])
-    return {(int(row[0]), int(row[1])): row[2:] for row in rows}
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A text file with a line of headings, then lines of frame, camera and `count` numbers."""
+
+    path: Path
+    count: int
+
+    def row(self, frame: int, camera: int) -> Float64[np.ndarray, " n"]:
+        """The numbers of one frame. Raises `DataError`."""
+        found = self._rows.get((frame, camera))
+        if found is None:
+            raise DataError([Problem(str(self.path), f"has no line for frame {frame} of camera {camera}")])
+        return found
+
+    @cached_property
+    def _rows(self) -> Mapping[tuple[int, int], Float64[np.ndarray, " n"]]:
+        try:
+            rows = np.loadtxt(self.path, skiprows=1, ndmin=2)
+        except ValueError:
+            rows = np.zeros((0, 0))
+        if rows.shape[1:] != (self.count + 2,) or not np.isfinite(rows).all():
+            reason = "is not a file of Virtual KITTI 2; expected a line of headings, then lines of frame, camera and "
+            raise DataError([Problem(str(self.path), f"{reason}{self.count} numbers")])
+        return {(int(row[0]), int(row[1])): row[2:] for row in rows}
 
 
 def _read_colours(path: Path) -> LabelMap:
@@ -280,3 +302,8 @@ def _read_colours(path: Path) -> LabelMap:
         ignored=(found.get(_IGNORED, _BLACK),),
         remedy=f"{path} has no such colour",
     )
+
+
+def _clip(id: str) -> str:
+    """ "Scene01/clone" of "Scene01/clone/Camera_0/00000"."""
+    return "/".join(id.split("/")[:2])
