@@ -5,10 +5,12 @@ Every maker writes below `folder`, which it creates, and returns it. Sizes are (
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -295,6 +297,40 @@ def make_nyuv2(
             if stems:
                 (folder / f"{side}.txt").write_text("".join(f"{stem}\n" for stem in stems))
     return folder
+
+
+class MatContents(NamedTuple):
+    """What `make_nyuv2_mat` wrote, upright."""
+
+    images: np.ndarray
+    depths: np.ndarray
+    labels: np.ndarray
+    """Ids: 0 = no label, 1 = chair, 2 = wall, 3 = whatnot."""
+
+
+def make_nyuv2_mat(folder: Path, size: Size = (24, 32), seed: int = 0) -> MatContents:
+    """nyu_depth_v2_labeled.mat with six images, 1, 2, 4 and 5 for training in two scenes; splits and class mapping."""
+    h5py, matlab = importlib.import_module("h5py"), importlib.import_module("scipy.io")
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = [scene(seed + i, size, 4) for i in range(6)]
+    images, labels = (np.stack(part) for part in zip(*scenes, strict=True))
+    depths = np.random.default_rng(seed).uniform(1, 9, labels.shape).astype(np.float32)
+    with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"], file["depths"] = images.transpose(0, 3, 2, 1), depths.transpose(0, 2, 1)
+        file["labels"] = labels.transpose(0, 2, 1).astype(np.uint16)
+        rooms = ["kitchen_0004"] * 3 + ["office_0002"] * 3
+        for key, texts in (("names", ["chair", "wall", "whatnot"]), ("scenes", rooms)):
+            cells = file.create_dataset(key, (1, len(texts)), h5py.ref_dtype)
+            for place, text in enumerate(texts):
+                file[f"#refs#/{key}{place}"] = np.array([[ord(letter)] for letter in text], np.uint16)
+                cells[0, place] = file[f"#refs#/{key}{place}"].ref
+    matlab.savemat(
+        folder / "splits.mat", {"trainNdxs": np.array([[1], [2], [4], [5]]), "testNdxs": np.array([[3], [6]])}
+    )
+    names = np.array(["wall", "sofa", "chair", "whatnot"], object)  # in another order than in the file
+    mapping = {"mapClass": np.array([[1, 6, 5, 40]]), "allClassName": names, "className": np.array(["wall"], object)}
+    matlab.savemat(folder / "classMapping40.mat", mapping)
+    return MatContents(images, depths, labels)
 
 
 def make_vkitti2(

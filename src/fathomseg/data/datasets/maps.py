@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,18 @@ class MapDataset(FileDataset):
             return known if known is None or kind == "image" else f"{known}|{files.size()}"
         path = self._depth_file(id)
         return None if path is None else f"depth|{path}|{stamp(path)}|{files.size()}|{self._depth_key(id)}"
+
+    def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Images without a label or depth map where others have one: where every image should have both."""
+        samples = self._listing.samples
+        labelled = any(files.label is not None for files in samples.values())
+        measured = any(self._depth_file(id) is not None for id in samples)
+        for id in ids:
+            files = self.files(id)
+            if labelled and files.label is None:
+                yield Problem(str(files.image), "has no label of the same name, as other images do")
+            if measured and self._depth_file(id) is None:
+                yield Problem(str(files.image), "has no depth map of the same name, as other images do")
 
 
 def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np.ndarray, "h w"]:

@@ -156,13 +156,7 @@ class NyuV2(MapDataset):
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Images without a label or depth map where others have one."""
-        some = any(files.label is not None for files in self._listing.samples.values())
-        for id in ids:
-            files = self.files(id)
-            if some and files.label is None:
-                yield Problem(str(files.image), "has no label of the same name")
-            if self._depth_maps and id not in self._depth_maps:
-                yield Problem(str(files.image), "has no depth map of the same name")
+        yield from self._unpaired(ids)
 
     def _list(self) -> Listing:
         train, test = self._official

@@ -149,17 +149,12 @@ class VKitti2(MapDataset):
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Poses that cannot be read, and images without a label or depth map where others have one."""
-        labelled = any(files.label is not None for files in self._listing.samples.values())
+        yield from self._unpaired(ids)
         for id in ids:
             try:
                 self.world_T_cam(id)
             except DataError as error:
                 yield from error.problems
-            files = self.files(id)
-            if labelled and files.label is None:
-                yield Problem(str(files.image), "has no label (classSegmentation) of the same number")
-            if self._depths and id not in self._depths:
-                yield Problem(str(files.image), "has no depth map of the same number")
 
     def _list(self) -> Listing:
         images = self._below("rgb", "rgb")
