@@ -15,20 +15,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from fathomseg.models.joint import JointNetworkConfig
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.network import NetworkConfig
+from fathomseg.models.links import NoLinks, PadNet
+from fathomseg.models.network import Network
 from fathomseg.stages.run_folder import origin
+from fathomseg.tasks import Depth, Segmentation
+from fathomseg.tasks.network import NetworkConfig
 
 CLASSES, BATCH = 11, 2
 OUTPUTS = {
-    "all": ("segmentation", "intermediate", "disparity"),
+    "all": ("segmentation", "early_segmentation", "depth"),
     "segmentation": ("segmentation",),
-    "disparity": ("disparity",),
+    "depth": ("depth",),
 }
 
 
@@ -41,21 +43,33 @@ def main() -> None:
     torch.set_num_threads(1)
     encoder = Encoder(model=arguments.model, pretrained="none")
     image = torch.rand(BATCH, 3, *arguments.size).to(memory_format=torch.channels_last)
-    rows = {"segmentation network, fpn": measure(NetworkConfig(encoder=encoder).build(CLASSES), image)}
-    mixed = JointNetworkConfig(encoder=encoder, decoder=DepthUNet(stride=4), segmentation=Fpn()).build(CLASSES)
+    rows = {"segmentation network, fpn": measure(network(encoder, Fpn()), image)}
+    mixed = network(encoder, Fpn(), DepthUNet(stride=4))
     for name, outputs in OUTPUTS.items():
         rows[f"joint, fpn and depth_unet, stride 4, {name}"] = measure(mixed, image, outputs)
     for stride in (4, 2, 1):
         decoder = DepthUNet(stride=stride)
-        alone = NetworkConfig(encoder=encoder, decoder=decoder).build(CLASSES)
-        rows[f"segmentation network, depth_unet, stride {stride}"] = measure(alone, image)
-        joint = JointNetworkConfig(encoder=encoder, decoder=decoder).build(CLASSES)
+        rows[f"segmentation network, depth_unet, stride {stride}"] = measure(network(encoder, decoder), image)
+        joint = network(encoder, decoder, decoder)
         for name, outputs in OUTPUTS.items():
             rows[f"joint, stride {stride}, {name}"] = measure(joint, image, outputs)
-        apart = JointNetworkConfig(encoder=encoder, decoder=decoder, distillation=False, intermediate=False)
-        rows[f"joint, stride {stride}, no exchange"] = measure(apart.build(CLASSES), image)
+        rows[f"joint, stride {stride}, no exchange"] = measure(network(encoder, decoder, decoder, NoLinks()), image)
     result = {"model": arguments.model, "size": arguments.size, "batch": BATCH, "rows": rows, "origin": origin()}
     print(table(rows) if arguments.table else json.dumps(result))
+
+
+def network(
+    encoder: Encoder,
+    segmentation: Fpn | DepthUNet,
+    depth: DepthUNet | None = None,
+    links: PadNet | NoLinks | None = None,
+) -> Network:
+    """For classes, or for classes and depth with messages between the branches."""
+    tasks = {"segmentation": Segmentation(decoder=segmentation)}
+    if depth is not None:
+        tasks["depth"] = Depth(decoder=depth)
+    links = links or (NoLinks() if depth is None else PadNet())
+    return NetworkConfig(encoder=encoder, tasks=tasks, links=links).build(CLASSES)
 
 
 def measure(network: nn.Module, image: Tensor, *outputs: Any) -> dict[str, float]:

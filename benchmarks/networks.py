@@ -20,8 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.models.decoders import DeepLabV3, DeepLabV3Plus, Fpn, UNet
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.network import Network, NetworkConfig
+from fathomseg.models.network import SHARED, Network
 from fathomseg.stages.run_folder import origin
+from fathomseg.tasks import Segmentation
+from fathomseg.tasks.network import NetworkConfig
 
 CASES = {
     "fpn (default)": (Fpn(), 32),
@@ -47,7 +49,9 @@ def main() -> None:
     rows = {}
     for name, (decoder, stride) in CASES.items():
         encoder = Encoder(model=arguments.model, output_stride=stride, pretrained="none")
-        rows[name] = measure(NetworkConfig(encoder=encoder, decoder=decoder), tuple(arguments.size))
+        rows[name] = measure(
+            NetworkConfig(encoder=encoder, tasks={"segmentation": Segmentation(decoder=decoder)}), tuple(arguments.size)
+        )
     result = {"model": arguments.model, "size": arguments.size, "rows": rows, "origin": origin()}
     print(table(rows) if arguments.table else json.dumps(result))
 
@@ -58,15 +62,16 @@ def measure(config: NetworkConfig, size: tuple[int, int]) -> dict[str, Any]:
     network = config.build(19).to(memory_format=torch.channels_last)
     one, four = (torch.rand(b, 3, *size).to(memory_format=torch.channels_last) for b in (1, 4))
     network.eval()
-    encoder_macs = macs(network.encoder, one)
+    encoder = network.encoders[SHARED]
+    encoder_macs = macs(encoder, one)
     with torch.inference_mode():
         inference = fastest(lambda: network(one), 7)
     network.train()
     return {
-        "encoder_output_stride": network.encoder.pyramid.strides[-1],
-        "stride": network.stride,
-        "encoder_mparams": parameters(network.encoder),
-        "decoder_mparams": parameters(network) - parameters(network.encoder),
+        "encoder_output_stride": encoder.pyramid.strides[-1],
+        "stride": network.decoders["segmentation"].stride,
+        "encoder_mparams": parameters(encoder),
+        "decoder_mparams": parameters(network) - parameters(encoder),
         "encoder_gmacs": encoder_macs,
         "decoder_gmacs": macs(network.eval(), one) - encoder_macs,
         "inference_ms": 1e3 * inference,

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fathomseg.geometry.pose import se3
-from fathomseg.losses.photometric import Photometric
+from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.stages.run_folder import origin
 
 HEIGHT, WIDTH, BATCH, SOURCES, SCALES = 192, 640, 4, 2, 4
@@ -100,7 +100,8 @@ def poses(inputs: Inputs) -> Tensor:
 
 
 def ours(inputs: Inputs, noise: float = 1e-5) -> Tensor:
-    result = Photometric(tie_breaker=noise)(inputs.target, inputs.sources, inputs.disparities, inputs.K, poses(inputs))
+    loss = PhotometricLoss(tie_breaker=noise)
+    result = loss(inputs.target, inputs.sources, inputs.disparities, inputs.K, poses(inputs), (0.1, 100.0))
     return sum((term.weight * term.sum / term.count for term in result.terms.values()), torch.zeros(()))
 
 

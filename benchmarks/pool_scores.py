@@ -16,12 +16,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from fathomseg.config import load as load_config
+from fathomseg.stages.evaluation import own_data
+
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CONFIG, labelled_ids, origin, own_data
+from fathomseg.stages.run_folder import labelled_ids, origin
 from fathomseg.study.statistics import compare
 
 
@@ -56,11 +56,10 @@ def main() -> None:
 def pool_score(run: Path, split: str, record: dict[str, Any]) -> dict[str, Any]:
     """The scores of one training on the rest of its pool."""
     dataset = resolve_dataset(own_data(run))
-    streams = load_config(Recipe, run / CONFIG).streams
-    known = {id for ids in labelled_ids(run, streams).values() for id in ids}
+    known = {id for ids in labelled_ids(run, ["labelled"]).values() for id in ids}
     rest = [id for id in dataset.ids(split) if id not in known and dataset.has_label(id)]
-    predictor = load(run, "ema", "cpu", tasks=["segmentation"])
-    scores = score(FromNetwork(predictor, dataset), dataset, rest, predictor.tasks)["segmentation"].result
+    predictor = load(run, "ema", "cpu", tasks=("segmentation",))
+    scores = score(FromNetwork(predictor, dataset), dataset, rest, predictor.tasks, "cpu")["segmentation"].result
     kept = {key: record[key] for key in ("arm", "budget", "seed", "images", "steps", "commit")}
     return {
         **kept,

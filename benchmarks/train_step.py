@@ -1,4 +1,4 @@
-"""What one optimiser step of the semi-supervised learner costs, as one JSON line.
+"""What one optimiser step of semi-supervised and joint training costs, as one JSON line.
 
     OMP_NUM_THREADS=1 python benchmarks/train_step.py [CASE ...] [--steps 5] [--out results/train_step.json] [--table]
 
@@ -12,6 +12,8 @@ given disparity. `joint`: classes and disparity by one network, DepthMix by its 
 their two neighbouring frames and so a photometric loss (`clips`: two clips in a stream of their own have it instead).
 `paper`: the decoders of the paper, which answer at every pixel, on an encoder of output stride 16, and ResNet-18 for
 the pose. Otherwise fpn, or depth_unet at a quarter of the size, at output stride 32, and the default pose network.
+
+To compare with an older checkout, give its sources: PYTHONPATH=OLD/src python benchmarks/train_step.py.
 """
 
 from __future__ import annotations
@@ -29,59 +31,55 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fathomseg.learners.base import Batches
-from fathomseg.learners.consistency import Consistency
-from fathomseg.learners.semi import SemiLearner, SemiSupervised, Video
-from fathomseg.models.joint import JointNetworkConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fathomseg.augment.colours import Blur, Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.losses.targets import ConfidentFraction
 from fathomseg.mixing import DepthMix
-from fathomseg.models.decoders import DepthUNet
+from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.network import NetworkConfig
 from fathomseg.models.pose import PoseConfig
 from fathomseg.stages.run_folder import origin
 from fathomseg.types import Batch
 
+try:
+    from fathomseg.augment.colours import Blur, Colours
+except ImportError:
+    from fathomseg.strong.colours import Blur, Colours
+try:
+    from fathomseg.models.joint import JointNetworkConfig
+
+    OLD = True
+except ImportError:
+    OLD = False
+
 CLASSES, CROP, IMAGES = 12, 256, 2
 LITE = "tf_efficientnet_lite0"
 Shape = Sequence[int]
+Batches = dict[str, Batch]
 PAPER = DepthUNet(channels=(64, 128, 128, 256, 256), aspp=(6, 12, 18))
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, and which streams have neighbouring frames to learn depth from."""
+    """A network, and which streams have neighbouring frames to learn depth from (none: it gives classes alone)."""
 
-    network: NetworkConfig | JointNetworkConfig
+    decoder: Fpn | DepthUNet
+    output_stride: int
     frames: tuple[str, ...] = ()
     pose: str = LITE
 
-    def learner(self) -> SemiLearner:
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, with random weights."""
+        return Encoder(model="resnet50", output_stride=self.output_stride, pretrained="none")
+
+    def step(self) -> nn.Module:
         """The training step, with random weights."""
-        pose = PoseConfig(encoder=Encoder(model=self.pose, pretrained="none"))
-        config = SemiSupervised(
-            colour=ColourJitter(probability=0),
-            unlabelled=Consistency(
-                weighting=ConfidentFraction(),
-                over="all",
-                mixing=DepthMix(),
-                depth_scale="image" if self.frames else "given",
-                strong=Colours(
-                    jitter=ColourJitter(probability=0.8, brightness=0.25, contrast=0.25, saturation=0.25, hue=0.25),
-                    greyscale=0.0,
-                    blur=Blur(probability=0.5, sigma=(0.15, 1.15)),
-                ),
-            ),
-            video=Video(pose=pose) if self.frames else None,
-        )
-        return config.build(self.network.build(CLASSES), torch.ones(CLASSES, dtype=torch.int64), steps=100)
+        return old_step(self) if OLD else new_step(self)
 
     def batches(self, step: int) -> Batches:
         """Random pixels for every stream."""
@@ -97,33 +95,93 @@ def random_batch(name: str, generator: torch.Generator, frames: bool, disparity:
         return torch.randint(high, shape, generator=generator, dtype=torch.uint8)
 
     K = torch.tensor([[0.9 * CROP, 0, CROP / 2], [0, 0.9 * CROP, CROP / 2], [0, 0, 1]])
-    return Batch(
-        ids=tuple(f"{name}/{i}" for i in range(IMAGES)),
-        keys=tuple(torch.randint(2**62, (IMAGES,), generator=generator).tolist()),
-        image=draw(256, IMAGES, 3, CROP, CROP).contiguous(memory_format=torch.channels_last),
-        label=draw(CLASSES, IMAGES, CROP, CROP) if name == "labelled" else None,
-        disparity=draw(256, IMAGES, 1, CROP, CROP) / 255 if disparity and name == "unlabelled" else None,
-        frames=draw(256, IMAGES, 2, 3, CROP, CROP) if frames else None,
-        camera=K.expand(IMAGES, 3, 3) if frames else None,
+    keys = tuple(torch.randint(2**62, (IMAGES,), generator=generator).tolist())
+    image = draw(256, IMAGES, 3, CROP, CROP).contiguous(memory_format=torch.channels_last)
+    targets = {"label": draw(CLASSES, IMAGES, CROP, CROP)} if name == "labelled" else {}
+    if disparity and name == "unlabelled":
+        targets["disparity"] = draw(256, IMAGES, 1, CROP, CROP) / 255
+    if frames:
+        targets |= {"frames": draw(256, IMAGES, 2, 3, CROP, CROP), "camera": K.expand(IMAGES, 3, 3)}
+    ids = tuple(f"{name}/{i}" for i in range(IMAGES))
+    if OLD:
+        return Batch(ids=ids, keys=keys, image=image, **targets)
+    present = {target: torch.ones(IMAGES, dtype=torch.bool) for target in targets}
+    return Batch(ids=ids, keys=keys, image=image, targets=targets, present=present)
+
+
+JITTER = ColourJitter(probability=0.8, brightness=0.25, contrast=0.25, saturation=0.25, hue=0.25)
+STRONG = Colours(jitter=JITTER, greyscale=0.0, blur=Blur(probability=0.5, sigma=(0.15, 1.15)))
+NO_JITTER = ColourJitter(probability=0)
+
+
+def new_step(case: Case) -> nn.Module:
+    """One network and its objectives."""
+    from fathomseg.engine.step import Step
+    from fathomseg.models.links import NoLinks, PadNet
+    from fathomseg.objectives import Photometric, PseudoLabels, Supervised
+    from fathomseg.objectives.base import Setup
+    from fathomseg.tasks import Depth, Segmentation
+    from fathomseg.tasks.network import NetworkConfig
+
+    tasks = {"segmentation": Segmentation(decoder=case.decoder)}
+    objectives = {
+        "supervised": Supervised(),
+        "pseudo_labels": PseudoLabels(
+            weighting=ConfidentFraction(),
+            normalize_by="all",
+            mixing=DepthMix(),
+            depth_scale="image" if case.frames else "given",
+            augment=STRONG,
+        ),
+    }
+    if case.frames:
+        tasks["depth"] = Depth(decoder=case.decoder)
+        pose = PoseConfig(encoder=Encoder(model=case.pose, pretrained="none"))
+        objectives["photometric"] = Photometric(stream=case.frames, pose=pose)
+    config = NetworkConfig(encoder=case.encoder, tasks=tasks, links=PadNet() if case.frames else NoLinks())
+    network = config.build(CLASSES)
+    streams = sorted({stream for objective in objectives.values() for stream in objective.streams})
+    setup = Setup(config, steps=100, label_pixels={"labelled": torch.ones(CLASSES, dtype=torch.int64)})
+    return Step(
+        network,
+        {name: o.build(setup, network, o.brings(network, False)) for name, o in objectives.items()},
+        {stream: [name for name, o in objectives.items() if stream in o.streams] for stream in streams},
+        {stream: None if stream == "unlabelled" else NO_JITTER for stream in streams},
+        {"clips": {"segmentation"}} if "clips" in streams else None,
     )
 
 
-def encoder(stride: int) -> Encoder:
-    return Encoder(model="resnet50", output_stride=stride, pretrained="none")
+def old_step(case: Case) -> nn.Module:
+    """The same as a checkout of before the one network has it."""
+    from fathomseg.learners.consistency import Consistency
+    from fathomseg.learners.semi import SemiSupervised, Video
 
+    from fathomseg.models.network import NetworkConfig
 
-def joint(decoder: DepthUNet, stride: int) -> JointNetworkConfig:
-    return JointNetworkConfig(encoder=encoder(stride), decoder=decoder)
+    config = SemiSupervised(
+        colour=NO_JITTER,
+        unlabelled=Consistency(
+            weighting=ConfidentFraction(),
+            over="all",
+            mixing=DepthMix(),
+            depth_scale="image" if case.frames else "given",
+            strong=STRONG,
+        ),
+        video=Video(pose=PoseConfig(encoder=Encoder(model=case.pose, pretrained="none"))) if case.frames else None,
+    )
+    kind = JointNetworkConfig if case.frames else NetworkConfig
+    network = kind(encoder=case.encoder, decoder=case.decoder).build(CLASSES)
+    return config.build(network, torch.ones(CLASSES, dtype=torch.int64), steps=100)
 
 
 BOTH = ("labelled", "unlabelled")
 CASES = {
-    "transfer": Case(NetworkConfig(encoder=encoder(32))),
-    "transfer, output stride 16": Case(NetworkConfig(encoder=encoder(16))),
-    "transfer, paper": Case(NetworkConfig(encoder=encoder(16), decoder=PAPER)),
-    "joint": Case(joint(DepthUNet(stride=4), 32), BOTH),
-    "joint, clips": Case(joint(DepthUNet(stride=4), 32), ("clips",)),
-    "joint, paper": Case(joint(PAPER, 16), BOTH, pose="resnet18"),
+    "transfer": Case(Fpn(), 32),
+    "transfer, output stride 16": Case(Fpn(), 16),
+    "transfer, paper": Case(PAPER, 16),
+    "joint": Case(DepthUNet(stride=4), 32, BOTH),
+    "joint, clips": Case(DepthUNet(stride=4), 32, ("clips",)),
+    "joint, paper": Case(PAPER, 16, BOTH, pose="resnet18"),
 }
 
 
@@ -155,11 +213,11 @@ def measure(case: Case, steps: int) -> dict[str, Any]:
     """CPU seconds and GFLOP of one step, and the passes it is made of."""
     torch.manual_seed(0)
     loop = Loop(batch=IMAGES, device="cpu", precision="fp32", threads=1)
-    learner = case.learner()
+    module = case.step()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(learner, {}, loop, Optimiser(name="sgd"), Path(folder), 0, accelerator(loop))
+        trainer = Trainer(module, {}, loop, Optimiser(name="sgd"), Path(folder), 0, accelerator(loop))
         counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.convolution_backward: backward_flop})
-        with counter, passes(learner) as images:
+        with counter, passes(module) as images:
             seconds(trainer, 0, case)
         times = [seconds(trainer, step, case) for step in range(1, steps + 1)]
     return {
@@ -180,12 +238,14 @@ def seconds(trainer: Trainer, step: int, case: Case) -> float:
 
 
 @contextmanager
-def passes(learner: SemiLearner) -> Iterator[dict[str, list[int]]]:
+def passes(module: nn.Module) -> Iterator[dict[str, list[int]]]:
     """The number of images (for the pose network: of pairs) in each pass; teachers go forward only."""
     found: dict[str, list[int]] = {}
-    parts = {"student": learner.network.encoder, "teacher": learner.ema.network.encoder}
-    if learner.video is not None:
-        parts["pose"] = learner.video.pose
+    networks = {"student": module.network, "teacher": module.ema.network}
+    parts = {name: network.encoder if OLD else network.encoders["shared"] for name, network in networks.items()}
+    for name, part in module.named_modules():
+        if name in ("video.pose", "objectives.photometric.pose"):
+            parts["pose"] = part
     hooks = [
         part.register_forward_pre_hook(lambda _, inputs, name=name: found.setdefault(name, []).append(len(inputs[0])))
         for name, part in parts.items()

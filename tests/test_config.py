@@ -82,6 +82,14 @@ def test_a_wrong_part_name_lists_the_right_ones() -> None:
         load(Whole, {"part": {"name": "larg"}, "steps": 1})
 
 
+def test_an_override_can_begin_a_group_that_is_null() -> None:
+    class Outer(Part):
+        part: Small | None = None
+
+    assert load(Outer, {"part": None}, ["part.width=4"]).part == Small(width=4)
+    assert load(Outer, {}, ["part.width=4"]).part == Small(width=4)
+
+
 @pytest.mark.parametrize("override", ["lr", "=3", "a..b=1", "lr.x=1"])
 def test_a_malformed_override_is_an_error(override: str) -> None:
     with pytest.raises(ConfigError):

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
-from fathomseg.learners import SemiSupervised
-from fathomseg.stages.depth_recipe import DepthRecipe
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.streams import held_for
 from tests import fakes
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes"
@@ -52,11 +51,28 @@ def fathom(*words: str) -> None:
     assert done.exit_code == 0, (words, done.output, done.exception)
 
 
-def pose(learner: dict[str, Any], where: str) -> list[str]:
+def pose(tree: dict[str, Any]) -> list[str]:
     """The settings of a small pose network, where that of the recipe is not small already."""
-    if "encoder" not in learner.get("pose", {}):
+    if "encoder" not in tree["objectives"].get("photometric", {}).get("pose", {}):
         return []
-    return [f"{where}.pose.encoder.{word}" for word in ("model=test_efficientnet", "pretrained=none")]
+    return [f"objectives.photometric.pose.encoder.{word}" for word in ("model=test_efficientnet", "pretrained=none")]
+
+
+def crops(tree: dict[str, Any]) -> list[str]:
+    """The settings of small crops, where the recipe has some."""
+    having = [name for name, stream in tree["streams"].items() if "crop" in stream.get("geometry", {})]
+    return [f"streams.{name}.geometry.crop=[32,48]" for name in having]
+
+
+def runs(tree: dict[str, Any]) -> dict[str, str]:
+    """The runs a recipe needs, by the setting that names them."""
+    needed = {"init_from": tree.get("init_from", {}), "streams.unlabelled.depth": unlabelled(tree).get("depth", {})}
+    return {f"{where}.run": group["run"] for where, group in needed.items() if "run" in group}
+
+
+def unlabelled(tree: dict[str, Any]) -> dict[str, Any]:
+    """The settings of its unlabelled stream."""
+    return dict(tree["streams"].get("unlabelled", {}))
 
 
 def header(path: Path) -> list[str]:
@@ -88,10 +104,11 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
         if name not in made:
             path, folder = ROOT / f"{name}.yaml", tmp_path_factory.mktemp("runs") / name
             tree = yaml.safe_load(path.read_text())
-            settings = [*SMALL, *ENCODER, *pose(tree["learner"], "learner"), "train.steps=1"]
+            settings = [*SMALL, *ENCODER, *pose(tree), *crops(tree), "train.steps=1"]
             settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
             settings += ["evaluation.split=null", "phases={}"]
-            settings += ["learner.geometry.crop=[32,48]"] if "phases" in tree else ["frames.min_parallax=0"]
+            motion = tree["streams"]["clips"]["frames"]["name"] == "motion"
+            settings += ["streams.clips.frames.min_parallax=0"] if motion else []
             fathom("pretrain", str(path), *settings, "--out", str(folder))
             made[name] = folder
         return made[name]
@@ -102,19 +119,15 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
 def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable[[str], Path]) -> list[str]:
     """The settings that make a recipe small and bring its data and its depth run; its structure stays."""
     own = tree["data"]["name"]
-    encoder = TRANSFORMER if tree.get("network", {}).get("decoder", {}).get("name") == "dpt" else ENCODER
-    settings = [*SMALL, *encoder, "train.steps=2", "train.log_every=1", "labels.count=1", "evaluation.report=false"]
+    decoder = tree.get("network", {}).get("tasks", {}).get("segmentation", {}).get("decoder", {})
+    settings = [*SMALL, *(TRANSFORMER if decoder.get("name") == "dpt" else ENCODER), *pose(tree), *crops(tree)]
+    settings += ["train.steps=2", "train.log_every=1", "streams.labelled.labels.count=1", "evaluation.report=false"]
     settings += STREETS if own == "streets" else [f"data.root={data(own)}"]
-    settings += [f"{group}.run={depth_run(tree[group]['run'])}" for group in ("start", "depth") if group in tree]
-    learner = tree["learner"]
-    if "crop" in learner.get("geometry", {}):
-        settings.append("learner.geometry.crop=[32,48]")
-    if "video" in learner:
-        settings += [*pose(learner["video"], "learner.video"), "learner.video.geometry.crop=[32,48]"]
-    if "clips" in tree:
-        settings += [f"clips.data.root={data('kitti')}"] if "data" in tree["clips"] else []
-        settings += ["clips.size=[32,64]"] if "size" in tree["clips"] else []
-        settings += ["clips.frames.min_parallax=0"] if tree["clips"]["frames"]["name"] == "motion" else []
+    settings += [f"{setting}={depth_run(run)}" for setting, run in runs(tree).items()]
+    if (clips := tree["streams"].get("clips")) is not None:
+        settings += [f"streams.clips.data.root={data('kitti')}"] if "data" in clips else []
+        settings += ["streams.clips.size=[32,64]"] if "size" in clips else []
+        settings += ["streams.clips.frames.min_parallax=0"] if clips["frames"]["name"] == "motion" else []
     if "inference" in tree.get("evaluation", {}):
         settings.append("evaluation.inference.window.size=[32,48]")
     return settings
@@ -130,8 +143,9 @@ def test_it_trains_two_steps(
     assert (run / "model.safetensors").is_file()
     assert (run / "evaluation" / "val" / "scores.json").is_file()
     last = yaml.safe_load((run / "metrics.jsonl").read_text().splitlines()[-1])
-    assert ("consistency" in last) == (tree["learner"]["name"] == "semi")
-    assert ("photometric_clips" in last) == ("clips" in tree)
+    assert ("pseudo_labels" in last) == ("unlabelled" in tree["streams"])
+    assert ("photometric" in last) == ("clips" in tree["streams"])
+    assert (run / "pose.safetensors").is_file() == ("clips" in tree["streams"])
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -141,11 +155,9 @@ def test_its_header_has_its_command_and_names_what_must_be_run_before(name: str)
     assert command[2] == f"recipes/{name}.yaml"
     text = " ".join(lines)
     tree = yaml.safe_load(RECIPES[name].read_text())
-    for group in ("start", "depth"):
-        if group in tree:
-            run = tree[group]["run"]
-            assert run in text
-            assert f"fathom pretrain recipes/{Path(run).name}.yaml" in text
+    for run in runs(tree).values():
+        assert run in text
+        assert f"fathom pretrain recipes/{Path(run).name}.yaml" in text
     if "root" in tree["data"]:
         assert any(word.startswith("data.root=") for word in command)
 
@@ -157,11 +169,13 @@ def test_all_methods_of_a_dataset_compare_with_its_supervised_recipe(dataset: st
     assert {name.split("/")[1] for name in RECIPES if name.startswith(dataset)} - own_size == set(METHODS)
     for method in METHODS:
         own = load(Recipe, RECIPES[f"{dataset}/{method}"])
-        for section in ("data", "size", "labels", "optimiser", "train", "evaluation", "seed"):
+        own = own.model_copy(update={"optimiser": own.optimiser.model_copy(update={"factors": {}})})
+        for section in ("data", "size", "optimiser", "train", "evaluation", "seed"):
             assert getattr(own, section) == getattr(base, section), (method, section)
-        assert own.learner.name == "semi"
-        for field in ("balance", "geometry", "colour", "ema_decay"):
-            assert getattr(own.learner, field) == getattr(base.learner, field), (method, field)
+        assert own.streams["labelled"] == base.streams["labelled"]
+        assert "unlabelled" in own.streams
+        losses, theirs = (one.objectives["supervised"].losses["segmentation"] for one in (own, base))
+        assert losses.model_copy(update={"annealing": None}) == theirs, method
         assert own.network.encoder.model == base.network.encoder.model
         if method not in ("three-ways", "uda-unet", "uda-deeplabv3"):
             assert own.network == base.network
@@ -172,24 +186,27 @@ def test_unimatch_v2_with_dinov2_has_the_settings_of_the_paper(dataset: str) -> 
     """Yang et al. 2025, section 4.1: a decoder that learns 40 times as fast as the encoder's 5e-6; crops of patches."""
     own = load(Recipe, RECIPES[f"{dataset}/unimatch-v2-dinov2"])
     other = load(Recipe, RECIPES["cityscapes/unimatch-v2"])
-    assert isinstance(own.learner, SemiSupervised)
-    assert isinstance(other.learner, SemiSupervised)
     assert own.optimiser.lr * own.optimiser.encoder_lr == pytest.approx(5e-6)
     assert own.optimiser.encoder_lr == pytest.approx(1 / 40)
-    assert own.learner.geometry.crop is not None
-    assert [side % 14 for side in own.learner.geometry.crop] == [0, 0]
-    assert own.learner.unlabelled == other.learner.unlabelled
-    assert own.labels.count is not None
-    images = {"camvid": 367, "cityscapes": 2975}[dataset] - own.labels.count
+    for stream in own.streams.values():
+        assert stream.geometry is not None
+        assert stream.geometry.crop is not None
+        assert [side % 14 for side in stream.geometry.crop] == [0, 0]
+    assert own.objectives["pseudo_labels"] == other.objectives["pseudo_labels"]
+    labels = own.streams["labelled"].labels
+    assert labels is not None
+    assert labels.count is not None
+    images = {"camvid": 367, "cityscapes": 2975}[dataset] - labels.count
     assert own.train.steps == 180 * (images // own.train.batch), "180 passes"
 
 
 def test_mixing_rules_differ_in_the_rule_alone() -> None:
     def rest(method: str) -> dict[str, Any]:
         tree = load(Recipe, RECIPES[f"camvid/{method}"]).model_dump()
-        rule = tree["learner"]["unlabelled"].pop("mixing")["name"]
+        rule = tree["objectives"]["pseudo_labels"].pop("mixing")["name"]
         assert rule == {"mean-teacher": "none"}.get(method, method)
-        return {**tree, "depth": None}
+        tree["streams"]["unlabelled"]["depth"] = None
+        return tree
 
     assert rest("mean-teacher") == rest("cutmix") == rest("classmix") == rest("depthmix")
 
@@ -197,17 +214,16 @@ def test_mixing_rules_differ_in_the_rule_alone() -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("three-ways")])
 def test_the_joint_network_goes_on_where_the_depth_recipe_ended(name: str) -> None:
     own = load(Recipe, RECIPES[name])
-    assert own.start is not None
-    assert own.clips is not None
-    assert isinstance(own.learner, SemiSupervised)
-    assert own.learner.video is not None
-    depth = load(DepthRecipe, ROOT / f"{own.start.run.name}.yaml")
-    assert own.learner.video.pose == depth.learner.pose
-    assert own.learner.video.loss == depth.learner.loss, "the range of depth above all"
+    assert own.init_from is not None
+    depth = load(Recipe, ROOT / f"{own.init_from.run.name}.yaml")
+    here, there = own.objectives["photometric"], depth.objectives["photometric"]
+    assert here.model_copy(update={"weight": there.weight}) == there
     assert own.network.encoder == depth.network.encoder
-    assert own.network.decoder.model_copy(update={"stride": depth.network.decoder.stride}) == depth.network.decoder
-    assert (own.clips.size or own.size) == depth.size
-    assert own.foreign_clips == name.startswith(("camvid", "idd-lite")), "those learn depth from KITTI's video"
+    mine, its = own.network.tasks["depth"], depth.network.tasks["depth"]
+    assert mine.depth_range == its.depth_range
+    assert mine.decoder.model_copy(update={"stride": its.decoder.stride}) == its.decoder
+    assert (own.streams["clips"].size or own.size) == depth.size
+    assert bool(held_for(own)) == name.startswith(("camvid", "idd-lite")), "those learn depth from KITTI's video"
 
 
 def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,6 +235,6 @@ def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest
     blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
     commands = [shlex.split(line) for line in blocks[1].replace("\\\n", " ").splitlines()]
     assert [words[1] for words in commands] == ["pretrain", "train"]
-    for words, more in zip(commands, ("frames.min_parallax=0", "evaluation.report=false"), strict=True):
+    for words, more in zip(commands, ("streams.clips.frames.min_parallax=0", "evaluation.report=false"), strict=True):
         fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", more)
     assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()

@@ -55,13 +55,16 @@ def small(path: Path, folder: Path) -> list[str]:
         settings += ["data.size=[64,96]", "data.val_clips=1", f"data.frames={5 if depth else 2}"]
     if depth:
         settings += ["data.train_clips=1"] if data == "streets" else []
-        settings += ["learner.pose.encoder.pretrained=none"] if "encoder" in tree["learner"].get("pose", {}) else []
+        pose, frames = tree["objectives"]["photometric"].get("pose", {}), tree["streams"]["clips"]["frames"]
+        settings += ["objectives.photometric.pose.encoder.pretrained=none"] if "encoder" in pose else []
         # The fakes' frames slide by, which is how a turn of the camera looks.
-        settings += ["frames.min_parallax=0"] if "frames" not in tree and data != "streets" else []
+        still = frames["name"] == "motion" and data != "streets"
+        settings += ["streams.clips.frames.min_parallax=0"] if still else []
     else:
-        settings.append("labels.count=1")
-    if "crop" in tree.get("learner", {}).get("geometry", {}):
-        settings.append("learner.geometry.crop=[64,64]")
+        settings.append("streams.labelled.labels.count=1")
+    for name, stream in tree["streams"].items():
+        if "crop" in stream.get("geometry", {}):
+            settings.append(f"streams.{name}.geometry.crop=[64,64]")
     if "encoder" in tree.get("network", {}):
         settings.append("network.encoder.pretrained=none")
     for name, changes in tree.get("phases", {}).items():
@@ -81,7 +84,7 @@ def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
         assert (folder / "pose.safetensors").is_file() == (verb == "pretrain")
     scored = verb == "train" or tree["data"]["name"] == "streets"  # the other videos have no depth held out
     assert (run / "evaluation" / "val" / "scores.json").is_file() == scored
-    learned = tree.get("camera", {}).get("name") == "learned"
+    learned = tree["streams"].get("clips", {}).get("camera", {}).get("name") == "learned"
     assert [p.name for p in run.glob("camera-*.yaml")] == ([f"camera-{tree['data']['name']}.yaml"] if learned else [])
 
 
@@ -152,6 +155,6 @@ def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pyt
         if words[0] in ("train", "pretrain") and "--resume" not in words:
             words += ["train.steps=2", "size=[48,64]", "train.device=cpu"]
         if words[0] == "pretrain" and "--resume" not in words:
-            words.append("frames.min_parallax=0")
+            words.append("streams.clips.frames.min_parallax=0")
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, (line, done.output, done.exception)

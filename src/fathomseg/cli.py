@@ -23,6 +23,15 @@ app = typer.Typer(
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
 ]
+RecipeAndOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
+    ),
+]
+Mode = Annotated[
+    str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+]
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
 ]
@@ -36,6 +45,13 @@ def _version(wanted: bool) -> bool:
         print(f"fathom {__version__}")
         raise typer.Exit
     return wanted
+
+
+def _recipe_first(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
+    """The recipe, if one is given, and the settings to change."""
+    given = list(arguments or [])
+    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    return recipe, given
 
 
 @app.callback()
@@ -61,50 +77,25 @@ def check(
 
 @app.command()
 def train(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
-        ),
-    ] = None,
+    arguments: RecipeAndOverrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to create; default runs/RECIPE.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
 ) -> None:
     """Train a segmentation network by a recipe, or go on with an interrupted run."""
     from fathomseg.stages.train import run
 
-    given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
-    raise typer.Exit(run(recipe, given, out, resume))
+    raise typer.Exit(run(*_recipe_first(arguments), out, resume))
 
 
-@app.command()
-def pretrain(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to create; default runs/RECIPE.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
-) -> None:
-    """Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run."""
-    from fathomseg.stages.train import run
-
-    given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
-    raise typer.Exit(run(recipe, given, out, resume))
+app.command(
+    "pretrain",
+    help="Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run.",
+)(train)
 
 
 @app.command()
 def select(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
-        ),
-    ] = None,
+    arguments: RecipeAndOverrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder to create; default runs/RECIPE.")] = None,
     budget: Annotated[int | None, typer.Option(help="How many images to choose; default: the recipe's.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this choice, perhaps with a larger --budget.")] = None,
@@ -112,9 +103,7 @@ def select(
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
     from fathomseg.stages.select import run
 
-    given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
-    raise typer.Exit(run(recipe, given, out, resume, budget))
+    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget))
 
 
 @app.command("import-labels")
@@ -146,9 +135,7 @@ def evaluate(
             help="Score these alone: segmentation, depth, motion, with commas; default: all there is truth for."
         ),
     ] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
-    ] = None,
+    mode: Mode = None,
     flip: Flip = False,
     against: Annotated[
         Path | None,
@@ -199,9 +186,7 @@ def predict(
         str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
     ] = None,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
-    mode: Annotated[
-        str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
-    ] = None,
+    mode: Mode = None,
     flip: Flip = False,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,

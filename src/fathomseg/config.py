@@ -29,12 +29,7 @@ class Part(BaseModel):
     reading a recipe.
     """
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        arbitrary_types_allowed=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -103,12 +98,8 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
         path, message = _fault(item, kind)
         faults.setdefault(path, message)
     # Where a mistake is inside a part, it does not matter that the part is no other kind of the union either.
-    lines = [
-        f"  {path}: {message}"
-        for path, message in faults.items()
-        if not any(other.startswith(f"{path}.") for other in faults)
-    ]
-    return "\n".join([f"{origin} is not valid:", *lines])
+    innermost = [path for path in faults if not any(other.startswith(f"{path}.") for other in faults)]
+    return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -142,7 +133,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(f"The value of override {override!r} is not valid YAML: {error}") from None
     node = tree
     for key in keys[:-1]:
-        child = node.setdefault(key, {})
+        if node.get(key) is None:  # null, or not there: the override begins the group
+            node[key] = {}
+        child = node[key]
         if not isinstance(child, dict):
             raise ConfigError(f"Override {override!r}: {key!r} holds the value {child!r}, not a group of settings.")
         node = child
@@ -170,8 +163,7 @@ def _onto(default: object, given: Any) -> Any:
 
 
 def _did_you_mean(given: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
-    if close:
+    if close := difflib.get_close_matches(given, known, n=1, cutoff=0.6):
         return f"; did you mean {close[0]!r}?"
     return f"; there is: {', '.join(sorted(known))}" if known else ""
 

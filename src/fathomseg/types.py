@@ -48,6 +48,11 @@ class ClassList:
         if not 2 <= len(self.names) <= 254:
             raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
 
+    @classmethod
+    def of(cls, colours: Mapping[str, tuple[int, int, int]]) -> ClassList:
+        """The classes in this order, by their names."""
+        return cls(tuple(colours), tuple(colours.values()))
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -76,14 +81,8 @@ class Camera:
     def resized(self, size: Size) -> Camera:
         """The camera of the image resampled to `size`; pixel edges, not centres, stay aligned."""
         sy, sx = size[0] / self.height, size[1] / self.width
-        return Camera(
-            fx=self.fx * sx,
-            fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
-            height=size[0],
-            width=size[1],
-        )
+        cx, cy = (self.cx + 0.5) * sx - 0.5, (self.cy + 0.5) * sy - 0.5
+        return Camera(self.fx * sx, self.fy * sy, cx, cy, *size)
 
     def cropped(self, top: int, left: int, size: Size) -> Camera:
         """The camera of the window of `size` whose first pixel is (top, left); both may be negative (padding)."""
@@ -156,8 +155,8 @@ class Batch:
         return self._having(targets).nonzero().flatten().tolist() if self.has(*targets) else []
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """These samples; the batch itself if they are all of it."""
-        if len(rows) == len(self):
+        """These samples in this order; the batch itself if they are all of it."""
+        if list(rows) == list(range(len(self))):
             return self
         index = torch.tensor(rows)
         there = index.to(self.image.device, non_blocking=True)
@@ -219,6 +218,3 @@ class Prediction:
     """0..1, 1 = nearest: linear in inverse depth over the range of depths the network was trained for."""
     depth: Float32[np.ndarray, "h w"] | None = None
     """z-depth in the network's unit of length: metres only if its training could know the scale."""
-
-
-__all__ = ["IGNORE", "Batch", "Camera", "Prediction", "Sample", "Size", "StepResult", "Term"]

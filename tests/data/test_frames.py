@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from fathomseg.config import Part, load, validate
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.frames import AnyFrames, FixedStep
-from fathomseg.data.motion import MotionFilter, Triplet
+from fathomseg.data.motion import AnyFrames, FixedStep, MotionFilter, Triplet
 from fathomseg.errors import ConfigError
 from fathomseg.types import ClassList
 

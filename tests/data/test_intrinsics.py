@@ -15,9 +15,9 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import FieldOfView, Known, Learned, field_of_view, pinhole
+from fathomseg.data.loading import Stream
 from fathomseg.data.motion import Triplet
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import intrinsics_of, video_stream
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera
 from tests import fakes
@@ -118,14 +118,19 @@ def test_a_stretched_working_size_moves_points_as_it_moves_pixels(x: float, y: f
 
 def test_the_stream_carries_the_cameras_at_working_size(folder: Folder, tmp_path: Path) -> None:
     triplets = [Triplet(id, id[:-1] + "0", id[:-1] + "2") for id in (KNOWN, FREE)]
-    intrinsics = intrinsics_of(FieldOfView(degrees=90), folder, triplets)
+    intrinsics = FieldOfView(degrees=90).intrinsics(folder, [KNOWN, FREE])
     cache = Cache(folder, (48, 40), folder=tmp_path)
-    stream = video_stream(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=0)
+    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
+
+    def stream_of(geometry: Geometry) -> Stream:
+        return Stream(cache, list(neighbours), ("image",), geometry, 0, neighbours, intrinsics.cameras)
+
+    stream = stream_of(Geometry(scale=(1, 1), flip=0))
     found = {stream.id_at(i): stream[i][1].camera for i in range(2)}
     assert found[KNOWN] == Camera(30 * 40 / 32, 60, 16 * 40 / 32 - 0.5, 23.5, 48, 40)
     assert found[FREE] == pinhole((30, 20), 90).resized((48, 40))
     assert (found[FREE].fx, found[FREE].fy) == pytest.approx((20, 16)), "10 px in an image of 30 x 20"
-    mirrored = video_stream(cache, triplets, intrinsics, Geometry(crop=(20, 30), scale=(1, 1), flip=1.0), seed=0)
+    mirrored = stream_of(Geometry(crop=(20, 30), scale=(1, 1), flip=1.0))
     _, sample = mirrored[0]
     camera, whole = sample.camera, found[sample.id]
     assert camera is not None

@@ -17,7 +17,7 @@ from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-from fathomseg.types import Sample
+from fathomseg.types import Camera, Sample
 from tests import fakes
 
 
@@ -83,25 +83,110 @@ def test_a_resumed_loader_goes_on_where_it_stopped(dataset: CamVid, tmp_path: Pa
         assert torch.equal(image, image2)
 
 
-def test_batches_are_channels_last_bytes_with_labels_only_where_all_have_one() -> None:
-    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-    labelled, bare = Sample("a", image, image[..., 0]), Sample("b", image)
-    batch = collate([(1, labelled), (2, labelled)])
-    assert batch.image.shape == (2, 3, 4, 5)
-    assert batch.image.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(batch.image[1].permute(1, 2, 0), torch.from_numpy(image))
-    assert batch.label is not None
-    assert batch.label.dtype == torch.uint8
-    assert batch.labelled is not None
-    assert batch.labelled.all()
-    partly = collate([(1, labelled), (2, bare)])
-    assert partly.label is not None
-    assert partly.labelled is not None
-    assert partly.labelled.tolist() == [True, False]
-    assert torch.equal(partly.label[0], batch.label[0])
-    assert (partly.label[1] == 255).all(), "without a label every pixel is ignored"
-    assert collate([(1, bare), (2, bare)]).label is None
-    assert collate([(1, bare), (2, bare)]).labelled is None
+def sample(id: str, seed: int, **known: object) -> Sample:
+    image = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Sample(id, image, **known)  # type: ignore[arg-type]
+
+
+FULL: dict[str, object] = {
+    "label": np.arange(20, dtype=np.uint8).reshape(4, 5),
+    "depth": np.linspace(1, 9, 20, dtype=np.float32).reshape(4, 5),
+    "disparity": np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5),
+    "camera": Camera(4.0, 5.0, 2.0, 1.5, 4, 5),
+    "frames": {1: np.full((4, 5, 3), 9, np.uint8), -1: np.full((4, 5, 3), 7, np.uint8)},
+}
+NOTHING = {"label": 255, "depth": 0.0, "disparity": np.nan}
+
+
+class TestCollate:
+    def test_images_are_channels_last_bytes(self) -> None:
+        first, second = sample("a", 0), sample("b", 1)
+        batch = collate([(1, first), (2, second)])
+        assert (batch.ids, batch.keys) == (("a", "b"), (1, 2))
+        assert batch.image.shape == (2, 3, 4, 5)
+        assert batch.image.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(batch.image[1].permute(1, 2, 0), torch.from_numpy(second.image))
+        assert batch.targets == batch.present == {}
+        assert batch.valid is None
+
+    def test_everything_that_is_known_has_a_target(self) -> None:
+        batch = collate([(1, sample("a", 0, **FULL)), (2, sample("b", 1, **FULL))])
+        shapes = {name: (tuple(target.shape), target.dtype) for name, target in batch.targets.items()}
+        assert shapes == {
+            "label": ((2, 4, 5), torch.uint8),
+            "depth": ((2, 1, 4, 5), torch.float32),
+            "disparity": ((2, 1, 4, 5), torch.float32),
+            "frames": ((2, 2, 3, 4, 5), torch.uint8),
+            "camera": ((2, 3, 3), torch.float32),
+        }
+        assert all(which.tolist() == [True, True] for which in batch.present.values())
+        for name in ("label", "depth", "disparity"):
+            assert torch.equal(batch.targets[name][1].squeeze(), torch.from_numpy(FULL[name]))
+        assert batch.targets["frames"][0, :, 0, 0, 0].tolist() == [7, 9], "in the order of time"
+        assert batch.targets["camera"][0].tolist() == [[4, 0, 2], [0, 5, 1.5], [0, 0, 1]]
+
+    @pytest.mark.parametrize("name", FULL)
+    def test_a_target_is_there_if_any_sample_has_it_and_says_nothing_of_the_others(self, name: str) -> None:
+        known, bare = sample("a", 0, **{name: FULL[name]}), sample("b", 1)
+        batch = collate([(1, bare), (2, known), (3, bare)])
+        assert set(batch.targets) == set(batch.present) == {name}
+        assert batch.present[name].tolist() == [False, True, False]
+        assert torch.equal(batch.targets[name][1], collate([(2, known)]).targets[name][0])
+        for row in (0, 2):
+            found = batch.targets[name][row]
+            if name == "frames":
+                assert torch.equal(found, batch.image[row].expand(2, -1, -1, -1)), "the image itself"
+            elif name == "camera":
+                assert torch.equal(found, torch.eye(3))
+            else:
+                torch.testing.assert_close(found, torch.full_like(found, NOTHING[name]), equal_nan=True)
+
+    def test_padding_is_known_of_every_sample_if_of_any(self) -> None:
+        mask = np.arange(20).reshape(4, 5) > 6
+        batch = collate([(1, sample("a", 0)), (2, sample("b", 1, valid=mask))])
+        assert batch.valid is not None
+        assert batch.valid[0].all()
+        assert torch.equal(batch.valid[1], torch.from_numpy(mask))
+
+
+class TestWhatAStreamReads:
+    def test_labels_are_opened_only_of_its_budget(self, dataset: CamVid, tmp_path: Path) -> None:
+        ids = dataset.ids("train")
+        cache = Cache(dataset, (16, 24), folder=tmp_path)
+        source = Stream(cache, ids, ("image", "label"), Geometry(), 0, labels_of=frozenset(ids[:3]))
+        (batch,) = loader(source, Steps(Share(10), 0, 1), workers=0, pin=False)
+        assert {id for id, there in zip(batch.ids, batch.present["label"], strict=True) if there} == set(ids[:3])
+        assert (batch.targets["label"][~batch.present["label"]] == 255).all()
+
+    def test_neighbours_and_cameras_only_of_those_that_have_them(self, dataset: CamVid, tmp_path: Path) -> None:
+        """A labelled image in the middle of a clip, among others that stand alone."""
+        ids = dataset.ids("val")
+        middle = ids[1]
+        cache, camera = Cache(dataset, (16, 24), folder=tmp_path), Camera(30.0, 30.0, 16.0, 12.0, 24, 32)
+        neighbours = {middle: {-1: ids[0], 1: ids[2]}}
+        source = Stream(cache, ids, ("image",), Geometry(scale=(1, 1), flip=0), 0, neighbours, {middle: camera})
+        (batch,) = loader(source, Steps(Share(5), 0, 1), workers=0, pin=False)
+        row = batch.ids.index(middle)
+        assert batch.rows("frames", "camera") == [row]
+        before = torch.tensor(cache.read(ids[0], "image")).permute(2, 0, 1)
+        assert torch.equal(batch.targets["frames"][row, 0], before)
+        expected = torch.from_numpy(camera.resized((16, 24)).matrix()).float()
+        assert torch.equal(batch.targets["camera"][row], expected)
+
+    def test_disparity_of_another_source_follows_the_image(self, dataset: CamVid, tmp_path: Path) -> None:
+        ramp = np.tile(np.linspace(0, 1, 24, dtype=np.float32), (16, 1))
+        cache = Cache(dataset, (16, 24), folder=tmp_path)
+        still = Geometry(scale=(1, 1), flip=1.0)
+        source = Stream(cache, dataset.ids("train"), ("image",), still, 0, disparity=lambda id: ramp)
+        (batch,) = loader(source, Steps(Share(2), 0, 1), workers=0, pin=False)
+        torch.testing.assert_close(batch.targets["disparity"][0, 0], torch.from_numpy(ramp[:, ::-1].copy()))
+        assert batch.present["disparity"].all()
+
+    def test_pixels_of_every_class(self, dataset: CamVid, tmp_path: Path) -> None:
+        source = stream(dataset, tmp_path)
+        counts = source.label_pixels(11)
+        labels = [source.cache.read(id, "label") for id in source.ids]
+        assert counts.tolist() == [sum(int((label == c).sum()) for label in labels) for c in range(11)]
 
 
 def test_an_empty_list_of_images_is_an_error(dataset: CamVid, tmp_path: Path) -> None:
@@ -113,12 +198,14 @@ def test_an_empty_list_of_images_is_an_error(dataset: CamVid, tmp_path: Path) ->
 
 
 def test_budgets_nest_and_depend_on_the_seed(dataset: CamVid) -> None:
-    chosen = {n: set(Labels(count=n).choose(dataset, seed=3)) for n in (2, 5, 9)}
+    chosen = {n: set(Labels(count=n).choose(dataset, "train", seed=3)) for n in (2, 5, 9)}
     assert chosen[2] < chosen[5] < chosen[9]
     assert [len(c) for c in chosen.values()] == [2, 5, 9]
-    assert any(set(Labels(count=2).choose(dataset, seed=s)) != chosen[2] for s in range(5))
-    assert set(Labels(count=2, seed=3).choose(dataset, seed=99)) == chosen[2], "labels.seed wins over the run's"
-    assert set(Labels().choose(dataset, 0)) == set(dataset.ids("train"))
+    assert any(set(Labels(count=2).choose(dataset, "train", seed=s)) != chosen[2] for s in range(5))
+    assert set(Labels(count=2, seed=3).choose(dataset, "train", seed=99)) == chosen[2], (
+        "labels.seed wins over the run's"
+    )
+    assert set(Labels().choose(dataset, "train", 0)) == set(dataset.ids("train"))
 
 
 def test_only_images_that_have_a_label_are_chosen(tmp_path: Path) -> None:
@@ -127,20 +214,20 @@ def test_only_images_that_have_a_label_are_chosen(tmp_path: Path) -> None:
     for id in dataset.ids("train")[3:]:
         (tmp_path / "trainannot" / f"{id.split('/')[1]}.png").unlink()
     dataset = CamVid(root=tmp_path)  # a dataset lists its folder once
-    assert set(Labels().choose(dataset, 0)) == set(kept)
+    assert set(Labels().choose(dataset, "train", 0)) == set(kept)
     with pytest.raises(FathomError, match="only 3 images"):
-        Labels(count=4).choose(dataset, 0)
+        Labels(count=4).choose(dataset, "train", 0)
 
 
 def test_a_list_of_ids_is_taken_as_it_is_and_checked(dataset: CamVid, tmp_path: Path) -> None:
     ids = dataset.ids("train")
     (tmp_path / "chosen.txt").write_text(f"{ids[4]}\n\n{ids[1]}\n{ids[4]}\n{ids[7]}\n")
-    assert Labels(file=tmp_path / "chosen.txt").choose(dataset, 0) == tuple(sorted((ids[4], ids[1], ids[7])))
-    assert Labels(file=tmp_path / "chosen.txt", count=2).choose(dataset, 0) == tuple(sorted((ids[4], ids[1])))
+    assert Labels(file=tmp_path / "chosen.txt").choose(dataset, "train", 0) == tuple(sorted((ids[4], ids[1], ids[7])))
+    assert Labels(file=tmp_path / "chosen.txt", count=2).choose(dataset, "train", 0) == tuple(sorted((ids[4], ids[1])))
     (tmp_path / "chosen.txt").write_text("train/elsewhere\n")
     with pytest.raises(
         FathomError, match=r"does not have, for example 'train/elsewhere'; its own ids look like 'train/"
     ):
-        Labels(file=tmp_path / "chosen.txt").choose(dataset, 0)
-    with pytest.raises(FathomError, match="there is no file"):
-        Labels(file=tmp_path / "none.txt").choose(dataset, 0)
+        Labels(file=tmp_path / "chosen.txt").choose(dataset, "train", 0)
+    with pytest.raises(FathomError, match="There is no file"):
+        Labels(file=tmp_path / "none.txt").choose(dataset, "train", 0)

@@ -13,17 +13,14 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets import CamVid, Cityscapes, Folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.data.frames import FixedStep
 from fathomseg.data.intrinsics import FieldOfView
-from fathomseg.data.loading import collate
-from fathomseg.data.motion import MotionFilter, Triplet
+from fathomseg.data.loading import Stream, collate
+from fathomseg.data.motion import FixedStep, MotionFilter, Triplet
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import (
     choose_frames,
-    intrinsics_of,
     read_triplets,
     training_ids,
-    video_stream,
     write_triplets,
 )
 from fathomseg.errors import FathomError
@@ -125,19 +122,19 @@ class TestChooseFrames:
 def test_clips_are_stacked_in_the_order_of_time(folder: Folder, tmp_path: Path) -> None:
     ids = training_ids(folder, None, "val")
     triplets = FixedStep().triplets(folder, ids)
-    intrinsics = intrinsics_of(FieldOfView(), folder, triplets)
+    intrinsics = FieldOfView().intrinsics(folder, [x.target for x in triplets])
     cache = Cache(folder, (24, 32), folder=tmp_path)
-    stream = video_stream(cache, triplets, intrinsics, Geometry(scale=(1, 1), flip=0), seed=3)
+    neighbours = {x.target: {-1: x.before, 1: x.after} for x in triplets}
+    still = Geometry(scale=(1, 1), flip=0)
+    stream = Stream(cache, list(neighbours), ("image",), still, 3, neighbours, intrinsics.cameras)
     assert sorted(stream.id_at(i) for i in range(len(triplets))) == sorted(x.target for x in triplets)
     batch = collate([stream[i] for i in range(len(triplets))])
-    assert batch.frames is not None
-    assert batch.camera is not None
     by_target = {x.target: x for x in triplets}
     for place, id in enumerate(batch.ids):
         for found, wanted in (
-            (batch.frames[place, 0], by_target[id].before),
+            (batch.targets["frames"][place, 0], by_target[id].before),
             (batch.image[place], id),
-            (batch.frames[place, 1], by_target[id].after),
+            (batch.targets["frames"][place, 1], by_target[id].after),
         ):
             assert np.array_equal(found.permute(1, 2, 0).numpy(), folder.image(wanted))
-        assert np.allclose(batch.camera[place].numpy(), intrinsics.cameras[id].matrix())
+        assert np.allclose(batch.targets["camera"][place].numpy(), intrinsics.cameras[id].matrix())

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from fathomseg.geometry.alignment import _flows, align
-from fathomseg.geometry.camera import backproject, project
+from fathomseg.geometry.camera import project
 from fathomseg.geometry.pose import invert, se3
+from tests.geometry.views import backproject
 
 SIZE = (60, 96)
 K = torch.tensor([[60.0, 0, 47.5], [0, 62.0, 29.0], [0, 0, 1]])

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.geometry.camera import backproject, intrinsics, project
+from fathomseg.geometry.camera import intrinsics, project
 from fathomseg.geometry.flow import optical_flow
+from tests.geometry.views import backproject
 
 
 def texture(height: int, width: int, count: int = 1, seed: int = 0) -> torch.Tensor:

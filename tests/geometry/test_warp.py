@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.geometry.camera import backproject, intrinsics, project, reciprocal
+from fathomseg.geometry.camera import intrinsics, project, reciprocal
 from fathomseg.geometry.pose import relative, se3
-from fathomseg.geometry.warp import inside, locate, projection, sample, warp
+from fathomseg.geometry.warp import inside, locate, projection, sample
+from tests.geometry.views import backproject, warp
 
 F_PX, CX, CY = 40.0, 9.5, 6.0
 K = torch.tensor([[[F_PX, 0, CX], [0, F_PX, CY], [0, 0, 1]]])

@@ -79,7 +79,7 @@ def test_motion_comes_back(saved: tuple[Path, Network, PoseNetwork]) -> None:
 def test_a_network_without_a_pose_network(tmp_path: Path) -> None:
     card = CARDS["segmentation"]
     save_model(tmp_path, card, build(card.network).state_dict())
-    with pytest.raises(FathomError, match="no network for camera motion.*objective `photometric`"):
+    with pytest.raises(FathomError, match=r"no network for camera motion.*objective `photometric`"):
         load_pose(tmp_path)
     assert load_card(tmp_path).class_list.names == tuple("abcde")
 

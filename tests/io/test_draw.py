@@ -91,11 +91,6 @@ def test_caption_fits_or_is_cut_and_any_script_is_drawn() -> None:
         assert draw.captioned(IMAGE, text).shape[1] == IMAGE.shape[1]
 
 
-def test_legend_shows_every_colour() -> None:
-    colours = {tuple(c) for c in draw.legend(CLASSES).reshape(-1, 3).tolist()}
-    assert set(CLASSES.colours) <= colours
-
-
 def test_written_files_hold_the_pixels_and_leave_nothing_else(tmp_path: Path) -> None:
     draw.write(tmp_path / "a" / "label.png", LABEL)
     draw.write(tmp_path / "a" / "image.png", IMAGE)

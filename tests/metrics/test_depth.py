@@ -143,7 +143,7 @@ def test_order_and_split_over_ranks_do_not_change_a_bit(order: list[int], cut: i
         return scores
 
     first, second = total(order[:cut]), total([*order[cut:], order[0]])  # one image is seen by both
-    first.merge(second)
+    first.images |= second.images  # as `all_reduce` does
     assert first.result() == total(list(range(6))).result()
 
 
@@ -210,8 +210,6 @@ def test_what_does_not_fit_is_refused() -> None:
     words = r"a: a predicted depth of \(2, 2\) pixels for a truth of \(2, 3\)"
     with unchecked(), pytest.raises(FathomError, match=words):
         DepthScores().update("a", torch.ones(2, 2), torch.ones(2, 3))
-    with pytest.raises(FathomError, match="different protocols"):
-        DepthScores().merge(DepthScores(DepthProtocol(max_depth=50)))
     with pytest.raises(FathomError, match="0 < min_depth < max_depth"):
         DepthProtocol(min_depth=0)
     with unchecked(), pytest.raises(FathomError, match="no crop 'gorg'; there is: none, garg, eigen"):

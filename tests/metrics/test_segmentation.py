@@ -213,7 +213,8 @@ def test_order_and_split_over_ranks_do_not_change_a_bit(order: list[int], cut: i
         return scores
 
     first, second = scored(order[:cut]), scored(order[cut:])
-    first.merge(second)
+    for mine, theirs in zip(first._sums(), second._sums(), strict=True):
+        mine.counts += theirs.counts  # as `all_reduce` does
     assert first.result() == scored(list(range(5))).result()
 
 
@@ -243,13 +244,11 @@ def test_nothing_labelled_gives_nulls_not_nan() -> None:
     json.dumps(result, allow_nan=False)
 
 
-def test_sizes_and_class_lists_must_match() -> None:
+def test_sizes_must_match() -> None:
     with unchecked(), pytest.raises(FathomError, match=r"\(2, 2\) pixels for a label of \(2, 3\)"):
         SegmentationScores("ab").update(
             torch.zeros(2, 2, dtype=torch.uint8), None, torch.zeros(2, 3, dtype=torch.uint8)
         )
-    with pytest.raises(FathomError, match="different class lists"):
-        SegmentationScores("ab").merge(SegmentationScores("ba"))
 
 
 @pytest.mark.gpu

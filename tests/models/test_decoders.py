@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
 from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, UNet
-from fathomseg.models.decoders.aspp import scaled_rates
 from fathomseg.models.decoders.base import DecoderPart
+from fathomseg.models.decoders.deeplab import scaled_rates
 from fathomseg.models.encoders import Pyramid
 
 STRIDES = {32: (1, 2, 4, 8, 16, 32), 16: (1, 2, 4, 8, 16, 16), 8: (1, 2, 4, 8, 8, 8)}

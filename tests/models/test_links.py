@@ -88,7 +88,7 @@ def test_the_exchange_equals_the_formula(name: str) -> None:
         }
         for task, x in changed.items():
             finer = network.decoders[task].levels_from(x, LEVEL, maps[task])
-            # The map that is read at the meeting place itself is that before the exchange, unless the decoder ends there.
+            # What is read at the meeting place itself is from before the exchange, unless the decoder ends there.
             levels[task] |= finer if finer else {LEVEL: x}
         found = network(image, network.outputs)
         finest = min(levels["segmentation"])

@@ -453,7 +453,7 @@ class TestMistakes:
 
     def test_an_early_task_that_is_not_there(self) -> None:
         with pytest.raises(
-            ConfigError, match="links.early has 'classes', which is no task; there is: segmentation, depth"
+            ConfigError, match=r"links.early has 'classes', which is no task; there is: segmentation, depth"
         ):
             joint(unet(), links={**PADNET, "early": ["classes"]})
 

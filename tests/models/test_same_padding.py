@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fathomseg.models.compat import load_timm
-from fathomseg.models.same_padding import SameConv2d, replace_same_padding
+from fathomseg.models.compat import SameConv2d, load_timm, replace_same_padding
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
@@ -58,7 +59,7 @@ def make_step(
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
     parts = validate(_Objectives, {"objectives": objectives}).objectives
     named = {stream: [] for part in parts.values() for stream in part.streams}
-    assert list(misfits(config, dict.fromkeys(named, ["disparity"]), parts)) == []
+    assert list(misfits(config, {key: ["disparity"] for key in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]
@@ -69,7 +70,7 @@ def make_step(
     for name in sorted(parts, key=lambda name: parts[name].name != "supervised"):
         modules[name] = parts[name].build(setup, built, brought[name])
         if isinstance(modules[name], SupervisedObjective) and (weights := modules[name].class_weights()) is not None:
-            setup = setup.weighing(weights)
+            setup = replace(setup, class_weights=weights)
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
     return Step(built, {name: modules[name] for name in parts}, streams, jitter, held_for, ema_decay)

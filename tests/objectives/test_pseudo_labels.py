@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fathomseg.learners.consistency import complementary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

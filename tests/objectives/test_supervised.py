@@ -1,4 +1,5 @@
-"""What is known of the images teaches: classes, true depths, depths another network gives; samples without it nothing."""
+"""What is known of the images teaches: classes, true depths, depths another network gives; samples without it
+nothing."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ SIZE = (32, 64)
 STUDENT: dict[str, Any] = {
     "network": {
         "encoder": {"model": "test_efficientnet", "pretrained": "none"},
-        "decoder": {"channels": [4, 4, 8, 8, 8], "stride": 4, "norms": True},
-        "scales": 1,
+        "tasks": {"depth": {"decoder": {"channels": [4, 4, 8, 8, 8], "stride": 4}}},
     },
     "steps": 3,
     "batch": 2,

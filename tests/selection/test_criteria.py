@@ -110,7 +110,7 @@ def test_the_order_of_the_pool_does_not_matter(criterion: Criterion, data: CamVi
 def test_a_random_choice_is_that_of_labels_count(data: CamVid, tmp_path: Path) -> None:
     for seed in (0, 3):
         chosen = Random().choose(pool(data, tmp_path, seed=seed), 5).choices
-        assert sorted(choice.id for choice in chosen) == list(Labels(count=5, seed=seed).choose(data, seed=9))
+        assert sorted(choice.id for choice in chosen) == list(Labels(count=5, seed=seed).choose(data, "train", seed=9))
 
 
 def test_both_equals_its_definition(data: CamVid, tmp_path: Path) -> None:

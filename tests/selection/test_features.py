@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fathomseg.models.depth_network import DepthNetwork
+from tests.stages.saved_depth_run import save_depth_run
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import load_depth_model
+from fathomseg.inference.card import load_model
 from fathomseg.io.images import resize_image
+from fathomseg.models.network import Network
 from fathomseg.selection import extraction
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import DepthFeatures, EncoderFeatures, Extractor, Features
 from tests.selection.pools import ENCODER, SIZE, camvid
-from tests.stages.saved_run import save_depth_run
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def encoder(**changes: Any) -> EncoderFeatures:
     return validate(EncoderFeatures, {**ENCODER, **changes})
 
 
-def slowly(data: CamVid, network: DepthNetwork, ids: list[str], size: tuple[int, int], grid: tuple[int, int]) -> Any:
+def slowly(data: CamVid, network: Network, ids: list[str], size: tuple[int, int], grid: tuple[int, int]) -> Any:
     """Level 3 one image at a time, cells averaged in loops, channels standardised in float64."""
     rows = []
     for id in ids:
         image = torch.from_numpy(resize_image(data.image(id), size)).permute(2, 0, 1)[None] / 255
         with torch.no_grad():
-            level = network.decoder.levels(network.encoder(image))[3][0].double().numpy()
+            level = network.decoders["depth"].levels(network.encoders["shared"](image))[3][0].double().numpy()
         height, width = level.shape[1] // grid[0], level.shape[2] // grid[1]
         cells = [
             level[:, y * height : (y + 1) * height, x * width : (x + 1) * width].mean((1, 2))
@@ -58,8 +58,7 @@ def slowly(data: CamVid, network: DepthNetwork, ids: list[str], size: tuple[int,
 
 def test_depth_features_equal_the_slow_ones(run: Path, data: CamVid, tmp_path: Path) -> None:
     """The network sees images at the size it was trained at, not at the working size."""
-    _, network = load_depth_model(run)
-    assert isinstance(network, DepthNetwork)
+    _, network = load_model(run)
     ids = list(data.ids("train"))
     found = extract(DepthFeatures(run=run, grid=(4, 6)), Cache(data, SIZE), ids[::-1], "cpu", tmp_path)
     expected = slowly(data, network, ids, (64, 96), (4, 6))

@@ -48,17 +48,8 @@ def test_the_list_of_ids_is_a_labels_file(tmp_path: Path) -> None:
     ids = data.ids("train")
     selection(chosen=[choice(1, ids[4]), choice(2, ids[0]), choice(3, ids[2])]).save(tmp_path)
     file = tmp_path / "selection.txt"
-    assert Labels(file=file).choose(data, seed=0) == tuple(sorted((ids[4], ids[0], ids[2])))
-    assert Labels(file=file, count=2).choose(data, seed=0) == tuple(sorted((ids[4], ids[0])))
-
-
-def test_budgets_nest() -> None:
-    whole = selection()
-    assert whole.first(2).ids == whole.ids[:2]
-    assert whole.first(3) == whole
-    for budget in (0, 4):
-        with pytest.raises(FathomError, match=f"budget of {budget}.*3 images"):
-            whole.first(budget)
+    assert Labels(file=file).choose(data, "train", seed=0) == tuple(sorted((ids[4], ids[0], ids[2])))
+    assert Labels(file=file, count=2).choose(data, "train", seed=0) == tuple(sorted((ids[4], ids[0])))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,9 +16,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from fathomseg.learners.depth import DepthLearner
-from fathomseg.stages.depth_recipe import DepthRecipe
-from fathomseg.stages.pretrain import phase_recipes, pretrain, run
 from safetensors.torch import load_file
 
 from fathomseg import config
@@ -30,24 +26,28 @@ from fathomseg.data.intrinsics import pinhole
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
+from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.card import load_depth_model, load_pose
-from fathomseg.stages import pretrain as stage
+from fathomseg.inference.card import load_model, load_pose
+from fathomseg.stages import train as stage
+from fathomseg.stages.phases import phase_recipes
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.train import run, train
 from tests import fakes
-from tests.stages import ranks
+from tests.stages import ranks, tiny_semi
 from tests.stages.runs import metrics, same_run
-from tests.stages.tiny_depth import LOOP, SIZE, STREETS, drive, settings, write
+from tests.stages.tiny_depth import LOOP, SIZE, STREETS, clips, drive, settings, write
 
 
-def recipe(**sections: Any) -> DepthRecipe:
-    return validate(DepthRecipe, settings(**sections))
+def recipe(**sections: Any) -> Recipe:
+    return validate(Recipe, settings(**sections))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was never interrupted."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    pretrain(recipe(), folder, resume=False)
+    train(recipe(), folder, resume=False)
     return folder
 
 
@@ -65,15 +65,15 @@ class Crash(Exception):
 def crash_in_step(wanted: int, times: int = 1) -> Iterator[None]:
     """Die in a step, counted from 0 over all trainings, after the weights have moved but before they are saved."""
     with pytest.MonkeyPatch.context() as patch:
-        original: Callable[[DepthLearner, int], None] = DepthLearner.after_step
+        original: Callable[[Step, int], None] = Step.after_step
         steps = iter(range(1000))
 
-        def after_step(self: DepthLearner, step: int) -> None:
+        def after_step(self: Step, step: int) -> None:
             if next(steps) == wanted:
                 raise Crash
             original(self, step)
 
-        patch.setattr(DepthLearner, "after_step", after_step)
+        patch.setattr(Step, "after_step", after_step)
         yield
 
 
@@ -89,27 +89,35 @@ def same_depth_run(one: Path, other: Path) -> None:
 class TestOneRun:
     def test_its_folder_holds_everything(self, whole: Path) -> None:
         names = {path.name for path in whole.iterdir()}
-        assert names >= {"config.yaml", "origin.json", "metrics.jsonl", "checkpoint.pt", "model.json", "frames.csv"}
+        assert names >= {
+            "config.yaml",
+            "origin.json",
+            "metrics.jsonl",
+            "checkpoint.pt",
+            "model.json",
+            "frames-clips.csv",
+        }
         assert names >= {"model.safetensors", "last.safetensors", "pose.safetensors"}
         assert not names & {"labelled.txt", "evaluation"}
         lines = metrics(whole)
         assert [line["step"] for line in lines] == [2, 4, 6]
         for line in lines:
             assert 0 < line["photometric"] < 1
-            assert line["smoothness"] > 0
-            assert 0 <= line["automasked"] <= 1
-        card, _ = load_depth_model(whole)
+            assert line["photometric.smoothness"] > 0
+            assert 0 <= line["photometric.automasked"] <= 1
+        card, _ = load_model(whole)
         assert card.size == SIZE
-        assert card.depth_range == (0.1, 100.0)
+        assert card.tasks["depth"].depth_range == (0.1, 100.0)
+        assert card.classes == ()
         assert load_pose(whole).reduce == 1
-        targets = {x.target for x in read_triplets(whole / "frames.csv")}
+        targets = {x.target for x in read_triplets(whole / "frames-clips.csv")}
         assert targets
         assert all(id.startswith("train/") for id in targets)
 
     def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(self, whole: Path, tmp_path: Path) -> None:
-        pretrain(recipe(), tmp_path / "again", resume=False)
+        train(recipe(), tmp_path / "again", resume=False)
         same_depth_run(whole, tmp_path / "again")
-        pretrain(recipe(seed=1), tmp_path / "other", resume=False)
+        train(recipe(seed=1), tmp_path / "other", resume=False)
         assert metrics(tmp_path / "other") != metrics(whole)
 
     def test_a_finished_run_stays_as_it_is_and_is_not_overwritten(self, whole: Path, tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ class TestOneRun:
         run(None, ["train.workers=0"], None, tmp_path / "copy")
         same_depth_run(whole, tmp_path / "copy")
         with pytest.raises(FathomError, match="exists and is not empty"):
-            pretrain(recipe(), whole, resume=False)
+            train(recipe(), whole, resume=False)
         with pytest.raises(ConfigError, match=r"seed=1 cannot be given"):
             run(None, ["seed=1"], None, whole)
         with pytest.raises(ConfigError, match="either a recipe"):
@@ -127,15 +135,15 @@ class TestOneRun:
         loop = {**LOOP, "steps": 40, "save_every": 1, "clip": 0.0}
         wild = {"name": "sgd", "lr": 1e18, "warmup": 0}
         with pytest.raises(FathomError, match="became infinite or NaN"):
-            pretrain(recipe(train=loop, optimiser=wild), tmp_path / "run", resume=False)
+            train(recipe(train=loop, optimiser=wild), tmp_path / "run", resume=False)
         checkpoint = tmp_path / "run" / "checkpoint.pt"
         if checkpoint.is_file():
-            state = torch.load(checkpoint, weights_only=True)["learner"]
-            assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
+            state = torch.load(checkpoint, weights_only=True)["step_module"]
+            assert all(torch.isfinite(v).all() for v in state.values() if isinstance(v, torch.Tensor))
 
     def test_scores_in_the_middle_and_at_the_end(self, whole: Path, tmp_path: Path) -> None:
         scoring = {"every": 4, "limit": 2, "report": False}
-        pretrain(recipe(evaluation=scoring), tmp_path / "scored", resume=False)
+        train(recipe(evaluation=scoring), tmp_path / "scored", resume=False)
         lines = metrics(tmp_path / "scored")
         assert [line for line in lines if line["kind"] == "train"] == metrics(whole), "scoring changes nothing"
         (middle,) = [line for line in lines if line["kind"] == "val"]
@@ -143,7 +151,7 @@ class TestOneRun:
         assert middle["abs_rel"] > 0
         assert 0 <= middle["delta1"] <= 1
         scores = json.loads((tmp_path / "scored" / "evaluation" / "val" / "scores.json").read_text())["scores"]
-        assert scores["ema"]["images"] == 5
+        assert scores["ema"]["depth"]["images"] == 5
 
     def test_stopping_politely_tells_how_to_go_on(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -155,8 +163,8 @@ class TestOneRun:
 
         monkeypatch.setattr(Trainer, "run", stop)
         with pytest.raises(Interrupted):
-            pretrain(recipe(phases={"one": [], "two": []}), tmp_path / "run", resume=False)
-        assert f"fathom pretrain --resume {tmp_path / 'run'}\n" in capsys.readouterr().err
+            train(recipe(phases={"one": [], "two": []}), tmp_path / "run", resume=False)
+        assert f"fathom train --resume {tmp_path / 'run'}\n" in capsys.readouterr().err
         assert original is not Trainer.run
 
 
@@ -164,8 +172,9 @@ class TestResume:
     def test_bit_for_bit_with_pose_network_original_encoder_and_focal_length(
         self, own: dict[str, Any], tmp_path: Path
     ) -> None:
-        learner = {**settings()["learner"], "feature_distance": 0.1, "geometry": {"scale": [1, 1], "crop": [32, 64]}}
-        path = write(tmp_path / "r.yaml", data=own, learner=learner, camera={"name": "learned", "degrees": 90})
+        objectives = {**settings()["objectives"], "feature_distance": {"weight": 0.1}}
+        read = clips(camera={"name": "learned", "degrees": 90}, geometry={"scale": [1, 1], "crop": [32, 64]})
+        path = write(tmp_path / "r.yaml", data=own, objectives=objectives, streams=read)
         whole, killed = tmp_path / "whole", tmp_path / "killed"
         run(path, [], whole, None)
         with crash_in_step(3), pytest.raises(Crash):
@@ -175,43 +184,43 @@ class TestResume:
         run(None, [], None, killed)
         same_depth_run(whole, killed)
         assert [p.name for p in whole.glob("camera-*.yaml")] == ["camera-folder.yaml"]
-        state = torch.load(killed / "checkpoint.pt", weights_only=True)["learner"]
-        built = {n: t for n, t in state.items() if n.startswith("original.")}
+        state = torch.load(killed / "checkpoint.pt", weights_only=True)["step_module"]
+        built = {n: t for n, t in state.items() if n.startswith("objectives.feature_distance.original.")}
         assert built
-        assert state["video.focal"].item() != 0
+        assert state["objectives.photometric.focal"].item() != 0
 
     def test_the_choice_of_frames_survives(self, own: dict[str, Any], tmp_path: Path) -> None:
         """Frames are chosen once: what the first start wrote is used, though the images now look alike."""
         shutil.copytree(own["root"], tmp_path / "own")
-        changes = {"data": {**own, "root": str(tmp_path / "own")}, "camera": {"name": "field_of_view"}}
+        changes = {"data": {**own, "root": str(tmp_path / "own")}, "streams": clips(camera={"name": "field_of_view"})}
         with crash_in_step(3), pytest.raises(Crash):
-            pretrain(recipe(**changes), tmp_path / "run", resume=False)
-        chosen = (tmp_path / "run" / "frames.csv").read_text()
+            train(recipe(**changes), tmp_path / "run", resume=False)
+        chosen = (tmp_path / "run" / "frames-clips.csv").read_text()
         first = next((tmp_path / "own" / "clips" / "0000").iterdir())
         for path in (tmp_path / "own" / "clips").rglob("*.png"):
             path.write_bytes(first.read_bytes())
-        pretrain(recipe(**changes), tmp_path / "run", resume=True)
-        assert (tmp_path / "run" / "frames.csv").read_text() == chosen
+        train(recipe(**changes), tmp_path / "run", resume=True)
+        assert (tmp_path / "run" / "frames-clips.csv").read_text() == chosen
 
 
 PHASES = {
-    "pose": ["learner.train_encoder=false", "learner.geometry.crop=null", "train.steps=3"],
-    "frozen": ["start.parts=[pose]", "learner.train_encoder=false"],
-    "finetune": ["learner.feature_distance=0.02", "optimiser.lr=1e-4"],
+    "pose": ["optimiser.factors.encoder=0", "streams.clips.geometry.crop=null", "train.steps=3"],
+    "frozen": ["init_from.parts=[pose]", "optimiser.factors.encoder=0"],
+    "finetune": ["objectives.feature_distance.weight=0.02", "optimiser.lr=1e-4"],
 }
 
 
-def phased(**sections: Any) -> DepthRecipe:
-    learner = {**settings()["learner"], "geometry": {"scale": [1, 1], "crop": [32, 64]}}
+def phased(**sections: Any) -> Recipe:
+    read = clips(geometry={"scale": [1, 1], "crop": [32, 64]})
     loop = {**LOOP, "steps": 4}
-    return recipe(phases=PHASES, learner=learner, train=loop, **sections)
+    return recipe(phases=PHASES, streams=read, train=loop, **sections)
 
 
 @pytest.fixture(scope="module")
 def phases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The papers' three phases, never interrupted."""
     folder = tmp_path_factory.mktemp("runs") / "phases"
-    pretrain(phased(), folder, resume=False)
+    train(phased(), folder, resume=False)
     return folder
 
 
@@ -221,37 +230,38 @@ class TestPhases:
         made = phase_recipes(base, tmp_path)
         assert list(made) == ["pose", "frozen", "finetune"]
         pose, frozen, finetune = made.values()
-        assert pose.start is None
+        assert pose.init_from is None
         assert (pose.train.steps, frozen.train.steps) == (3, 6)
-        assert pose.learner.geometry.crop is None
-        assert frozen.start is not None
-        assert finetune.start is not None
-        assert (frozen.start.run, frozen.start.parts) == (tmp_path / "pose", ("pose",))
-        assert (finetune.start.run, finetune.start.parts) == (
+        assert pose.streams["clips"].geometry is not None
+        assert pose.streams["clips"].geometry.crop is None
+        assert frozen.init_from is not None
+        assert finetune.init_from is not None
+        assert (frozen.init_from.run, frozen.init_from.parts) == (tmp_path / "pose", ("pose",))
+        assert (finetune.init_from.run, finetune.init_from.parts) == (
             tmp_path / "frozen",
-            ("encoder", "decoder", "disparity", "pose"),
+            ("encoder", "decoder", "head", "pose"),
         )
-        assert [x.learner.train_encoder for x in made.values()] == [False, False, True]
+        assert [x.optimiser.factors for x in made.values()] == [{"encoder": 0}, {"encoder": 0}, {}]
         assert all(x.evaluation == base.evaluation for x in made.values()), "a null stays a null"
-        kept = {"data", "size", "frames", "camera", "network", "seed"}
+        kept = {"data", "size", "network", "seed"}
         for x in made.values():
             assert x.model_dump(include=kept) == base.model_dump(include=kept)
             assert x.phases == {}
 
     def test_a_mistake_in_any_phase_is_told_before_the_first(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"train\.stepss"):
-            pretrain(recipe(phases={"one": [], "two": ["train.stepss=1"]}), tmp_path / "run", resume=False)
+            train(recipe(phases={"one": [], "two": ["train.stepss=1"]}), tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()
 
     def test_each_goes_on_from_the_one_before(self, phases: Path) -> None:
         weights = {name: load_file(phases / name / "model.safetensors") for name in PHASES}
-        encoder = next(n for n in weights["pose"] if n.startswith("encoder.") and n.endswith("weight") and "conv" in n)
+        encoder = next(n for n in weights["pose"] if n.startswith("encoders.") and n.endswith("weight") and "conv" in n)
         assert torch.equal(weights["pose"][encoder], weights["frozen"][encoder]), "the encoder is frozen in both"
         assert not torch.equal(weights["frozen"][encoder], weights["finetune"][encoder])
         final = (phases / "model.safetensors").read_bytes()
         assert final == (phases / "finetune" / "model.safetensors").read_bytes()
         assert (phases / "pose.safetensors").read_bytes() == (phases / "finetune" / "pose.safetensors").read_bytes()
-        load_depth_model(phases)
+        load_model(phases)
         load_pose(phases)
         assert [line["step"] for line in metrics(phases / "pose")] == [2, 3]
         assert all("feature_distance" in line for line in metrics(phases / "finetune"))
@@ -263,7 +273,7 @@ class TestPhases:
         """In the second phase after a checkpoint, before it, and in the third before a checkpoint."""
         folder = tmp_path / "run"
         with crash_in_step(crash), pytest.raises(Crash):
-            pretrain(phased(), folder, resume=False)
+            train(phased(), folder, resume=False)
         inside = folder / ("frozen" if crash < 3 + 4 else "finetune")
         assert (inside / "checkpoint.pt").is_file() == (saved is not None)
         before = (folder / "pose" / "checkpoint.pt").stat().st_mtime_ns
@@ -278,9 +288,9 @@ class TestPhases:
     def test_cameras_and_scores_of_the_last_are_the_runs(self, own: dict[str, Any], tmp_path: Path) -> None:
         """And a focal length goes on where the phase before has left it, whatever it is guessed to be."""
         loop = {**LOOP, "steps": 1}
-        phases = {"a": ["optimiser.lr=0.01"], "b": ["optimiser.lr=1e-30", "camera.degrees=40"]}
-        pretrain(
-            recipe(data=own, camera={"name": "learned", "degrees": 70}, train=loop, phases=phases),
+        phases = {"a": ["optimiser.lr=0.01"], "b": ["optimiser.lr=1e-30", "streams.clips.camera.degrees=40"]}
+        train(
+            recipe(data=own, streams=clips(camera={"name": "learned", "degrees": 70}), train=loop, phases=phases),
             tmp_path / "run",
             resume=False,
         )
@@ -291,11 +301,40 @@ class TestPhases:
         assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)
 
 
+class TestPhasesOfAJointRun:
+    PHASES = {  # noqa: RUF012
+        "labels": ["train.steps=2"],
+        "all": ["optimiser.factors.depth=0.1", "init_from.weights=last", "train.steps=2"],
+    }
+
+    def test_a_phase_takes_over_everything(self, tmp_path: Path) -> None:
+        """The early output and the links too: a second phase that learns almost nothing changes nothing."""
+        still = ["optimiser.name=sgd", "optimiser.lr=1e-30", "train.steps=1"]
+        tree = tiny_semi.joint(phases={"first": ["train.steps=2"], "second": [*still, "init_from.weights=last"]})
+        train(validate(Recipe, tree), tmp_path / "run", resume=False)
+        for file in ("last.safetensors", "pose.safetensors"):
+            first, second = (load_file(tmp_path / "run" / name / file) for name in ("first", "second"))
+            learned = [n for n in first if "running" not in n and "num_batches" not in n]
+            assert all(torch.allclose(first[n], second[n], rtol=0, atol=1e-7) for n in learned), file
+        assert any(n.startswith("early_heads.segmentation.") for n in load_file(tmp_path / "run" / "last.safetensors"))
+        assert (tmp_path / "run" / "second" / "labelled.txt").is_file()
+
+    def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
+        tree = tiny_semi.joint(phases=self.PHASES)
+        train(validate(Recipe, tree), tmp_path / "whole", resume=False)
+        with crash_in_step(3), pytest.raises(Crash):
+            train(validate(Recipe, tree), tmp_path / "killed", resume=False)
+        run(None, [], None, tmp_path / "killed")
+        for name in self.PHASES:
+            same_depth_run(tmp_path / "whole" / name, tmp_path / "killed" / name)
+        assert (tmp_path / "killed" / "model.safetensors").is_file()
+
+
 def test_a_run_starts_from_another(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a learning rate of almost nothing what it starts from is what comes out."""
-    start = {"run": str(whole), "parts": ["encoder", "decoder", "disparity", "pose"]}
+    origin = {"run": str(whole), "parts": ["encoder", "decoder", "head", "pose"]}
     still = {"name": "sgd", "lr": 1e-30, "warmup": 0}
-    pretrain(recipe(start=start, optimiser=still, train={**LOOP, "steps": 1}), tmp_path / "run", resume=False)
+    train(recipe(init_from=origin, optimiser=still, train={**LOOP, "steps": 1}), tmp_path / "run", resume=False)
     assert f"Starting from {whole}" in capsys.readouterr().err
     for file in ("model.safetensors", "pose.safetensors"):
         before, after = load_file(whole / file), load_file(tmp_path / "run" / file)
@@ -306,13 +345,15 @@ def test_a_run_starts_from_another(whole: Path, tmp_path: Path, capsys: pytest.C
 class TestCameras:
     def test_an_unknown_camera_is_an_error(self, own: dict[str, Any], tmp_path: Path) -> None:
         with pytest.raises(FathomError, match=r"have no camera.*camera\.name=learned"):
-            pretrain(recipe(data=own), tmp_path / "run", resume=False)
+            train(recipe(data=own), tmp_path / "run", resume=False)
 
     def test_an_assumed_one_is_a_warning(
         self, own: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         camera = {"name": "field_of_view", "degrees": 70}
-        pretrain(recipe(data=own, camera=camera, train={**LOOP, "steps": 1}), tmp_path / "run", resume=False)
+        train(
+            recipe(data=own, streams=clips(camera=camera), train={**LOOP, "steps": 1}), tmp_path / "run", resume=False
+        )
         said = capsys.readouterr().err
         assert "WARNING: " in said
         assert "field of view of 70 degrees is assumed; depth is stretched if it is wrong" in said
@@ -321,15 +362,17 @@ class TestCameras:
     def test_a_learned_one_is_written_for_the_folder(
         self, own: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        pretrain(recipe(data=own, camera={"name": "learned", "degrees": 70}), tmp_path / "run", resume=False)
+        train(
+            recipe(data=own, streams=clips(camera={"name": "learned", "degrees": 70})), tmp_path / "run", resume=False
+        )
         said = capsys.readouterr().err
         assert "its focal length is learned" in said
         path = tmp_path / "run" / "camera-folder.yaml"
         assert f"written to {path}" in said
         entry = config.load(CameraEntry, path)
         guess = pinhole(SIZE, 70)
-        state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["learner"]
-        factor = float((10 * state["video.focal"]).exp())
+        state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step_module"]
+        factor = float((10 * state["objectives.photometric.focal"]).exp())
         assert factor != 1.0
         assert (entry.fx, entry.fy) == pytest.approx((guess.fx * factor, guess.fy * factor))
         shutil.copytree(own["root"], tmp_path / "own")
@@ -338,7 +381,7 @@ class TestCameras:
         folder = Folder(root=tmp_path / "own")
         assert folder.camera(folder.ids("clips")[0]) == entry.camera()
         data = {**own, "root": str(tmp_path / "own")}
-        pretrain(recipe(data=data, train={**LOOP, "steps": 1}), tmp_path / "known", resume=False)
+        train(recipe(data=data, train={**LOOP, "steps": 1}), tmp_path / "known", resume=False)
 
     def test_several_cameras_and_sizes_in_one_training(self, own: dict[str, Any], tmp_path: Path) -> None:
         other = drive(tmp_path / "other", clips=1)
@@ -349,9 +392,9 @@ class TestCameras:
         }
         learned = {"name": "learned", "degrees": 70}
         data = {"name": "several", "datasets": datasets}
-        pretrain(recipe(data=data, camera=learned), tmp_path / "run", resume=False)
+        train(recipe(data=data, streams=clips(camera=learned)), tmp_path / "run", resume=False)
         assert {path.name for path in (tmp_path / "run").glob("camera-*")} == {"camera-mine.yaml", "camera-theirs.yaml"}
-        targets = [x.target for x in read_triplets(tmp_path / "run" / "frames.csv")]
+        targets = [x.target for x in read_triplets(tmp_path / "run" / "frames-clips.csv")]
         assert {id.partition("/")[0] for id in targets} == set(datasets)
 
 
@@ -360,36 +403,36 @@ class TestFrames:
         self, own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A frame in the middle of a clip is held out: its file may be garbage, and its neighbours bridge the gap."""
-        monkeypatch.setattr(stage, "evaluate_depth_run", lambda *given, **named: {})
+        monkeypatch.setattr(stage, "evaluate_run", lambda *given, **named: {})
         root = drive(tmp_path / "own", held_out="clips/0000/000002")
         changes = {
             "data": {**own, "root": str(root)},
-            "camera": {"name": "field_of_view"},
+            "streams": clips(camera={"name": "field_of_view"}),
             "evaluation": {"split": "val"},
             "train": {**LOOP, "steps": 2},
         }
-        pretrain(recipe(**changes), tmp_path / "sound", resume=False)
+        train(recipe(**changes), tmp_path / "sound", resume=False)
         held_out = root / "clips" / "0000" / "000002.png"
         held_out.write_bytes(b"nobody reads this")
-        pretrain(recipe(**changes), tmp_path / "blind", resume=False)
+        train(recipe(**changes), tmp_path / "blind", resume=False)
         same_depth_run(tmp_path / "sound", tmp_path / "blind")
-        triplets = read_triplets(tmp_path / "blind" / "frames.csv")
+        triplets = read_triplets(tmp_path / "blind" / "frames-clips.csv")
         used = {id for x in triplets for id in (x.target, x.before, x.after)}
         assert "clips/0000/000002" not in used
         assert {"clips/0000/000001", "clips/0000/000003"} <= used
         with pytest.raises(FathomError, match=r"000002\.png"):
-            pretrain(recipe(**{**changes, "evaluation": {"split": None}}), tmp_path / "all", resume=False)
+            train(recipe(**{**changes, "evaluation": {"split": None}}), tmp_path / "all", resume=False)
 
     def test_grayscale_video(self, tmp_path: Path) -> None:
         data = {"name": "kitti", "root": str(fakes.make_kitti(tmp_path / "kitti", "odometry", size=SIZE, grey=True))}
-        pretrain(recipe(data=data, frames={"name": "fixed"}), tmp_path / "run", resume=False)
+        train(recipe(data=data, streams={"clips": {}}), tmp_path / "run", resume=False)
         assert all(line["photometric"] > 0 for line in metrics(tmp_path / "run"))
 
     def test_images_that_are_no_video(self, tmp_path: Path) -> None:
         root = fakes.make_folder(tmp_path / "own", images=4, clips=0)
         data = {"name": "folder", "root": str(root)}
         with pytest.raises(FathomError, match=r"None of the \d frames of folder can be learned from.*Is this video"):
-            pretrain(recipe(data=data), tmp_path / "run", resume=False)
+            train(recipe(data=data), tmp_path / "run", resume=False)
 
     def test_a_camera_that_stands_still(self, own: dict[str, Any], tmp_path: Path) -> None:
         shutil.copytree(own["root"], tmp_path / "own")
@@ -398,7 +441,7 @@ class TestFrames:
             path.write_bytes(paths[0].read_bytes())
         data = {**own, "root": str(tmp_path / "own")}
         with pytest.raises(FathomError, match="does the camera move"):
-            pretrain(recipe(data=data), tmp_path / "run", resume=False)
+            train(recipe(data=data), tmp_path / "run", resume=False)
 
 
 def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
@@ -408,8 +451,8 @@ def test_the_settings_of_the_page_are_valid(tmp_path: Path) -> None:
     made = phase_recipes(recipe(**phases), tmp_path)
     assert [x.train.steps for x in made.values()] == [300000, 300000, 50000]
     assert made["finetune"].optimiser.lr == 1e-5
-    for setting in re.findall(r"`((?:frames|camera|learner|optimiser|network|start|evaluation)\.[\w.]+=[^`]+)`", page):
-        config.load(DepthRecipe, settings(start={"run": "x"}), setting.split())
+    for setting in re.findall(r"`((?:streams|objectives|optimiser|network|init_from|evaluation)\.[\w.]+=[^`]+)`", page):
+        config.load(Recipe, settings(init_from={"run": "x"}), setting.split())
 
 
 def nearly_the_same_depth_run(one: Path, other: Path) -> None:
@@ -422,7 +465,7 @@ def nearly_the_same_depth_run(one: Path, other: Path) -> None:
             )
     for a, b in zip(metrics(one), metrics(other), strict=True):
         for line in (a, b):
-            assert 0 <= line.pop("automasked") <= 1
+            assert 0 <= line.pop("photometric.automasked") <= 1
         assert b.pop("kind") == a.pop("kind")
         assert b == pytest.approx(a, rel=1e-5)
 
@@ -433,25 +476,21 @@ def test_two_processes_equal_one(own: dict[str, Any], tmp_path: Path) -> None:
     encoder = settings()["network"]["encoder"]
     same = {
         "network": {**settings()["network"], "norm": "frozen"},
-        "learner": {
-            "pose": {"encoder": encoder, "norm": "frozen"},
-            "loss": {"tie_breaker": 0.0},
-            "feature_distance": 0.1,
+        "streams": clips(camera={"name": "learned"}),
+        "objectives": {
+            "photometric": {"pose": {"encoder": encoder, "norm": "frozen"}, "loss": {"tie_breaker": 0.0}},
+            "feature_distance": {"weight": 0.1},
         },
         "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
     }
-    path = write(tmp_path / "r.yaml", data=own, camera={"name": "learned"}, **same)
+    path = write(tmp_path / "r.yaml", data=own, **same)
     run(path, [], tmp_path / "one", None)
     run(path, ["train.steps=3", "phases={a: [], b: []}"], tmp_path / "one-phased", None)
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind(("127.0.0.1", 0))
-        ports = [probe.getsockname()[1] for probe in (first, second)]
     commands = [
         ["pretrain", str(path), "--out", str(tmp_path / "two")],
         ["pretrain", str(path), "train.steps=3", "phases={a: [], b: []}", "--out", str(tmp_path / "two-phased")],
     ]
-    (tmp_path / "commands.json").write_text(json.dumps(list(zip(ports, commands, strict=True))))
+    (tmp_path / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(2), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(

@@ -89,7 +89,7 @@ def test_everything_is_written(data: CamVid, depth: Path, tmp_path: Path) -> Non
     assert selection.features["level"] == 3
     assert selection.chosen[0].distance is None
     assert set(selection.chosen[4].scores) == {"diversity", "difficulty"}
-    assert Labels(file=out / "selection.txt").choose(data, 0) == tuple(sorted(selection.ids))
+    assert Labels(file=out / "selection.txt").choose(data, "train", 0) == tuple(sorted(selection.ids))
     links = sorted((out / "images").iterdir())
     assert [link.name for link in links] == [
         f"{rank:04d}_{id.replace('/', '_')}.png" for rank, id in enumerate(selection.ids, 1)

@@ -256,7 +256,8 @@ class TestWhatDepthIsLearnedFrom:
         assert prediction.depth is not None
 
     def test_labelled_images_that_have_neighbours_teach_both(self, tmp_path: Path) -> None:
-        """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one pass."""
+        """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one
+        pass."""
         tree = joint(
             streams={"labelled": {"labels": {"count": 6}}},
             objectives={

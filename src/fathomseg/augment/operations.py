@@ -84,17 +84,7 @@ def _grey(image: Image) -> Float[Tensor, "b 1 h w"]:
 
 COLOURS: Final[Mapping[str, Callable[[Image, Amount], Image]]] = {
     operation.__name__: operation
-    for operation in (
-        auto_contrast,
-        brightness,
-        color,
-        contrast,
-        equalize,
-        invert,
-        posterize,
-        sharpness,
-        solarize,
-    )
+    for operation in (auto_contrast, brightness, color, contrast, equalize, invert, posterize, sharpness, solarize)
 }
 """What changes colours. The amount is that of `amount`, one an image."""
 

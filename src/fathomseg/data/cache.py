@@ -113,9 +113,8 @@ class Cache:
         array: Any = getattr(self.dataset, kind)(id)
         if array is not None and self.size is not None:
             array = (resize_image if kind == "image" else resize_nearest)(array, self.size)
-        return (
-            None if array is None else np.require(array, requirements=("C", "W"))
-        )  # torch wants to own what it is given
+        # torch wants to own what it is given
+        return None if array is None else np.require(array, requirements=("C", "W"))
 
     def _entry(self, id: str, kind: Kind) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""

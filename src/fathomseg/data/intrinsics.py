@@ -93,21 +93,17 @@ def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Intrinsics:
     numbers: dict[str, int] = {}
     pinholes: dict[str, Camera] = {}
     for id in ids:
-        known = dataset.camera(id)
-        if known is None:
+        if (known := dataset.camera(id)) is None:
             clip = id.rpartition("/")[0]
             if clip not in pinholes:  # frames of one clip have one size, and one decoded image tells it
                 height, width = dataset.image(id).shape[:2]
                 pinholes[clip] = pinhole((height, width), degrees)
             known = pinholes[clip]
-            assumed[id] = numbers.setdefault(_device(id, dataset), len(numbers))
+            # The images of one dataset are taken to come from one device, of several datasets each by itself.
+            device = id.partition("/")[0] if dataset.name == "several" else dataset.name
+            assumed[id] = numbers.setdefault(device, len(numbers))
         cameras[id] = known
     return Intrinsics(cameras, assumed, tuple(numbers))
-
-
-def _device(id: str, dataset: Dataset) -> str:
-    """The images that are taken to come from one device: those of one dataset, of several datasets each by itself."""
-    return id.partition("/")[0] if dataset.name == "several" else dataset.name
 
 
 def pinhole(size: Size, degrees: float) -> Camera:

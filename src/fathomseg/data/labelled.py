@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import FathomError
+from fathomseg.io.files import read_ids
 
 
 class Labels(Part):
@@ -38,8 +39,7 @@ class Labels(Part):
         """
         if self.file is not None:
             return tuple(sorted(self._listed(dataset, split)))
-        having = [id for id in dataset.ids(split) if dataset.has_label(id)]
-        if not having:
+        if not (having := [id for id in dataset.ids(split) if dataset.has_label(id)]):
             raise FathomError(f"No image of split {split!r} of {dataset.name} has a label; label a few, then train.")
         if self.count is None:
             return tuple(sorted(having))
@@ -50,20 +50,14 @@ class Labels(Part):
 
     def _listed(self, dataset: Dataset, split: str) -> Sequence[str]:
         assert self.file is not None
-        if not self.file.is_file():
-            raise FathomError(f"labels.file: there is no file {self.file}.")
-        listed = list(
-            dict.fromkeys(line.strip() for line in self.file.read_text(encoding="utf-8").splitlines() if line.strip())
-        )
+        listed = read_ids(self.file)
         known = set(dataset.ids(split))
-        unknown = [id for id in listed if id not in known]
-        if unknown:
+        if unknown := [id for id in listed if id not in known]:
             raise FathomError(
                 f"{self.file} lists {len(unknown)} ids that split {split!r} of {dataset.name} does not have,"
                 f" for example {unknown[0]!r}; its own ids look like {next(iter(sorted(known)), '(none)')!r}."
             )
-        unlabelled = [id for id in listed if not dataset.has_label(id)]
-        if unlabelled:
+        if unlabelled := [id for id in listed if not dataset.has_label(id)]:
             raise FathomError(
                 f"{self.file} lists {len(unlabelled)} images without a label, for example {unlabelled[0]!r}."
             )

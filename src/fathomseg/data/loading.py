@@ -161,6 +161,7 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
             lambda i: np.eye(3, dtype=np.float32),
         ),
     }
+    valid = _stack([s.valid for s in samples], lambda i: np.ones(samples[i].size, dtype=np.bool_))
     found = {name: pair for name, pair in stacked.items() if pair is not None}
     return Batch(
         ids=tuple(sample.id for sample in samples),
@@ -168,7 +169,7 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
         image=torch.from_numpy(image).contiguous(memory_format=torch.channels_last),
         targets={name: target for name, (target, _) in found.items()},
         present={name: which for name, (_, which) in found.items()},
-        valid=_valid(samples),
+        valid=None if valid is None else valid[0],
     )
 
 
@@ -198,14 +199,6 @@ def _repeated(samples: Sequence[Sample], index: int) -> UInt8[np.ndarray, "s 3 h
     """The image itself in the place of every neighbour that other samples have."""
     count = max(len(sample.frames) for sample in samples)
     return np.repeat(np.moveaxis(samples[index].image, -1, 0)[None], count, axis=0)
-
-
-def _valid(samples: Sequence[Sample]) -> Bool[Tensor, "b h w"] | None:
-    """Where the images show something; None if everywhere in all of them."""
-    if all(sample.valid is None for sample in samples):
-        return None
-    masks = [np.ones(s.size, dtype=np.bool_) if s.valid is None else s.valid for s in samples]
-    return torch.from_numpy(np.stack(masks))
 
 
 def loader(stream: Stream, steps: Steps, workers: int, pin: bool) -> DataLoader[Batch]:

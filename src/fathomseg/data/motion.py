@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
-from pydantic import Field
+from pydantic import Field, Tag
 
-from fathomseg.config import Part
+from fathomseg.config import Part, by_name
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.types import Camera
 
@@ -68,11 +68,7 @@ class MotionFilter(Part):
     """How many frames apart the frames of a pair may be."""
 
     def triplets(
-        self,
-        dataset: Dataset,
-        ids: Sequence[str],
-        tick: Callable[[], None] = lambda: None,
-        read: Picture | None = None,
+        self, dataset: Dataset, ids: Sequence[str], tick: Callable[[], None] = lambda: None, read: Picture | None = None
     ) -> list[Triplet]:
         """The usable frames among `ids` (of one clip or several, each in the order of time), with their neighbours.
 
@@ -114,6 +110,31 @@ class MotionFilter(Part):
         return best
 
 
+class FixedStep(Part):
+    """The frames a fixed number of steps before and after, whether the camera moved or not: the papers' choice."""
+
+    name: Literal["fixed"] = "fixed"
+    step: int = Field(default=1, ge=1)
+    """How many frames apart."""
+
+    def triplets(
+        self, dataset: Dataset, ids: Sequence[str], tick: Callable[[], None] = lambda: None, read: Picture | None = None
+    ) -> list[Triplet]:
+        """The frames among `ids` whose two neighbours are among them too; no image is read."""
+        there = set(ids)
+        found = []
+        for id in ids:
+            before, after = dataset.neighbour(id, -self.step), dataset.neighbour(id, self.step)
+            if before in there and after in there and before is not None and after is not None:
+                found.append(Triplet(id, before, after))
+            tick()
+        return found
+
+
+AnyFrames = Annotated[Annotated[MotionFilter, Tag("motion")] | Annotated[FixedStep, Tag("fixed")], by_name("motion")]
+"""Every way to choose frames; `motion` if nothing is said, so that one of its settings can be given by itself."""
+
+
 def thumbnail(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 160"]:
     """A grey copy 160 pixels wide with its histogram equalised: the same for every monotone change of brightness."""
     height = max(_LEAST_HEIGHT, round(_WIDTH * image.shape[0] / image.shape[1]))
@@ -137,7 +158,8 @@ def apparent_motion(
     height, width = before.shape
     v, u = np.mgrid[_GRID // 2 : height : _GRID, _GRID // 2 : width : _GRID].reshape(2, -1)
     flow = search.calc(np.ascontiguousarray(before), np.ascontiguousarray(after), None)[v, u].astype(np.float64)
-    lens = _assumed(height, width) if camera is None else camera.resized((height, width))
+    assumed = Camera(_FOCAL * width, _FOCAL * width, (width - 1) / 2, (height - 1) / 2, height, width)
+    lens = assumed if camera is None else camera.resized((height, width))
     middle = np.stack([u, v], axis=1) + flow / 2  # seen from halfway, turning has no terms of second order
     rest = without_rotation(flow, rotation_flow(lens, middle))
     return Motion(_median_length(flow) / width, _median_length(rest) / width)
@@ -167,10 +189,6 @@ def rotation_flow(camera: Camera, points: Float64[np.ndarray, "n 2"]) -> Float64
     horizontal = camera.fx * np.stack([x * y, -(1 + x * x), y], axis=1)
     vertical = camera.fy * np.stack([1 + y * y, -x * y, -x], axis=1)
     return np.stack([horizontal, vertical], axis=1)
-
-
-def _assumed(height: int, width: int) -> Camera:
-    return Camera(_FOCAL * width, _FOCAL * width, (width - 1) / 2, (height - 1) / 2, height, width)
 
 
 def _median_length(flow: Float64[np.ndarray, "n 2"]) -> float:

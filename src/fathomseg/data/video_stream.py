@@ -9,9 +9,7 @@ from pathlib import Path
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
-from fathomseg.data.frames import AnyFrames
-from fathomseg.data.intrinsics import AnyIntrinsics, Intrinsics
-from fathomseg.data.motion import Triplet
+from fathomseg.data.motion import AnyFrames, Triplet
 from fathomseg.errors import FathomError
 from fathomseg.io.files import writing
 
@@ -61,11 +59,6 @@ def choose_frames(
         )
     write_triplets(file, chosen)
     return chosen
-
-
-def intrinsics_of(camera: AnyIntrinsics, dataset: Dataset, triplets: Sequence[Triplet]) -> Intrinsics:
-    """The cameras of the frames that are learned from. Raises `FathomError` if one is needed and not known."""
-    return camera.intrinsics(dataset, [x.target for x in triplets])
 
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt16
@@ -25,7 +24,7 @@ from fathomseg.depth_sources.base import DepthReader, DepthSource
 from fathomseg.depth_sources.normalise import Bounds, DisparityMap, find_bounds, normalise, summary
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.array_store import entry, is_whole, load, store
-from fathomseg.io.images import resize_nearest
+from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
@@ -204,13 +203,4 @@ def decode(code: UInt16[np.ndarray, "h w"]) -> DisparityMap:
 def _resized(disparity: DisparityMap, size: Size) -> DisparityMap:
     if not disparity.valid.all():  # an average with what is not known would say something
         return DisparityMap(resize_nearest(disparity.values, size), resize_nearest(disparity.valid, size))
-    return DisparityMap(_smooth(disparity.values, size), np.ones(size, dtype=np.bool_))
-
-
-def _smooth(values: Float32[np.ndarray, "h w"], size: Size) -> Float32[np.ndarray, "h2 w2"]:
-    """Area average along an axis that shrinks, bilinear along one that grows, as for images."""
-    shrunk = min(values.shape[0], size[0]), min(values.shape[1], size[1])
-    for target, how in ((shrunk, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
-        if values.shape != target:
-            values = cv2.resize(values, (target[1], target[0]), interpolation=how)
-    return values
+    return DisparityMap(resize_image(disparity.values, size), np.ones(size, dtype=np.bool_))

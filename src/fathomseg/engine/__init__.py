@@ -1,1 +1,1 @@
-"""Loop, checkpoints, EMA, logging: knows nothing of segmentation."""
+"""The step, the loop around it, checkpoints and logging: knows no task by name."""

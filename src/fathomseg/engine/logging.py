@@ -37,7 +37,9 @@ class Log:
         self._before, self._before_cpu = _keep_until(path, first_step)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
-        self._bar = _progress_bar(self._console) if self._console.is_terminal else None
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        more = (TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
+        self._bar = Progress(*columns, *more, console=self._console) if self._console.is_terminal else None
         if self._bar is not None:
             self._bar.start()
             self._task = self._bar.add_task("training", total=steps, completed=first_step, status="")
@@ -79,11 +81,6 @@ class Log:
             self._bar.stop()
         self._board.close()
         self._file.close()
-
-
-def _progress_bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[status]}"), console=console)
 
 
 def _keep_until(path: Path, step: int) -> tuple[float, float]:

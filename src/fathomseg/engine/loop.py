@@ -1,4 +1,4 @@
-"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows nothing of segmentation.
+"""The training loop: batches in, one optimiser step at a time, checkpoints out. Knows no task by name.
 
 Devices, mixed precision and data parallelism are Accelerate's; the order of things is here, on one page.
 """
@@ -97,14 +97,8 @@ class Trainer:
     ) -> None:
         """`batch`: how many samples of a stream are in one optimiser step, for the streams to which config.batch does
         not apply. Raises `FathomError` if a batch cannot be shared out evenly."""
-        self.config, self.schedule, self.folder, self.seed, self.accelerate = (
-            config,
-            optimiser,
-            folder,
-            seed,
-            accelerate,
-        )
-        self.streams = streams
+        self.streams, self.config, self.schedule = streams, config, optimiser
+        self.folder, self.seed, self.accelerate = folder, seed, accelerate
         self.shares = {name: _share(name, (batch or {}).get(name), config, accelerate) for name in streams}
         self.module = _on_device(step, config, accelerate)
         self.model: nn.Module

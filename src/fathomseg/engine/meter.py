@@ -47,8 +47,7 @@ class Meter:
 
     def take(self) -> dict[str, float]:
         """The averages so far as plain numbers, and a fresh start. This is where the host waits for the device."""
-        names = list(self._sums)
-        if not names:
+        if not (names := list(self._sums)):
             return {}
         sums = torch.stack([self._sums[name] for name in names])
         counts = torch.stack([self._counts[name] for name in names])

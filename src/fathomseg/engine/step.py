@@ -19,7 +19,7 @@ from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network
 from fathomseg.models.norms import statistics_held
-from fathomseg.objectives.base import Base, Nets, ObjectiveModule, Request
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule
 from fathomseg.types import Batch, StepResult, Term
 
 Batches = Mapping[str, Batch]
@@ -118,13 +118,13 @@ class Step(nn.Module):
         base = Base.of(batch, self.colours[stream])
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
-        views = {name: self._seen(request) for name, request in requests.items()}
+        views = {
+            name: [self.network(view.image, view.outputs, view.change) for view in request.views]
+            for name, request in requests.items()
+        }
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
-
-    def _seen(self, request: Request) -> list[dict[str, Any]]:
-        return [self.network(view.image, view.outputs, view.change) for view in request.views]
 
     def _objective(self, name: str) -> ObjectiveModule:
         objective = self.objectives[name]

@@ -17,15 +17,7 @@ from fathomseg.errors import DataError, Problem
 from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.geometry import trajectory
 from fathomseg.geometry.pose import se3
-from fathomseg.geometry.trajectory import (
-    SNIPPET,
-    Poses,
-    align,
-    segment_errors,
-    snippet_errors,
-    step_errors,
-    trajectory_scores,
-)
+from fathomseg.geometry.trajectory import SNIPPET, Poses
 from fathomseg.inference.predictor import stacked
 from fathomseg.io.prefetch import ahead
 from fathomseg.models.norms import evaluating
@@ -57,12 +49,7 @@ class Drive:
 
 
 def evaluate_motion(
-    pose: nn.Module,
-    dataset: Dataset,
-    ids: Sequence[str],
-    size: Size,
-    device: torch.device | str = "cpu",
-    step: int = 1,
+    pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str = "cpu", step: int = 1
 ) -> dict[str, Any]:
     """The scores of the clips among these samples that have poses, over all ("all") and one by one ("clips").
 
@@ -129,11 +116,11 @@ def predict_motions(
 def motion_scores(drives: Sequence[Drive]) -> dict[str, Any]:
     """All measures over all clips ("all") and for each one ("clips", by its first frame), as plain JSON values."""
     scored = [drive for drive in drives if len(drive.ids) >= SNIPPET]
-    rows = [{"clip": drive.ids[0], **trajectory_scores(drive.predicted, drive.truth)} for drive in scored]
-    snippets = _joined([snippet_errors(drive.predicted, drive.truth) for drive in scored])
-    aligned = [align(drive.predicted, drive.truth, "7dof")[0] for drive in scored]
-    segments = [segment_errors(poses, drive.truth) for poses, drive in zip(aligned, scored, strict=True)]
-    angles = [step_errors(drive.predicted, drive.truth) for drive in scored]
+    rows = [{"clip": drive.ids[0], **trajectory.trajectory_scores(drive.predicted, drive.truth)} for drive in scored]
+    snippets = _joined([trajectory.snippet_errors(drive.predicted, drive.truth) for drive in scored])
+    aligned = [trajectory.align(drive.predicted, drive.truth, "7dof")[0] for drive in scored]
+    segments = [trajectory.segment_errors(poses, drive.truth) for poses, drive in zip(aligned, scored, strict=True)]
+    angles = [trajectory.step_errors(drive.predicted, drive.truth) for drive in scored]
     scales = np.array([row["scale"] for row in rows])
     ate, r_rel = _mean(snippets), _mean(_joined([part[:, 1] for part in segments]))
     over_all = {

@@ -36,7 +36,7 @@ class ByName:
         flat: list[Path] = next((self._by_path[tail] for tail in _tails(id) if tail in self._by_path), [])
         found = nested or flat
         if not found:
-            named = f"{self.folder / id} or {_last(id)}, with the ending {' or '.join(self.endings)}"
+            named = f"{self.folder / id} or {id.rsplit('/', 1)[-1]}, with the ending {' or '.join(self.endings)}"
             raise DataError([Problem(id, f"has no prediction; expected {named}")])
         if len(found) > 1:
             raise DataError([Problem(id, f"has {len(found)} predictions: {found[0]}, {found[1]} ...; keep one")])
@@ -129,7 +129,3 @@ def _tails(path: str) -> list[str]:
     """a/b/c, b/c, c"""
     parts = path.split("/")
     return ["/".join(parts[start:]) for start in range(len(parts))]
-
-
-def _last(path: str) -> str:
-    return path.rsplit("/", 1)[-1]

@@ -61,7 +61,8 @@ def align(
         level = _Level(without_mean(one, _RADIUS), without_mean(other, _RADIUS), r, weight, _resized(K, (h, w), one))
         for _ in range(iterations):
             step = level.step(motion, moved)
-            motion, moved = product(motion, _small(step)), moved + step
+            small = se3(*step.flatten(0, 1).split(3, dim=1)).view(b, s, 4, 4)
+            motion, moved = product(motion, small), moved + step
     better = level.error(motion) < level.error(src_T_tgt)  # false for what is no number
     return torch.where(better[..., None, None], motion, src_T_tgt)
 
@@ -107,10 +108,6 @@ class _Level:
         matrices = projection(self.K, motion, self.K[:, None], size_of(self.sources))
         grid, ahead = locate(matrices, self.r)
         return sample(self.sources, grid), (ahead & inside(grid))[:, :, None] * self.weight[:, None]
-
-
-def _small(step: Steps) -> Motions:
-    return se3(*step.flatten(0, 1).split(3, dim=1)).view(*step.shape[:2], 4, 4)
 
 
 def _flows(

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fathomseg.geometry.numerics import full_precision, size_of
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.types import Camera, Size
 
 NEAR = 1e-6
@@ -48,12 +48,6 @@ def rays(K: Float[Tensor, "b 3 3"], size: Size) -> Float[Tensor, "b 3 h w"]:
 
 
 @full_precision
-def backproject(depth: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"]) -> Float[Tensor, "b 3 h w"]:
-    """Points in metres in the camera's frame from z-depth in metres: depth K^-1 (u, v, 1)."""
-    return rays(K, size_of(depth)) * depth
-
-
-@full_precision
 def project(
     points: Float[Tensor, "b 3 h w"], K: Float[Tensor, "b 3 3"]
 ) -> tuple[Float[Tensor, "b 2 h w"], Float[Tensor, "b 1 h w"]]:
@@ -84,8 +78,3 @@ def inverse_depth(disparity: Float[Tensor, "*n"], min_depth: float, max_depth: f
 def disparity_to_depth(disparity: Float[Tensor, "*n"], min_depth: float, max_depth: float) -> Float[Tensor, "*n"]:
     """Depth in metres of a sigmoid disparity 0..1."""
     return 1 / inverse_depth(disparity, min_depth, max_depth)
-
-
-def depth_to_disparity(depth: Float[Tensor, "*n"], min_depth: float, max_depth: float) -> Float[Tensor, "*n"]:
-    """The sigmoid disparity of a depth in metres; outside 0..1 for depths outside the bounds, infinite at 0."""
-    return (1 / depth - 1 / max_depth) / (1 / min_depth - 1 / max_depth)

@@ -7,7 +7,7 @@ moves nothing but what it says it aligns; monocular predictions have no scale, s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -133,7 +133,7 @@ def snippet_errors(predicted: Poses, truth: Poses, length: int = SNIPPET) -> Flo
     if len(truth) < length:
         raise FathomError(f"A snippet has {length} frames, but the trajectory only {len(truth)}; give a longer one.")
     windows = np.arange(len(truth) - length + 1)[:, None] + np.arange(length)
-    p, t = (_positions_from_first(poses[windows]) for poses in (predicted, truth))
+    p, t = ((inverse(poses[windows[:, :1]]) @ poses[windows])[..., :3, 3] for poses in (predicted, truth))
     errors: Float64[np.ndarray, " snippets"] = np.sqrt(((_scale(p, t) * p - t) ** 2).sum(2).mean(1))
     return errors
 
@@ -226,17 +226,6 @@ def read_poses(path: Path) -> Poses:
             raise DataError([Problem(f"{path} line {number}", reason)])
         poses[number - 1, :3] = values.reshape(3, 4)
     return poses
-
-
-def write_poses(path: Path, world_T_cam: Iterable[Float64[np.ndarray, "4 4"]]) -> None:
-    """Write a KITTI pose file; `read_poses` gives back the same numbers to the last bit."""
-    lines = (" ".join(repr(float(value)) for value in pose[:3].reshape(-1)) for pose in world_T_cam)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _positions_from_first(windows: Float64[np.ndarray, "n k 4 4"]) -> Float64[np.ndarray, "n k 3"]:
-    positions: Float64[np.ndarray, "n k 3"] = (inverse(windows[:, :1]) @ windows)[..., :3, 3]
-    return positions
 
 
 def _scale(

@@ -17,30 +17,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fathomseg.geometry.camera import image_plane, inverse, reciprocal
-from fathomseg.geometry.numerics import blocks, full_precision, product, size_of
+from fathomseg.geometry.numerics import blocks, product
 from fathomseg.types import Size
 
 Grid = Float[Tensor, "b s 2 h w"]
 """Where each target pixel lies in each source: x and y, -1 at the centre of the first pixel and 1 at the last one's."""
-
-
-@full_precision
-def warp(
-    source: Float[Tensor, "b c H W"],
-    depth: Float[Tensor, "b 1 h w"],
-    K: Float[Tensor, "b 3 3"],
-    src_T_tgt: Float[Tensor, "b 4 4"],
-    K_src: Float[Tensor, "b 3 3"] | None = None,
-) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b 1 h w"]]:
-    """The source seen from the target camera, and where that is known, given the target's z-depth in metres.
-
-    Sampling is bilinear; beyond the source's border its nearest pixel is repeated. A pixel is known if its depth is
-    positive and its point lies before the source camera and between the centres of the source's outermost pixels.
-    """
-    matrices = projection(K, src_T_tgt[:, None], K[:, None] if K_src is None else K_src[:, None], size_of(source))
-    grid, ahead = locate(matrices, reciprocal(depth))
-    image = sample(source[:, None], grid)[:, 0]
-    return image, (ahead & inside(grid)) & (depth > 0)
 
 
 def projection(

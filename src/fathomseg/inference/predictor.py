@@ -7,7 +7,6 @@ prediction = predictor.predict(image)     # path, PIL image or uint8 array -> la
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -145,7 +144,9 @@ class Predictor:
 
     def _run(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
         """The maps of one pass."""
-        with _inferring(self.network, self.device):
+        # In bfloat16 on a GPU, where that is safe.
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        with half, evaluating(self.network):
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}
 
@@ -204,10 +205,3 @@ def _hat(length: int, device: torch.device) -> Float32[Tensor, " length"]:
     """Weights that rise evenly from the ends of a window to its middle, where the network sees most context."""
     ramp = torch.arange(1, length + 1, device=device, dtype=torch.float32)
     return torch.minimum(ramp, ramp.flip(0)) / length
-
-
-@contextmanager
-def _inferring(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """Eval mode for a while, on a GPU in bfloat16 where that is safe."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), evaluating(network):
-        yield

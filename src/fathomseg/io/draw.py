@@ -119,7 +119,7 @@ def depth_error_picture(
 def beside(pictures: Sequence[Picture], height: int | None = None, gap: int = 4) -> Picture:
     """Pictures in a row on white, all scaled to one height (that of the first), keeping their proportions."""
     height = height or pictures[0].shape[0]
-    scaled = [_to_height(picture, height) for picture in pictures]
+    scaled = [resize_image(p, (height, max(1, round(p.shape[1] * height / p.shape[0])))) for p in pictures]
     space = np.full((height, gap, 3), _PAPER, np.uint8)
     return np.concatenate([part for picture in scaled for part in (space, picture)][1:], axis=1)
 
@@ -130,7 +130,8 @@ def contact_sheet(pictures: Sequence[Picture], captions: Sequence[str], columns:
         raise FathomError(f"{len(pictures)} pictures but {len(captions)} captions; give one caption a picture.")
     if not pictures:
         raise FathomError("A contact sheet needs at least one picture.")
-    cells = [captioned(_to_width(picture, width), text) for picture, text in zip(pictures, captions, strict=True)]
+    scaled = (resize_image(p, (max(1, round(p.shape[0] * width / p.shape[1])), width)) for p in pictures)
+    cells = [captioned(picture, text) for picture, text in zip(scaled, captions, strict=True)]
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     sheet = [_row(row, min(columns, len(cells)), gap=8) for row in rows]
     return np.concatenate([part for row in sheet for part in (_blank((8, row.shape[1])), row)][1:], axis=0)
@@ -158,19 +159,6 @@ def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture
     return found
 
 
-def legend(classes: ClassList, columns: int = 4, width: int = 180, size: int = 14) -> Picture:
-    """The classes with their colours, as a picture to put under others."""
-    cells = []
-    for name, colour in zip(classes.names, classes.colours, strict=True):
-        cell = Image.new("RGB", (width, 2 * size), _PAPER)
-        draw = ImageDraw.Draw(cell)
-        draw.rectangle((0, size // 3, 2 * size, size // 3 + size), fill=colour, outline=_INK)
-        draw.text((2.5 * size, size // 4), name, fill=_INK, font=ImageFont.load_default(size))
-        cells.append(np.asarray(cell))
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    return np.concatenate([_row(row, min(columns, len(cells)), gap=0) for row in rows], axis=0)
-
-
 def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
     """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
@@ -193,14 +181,6 @@ def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:
 
 def _blank(size: Size) -> Picture:
     return np.full((*size, 3), _PAPER, np.uint8)
-
-
-def _to_height(picture: Picture, height: int) -> Picture:
-    return resize_image(picture, (height, max(1, round(picture.shape[1] * height / picture.shape[0]))))
-
-
-def _to_width(picture: Picture, width: int) -> Picture:
-    return resize_image(picture, (max(1, round(picture.shape[0] * width / picture.shape[1])), width))
 
 
 def _same_size(first: np.ndarray, second: np.ndarray) -> None:

@@ -55,6 +55,14 @@ def writing(path: Path, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # only there if writing failed, for example on a full disk
 
 
+def read_ids(path: Path) -> list[str]:
+    """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
+    if not path.is_file():
+        raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")
+    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return list(dict.fromkeys(line for line in lines if line))
+
+
 def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     """The mapping in a JSON file of format 1.
 

@@ -69,7 +69,8 @@ def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
     does, for a file that cannot be read.
     """
     with _opened(path) as image:
-        scale = _grey_scale(path)  # 1- to 4-bit grey PNGs are stretched to 0..255 by every decoder
+        # Grey PNGs of 2 and 4 bits are stretched to 0..255 by every decoder.
+        scale = {2: 85, 4: 17}.get(png_bits(path, grey=True), 1)
         values = np.asarray(image.convert("L") if image.mode == "LA" else image)
         if image.mode in {"RGB", "RGBA"}:
             if not (values[..., 0] == values[..., 1]).all() or not (values[..., 0] == values[..., 2]).all():
@@ -81,11 +82,11 @@ def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
         return values // np.uint8(scale) if scale > 1 else values
 
 
-def png_bits(path: Path) -> int:
-    """Bits of one value of a PNG, from its header; 0 for all other files."""
+def png_bits(path: Path, grey: bool = False) -> int:
+    """Bits of one value of a PNG (if `grey`, of a grey one), from its header; 0 for all other files."""
     with path.open("rb") as file:
-        head = file.read(25)
-    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 0
+        head = file.read(26)
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 26 and not (grey and head[25]) else 0
 
 
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -103,8 +104,8 @@ def image_size(path: Path) -> Size:
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-def resize_image(image: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """The image at `size`: area average along an axis that shrinks (no aliasing), bilinear along one that grows."""
+def resize_image(image: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.ndarray, "h2 w2 *c"]:
+    """The image or map at `size`: area average along an axis that shrinks, bilinear along one that grows."""
     shrunk = min(image.shape[0], size[0]), min(image.shape[1], size[1])
     if shrunk != image.shape[:2]:
         image = cv2.resize(image, (shrunk[1], shrunk[0]), interpolation=cv2.INTER_AREA)
@@ -160,11 +161,3 @@ def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8. Only formats that carry it in their header: asking a PNG would decode it."""
     return int(image.getexif().get(_ORIENTATION, 1)) if image.format in _TURNABLE else 1
-
-
-def _grey_scale(path: Path) -> int:
-    """How many grey levels lie between two stored values of a PNG of 2 or 4 bits (85 or 17); 1 for all other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    is_grey_png = head.startswith(b"\x89PNG") and len(head) == 26 and head[25] == 0
-    return {2: 85, 4: 17}.get(head[24], 1) if is_grey_png else 1

@@ -19,7 +19,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def preparing(active: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar (on a terminal) for decoding files before training; gives the function to tell (done, total)."""
+    """A progress bar (on a terminal) for decoding files; gives the function to tell (done, total)."""
     console = Console(stderr=True)
     with Progress(
         *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)

@@ -131,8 +131,7 @@ class _Readers(threading.local):
 
     def drop(self, path: Path) -> None:
         """Close a video, if it is open."""
-        reader = self.open.pop(path, None)
-        if reader is not None:
+        if (reader := self.open.pop(path, None)) is not None:
             reader.container.close()
 
 

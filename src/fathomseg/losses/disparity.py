@@ -72,6 +72,7 @@ def drift(disparity: Float[Tensor, "b 1 h w"], mean_disparity: float) -> SumCoun
     return total, total.new_tensor(float(len(disparity)))
 
 
+@full_precision
 def berhu(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], share: float = 0.2) -> SumCount:
     """|e| up to c and (e^2 + c^2) / 2c beyond, summed where the target is known; and the number of those pixels.
 
@@ -80,6 +81,6 @@ def berhu(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], 
     without known targets gives (0, 0) with a zero gradient.
     """
     known = ~target.isnan()
-    error = torch.where(known, prediction.float() - target.nan_to_num(), 0.0).abs()
+    error = torch.where(known, prediction - target.nan_to_num(), 0.0).abs()
     c = (share * error.detach().max()).clamp(min=1e-12)
     return torch.where(error <= c, error, (error.square() + c.square()) / (2 * c)).sum(), known.sum().float()

@@ -74,8 +74,7 @@ def with_truth(target: Target, label: UInt8[Tensor, "b h w"], labelled: Bool[Ten
     of other images are not looked at.
     """
     here, valid = labelled[:, None, None], label != IGNORE
-    probabilities = target.probabilities
-    if probabilities is not None:
+    if (probabilities := target.probabilities) is not None:
         classes = torch.arange(probabilities.shape[1], device=label.device).view(1, -1, 1, 1)
         truth = (label[:, None] == classes).to(probabilities.dtype)
         probabilities = torch.where(here[:, None], truth, probabilities)

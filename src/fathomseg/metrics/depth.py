@@ -131,13 +131,6 @@ class DepthScores:
         self.images[id] = row
         return row
 
-    def merge(self, other: DepthScores) -> None:
-        """Add the images another accumulator has seen; an image both have seen counts once."""
-        if self.protocol != other.protocol:
-            raise FathomError(f"Scores of different protocols cannot be merged: {self.protocol} and {other.protocol}.")
-        self.images |= other.images
-        self.without_truth |= other.without_truth
-
     def all_reduce(self) -> None:
         """Gather the images of all ranks; every rank must call it, and afterwards holds them all."""
         found: list[Any] = [None] * torch.distributed.get_world_size()

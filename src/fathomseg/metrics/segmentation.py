@@ -33,14 +33,10 @@ MEANING: Final = {
 
 
 class _Sums:
-    """Integer counts, and the two ways to add them up."""
+    """Integer counts, which add up over images and ranks."""
 
     def __init__(self, shape: Sequence[int], device: torch.device | str | None = None) -> None:
         self.counts = torch.zeros(tuple(shape), dtype=torch.int64, device=device)
-
-    def merge(self, other: _Sums) -> None:
-        """Add what another accumulator of the same kind has seen."""
-        self.counts += other.counts.to(self.counts.device)
 
     def all_reduce(self) -> None:
         """Add up over all ranks of the process group; afterwards every rank holds the total."""
@@ -169,10 +165,7 @@ class Calibration(_Sums):
         super().__init__((3, bins + 1), device)  # pixels, right pixels, confidence; one more bin for values not in 0..1
 
     def update(
-        self,
-        prediction: UInt8[Tensor, "*shape"],
-        confidence: Float[Tensor, "*shape"],
-        truth: UInt8[Tensor, "*shape"],
+        self, prediction: UInt8[Tensor, "*shape"], confidence: Float[Tensor, "*shape"], truth: UInt8[Tensor, "*shape"]
     ) -> None:
         """Add one image or batch."""
         valid = truth != IGNORE
@@ -224,10 +217,7 @@ class SegmentationScores:
         self.images = _Sums((2,), device)  # images scored, images with a confidence
 
     def update(
-        self,
-        prediction: UInt8[Tensor, "h w"],
-        confidence: Float[Tensor, "h w"] | None,
-        truth: UInt8[Tensor, "h w"],
+        self, prediction: UInt8[Tensor, "h w"], confidence: Float[Tensor, "h w"] | None, truth: UInt8[Tensor, "h w"]
     ) -> Float64[Tensor, ""]:
         """Add one image at its native label size; returns this image's own mIoU (NaN if no pixel is labelled)."""
         if prediction.shape != truth.shape:
@@ -239,13 +229,6 @@ class SegmentationScores:
         self.images.counts[0] += 1
         self.images.counts[1] += confidence is not None
         return mean_iou(here)
-
-    def merge(self, other: SegmentationScores) -> None:
-        """Add what another accumulator has seen."""
-        if self.names != other.names:
-            raise FathomError(f"Scores of different class lists cannot be merged: {self.names} and {other.names}.")
-        for mine, theirs in zip(self._sums(), other._sums(), strict=True):
-            mine.merge(theirs)
 
     def all_reduce(self) -> None:
         """Add up over all ranks; every rank must call it."""
@@ -260,14 +243,7 @@ class SegmentationScores:
         matrix = self.confusion.matrix.cpu()
         accuracy, iou, boundary_iou = class_accuracy(matrix), class_iou(matrix), self.boundary.class_iou().cpu()
         images, with_confidence = self.images.counts.tolist()
-        columns = (
-            self.names,
-            iou.tolist(),
-            boundary_iou.tolist(),
-            accuracy.tolist(),
-            matrix.sum(1).tolist(),
-            matrix.sum(0).tolist(),
-        )
+        columns = [scores.tolist() for scores in (iou, boundary_iou, accuracy, matrix.sum(1), matrix.sum(0))]
         return {
             "miou": _plain(float(iou.nanmean())),
             "boundary_miou": _plain(float(boundary_iou.nanmean())),
@@ -287,7 +263,7 @@ class SegmentationScores:
                     "pixels": truth,
                     "predicted_pixels": predicted,
                 }
-                for name, a, b, r, truth, predicted in zip(*columns, strict=True)
+                for name, a, b, r, truth, predicted in zip(self.names, *columns, strict=True)
             ],
             "confusion": matrix.tolist(),
             "calibration": self.calibration.table() if with_confidence else None,

@@ -6,13 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.mixing.base import Mixing, mix
+from fathomseg.mixing.base import Mixing, NoMix, mix
 from fathomseg.mixing.classmix import ClassMix
 from fathomseg.mixing.combined import AllOf, OneOf
 from fathomseg.mixing.cutmix import CutMix
 from fathomseg.mixing.depthmix import DepthMix, unit_disparity
 from fathomseg.mixing.draws import partner_shift, subkeys
-from fathomseg.mixing.none import NoMix
 from fathomseg.mixing.pixels import Pixels, composite
 
 AnyMixing = Annotated[NoMix | CutMix | ClassMix | DepthMix | AllOf | OneOf, Field(discriminator="name")]

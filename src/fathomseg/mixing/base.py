@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Bool
@@ -30,6 +31,16 @@ class Mixing(Part, ABC):
 
         A pure function of the two images and the key of `this`, image by image: the rest of the batch changes nothing.
         """
+
+
+class NoMix(Mixing):
+    """Every image stays as it is: plain pseudo-labels, the baseline of every rule."""
+
+    name: Literal["none"] = "none"
+
+    def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
+        """True everywhere."""
+        return torch.ones_like(this.valid)
 
 
 @torch.no_grad()

@@ -11,12 +11,11 @@ from jaxtyping import Bool
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from fathomseg.mixing.base import Mixing
+from fathomseg.mixing.base import Mixing, NoMix
 from fathomseg.mixing.classmix import ClassMix
 from fathomseg.mixing.cutmix import CutMix
 from fathomseg.mixing.depthmix import DepthMix
 from fathomseg.mixing.draws import Use, generator, on_device, subkeys
-from fathomseg.mixing.none import NoMix
 from fathomseg.mixing.pixels import Pixels
 
 Simple = Annotated[NoMix | CutMix | ClassMix | DepthMix, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""Importing timm: late, and beside a torchvision wheel that was built for another kind of torch."""
+"""Making timm fit: imported late and beside a torchvision wheel built for another torch; its padding exportable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 _MISSING_OPS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -50,3 +52,44 @@ def _forget_half_imported() -> None:
     """Drop the submodules the failed import left behind, so that the next import starts clean."""
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
+
+
+class SameConv2d(nn.Conv2d):
+    """TensorFlow's "SAME" padding, as the `tf_` models were trained with: what is odd goes to the right and bottom."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b x c x h x w -> b x d x ceil(h / stride) x ceil(w / stride)."""
+        top, bottom = self._margins(x.shape[2], 0)
+        left, right = self._margins(x.shape[3], 1)
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def _margins(self, length: Any, axis: int) -> tuple[Any, Any]:
+        # Any: an int, or the symbol torch.export puts in its place for sizes left free.
+        reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        total = max(reach - (length % self.stride[axis] or self.stride[axis]), 0)
+        return total // 2, total - total // 2
+
+
+def replace_same_padding(net: nn.Module) -> nn.Module:
+    """Swap timm's layer for ours in place, weights kept: its float rounding defeats torch.export with free sizes."""
+    theirs = load_timm().layers.Conv2dSame
+    for module in list(net.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Conv2d) and type(child) is theirs:
+                setattr(module, name, _ours(child))
+    return net
+
+
+def _ours(theirs: nn.Conv2d) -> SameConv2d:
+    ours = SameConv2d(
+        theirs.in_channels,
+        theirs.out_channels,
+        theirs.kernel_size,  # type: ignore[arg-type]
+        theirs.stride,  # type: ignore[arg-type]
+        dilation=theirs.dilation,  # type: ignore[arg-type]
+        groups=theirs.groups,
+        bias=theirs.bias is not None,
+        device="meta",
+    )
+    ours.weight, ours.bias = theirs.weight, theirs.bias
+    return ours

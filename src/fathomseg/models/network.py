@@ -73,10 +73,7 @@ class Network(FixedNorms):
         return frozenset({*self.tasks, *(early(task) for task in self.early_heads), *shared})
 
     def forward(
-        self,
-        image: Float[Tensor, "b 3 h w"],
-        outputs: Collection[str] | None = None,
-        change: Pyramids | None = None,
+        self, image: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None, change: Pyramids | None = None
     ) -> Outputs:
         """`outputs` (by default those of all tasks) of RGB images 0..1 of any size, one pass of each encoder.
 

@@ -104,6 +104,10 @@ class StackedPoseNetwork(FixedNorms, PoseNetwork):
         motion = _UNIT * in_own_precision(self.motion, features.mean(dim=(2, 3)))
         return motion[:, :3], motion[:, 3:]
 
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """Those of the encoder."""
+        return list(self.encoder.parameters())
+
 
 def widen_stem(encoder: FeatureEncoder) -> None:
     """Make the encoder's first convolution take two frames, in place: its weights twice, halved.

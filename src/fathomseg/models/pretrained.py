@@ -16,8 +16,8 @@ OFFLINE_MODEL = "tf_efficientnet_lite0"
 
 _OFFLINE_HEAD = ("conv_head.", "bn2.", "classifier.")
 
-OFFLINE_MEAN, OFFLINE_STD = 127 / 255, 128 / 255
-"""What those weights were trained on: (pixel - 127) / 128 with pixels 0..255, written for images 0..1."""
+OFFLINE_SCALING = (127 / 255,) * 3, (128 / 255,) * 3
+"""(mean, std) those weights were trained with: (pixel - 127) / 128 with pixels 0..255, written for images 0..1."""
 
 
 def has_offline_wheel() -> bool:

@@ -13,5 +13,3 @@ from fathomseg.objectives.supervised import Supervised
 
 AnyObjective = Annotated[Supervised | PseudoLabels | Photometric | FeatureDistance, Field(discriminator="name")]
 """Every objective there is. A new one is listed here and nowhere else."""
-
-__all__ = ["AnyObjective", "FeatureDistance", "Photometric", "PseudoLabels", "Supervised"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.models.network import Network, Outputs, Pyramids
-from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult
 
@@ -97,15 +96,6 @@ class Setup:
     """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
     class_weights: Float[Tensor, " c"] | None = None
     """The weights the supervised loss gives the classes, if it weighs them."""
-
-    @property
-    def tasks(self) -> Mapping[str, Task]:
-        """The network's tasks."""
-        return self.network.tasks
-
-    def weighing(self, classes: Float[Tensor, " c"]) -> Setup:
-        """The same with class weights."""
-        return replace(self, class_weights=classes)
 
 
 class Objective(Part, ABC):

@@ -48,11 +48,7 @@ def misfits(
             f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
             f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
         )
-    adjusted = [
-        name
-        for name, objective in objectives.items()
-        if isinstance(objective, PseudoLabels) and objective.logit_adjusted
-    ]
+    adjusted = [name for name, o in objectives.items() if isinstance(o, PseudoLabels) and o.logit_adjusted]
     if adjusted and not any(_weighs_classes(objective) for objective in objectives.values()):
         yield (
             f"objective {adjusted[0]!r}: logit_adjusted has no class weights to go by: give "

@@ -56,7 +56,7 @@ class Photometric(Objective):
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PhotometricObjective:
         """Learns the focal lengths the setup names along with it."""
-        depth_range = setup.tasks["depth"].depth_range
+        depth_range = setup.network.tasks["depth"].depth_range
         assert depth_range is not None
         pose = brought["pose"]
         assert isinstance(pose, PoseNetwork)
@@ -92,8 +92,7 @@ class PhotometricObjective(ObjectiveModule):
         """The terms of the samples that have neighbours and a camera."""
         disparities: Sequence[Float[Tensor, "b 1 _ _"]] = outputs["depth"]
         if "frames" not in batch.targets or "camera" not in batch.targets:
-            names = ("", "smoothness", *(["motion"] if self.config.align else []), *self.config.loss.extra_terms)
-            return StepResult({name: Term(*nothing(disparities)) for name in names})
+            return self._nothing(disparities)
         rows = batch.rows("frames", "camera")
         none = not rows
         rows = rows or [0]  # a batch in which no sample has them still gives every term, with a count of zero
@@ -107,8 +106,16 @@ class PhotometricObjective(ObjectiveModule):
         terms = {}
         for name, term in result.terms.items():
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
-            terms[_short(name)] = Term(total, count, self.config.weight * term.weight)
+            own = "" if name == "photometric" else name  # the main term goes by the objective's own name
+            terms[own] = Term(total, count, self.config.weight * term.weight)
         return StepResult(terms, result.logs)
+
+    def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
+        """Every term of a batch without frames, in the usual order, with a gradient of zero for every parameter."""
+        total, count = nothing(disparities)
+        total = total + sum(0 * parameter.sum() for parameter in self.parameters())
+        names = ("", "smoothness", *self.config.loss.extra_terms, *(["motion"] if self.config.align else []))
+        return StepResult({name: Term(total, count) for name in names}, {"automasked": count})
 
     def losses(
         self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]
@@ -167,8 +174,3 @@ def motion_error(
     median = inverse_depth.flatten(1).median(dim=1).values[:, None]
     angle = difference[..., :3, :3].sum((2, 3)) + difference[..., :3, 3].sum(2) * median
     return Term(angle.sum(), angle.new_tensor(float(angle.numel())))
-
-
-def _short(term: str) -> str:
-    """The main term goes by the objective's own name."""
-    return "" if term == "photometric" else term

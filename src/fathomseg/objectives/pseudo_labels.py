@@ -132,8 +132,7 @@ class PseudoLabels(Objective):
         """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike."""
         mixed, _ = mix(self.mixing, pixels, keys)
         seen = self.augment(mixed, keys)
-        probabilities = target.probabilities
-        if probabilities is not None:
+        if (probabilities := target.probabilities) is not None:
             motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
             probabilities = probabilities if motion is None else motion.bilinear(probabilities)
         label = seen.label.to(torch.uint8)

@@ -51,7 +51,7 @@ class Supervised(Objective):
         """Weighs classes by the labelled pixels of its streams."""
         counted = [setup.label_pixels[stream] for stream in self.streams if stream in setup.label_pixels]
         pixels = sum(counted[1:], counted[0]) if counted else None
-        criteria = {task: loss.build(setup.tasks[task], pixels) for task, loss in self.losses.items()}
+        criteria = {task: loss.build(setup.network.tasks[task], pixels) for task, loss in self.losses.items()}
         shares = {task: self.early if early(task) in network.outputs else 0.0 for task in criteria}
         return SupervisedObjective(self, criteria, shares, setup.steps)
 

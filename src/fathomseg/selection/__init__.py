@@ -13,14 +13,3 @@ AnyCriterion = Annotated[
     Random | Diversity | Coverage | Difficulty | DiversityAndDifficulty | Entropy | Margin, Field(discriminator="name")
 ]
 """Every criterion there is, told apart by `name`. A new one is listed here and nowhere else."""
-
-__all__ = [
-    "AnyCriterion",
-    "Coverage",
-    "Difficulty",
-    "Diversity",
-    "DiversityAndDifficulty",
-    "Entropy",
-    "Margin",
-    "Random",
-]

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
@@ -26,6 +26,7 @@ from fathomseg.inference.predictor import pick_device
 from fathomseg.io.files import write_text, writing
 from fathomseg.io.prefetch import ahead
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
+from fathomseg.selection.pool import read_images
 from fathomseg.selection.result import Skipped
 
 FORMAT: Final = 1
@@ -111,7 +112,8 @@ def _fill(
     todo = list(range(len(ids)) if rows is None else _unknown(rows))
     skipped: list[Skipped] = []
     batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
-    for number, (batch, reading) in enumerate(ahead(lambda batch: _read(cache, [ids[row] for row in batch]), batches)):
+    reading_ahead = ahead(lambda batch: read_images(cache, [ids[row] for row in batch]), batches)
+    for number, (batch, reading) in enumerate(reading_ahead):
         images, problems = reading.result()
         skipped += problems
         if images:
@@ -146,19 +148,6 @@ def _empty(path: Path, count: int, width: int) -> np.memmap[Any, Any]:
 def _unknown(rows: Matrix) -> Iterator[int]:
     for block in _blocks(rows):
         yield from (block.start + np.flatnonzero(np.isnan(rows[block]).any(1))).tolist()
-
-
-def _read(cache: Cache, ids: Sequence[str]) -> tuple[dict[str, UInt8[np.ndarray, "h w 3"]], list[Skipped]]:
-    images, skipped = {}, []
-    for id in ids:
-        try:
-            image = cache.read(id, "image")
-        except DataError as error:
-            skipped.append(Skipped(id=id, reason="; ".join(str(problem) for problem in error.problems)))
-        else:
-            assert image is not None, f"{id} has no image"
-            images[id] = image
-    return images, skipped
 
 
 def _standardise(raw: Path, path: Path, good: Bool[np.ndarray, " n"], grid: Grid) -> None:

@@ -26,10 +26,7 @@ class FarthestFirst(Picker):
     """Each row is the farthest from those taken before, by the Euclidean distance to the nearest of them."""
 
     def __init__(
-        self,
-        features: Float[np.ndarray, "n d"],
-        taken: Sequence[int] = (),
-        device: torch.device | str | None = None,
+        self, features: Float[np.ndarray, "n d"], taken: Sequence[int] = (), device: torch.device | str | None = None
     ) -> None:
         """`features` may be memory-mapped; `taken` are rows that are there already, in any order.
 

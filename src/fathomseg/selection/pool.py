@@ -81,23 +81,26 @@ def readable(cache: Cache, ids: Sequence[str], progress: Progress | None = None)
 
     Raises `FathomError` if there is no image, or none that can be read.
     """
-    ids = sorted(set(ids))
-    if not ids:
+    if not (ids := sorted(set(ids))):
         raise FathomError("The pool is empty: the split holds no image.")
     with suppress(DataError):  # it names files; the images they belong to are found below
         cache.prepare([(id, "image") for id in ids], progress)
-    skipped = [one for found in map_threads(lambda part: _unreadable(cache, part), chunks(ids)) for one in found]
+    skipped = [one for _, found in map_threads(lambda part: read_images(cache, part), chunks(ids)) for one in found]
     if len(skipped) == len(ids):
         raise FathomError(f"None of the {len(ids)} images of the pool can be read; the first: {skipped[0].reason}.")
     left_out = {one.id for one in skipped}
     return [id for id in ids if id not in left_out], skipped
 
 
-def _unreadable(cache: Cache, ids: Sequence[str]) -> list[Skipped]:
-    found = []
+def read_images(cache: Cache, ids: Sequence[str]) -> tuple[dict[str, UInt8[np.ndarray, "h w 3"]], list[Skipped]]:
+    """The images by id, and why the others cannot be read."""
+    images, skipped = {}, []
     for id in ids:
         try:
-            cache.read(id, "image")
+            image = cache.read(id, "image")
         except DataError as error:
-            found.append(Skipped(id=id, reason="; ".join(str(problem) for problem in error.problems)))
-    return found
+            skipped.append(Skipped(id=id, reason="; ".join(str(problem) for problem in error.problems)))
+        else:
+            assert image is not None, f"{id} has no image"
+            images[id] = image
+    return images, skipped

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fathomseg.config import Part, validate
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.errors import DataError, FathomError
+from fathomseg.errors import DataError
 from fathomseg.io.files import read_json, write_text
 
 JSON: Final = "selection.json"
@@ -91,12 +91,6 @@ class Selection(Part):
         """The chosen ids in the order of choice."""
         return tuple(choice.id for choice in self.chosen)
 
-    def first(self, budget: int) -> Selection:
-        """The answer for a smaller budget. Raises `FathomError` if fewer images were chosen."""
-        if not 1 <= budget <= len(self.chosen):
-            raise FathomError(f"A budget of {budget} was asked for, but {len(self.chosen)} images were chosen.")
-        return self.model_copy(update={"chosen": self.chosen[:budget]})
-
     def save(self, folder: Path) -> None:
         """Write selection.json and selection.txt (one id a line, in order), each in one stroke."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,11 +116,3 @@ def pool_hash(dataset: Dataset, ids: Iterable[str]) -> str:
             fingerprint = "missing"
         whole.update(f"{id}\t{fingerprint}\n".encode())
     return whole.hexdigest()
-
-
-def listed(path: Path) -> list[str]:
-    """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
-    if not path.is_file():
-        raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return list(dict.fromkeys(line for line in lines if line))

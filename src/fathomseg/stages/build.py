@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
@@ -50,7 +51,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
     for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
         if isinstance(objective, SupervisedObjective) and (weights := objective.class_weights()) is not None:
-            setup = setup.weighing(weights)
+            setup = replace(setup, class_weights=weights)
     return Step(
         network,
         {name: built[name] for name in recipe.objectives},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json as json_format
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from fathomseg.data.datasets.base import Dataset
@@ -21,6 +19,7 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem
+from fathomseg.io.progress import preparing
 from fathomseg.types import IGNORE
 
 
@@ -69,13 +68,10 @@ class CheckReport:
 def run(data: str, overrides: list[str], json: bool) -> int:
     """Check the dataset `data` names and print the report; the exit code is 1 if there are problems."""
     dataset = resolve_dataset(data, overrides)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("decoding", total=None)
-        report = check(dataset, None, lambda done, total: bar.update(task, completed=done, total=total))
+    with preparing(active=True) as progress:
+        report = check(dataset, None, progress)
     if json:
-        json_format.dump(dataclasses.asdict(report), sys.stdout, indent=2)
-        print()
+        print(json_format.dumps(dataclasses.asdict(report), indent=2))
     else:
         show(report)
     return 1 if report.problems else 0
@@ -215,13 +211,6 @@ def _remarks(report: CheckReport) -> Iterator[str]:
     yield from (f"Note: {note}" for note in report.notes)
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
-    yield from _listed(report.problems)
-
-
-def _listed(problems: Iterable[Problem]) -> Iterator[str]:
-    lines = [f"  {problem}" for problem in problems]
-    if not lines:
-        yield "No problems found."
-    else:
-        yield f"{len(lines)} {'problem' if len(lines) == 1 else 'problems'}:"
-        yield from lines
+    count = len(report.problems)
+    yield f"{count} {'problem' if count == 1 else 'problems'}:" if count else "No problems found."
+    yield from (f"  {problem}" for problem in report.problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from pathlib import Path
 
 from fathomseg.errors import FathomError
@@ -22,8 +21,7 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
     done = import_labels(source, export_folder(selection), root, overwrite)
     if json:
         tree = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
-        json_format.dump(tree, sys.stdout, indent=2, ensure_ascii=False)
-        print()
+        print(json_format.dumps(tree, indent=2, ensure_ascii=False))
     else:
         tell(done)
     return 0

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
-from fathomseg.io.progress import say
 from fathomseg.models.init_from import transfer
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
@@ -35,7 +34,7 @@ class InitFrom(Part):
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.
 
-        Raises `FathomError`, before anything is copied, if the run lacks a part or it differs.
+        Raises `FathomError`, before anything is copied to the part in question, if the run lacks it or it differs.
         """
         theirs = load_card(self.run).network
         state = load_weights(self.run / WEIGHTS[self.weights])
@@ -85,12 +84,6 @@ def _routes(
         found["links"] = "links"
     everything = {"encoder": tuple(network.encoders), "decoder": network.tasks}.get(part, ())
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
-
-
-def init_from(config: InitFrom | None, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> None:
-    """Take over what the recipe asks for, and say what it was."""
-    if config is not None:
-        say(config.into(network, ours, pose))
 
 
 def _load(what: str, module: nn.Module, state: dict[str, Tensor], run: Path) -> str:

@@ -50,8 +50,6 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
         tree = recipe.model_dump(mode="json", exclude={"phases"})
         if before is not None:
             tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
-        elif recipe.init_from is None:
-            del tree["init_from"]  # a group that a change may begin
         recipes[name] = load(Recipe, tree, changes)
         before = folder / name, recipes[name]
     return recipes

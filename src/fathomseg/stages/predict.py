@@ -15,14 +15,12 @@ import time
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.progress import Progress
-
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
+from fathomseg.io.progress import progress, say
 
 _BATCH: Final = {"cpu": 1, "cuda": 8}
 """Pictures that go through the network at once, unless said. A CPU is no faster with more."""
@@ -60,10 +58,9 @@ def run(
     for task in predictor.tasks.values():
         task.describe(Path(out), predictor.card.known_classes, run)
     todo = jobs if overwrite else unfinished(jobs)
-    console, began = Console(stderr=True), time.perf_counter()
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(f"predicting {names}", total=sum(job.steps for job in todo))
-        work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, lambda: bar.advance(shown))
+    began = time.perf_counter()
+    with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
+        work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, tick)
         work.do(todo)
     problems += work.problems
     rate = work.predicted / max(time.perf_counter() - began, 1e-9)
@@ -73,5 +70,5 @@ def run(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
-    console.print("\n".join(lines), highlight=False, soft_wrap=True, markup=False)
+    say("\n".join(lines))
     return 1 if problems else 0

@@ -11,9 +11,9 @@ from fathomseg.config import Part, named_by_key
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.frames import AnyFrames, FixedStep
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
+from fathomseg.data.motion import AnyFrames, FixedStep
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop, Positive

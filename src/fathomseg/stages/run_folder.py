@@ -71,16 +71,12 @@ def _before_training(folder: Path) -> set[str]:
 
 def refuse_changes(overrides: Sequence[str]) -> None:
     """Raise `ConfigError` for settings a resumed run cannot be given."""
-    foreign = [text for text in overrides if not _changeable(text.partition("=")[0].strip())]
-    if foreign:
+    keys = {text: text.partition("=")[0].strip() for text in overrides}
+    if foreign := [text for text, key in keys.items() if key not in CHANGEABLE and not _ROOT.fullmatch(key)]:
         raise ConfigError(
             f"A resumed run keeps its settings, so {', '.join(foreign)} cannot be given;"
             f" only {', '.join(CHANGEABLE)} can (and the root of each dataset, if there are several)."
         )
-
-
-def _changeable(key: str) -> bool:
-    return key in CHANGEABLE or _ROOT.fullmatch(key) is not None
 
 
 def reopen(folder: Path) -> Path:
@@ -135,13 +131,8 @@ def _commit() -> str | None:
     if not (root / "pyproject.toml").is_file():
         return None
     try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

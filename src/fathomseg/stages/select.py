@@ -19,11 +19,11 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.files import write_config
+from fathomseg.io.files import read_ids, write_config
 from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
-from fathomseg.selection.result import Selection, Skipped, listed, pool_hash
+from fathomseg.selection.result import Selection, Skipped, pool_hash
 from fathomseg.stages.advice import resume_advice
 from fathomseg.stages.run_folder import CONFIG, begin, origin, reopen
 from fathomseg.stages.select_outputs import write_all
@@ -31,16 +31,7 @@ from fathomseg.stages.select_recipe import SelectRecipe
 
 STAGES: Final = "stages"
 
-CHANGEABLE: Final = (
-    "data.root=",
-    "budget=",
-    "copy_images=",
-    "annotation=",
-    "prelabels=",
-    "report=",
-    "device=",
-    "threads=",
-)
+CHANGEABLE: Final = ("data.root", "budget", "copy_images", "annotation", "prelabels", "report", "device", "threads")
 """Settings that may be given again when a choice is resumed: they do not change what is chosen, but how much of it."""
 
 
@@ -55,12 +46,9 @@ def run(
         assert recipe is not None
         select(load(SelectRecipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
         return 0
-    foreign = [text for text in overrides if not text.startswith(CHANGEABLE)]
-    if foreign:
-        known = ", ".join(name.rstrip("=") for name in CHANGEABLE)
-        raise ConfigError(
-            f"A resumed choice keeps its settings, so {', '.join(foreign)} cannot be given; only {known}."
-        )
+    if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
+        given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
+        raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
     select(load(SelectRecipe, reopen(resume), overrides), resume, resume=True)
     return 0
 
@@ -115,8 +103,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
     """
     dataset: Dataset = recipe.data
     where = f"split {recipe.split!r} of {dataset.name}"
-    ids = dataset.ids(recipe.split)
-    if not ids:
+    if not (ids := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
     match recipe.already:
         case None:
@@ -124,7 +111,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
         case "labelled":
             already = [id for id in ids if dataset.has_label(id)]
         case path:
-            already, known = listed(path), frozenset(ids)
+            already, known = read_ids(path), frozenset(ids)
             if unknown := [id for id in already if id not in known]:
                 raise FathomError(
                     f"{path} lists {len(unknown)} ids that {where} does not have, for example {unknown[0]!r}; its own "

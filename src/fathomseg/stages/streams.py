@@ -15,7 +15,7 @@ from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import choose_frames, intrinsics_of, training_ids
+from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
@@ -170,7 +170,7 @@ class _Builder:
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
         wanted = frozenset(ids)
         triplets = [triplet for triplet in triplets if triplet.target in wanted]
-        intrinsics = intrinsics_of(config.camera, cache.dataset, triplets)
+        intrinsics = config.camera.intrinsics(cache.dataset, [x.target for x in triplets])
         if self.main:
             say(
                 f"{self.name}: learning from {len(triplets)} of {len(ids)} frames; {len(ids) - len(triplets)} lack "

@@ -113,8 +113,7 @@ def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
 
 
 def _check_arguments(study: Study, workers: int, only: list[str]) -> None:
-    unknown = [name for name in only if name not in study.arms]
-    if unknown:
+    if unknown := [name for name in only if name not in study.arms]:
         raise FathomError(f"--only {unknown[0]}: there is no such arm; the study has {', '.join(study.arms)}.")
     if workers < 1:
         raise FathomError(f"--workers is {workers}; give the number of trainings to run side by side, at least 1.")

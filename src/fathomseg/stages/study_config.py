@@ -26,8 +26,7 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 def _nested(settings: dict[str, Any]) -> dict[str, Any]:
     """Refuse dotted keys, which could contradict nested ones, and what the grid decides."""
-    dotted = [key for key in settings if "." in key]
-    if dotted:
+    if dotted := [key for key in settings if "." in key]:
         raise ValueError(f"write {dotted[0]!r} as nested mappings, as in a recipe")
     decided = [key for key, _ in flat(settings) if key in (SEED, LABEL_BUDGET)]
     if decided:
@@ -142,10 +141,7 @@ def labelled(recipe: Recipe) -> Iterable[str]:
 
 def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
-    looks: list[Callable[[], object]] = [
-        lambda: labelled(recipe),
-        lambda: _scored(recipe),
-    ]
+    looks: list[Callable[[], object]] = [lambda: labelled(recipe), lambda: _scored(recipe)]
     looks += [partial(_listed, stream.data) for stream in recipe.streams.values() if stream.data]
     runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]

@@ -20,7 +20,6 @@ from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
 from fathomseg.stages.cameras import learned, save_cameras
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.init_from import init_from
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
@@ -62,8 +61,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
-    if not resume:
-        init_from(recipe.init_from, network, recipe.network, pose_network(brought))  # fail before preprocessing
+    if not resume and recipe.init_from is not None:
+        say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
     step = build_step(recipe, network, brought, streams)
@@ -111,8 +110,7 @@ def _evaluation(
 
 def _score(recipe: Recipe, folder: Path) -> None:
     """Score the run on its evaluation split, if the dataset has it."""
-    split = recipe.evaluation.split
-    if split is None:
+    if (split := recipe.evaluation.split) is None:
         return
     if split not in recipe.data.splits:
         say(

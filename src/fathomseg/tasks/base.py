@@ -22,9 +22,7 @@ from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size
-
-SumCount = tuple[Float[Tensor, ""], Float[Tensor, ""]]
+from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 Painter = Callable[[Picture, Prediction], Picture]
 """An image and its prediction -> the prediction as a picture to look at."""
@@ -58,21 +56,17 @@ class Task(Part, ABC):
         """Depth of disparity 1 and of disparity 0; None for a task that gives no depth."""
         return None
 
-    # ------------------------------------------------------------------------------------------------- the branch
-
     @abstractmethod
     def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is
         missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+        """A module from one feature map of `width` channels to an early prediction in the form of the task's output.
 
         Raises `FathomError` for a task that has none.
         """
         raise FathomError(f"Task {self.name!r} has no early prediction: leave it out of network.links.early.")
-
-    # ------------------------------------------------------------------------------------------------- evaluation
 
     meaning: ClassVar[Mapping[str, str]]
     """What each key of its scores means; written beside the numbers."""
@@ -126,8 +120,6 @@ class Task(Part, ABC):
         """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
         to make it. Raises `DataError` naming `path` if it does not cover what counts."""
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     @abstractmethod
     def map(self, output: Any) -> Float[Tensor, "b c h w"]:
         """The part of the branch's output that predictions are made from, at the network's own resolution."""
@@ -147,8 +139,6 @@ class Task(Part, ABC):
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
         """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     @abstractmethod
     def write(self, path: Path, prediction: Prediction) -> None:
@@ -190,7 +180,10 @@ class TaskCriterion(nn.Module, ABC):
         """
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The count that `forward` will give, if the data alone tells it."""
+        """The count that `forward` will give (0 for a batch without the target), if the data alone tells it.
+
+        Whether it does is the same for every batch: ranks and micro-batches add their counts up.
+        """
         return None
 
     def class_weights(self) -> Float[Tensor, " c"] | None:
@@ -203,6 +196,3 @@ def nothing(output: Any) -> SumCount:
     tensors = output if isinstance(output, list | tuple) else [output]
     total = sum((0 * tensor.float().sum() for tensor in tensors[1:]), 0 * tensors[0].float().sum())
     return total, total.detach().clone()
-
-
-__all__ = ["SumCount", "Task", "TaskCriterion", "TaskLoss", "nothing"]

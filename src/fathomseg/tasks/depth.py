@@ -30,9 +30,9 @@ from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size
+from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
@@ -100,8 +100,6 @@ class Depth(Task):
         """A feature map -> one disparity of the same size, in a list."""
         return EarlyDisparityHead(width, self.start)
 
-    # ------------------------------------------------------------------------------------------------- evaluation
-
     meaning: ClassVar[Mapping[str, str]] = MEANING
     stored_endings: ClassVar[tuple[str, ...]] = (".png", ".npy")
 
@@ -152,8 +150,6 @@ class Depth(Task):
             raise DataError([Problem(str(path), f"holds no positive depth at {count} pixels whose true depth counts")])
         return {"depth": 1 / inverse}
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
         """The finest disparity."""
         return output[0].float()
@@ -169,8 +165,6 @@ class Depth(Task):
         resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
         disparity = resampled.clamp(0, 1)  # resampling may round to above 1
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""
@@ -306,7 +300,17 @@ class DepthCriterion(TaskCriterion):
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
-        disparity = upsample(output[0], (truth.shape[2], truth.shape[3]))
+        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
+        # Coarser disparities learn nothing, but processes need a gradient, if only of zero, for every parameter.
+        return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
+
+    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
+        """The pixels of known depth."""
+        if (truth := batch.targets.get(self.config.target)) is None:
+            return torch.zeros((), device=batch.image.device)
+        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
+
+    def _error(self, disparity: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
         if self.error == "log":
             known = truth > 0
             inverse = inverse_depth(disparity, *self.depth_range)
@@ -317,12 +321,6 @@ class DepthCriterion(TaskCriterion):
             return berhu(disparity, wanted, self.config.threshold)
         known = ~wanted.isnan()
         return torch.where(known, (disparity - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
-
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The pixels of known depth."""
-        if (truth := batch.targets.get(self.config.target)) is None:
-            return None
-        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""

@@ -99,8 +99,7 @@ def _widths(decoders: Mapping[str, DecoderModule], level: int) -> dict[str, int]
     """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
     found = {}
     for task, decoder in decoders.items():
-        width = decoder.width_at(level)
-        if width is None:
+        if (width := decoder.width_at(level)) is None:
             raise FathomError(
                 f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers at "
                 f"1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."

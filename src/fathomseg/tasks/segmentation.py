@@ -34,9 +34,9 @@ from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import Painter, Places, SumCount, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size
+from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size, SumCount
 
 _STRIP: Final = 2**24
 """Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
@@ -62,8 +62,6 @@ class Segmentation(Task):
     def early_head(self, width: int, classes: int) -> nn.Module:
         """A feature map -> logits of the same size."""
         return SegmentationHead(width, classes, dropout=0.0)
-
-    # ------------------------------------------------------------------------------------------------- evaluation
 
     meaning: ClassVar[Mapping[str, str]] = MEANING
 
@@ -131,8 +129,6 @@ class Segmentation(Task):
             raise DataError([Problem(str(path), reason)])
         return {"label": torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8))}
 
-    # -------------------------------------------------------------------------------------------------- inference
-
     def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
         """The logits."""
         return output.float()
@@ -163,8 +159,6 @@ class Segmentation(Task):
             best, index = strip.max(0)
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
-
-    # ------------------------------------------------------------------------------------------ files and pictures
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Class indices as 8-bit grey."""
@@ -298,8 +292,10 @@ class SegmentationCriterion(TaskCriterion):
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
         """The labelled pixels, unless annealing or mining chooses among them."""
-        if self.config.annealing is not None or self.config.ohem is not None or "label" not in batch.targets:
+        if self.config.annealing is not None or self.config.ohem is not None:
             return None
+        if "label" not in batch.targets:
+            return torch.zeros((), device=batch.image.device)
         return (batch.targets["label"] != IGNORE).sum().float()
 
     def class_weights(self) -> Float[Tensor, " c"] | None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
 from fathomseg.data.datasets.kitti2015 import Kitti2015
-from fathomseg.data.datasets.stereo import USUAL, Stereo
+from fathomseg.data.datasets.kitti_calibration import USUAL, Stereo
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.stages.check import check

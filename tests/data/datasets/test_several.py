@@ -185,7 +185,7 @@ def test_the_cache_is_shared_with_the_dataset_alone(tmp_path: Path) -> None:
 
 def test_a_label_budget_is_chosen_over_all_of_them(tmp_path: Path) -> None:
     members = {name: CamVid(root=make_camvid(tmp_path / name, train=8)) for name in ("a", "b")}
-    chosen = Labels(count=8).choose(Several(datasets=members), seed=0)
+    chosen = Labels(count=8).choose(Several(datasets=members), "train", seed=0)
     assert {id.split("/")[0] for id in chosen} == {"a", "b"}
     assert len(set(chosen)) == 8
 

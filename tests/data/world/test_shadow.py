@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fathomseg.data.world.plot import box_shadow, cast, round_shadow
 from fathomseg.data.world.route import Clip, world_T_chunk
-from fathomseg.data.world.shadow import box_shadow, cast, round_shadow
 from fathomseg.data.world.weather import weather
 
 

@@ -15,6 +15,7 @@ from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import DataError, FathomError
 from fathomseg.selection.annotation import Task, export, import_labels
+from fathomseg.types import ClassList
 from tests.fakes import make_camvid, make_folder, save, write_yaml
 from tests.selection.annotation.tasks import (
     Guess,
@@ -74,7 +75,8 @@ def test_corrected_labels_of_another_dataset_make_a_new_folder(tmp_path: Path, t
     labels = drawn(task, 11)
     if tool == "cvat":
         archive = tmp_path / "out/cvat/segmentation_mask_1.1.zip"
-        back = edited(archive, tmp_path / "job.zip", labels, task.class_list)
+        shown = ClassList(tuple(one.name for one in task.classes), tuple(one.colour for one in task.classes))
+        back = edited(archive, tmp_path / "job.zip", labels, shown)
     else:
         annotations = {stem: [annotation(label, pool.classes.names)] for stem, label in labels.items()}
         back = from_label_studio(tmp_path / "job.json", tmp_path / "out/label_studio/tasks.json", annotations)

@@ -26,19 +26,3 @@ AnyDataset = Annotated[_One | Several, Field(discriminator="name")]
 """One dataset, or several under names of their own."""
 
 Several.model_rebuild()  # it holds `OneDataset`, which did not exist when its class was made
-
-__all__ = [
-    "AnyDataset",
-    "CamVid",
-    "Cityscapes",
-    "Folder",
-    "IddLite",
-    "Kitti",
-    "Kitti2015",
-    "KittiSemantics",
-    "NyuV2",
-    "OneDataset",
-    "Several",
-    "Streets",
-    "VKitti2",
-]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -12,33 +12,20 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
 
-CLASSES: Final = ClassList(
-    names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ),
-    colours=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (0, 0, 192),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
+CLASSES: Final = ClassList.of(
+    {
+        "sky": (128, 128, 128),
+        "building": (128, 0, 0),
+        "pole": (192, 192, 128),
+        "road": (128, 64, 128),
+        "pavement": (0, 0, 192),
+        "tree": (128, 128, 0),
+        "sign": (192, 128, 128),
+        "fence": (64, 64, 128),
+        "car": (64, 0, 128),
+        "pedestrian": (64, 64, 0),
+        "bicyclist": (0, 128, 192),
+    }
 )
 _LABELS: Final = LabelMap(
     kind="ids",
@@ -59,6 +46,7 @@ class CamVid(FileDataset):
     mostly one frame a second, which are no neighbours.
     """
 
+    _labels: ClassVar = _LABELS
     name: Literal["camvid"] = "camvid"
     frame_step: int = Field(default=2, ge=1)
     """By how much the frame numbers of video neighbours differ; 2 is 15 frames per second."""
@@ -71,13 +59,8 @@ class CamVid(FileDataset):
         """The 11 classes of the SegNet tutorial, in its order."""
         return CLASSES
 
-    @property
-    def _labels(self) -> LabelMap:
-        return _LABELS
-
     def _list(self) -> Listing:
-        present = [split for split in ("train", "val", "test") if (self.root / split).is_dir()]
-        if not present:
+        if not (present := [split for split in ("train", "val", "test") if (self.root / split).is_dir()]):
             raise FathomError(
                 f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
                 "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
@@ -104,13 +87,7 @@ class CamVid(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same split whose number differs by exactly `offset * frame_step`."""
-        match = _FRAME.fullmatch(id)
-        if match is None:
-            return None
-        digits = match["number"]
-        number = int(digits) + offset * self.frame_step
-        other = f"{match['before']}{number:0{len(digits)}d}"
-        return other if number >= 0 and other in self._listing.samples else None
+        return self.renumbered(id, offset * self.frame_step) if _FRAME.fullmatch(id) else None
 
 
 def _side(id: str) -> Literal["train", "blocks"] | None:

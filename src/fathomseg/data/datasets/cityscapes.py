@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,49 +18,28 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import resize_nearest
 from fathomseg.types import Camera, ClassList, Size
 
-CLASSES: Final = ClassList(
-    names=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    colours=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
+CLASSES: Final = ClassList.of(
+    {
+        "road": (128, 64, 128),
+        "sidewalk": (244, 35, 232),
+        "building": (70, 70, 70),
+        "wall": (102, 102, 156),
+        "fence": (190, 153, 153),
+        "pole": (153, 153, 153),
+        "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0),
+        "vegetation": (107, 142, 35),
+        "terrain": (152, 251, 152),
+        "sky": (70, 130, 180),
+        "person": (220, 20, 60),
+        "rider": (255, 0, 0),
+        "car": (0, 0, 142),
+        "truck": (0, 0, 70),
+        "bus": (0, 60, 100),
+        "train": (0, 80, 100),
+        "motorcycle": (0, 0, 230),
+        "bicycle": (119, 11, 32),
+    }
 )
 _IDS: Final = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 LABELS: Final = LabelMap(
@@ -82,16 +61,13 @@ class Cityscapes(FileDataset):
     stored image (nearest), so images stored at half size are scored at half size.
     """
 
+    _labels: ClassVar = LABELS
     name: Literal["cityscapes"] = "cityscapes"
 
     @property
     def classes(self) -> ClassList:
         """The 19 classes that are evaluated, in the order of their train ids."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return LABELS
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
@@ -114,12 +90,7 @@ class Cityscapes(FileDataset):
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip whose number is `offset` higher, if it is stored."""
-        match = _FRAME.fullmatch(id)
-        if match is None:
-            return None
-        number = int(match["frame"]) + offset
-        other = f"{match['clip']}_{number:06d}"
-        return other if number >= 0 and other in self._listing.samples else None
+        return self.renumbered(id, offset) if _FRAME.fullmatch(id) else None
 
     def notes(self) -> tuple[str, ...]:
         """Parts of Cityscapes that are not there, and what is missing without them."""
@@ -169,8 +140,7 @@ class Cityscapes(FileDataset):
         """Camera files by clip (as in ids) and frame number."""
         cameras: dict[str, dict[int, Path]] = defaultdict(dict)
         for stem, path in files_below(self.root / "camera", {".json"}).items():
-            match = _FRAME.fullmatch(_id(stem.split("/")[0], stem, "_camera"))
-            if match:
+            if match := _FRAME.fullmatch(_id(stem.split("/")[0], stem, "_camera")):
                 cameras[match["clip"]][int(match["frame"])] = path
         return dict(cameras)
 

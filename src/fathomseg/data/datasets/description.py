@@ -82,8 +82,7 @@ class Description(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Description:
         faults = [*self._repeated(), *self._lacking()]
-        both = set(self._values) & set(self._ignored)
-        if both:
+        if both := set(self._values) & set(self._ignored):
             faults.append(f"{self._show(both)} is both a class and in `ignore`")
         if faults:
             raise ValueError("; ".join(faults))

@@ -157,6 +157,13 @@ class FileDataset(Dataset):
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise FathomError(f"{self.name} at {self.root} has no sample {id!r}{hint}") from None
 
+    def renumbered(self, id: str, step: int) -> str | None:
+        """The id whose last number is higher by `step`, with as many digits, if it is stored."""
+        if (number := _NUMBER.search(id)) is None:
+            return None
+        other = f"{id[: number.start()]}{int(number[0]) + step:0{len(number[0])}d}"
+        return other if other in self._listing.samples else None
+
 
 def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     """The files with these endings (images), by their path from the folder without the ending ("city/0001"), sorted.

@@ -96,8 +96,7 @@ def _clashes(
     lists: Mapping[str, Path], listed: Mapping[str, list[str]], train: set[str], val: set[str], having: set[str]
 ) -> Iterator[Problem]:
     """Contradictions between the lists and the files."""
-    both = sorted(train & val)
-    if both:
+    if both := sorted(train & val):
         reason = f"{len(both)} of its images are in train as well, for example {both[0]}; take them out of one list"
         yield Problem(str(lists["val"]), reason)
     for id in listed.get("labelled", ()):

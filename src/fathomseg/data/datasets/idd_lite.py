@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -11,33 +11,18 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
 
-CLASSES: Final = ClassList(
-    names=(
-        "drivable",
-        "non-drivable",
-        "living thing",
-        "vehicle",
-        "roadside object",
-        "far object",
-        "sky",
-    ),
-    colours=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (220, 20, 60),
-        (0, 0, 142),
-        (220, 190, 40),
-        (70, 70, 70),
-        (70, 130, 180),
-    ),
+CLASSES: Final = ClassList.of(
+    {
+        "drivable": (128, 64, 128),
+        "non-drivable": (244, 35, 232),
+        "living thing": (220, 20, 60),
+        "vehicle": (0, 0, 142),
+        "roadside object": (220, 190, 40),
+        "far object": (70, 70, 70),
+        "sky": (70, 130, 180),
+    }
 )
-_LABELS: Final = LabelMap(
-    kind="ids",
-    names=CLASSES.names,
-    values=tuple(range(7)),
-    ignored=(255,),
-    remedy="IDD-Lite has ids 0 to 6 and 255 for void",
-)
+_LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(7)), (255,), "IDD-Lite has ids 0 to 6 and 255 for void")
 
 
 class IddLite(FileDataset):
@@ -47,6 +32,7 @@ class IddLite(FileDataset):
     name, so that no sequence is on both sides; their ids still begin with "train/", the folder they lie in.
     """
 
+    _labels: ClassVar = _LABELS
     name: Literal["idd_lite"] = "idd_lite"
     val_percent: int = Field(default=20, ge=1, le=99)
     """Share of the sequences held out, in percent (about: each sequence is drawn by itself)."""
@@ -56,13 +42,8 @@ class IddLite(FileDataset):
         """The 7 classes of IDD's coarsest level."""
         return CLASSES
 
-    @property
-    def _labels(self) -> LabelMap:
-        return _LABELS
-
     def _list(self) -> Listing:
-        samples = self._samples("train")
-        if not samples:
+        if not (samples := self._samples("train")):
             raise FathomError(
                 f"No IDD-Lite at {self.root}: expected images named "
                 f"{self.root / 'leftImg8bit' / 'train' / '<sequence>' / '<frame>_image.jpg'}. Set root=FOLDER."

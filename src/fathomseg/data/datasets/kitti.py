@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -33,6 +33,7 @@ class Kitti(MapDataset):
     Cityscapes, so that networks trained there can be run here.
     """
 
+    _labels: ClassVar = _LABELS
     name: Literal["kitti"] = "kitti"
     right: bool = False
     """Also take the right camera of each drive, as further clips ("00/image_3/000017")."""
@@ -45,10 +46,6 @@ class Kitti(MapDataset):
     def classes(self) -> ClassList:
         """The 19 classes of Cityscapes."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return _LABELS
 
     def camera(self, id: str) -> Camera | None:
         """The rectified camera from the drive's calibration file, scaled to the stored image. Raises `DataError`."""
@@ -80,8 +77,7 @@ class Kitti(MapDataset):
         """Missing calibration, a wrong number of poses, and gaps in the numbers of the frames."""
         wanted = set(ids)
         for clip in self._clips.values():
-            here = {frame for frame in clip.frames if f"{clip.name}/{frame}" in wanted}
-            if not here:
+            if not (here := {frame for frame in clip.frames if f"{clip.name}/{frame}" in wanted}):
                 continue
             if not clip.calibration.is_file():
                 reason = f"there is no such file, so the camera of {clip.name} is not known; add it"
@@ -132,8 +128,7 @@ class Kitti(MapDataset):
 
     @cached_property
     def _clips(self) -> dict[str, Clip]:
-        clips = {clip.name: clip for clip in find_clips(self.root, self.right)}
-        if not clips:
+        if not (clips := {clip.name: clip for clip in find_clips(self.root, self.right)}):
             raise FathomError(
                 f"No KITTI at {self.root}: expected <date>/<drive>_sync/image_02/data/*.png (raw), "
                 "sequences/<number>/image_2/*.png (odometry), or <clip>/*.jpg with camera.yaml. Set root=FOLDER."

@@ -13,10 +13,8 @@ from jaxtyping import Bool, Float32
 
 from fathomseg.data.datasets.cityscapes import LABELS
 from fathomseg.data.datasets.files import Files, files_below
-from fathomseg.data.datasets.kitti_calibration import Calibration
-from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, Calibration, Stereo, read_stereo
 from fathomseg.data.datasets.maps import MapDataset
-from fathomseg.data.datasets.stereo import LEVELS_PER_PIXEL, USUAL, Stereo, read_stereo
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.types import Camera, Size
@@ -35,6 +33,7 @@ class KittiScenes(MapDataset):
     Frame _10 of every scene is the one that is measured and labelled. Images may be stored at another size than maps.
     """
 
+    _labels: ClassVar = LABELS
     disparity: Literal["occ", "noc"] = "occ"
     """Which disparity is the truth: "occ" = all that was measured, "noc" = only what the right camera sees too."""
     calibration: Literal["measured", "kitti"] = "measured"
@@ -43,10 +42,6 @@ class KittiScenes(MapDataset):
     _title: ClassVar[str]
     _archive: ClassVar[str]
     """The file to unpack."""
-
-    @property
-    def _labels(self) -> LabelMap:
-        return LABELS
 
     def camera(self, id: str) -> Camera | None:
         """The rectified left camera, scaled to the stored image; None if it is not known. Raises `DataError`."""
@@ -62,8 +57,7 @@ class KittiScenes(MapDataset):
         if stored.dtype != np.uint16:
             reason = f"has pixels of type {stored.dtype}; expected 16-bit disparity in 1/{LEVELS_PER_PIXEL} pixel"
             raise DataError([Problem(str(path), reason)])
-        stereo = self._stereo(id, stored.shape)
-        if stereo is None:
+        if (stereo := self._stereo(id, stored.shape)) is None:
             raise DataError([self._no_calibration(id)])
         return stereo.depth(stored)
 
@@ -78,9 +72,7 @@ class KittiScenes(MapDataset):
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene whose number is `offset` higher (_11 after _10), if it is stored."""
         self.files(id)
-        scene, _, time = id.rpartition("_")
-        other = f"{scene}_{int(time) + offset:02d}"
-        return other if other in self._listing.samples else None
+        return self.renumbered(id, offset)
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Missing or bad calibration of scenes whose disparity was measured."""
@@ -132,8 +124,7 @@ class KittiScenes(MapDataset):
 
     def _stereo(self, id: str, size: Size) -> Stereo | None:
         """The pair of cameras of a scene, for images stored at this size; None if it is not known."""
-        measured = self._calibrations.get(_scene(id))
-        if measured is not None:
+        if (measured := self._calibrations.get(_scene(id))) is not None:
             return Stereo(measured.camera(_LEFT, size), measured.baseline(_LEFT, _RIGHT))
         pair = self._camera_yaml or (USUAL if self.calibration == "kitti" else None)
         return None if pair is None else pair.resized(size)

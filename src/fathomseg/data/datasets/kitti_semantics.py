@@ -64,8 +64,7 @@ class KittiSemantics(KittiScenes):
         """The 19 classes of Cityscapes or the six they are merged to."""
         return CLASSES if self.class_count == 19 else SIX
 
-    @property
-    def _labels(self) -> LabelMap:
+    def _labels_of(self, id: str) -> LabelMap:
         return LABELS if self.class_count == 19 else _SIX_LABELS
 
     def notes(self) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ class LabelMap:
             raise DataError([Problem(str(path), "is a JPEG, which changes labels near edges; store labels as PNG")])
         stored = read_values(path) if self.kind == "ids" else pack(read_colours(path))
         if size is not None and stored.shape != size:
-            raise DataError([Problem(str(path), _size_mismatch(stored.shape, size))])
+            sizes = f"{stored.shape[0]} x {stored.shape[1]} (height x width) but its image is {size[0]} x {size[1]}"
+            raise DataError([Problem(str(path), f"the label is {sizes}; export the label at the size of the image")])
         return self.classes(stored, str(path))
 
     def classes(self, stored: Integer[np.ndarray, "h w"], where: str) -> UInt8[np.ndarray, "h w"]:
@@ -81,8 +82,7 @@ class LabelMap:
         for value, index in reversed([*zip(self.values, self._classes, strict=True)]):
             table[index] = value  # of several values for one class the first
         table[IGNORE] = nothing or 0
-        unfit = [value for value in table[used].tolist() if not 0 <= value <= largest]
-        if unfit:
+        if unfit := [value for value in table[used].tolist() if not 0 <= value <= largest]:
             raise FathomError(f"The id {unfit[0]} cannot be stored in a PNG, which holds 0 to {largest}.")
         if self.kind == "colours":
             colours: UInt8[np.ndarray, "h w 3"] = np.array([unpack(v) for v in table.tolist()], np.uint8)[label]
@@ -159,10 +159,3 @@ def _set(table: UInt8[np.ndarray, " n"], values: Sequence[int], indices: Sequenc
     for value, index in zip(values, indices, strict=True):
         if 0 <= value < len(table):
             table[value] = index
-
-
-def _size_mismatch(label: tuple[int, ...], image: Size) -> str:
-    return (
-        f"the label is {label[0]} x {label[1]} (height x width) but its image is {image[0]} x {image[1]}; "
-        "export the label at the size of the image"
-    )

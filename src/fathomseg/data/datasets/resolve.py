@@ -37,8 +37,7 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     if (path / DESCRIPTION).is_file():
         return config.load(Folder, {"name": "folder", "root": text}, overrides)
     if path.is_file():
-        foreign = [override for override in overrides if not override.startswith("data.")]
-        if foreign:
+        if foreign := [override for override in overrides if not override.startswith("data.")]:
             raise ConfigError(f"{foreign[0]!r} is not used: only the data of {text} counts here. Give data.KEY=VALUE.")
         return config.load(_DataOfRecipe, path, overrides).data
     if text in kinds:

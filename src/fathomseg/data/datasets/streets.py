@@ -15,7 +15,7 @@ from pydantic import Field
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.world.labels import COLOURS, NAMES
-from fathomseg.data.world.render import Frame, camera_pose, lens, render
+from fathomseg.data.world.render import Frame, camera_pose, pinhole, render
 from fathomseg.data.world.route import Clip
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera, ClassList
@@ -91,9 +91,7 @@ class Streets(Dataset):
     def camera(self, id: str) -> Camera:
         """The pinhole camera; the same for every frame of a domain."""
         clip, _ = self._parse(id)
-        height, width = self.size
-        pinhole = lens(clip, height, width)
-        return Camera(pinhole.f_px, pinhole.f_px, pinhole.cx, pinhole.cy, height, width)
+        return pinhole(clip, *self.size)
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose in the drive's own world: x right, y down, z forward at the start, ground at y = 0."""

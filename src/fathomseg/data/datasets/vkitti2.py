@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -19,39 +19,23 @@ from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.types import Camera, ClassList, Size
 
-CLASSES: Final = ClassList(
-    names=(
-        "Terrain",
-        "Sky",
-        "Tree",
-        "Vegetation",
-        "Building",
-        "Road",
-        "GuardRail",
-        "TrafficSign",
-        "TrafficLight",
-        "Pole",
-        "Misc",
-        "Truck",
-        "Car",
-        "Van",
-    ),
-    colours=(
-        (210, 0, 200),
-        (90, 200, 255),
-        (0, 199, 0),
-        (90, 240, 0),
-        (140, 140, 140),
-        (100, 60, 100),
-        (255, 100, 255),
-        (255, 255, 0),
-        (200, 200, 0),
-        (255, 130, 0),
-        (80, 80, 80),
-        (160, 60, 60),
-        (200, 200, 200),
-        (0, 139, 139),
-    ),
+CLASSES: Final = ClassList.of(
+    {
+        "Terrain": (210, 0, 200),
+        "Sky": (90, 200, 255),
+        "Tree": (0, 199, 0),
+        "Vegetation": (90, 240, 0),
+        "Building": (140, 140, 140),
+        "Road": (100, 60, 100),
+        "GuardRail": (255, 100, 255),
+        "TrafficSign": (255, 255, 0),
+        "TrafficLight": (200, 200, 0),
+        "Pole": (255, 130, 0),
+        "Misc": (80, 80, 80),
+        "Truck": (160, 60, 60),
+        "Car": (200, 200, 200),
+        "Van": (0, 139, 139),
+    }
 )
 _IGNORED: Final = "Undefined"
 _BLACK: Final = pack_one((0, 0, 0))
@@ -77,6 +61,7 @@ class VKitti2(MapDataset):
     camera.
     """
 
+    _labels: ClassVar = _USUAL
     name: Literal["vkitti2"] = "vkitti2"
     train_scenes: tuple[str, ...] | None = None
     """The scenes of `train`; left out = all that are not in `val`."""
@@ -98,10 +83,6 @@ class VKitti2(MapDataset):
     def classes(self) -> ClassList:
         """The 14 classes; the fifteenth name, Undefined, is ignored."""
         return CLASSES
-
-    @property
-    def _labels(self) -> LabelMap:
-        return _USUAL
 
     def _labels_of(self, id: str) -> LabelMap:
         """By the colors.txt of the scene and variation, if it is there."""
@@ -125,10 +106,7 @@ class VKitti2(MapDataset):
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene, variation and camera whose number is `offset` higher, if it is stored."""
         self.files(id)
-        clip, _, frame = id.rpartition("/")
-        number = int(frame) + offset
-        other = f"{clip}/{number:05d}"
-        return other if number >= 0 and other in self._listing.samples else None
+        return self.renumbered(id, offset)
 
     def notes(self) -> tuple[str, ...]:
         """Which scenes are on which side, and which kinds of files are not there."""

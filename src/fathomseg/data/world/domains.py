@@ -57,14 +57,13 @@ class Domain:
     grass: RGB
     asphalt: RGB
     pavement: RGB
-    paints: tuple[RGB, ...]
-    """Colours of vehicles."""
 
 
-_PAINTS: Final[tuple[RGB, ...]] = (
+PAINTS: Final[tuple[RGB, ...]] = (
     (225, 226, 228), (205, 208, 212), (150, 154, 160), (92, 96, 102), (40, 42, 46), (30, 52, 98),
     (60, 88, 130), (150, 28, 30), (110, 20, 24), (38, 76, 60), (196, 178, 140), (214, 160, 40),
 )  # fmt: skip
+"""Colours of vehicles, of every look."""
 
 DAY: Final = Domain(
     camera_height_m=1.5,
@@ -101,7 +100,6 @@ DAY: Final = Domain(
     grass=(104, 128, 62),
     asphalt=(112, 112, 114),
     pavement=(168, 162, 154),
-    paints=_PAINTS,
 )  # fmt: skip
 
 DUSK: Final = Domain(
@@ -136,7 +134,6 @@ DUSK: Final = Domain(
     grass=(176, 150, 104),
     asphalt=(128, 122, 118),
     pavement=(190, 174, 152),
-    paints=_PAINTS,
 )
 
 OVERCAST: Final = Domain(
@@ -171,7 +168,6 @@ OVERCAST: Final = Domain(
     grass=(94, 104, 66),
     asphalt=(84, 87, 92),
     pavement=(136, 138, 142),
-    paints=_PAINTS,
 )
 
 DomainName = Literal["day", "dusk", "overcast"]

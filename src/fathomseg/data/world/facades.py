@@ -65,13 +65,8 @@ def _window(
         for left in (x - 0.52 * w, x + 1.04 * w):
             canvas.rect(left, y, left + 0.46 * w, y + h, facade.shutters)
             for slat in range(5):
-                canvas.rect(
-                    left,
-                    y + h * (slat + 0.5) / 5,
-                    left + 0.46 * w,
-                    y + h * (slat + 0.62) / 5,
-                    _dim(facade.shutters, 0.75),
-                )
+                top, bottom = y + h * (slat + 0.5) / 5, y + h * (slat + 0.62) / 5
+                canvas.rect(left, top, left + 0.46 * w, bottom, _dim(facade.shutters, 0.75))
     if facade.arched:
         canvas.ellipse(x + w / 2, y + 0.02, 0.56 * w, 0.045, _dim(wall, 1.1), 1.0)
         canvas.ellipse(x + w / 2, y + 0.022, 0.46 * w, 0.035, (66, 76, 88))
@@ -80,18 +75,14 @@ def _window(
     lit = dice.chance(lit_share)
     for pane in range(2):
         x0, x1 = x + w * (0.08 + 0.46 * pane), x + w * (0.46 + 0.46 * pane)
-        glass = (
-            (252, 214, 140) if lit else (54 + dice.uniform(0, 26), 64 + dice.uniform(0, 26), 76 + dice.uniform(0, 30))
-        )
-        canvas.rect(x0, y + 0.05 * h, x1, y + 0.94 * h, glass)
+        glass, top = (252.0, 214.0, 140.0), y + 0.05 * h
         if not lit:
-            canvas.poly(
-                [(x0, y + 0.05 * h), (x1, y + 0.05 * h), (x1, y + 0.2 * h), (x0, y + 0.5 * h)], _dim(glass, 1.55)
-            )
+            glass = 54 + dice.uniform(0, 26), 64 + dice.uniform(0, 26), 76 + dice.uniform(0, 30)
+        canvas.rect(x0, top, x1, y + 0.94 * h, glass)
+        if not lit:
+            canvas.poly([(x0, top), (x1, top), (x1, y + 0.2 * h), (x0, y + 0.5 * h)], _dim(glass, 1.55))
         if dice.chance(0.5):
-            canvas.rect(
-                x0, y + 0.05 * h, x1, y + h * dice.uniform(0.2, 0.75), (214, 208, 196) if not lit else (244, 190, 110)
-            )
+            canvas.rect(x0, top, x1, y + h * dice.uniform(0.2, 0.75), (244, 190, 110) if lit else (214, 208, 196))
     canvas.rect(x, y + 0.36 * h, x + w, y + 0.4 * h, facade.frame)
     canvas.rect(x - 0.12 * w, y + h, x + 1.12 * w, y + h + 0.02, _dim(wall, 1.14), 0.6)
     canvas.rect(x - 0.12 * w, y + h + 0.02, x + 1.12 * w, y + h + 0.028, _dim(wall, 0.66), 1.0)

@@ -121,10 +121,7 @@ def _bicycle() -> Texture:
     for x in (0.21, 0.77):
         for ring in range(40):
             a, b = 2 * np.pi * ring / 40, 2 * np.pi * (ring + 1) / 40
-            start, end = (
-                (x + 0.175 * np.cos(a), 0.81 + 0.175 * np.sin(a)),
-                (x + 0.175 * np.cos(b), 0.81 + 0.175 * np.sin(b)),
-            )
+            start, end = ((x + 0.175 * np.cos(t), 0.81 + 0.175 * np.sin(t)) for t in (a, b))
             canvas.line(start, end, 0.042, dark)
         for spoke in range(6):
             a = np.pi * spoke / 6
@@ -158,11 +155,11 @@ def _bicycle_back() -> Texture:
     return canvas.texture(grain=5)
 
 
-def person(sketch: Sketch, outfit: int, phase: int, cloth: RGB, side_on: bool = False) -> None:
+def person(sketch: Sketch, outfit: int, phase: int, side_on: bool) -> None:
     """A person at the origin, facing along the street, or (side on) walking towards +x."""
     view, half = ("side", 0.53) if side_on else ("front", 0.4)
     name = f"person_{view}_{outfit % PEOPLE}_{phase % PHASES}"
-    sketch.wall((-half, 0), (half, 0), 0, 1.78, name, PERSON, tint=cloth, thin=True)
+    sketch.wall((-half, 0), (half, 0), 0, 1.78, name, PERSON, thin=True)
 
 
 def bicycle(sketch: Sketch, frame: RGB) -> None:

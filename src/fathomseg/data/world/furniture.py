@@ -101,14 +101,8 @@ def _wood() -> Texture:
     """Boards with narrow gaps: 2 m wide, 1.5 m high."""
     canvas, dice = Canvas(64, 128), Dice(410)
     for board in range(12):
-        light = dice.uniform(0.8, 1.1)
-        canvas.rect(
-            board / 12 + 0.006,
-            0.03 + dice.uniform(0, 0.03),
-            (board + 1) / 12,
-            1,
-            (152 * light, 118 * light, 84 * light),
-        )
+        light, top = dice.uniform(0.8, 1.1), 0.03 + dice.uniform(0, 0.03)
+        canvas.rect(board / 12 + 0.006, top, (board + 1) / 12, 1, (152 * light, 118 * light, 84 * light))
     for y in (0.2, 0.75):
         canvas.rect(0, y, 1, y + 0.06, (112, 84, 60))
     return canvas.texture(grain=14, wraps=True)
@@ -132,14 +126,8 @@ def _garden_wall() -> Texture:
     for row in range(6):
         for column in range(8):
             x, light = (column + 0.5 * (row % 2)) / 8, dice.uniform(0.8, 1.15)
-            canvas.rect(
-                x + 0.006,
-                row / 6 + 0.015,
-                x + 0.118,
-                (row + 1) / 6 - 0.01,
-                (168 * light, 156 * light, 140 * light),
-                0.8,
-            )
+            stone = (168 * light, 156 * light, 140 * light)
+            canvas.rect(x + 0.006, row / 6 + 0.015, x + 0.118, (row + 1) / 6 - 0.01, stone, 0.8)
     return canvas.texture(grain=16, wraps=True)
 
 
@@ -167,11 +155,8 @@ def sign(sketch: Sketch, x: float, z: float, dice: Dice) -> None:
     for k in range(1 + dice.chance(0.35)):
         middle = top - 2.1 * size * k
         name = f"sign_{dice.pick(SIGNS)}"
-        _plate(sketch, (x - size, x + size), z - 0.05, (middle - size, middle + size), name, SIGN)
-
-
-def _plate(sketch: Sketch, x: tuple[float, float], z: float, up: tuple[float, float], name: str, label: int) -> None:
-    sketch.wall((x[0], z), (x[1], z), *up, name, label, thin=True)
+        left, right = (x - size, z - 0.05), (x + size, z - 0.05)
+        sketch.wall(left, right, middle - size, middle + size, name, SIGN, thin=True)
 
 
 def big_sign(sketch: Sketch, x: float, z: float, inward: int) -> None:
@@ -179,7 +164,7 @@ def big_sign(sketch: Sketch, x: float, z: float, inward: int) -> None:
     x0, x1 = min(x, x + 1.9 * inward), max(x, x + 1.9 * inward)
     for leg in (x0 + 0.2, x1 - 0.2):
         post(sketch, leg, z, 3.5, 0.05)
-    _plate(sketch, (x0, x1), z - 0.08, (2.3, 3.6), "sign_direction", SIGN)
+    sketch.wall((x0, z - 0.08), (x1, z - 0.08), 2.3, 3.6, "sign_direction", SIGN, thin=True)
 
 
 def traffic_light(sketch: Sketch, x: float, z: float, side: int, lit: int) -> None:

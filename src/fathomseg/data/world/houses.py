@@ -54,10 +54,8 @@ def build(house: House, sketch: Sketch, domain: Domain) -> None:
     if domain.roof == "gable":
         _gable(house, sketch, near, far)
     else:
-        x = (min(near, far), max(near, far))
-        sketch.box(
-            x, (house.eaves, house.eaves + 0.7), (s0, s1), f"plain_{house.style}", BUILDING, house.tint, top="roof"
-        )
+        x, up = (min(near, far), max(near, far)), (house.eaves, house.eaves + 0.7)
+        sketch.box(x, up, (s0, s1), f"plain_{house.style}", BUILDING, house.tint, top="roof")
 
 
 def _sides(house: House, sketch: Sketch, near: float, far: float) -> None:
@@ -74,7 +72,7 @@ def _sides(house: House, sketch: Sketch, near: float, far: float) -> None:
 
 def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
     """Two slopes with the ridge along the street, the gables below them, one chimney and, on wide houses, a dormer."""
-    (s0, s1), eaves = house.along, house.eaves
+    (s0, s1), eaves, plain = house.along, house.eaves, f"plain_{house.style}"
     middle, ridge = (near + far) / 2, house.eaves + 0.42 * house.depth
     a, b = (s0, s1) if house.side < 0 else (s1, s0)
     repeat = (0.0, 0.0, (s1 - s0) / 4, 0.65 * house.depth / 4)
@@ -85,23 +83,14 @@ def _gable(house: House, sketch: Sketch, near: float, far: float) -> None:
     low, high = min(near, far), max(near, far)
     for (x0, x1), s in (((low, high), s0), ((high, low), s1)):
         corners = ((x0, eaves, s), (x1, eaves, s), (middle, ridge, s), (middle, ridge, s))
-        sketch.quad(
-            corners, f"plain_{house.style}", BUILDING, (0, 0, house.depth / 4.8, (ridge - eaves) / 4.8), house.tint
-        )
-    c = s0 + 0.25 * (s1 - s0)
-    sketch.box(
-        (middle - 0.4, middle + 0.4),
-        (ridge - 1, ridge + 0.9),
-        (c, c + 0.7),
-        f"plain_{house.style}",
-        BUILDING,
-        (0.75, 0.62, 0.56),
-    )
+        sketch.quad(corners, plain, BUILDING, (0, 0, house.depth / 4.8, (ridge - eaves) / 4.8), house.tint)
+    chimney, c = (middle - 0.4, middle + 0.4), s0 + 0.25 * (s1 - s0)
+    sketch.box(chimney, (ridge - 1, ridge + 0.9), (c, c + 0.7), plain, BUILDING, (0.75, 0.62, 0.56))
     if s1 - s0 > 6.5:
         m, inner = (s0 + s1) / 2, near + 0.22 * house.depth * house.side
         x = (min(inner, middle), max(inner, middle))
         up = (eaves + 0.1 * house.depth, eaves + 0.1 * house.depth + 1.7)
-        sketch.box(x, up, (m - 0.8, m + 0.8), f"plain_{house.style}", BUILDING, house.tint, top="roof")
+        sketch.box(x, up, (m - 0.8, m + 0.8), plain, BUILDING, house.tint, top="roof")
         ends = ((inner - 0.03 * house.side, m - 0.7), (inner - 0.03 * house.side, m + 0.7))
         pane = (0.02, 0.02, 0.23, 0.46)
         sketch.wall(*(ends if house.side < 0 else ends[::-1]), *up, f"upper_{house.style}", BUILDING, pane, house.tint)

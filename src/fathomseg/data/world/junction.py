@@ -10,8 +10,7 @@ from fathomseg.data.world.facades import BAY_M, BAYS, FLOOR_M
 from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import BUILDING, ROAD, SIDEWALK, VEGETATION
-from fathomseg.data.world.plot import KERB_M, REACH_M, Plot
-from fathomseg.data.world.shadow import cast
+from fathomseg.data.world.plot import KERB_M, REACH_M, Plot, cast
 from fathomseg.data.world.town import walker
 
 _CORNERS = (4.0, 16.0)
@@ -59,11 +58,8 @@ def _rows_of_houses(plot: Plot, side: int, dice: Dice) -> None:
     near, far = sorted((start * side, REACH_M * side))
     bays = (REACH_M - start) / (BAYS * BAY_M)
     for z, left, right in ((-0.02, far, near), (CHUNK_M + 0.02, near, far)):
-        style, floors, tint = (
-            dice.pick(plot.street.styles),
-            1.0 + 0.5 * dice.below(2),
-            dice.pick(plot.clip.look.wall_tints),
-        )
+        style, floors = dice.pick(plot.street.styles), 1.0 + 0.5 * dice.below(2)
+        tint = dice.pick(plot.clip.look.wall_tints)
         ends = plot.mitred(left, z), plot.mitred(right, z)
         base, eaves = FLOOR_M + 0.5, FLOOR_M * (1 + 2 * floors) + 0.5
         sketch.wall(*ends, 0, base, f"shop_{style}", BUILDING, (0, 0, bays, 1), tint)

@@ -1,18 +1,25 @@
-"""The drawing board of one piece of street, with the strokes that every kind of neighbourhood uses."""
+"""The drawing board of one piece of street, with the strokes that every neighbourhood uses, and its shade.
+
+The shade of a thing is the outline of it and of its top moved along the sunlight, as one convex polygon.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
+from jaxtyping import Float64
 
 from fathomseg.data.world import nature
 from fathomseg.data.world.dice import Dice
+from fathomseg.data.world.domains import PAINTS
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.labels import ROAD, SIDEWALK
 from fathomseg.data.world.mesh import Quads, Sketch, paint
 from fathomseg.data.world.route import Clip, turns
-from fathomseg.data.world.shadow import Shadow, box_shadow, round_shadow
 from fathomseg.data.world.street import street
-from fathomseg.data.world.town import town, vehicle
+from fathomseg.data.world.town import atlas, vehicle
 from fathomseg.data.world.weather import weather
 
 KERB_M = 0.12
@@ -22,6 +29,10 @@ REACH_M = 64.0
 _CARS = ("hatch", "hatch", "sedan", "sedan", "suv", "suv", "wagon", "van")
 
 Span = tuple[float, float]
+Shadow = Float64[np.ndarray, "10 2"]
+"""A convex outline (x, z) of ten corners; the last may repeat."""
+Drift = Float64[np.ndarray, " 2"]
+"""How far (x, z) the shade of a point moves per metre of its height."""
 
 
 class Plot:
@@ -29,7 +40,7 @@ class Plot:
 
     def __init__(self, clip: Clip, index: int) -> None:
         self.clip, self.index, self.street = clip, index, street(clip)
-        self.atlas = town(clip.domain).atlas
+        self.atlas = atlas(clip.domain)
         self.sketch = Sketch(self.atlas)
         self.models: list[Quads] = []
         self.shadows: list[Shadow] = []
@@ -81,5 +92,30 @@ class Plot:
     def parked(self, x: float, z: float, heading: float, dice: Dice, lorry: bool = False) -> None:
         """A parked vehicle of some kind and paint."""
         kind = "lorry" if lorry else dice.pick(_CARS)
-        model = vehicle(self.clip.domain, kind).tinted(paint(dice.pick(self.clip.look.paints)))
+        model = vehicle(self.clip.domain, kind).tinted(paint(dice.pick(PAINTS)))
         self.models.append(model.placed(x, z, heading))
+
+
+def cast(points: Sequence[tuple[float, float]], height: float, drift: Drift, base: float = 0.0) -> Shadow:
+    """The shade of an upright prism over `points`, from `base` to `height` metres."""
+    foot = np.array(points, np.float64)
+    corners = np.concatenate([foot + base * drift, foot + height * drift])
+    hull = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float64)
+    if len(hull) > 10:
+        hull = hull[np.linspace(0, len(hull) - 1, 10).astype(int)]
+    return np.concatenate([hull, np.repeat(hull[-1:], 10 - len(hull), axis=0)])
+
+
+def box_shadow(x: tuple[float, float], z: tuple[float, float], height: float, drift: Drift) -> Shadow:
+    """The shade of a box that stands on the ground."""
+    return cast([(x[0], z[0]), (x[1], z[0]), (x[1], z[1]), (x[0], z[1])], height, drift)
+
+
+def round_shadow(centre: tuple[float, float], radius: float, height: float, drift: Drift) -> Shadow:
+    """The shade of a ball, as an ellipse drawn out along the light."""
+    angle = np.arange(10) * (2 * np.pi / 10)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    length = float(np.hypot(*drift))
+    along = drift / max(length, 1e-9)
+    ring += (ring @ along)[:, None] * along * (np.hypot(1.0, length) - 1.0)
+    return np.asarray(np.array(centre) + height * drift + radius * ring)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -10,17 +11,19 @@ from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from fathomseg.data.world import shade
 from fathomseg.data.world.ground import CHUNK_M
+from fathomseg.data.world.junction import junction
 from fathomseg.data.world.labels import SKY
-from fathomseg.data.world.layout import chunk
 from fathomseg.data.world.mesh import Quads, join, turn
-from fathomseg.data.world.plot import KERB_M
+from fathomseg.data.world.plot import KERB_M, Plot
 from fathomseg.data.world.raster import rasterise
+from fathomseg.data.world.roadside import roadside
 from fathomseg.data.world.route import Clip, Pose, progress, world_T_cam, world_T_chunk
 from fathomseg.data.world.street import street
-from fathomseg.data.world.town import town
+from fathomseg.data.world.town import atlas
 from fathomseg.data.world.traffic import movers
 from fathomseg.data.world.view import Grid, look
 from fathomseg.data.world.weather import weather
+from fathomseg.types import Camera
 
 _CHUNKS_BEHIND, _CHUNKS_AHEAD = 1, 11
 _SHADE_CHUNKS, _SHADE_NEAR_M, _SHADE_BITS = 5, 0.3, 3
@@ -40,33 +43,33 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Lens:
-    """The pinhole of a picture of height x width pixels: f = focal length, the axis through the middle."""
+class Chunk:
+    """The still things of one piece of street, in the chunk's own frame."""
 
-    height: int
-    width: int
-    f_px: float
-
-    @property
-    def cx(self) -> float:
-        """Column of the optical axis; pixel centres are integers."""
-        return (self.width - 1) / 2
-
-    @property
-    def cy(self) -> float:
-        """Row of the optical axis."""
-        return (self.height - 1) / 2
-
-    def grid(self) -> Grid:
-        """Two samples per pixel each way and one more all around; odd samples are the pixel centres."""
-        step = 0.5 / self.f_px
-        x0, y0 = (-0.5 - self.cx) / self.f_px, (-0.5 - self.cy) / self.f_px
-        return Grid(2 * self.height + 1, 2 * self.width + 1, x0, y0, step, step)
+    quads: Quads
+    shadows: Float64[np.ndarray, "k 10 2"]
+    """Convex outlines (x, z) of the shade on the ground."""
 
 
-def lens(clip: Clip, height: int, width: int) -> Lens:
-    """The lens of the clip's camera for a picture size; the field of view across is the domain's."""
-    return Lens(height, width, 0.5 * width / float(np.tan(np.deg2rad(clip.look.hfov_deg) / 2)))
+@lru_cache(maxsize=1536)
+def chunk(clip: Clip, index: int) -> Chunk:
+    """Everything that stands still in a chunk (about 30 kB); a pure function of the clip and the index."""
+    plot = Plot(clip, index)
+    road = plot.street
+    if road.is_junction(index):
+        junction(plot)
+    else:
+        plot.carriageway(f"road_{'parking' if road.parking else 'plain'}_{road.kinds[0]}")
+        roadside(plot, -1)
+        roadside(plot, 1)
+    quads = join([plot.sketch.build(), *plot.models])
+    return Chunk(quads, np.array(plot.shadows, np.float64).reshape(-1, 10, 2))
+
+
+def pinhole(clip: Clip, height: int, width: int) -> Camera:
+    """The clip's camera for a picture size, its axis through the middle; the field of view across is the domain's."""
+    f_px = 0.5 * width / float(np.tan(np.deg2rad(clip.look.hfov_deg) / 2))
+    return Camera(f_px, f_px, (width - 1) / 2, (height - 1) / 2, height, width)
 
 
 def camera_pose(clip: Clip, frame: int) -> Pose:
@@ -76,12 +79,12 @@ def camera_pose(clip: Clip, frame: int) -> Pose:
 
 def render(clip: Clip, frame: int, height: int, width: int) -> Frame:
     """Render a frame of height x width pixels; equal arguments give equal bytes in any order and any process."""
-    look_of, sky_light, atlas = clip.look, weather(clip), town(clip.domain).atlas
-    grid, pose = lens(clip, height, width).grid(), camera_pose(clip, frame)
+    look_of, sky_light, textures = clip.look, weather(clip), atlas(clip.domain)
+    grid, pose = _grid(pinhole(clip, height, width)), camera_pose(clip, frame)
     cam_T_world = pose.inverse()
     quads, shadows = _gather(clip, frame, cam_T_world)
     view = look(quads, grid)
-    seen = rasterise(view, atlas, grid)
+    seen = rasterise(view, textures, grid)
     surface = seen.surface.astype(np.intp)
     to_sun, up = cam_T_world.rotation @ sky_light.to_sun, cam_T_world.rotation @ np.array([0.0, -1.0, 0.0])
     gain = shade.light(view, sky_light, look_of, to_sun, up)
@@ -89,9 +92,9 @@ def render(clip: Clip, frame: int, height: int, width: int) -> Frame:
     brightness = _brightness(level, shadows, cam_T_world, grid, sky_light.shadow)
     clear = np.exp(-np.float32(sky_light.fog_per_m) / np.maximum(seen.inverse_depth, np.float32(1e-4)))
     r, g, b = (0.96 * sky_light.exposure * c for c in look_of.horizon)
-    texture = shade.albedo(view, surface, seen, atlas, grid)
+    texture = shade.albedo(view, surface, seen, textures, grid)
     planes = shade.surfaces(view, surface, texture, gain, brightness, clear, (r, g, b))
-    shade.paint_sky(planes, surface == len(view.quads), grid, atlas, look_of, sky_light, pose.rotation)
+    shade.paint_sky(planes, surface == len(view.quads), grid, textures, look_of, sky_light, pose.rotation)
     image = shade.develop(planes, sky_light, look_of.noise, clip.dice(30, frame).below(1 << 60))
 
     surface, inverse_depth = surface[1::2, 1::2], seen.inverse_depth[1::2, 1::2]
@@ -99,6 +102,13 @@ def render(clip: Clip, frame: int, height: int, width: int) -> Frame:
     depth = np.where(inverse_depth > 0, 1.0 / np.maximum(inverse_depth, np.float32(1e-9)), np.float32(0.0))
     moving = np.append(view.quads.moving, False).take(surface)
     return Frame(image, label, depth.astype(np.float32), moving, pose.matrix())
+
+
+def _grid(camera: Camera) -> Grid:
+    """Two samples per pixel each way and one more all around; odd samples are the pixel centres."""
+    step = 0.5 / camera.fx
+    x0, y0 = (-0.5 - camera.cx) / camera.fx, (-0.5 - camera.cy) / camera.fx
+    return Grid(2 * camera.height + 1, 2 * camera.width + 1, x0, y0, step, step)
 
 
 def _gather(clip: Clip, frame: int, cam_T_world: Pose) -> tuple[Quads, Float64[np.ndarray, "k 10 2"]]:

@@ -12,8 +12,7 @@ from fathomseg.data.world.figures import CLOTHES, PEOPLE, bicycle
 from fathomseg.data.world.ground import CHUNK_M, LANE_SHARE
 from fathomseg.data.world.labels import BUILDING, SIDEWALK, TERRAIN, VEGETATION
 from fathomseg.data.world.mesh import Sketch, paint
-from fathomseg.data.world.plot import KERB_M, REACH_M, Plot, Span
-from fathomseg.data.world.shadow import box_shadow
+from fathomseg.data.world.plot import KERB_M, REACH_M, Plot, Span, box_shadow
 from fathomseg.data.world.town import walker
 
 _CUTS = ((0.0, 20.0), (0.0, 9.6, 20.0), (0.0, 7.2, 14.4, 20.0), (0.0, 12.0, 20.0), (0.0, 6.4, 12.8, 20.0))

@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
-from fathomseg.data.world import sky
 from fathomseg.data.world.atlas import Atlas
 from fathomseg.data.world.dice import bell_noise
 from fathomseg.data.world.domains import Domain
 from fathomseg.data.world.raster import Seen
 from fathomseg.data.world.view import Grid, View
-from fathomseg.data.world.weather import Weather
+from fathomseg.data.world.weather import Weather, sky_colour
 
 Planes = Float32[np.ndarray, "3 h w"]
 Index = Int64[np.ndarray, "h w"]
@@ -118,7 +117,7 @@ def paint_sky(
     first = atlas.first[atlas.index["clouds"]]
     (left, top), (w, h) = atlas.origin[first].astype(int), atlas.extent[first].astype(int)
     density = np.ascontiguousarray(atlas.rgba[top : top + h, left : left + w, 0])
-    coarse = sky.colour(rays, density, domain, weather.cloud_cover, weather.cloud_drift, weather.to_sun)
+    coarse = sky_colour(rays, density, domain, weather.cloud_cover, weather.cloud_drift, weather.to_sun)
     shrink = np.array([[1 / _SKY_STEP, 0, 0], [0, 1 / _SKY_STEP, 0]])
     fine = cv2.warpAffine(coarse, shrink, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     for channel in range(3):

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
-from fathomseg.data.world import facades, figures, furniture, ground, nature, sky, vehicles
+from fathomseg.data.world import facades, figures, furniture, ground, nature, vehicles, weather
 from fathomseg.data.world.atlas import Atlas, pack
-from fathomseg.data.world.domains import DOMAINS, RGB, Domain, DomainName
-from fathomseg.data.world.mesh import WHITE, Quads, Sketch
-
-
-@dataclass(frozen=True)
-class Town:
-    """One look with its textures; parts of the street are sketched on its atlas."""
-
-    domain: Domain
-    atlas: Atlas
+from fathomseg.data.world.domains import DOMAINS, RGB, DomainName
+from fathomseg.data.world.mesh import Quads, Sketch
 
 
 @cache
-def town(name: DomainName) -> Town:
-    """The town of a look. The first call in a process paints its textures, in about a second."""
+def atlas(name: DomainName) -> Atlas:
+    """The textures of a look, on which its street is sketched; painted in about a second, once in a process."""
     domain = DOMAINS[name]
     painted = {
         **ground.textures(domain),
@@ -30,33 +21,33 @@ def town(name: DomainName) -> Town:
         **vehicles.textures(),
         **figures.textures(),
         **furniture.textures(),
-        **sky.textures(domain),
+        **weather.textures(domain),
     }
-    return Town(domain, pack(painted))
+    return pack(painted)
 
 
 @cache
 def vehicle(name: DomainName, kind: str) -> Quads:
     """An unpainted vehicle at the origin: one of `vehicles.BODIES`, or "lorry"."""
-    sketch = Sketch(town(name).atlas)
+    sketch = Sketch(atlas(name))
     if kind == "lorry":
-        vehicles.lorry(sketch, WHITE)
+        vehicles.lorry(sketch)
     else:
-        vehicles.car(sketch, kind, WHITE)
+        vehicles.car(sketch, kind)
     return sketch.build()
 
 
 @cache
 def walker(name: DomainName, outfit: int, phase: int, side_on: bool) -> Quads:
     """A person in undyed clothes at the origin."""
-    sketch = Sketch(town(name).atlas)
-    figures.person(sketch, outfit, phase, WHITE, side_on)
+    sketch = Sketch(atlas(name))
+    figures.person(sketch, outfit, phase, side_on)
     return sketch.build()
 
 
 @cache
 def cyclist(name: DomainName, phase: int, cloth: RGB, frame: RGB) -> Quads:
     """A rider on a bicycle at the origin, heading forward."""
-    sketch = Sketch(town(name).atlas)
+    sketch = Sketch(atlas(name))
     figures.cyclist(sketch, phase, cloth, frame)
     return sketch.build()

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fathomseg.data.world.domains import PAINTS
 from fathomseg.data.world.figures import CLOTHES, PEOPLE, PHASES
 from fathomseg.data.world.ground import CHUNK_M
 from fathomseg.data.world.mesh import Quads, paint
-from fathomseg.data.world.plot import KERB_M
+from fathomseg.data.world.plot import KERB_M, Drift, Shadow, box_shadow
 from fathomseg.data.world.route import Clip, progress
-from fathomseg.data.world.shadow import Drift, Shadow, box_shadow
 from fathomseg.data.world.street import Street, street
 from fathomseg.data.world.town import cyclist, vehicle, walker
 
@@ -65,7 +65,7 @@ def _slots(clip: Clip, stream: int, spacing: float, shift: float, here: float) -
 def _car(clip: Clip, along: float, across: float, heading: float, moving: bool, *key: int) -> Mover:
     dice = clip.dice(21, *key)
     kind = dice.pick(_CARS)
-    model = vehicle(clip.domain, kind).tinted(paint(dice.pick(clip.look.paints)))
+    model = vehicle(clip.domain, kind).tinted(paint(dice.pick(PAINTS)))
     size = (1.2, 3.7, 3.3) if kind == "lorry" else (0.9, 2.2, 1.4)
     return Mover(model, along, across, heading, 0.0, moving, size)
 

@@ -179,7 +179,7 @@ def _lorry() -> tuple[Texture, Texture, Texture, Texture]:
     return cab.texture(grain=4), cargo.texture(grain=5), rear.texture(grain=5), under.texture(grain=4)
 
 
-def car(sketch: Sketch, kind: str, paint: RGB) -> None:
+def car(sketch: Sketch, kind: str) -> None:
     """A vehicle of the given body at the origin, its front towards forward."""
     b = BODIES[kind]
     half, top, end = b.width / 2, b.width / 2 - b.inset, b.length / 2
@@ -188,41 +188,29 @@ def car(sketch: Sketch, kind: str, paint: RGB) -> None:
         ("panel", end, b.nose, half, b.cowl, b.belt, half),
         ("screen", b.cowl, b.belt, half, b.brow, b.roof, top),
         ("panel", b.brow, b.roof, top, b.tail, b.roof, top),
+        # The back is seen from behind, so left and right change places.
+        ("rear", -end, 0.0, -half, -end, b.belt - 0.02, -half),
+        ("panel", -end, b.belt - 0.02, -half, b.deck, b.belt, -half),
+        ("screen", b.deck, b.belt, -half, b.tail, b.roof, -top),
     ]
     for name, z0, low, w0, z1, high, w1 in profile:
-        sketch.quad(((w0, low, z0), (-w0, low, z0), (-w1, high, z1), (w1, high, z1)), name, CAR, tint=paint)
-    back = [
-        ("rear", -end, 0.0, half, -end, b.belt - 0.02, half),
-        ("panel", -end, b.belt - 0.02, half, b.deck, b.belt, half),
-        ("screen", b.deck, b.belt, half, b.tail, b.roof, top),
-    ]
-    for name, z0, low, w0, z1, high, w1 in back:
-        sketch.quad(((-w0, low, z0), (w0, low, z0), (w1, high, z1), (-w1, high, z1)), name, CAR, tint=paint)
+        sketch.quad(((w0, low, z0), (-w0, low, z0), (-w1, high, z1), (w1, high, z1)), name, CAR)
     for side in (-1, 1):
-        a, z = side * half, (-end, end) if side > 0 else (end, -end)
-        u = (0.0, 1.0) if side > 0 else (1.0, 0.0)
-        sketch.wall((a, z[0]), (a, z[1]), 0, b.belt, f"flank_{kind}", CAR, (u[0], 0, u[1], 1), paint)
-        foot, head = (b.deck, b.cowl), (b.tail, b.brow)
-        if side < 0:
-            foot, head = foot[::-1], head[::-1]
-        corners = (
-            (a, b.belt, foot[0]),
-            (a, b.belt, foot[1]),
-            (side * top, b.roof, head[1]),
-            (side * top, b.roof, head[0]),
-        )
-        sketch.quad(corners, b.windows, CAR, (u[0], 0, u[1], 1), paint)
+        a, z, u = side * half, (-end, end)[::side], (0.0, 1.0)[::side]
+        sketch.wall((a, z[0]), (a, z[1]), 0, b.belt, f"flank_{kind}", CAR, (u[0], 0, u[1], 1))
+        foot, head, high = (b.deck, b.cowl)[::side], (b.tail, b.brow)[::side], side * top
+        corners = ((a, b.belt, foot[0]), (a, b.belt, foot[1]), (high, b.roof, head[1]), (high, b.roof, head[0]))
+        sketch.quad(corners, b.windows, CAR, (u[0], 0, u[1], 1))
 
 
-def lorry(sketch: Sketch, paint: RGB) -> None:
+def lorry(sketch: Sketch) -> None:
     """A delivery lorry, 7.4 m long, its front towards forward."""
-    sketch.box((-1.2, 1.2), (0.85, 3.35), (-3.7, 1.6), "cargo", TRUCK, paint)
-    sketch.wall((-1.21, -3.71), (1.21, -3.71), 0.5, 3.35, "cargo_rear", TRUCK, tint=paint)
-    sketch.box((-1.1, 1.1), (0.45, 2.6), (1.75, 3.7), "panel", TRUCK, paint)
-    sketch.wall((1.1, 3.71), (-1.1, 3.71), 0.35, 2.6, "cab_front", TRUCK, tint=paint)
+    sketch.box((-1.2, 1.2), (0.85, 3.35), (-3.7, 1.6), "cargo", TRUCK)
+    sketch.wall((-1.21, -3.71), (1.21, -3.71), 0.5, 3.35, "cargo_rear", TRUCK)
+    sketch.box((-1.1, 1.1), (0.45, 2.6), (1.75, 3.7), "panel", TRUCK)
+    sketch.wall((1.1, 3.71), (-1.1, 3.71), 0.35, 2.6, "cab_front", TRUCK)
     for side in (-1, 1):
-        x, z = side * 1.11, (2.0, 3.3) if side > 0 else (3.3, 2.0)
-        sketch.wall((x, z[0]), (x, z[1]), 1.5, 2.4, "windows_van", TRUCK, (0.3, 0, 0.95, 1), paint)
-        ends = (-3.7, 3.7) if side > 0 else (3.7, -3.7)
-        u = (1.0, 0.0) if side > 0 else (0.0, 1.0)
+        x, z = side * 1.11, (2.0, 3.3)[::side]
+        sketch.wall((x, z[0]), (x, z[1]), 1.5, 2.4, "windows_van", TRUCK, (0.3, 0, 0.95, 1))
+        ends, u = (-3.7, 3.7)[::side], (1.0, 0.0)[::side]
         sketch.wall((side * 1.12, ends[0]), (side * 1.12, ends[1]), 0.0, 0.95, "chassis", TRUCK, (u[0], 0, u[1], 1))

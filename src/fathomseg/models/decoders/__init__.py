@@ -6,13 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.models.decoders.deeplabv3 import DeepLabV3
-from fathomseg.models.decoders.deeplabv3plus import DeepLabV3Plus
+from fathomseg.models.decoders.deeplab import DeepLabV3, DeepLabV3Plus
 from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.decoders.dpt import Dpt
 from fathomseg.models.decoders.fpn import Fpn
 from fathomseg.models.decoders.unet import UNet
 
 AnyDecoder = Annotated[Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt, Field(discriminator="name")]
-
-__all__ = ["AnyDecoder", "DeepLabV3", "DeepLabV3Plus", "DepthUNet", "Dpt", "Fpn", "UNet"]

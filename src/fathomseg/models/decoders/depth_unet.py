@@ -16,8 +16,8 @@ from torch import nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Map, Norm, he_init, norm_layer
-from fathomseg.models.decoders.aspp import Aspp, scaled_rates
 from fathomseg.models.decoders.base import DecoderModule, DecoderPart
+from fathomseg.models.decoders.deeplab import Aspp, scaled_rates
 from fathomseg.models.encoders import Pyramid
 from fathomseg.types import Size
 

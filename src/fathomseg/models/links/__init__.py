@@ -6,10 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.models.links.none import NoLinks
+from fathomseg.models.links.base import NoLinks
 from fathomseg.models.links.padnet import PadNet
 
 AnyLinks = Annotated[NoLinks | PadNet, Field(discriminator="name")]
 """Every kind of link. A new one is listed here and nowhere else."""
-
-__all__ = ["AnyLinks", "NoLinks", "PadNet"]

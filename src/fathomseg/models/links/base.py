@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from typing import cast
+from typing import Literal, cast
 
 from torch import nn
 
@@ -55,3 +55,12 @@ class LinkPart(Part, ABC):
 
         Raises `FathomError` if a branch has no map where they are to meet.
         """
+
+
+class NoLinks(LinkPart):
+    """Branches do not exchange features."""
+
+    name: Literal["none"] = "none"
+
+    def build(self, widths: Widths) -> None:
+        """Nothing."""

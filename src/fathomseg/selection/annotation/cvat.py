@@ -60,11 +60,7 @@ def label_list(classes: ClassList) -> str:
 
 
 def add(
-    archive: zipfile.ZipFile,
-    image: TaskImage,
-    png: bytes,
-    label: UInt8[np.ndarray, "h w"] | None,
-    classes: ClassList,
+    archive: zipfile.ZipFile, image: TaskImage, png: bytes, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList
 ) -> None:
     """Put an image, so that a project can be made of the archive alone, and perhaps its label into the archive.
 
@@ -156,8 +152,7 @@ def _label_map(path: Path) -> LabelMap:
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        found = _LINE.fullmatch(line.strip())
-        if found is None:
+        if (found := _LINE.fullmatch(line.strip())) is None:
             raise FathomError(f"{_LABELMAP} has a line {line!r}; expected name:red,green,blue:parts:actions.")
         red, green, blue = (int(value) for value in found["rgb"].split(","))
         names.append(found["name"])
@@ -170,16 +165,11 @@ def _label_map(path: Path) -> LabelMap:
 
 def _indices(labels: LabelMap, task: Task, source: Path) -> UInt8[np.ndarray, " 256"]:
     """The class index of every line of labelmap.txt, by the names; 255 for unlabelled pixels."""
-    known = {one.name: index for index, one in enumerate(task.classes)}
-    known.setdefault(BACKGROUND, IGNORE)
-    strange = [name for name in labels.names if name not in known]
-    if strange:
-        raise DataError([Problem(f"{source}: {_LABELMAP}", _strange_class(name, task)) for name in strange])
+    asked = {one.name: index for index, one in enumerate(task.classes)}
+    known = {BACKGROUND: IGNORE} | asked
+    if strange := [name for name in labels.names if name not in known]:
+        what = f"was not in the export, which has {', '.join(asked)}; rename it in CVAT and export again"
+        raise DataError([Problem(f"{source}: {_LABELMAP}", f"the class {name!r} {what}") for name in strange])
     table = np.full(256, IGNORE, np.uint8)
     table[: len(labels.names)] = [known[name] for name in labels.names]
     return table
-
-
-def _strange_class(name: str, task: Task) -> str:
-    names = ", ".join(one.name for one in task.classes)
-    return f"the class {name!r} was not in the export, which has {names}; rename it in CVAT and export again"

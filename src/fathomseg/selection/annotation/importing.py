@@ -66,7 +66,8 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
             drawn.add(image.id)
             place = places[image.id]
             if image.id in lacking:
-                _copy(lacking[image.id], root / f"{place}.png")
+                with writing(root / f"{place}.png") as temporary:
+                    shutil.copyfile(lacking[image.id], temporary)
             path = root / "labels" / f"{_key(place)}.png"
             draw.write(path, labels.stored(label))
             if (old := there.get(_key(place), path)) != path:
@@ -100,8 +101,7 @@ def _description(root: Path, task: Task) -> Description:
 def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray, " 256"]:
     """The index in the folder's class list of every index of the export; 255 stays."""
     names = [one.name for one in description.classes]
-    missing = [one.name for one in task.classes if one.name not in names]
-    if missing:
+    if missing := [one.name for one in task.classes if one.name not in names]:
         raise FathomError(
             f"{root / DESCRIPTION} lacks the classes {', '.join(missing)} of the export; it has {', '.join(names)}. "
             "Add them, or import into another folder."
@@ -146,8 +146,3 @@ def _place(id: str) -> str:
 def _key(place: str) -> str:
     """Where the label of an id lies below labels/, without the ending."""
     return place.removeprefix("images/")
-
-
-def _copy(source: Path, target: Path) -> None:
-    with writing(target) as temporary:
-        shutil.copyfile(source, temporary)

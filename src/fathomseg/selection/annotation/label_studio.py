@@ -26,22 +26,13 @@ _TAG, _IMAGE = "label", "image"
 def config(classes: ClassList) -> str:
     """The labelling interface: one brush a class."""
     pairs = zip(classes.names, classes.colours, strict=True)
-    brushes = [
-        f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>'
+    brushes = "".join(
+        f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>\n'
         for name, (red, green, blue) in pairs
-    ]
-    head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
-    return "\n".join(
-        [
-            "<View>",
-            head,
-            f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">',
-            *brushes,
-            "  </BrushLabels>",
-            "</View>",
-            "",
-        ]
     )
+    head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
+    labels = f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">\n{brushes}  </BrushLabels>'
+    return f"<View>\n{head}\n{labels}\n</View>\n"
 
 
 def new_task(image: TaskImage, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList) -> dict[str, Any]:
@@ -106,8 +97,7 @@ def _stem(task: Mapping[str, Any]) -> str | None:
 
 def _regions(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
     """What was drawn, in order; None if nobody has submitted an annotation."""
-    submitted = [one for one in task["annotations"] if not one.get("was_cancelled")]
-    if not submitted:
+    if not (submitted := [one for one in task["annotations"] if not one.get("was_cancelled")]):
         return None
     last = max(submitted, key=lambda one: str(one.get("updated_at", "")))
     regions: Sequence[Mapping[str, Any]] = last.get("result", [])

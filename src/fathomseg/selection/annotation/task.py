@@ -58,11 +58,6 @@ class Task(Part):
     images: tuple[TaskImage, ...]
     """The images, in the order of choice."""
 
-    @property
-    def class_list(self) -> ClassList:
-        """The classes with the colours they have in the tool."""
-        return ClassList(tuple(one.name for one in self.classes), tuple(one.colour for one in self.classes))
-
     def save(self, folder: Path) -> None:
         """Write annotation.json in one stroke."""
         write_text(folder / MANIFEST, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")

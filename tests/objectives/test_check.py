@@ -1,0 +1,199 @@
+"""What does not fit together is told before anything is read: which objective, what it lacks, what to set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BeforeValidator
+
+from fathomseg.config import Part, named_by_key, validate
+from fathomseg.objectives import AnyObjective
+from fathomseg.objectives.check import misfits
+from fathomseg.tasks.network import NetworkConfig
+
+CLASSES, DEPTH = {"tasks": {"segmentation": {}}}, {"tasks": {"depth": {}}}
+BOTH = {"tasks": {"segmentation": {"decoder": {"name": "depth_unet"}}, "depth": {}}}
+LINKED = {**BOTH, "links": {"name": "padnet"}}
+LEARNS_BOTH = {"losses": {"segmentation": {}, "depth": {}}}
+
+
+class Objectives(Part):
+    objectives: Annotated[dict[str, AnyObjective], BeforeValidator(named_by_key)]
+
+
+def found(network: dict[str, Any], objectives: dict[str, Any], **streams: list[str]) -> list[str]:
+    """What is told; streams have no depth source unless they say `["disparity"]`."""
+    parts = validate(Objectives, {"objectives": objectives}).objectives
+    return list(misfits(validate(NetworkConfig, network), streams, parts))
+
+
+@pytest.mark.parametrize(
+    ("network", "objectives", "streams"),
+    [
+        (CLASSES, {"supervised": {}}, {"labelled": []}),
+        (CLASSES, {"supervised": {}, "pseudo_labels": {}}, {"labelled": [], "unlabelled": []}),
+        (DEPTH, {"photometric": {}}, {"clips": []}),
+        (DEPTH, {"supervised": {"losses": {"depth": {"target": "disparity"}}}}, {"labelled": ["disparity"]}),
+        (BOTH, {"supervised": LEARNS_BOTH}, {"labelled": []}),
+        (LINKED, {"supervised": {}, "photometric": {"stream": "labelled"}}, {"labelled": []}),
+        (
+            LINKED,
+            {"supervised": {}, "photometric": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}},
+            {"labelled": [], "clips": [], "unlabelled": []},
+        ),
+        (
+            CLASSES,
+            {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}},
+            {"labelled": [], "unlabelled": ["disparity"]},
+        ),
+        (
+            CLASSES,
+            {
+                "supervised": {"losses": {"segmentation": {"balance": 0.5}}},
+                "pseudo_labels": {"logit_adjusted": True},
+            },
+            {"labelled": [], "unlabelled": []},
+        ),
+        (BOTH, {"supervised": LEARNS_BOTH, "feature_distance": {"stream": "labelled"}}, {"labelled": []}),
+    ],
+)
+def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams: dict[str, list[str]]) -> None:
+    assert found(network, objectives, **streams) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "objectives", "streams", "told"),
+    [
+        pytest.param(
+            CLASSES,
+            {},
+            {"labelled": []},
+            [
+                "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}",
+                "the network predicts 'segmentation', but no objective teaches it: give "
+                "objectives.supervised.losses.segmentation={}, or leave network.tasks.segmentation out",
+                "no objective learns from stream 'labelled': leave streams.labelled out, or name it in an objective",
+            ],
+            id="nothing",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "pseudo_labels": {}},
+            {"labelled": []},
+            [
+                "objective 'pseudo_labels' learns from stream 'unlabelled', but there is none: give streams.unlabelled={}"  # noqa: E501
+            ],
+            id="a stream that is missing",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}},
+            {"labelled": [], "clips": []},
+            ["no objective learns from stream 'clips': leave streams.clips out, or name it in an objective"],
+            id="a stream too many",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "photometric": {}},
+            {"labelled": [], "clips": []},
+            [
+                "objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"  # noqa: E501
+            ],
+            id="a task that is missing",
+        ),
+        pytest.param(
+            BOTH,
+            {"supervised": {}},
+            {"labelled": []},
+            [
+                "the network predicts 'depth', but no objective teaches it: give objectives.photometric={} (from video), "  # noqa: E501
+                "objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
+            ],
+            id="depth that is not taught",
+        ),
+        pytest.param(
+            BOTH,
+            {"photometric": {}},
+            {"clips": []},
+            [
+                "the network predicts 'segmentation', but no objective teaches it: give "
+                "objectives.supervised.losses.segmentation={}, or leave network.tasks.segmentation out"
+            ],
+            id="classes that are not taught",
+        ),
+        pytest.param(
+            LINKED,
+            {"supervised": {**LEARNS_BOTH, "early": 0}},
+            {"labelled": []},
+            [
+                "the network predicts 'early_segmentation', but no objective teaches it: give a weight to "
+                "objectives.supervised.early, or set network.links.early=[]"
+            ],
+            id="an early output that is not taught",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}},
+            {"labelled": [], "unlabelled": []},
+            [
+                "objective 'pseudo_labels' needs the disparity of the images of stream 'unlabelled', which nothing gives: "  # noqa: E501
+                "give streams.unlabelled.depth={name: run, run: RUN}, or let the network predict it: "
+                "network.tasks.depth={}"
+            ],
+            id="depths to mix by",
+        ),
+        pytest.param(
+            DEPTH,
+            {"supervised": {"losses": {"depth": {"target": "disparity"}}}},
+            {"labelled": []},
+            [
+                "objective 'supervised' needs the disparity of the images of stream 'labelled', which nothing gives: "
+                "give streams.labelled.depth={name: run, run: RUN}"
+            ],
+            id="depths to learn",
+        ),
+        pytest.param(
+            {"tasks": {"segmentation": {"encoder": "own"}}},
+            {"supervised": {}, "feature_distance": {"stream": "labelled"}},
+            {"labelled": []},
+            [
+                "objective 'feature_distance': it holds the shared encoder, and every task has its own: set "
+                "network.tasks.TASK.encoder=shared"
+            ],
+            id="an encoder to hold",
+        ),
+        pytest.param(
+            DEPTH,
+            {"photometric": {}, "more": {"name": "photometric", "stream": "drive"}},
+            {"clips": [], "drive": []},
+            [
+                "photometric and more would each have a pose network of their own: give one of them all streams, "
+                "objectives.photometric.stream=[clips, drive]"
+            ],
+            id="two pose networks",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "pseudo_labels": {"logit_adjusted": True}},
+            {"labelled": [], "unlabelled": []},
+            [
+                "objective 'pseudo_labels': logit_adjusted has no class weights to go by: give "
+                "objectives.supervised.losses.segmentation.balance, or set it to false"
+            ],
+            id="class weights",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told(
+    network: dict[str, Any], objectives: dict[str, Any], streams: dict[str, list[str]], told: list[str]
+) -> None:
+    assert found(network, objectives, **streams) == told
+
+
+def test_all_of_it_at_once() -> None:
+    objectives = {"photometric": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
+    told = found({"tasks": {"segmentation": {}}}, objectives, unlabelled=[], spare=[])
+    assert len(told) == 4
+    for number, words in enumerate(("stream 'clips', but there", "'depth', which the network", "disparity", "'spare'")):
+        assert words in told[number]
