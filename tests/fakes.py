@@ -5,10 +5,12 @@ Every maker writes below `folder`, which it creates, and returns it. Sizes are (
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -16,6 +18,7 @@ import yaml
 from PIL import Image
 
 from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
+from fathomseg.data.datasets.vkitti2 import CLASSES as VKITTI2
 
 Size = tuple[int, int]
 
@@ -231,6 +234,157 @@ def _kitti2015_calibration(path: Path, focal_px: float) -> None:
         )
     ]
     path.write_text("\n".join(["calib_time: 09-Jan-2012 14:00:15", *lines]) + "\n")
+
+
+def make_kitti_semantics(
+    folder: Path,
+    numbers: Sequence[int] = (0, 1, 12, 25, 26, 41),
+    depth: str | None = "depth",
+    size: Size = (24, 80),
+    map_size: Size | None = None,
+    seed: int = 0,
+) -> Path:
+    """The KITTI semantic benchmark with frames _10 and _11, and one scene for testing. The depth map of scene n is
+    2 m + n cm above its lower half, in `depth` below training/; None for none."""
+    for part, scenes in (("training", numbers), ("testing", (0,))):
+        for number in scenes:
+            stem = f"{number:06d}"
+            image, label = scene(seed + number, size, 20)
+            for time in (10, 11):
+                save(folder / part / f"image_2/{stem}_{time}.png", np.roll(image, 10 - time, axis=1))
+            if part == "testing":
+                continue
+            label = np.asarray(Image.fromarray(label).resize((map_size or size)[::-1], Image.Resampling.NEAREST))
+            save(folder / part / f"semantic/{stem}_10.png", np.array([*CITYSCAPES_IDS, 3], np.uint8)[label])
+            if depth is not None:
+                metres = np.zeros(label.shape)
+                metres[len(label) // 2 :] = 2 + number / 100
+                save(folder / part / depth / f"{stem}_10.png", (256 * metres).round().astype(np.uint16))
+    return folder
+
+
+def make_nyuv2(
+    folder: Path,
+    layout: str = "lists",
+    test: bool = True,
+    numbers: Sequence[int] = (*range(3, 7), *range(10, 13), *range(19, 22), *range(30, 34), *range(50, 53)),
+    steps: int = 1000,
+    first_id: int = 1,
+    size: Size = (24, 32),
+    seed: int = 0,
+) -> Path:
+    """NYU Depth v2 as "lists" (image, seg40, depth, train.txt) or "folders" (train/rgb, train/label40, train/depth).
+
+    Every third number is for testing if `test`. Depth falls from 3 m above to 1 m below, its first column is unknown.
+    Class 40 of the scenes is stored as void.
+    """
+    names = {"lists": ("image", "seg40"), "folders": ("rgb", "label40")}[layout]
+    sides: dict[str, list[str]] = {"train": [], "test": []}
+    for number in numbers:
+        side = "test" if test and number % 3 == 0 else "train"
+        stem = f"{number:04d}"
+        sides[side].append(stem)
+        base = folder if layout == "lists" else folder / side
+        image, label = scene(seed + number, size, 41)
+        stored = np.where(label == 40, 255 if first_id == 0 else 0, label + first_id).astype(np.uint8)
+        save(base / names[0] / f"{stem}.png", image)
+        save(base / names[1] / f"{stem}.png", stored)
+        metres = np.tile(np.linspace(3, 1, size[0])[:, None], (1, size[1]))
+        metres[:, 0] = 0
+        save(base / "depth" / f"{stem}.png", (steps * metres).round().astype(np.uint16))
+    if layout == "lists":
+        for side, stems in sides.items():
+            if stems:
+                (folder / f"{side}.txt").write_text("".join(f"{stem}\n" for stem in stems))
+    return folder
+
+
+class MatContents(NamedTuple):
+    """What `make_nyuv2_mat` wrote, upright."""
+
+    images: np.ndarray
+    depths: np.ndarray
+    labels: np.ndarray
+    """Ids: 0 = no label, 1 = chair, 2 = wall, 3 = whatnot."""
+
+
+def make_nyuv2_mat(folder: Path, size: Size = (24, 32), seed: int = 0) -> MatContents:
+    """nyu_depth_v2_labeled.mat with six images, 1, 2, 4 and 5 for training in two scenes; splits and class mapping."""
+    h5py, matlab = importlib.import_module("h5py"), importlib.import_module("scipy.io")
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = [scene(seed + i, size, 4) for i in range(6)]
+    images, labels = (np.stack(part) for part in zip(*scenes, strict=True))
+    depths = np.random.default_rng(seed).uniform(1, 9, labels.shape).astype(np.float32)
+    with h5py.File(folder / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"], file["depths"] = images.transpose(0, 3, 2, 1), depths.transpose(0, 2, 1)
+        file["labels"] = labels.transpose(0, 2, 1).astype(np.uint16)
+        rooms = ["kitchen_0004"] * 3 + ["office_0002"] * 3
+        for key, texts in (("names", ["chair", "wall", "whatnot"]), ("scenes", rooms)):
+            cells = file.create_dataset(key, (1, len(texts)), h5py.ref_dtype)
+            for place, text in enumerate(texts):
+                file[f"#refs#/{key}{place}"] = np.array([[ord(letter)] for letter in text], np.uint16)
+                cells[0, place] = file[f"#refs#/{key}{place}"].ref
+    matlab.savemat(
+        folder / "splits.mat", {"trainNdxs": np.array([[1], [2], [4], [5]]), "testNdxs": np.array([[3], [6]])}
+    )
+    names = np.array(["wall", "sofa", "chair", "whatnot"], object)  # in another order than in the file
+    mapping = {"mapClass": np.array([[1, 6, 5, 40]]), "allClassName": names, "className": np.array(["wall"], object)}
+    matlab.savemat(folder / "classMapping40.mat", mapping)
+    return MatContents(images, depths, labels)
+
+
+def make_vkitti2(
+    folder: Path,
+    scenes: Sequence[str] = ("Scene01", "Scene18"),
+    variations: Sequence[str] = ("clone", "fog"),
+    cameras: Sequence[int] = (0,),
+    frames: int = 3,
+    archives: bool = True,
+    size: Size = (24, 80),
+    map_size: Size | None = None,
+    colours: dict[str, tuple[int, int, int]] | None = None,
+    seed: int = 0,
+) -> Path:
+    """Virtual KITTI 2, in a folder for every archive or all in one. Depth is 5 m + frame, sky (the upper third) is far.
+
+    The camera drives a metre a frame along z and looks a little to the right, more in every scene.
+    """
+    colours = colours or {}
+    table = {**dict(zip(VKITTI2.names, VKITTI2.colours, strict=True)), "Undefined": (0, 0, 0), **colours}
+
+    def base(kind: str) -> Path:
+        return folder / f"vkitti_2.0.3_{kind}" if archives else folder
+
+    for place, name in enumerate(scenes):
+        for variation in variations:
+            clip = Path(name, variation)
+            intrinsic, extrinsic = ["frame cameraID K[0,0] K[1,1] K[0,2] K[1,2]"], ["frame cameraID r1,1 r1,2 ..."]
+            for camera in cameras:
+                for i in range(frames):
+                    image, label = scene(seed + place, size, 15, shift=i + 2 * camera)
+                    label = np.asarray(
+                        Image.fromarray(label).resize((map_size or size)[::-1], Image.Resampling.NEAREST)
+                    )
+                    centimetres = np.full(label.shape, 100 * (5 + i), np.uint16)
+                    centimetres[: len(label) // 3] = 65535
+                    inside = {"rgb": f"rgb_{i:05d}.jpg", "depth": f"depth_{i:05d}.png"}
+                    inside["classSegmentation"] = f"classgt_{i:05d}.png"
+                    pixels = {"rgb": image, "depth": centimetres}
+                    pixels["classSegmentation"] = np.array(list(table.values()), np.uint8)[label]
+                    for kind, file in inside.items():
+                        save(base(kind) / clip / "frames" / kind / f"Camera_{camera}" / file, pixels[kind])
+                    intrinsic.append(f"{i} {camera} 725.0087 725.0087 620.5 187")
+                    c, s = np.cos(0.1 * place), np.sin(0.1 * place)
+                    world_T_cam = np.array([[c, 0, s, 0.53 * camera], [0, 1, 0, 0], [-s, 0, c, i], [0, 0, 0, 1]])
+                    row = " ".join(f"{x:.9f}" for x in np.linalg.inv(world_T_cam).ravel())
+                    extrinsic.append(f"{i} {camera} {row}")
+            text = base("textgt") / clip
+            text.mkdir(parents=True, exist_ok=True)
+            (text / "intrinsic.txt").write_text("\n".join(intrinsic) + "\n")
+            (text / "extrinsic.txt").write_text("\n".join(extrinsic) + "\n")
+            lines = ["Category r g b", *(f"{key} {r} {g} {b}" for key, (r, g, b) in table.items())]
+            (text / "colors.txt").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 FOLDER_CLASSES = (

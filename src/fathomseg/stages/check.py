@@ -16,7 +16,7 @@ from rich.table import Table
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
-from fathomseg.data.datasets.scan import Found, scan
+from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.progress import preparing
@@ -42,6 +42,10 @@ class SplitReport:
     """Labelled pixels of every class, by its name."""
     ignored: int
     """Pixels labelled 255."""
+    depths: int = 0
+    """Images that have a readable depth map."""
+    depth: DepthRange | None = None
+    """Over these maps: the least and the largest depth, the median of the medians, the mean share of valid pixels."""
 
     @property
     def labelled_pixels(self) -> int:
@@ -116,6 +120,7 @@ def check(
 def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> SplitReport:
     pixels = sum((one.pixels for one in found if one.pixels is not None), start=np.zeros(256, np.int64))
     sizes = Counter(f"{one.size[0]} x {one.size[1]}" for one in found if one.size is not None)
+    depths = [one.depth for one in found if one.depth is not None]
     beside = [tuple(dataset.neighbour(one.id, step) is not None for step in (-1, 1)) for one in found]
     return SplitReport(
         images=len(found),
@@ -126,6 +131,21 @@ def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> S
         sizes=dict(sizes.most_common()),
         pixels={name: int(count) for name, count in zip(names, pixels, strict=False)},
         ignored=int(pixels[IGNORE]),
+        depths=len(depths),
+        depth=_over(depths),
+    )
+
+
+def _over(depths: Sequence[DepthRange]) -> DepthRange | None:
+    """The range of several maps; None if no pixel of any is valid."""
+    known = [one for one in depths if one.valid]
+    if not known:
+        return None
+    return DepthRange(
+        least=min(one.least for one in known),
+        median=float(np.median([one.median for one in known])),
+        largest=max(one.largest for one in known),
+        valid=float(np.mean([one.valid for one in depths])),
     )
 
 
@@ -179,6 +199,15 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _remarks(report: CheckReport) -> Iterator[str]:
+    for name, split in report.splits.items():
+        if split.depth is not None:
+            depth = split.depth
+            yield (
+                f"Depth of {split.depths} images of {name}: {depth.least:.2f} to {depth.largest:.2f} m, median "
+                f"{depth.median:.2f} m, known for {100 * depth.valid:.0f} % of the pixels."
+            )
+        elif split.depths:
+            yield f"Depth of {split.depths} images of {name}: no pixel is known."
     yield from (f"Note: {note}" for note in report.notes)
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."

@@ -10,10 +10,13 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.idd_lite import IddLite
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.kitti2015 import Kitti2015
+from fathomseg.data.datasets.kitti_semantics import KittiSemantics
+from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.datasets.vkitti2 import VKitti2
 
-_One = Streets | CamVid | IddLite | Cityscapes | Kitti | Kitti2015 | Folder
+_One = Streets | CamVid | IddLite | Cityscapes | Kitti | Kitti2015 | KittiSemantics | NyuV2 | VKitti2 | Folder
 """Every dataset there is. A new one is listed here and nowhere else."""
 
 OneDataset = Annotated[_One, Field(discriminator="name")]

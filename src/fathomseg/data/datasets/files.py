@@ -87,6 +87,10 @@ class FileDataset(Dataset):
     def _labels(self) -> LabelMap:
         """What the stored label values mean."""
 
+    def _labels_of(self, id: str) -> LabelMap:
+        """What the stored label values of this sample mean, where that differs between samples."""
+        return self._labels
+
     @cached_property
     def _listing(self) -> Listing:
         return self._list()
@@ -117,7 +121,7 @@ class FileDataset(Dataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, of the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        return None if files.label is None else self._labels.read(files.label, files.size())
+        return None if files.label is None else self._labels_of(id).read(files.label, files.size())
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file, and for a label the class list."""
@@ -125,8 +129,8 @@ class FileDataset(Dataset):
         path = files.image if kind == "image" else files.label if kind == "label" else None
         if path is None:
             return None
-        settings = self._labels.key if kind == "label" else files.frame
-        return f"{kind}|{path}|{stamp(path)}|{settings}"
+        labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
+        return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""
@@ -211,6 +215,15 @@ def places(names: Sequence[str]) -> dict[str, int]:
 def held_out(key: str, percent: int) -> bool:
     """Whether a sample or sequence belongs to the hold-out: decided by its own name alone, on every machine alike."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100 < percent
+
+
+def hold_out(keys: Iterable[str], percent: int) -> set[str]:
+    """The keys that `held_out` says belong to the hold-out, but at least one of several."""
+    distinct = set(keys)
+    val = {key for key in distinct if held_out(key, percent)}
+    if not val and len(distinct) > 1:
+        val = {min(distinct, key=lambda key: hashlib.sha256(key.encode()).digest())}
+    return val
 
 
 def stamp(path: Path) -> str:

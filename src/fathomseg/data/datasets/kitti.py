@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
 from pydantic import Field
 
-from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.cityscapes import CLASSES
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, held_out, stamp
+from fathomseg.data.datasets.files import Files, Listing, hold_out
 from fathomseg.data.datasets.kitti_layouts import Clip, find_clips
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.types import IGNORE, Camera, ClassList
 
 _LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(len(CLASSES))), (IGNORE,), "KITTI's video has no labels")
-_LEVELS_PER_METRE: Final = 256
+LEVELS_PER_METRE: Final = 256
+"""KITTI stores depth as 16-bit whole numbers, in 1/256 metre; 0 = not measured."""
 
 
-class Kitti(FileDataset):
+class Kitti(MapDataset):
     """KITTI raw, KITTI odometry, or folders of frames; which one is told from the folder. Ids are `drive/frame`.
 
     Examples are "2011_09_26_drive_0001_sync/0000000017" and "00/000017". Splits are `train` and `val`, divided by whole
@@ -58,17 +58,13 @@ class Kitti(FileDataset):
         clip, frame = self._clip(id)
         return None if clip.world_T_cam is None else clip.world_T_cam[frame]
 
-    def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
-        """The laser's sparse z-depth in metres, 0 = invalid, brought to the size of the image. Raises `DataError`."""
-        files = self.files(id)
+    def _depth_file(self, id: str) -> Path | None:
         clip, frame = self._clip(id)
-        if frame not in clip.depth:
-            return None
-        stored = read_values(clip.depth[frame])
-        if stored.dtype != np.uint16:
-            reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in 1/{_LEVELS_PER_METRE} m"
-            raise DataError([Problem(str(clip.depth[frame]), reason)])
-        return resize_nearest(stored, files.size()).astype(np.float32) / _LEVELS_PER_METRE
+        return clip.depth.get(frame)
+
+    def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
+        """The laser's sparse depth."""
+        return read_depth(path, LEVELS_PER_METRE)
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same camera whose number is `offset` higher; None beyond the ends and in gaps."""
@@ -76,15 +72,6 @@ class Kitti(FileDataset):
         clip, frame = self._clip(id)
         other = clip.at_place.get(clip.places[frame] + offset)
         return None if other is None else f"{clip.name}/{other}"
-
-    def fingerprint(self, id: str, kind: Kind) -> str | None:
-        """Path, byte size and time of change of the file, and for depth the size of the image."""
-        files = self.files(id)
-        clip, frame = self._clip(id)
-        if kind != "depth" or frame not in clip.depth:
-            return super().fingerprint(id, kind)
-        path = clip.depth[frame]
-        return f"depth|{path}|{stamp(path)}|{files.size()}"
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Missing calibration, a wrong number of poses, and gaps in the numbers of the frames."""
@@ -137,10 +124,7 @@ class Kitti(FileDataset):
                     f"there is: {', '.join(sorted(drives))}."
                 )
             return set(self.val_drives)
-        val = {drive for drive in drives if held_out(drive, self.val_percent)}
-        if not val and len(drives) > 1:
-            val = {min(drives, key=lambda drive: hashlib.sha256(drive.encode()).digest())}
-        return val
+        return hold_out(drives, self.val_percent)
 
     @cached_property
     def _clips(self) -> dict[str, Clip]:

@@ -29,16 +29,18 @@ class LabelMap:
     kind: LabelKind
     names: tuple[str, ...]
     values: tuple[int, ...]
-    """The stored value of class 0, 1, ..."""
+    """The stored values, that of class 0, 1, ... unless `indices` says otherwise."""
     ignored: tuple[int, ...]
     """Stored values that become 255."""
     remedy: str
     """What to do about a value that is in neither list."""
+    indices: tuple[int, ...] = ()
+    """The class index of every value, if several values mean one class; left out: 0, 1, ..."""
 
     @property
     def key(self) -> str:
         """A text that changes whenever the same file would be read as something else."""
-        return f"{self.kind}|{self.values}|{self.ignored}"
+        return f"{self.kind}|{self.values}|{self.ignored}|{self.indices}"
 
     def read(self, path: Path, size: Size | None = None) -> UInt8[np.ndarray, "h w"]:
         """The class indices stored in a file; `size` is the (height, width) its image has.
@@ -51,11 +53,20 @@ class LabelMap:
         if size is not None and stored.shape != size:
             sizes = f"{stored.shape[0]} x {stored.shape[1]} (height x width) but its image is {size[0]} x {size[1]}"
             raise DataError([Problem(str(path), f"the label is {sizes}; export the label at the size of the image")])
+        return self.classes(stored, str(path))
+
+    def classes(self, stored: Integer[np.ndarray, "h w"], where: str) -> UInt8[np.ndarray, "h w"]:
+        """The class indices of stored values. Raises `DataError` naming `where` for a value that is not listed."""
         indices = self._indices(stored)
         unknown = indices == _UNKNOWN
         if unknown.any():
-            raise DataError([Problem(str(path), self._explain(stored[unknown]))])
+            raise DataError([Problem(where, self._explain(stored[unknown]))])
         return indices
+
+    @property
+    def _classes(self) -> Sequence[int]:
+        """The class index of every value."""
+        return self.indices or range(len(self.values))
 
     def stored(self, label: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w *rgb"] | UInt16[np.ndarray, "h w"]:
         """What a PNG has to hold for `read` to give these class indices: ids of 8 or 16 bits, or RGB colours.
@@ -68,7 +79,9 @@ class LabelMap:
         if IGNORE in used and nothing is None:
             raise FathomError("Some pixels have no label, but no stored value means that: list one in `ignore`.")
         table = np.zeros(256, np.int64)
-        table[: len(self.values)], table[IGNORE] = self.values, nothing or 0
+        for value, index in reversed([*zip(self.values, self._classes, strict=True)]):
+            table[index] = value  # of several values for one class the first
+        table[IGNORE] = nothing or 0
         if unfit := [value for value in table[used].tolist() if not 0 <= value <= largest]:
             raise FathomError(f"The id {unfit[0]} cannot be stored in a PNG, which holds 0 to {largest}.")
         if self.kind == "colours":
@@ -80,7 +93,7 @@ class LabelMap:
         if stored.dtype.kind == "u":
             indices: UInt8[np.ndarray, "h w"] = _table(self)[stored]
             return indices
-        known = dict(zip(self.values, range(len(self.values)), strict=True)) | dict.fromkeys(self.ignored, IGNORE)
+        known = dict(zip(self.values, self._classes, strict=True)) | dict.fromkeys(self.ignored, IGNORE)
         values, inverse = np.unique(stored, return_inverse=True)
         return np.array([known.get(int(v), _UNKNOWN) for v in values], np.uint8)[inverse].reshape(stored.shape)
 
@@ -103,7 +116,8 @@ class LabelMap:
             return f"{value} ({pixels})"
         colours = np.array([unpack(v) for v in self.values])
         nearest = int(np.square(colours - np.array(unpack(value))).sum(axis=1).argmin())
-        return f"{unpack(value)} ({pixels}; nearest is {self.names[nearest]} {unpack(self.values[nearest])})"
+        name = self.names[self._classes[nearest]]
+        return f"{unpack(value)} ({pixels}; nearest is {name} {unpack(self.values[nearest])})"
 
 
 def pack(colours: UInt8[np.ndarray, "h w 3"]) -> Integer[np.ndarray, "h w"]:
@@ -136,7 +150,7 @@ def _table(labels: LabelMap) -> UInt8[np.ndarray, " n"]:
     """The class index of every 16-bit id or 24-bit colour (64 KB or 16 MB)."""
     table = np.full(1 << (16 if labels.kind == "ids" else 24), _UNKNOWN, np.uint8)
     _set(table, labels.ignored, [IGNORE] * len(labels.ignored))
-    _set(table, labels.values, range(len(labels.values)))
+    _set(table, labels.values, labels._classes)
     return table
 
 

@@ -1,4 +1,4 @@
-"""One decoding pass over samples: their sizes, their class counts and everything that is wrong with them."""
+"""One decoding pass over samples: their sizes, class counts, range of depth and everything that is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
@@ -33,10 +33,31 @@ class Found:
     pixels: Int64[np.ndarray, " 256"] | None = None
     """How many pixels have each label value; None without a readable label."""
     camera: Camera | None = None
+    depth: DepthRange | None = None
+    """None without a readable depth map."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthRange:
+    """What one depth map holds, in metres; of a map without any valid pixel all three are NaN."""
+
+    least: float
+    median: float
+    largest: float
+    valid: float
+    """Share of the pixels whose depth is known, 0 to 1."""
+
+    @classmethod
+    def of(cls, depth: Float32[np.ndarray, "h w"]) -> DepthRange:
+        """The range of one map."""
+        known = depth[depth > 0]
+        if not known.size:
+            return cls(np.nan, np.nan, np.nan, 0.0)
+        return cls(float(known.min()), float(np.median(known)), float(known.max()), known.size / depth.size)
 
 
 def scan(dataset: Dataset, ids: Sequence[str]) -> Iterator[Found]:
-    """Decode every image and label of these samples in threads, and yield what was found, in order."""
+    """Decode every image, label and depth map of these samples in threads, and yield what was found, in order."""
     for found in map_threads(lambda chunk: [look(dataset, id) for id in chunk], chunks(ids)):
         yield from found
 
@@ -44,7 +65,7 @@ def scan(dataset: Dataset, ids: Sequence[str]) -> Iterator[Found]:
 def look(dataset: Dataset, id: str) -> Found:
     """Decode one sample; a file that cannot be used becomes a problem, not an exception."""
     problems: dict[Problem, None] = {}  # a dict keeps the order and drops what image and label both report
-    size, pixels, camera = None, None, None
+    size, pixels, camera, depth = None, None, None, None
     try:
         size = dataset.image(id).shape[:2]
         camera = dataset.camera(id)
@@ -55,7 +76,12 @@ def look(dataset: Dataset, id: str) -> Found:
         pixels = None if label is None else np.bincount(label.reshape(-1), minlength=256)
     except DataError as error:
         problems.update(dict.fromkeys(error.problems))
-    return Found(id, tuple(problems), size, pixels, camera)
+    try:
+        metres = dataset.depth(id)
+        depth = None if metres is None else DepthRange.of(metres)
+    except DataError as error:
+        problems.update(dict.fromkeys(error.problems))
+    return Found(id, tuple(problems), size, pixels, camera, depth)
 
 
 def chunks(items: Sequence[A]) -> list[Sequence[A]]:

@@ -1,0 +1,77 @@
+"""What the datasets share whose labels and depth maps keep their size when their images are stored smaller."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from fathomseg.data.datasets.base import Kind
+from fathomseg.data.datasets.files import FileDataset, stamp
+from fathomseg.errors import DataError, Problem
+from fathomseg.io.images import read_values, resize_nearest
+
+
+class MapDataset(FileDataset):
+    """Base of the datasets whose label and depth maps are brought to the size of the stored image, nearest."""
+
+    @abstractmethod
+    def _depth_file(self, id: str) -> Path | None:
+        """The file that holds the depth of a sample, if there is one."""
+
+    @abstractmethod
+    def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
+        """z-depth in metres at the size of the map, 0 = invalid. Raises `DataError`."""
+
+    def _depth_key(self, id: str) -> str:
+        """A text that changes whenever the same depth file would be read as something else."""
+        return ""
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        return None if files.label is None else resize_nearest(self._labels_of(id).read(files.label), files.size())
+
+    def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
+        """z-depth in metres, 0 = invalid, nearest at the size of the image; None if unknown. Raises `DataError`."""
+        files, path = self.files(id), self._depth_file(id)
+        return None if path is None else resize_nearest(self._read_depth(id, path), files.size())
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
+        files = self.files(id)
+        if kind != "depth":
+            known = super().fingerprint(id, kind)
+            return known if known is None or kind == "image" else f"{known}|{files.size()}"
+        path = self._depth_file(id)
+        return None if path is None else f"depth|{path}|{stamp(path)}|{files.size()}|{self._depth_key(id)}"
+
+    def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Images without a label or depth map where others have one: where every image should have both."""
+        samples = self._listing.samples
+        labelled = any(files.label is not None for files in samples.values())
+        measured = any(self._depth_file(id) is not None for id in samples)
+        for id in ids:
+            files = self.files(id)
+            if labelled and files.label is None:
+                yield Problem(str(files.image), "has no label of the same name, as other images do")
+            if measured and self._depth_file(id) is None:
+                yield Problem(str(files.image), "has no depth map of the same name, as other images do")
+
+
+def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np.ndarray, "h w"]:
+    """The z-depth in metres that a 16-bit image stores in `per_metre` steps a metre, 0 = invalid.
+
+    `far` is the stored value of what is infinitely far, such as the sky; it becomes invalid. Raises `DataError`.
+    """
+    stored = read_values(path)
+    if stored.dtype != np.uint16:
+        reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in 1/{per_metre} m"
+        raise DataError([Problem(str(path), reason)])
+    depth: Float32[np.ndarray, "h w"] = stored.astype(np.float32) / np.float32(per_metre)
+    if far is not None:
+        depth[stored == far] = 0
+    return depth
