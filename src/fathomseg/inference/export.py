@@ -1,9 +1,9 @@
 """From a network to an ONNX model: one file that needs neither PyTorch nor fathomseg.
 
 Input `image`: RGB, uint8, batch x height x width x 3, as cameras and image readers give it; normalisation is inside.
-One output for each task, named by it, float32 at the network's own resolution (`Task.map`): logits, disparity. Enlarging
-them is left to the caller, since logits of a large image at its size are hundreds of megabytes that an argmax or a
-display may never need.
+One output for each task, named by it, float32 at the network's own resolution (`Task.map`): logits, disparity.
+Enlarging them is left to the caller, since logits of a large image at its size are hundreds of megabytes that an argmax
+or a display may never need.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check(model: Any, network: Network, tasks: Mapping[str, Task], sizes: Sequen
             largest = max(largest, wrong)
             if not wrong <= TOLERANCE:  # which NaN fails as well
                 raise FathomError(
-                    f"The exported network is not the same as in PyTorch: {name} differs by {wrong:.2g} of its range at "
+                    f"The exported network is not PyTorch's: {name} differs by {wrong:.2g} of its range at "
                     f"{size[0]} x {size[1]} (at most {TOLERANCE:g} is accepted). Nothing was written. Try --fixed-size."
                 )
     return largest

@@ -42,8 +42,11 @@ def package(name: str) -> Any:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What the file says about itself, by key. Raises `FathomError` if `fathom export` did not write it, if it is damaged,
-    or if it takes weights from files outside its own folder."""
+    """What the file says about itself, by key.
+
+    Raises `FathomError` if `fathom export` did not write it, if it is damaged, or if it takes weights from files
+    outside its own folder.
+    """
     onnx = package("onnx")
     if not path.is_file():
         raise FathomError(f"There is no file {path}. Give a file written by `fathom export`, or a run folder.")
@@ -79,8 +82,10 @@ class OnnxNetwork(nn.Module):
     def __init__(
         self, model: Path | bytes, tasks: Mapping[str, Task], device: torch.device | str | None = None
     ) -> None:
-        """`tasks`: those it predicts. `device` None: a GPU if this build of ONNX Runtime can use one. Raises `FathomError`
-        if it cannot be loaded, or its inputs and outputs are not as `fathom export` makes them."""
+        """`tasks`: those it predicts. `device` None: a GPU if this build of ONNX Runtime can use one.
+
+        Raises `FathomError` if it cannot be loaded, or its inputs and outputs are not as `fathom export` makes them.
+        """
         super().__init__()
         runtime = package("onnxruntime")
         self.name, self.known = "The exported network" if isinstance(model, bytes) else str(model), dict(tasks)
@@ -99,8 +104,8 @@ class OnnxNetwork(nn.Module):
         outputs = {one.name for one in self.session.get_outputs()}
         if inputs != {INPUT: ("tensor(uint8)", [3])} or not tasks.keys() <= outputs:
             raise FathomError(
-                f"{self.name} has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; expected one input "
-                f"{INPUT}, uint8 of batch x height x width x 3, and outputs {', '.join(tasks)}. Export it again."
+                f"{self.name} has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; expected one "
+                f"input {INPUT}, uint8 of batch x height x width x 3, and outputs {', '.join(tasks)}. Export it again."
             )
 
     def forward(self, images: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None) -> dict[str, Any]:
@@ -134,8 +139,8 @@ def _providers(runtime: Any, device: torch.device | str | None) -> list[str]:
     has_gpu = gpu in runtime.get_available_providers()
     if kind == "cuda" and not has_gpu:
         raise FathomError(
-            f"Device {device} was asked for, but this build of ONNX Runtime has no CUDA: pip install onnxruntime-gpu in the "
-            "place of onnxruntime, or give cpu."
+            f"Device {device} was asked for, but this build of ONNX Runtime has no CUDA: pip install onnxruntime-gpu "
+            "in the place of onnxruntime, or give cpu."
         )
     return [gpu, cpu] if has_gpu and kind != "cpu" else [cpu]
 

@@ -93,7 +93,7 @@ def reopen(folder: Path) -> Path:
 
 
 def own_data(folder: Path) -> str:
-    """The configuration that says which data a run was trained on; for an exported file, that of its run if it is there.
+    """The configuration that says which data a run was trained on; that of its run for an exported file.
 
     Raises `FathomError` if there is none.
     """

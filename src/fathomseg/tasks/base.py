@@ -66,7 +66,7 @@ class Task(Part, ABC):
         missing."""
 
     def early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+        """A module from one feature map of `width` channels to an early prediction of the form of the task's output.
 
         Raises `FathomError` for a task that has none.
         """
