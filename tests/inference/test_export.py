@@ -1,4 +1,4 @@
-"""What is exported equals PyTorch at sizes it was not exported at, says what it is, and tells nothing of this machine."""
+"""What is exported equals PyTorch at sizes it was not exported at, says what it is, and nothing of this machine."""
 
 from __future__ import annotations
 
@@ -112,13 +112,16 @@ def test_a_transformer_at_a_fixed_size() -> None:
     assert [d.dim_value for d in fixed.graph.input[0].type.tensor_type.shape.dim] == [0, 64, 64, 3]
 
 
-def test_what_cannot_be_exported_is_said(network: Network) -> None:
-    class Stubborn(nn.Module):
-        def forward(self, image: torch.Tensor, outputs: Any) -> dict[str, torch.Tensor]:
-            return {"segmentation": image * image.sum().item().__str__().count("1")}
+@pytest.mark.parametrize(("fixed", "remedy"), [(False, "Try --fixed-size"), (True, "Choose another encoder")])
+def test_what_cannot_be_exported_is_said(
+    network: Network, monkeypatch: pytest.MonkeyPatch, fixed: bool, remedy: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a branch on data\nand forty lines more")
 
-    with unchecked(), pytest.raises(FathomError, match=r"PyTorch cannot export this network: .*Try --fixed-size"):
-        to_onnx(Stubborn(), {"segmentation": TASKS["segmentation"]}, (64, 96))  # type: ignore[arg-type]
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(FathomError, match=rf"PyTorch cannot export this network: a branch on data\. {remedy}"):
+        to_onnx(network, TASKS, (64, 96), fixed)
 
 
 def test_the_card_of_some_tasks() -> None:

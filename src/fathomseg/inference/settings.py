@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -75,10 +75,11 @@ def trained_inference(
     """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
     another mode, or flipped too."""
     path = run / "config.yaml"
-    source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}} if is_onnx(run) else None
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
-    source = source or (path if path.is_file() else {})
+    source: Path | dict[str, Any] = path if path.is_file() else {}
+    if is_onnx(run):
+        source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}}
     return config.load(_Configuration, source, [*overrides, *more]).evaluation.inference
 
 
