@@ -124,7 +124,7 @@ def import_labels(
 
 @app.command()
 def evaluate(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a file of `fathom export`.")],
     overrides: Overrides = None,
     data: Annotated[str | None, typer.Option(help="Score on this dataset instead of the run's own.")] = None,
     split: Annotated[str, typer.Option(help="The split to score on.")] = "val",
@@ -179,7 +179,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")],
+    run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a file of `fathom export`.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
     out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
     tasks: Annotated[
@@ -209,6 +209,50 @@ def predict(
             overwrite=overwrite,
             device=device,
             batch=batch,
+        )
+    )
+
+
+@app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, for example model.onnx.")],
+    tasks: Annotated[
+        str | None, typer.Option(help="What it predicts: segmentation,depth; default: all the run has.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
+    precision: Annotated[str, typer.Option(help="fp32 or fp16 (for GPUs); outputs are float32 always.")] = "fp32",
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise statically to 8 bits (for CPUs).")] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="int8: folder of images that show its ranges; default: the run's own train split."),
+    ] = None,
+    fixed_size: Annotated[
+        bool,
+        typer.Option("--fixed-size", help="Only images of the run's working size; some encoders and chips need it."),
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="int8, fp16: data to measure the loss on; default: the run's.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="int8, fp16: the split the loss of accuracy is measured on.")] = "val",
+    limit: Annotated[int | None, typer.Option(help="int8, fp16: measure on the first N images.")] = None,
+) -> None:
+    """Write a trained network as one ONNX file, checked against PyTorch, that runs without PyTorch and fathomseg."""
+    from fathomseg.stages.export import run
+
+    raise typer.Exit(
+        run(
+            run_folder,
+            out,
+            tasks=tasks,
+            weights=weights,
+            precision=precision,
+            int8=int8,
+            calibration=calibration,
+            fixed_size=fixed_size,
+            data=data,
+            split=split,
+            limit=limit,
         )
     )
 

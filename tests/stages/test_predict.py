@@ -292,7 +292,7 @@ def test_the_colours_of_depth_follow_a_video_slowly(both: Path, tmp_path: Path) 
     maps = [f"disparity/drive/{i:06d}.png" for i in range(4)]
     ids = [f"ids/drive/{i:06d}.png" for i in range(4)]
     assert files(tmp_path / "out") == {
-        *("classes.json", "depth.json", "overlays/drive.mp4", "views/drive.mp4"),
+        *("classes.json", "depth.json", "overlays/drive.mp4", "views/drive.mp4", "together/drive.mp4"),
         *maps,
         *ids,
     }
@@ -306,6 +306,27 @@ def test_the_colours_of_depth_follow_a_video_slowly(both: Path, tmp_path: Path) 
     shown = video.read_frame(tmp_path / "out" / "views" / "drive.mp4", 3).astype(float)
     following = draw.colour_map(found[3], limits=(float(limits[0]), float(limits[1])), style="magma")
     assert np.abs(shown - following).mean() < 12
+
+
+def test_the_views_of_all_tasks_of_a_video_side_by_side(both: Path, tmp_path: Path) -> None:
+    source, out = (
+        make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)]),
+        tmp_path / "out",
+    )
+    predict(both, source, out)
+    together = out / "together" / "drive.mp4"
+    assert (video.video_index(together).frames, video.video_index(together).size) == (4, (32, 100))
+    seen = video.read_frame(together, 2).astype(float)
+    for part, name in ((seen[:, :48], "overlays"), (seen[:, 52:], "views")):
+        assert np.abs(part - video.read_frame(out / name / "drive.mp4", 2)).mean() < 8
+    before = times(out)
+    predict(both, source, out)
+    assert times(out) == before
+    together.unlink()
+    predict(both, source, out)  # made anew, though every task is there
+    assert together.is_file()
+    predict(both, source, tmp_path / "one", tasks="depth")
+    assert not (tmp_path / "one" / "together").exists()
 
 
 def test_frames_of_an_interrupted_video_are_continued(saved: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part, validate
 from fathomseg.errors import FathomError
+from fathomseg.inference.onnx import card_tree, is_onnx
 from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
@@ -105,7 +106,12 @@ def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def load_card(folder: Path) -> ModelCard:
-    """Read `model.json`. Raises `FathomError` if the folder holds no model, or one this version cannot read."""
+    """Read `model.json`, or what an exported file says of itself.
+
+    Raises `FathomError` if the folder holds no model, or one this version cannot read.
+    """
+    if is_onnx(folder):
+        return validate(ModelCard, card_tree(folder), str(folder))
     path = folder / CARD
     remedy = (
         f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."

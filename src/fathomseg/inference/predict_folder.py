@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.inference.predictor import Predictor
@@ -22,6 +22,9 @@ from fathomseg.tasks.base import Task
 from fathomseg.types import Prediction
 
 A = TypeVar("A")
+
+TOGETHER: Final = "together"
+"""The folder of videos that show the pictures of all tasks side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Job:
 
     source: Path
     goals: tuple[Goal, ...]
+    together: Path | None = None
+    """Of a video: where the views of all tasks go side by side, if there are several."""
 
     @property
     def is_video(self) -> bool:
@@ -87,14 +92,19 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
             )
             for task in tasks.values()
         )
-        jobs[path] = Job(file, tuple(goals))
+        several = views and view == ".mp4" and len(tasks) > 1
+        jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None)
     return list(jobs.values()), problems
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs that are not done, each with the tasks that are not."""
-    rest = [replace(job, goals=tuple(goal for goal in job.goals if not goal.done)) for job in jobs]
-    return [job for job in rest if job.goals]
+    """The jobs that are not done, each with the tasks that are not; with all of them if their common view is not."""
+    rest = []
+    for job in jobs:
+        if job.together is None or job.together.exists():
+            job = replace(job, goals=tuple(goal for goal in job.goals if not goal.done), together=None)
+        rest += [job] if job.goals else []
+    return rest
 
 
 @dataclass
@@ -137,9 +147,9 @@ class Work:
             self.problems += error.problems
             return
         with ExitStack() as stack:
-            shown = [goal for goal in job.goals if goal.view is not None]
-            painters = {goal.view: self._painter(goal) for goal in shown}
-            writers = {goal.view: stack.enter_context(VideoWriter(goal.view, rate)) for goal in shown if goal.view}
+            painters = {goal.view: self._painter(goal) for goal in job.goals if goal.view is not None}
+            places = [*painters, *([job.together] if job.together else [])]
+            writers = {place: stack.enter_context(VideoWriter(place, rate)) for place in places}
 
             def needed(goal: Goal, frame: int) -> bool:
                 return self.overwrite or goal.view is not None or not _frame(goal, frame).exists()
@@ -149,8 +159,11 @@ class Work:
                 for goal in job.goals:
                     if needed(goal, frame):
                         goal.task.write(_frame(goal, frame), prediction)
-                    if goal.view is not None:
-                        writers[goal.view].add(painters[goal.view](picture, prediction))
+                painted = {view: paint(picture, prediction) for view, paint in painters.items()}
+                for view, seen in painted.items():
+                    writers[view].add(seen)
+                if job.together is not None:
+                    writers[job.together].add(draw.beside(list(painted.values())))
 
             todo = [frame for frame in range(frames) if any(needed(goal, frame) for goal in job.goals)]
             for _ in range(frames - len(todo)):

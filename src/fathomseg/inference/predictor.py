@@ -1,6 +1,6 @@
 """The inference wrapper: a trained network that predicts all its tasks for images of any size, at that size.
 
-predictor = fathomseg.load("runs/camvid")
+predictor = fathomseg.load("runs/camvid")                  # or "camvid.onnx", which `fathom export` wrote
 prediction = predictor.predict(image)     # path, PIL image or uint8 array -> label, confidence, disparity, depth
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, load_card, load_model
+from fathomseg.inference.onnx import OnnxNetwork, is_onnx
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.images import Readable, as_rgb, resize_image
 from fathomseg.models.norms import evaluating
@@ -35,11 +36,16 @@ def load(
     """The trained network of a run folder, ready to predict `tasks` (all it has); on a GPU if there is one and `device`
     names none.
 
-    `inference` is by default what the run was configured with. Raises `FathomError` if the folder holds no such model,
-    or one without one of the tasks.
+    `run` may be a file that `fathom export` wrote, whose `weights` were chosen then. `inference` is by default what the
+    run was configured with. Raises `FathomError` if the folder holds no such model, or one without one of the tasks.
     """
-    folder, file = Path(run), WEIGHTS[as_weights(weights)]
-    chosen(load_card(folder), tasks, str(folder))
+    folder = Path(run)
+    known = load_card(folder)
+    chosen(known, tasks, str(folder))
+    if is_onnx(folder):
+        exported = OnnxNetwork(folder, known.tasks, device)
+        return Predictor(exported, known, "cpu", inference or trained_inference(folder), tasks)
+    file = WEIGHTS[as_weights(weights)]
     place = pick_device(device)
     card, network = load_model(folder, file)
     network = network.to(device=place, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from fathomseg import config
 from fathomseg.config import Part
 from fathomseg.data.transforms import PositiveSize
+from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.types import Size
 
 
@@ -71,12 +72,15 @@ class _Configuration(Part):
 def trained_inference(
     run: Path, mode: str | None = None, flip: bool = False, overrides: Sequence[str] = ()
 ) -> Inference:
-    """The inference settings in a run's configuration (the defaults if it has none), perhaps in another mode, or
-    flipped too."""
+    """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
+    another mode, or flipped too."""
     path = run / "config.yaml"
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
-    return config.load(_Configuration, path if path.is_file() else {}, [*overrides, *more]).evaluation.inference
+    source: Path | dict[str, Any] = path if path.is_file() else {}
+    if is_onnx(run):
+        source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}}
+    return config.load(_Configuration, source, [*overrides, *more]).evaluation.inference
 
 
 def _places(length: int, window: int, stride: float) -> list[int]:

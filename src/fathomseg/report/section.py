@@ -12,7 +12,12 @@ from rich.table import Table
 
 from fathomseg.tasks.scores import Row
 
-WEIGHTS: Final = {"ema": "averaged weights (EMA)", "last": "last weights", "predictions": "stored predictions"}
+WEIGHTS: Final = {
+    "ema": "averaged weights (EMA)",
+    "last": "last weights",
+    "onnx": "exported network",
+    "predictions": "stored predictions",
+}
 """What is scored, in words."""
 
 

@@ -16,6 +16,7 @@ from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
 from fathomseg.evaluation.stored import FromFolder, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
 from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.progress import progress
@@ -47,7 +48,7 @@ def run(
     max_depth: float | None = None,
     crop: str | None = None,
 ) -> int:
-    """Score a run folder, or stored predictions, and print the result. Returns the exit code.
+    """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
     `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
     """
@@ -97,6 +98,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Score a run on a split of its own dataset (or `dataset`), or the predictions of one task stored in `against`.
 
+    `folder` may be a file that `fathom export` wrote; what is written goes into FILE.evaluation/ beside it then.
+
     Every task the split has truth for is scored, or those named in `tasks`; camera motion ("motion" among them) where
     the run has a pose network and the split clips with poses. `limit` takes the first images with a truth, and the
     first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
@@ -105,6 +108,7 @@ def evaluate_run(
     """
     if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+    exported = is_onnx(folder)
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
     dataset = dataset or resolve_dataset(own_data(folder))
@@ -131,7 +135,10 @@ def evaluate_run(
         elif known:
             for misfit in filter(None, (task.misfit(card.classes, dataset) for task in known.values())):
                 raise FathomError(f"{folder} {misfit}")
-            sources |= {name: FromNetwork(load(folder, name, device, inference, known), dataset) for name in names}
+            if exported:
+                sources["onnx"] = FromNetwork(load(folder, inference=inference, tasks=known), dataset)
+            else:
+                sources |= {name: FromNetwork(load(folder, name, device, inference, known), dataset) for name in names}
         scored, drives = {}, []
         for name, source in sources.items():
             with progress(f"scoring {name}", len(ids)) as tick:
@@ -156,9 +163,10 @@ def evaluate_run(
             "origin": origin(),
         }
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            place = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
+            parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
             how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
-            out = folder / "evaluation" / "-".join([*place, *how])
+            place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
+            out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
             write_scores(out, result, ids, rows)
             if report:

@@ -6,7 +6,8 @@ OUT/classes.json           what the indices mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
 OUT/views/<path>.jpg       the same in colours, near = bright
 OUT/depth.json             how disparity becomes depth, and in what unit
-of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4, and so on
+of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4, and so on; with several tasks also
+OUT/together/<path>.mp4    their pictures side by side
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def run(
     problems += work.problems
     rate = work.predicted / max(time.perf_counter() - began, 1e-9)
     there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
-    speed = f" ({work.predicted} images, {rate:.1f} images/s)" if work.predicted else ""
+    what = "frames" if all(job.is_video for job in todo) else "images"
+    speed = f" ({work.predicted} {what}, {rate:.1f} {what}/s)" if work.predicted else ""
     lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]

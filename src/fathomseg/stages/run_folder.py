@@ -18,6 +18,7 @@ import yaml
 
 from fathomseg.config import Part
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.io.files import write_config
 from fathomseg.version import __version__
 
@@ -88,7 +89,15 @@ def reopen(folder: Path) -> Path:
 
 
 def own_data(folder: Path) -> str:
-    """The configuration that says which data a run was trained on. Raises `FathomError` if there is none."""
+    """The configuration that says which data a run was trained on; that of its run for an exported file.
+
+    Raises `FathomError` if there is none.
+    """
+    if is_onnx(folder):
+        run = Path(str(read_metadata(folder).get("origin", {}).get("run", "")))
+        if (run / CONFIG).is_file():
+            return str(run / CONFIG)
+        raise FathomError(f"{folder} was exported from the run {run}, which is not here: say which data with --data.")
     if not (folder / CONFIG).is_file():
         raise FathomError(
             f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."

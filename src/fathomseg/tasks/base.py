@@ -124,6 +124,10 @@ class Task(Part, ABC):
     def map(self, output: Any) -> Float[Tensor, "b c h w"]:
         """The part of the branch's output that predictions are made from, at the network's own resolution."""
 
+    def as_output(self, maps: Float[Tensor, "b c h w"]) -> Any:
+        """The output of a branch that gives this map and nothing else: `map(as_output(x))` is x."""
+        return maps
+
     def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
         """`maps` in the form in which several views (mirrored, windows) may be averaged, at `size`."""
         return nn.functional.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -154,6 +154,10 @@ class Depth(Task):
         """The finest disparity."""
         return output[0].float()
 
+    def as_output(self, maps: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 h w"]]:
+        """Disparities of one scale."""
+        return [maps]
+
     def averaging(self, maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c h2 w2"]:
         """The maps as they are: there are no windows of depth, and a mirrored map has the same size (Godard et al.
         2017, arXiv:1609.03677, "pp", without the ramps at the borders, which stereo needs and one camera does not)."""

@@ -1,0 +1,165 @@
+"""`fathom export`: a trained network as one ONNX file, checked against PyTorch before it appears."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.errors import FathomError
+from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
+from fathomseg.inference.card import WEIGHTS, as_weights, load_model
+from fathomseg.inference.export import Precision, check, describe, narrowed, to_half, to_int8, to_onnx
+from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package
+from fathomseg.inference.predictor import Predictor, chosen
+from fathomseg.inference.settings import trained_inference
+from fathomseg.io.files import writing
+from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
+from fathomseg.io.progress import progress
+from fathomseg.stages.run_folder import origin, own_data
+from fathomseg.types import Size
+
+CALIBRATION: Final = 64
+"""Images that show the range of every feature map."""
+_LIMIT: Final = 2**31 - 1
+"""Bytes that a file of protobuf can hold."""
+
+
+def run(
+    run: Path,
+    out: Path,
+    *,
+    tasks: str | None = None,
+    weights: str = "ema",
+    precision: str = "fp32",
+    int8: bool = False,
+    calibration: Path | None = None,
+    fixed_size: bool = False,
+    data: str | None = None,
+    split: str = "val",
+    limit: int | None = None,
+) -> int:
+    """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
+
+    With `int8` or fp16, the loss of accuracy on `split` is measured, said, and written into the file, if the data is
+    there. Nothing appears under the name `out` unless the float32 network equals PyTorch's.
+    """
+    kind = _precision(precision, int8)
+    if not is_onnx(out):
+        raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
+    if calibration is not None and kind != "int8":
+        raise FathomError("--calibration is for --int8: other precisions need no images.")
+    if limit is not None and limit < 1:
+        raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
+    card, network = load_model(run, WEIGHTS[as_weights(weights)])
+    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
+    card = narrowed(card, chosen(card, names, str(run)))
+    inference = trained_inference(run)
+    size = inference.size or card.size
+    images = _calibration(run, calibration, data, size) if kind == "int8" else ()
+    console = Console(stderr=True)
+    with console.status(f"exporting {', '.join(card.tasks)}"):
+        model = to_onnx(network, card.tasks, size, fixed_size)
+        sizes = [size, size] if fixed_size else [size, _other(size)]
+        wrong = check(model, network, card.tasks, sizes)
+        if kind != "fp32":
+            model = to_half(model) if kind == "fp16" else to_int8(model, images)
+    measured = None
+    lines = [
+        f"checked against PyTorch at {' and '.join('{} x {}'.format(*s) for s in dict.fromkeys(sizes))}: {wrong:.1g}"
+    ]
+    if kind != "fp32":
+        exact = Predictor(network, card, "cpu", inference)
+        small = Predictor(OnnxNetwork(model.SerializeToString(), card.tasks, "cpu"), card, "cpu", inference)
+        try:
+            dataset = resolve_dataset(data or own_data(run))
+            measured = _measured(exact, small, kind, dataset, split, limit)
+            lines += _said(measured, kind)
+        except FathomError as error:
+            if data is not None:
+                raise
+            lines.append(f"the loss of {kind} was not measured: {error}")
+    made = {"run": str(run), "weights": weights, **origin()}
+    describe(model, card, network, inference, kind, made, measured)
+    if model.ByteSize() > _LIMIT:
+        raise FathomError(
+            f"The network has {model.ByteSize() / 1e9:.1f} GB; an ONNX file holds 2. Try --precision fp16."
+        )
+    with writing(out) as temporary:
+        package("onnx").save(model, temporary)
+    head = f"{out}: {', '.join(card.tasks)} in {kind}, {out.stat().st_size / 1e6:.1f} MB"
+    console.print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def _precision(name: str, int8: bool) -> Precision:
+    known = get_args(Precision)
+    if int8 and name not in ("fp32", "int8"):
+        raise FathomError(f"--int8 and --precision {name} exclude each other; give one of them.")
+    if name not in known:
+        raise FathomError(f"There is no precision {name!r}; choose from {', '.join(known)}.")
+    return "int8" if int8 else next(kind for kind in known if kind == name)
+
+
+def _other(size: Size) -> Size:
+    """About three quarters of a size, odd both ways, and large enough for every encoder."""
+    height, width = (max(67, 3 * side // 4) | 1 for side in size)
+    return height, width
+
+
+def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -> list[UInt8[np.ndarray, "h w 3"]]:
+    """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
+    if folder is not None:
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise FathomError(
+                f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
+            )
+        return [resize_image(read_rgb(path), size) for path in _even(files)]
+    try:
+        dataset = resolve_dataset(data or own_data(run))
+        ids = _even(dataset.ids("train" if "train" in dataset.splits else dataset.splits[0]))
+        return [resize_image(dataset.image(id), size) for id in ids]
+    except FathomError as error:
+        raise FathomError(
+            f"{error}\n--int8 needs images: give the data (--data), or a folder of them (--calibration)."
+        ) from None
+
+
+def _even(items: Sequence[Any]) -> list[Any]:
+    """At most `CALIBRATION` of them, evenly spaced."""
+    count = min(len(items), CALIBRATION)
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def _measured(
+    exact: Predictor, small: Predictor, kind: Precision, dataset: Dataset, split: str, limit: int | None
+) -> dict[str, Any]:
+    """The first scores of every task, before and after."""
+    ids, known = with_truth(dataset, exact.tasks, tuple(dataset.ids(split)), limit)
+    if not known:
+        raise FathomError(f"split {split!r} of {dataset.name} has no truth for {' or '.join(exact.tasks)}.")
+    for misfit in filter(None, (task.misfit(exact.card.classes, dataset) for task in known.values())):
+        raise FathomError(f"the run {misfit}")
+    found: dict[str, Any] = {"dataset": dataset.name, "split": split, "images": len(ids)}
+    for name, predictor in (("fp32", exact), (str(kind), small)):
+        with progress(f"measuring {name}", len(ids)) as tick:
+            scored = score(FromNetwork(predictor, dataset), dataset, ids, known, tick=tick)
+        found[name] = {task: known[task].headline(one.result) for task, one in scored.items()}
+    return found
+
+
+def _said(measured: Mapping[str, Any], kind: Precision) -> list[str]:
+    """The change of every score in words."""
+    lines = []
+    for task, before in measured["fp32"].items():
+        pairs = [(name, value, measured[kind][task][name]) for name, value in before.items()]
+        lines.append(f"{task}: " + ", ".join(f"{n} {a:.4f} -> {b:.4f} ({b - a:+.4f})" for n, a, b in pairs))
+    lines[0] += f"   [{measured['dataset']} {measured['split']}, {measured['images']} images]"
+    return lines

@@ -1,0 +1,133 @@
+"""What is exported equals PyTorch at sizes it was not exported at, says what it is, and nothing of this machine."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import ModelCard
+from fathomseg.inference.export import check, narrowed, to_half, to_int8, to_onnx
+from fathomseg.inference.onnx import OnnxNetwork
+from fathomseg.models.links import NoLinks, PadNet
+from fathomseg.models.network import Network
+from tests.stages.saved_run import TASKS, build, network_of
+from tests.typecheck import unchecked
+
+BOTH = ("segmentation", "depth")
+CONFIG = network_of(BOTH, PadNet())
+CARD = ModelCard(network=CONFIG, classes=("a", "b", "c"), colours=((1, 2, 3), (4, 5, 6), (7, 8, 9)), size=(64, 96))
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return build(CONFIG, 3, 0)
+
+
+@pytest.fixture(scope="module")
+def model(network: Network) -> Any:
+    """Both tasks, with links between them."""
+    with unchecked():  # symbolic sizes are no ints
+        return to_onnx(network, TASKS, (64, 96))
+
+
+def noise(*size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(256, size, generator=torch.Generator().manual_seed(seed)).float() / 255
+
+
+def outputs(network: nn.Module, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    with torch.no_grad():
+        found = network(image, BOTH)
+    return {name: task.map(found[name]) for name, task in TASKS.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1, 3, 64, 96), (2, 3, 97, 65), (3, 3, 128, 64), (1, 3, 39, 51)])
+def test_equals_pytorch_at_any_batch_and_size(model: Any, network: Network, size: tuple[int, ...]) -> None:
+    exported = OnnxNetwork(model.SerializeToString(), TASKS, "cpu")
+    image = noise(*size)
+    mine, theirs = outputs(exported, image), outputs(network, image)
+    for name, expected in theirs.items():
+        torch.testing.assert_close(mine[name], expected, rtol=1e-4, atol=1e-4)
+        assert expected.std() > 1e-3, "a constant would pass"
+    assert (theirs["depth"] - outputs(network, noise(*size, seed=1))["depth"]).abs().max() > 1e-3
+
+
+@pytest.mark.slow
+def test_says_nothing_of_this_machine_and_names_free_sizes(model: Any) -> None:
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [
+        *("batch", "height", "width"),
+        3,
+    ]
+    assert [output.name for output in model.graph.output] == list(BOTH)
+    text = model.SerializeToString()
+    assert str(Path.cwd()).encode() not in text
+    assert b"stack_trace" not in text
+    assert b".py" not in text
+
+
+@pytest.mark.slow
+def test_another_network_is_noticed(model: Any) -> None:
+    """Not written is what differs, were it in one head alone."""
+    other = build(CONFIG, 3, 0)
+    with torch.no_grad():
+        other.heads["depth"].get_parameter("scales.2.conv.bias").add_(0.01)
+    with unchecked(), pytest.raises(FathomError, match=r"depth differs by .* at 64 x 96"):
+        check(model, other, TASKS, [(64, 96)])
+    with unchecked():
+        assert check(model, build(CONFIG, 3, 0), TASKS, [(64, 96), (67, 73)]) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fp16", "int8"])
+def test_smaller_numbers_predict_nearly_the_same(model: Any, network: Network, kind: str) -> None:
+    images = [(255 * noise(64, 96, 3, seed=i)).byte().numpy() for i in range(4)]
+    given = copy.deepcopy(model)
+    small = to_half(given) if kind == "fp16" else to_int8(given, images)
+    assert small.ByteSize() < (0.6 if kind == "fp16" else 0.45) * model.ByteSize()
+    exported = OnnxNetwork(small.SerializeToString(), TASKS, "cpu")
+    image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+    mine, theirs = outputs(exported, image), outputs(network, image)
+    for name, expected in theirs.items():
+        assert mine[name].dtype == torch.float32
+        wrong = (mine[name] - expected).abs().mean() / (expected - expected.mean()).abs().mean()
+        assert 0 < wrong < (0.02 if kind == "fp16" else 0.35), name
+
+
+@pytest.mark.slow
+def test_a_transformer_at_a_fixed_size() -> None:
+    settings = {"encoder": {"model": "test_vit", "pretrained": "none"}}
+    tasks = {"segmentation": {"decoder": {"name": "dpt", "channels": 32}}}
+    config = type(CONFIG).model_validate({**settings, "tasks": tasks})
+    network = build(config, 3, 0)
+    with unchecked():
+        fixed = to_onnx(network, config.ordered, (64, 64), fixed=True)
+        assert check(fixed, network, config.ordered, [(64, 64), (64, 64)]) < 1e-4
+    assert [d.dim_value for d in fixed.graph.input[0].type.tensor_type.shape.dim] == [0, 64, 64, 3]
+
+
+@pytest.mark.parametrize(("fixed", "remedy"), [(False, "Try --fixed-size"), (True, "Choose another encoder")])
+def test_what_cannot_be_exported_is_said(
+    network: Network, monkeypatch: pytest.MonkeyPatch, fixed: bool, remedy: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a branch on data\nand forty lines more")
+
+    monkeypatch.setattr(torch.onnx, "export", refuse)
+    with pytest.raises(FathomError, match=rf"PyTorch cannot export this network: a branch on data\. {remedy}"):
+        to_onnx(network, TASKS, (64, 96), fixed)
+
+
+def test_the_card_of_some_tasks() -> None:
+    assert narrowed(CARD, TASKS) == CARD
+    depth = narrowed(CARD, {"depth": TASKS["depth"]})
+    assert (list(depth.tasks), depth.classes, depth.network.links) == (["depth"], (), NoLinks())
+    assert ModelCard.model_validate(depth.model_dump()) == depth
+    segmentation = narrowed(CARD, {"segmentation": TASKS["segmentation"]})
+    assert (list(segmentation.tasks), segmentation.classes) == (["segmentation"], CARD.classes)
