@@ -38,7 +38,7 @@ class NormalScores:
         self.images: dict[str, dict[str, float]] = {}
         """By id the image's own scores, for images that have any."""
         self._histogram = np.zeros(_BINS, np.int64)
-        self._below: dict[float, int] = dict.fromkeys(WITHIN, 0)
+        self._below = np.zeros(len(WITHIN), np.int64)
         self._sums: dict[str, float] = {}
 
     def update(self, id: str, prediction: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"]) -> None:
@@ -47,25 +47,19 @@ class NormalScores:
         if id in self.images or not known.any():
             return
         found = angles(prediction[known].double(), truth[known].double())
-        below = {limit: int((found < limit).sum()) for limit in WITHIN}
+        below, pixels = np.array([int((found < limit).sum()) for limit in WITHIN]), found.numel()
         self._histogram += histogram(found)
+        self._below += below
         self._sums[id] = float(found.sum())
-        for limit, count in below.items():
-            self._below[limit] += count
-        pixels = found.numel()
         self.images[id] = _scores(self._sums[id] / pixels, float(found.median()), below, pixels)
 
     def all_reduce(self) -> None:
         """Add up over all ranks, which have seen different images; every rank must call it."""
         found: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(found, (self.images, self._histogram, self._below, self._sums))
-        self.__init__()  # type: ignore[misc]
-        for images, counts, below, sums in found:
-            self.images |= images
-            self._histogram += counts
-            self._sums |= sums
-            for limit, count in below.items():
-                self._below[limit] += count
+        self.images = {id: row for images, *_ in found for id, row in images.items()}
+        self._histogram, self._below = (sum(part[k] for part in found) for k in (1, 2))
+        self._sums = {id: total for *_, sums in found for id, total in sums.items()}
 
     def result(self) -> dict[str, Any]:
         """The scores as plain JSON values, null where no pixel was scored; `MEANING` says what the keys mean."""
@@ -88,6 +82,6 @@ def histogram(found: Float64[Tensor, " n"]) -> Int64[np.ndarray, " bins"]:
     return np.bincount((found / _BIN).round().long().cpu().numpy(), minlength=_BINS)
 
 
-def _scores(mean: float, median: float, below: dict[float, int], pixels: int) -> dict[str, float]:
-    shares = {f"within_{limit:g}": count / pixels for limit, count in below.items()}
+def _scores(mean: float, median: float, below: Int64[np.ndarray, " limits"], pixels: int) -> dict[str, float]:
+    shares = {f"within_{limit:g}": int(count) / pixels for limit, count in zip(WITHIN, below, strict=True)}
     return {"mean": mean, "median": median, **shares, "pixels": pixels}

@@ -105,10 +105,11 @@ class Depth(Task):
             return DepthHeads({first: self._regression(decoder.channels)})
         last = max(first, _COARSEST_SCALE) if self.scales is None else first + self.scales - 1
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
+        own = self.decoder if isinstance(self.decoder, str) else self.decoder.name
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
                 f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
-                "which its decoder does not have. Give scales=null, or decoder.name=depth_unet."
+                f"which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
         return DepthHeads({level: self._regression(width) for level, width in widths.items() if width is not None})
 

@@ -233,7 +233,7 @@ class SegmentationHead(nn.Sequential):
         # Small weights start every class at nearly equal probability, so the first loss is log(classes).
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)  # type: ignore[arg-type]
-        super().__init__(nn.Dropout2d(dropout), *(separable(channels) if parted else ()), classifier)
+        super().__init__(nn.Dropout2d(dropout), *([separable(channels)] if parted else []), classifier)
         self.level = level
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:
