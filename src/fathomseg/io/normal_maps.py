@@ -25,7 +25,7 @@ def write_normals(path: Path, normals: Float32[np.ndarray, "h w 3"]) -> None:
     """Write unit vectors, exact to 1.6e-5. Appears only when complete. Raises `FathomError` for other vectors."""
     lengths = np.linalg.norm(normals, axis=2)
     if not (np.abs(lengths - 1) < 1e-3).all():  # which NaN fails as well
-        raise FathomError(f"{path}: normals have length 1, but these have {lengths.min()} to {lengths.max()}.")
+        raise FathomError(f"{path}: normals have length 1, but these have {lengths.min():g} to {lengths.max():g}.")
     draw.write(path, np.rint((normals.astype(np.float64) + 1) / 2 * _LEVELS).clip(0, _LEVELS).astype(np.uint16))
 
 
