@@ -145,7 +145,9 @@ def test_normals_turn_in_the_mirror_and_are_those_of_the_mirrored_depth() -> Non
     camera = Camera(fx=30, fy=30, cx=14, cy=9.5, height=20, width=32)
     v, u = np.mgrid[:20, :32]
     depth = (4 / (1 - 0.3 * (u - camera.cx) / camera.fx - 0.1 * (v - camera.cy) / camera.fy)).astype(np.float32)
-    whole = Sample("a", np.zeros((20, 32, 3), np.uint8), depth=depth, camera=camera, normals=true_normals(depth, camera))
+    whole = Sample(
+        "a", np.zeros((20, 32, 3), np.uint8), depth=depth, camera=camera, normals=true_normals(depth, camera)
+    )
     seen = cut(whole, View(top=2, left=3, window=(16, 24), size=(16, 24), flip=True))
     assert seen.depth is not None
     assert seen.camera is not None

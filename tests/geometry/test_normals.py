@@ -37,7 +37,9 @@ def test_the_ground_faces_up_and_the_sky_is_not_known() -> None:
     depth = torch.where(below, 1.5 / rays(K, SIZE)[:, 1:2].clamp(min=0.01), 0.0)
     found = normals(depth, K)[0]
     assert (found[:, ~below] == 0).all()
-    torch.testing.assert_close(found[:, below], torch.tensor([[0.0], [-1.0], [0.0]]).expand(3, int(below.sum())), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found[:, below], torch.tensor([[0.0], [-1.0], [0.0]]).expand(3, int(below.sum())), atol=1e-4, rtol=0
+    )
 
 
 def test_an_edge_between_two_walls_stays_sharp() -> None:

@@ -75,7 +75,9 @@ def test_stages_are_those_of_the_table() -> None:
 @pytest.mark.parametrize("model", ["mobilenetv2_100", "tf_efficientnet_lite0", "mobilenetv3_small_100"])
 def test_stages_hold_the_maps_of_the_strides(model: str) -> None:
     settings = {"model": model, "pretrained": "none"}
-    by_stride, by_stage = (validate(Encoder, {**settings, "taps": taps}).build().eval() for taps in ("strides", "stages"))
+    by_stride, by_stage = (
+        validate(Encoder, {**settings, "taps": taps}).build().eval() for taps in ("strides", "stages")
+    )
     by_stage.load_state_dict(by_stride.state_dict())
     with torch.no_grad():
         some, every = by_stride(images(1, 70, 90)), by_stage(images(1, 70, 90))
@@ -90,7 +92,9 @@ def test_stages_can_be_dilated() -> None:
 
 
 def test_stages_of_another_family_are_refused() -> None:
-    with pytest.raises(FathomError, match="taps=stages is for timm's EfficientNets .*'resnet18' is none: give taps=str"):
+    with pytest.raises(
+        FathomError, match=r"taps=stages is for timm's EfficientNets .*'resnet18' is none: give taps=str"
+    ):
         Encoder(model="resnet18", pretrained="none", taps="stages").build()
 
 
@@ -117,17 +121,17 @@ def test_the_decoder_by_its_formula() -> None:
         return F.conv2d(x, layer.weight, groups=layer.groups)
 
     def pooled(level: int, x: torch.Tensor) -> torch.Tensor:
-        return x + conv(decoder.pool[level].convs[0], F.max_pool2d(x, 5, 1, 2))
+        return x + conv(decoder.stages[level].pool.convs[0], F.max_pool2d(x, 5, 1, 2))
 
     def up(x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear")
 
-    reduce, adapt = decoder.reduce, decoder.adapt
+    reduce, adapt = [stage.reduce for stage in decoder.stages], [stage.adapt for stage in decoder.stages]
     x = pooled(0, (conv(reduce[0][0], maps[4]) + conv(reduce[0][1], maps[5])).clamp(0, 6))
-    x = pooled(1, (conv(reduce[1][0], maps[3]) + up(conv(adapt[0], x))).clamp(0, 6))
-    x = pooled(2, (conv(reduce[2][0], maps[2]) + up(conv(adapt[1], x))).clamp(0, 6))
+    x = pooled(1, (conv(reduce[1][0], maps[3]) + up(conv(adapt[1], x))).clamp(0, 6))
+    x = pooled(2, (conv(reduce[2][0], maps[2]) + up(conv(adapt[2], x))).clamp(0, 6))
     torch.testing.assert_close(decoder(maps), x)
-    assert [pool.convs[0].groups for pool in decoder.pool] == [1, 1, 8]
+    assert [stage.pool.convs[0].groups for stage in decoder.stages] == [1, 1, 8]
 
 
 def test_weights_begin_as_published() -> None:
@@ -137,7 +141,9 @@ def test_weights_begin_as_published() -> None:
 
 
 class TestSharing:
-    CONFIG = config({"segmentation": {"decoder": unet(stride=4)}, **{t: {"decoder": "shared"} for t in ("depth", "normals")}})
+    CONFIG = config(
+        {"segmentation": {"decoder": unet(stride=4)}, **{t: {"decoder": "shared"} for t in ("depth", "normals")}}
+    )
 
     def test_a_shared_decoder_runs_once(self) -> None:
         network = build(self.CONFIG).eval()

@@ -22,7 +22,9 @@ METRIC = Depth(output="metric", min_depth=1.0, max_depth=80.0)
 
 def batch(depth: torch.Tensor) -> Batch:
     image = torch.zeros(len(depth), 3, *depth.shape[2:], dtype=torch.uint8)
-    return Batch(("a",) * len(depth), (0,) * len(depth), image, {"depth": depth}, {"depth": torch.ones(len(depth)).bool()})
+    return Batch(
+        ("a",) * len(depth), (0,) * len(depth), image, {"depth": depth}, {"depth": torch.ones(len(depth)).bool()}
+    )
 
 
 def recipe(depth: dict[str, Any], **sections: Any) -> Recipe:
@@ -61,7 +63,9 @@ def test_it_begins_at_the_depth_of_the_first_disparity_on_one_scale(head: str) -
 def test_berhu_of_metres_by_hand() -> None:
     """relu(p) = 0 2 9 4 against 1 2 4 unknown: errors 1 0 5; c = 0.2 * 5 = 1; (25 + 1) / 2 = 13."""
     criterion = DepthLoss().build(METRIC, None)
-    total, count = criterion([torch.tensor([[[[-7.0, 2.0, 9.0, 4.0]]]])], batch(torch.tensor([[[[1.0, 2.0, 4.0, 0.0]]]])), 0.0)
+    total, count = criterion(
+        [torch.tensor([[[[-7.0, 2.0, 9.0, 4.0]]]])], batch(torch.tensor([[[[1.0, 2.0, 4.0, 0.0]]]])), 0.0
+    )
     assert (total.item(), count.item()) == pytest.approx((1 + 0 + 13, 3))
     l1 = DepthLoss(error="l1").build(METRIC, None)
     total, count = l1([torch.tensor([[[[-7.0, 2.0, 9.0, 4.0]]]])], batch(torch.tensor([[[[1.0, 2.0, 4.0, 0.0]]]])), 0.0)
@@ -79,7 +83,10 @@ def test_no_error_and_no_truth_are_no_division_by_zero(truth: float) -> None:
 
 def test_metres_are_learned() -> None:
     torch.manual_seed(0)
-    network, image = config({"depth": {"decoder": unet(stride=4), "output": "metric", "start": 0.01}}).build().train(), images(1, 64, 64)
+    network, image = (
+        config({"depth": {"decoder": unet(stride=4), "output": "metric", "start": 0.01}}).build().train(),
+        images(1, 64, 64),
+    )
     truth = torch.linspace(5, 30, 64).view(1, 1, 64, 1).expand(1, 1, 64, 64).contiguous()
     criterion = DepthLoss().build(Depth(output="metric"), None)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)

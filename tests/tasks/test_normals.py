@@ -25,7 +25,9 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def batch(truth: torch.Tensor) -> Batch:
     image = torch.zeros(len(truth), 3, *truth.shape[2:], dtype=torch.uint8)
-    return Batch(("a",) * len(truth), (0,) * len(truth), image, {"normals": truth}, {"normals": torch.ones(len(truth)).bool()})
+    return Batch(
+        ("a",) * len(truth), (0,) * len(truth), image, {"normals": truth}, {"normals": torch.ones(len(truth)).bool()}
+    )
 
 
 def test_the_truth_is_that_of_depth_and_camera() -> None:

@@ -71,18 +71,17 @@ class Geometry(Part):
 def cut(sample: Sample, view: View) -> Sample:
     """The part of the sample that `view` shows.
 
-    Padding is black in the image, 255 in the label, 0 (invalid) in depth, NaN (not known) in disparity, 0 0 0 (not known)
-    in normals, and not valid. Zooming changes the camera's focal length, not the scene, so that normals stay and depth
-    keeps its metres; unless the view divides depth, which makes the scene smaller and leaves normals as they are.
+    Padding is black in the image, 255 in the label, 0 (invalid) in depth, NaN (not known) in disparity, 0 0 0 (not
+    known) in normals, and not valid. Zooming changes the camera's focal length, not the scene, so that normals stay and
+    depth keeps its metres; unless the view divides depth, which makes the scene smaller and leaves normals as they are.
     """
-    normals = None if sample.normals is None else _cut(sample.normals, view, 0, cv2.INTER_NEAREST_EXACT)
     return replace(
         sample,
         image=_cut(sample.image, view, 0, _image_interpolation(view)),
         label=None if sample.label is None else _cut(sample.label, view, IGNORE, cv2.INTER_NEAREST_EXACT),
         depth=None if sample.depth is None else _depth(sample.depth, view),
         disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
-        normals=normals * np.float32([-1, 1, 1]) if view.flip and normals is not None else normals,
+        normals=None if sample.normals is None else _normals(sample.normals, view),
         valid=_shown(sample, view),
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
@@ -92,6 +91,12 @@ def cut(sample: Sample, view: View) -> Sample:
 def _depth(depth: Float32[np.ndarray, "h w"], view: View) -> Float32[np.ndarray, "h2 w2"]:
     seen: Float32[np.ndarray, "h2 w2"] = _cut(depth, view, 0, cv2.INTER_NEAREST_EXACT)
     return seen if view.depth_divisor == 1 else seen / np.float32(view.depth_divisor)
+
+
+def _normals(normals: Float32[np.ndarray, "h w 3"], view: View) -> Float32[np.ndarray, "h2 w2 3"]:
+    """In a mirror left is right, so that x changes its sign."""
+    seen: Float32[np.ndarray, "h2 w2 3"] = _cut(normals, view, 0, cv2.INTER_NEAREST_EXACT)
+    return seen * np.array([-1, 1, 1], np.float32) if view.flip else seen
 
 
 def _shown(sample: Sample, view: View) -> Bool[np.ndarray, "h w"] | None:

@@ -17,8 +17,8 @@ def normals(depth: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"]) -> Float
 
     Exact on planes: the inverse depth of a plane n.P = d is n.r / d with the ray r = K^-1 (u, v, 1), which is linear in
     u and v, so that n / d = K^T (w_u, w_v, w - u w_u - v w_v) for w = 1 / z. Along each axis the smaller one of the two
-    differences to the neighbours is taken, which stays on one surface at an edge of depth. A pixel is known if its depth
-    is, and that of a neighbour along each axis.
+    differences to the neighbours is taken, which stays on one surface at an edge of depth. A pixel is known if its
+    depth is, and that of a neighbour along each axis.
     """
     w, known = reciprocal(depth), depth > 0
     slopes, there = zip(*(_slope(w, known, axis) for axis in (3, 2)), strict=True)

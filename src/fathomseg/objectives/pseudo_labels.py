@@ -179,9 +179,7 @@ class PseudoLabelsObjective(ObjectiveModule):
 
     classes: Float[Tensor, " c"] | None
 
-    def __init__(
-        self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None
-    ) -> None:
+    def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None) -> None:
         """`classes`: their weights in the supervised loss; `depth`: the network's task, if it has it."""
         super().__init__()
         self.config, self.depth = config, depth

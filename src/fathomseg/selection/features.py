@@ -96,7 +96,8 @@ class DepthFeatures(FeatureSource):
         encoder, decoder = network.encoders[network.encoder_of("depth")], network.decoder_of("depth")
 
         def maps(images: Tensor) -> Tensor:
-            return decoder.levels(encoder(images), self.level)[self.level]
+            found: Tensor = decoder.levels(encoder(images), self.level)[self.level]
+            return found
 
         return Extractor(maps, card.size, f"depth|{key}|{self.level}", device)
 

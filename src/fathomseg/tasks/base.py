@@ -50,7 +50,8 @@ class Task(Part, ABC):
     """What turns the encoder's pyramid into the map heads work on. shared: the decoder of the network's first task that
     has one, in the order segmentation, depth, normals."""
     head: HeadKind = "plain"
-    """plain: one convolution. separable: a weight for each channel, ReLU6, and a 3x3 convolution (Nekrasov et al. 2019)."""
+    """plain: one convolution. separable: a weight for each channel, ReLU6, and a 3x3 convolution (Nekrasov et al.
+    2019)."""
 
     truth_kind: ClassVar[Kind]
     """What a dataset's own truth for this task is called."""
@@ -72,7 +73,7 @@ class Task(Part, ABC):
         missing."""
 
     def build_early_head(self, width: int, classes: int) -> nn.Module:
-        """A module from one feature map of `width` channels to an early prediction of the same form as the task's output.
+        """A module from one feature map of `width` channels to an early prediction in the form of the task's output.
 
         Raises `FathomError` for a task that has none.
         """
@@ -152,8 +153,8 @@ class Task(Part, ABC):
 
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
-        """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`, perhaps
-        with channels behind."""
+        """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`,
+        perhaps with channels behind."""
 
     # ------------------------------------------------------------------------------------------ files and pictures
 

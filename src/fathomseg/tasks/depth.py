@@ -54,14 +54,15 @@ class Depth(Task):
     """Its stride is that of the finest disparity. depth_unet has several levels; others give one map. shared: the
     decoder of the network's first task that has one."""
     output: Literal["disparity", "metric"] = "disparity"
-    """disparity: of a sigmoid, in a unit of length that training may or may not know. metric: z-depth in metres, straight
-    from a convolution, of one scale, to be learned from true depth (Nekrasov et al. 2019)."""
+    """disparity: of a sigmoid, in a unit of length that training may or may not know. metric: z-depth in metres,
+    straight from a convolution, of one scale, to be learned from true depth (Nekrasov et al. 2019)."""
     scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
     """Disparity maps, beginning at the decoder's stride. null: down to 1/8, as far as the decoder has them."""
     start: float = Field(default=0.2, gt=0, lt=1)
-    """The disparity everywhere before training, or that of the metres. The scale of depth stays near where it begins, and disparity ends at 1:
-    from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower leaves room, but is learned late
-    unless motions are aligned (`photometric.align`), which finds the translations of any scale at once."""
+    """The disparity everywhere before training; metres begin at its depth. The scale of depth stays near where it
+    begins, and disparity ends at 1: from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower
+    leaves room, but is learned late unless motions are aligned (`photometric.align`), which finds the translations of
+    any scale at once."""
     min_depth: float = Field(default=0.1, gt=0)
     """Depth of disparity 1: metres, if training can know the scale."""
     max_depth: float = Field(default=100.0, gt=0)
@@ -194,8 +195,8 @@ class Depth(Task):
 
     @torch.inference_mode()
     def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:
-        """`disparity` (0..1) and `depth`, both within the range of depths and saying the same; what the network predicts
-        is what is resampled, bilinearly."""
+        """`disparity` (0..1) and `depth`, within the range of depths and saying the same; what the network predicts is
+        what is resampled, bilinearly."""
         disparity = self._disparity(F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0])
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
 
@@ -292,8 +293,7 @@ class DepthHead(nn.Module):
 
 
 class DisparityHead(DepthHead):
-    """A feature map -> disparity 0..1 (1 = nearest) of the same size, by a sigmoid (Godard et al. 2019, supplement, table
-    5)."""
+    """A feature map -> disparity 0..1 (1 = nearest) of the same size (Godard et al. 2019, supplement, table 5)."""
 
     def __init__(self, width: int, start: float = 0.2, kind: HeadKind = "plain") -> None:
         """`start`: the disparity everywhere before training."""
@@ -326,8 +326,8 @@ class DepthLoss(TaskLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
     error: Literal["log", "l1", "berhu"] | None = None
-    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of the
-    metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
+    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
 
@@ -342,7 +342,7 @@ class DepthLoss(TaskLoss):
         if not isinstance(task, Depth) or task.output == "disparity":
             return None
         if self.target == "disparity":
-            return "output=metric is learned from true depth: set losses.depth.target=depth, or tasks.depth.output=disparity"
+            return "output=metric is learned from true depth: set losses.depth.target=depth"
         if self.error == "log":
             return "output=metric may predict 0, which has no logarithm: set losses.depth.error to berhu or l1"
         return None

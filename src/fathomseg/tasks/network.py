@@ -31,8 +31,8 @@ class NetworkConfig(Part):
     encoder: Encoder = Encoder()
     """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
-    """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder: shared`
-    bring a head alone."""
+    """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
+    shared` bring a head alone."""
     links: AnyLinks = NoLinks()
     """What branches tell each other: none, or padnet (gated messages at a quarter of the image's size)."""
     norm: Norm = "batch"
@@ -50,7 +50,9 @@ class NetworkConfig(Part):
         branches = [task for task in self.tasks.values() if task.decoder != "shared"]
         if not branches:
             raise ValueError("all tasks have decoder=shared: give the first of them the decoder to be shared")
-        if wrong := [task.name for task in self.tasks.values() if task.decoder == "shared" and task.encoder != "shared"]:
+        if wrong := [
+            task.name for task in self.tasks.values() if task.decoder == "shared" and task.encoder != "shared"
+        ]:
             raise ValueError(
                 f"tasks.{wrong[0]} shares the decoder of another task, and with it that task's encoder: give "
                 "encoder=shared, or a decoder of its own"

@@ -34,7 +34,7 @@ from fathomseg.types import Batch, ClassList, Prediction, Size
 
 
 class Normals(Task):
-    """Unit vectors b x 3 x h/stride x w/stride in the camera's frame (x right, y down, z forward), towards the camera."""
+    """Unit vectors b x 3 x h/stride x w/stride in the camera's frame (x right, y down, z forward), towards it."""
 
     name: Literal["normals"] = "normals"
     decoder: AnyDecoder | Literal["shared"] = Fpn()

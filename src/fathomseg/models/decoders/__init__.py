@@ -14,6 +14,8 @@ from fathomseg.models.decoders.fpn import Fpn
 from fathomseg.models.decoders.lw_refinenet import LwRefineNet
 from fathomseg.models.decoders.unet import UNet
 
-AnyDecoder = Annotated[Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet, Field(discriminator="name")]
+AnyDecoder = Annotated[
+    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet, Field(discriminator="name")
+]
 
 __all__ = ["AnyDecoder", "DeepLabV3", "DeepLabV3Plus", "DepthUNet", "Dpt", "Fpn", "LwRefineNet", "UNet"]

@@ -5,10 +5,11 @@ As shared by the tasks of Nekrasov et al. 2019 (ICRA, arXiv:1809.04766), on top 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final, Literal
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
@@ -48,13 +49,11 @@ class LwRefineNetDecoder(DecoderModule):
         strides = sorted({stride for stride in pyramid.strides if stride >= self.stride}, reverse=True)
         self.taps = [[i for i, at in enumerate(pyramid.strides) if at == stride] for stride in strides]
         """The maps of every stride, coarse to fine."""
-        self.reduce = nn.ModuleList(
-            nn.ModuleList(_pointwise(pyramid.channels[i], width) for i in taps) for taps in self.taps
-        )
-        self.pool = nn.ModuleList(
-            ChainedPooling(width, part.pools, depthwise=stride == self.stride) for stride in strides
-        )
-        self.adapt = nn.ModuleList(_pointwise(width, width) for _ in pairwise(strides))
+        self.stages = nn.ModuleList()
+        for stride, taps in zip(strides, self.taps, strict=True):
+            channels, first = [pyramid.channels[i] for i in taps], stride == strides[0]
+            pool = ChainedPooling(width, part.pools, depthwise=stride == self.stride)
+            self.stages.append(Stage(channels, pool, None if first else _pointwise(width, width)))
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.normal_(layer.weight, std=_START)
@@ -62,13 +61,28 @@ class LwRefineNetDecoder(DecoderModule):
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/4 x w/4."""
         x: Map | None = None
-        for level, taps in enumerate(self.taps):
-            total = 0 if x is None else resize_to(self.adapt[level - 1](x), maps[taps[-1]])
-            for i, reduce in zip(taps, self.reduce[level], strict=True):  # type: ignore[arg-type]
-                total = total + reduce(maps[i])
-            x = self.pool[level](F.relu6(total))  # type: ignore[arg-type]
+        for stage, taps in zip(self.stages, self.taps, strict=True):
+            x = stage([maps[i] for i in taps], x)
         assert x is not None, "there is a map of stride 4"
         return x
+
+
+class Stage(nn.Module):
+    """All maps of one stride, and what comes from the coarser one."""
+
+    def __init__(self, inputs: Sequence[int], pool: ChainedPooling, adapt: nn.Conv2d | None) -> None:
+        """`inputs`: the channels of the maps; `adapt` is applied to what comes from below, if anything does."""
+        super().__init__()
+        self.reduce = nn.ModuleList(_pointwise(channels, pool.channels) for channels in inputs)
+        self.pool, self.adapt = pool, adapt
+
+    def forward(self, maps: Sequence[Map], below: Map | None) -> Map:
+        """A map of the size of the stage's own."""
+        parts: list[Map] = [reduce(x) for x, reduce in zip(maps, self.reduce, strict=True)]
+        if self.adapt is not None:
+            parts.append(resize_to(self.adapt(below), maps[0]))
+        feature: Map = self.pool(F.relu6(functools.reduce(torch.add, parts)))
+        return feature
 
 
 class ChainedPooling(nn.Module):
@@ -79,6 +93,7 @@ class ChainedPooling(nn.Module):
 
     def __init__(self, channels: int, pools: int, *, depthwise: bool) -> None:
         super().__init__()
+        self.channels = channels
         groups = channels if depthwise else 1
         self.convs = nn.ModuleList(_pointwise(channels, channels, groups) for _ in range(pools))
 
