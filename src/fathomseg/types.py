@@ -111,6 +111,8 @@ class Sample:
     """Neighbouring video frames by their offset in time (-1 = the frame before)."""
     disparity: Float32[np.ndarray, "h w"] | None = None
     """Normalised disparity 0..1, 1 = nearest, on one scale for the whole image it was cut from; NaN = not known."""
+    normals: Float32[np.ndarray, "h w 3"] | None = None
+    """Unit vectors in the camera's frame towards the camera, 0 0 0 = not known."""
     valid: Bool[np.ndarray, "h w"] | None = None
     """Where the image shows a part of the photograph, as padding does not. None = everywhere."""
 
@@ -134,10 +136,11 @@ class Batch:
     "label"      UInt8 (b h w)        class indices, 255 = ignore
     "depth"      Float32 (b 1 h w)    z-depth in metres, 0 = invalid
     "disparity"  Float32 (b 1 h w)    normalised disparity 0..1, 1 = nearest; NaN = not known
+    "normals"    Float32 (b 3 h w)    unit vectors in the camera's frame (x right, y down, z forward), 0 0 0 = not known
     "frames"     UInt8 (b s 3 h w)    neighbouring video frames in the order of time, the image itself left out
     "camera"     Float32 (b 3 3)      matrix K of the pinhole camera in the image's pixels; the frames share it
 
-    The rows of samples that lack it say nothing: 255, 0, NaN, the image itself, the identity."""
+    The rows of samples that lack it say nothing: 255, 0, NaN, 0, the image itself, the identity."""
     present: Mapping[str, Bool[Tensor, " b"]] = field(default_factory=dict)
     """For every target which samples have it. On the host, so that to choose by it never waits for a device."""
     valid: Bool[Tensor, "b h w"] | None = None
@@ -218,3 +221,5 @@ class Prediction:
     """0..1, 1 = nearest: linear in inverse depth over the range of depths the network was trained for."""
     depth: Float32[np.ndarray, "h w"] | None = None
     """z-depth in the network's unit of length: metres only if its training could know the scale."""
+    normals: Float32[np.ndarray, "h w 3"] | None = None
+    """Unit vectors in the camera's frame (x right, y down, z forward) that point towards the camera."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fathomseg.data.normals import true_normals
 from fathomseg.data.transforms import Geometry, View, cut
 from fathomseg.types import IGNORE, Camera, Sample
 
@@ -122,3 +125,34 @@ def test_the_same_random_state_gives_the_same_view() -> None:
 def test_a_range_the_wrong_way_round_is_an_error() -> None:
     with pytest.raises(ValueError, match="smallest, largest"):
         Geometry(scale=(2.0, 0.5))
+
+
+def test_depth_follows_the_zoom_if_it_is_to_and_normals_and_camera_do_not() -> None:
+    whole = replace(sample(40, 60), normals=np.tile(np.float32([0.6, 0, -0.8]), (40, 60, 1)))
+    plain, coupled = (Geometry(scale=(2.0, 2.0), flip=0.0, depth_follows_zoom=follows) for follows in (False, True))
+    first, second = (geometry(whole, np.random.default_rng(3)) for geometry in (plain, coupled))
+    assert first.depth is not None
+    assert second.depth is not None
+    assert first.depth.max() > 1
+    np.testing.assert_allclose(second.depth, first.depth / 2, rtol=1e-6)
+    assert second.depth.dtype == np.float32
+    assert first.camera == second.camera
+    np.testing.assert_array_equal(first.normals, second.normals)
+    np.testing.assert_array_equal(first.image, second.image)
+
+
+def test_normals_turn_in_the_mirror_and_are_those_of_the_mirrored_depth() -> None:
+    camera = Camera(fx=30, fy=30, cx=14, cy=9.5, height=20, width=32)
+    v, u = np.mgrid[:20, :32]
+    depth = (4 / (1 - 0.3 * (u - camera.cx) / camera.fx - 0.1 * (v - camera.cy) / camera.fy)).astype(np.float32)
+    whole = Sample(
+        "a", np.zeros((20, 32, 3), np.uint8), depth=depth, camera=camera, normals=true_normals(depth, camera)
+    )
+    seen = cut(whole, View(top=2, left=3, window=(16, 24), size=(16, 24), flip=True))
+    assert seen.depth is not None
+    assert seen.camera is not None
+    np.testing.assert_allclose(seen.normals, true_normals(seen.depth, seen.camera), atol=1e-4)
+    assert seen.normals[5, 5, 0] == pytest.approx(-whole.normals[5, 5, 0], abs=1e-4)
+    assert abs(seen.normals[5, 5, 0]) > 0.1
+    outside = cut(whole, View(top=-4, left=0, window=(20, 32), size=(20, 32)))
+    assert (outside.normals[:4] == 0).all()

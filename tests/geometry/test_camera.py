@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fathomseg.geometry.camera import disparity_to_depth, intrinsics, inverse, inverse_depth, project, rays, reciprocal
 from fathomseg.geometry.numerics import product
 from fathomseg.types import Camera
-from tests.geometry.views import backproject, depth_to_disparity
+from tests.geometry.views import backproject
 
 CAMERA = Camera(fx=300.0, fy=200.0, cx=3.5, cy=2.0, height=5, width=8)
 K = torch.tensor([[[7.0, 0.5, 3.5], [0, 5.0, 2.0], [0, 0, 1]], [[9.0, 0, 1.0], [0, 4.0, 1.5], [0, 0, 1]]]).double()

@@ -18,8 +18,3 @@ def warp(source: Tensor, depth: Tensor, K: Tensor, src_T_tgt: Tensor) -> tuple[T
 def backproject(depth: Tensor, K: Tensor) -> Tensor:
     """Points in metres in the camera's frame from z-depth in metres: depth K^-1 (u, v, 1)."""
     return rays(K, size_of(depth)) * depth
-
-
-def depth_to_disparity(depth: Tensor, min_depth: float, max_depth: float) -> Tensor:
-    """The sigmoid disparity of a depth in metres."""
-    return (1 / depth - 1 / max_depth) / (1 / min_depth - 1 / max_depth)

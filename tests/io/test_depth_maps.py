@@ -42,7 +42,7 @@ def test_an_image_of_8_bits_is_no_disparity(tmp_path: Path) -> None:
 
 
 def test_the_scale_is_stated_and_read_back(tmp_path: Path) -> None:
-    path = write_scale(tmp_path, (0.1, 100.0), "runs/mine")
+    path = write_scale(tmp_path, (0.1, 100.0), "relative", "runs/mine")
     stated = json.loads(path.read_text())
     assert (stated["nearest"], stated["farthest"], stated["run"]) == (0.1, 100.0, "runs/mine")
     for d, depth in ((0.0, 100.0), (1.0, 0.1), (0.5, 1 / (0.5 * 10 + 0.5 * 0.01))):

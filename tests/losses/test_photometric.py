@@ -21,7 +21,6 @@ from fathomseg.losses import ssim
 from fathomseg.losses.disparity import smoothness
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.types import StepResult
-from tests.geometry.views import depth_to_disparity
 
 Inputs = dict[str, Any]
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from fathomseg.config import validate
+from fathomseg.models.decoders.lw_refinenet import LwRefineNetDecoder
 from fathomseg.models.network import Network
-from fathomseg.tasks.depth import DisparityHead
+from fathomseg.tasks.depth import DepthHead
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.normals import NormalHead
 from fathomseg.tasks.segmentation import SegmentationHead
 
 CLASSES = 5
@@ -54,13 +56,18 @@ def build(config: NetworkConfig, seed: int = 0) -> Network:
     torch.manual_seed(seed)
     network = config.build(CLASSES)
     for module in network.modules():
-        if isinstance(module, DisparityHead):
+        if isinstance(module, DepthHead | NormalHead):
             nn.init.normal_(module.conv.weight, std=0.1)
         elif isinstance(module, SegmentationHead):
-            nn.init.normal_(module[1].weight)
+            nn.init.normal_(list(module)[-1].weight)
+        elif isinstance(module, LwRefineNetDecoder):
+            for weights in module.parameters():
+                nn.init.normal_(weights, std=weights.shape[1] ** -0.5)
     for name, parameter in network.named_parameters():
         if name.endswith("gate.weight"):
             nn.init.normal_(parameter, std=0.1)
+        elif name.endswith("mix.0.weight") or name == "heads.segmentation.1.0.weight":  # of separable heads
+            nn.init.normal_(parameter)
     return network
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
-from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, UNet
+from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, LwRefineNet, UNet
 from fathomseg.models.decoders.base import DecoderPart
 from fathomseg.models.decoders.deeplab import scaled_rates
 from fathomseg.models.encoders import Pyramid
@@ -31,6 +31,8 @@ SMALL: list[DecoderPart] = [
     Dpt(channels=8, norms=True),
     Dpt(channels=8, norms=True, stride=1),
     Dpt(channels=8, norms=True, stride=4, widths=(3, 4, 5, 6)),
+    LwRefineNet(channels=8),
+    LwRefineNet(channels=8, pools=1),
 ]
 PYRAMIDS = [part for part in SMALL if not isinstance(part, Dpt)]
 
@@ -106,6 +108,7 @@ def test_levels_are_of_the_promised_width_and_size_and_end_with_the_answer(part:
         (UNet(), 32, 2, 32),
         (UNet(stride=1, channels=(11, 12, 13, 14, 15)), 16, 1, 11),
         (UNet(stride=4), 32, 4, 64),
+        (LwRefineNet(), 8, 4, 256),
         (Dpt(), 16, 2, 64),
         (Dpt(stride=1, channels=7), 16, 1, 7),
     ],
@@ -124,6 +127,7 @@ def test_defaults(part: DecoderPart, output_stride: int, stride: int, channels: 
         (UNet(stride=1), [0, 1, 2, 3, 4, 5]),
         (UNet(), [1, 2, 3, 4, 5]),
         (UNet(stride=4), [2, 3, 4, 5]),
+        (LwRefineNet(), [2, 3, 4, 5]),
         (Dpt(), [1, 2, 3, 4]),
     ],
 )
@@ -146,7 +150,7 @@ def test_dilations_follow_the_output_stride(output_stride: int, rates: tuple[int
     assert tuple(dilations) == rates
 
 
-@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet)])
+@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet | LwRefineNet)])
 def test_every_position_sees_the_whole_image(part: DecoderPart) -> None:
     """The pooled branch: a change in one far corner moves the opposite one."""
     torch.manual_seed(0)
@@ -185,7 +189,7 @@ def test_he_init_keeps_the_second_moment(groups: int) -> None:
     assert net.bias.abs().sum() == 0
 
 
-@pytest.mark.parametrize("part", SMALL)
+@pytest.mark.parametrize("part", [part for part in SMALL if not isinstance(part, LwRefineNet)])
 def test_separable_and_norm_options_are_obeyed(part: DecoderPart) -> None:
     decoder = part.build(read_by(part), "group")
     kinds = [type(m) for m in decoder.modules()]
@@ -200,7 +204,7 @@ def test_groups_divide_the_channels(channels: int, groups: int) -> None:
     assert norm_layer(channels, "group").num_groups == groups
 
 
-@pytest.mark.parametrize("part", [Fpn(), DeepLabV3Plus(), UNet()])
+@pytest.mark.parametrize("part", [Fpn(), DeepLabV3Plus(), UNet(), LwRefineNet()])
 def test_a_plain_transformer_is_refused_and_dpt_named(part: DecoderPart) -> None:
     wanted = (
         f"{part.name!r} needs a feature map of stride [24], but encoder 'invented_vit' gives strides 14, 14, 14, 14"

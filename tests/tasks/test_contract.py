@@ -32,7 +32,7 @@ EVERY = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def branch(task: Task, decoder: Part | None = None) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     module = (decoder or task.decoder).build(PYRAMID, "batch").eval()  # type: ignore[attr-defined]
-    return module, task.head(module, CLASSES).eval()
+    return module, task.build_head(module, CLASSES).eval()
 
 
 def output(task: Task, height: int = 33, width: int = 47) -> Any:
@@ -69,7 +69,7 @@ class TestBranch:
         assert task.map(head(maps)).shape[2:] == (64 // stride, 96 // stride)
 
     def test_its_early_head_gives_the_same_kind_of_output(self, task: Task) -> None:
-        whole, first = output(task), task.early_head(6, CLASSES)(torch.randn(2, 6, 5, 7))
+        whole, first = output(task), task.build_early_head(6, CLASSES)(torch.randn(2, 6, 5, 7))
         assert isinstance(first, list) == isinstance(whole, list)
         assert task.map(first).shape == (2, task.map(whole).shape[1], 5, 7)
 
@@ -94,7 +94,7 @@ class TestPredictions:
     def test_a_mirrored_map_is_mirrored_back(self, task: Task) -> None:
         maps = task.map(output(task))
         assert torch.equal(task.mirrored(task.mirrored(maps)), maps)
-        assert torch.equal(task.mirrored(maps)[..., 0], maps[..., -1])
+        assert torch.equal(task.mirrored(maps)[..., 0].abs(), maps[..., -1].abs()), "vectors change a sign as well"
 
     def test_one_view_alone_is_its_own_average(self, task: Task) -> None:
         maps = task.map(output(task))
@@ -120,7 +120,7 @@ class TestPredictions:
         assert set(first) <= known
         assert first
         for name, tensor in first.items():
-            assert tensor.shape == size
+            assert tensor.shape[:2] == size
             assert tensor.dtype == (torch.uint8 if name == "label" else torch.float32)
             assert not tensor.requires_grad
             assert tensor.isfinite().all()

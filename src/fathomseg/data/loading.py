@@ -19,6 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
+from fathomseg.data.normals import true_normals
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample
@@ -71,18 +72,20 @@ class Stream(TorchDataset[Sample]):
         cameras: Mapping[str, Camera] | None = None,
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
+        normals: bool = False,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at working size.
+        `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
+        of the depth, which must be among the kinds, for ids that have a camera.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
-        self.labels_of, self.disparity = labels_of, disparity
+        self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -119,7 +122,9 @@ class Stream(TorchDataset[Sample]):
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         disparity = None if self.disparity is None else self.disparity(id)
-        sample = Sample(id, image, label=arrays.get("label"), depth=arrays.get("depth"), disparity=disparity)
+        depth = arrays.get("depth")
+        normals = None if depth is None else self._normals(id, depth)
+        sample = Sample(id, image, label=arrays.get("label"), depth=depth, disparity=disparity, normals=normals)
         if self.neighbours is None or id not in self.neighbours:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
@@ -128,6 +133,11 @@ class Stream(TorchDataset[Sample]):
             raise FathomError(f"{id} has no camera, which learning depth needs; add a camera.yaml (docs/data.md).")
         known = {offset: frame for offset, frame in frames.items() if frame is not None}
         return replace(sample, frames=known, camera=camera.resized(sample.size))
+
+    def _normals(self, id: str, depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"] | None:
+        """Before the view is cut, since a zoom by the nearest pixel makes steps of slopes."""
+        camera = self.cache.dataset.camera(id) if self.normals else None
+        return None if camera is None else true_normals(depth, camera)
 
 
 class Steps(Sampler[list[int]]):
@@ -154,6 +164,10 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
         "depth": _stack([_plane(s.depth) for s in samples], lambda i: np.zeros((1, *samples[i].size), np.float32)),
         "disparity": _stack(
             [_plane(s.disparity) for s in samples], lambda i: np.full((1, *samples[i].size), np.nan, np.float32)
+        ),
+        "normals": _stack(
+            [None if s.normals is None else np.moveaxis(s.normals, -1, 0) for s in samples],
+            lambda i: np.zeros((3, *samples[i].size), np.float32),
         ),
         "frames": _stack([_frames(s) for s in samples], lambda i: _repeated(samples, i)),
         "camera": _stack(

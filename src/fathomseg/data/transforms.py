@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -31,6 +31,8 @@ class View:
     size: Size
     """(height, width) the window is resampled to."""
     flip: bool = False
+    depth_divisor: float = 1.0
+    """What depth is divided by; the camera is not told."""
 
 
 class Geometry(Part):
@@ -42,6 +44,9 @@ class Geometry(Part):
     """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
+    depth_follows_zoom: bool = False
+    """false: zooming changes the camera's focal length, and depth keeps its metres. true: depth is divided by the zoom,
+    as if the camera had come nearer, for a network that cannot know the focal length (Nekrasov et al. 2019)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Geometry:
@@ -55,7 +60,8 @@ class Geometry(Part):
         zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
         window = (max(1, round(out[0] / zoom)), max(1, round(out[1] / zoom)))
         top, left = (_place(have, want, rng) for have, want in zip(size, window, strict=True))
-        return View(top, left, window, out, bool(rng.random() < self.flip))
+        flip = bool(rng.random() < self.flip)
+        return View(top, left, window, out, flip, zoom if self.depth_follows_zoom else 1.0)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A random view of the sample, `crop` large."""
@@ -65,19 +71,32 @@ class Geometry(Part):
 def cut(sample: Sample, view: View) -> Sample:
     """The part of the sample that `view` shows.
 
-    Padding is black in the image, 255 in the label, 0 (invalid) in depth, NaN (not known) in disparity, and not valid.
-    Depth keeps its metres: zooming changes the camera's focal length, not the scene.
+    Padding is black in the image, 255 in the label, 0 (invalid) in depth, NaN (not known) in disparity, 0 0 0 (not
+    known) in normals, and not valid. Zooming changes the camera's focal length, not the scene, so that normals stay and
+    depth keeps its metres; unless the view divides depth, which makes the scene smaller and leaves normals as they are.
     """
     return replace(
         sample,
         image=_cut(sample.image, view, 0, _image_interpolation(view)),
         label=None if sample.label is None else _cut(sample.label, view, IGNORE, cv2.INTER_NEAREST_EXACT),
-        depth=None if sample.depth is None else _cut(sample.depth, view, 0, cv2.INTER_NEAREST_EXACT),
+        depth=None if sample.depth is None else _depth(sample.depth, view),
         disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
+        normals=None if sample.normals is None else _normals(sample.normals, view),
         valid=_shown(sample, view),
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
     )
+
+
+def _depth(depth: Float32[np.ndarray, "h w"], view: View) -> Float32[np.ndarray, "h2 w2"]:
+    seen: Float32[np.ndarray, "h2 w2"] = _cut(depth, view, 0, cv2.INTER_NEAREST_EXACT)
+    return seen if view.depth_divisor == 1 else seen / np.float32(view.depth_divisor)
+
+
+def _normals(normals: Float32[np.ndarray, "h w 3"], view: View) -> Float32[np.ndarray, "h2 w2 3"]:
+    """In a mirror left is right, so that x changes its sign."""
+    seen: Float32[np.ndarray, "h2 w2 3"] = _cut(normals, view, 0, cv2.INTER_NEAREST_EXACT)
+    return seen * np.array([-1, 1, 1], np.float32) if view.flip else seen
 
 
 def _shown(sample: Sample, view: View) -> Bool[np.ndarray, "h w"] | None:

@@ -22,7 +22,7 @@ from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.scores import Row
 
-Truths = Mapping[str, Shaped[np.ndarray, "_ _"]]
+Truths = Mapping[str, Shaped[np.ndarray, "_ _ *_"]]
 """By task what the dataset knows of one sample."""
 
 Fields = Mapping[str, Mapping[str, Tensor]]
@@ -68,7 +68,7 @@ class FromNetwork:
         """The network's predictions, on its device."""
         maps = self.predictor.maps(stacked([stored], self.predictor.size))
         tasks = self.predictor.tasks
-        return {name: tasks[name].decode(maps[name][0], truth.shape) for name, truth in truths.items()}
+        return {name: tasks[name].decode(maps[name][0], truth.shape[:2]) for name, truth in truths.items()}
 
 
 def score(

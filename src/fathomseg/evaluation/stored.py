@@ -89,7 +89,7 @@ class FromFolder:
     protocol: DepthProtocol | None = None
     """Which pixels of a true depth count."""
 
-    def read(self, id: str) -> Shaped[np.ndarray, "h w"]:
+    def read(self, id: str) -> Shaped[np.ndarray, "h w *c"]:
         """The numbers in the file of this sample. Raises `DataError`."""
         return self.task.read_stored(self.path(id), self.folder)
 
@@ -97,7 +97,7 @@ class FromFolder:
         """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
         return self._files.path(id)
 
-    def predict(self, id: str, stored: Shaped[np.ndarray, "h w"], truths: Truths) -> Fields:
+    def predict(self, id: str, stored: Shaped[np.ndarray, "h w *c"], truths: Truths) -> Fields:
         """The stored numbers, checked; `truths` must hold that of the task."""
         name = self.task.name
         return {name: self.task.stored_fields(self.path(id), stored, truths[name], self.dataset, self.protocol)}

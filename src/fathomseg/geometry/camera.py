@@ -78,3 +78,8 @@ def inverse_depth(disparity: Float[Tensor, "*n"], min_depth: float, max_depth: f
 def disparity_to_depth(disparity: Float[Tensor, "*n"], min_depth: float, max_depth: float) -> Float[Tensor, "*n"]:
     """Depth in metres of a sigmoid disparity 0..1."""
     return 1 / inverse_depth(disparity, min_depth, max_depth)
+
+
+def depth_to_disparity(depth: Float[Tensor, "*n"], min_depth: float, max_depth: float) -> Float[Tensor, "*n"]:
+    """The sigmoid disparity of a depth in metres; outside 0..1 for depths outside the bounds, infinite at 0."""
+    return (1 / depth - 1 / max_depth) / (1 / min_depth - 1 / max_depth)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fathomseg.config import Part, validate
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import card_tree, is_onnx
+from fathomseg.io.depth_maps import DepthUnit
 from fathomseg.io.files import read_json, write_text, writing
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
@@ -52,6 +53,8 @@ class ModelCard(Part):
     """The colour (RGB) each class is drawn in."""
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on."""
+    depth_unit: DepthUnit | None = None
+    """What its depth is measured in; null if it gives none. relative: in metres only if its training knew the scale."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
     fathomseg: str = __version__

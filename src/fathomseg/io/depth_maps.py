@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -23,6 +23,9 @@ from fathomseg.io.images import read_values
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535
 
+DepthUnit = Literal["metres", "relative"]
+"""What predicted depth is measured in. relative: up to a factor that is one number for all images of a network."""
+
 
 class DisparityScale(Part):
     """What the numbers in a folder of disparity PNGs mean; the content of depth.json."""
@@ -31,8 +34,8 @@ class DisparityScale(Part):
     """Depth of disparity 1, in `unit`."""
     farthest: float = Field(gt=0, allow_inf_nan=False)
     """Depth of disparity 0, in `unit`."""
-    unit: str = "the network's own; metres only if its training knew the scale"
-    """Unit of length of the depth."""
+    unit: DepthUnit = "relative"
+    """Unit of length of the depth. relative: the network's own; metres only if its training knew the scale."""
     disparity: str = f"PNG value / {_LEVELS}: 0 = farthest, 1 = nearest"
     """How a stored number becomes a disparity."""
     depth: str = "1 / (1 / farthest + (1 / nearest - 1 / farthest) * disparity)"
@@ -63,9 +66,11 @@ def read_disparity(path: Path) -> Float32[np.ndarray, "h w"]:
     return (stored / np.float32(_LEVELS)).astype(np.float32)
 
 
-def write_scale(folder: Path, depth_range: tuple[float, float], run: str | None = None) -> Path:
-    """Write depth.json; `depth_range` is the depth of disparity 1 and of disparity 0."""
-    scale = DisparityScale(nearest=depth_range[0], farthest=depth_range[1], run=run)
+def write_scale(
+    folder: Path, depth_range: tuple[float, float], unit: DepthUnit = "relative", run: str | None = None
+) -> Path:
+    """Write depth.json; `depth_range` is the depth of disparity 1 and of disparity 0, in `unit`."""
+    scale = DisparityScale(nearest=depth_range[0], farthest=depth_range[1], unit=unit, run=run)
     path = folder / SCALE
     write_text(path, scale.model_dump_json(indent=1) + "\n")
     return path

@@ -20,8 +20,8 @@ from fathomseg.types import IGNORE, ClassList, Size
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """A picture of a size of its own."""
 
-Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _"]
-"""What an image file can hold: RGB, or one channel of 8 or 16 bits."""
+Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _ *channels"]
+"""What an image file can hold: RGB or one channel, of 8 or 16 bits."""
 
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 33, 36)

@@ -89,6 +89,13 @@ def png_bits(path: Path, grey: bool = False) -> int:
     return head[24] if head.startswith(b"\x89PNG") and len(head) == 26 and not (grey and head[25]) else 0
 
 
+def png_has_colours(path: Path) -> bool:
+    """Whether a PNG is RGB, by its header; False for all other files."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head.startswith(b"\x89PNG") and len(head) == 26 and bool(head[25] & 2)
+
+
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """A colour-coded label as RGB, exactly as stored: palettes are applied, alpha is dropped, nothing is turned."""
     with _opened(path) as image:

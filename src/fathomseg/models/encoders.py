@@ -18,6 +18,7 @@ from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.models.compat import load_timm, replace_same_padding
 from fathomseg.models.pretrained import OFFLINE_MODEL, OFFLINE_SCALING, file_weights, has_offline_wheel, offline_weights
+from fathomseg.models.stages import Stages
 from fathomseg.models.transformers import create_plain, is_plain
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,9 @@ class Encoder(Part):
     blocks: tuple[Block, Block, Block, Block] | None = None
     """Plain transformers: the blocks whose tokens are the feature maps, counted from 1. null: the last one of each
     quarter. Ranftl et al. (2021) take 5, 12, 18, 24 of ViT-Large."""
+    taps: Literal["strides", "stages"] = "strides"
+    """strides: the deepest map of every stride. stages: that of every stage, several of which may have one stride, for
+    EfficientNets and MobileNets; lw_refinenet makes use of them all."""
 
     @field_validator("blocks")
     @classmethod
@@ -87,6 +91,8 @@ class Encoder(Part):
         net = self._create(weights)
         mean, std = weights.normalisation or (net.pretrained_cfg["mean"], net.pretrained_cfg["std"])
         net.pretrained_cfg.pop("state_dict", None)  # timm keeps what it loaded from; every copy would hold it again
+        if self.taps == "stages":
+            net = Stages(net, self.model)
         encoder = FeatureEncoder(net, self.model, mean, std)
         deepest = encoder.pyramid.strides[-1]
         if self.output_stride < 32 and deepest != self.output_stride:

@@ -1,4 +1,6 @@
-"""THE network: encoders, a branch (decoder and head) for each named task, and links between the branches.
+"""THE network: encoders, a decoder and a head for each named task, and links between the decoders.
+
+A branch is a decoder and goes by the name of the task that brings it; other tasks may read the same branch.
 
 Pure PyTorch, exportable, and without knowledge of any task: what a head returns is the task's output.
 """
@@ -47,10 +49,12 @@ class Network(FixedNorms):
         early_heads: Mapping[str, nn.Module] | None = None,
         early_level: int = 0,
         norm: Norm = "batch",
+        reads: Mapping[str, str] | None = None,
     ) -> None:
-        """`decoders` and `heads` by task; `encoders` by task, or `SHARED` for all tasks that have none of their own.
+        """`heads` by task, `decoders` by branch; `encoders` by branch, or `SHARED` for all that have none of their own.
 
-        A head takes the maps of its decoder by level. `early_heads` take that of `early_level`, a level of the links.
+        `reads`: the branch of each task that has no decoder of its own. A head takes the maps of its decoder by level.
+        `early_heads` take that of `early_level`, a level of the links.
         """
         super().__init__(norm)
         self.encoders = nn.ModuleDict(encoders)
@@ -59,12 +63,13 @@ class Network(FixedNorms):
         self.heads = nn.ModuleDict(heads)
         self.early_heads = nn.ModuleDict(early_heads or {})
         self.early_level = early_level
+        self.reads = dict(reads or {})
         self.train(self.training)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks it has, in the order of their branches."""
-        return tuple(self.decoders)
+        """The tasks it has, in their order."""
+        return tuple(self.heads)
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -87,19 +92,19 @@ class Network(FixedNorms):
         if change is not None:
             pyramids = {name: change(maps) for name, maps in pyramids.items()}
         found: Outputs = {FEATURES: pyramids[SHARED][-1]} if FEATURES in wanted else {}
-        levels = self._decoded({task: pyramids[self.encoder_of(task)] for task in running}, wanted, found)
+        levels = self._decoded({branch: pyramids[self.encoder_of(branch)] for branch in running}, wanted, found)
         for task in self.tasks:
             if task in wanted:
-                found[task] = self.heads[task](levels[task])
+                found[task] = self.heads[task](levels[self.branch_of(task)])
         return found
 
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
         """What runs when these outputs are asked for."""
         running = self._running(outputs)
-        names = {self.encoder_of(task) for task in running} | ({SHARED} if FEATURES in outputs else set())
+        names = {self.encoder_of(branch) for branch in running} | ({SHARED} if FEATURES in outputs else set())
         parts: list[nn.Module] = [self.encoders[name] for name in self.encoders if name in names]
-        for task in running:
-            decoder, last = self._decoder(task), self._last_level(task, outputs)
+        for branch in running:
+            decoder, last = self.decoder_of(branch), self._last_level(branch, outputs)
             parts += [decoder] if last is None else decoder.parts_down_to(last)
         if self.links is not None and any(task in outputs for task in self.tasks):
             parts.append(self.links)
@@ -110,41 +115,44 @@ class Network(FixedNorms):
         return list(self.encoders.parameters())
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Those of a task's decoder and head."""
-        return [*self.decoders[task].parameters(), *self.heads[task].parameters()]
+        """Those of a task's head and of the decoder it brings: one that several tasks read is that of the first."""
+        brought = self.decoders[task].parameters() if task in self.decoders else ()
+        return [*brought, *self.heads[task].parameters()]
 
     def _running(self, outputs: Collection[str]) -> list[str]:
-        """The tasks whose decoders must run, at least down to where they meet; always in the same order, for
-        dropout."""
-        wanted = frozenset(task for task in self.tasks if task in outputs)
-        first = frozenset(task for task in self.early_heads if early(task) in outputs)
+        """The branches that must run, at least down to where they meet; always in the same order, for dropout."""
+        first = frozenset(self.branch_of(task) for task in self.early_heads if early(task) in outputs)
         senders: frozenset[str] = frozenset()
         if self.links is not None:
             for receivers in self._receivers(outputs).values():
                 senders |= self.links.senders(receivers) if receivers else frozenset()
-        return [task for task in self.tasks if task in wanted | senders | first]
+        return [branch for branch in self.decoders if branch in self._read(outputs) | senders | first]
+
+    def _read(self, outputs: Collection[str]) -> frozenset[str]:
+        """The branches whose final maps the heads of these outputs take."""
+        return frozenset(self.branch_of(task) for task in self.tasks if task in outputs)
 
     def _receivers(self, outputs: Collection[str]) -> dict[int, frozenset[str]]:
-        """By level of the links the tasks whose maps they change: those asked for, and those that are read further
-        on."""
+        """By level of the links the branches whose maps they change: those that heads of these outputs take, and those
+        that are read further on."""
         found: dict[int, frozenset[str]] = {}
-        needed = frozenset(task for task in self.tasks if task in outputs)
+        needed = self._read(outputs)
         for level in () if self.links is None else reversed(self.links.levels):
             found[level] = needed
             if self.links is not None and needed:
                 needed |= self.links.senders(needed)
             if level == self.early_level:
-                needed |= frozenset(task for task in self.early_heads if early(task) in outputs)
+                needed |= frozenset(self.branch_of(task) for task in self.early_heads if early(task) in outputs)
         return found
 
-    def _last_level(self, task: str, outputs: Collection[str]) -> int | None:
+    def _last_level(self, branch: str, outputs: Collection[str]) -> int | None:
         """Where a decoder may stop; None if it runs to its end."""
-        return None if task in outputs or self.links is None else self.links.levels[-1]
+        return None if branch in self._read(outputs) or self.links is None else self.links.levels[-1]
 
     def _pyramids(
         self, image: Float[Tensor, "b 3 h w"], running: Collection[str], features: bool
     ) -> dict[str, Sequence[Map]]:
-        names = {self.encoder_of(task) for task in running} | ({SHARED} if features else set())
+        names = {self.encoder_of(branch) for branch in running} | ({SHARED} if features else set())
         return {name: encoder(image) for name, encoder in self.encoders.items() if name in names}
 
     def _decoded(
@@ -155,38 +163,43 @@ class Network(FixedNorms):
         A level keeps its map as it was before the exchange, unless the decoder ends there: what is predicted at the
         finest level always follows the exchange, coarser predictions at the link's own level do not.
         """
-        levels: dict[str, dict[int, Map]] = {task: {} for task in maps}
+        levels: dict[str, dict[int, Map]] = {branch: {} for branch in maps}
         last: dict[str, tuple[Map, int]] = {}  # the map and level each decoder goes on from, as the links left it
         receivers = self._receivers(wanted)
         for level in () if self.links is None else self.links.levels:
-            for task in maps:
-                levels[task] |= self._run(task, last.get(task), maps[task], level)
-                last[task] = levels[task][level], level
+            for branch in maps:
+                levels[branch] |= self._run(branch, last.get(branch), maps[branch], level)
+                last[branch] = levels[branch][level], level
             if level == self.early_level:
                 heads = {task: head for task, head in self.early_heads.items() if early(task) in wanted}
-                found |= {early(task): head(levels[task][level]) for task, head in heads.items()}
+                found |= {early(task): head(levels[self.branch_of(task)][level]) for task, head in heads.items()}
             if self.links is not None and receivers[level]:
-                there = {task: x for task, (x, _) in last.items()}
-                changed = self.links(level, there, [task for task in maps if task in receivers[level]])
-                last |= {task: (x, level) for task, x in changed.items()}
-        for task in (task for task in maps if task in wanted):
-            levels[task] |= self._run(task, last.get(task), maps[task], None)
-            if task in last and last[task][1] == self._decoder(task).finest:
-                levels[task][last[task][1]] = last[task][0]
+                there = {branch: x for branch, (x, _) in last.items()}
+                changed = self.links(level, there, [branch for branch in maps if branch in receivers[level]])
+                last |= {branch: (x, level) for branch, x in changed.items()}
+        for branch in (branch for branch in maps if branch in self._read(wanted)):
+            levels[branch] |= self._run(branch, last.get(branch), maps[branch], None)
+            if branch in last and last[branch][1] == self.decoder_of(branch).finest:
+                levels[branch][last[branch][1]] = last[branch][0]
         return levels
 
     def _run(
-        self, task: str, feature: tuple[Map, int] | None, maps: Sequence[Map], down_to: int | None
+        self, branch: str, feature: tuple[Map, int] | None, maps: Sequence[Map], down_to: int | None
     ) -> dict[int, Map]:
         """The next levels of a decoder: from the beginning, or from a map that a link has changed."""
-        decoder = self._decoder(task)
+        decoder = self.decoder_of(branch)
         if feature is None:
             return decoder.levels(maps, down_to)
         return decoder.levels_from(*feature, maps, down_to)
 
     def encoder_of(self, task: str) -> str:
         """The name of the encoder whose maps a task is decoded from."""
-        return task if task in self.encoders else SHARED
+        return self.branch_of(task) if self.branch_of(task) in self.encoders else SHARED
 
-    def _decoder(self, task: str) -> DecoderModule:
-        return cast(DecoderModule, self.decoders[task])
+    def branch_of(self, task: str) -> str:
+        """The branch whose maps the head of a task takes: its own, unless it has none."""
+        return self.reads.get(task, task)
+
+    def decoder_of(self, task: str) -> DecoderModule:
+        """The decoder whose maps the head of a task takes."""
+        return cast(DecoderModule, self.decoders[self.branch_of(task)])

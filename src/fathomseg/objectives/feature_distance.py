@@ -31,7 +31,7 @@ class FeatureDistance(Objective):
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """Needs an encoder that tasks share."""
-        if any(task.encoder == "shared" for task in network.tasks.values()):
+        if network.has_shared_encoder:
             return None
         return "it holds the shared encoder, and every task has its own: set network.tasks.TASK.encoder=shared"
 

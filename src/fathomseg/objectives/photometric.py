@@ -20,6 +20,7 @@ from fathomseg.models.network import Network, Outputs
 from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
 from fathomseg.tasks.base import nothing
+from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
 
@@ -49,6 +50,13 @@ class Photometric(Objective):
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The frames before and after, and the camera."""
         return frozenset({"frames", "camera"})
+
+    def misfit(self, network: NetworkConfig) -> str | None:
+        """Video does not tell metres, and images are synthesised by disparity."""
+        depth = network.tasks.get("depth")
+        if isinstance(depth, Depth) and depth.output != "disparity":
+            return f"it learns disparity, but network.tasks.depth.output={depth.output}: set it to disparity"
+        return None
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """The pose network."""

@@ -35,6 +35,7 @@ from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, u
 from fathomseg.models.network import Network
 from fathomseg.models.norms import evaluating
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight
+from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
@@ -94,7 +95,8 @@ class PseudoLabels(Objective):
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
-        return PseudoLabelsObjective(self, setup.class_weights)
+        depth = setup.tasks.get("depth")
+        return PseudoLabelsObjective(self, setup.class_weights, depth if isinstance(depth, Depth) else None)
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -176,9 +178,10 @@ class PseudoLabelsObjective(ObjectiveModule):
 
     classes: Float[Tensor, " c"] | None
 
-    def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None) -> None:
+    def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None) -> None:
+        """`classes`: their weights in the supervised loss; `depth`: the network's task, if it has it."""
         super().__init__()
-        self.config = config
+        self.config, self.depth = config, depth
         self.register_buffer("classes", classes, persistent=False)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
@@ -213,7 +216,10 @@ class PseudoLabelsObjective(ObjectiveModule):
         own_depth = self.config.mixing.needs_disparity and "disparity" not in batch.targets
         with evaluating(teacher):
             outputs = teacher(base.clean, ("segmentation", "depth") if own_depth else ("segmentation",))
-        return outputs["segmentation"], outputs["depth"][0].float() if own_depth else None
+        if not own_depth:
+            return outputs["segmentation"], None
+        assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
+        return outputs["segmentation"], self.depth.disparity(outputs["depth"])
 
 
 def complementary(maps: Sequence[Float[Tensor, "n _ _ _"]]) -> list[Float[Tensor, "n _ _ _"]]:

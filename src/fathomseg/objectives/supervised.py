@@ -47,6 +47,12 @@ class Supervised(Objective):
         """The targets of its losses."""
         return frozenset(loss.target for loss in self.losses.values())
 
+    def misfit(self, network: NetworkConfig) -> str | None:
+        """What a loss says about its task."""
+        tasks = network.tasks
+        found = [loss.misfit(tasks[task]) for task, loss in self.losses.items() if task in tasks]
+        return "; ".join(reason for reason in found if reason is not None) or None
+
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SupervisedObjective:
         """Weighs classes by the labelled pixels of its streams."""
         counted = [setup.label_pixels[stream] for stream in self.streams if stream in setup.label_pixels]

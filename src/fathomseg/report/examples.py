@@ -24,6 +24,6 @@ def examples(source: Source, dataset: Dataset, task: Task, rows: Mapping[str, Ro
         assert truth is not None, "only images with a truth have scores"
         fields = source.predict(id, source.read(id), {task.name: truth})[task.name]
         prediction = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
-        return Example(id, rows[id], resize_image(dataset.image(id), truth.shape), truth, prediction)
+        return Example(id, rows[id], resize_image(dataset.image(id), truth.shape[:2]), truth, prediction)
 
     return Examples([example(id) for _, id in best], [example(id) for _, id in worst])

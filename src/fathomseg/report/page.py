@@ -12,12 +12,14 @@ from fathomseg.io.files import write_text
 from fathomseg.report.depth import depth_section
 from fathomseg.report.html import environment
 from fathomseg.report.motion import motion_section
+from fathomseg.report.normals import normals_section
 from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
 
 SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset, Examples], Section]]] = {
     "segmentation": segmentation_section,
     "depth": depth_section,
+    "normals": normals_section,
 }
 """By task what makes its section, from its scores by weights, the dataset, and examples."""
 

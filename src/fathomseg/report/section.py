@@ -29,8 +29,8 @@ class Example:
     row: Row
     """The image's own scores."""
     image: UInt8[np.ndarray, "h w 3"]
-    truth: Shaped[np.ndarray, "h w"]
-    prediction: Mapping[str, Shaped[np.ndarray, "h w"]]
+    truth: Shaped[np.ndarray, "h w *c"]
+    prediction: Mapping[str, Shaped[np.ndarray, "h w *_"]]
     """The fields of the prediction."""
 
 

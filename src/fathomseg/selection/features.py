@@ -6,7 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import digest
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_model
-from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size
@@ -94,10 +93,11 @@ class DepthFeatures(FeatureSource):
             raise FathomError(f"{self.run} gives no depth; it predicts {', '.join(card.tasks)}. Give a run of depth.")
         key = digest([self.run / CARD, self.run / WEIGHTS[self.weights]])
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        encoder, decoder = network.encoders[network.encoder_of("depth")], cast(DecoderModule, network.decoders["depth"])
+        encoder, decoder = network.encoders[network.encoder_of("depth")], network.decoder_of("depth")
 
         def maps(images: Tensor) -> Tensor:
-            return decoder.levels(encoder(images), self.level)[self.level]
+            found: Tensor = decoder.levels(encoder(images), self.level)[self.level]
+            return found
 
         return Extractor(maps, card.size, f"depth|{key}|{self.level}", device)
 

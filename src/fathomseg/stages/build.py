@@ -18,6 +18,7 @@ from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.stages.cameras import known_factors, learned
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import Streams, colours, held_for
+from fathomseg.tasks.depth import Depth
 
 Brought = Mapping[str, nn.ModuleDict]
 """What objectives bring, by the objective's name."""
@@ -66,11 +67,13 @@ def model_card(recipe: Recipe) -> ModelCard:
     """What must be known beside the weights."""
     classes = recipe.data.classes if "segmentation" in recipe.network.tasks else None
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
+    depth = recipe.network.tasks.get("depth")
     return ModelCard(
         network=recipe.network,
         classes=() if classes is None else classes.names,
         colours=() if classes is None else classes.colours,
         size=recipe.size,
+        depth_unit=depth.unit if isinstance(depth, Depth) else None,
         pose=None if photometric is None else photometric.pose,
     )
 

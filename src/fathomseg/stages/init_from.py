@@ -24,7 +24,7 @@ class InitFrom(Part):
     run: Path
     """The folder of a run that has reached its end."""
     parts: tuple[InitPart, ...] = ("encoder",)
-    """`encoder`; `decoder`: of the same task, or of depth for a task the run does not have (depth_unet in both);
+    """`encoder`; `decoder`: that which the same task reads, or depth for a task the run does not have (of one kind);
     `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths. A
     decoder and its head may have levels the other lacks, which begin anew."""
     weights: Weights = "ema"
@@ -66,15 +66,14 @@ def _routes(
     """{part of this network: that of the run it starts from}, and parts of this network that start from nothing."""
     found: dict[str, str] = {}
     if part == "encoder":
-        shared = any(task.encoder == SHARED for task in theirs.tasks.values())
         for name in network.encoders:
-            own = name in theirs.tasks and theirs.tasks[name].encoder != SHARED
-            if own or shared:
+            own = name in theirs.branches and theirs.branches[name].encoder != SHARED
+            if own or theirs.has_shared_encoder:
                 found[f"encoders.{name}"] = f"encoders.{name if own else SHARED}"
     elif part == "decoder":
-        for task in network.tasks:
-            origin = task if task in theirs.tasks else "depth"
-            if origin in theirs.tasks and theirs.tasks[origin].decoder.name == ours.tasks[task].decoder.name:
+        for task in network.decoders:
+            origin = theirs.branch_of(task) or theirs.branch_of("depth")
+            if origin is not None and _decoder_name(theirs, origin) == _decoder_name(ours, task):
                 found[f"decoders.{task}"] = f"decoders.{origin}"
     elif part == "head":
         found = {f"heads.{task}": f"heads.{task}" for task in network.tasks if task in theirs.tasks}
@@ -82,8 +81,13 @@ def _routes(
         return found | {f"early_heads.{task}": f"early_heads.{task}" for task in early_too}, []
     elif network.links is not None and theirs.links.name != "none":
         found["links"] = "links"
-    everything = {"encoder": tuple(network.encoders), "decoder": network.tasks}.get(part, ())
+    everything = {"encoder": tuple(network.encoders), "decoder": tuple(network.decoders)}.get(part, ())
     return found, [f"{part}s.{name}" for name in everything if f"{part}s.{name}" not in found]
+
+
+def _decoder_name(network: NetworkConfig, branch: str) -> str:
+    decoder = network.branches[branch].decoder
+    return decoder if isinstance(decoder, str) else decoder.name
 
 
 def _load(what: str, module: nn.Module, state: dict[str, Tensor], run: Path) -> str:

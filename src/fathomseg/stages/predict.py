@@ -5,7 +5,10 @@ OUT/overlays/<path>.jpg    the class colours over the image
 OUT/classes.json           what the indices mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
 OUT/views/<path>.jpg       the same in colours, near = bright
-OUT/depth.json             how disparity becomes depth, and in what unit
+OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
+OUT/normals/<path>.png     normals: unit vectors as 16-bit RGB, round(65535 (n + 1) / 2)
+OUT/normal-views/<path>.jpg   the same as a picture
+OUT/normals.json           what the colours mean
 of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4, and so on; with several tasks also
 OUT/together/<path>.mp4    their pictures side by side
 """

@@ -103,7 +103,7 @@ class _Builder:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
-        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": "depth" in uses}
+        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": bool(uses & {"depth", "normals"})}
         kinds = tuple(kind for kind, wanted in there.items() if wanted)
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
@@ -113,22 +113,37 @@ class _Builder:
         geometry = config.geometry or (Geometry() if neighbours is None else Geometry(scale=(1.0, 1.0)))
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
-            cache, ids, kinds, geometry, seed, neighbours, cameras, labels_of=labels_of, disparity=disparity
+            cache,
+            ids,
+            kinds,
+            geometry,
+            seed,
+            neighbours,
+            cameras,
+            labels_of=labels_of,
+            disparity=disparity,
+            normals="normals" in uses,
         )
         return stream, intrinsics
 
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        if needs & {"label", "depth"} or config.labels is not None:
-            budget = self.labelled.get(self.name, ())
-            deep = [id for id in self._all() if has_depth(dataset, id)] if "depth" in needs else []
-            if "depth" in needs and not deep:
-                raise FathomError(
-                    f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has a depth to "
-                    f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of depth out."
-                )
-            return sorted({*budget, *deep})
+        if needs & {"label", "depth", "normals"} or config.labels is not None:
+            deep: set[str] = set()
+            for target, wanted in (("depth", has_depth), ("normals", has_normals)):
+                if target not in needs:
+                    continue
+                having = [id for id in self._all() if wanted(dataset, id)]
+                if not having:
+                    what = "a depth" if target == "depth" else "a depth and a camera"
+                    raise FathomError(
+                        f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has {what} to "
+                        f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of {target} "
+                        "out."
+                    )
+                deep |= set(having)
+            return sorted({*self.labelled.get(self.name, ()), *deep})
         ids = self._all()
         if not config.labelled_too:
             known = frozenset().union(*(shown(recipe.dataset(name), own) for name, own in self.labelled.items()))
@@ -191,7 +206,7 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     found: dict[str, ColourJitter | None] = {}
     for name, stream in recipe.streams.items():
         needs = recipe.needs(name)
-        usual = ColourJitter() if needs & {"label", "depth"} else papers if "frames" in needs else None
+        usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
         found[name] = stream.colour or usual
     return found
 
@@ -219,6 +234,11 @@ def same_data(a: Dataset, b: Dataset) -> bool:
 def has_depth(dataset: Dataset, id: str) -> bool:
     """Whether the sample has a true depth."""
     return dataset.fingerprint(id, "depth") is not None and dataset.depth(id) is not None
+
+
+def has_normals(dataset: Dataset, id: str) -> bool:
+    """Whether true normals can be computed for the sample."""
+    return has_depth(dataset, id) and dataset.camera(id) is not None
 
 
 def evaluated(recipe: Recipe) -> Sequence[str]:

@@ -8,12 +8,24 @@ from pydantic import Field
 
 from fathomseg.tasks.base import Task, TaskLoss
 from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.normals import Normals, NormalsLoss
 from fathomseg.tasks.segmentation import Segmentation, SegmentationLoss
 
-AnyTask = Annotated[Segmentation | Depth, Field(discriminator="name")]
+AnyTask = Annotated[Segmentation | Depth | Normals, Field(discriminator="name")]
 """Every task there is, in the order of a network's branches. A new one is listed here, and its loss below."""
 
-AnyTaskLoss = Annotated[SegmentationLoss | DepthLoss, Field(discriminator="name")]
+AnyTaskLoss = Annotated[SegmentationLoss | DepthLoss | NormalsLoss, Field(discriminator="name")]
 """The supervised loss of every task, by the task's name."""
 
-__all__ = ["AnyTask", "AnyTaskLoss", "Depth", "DepthLoss", "Segmentation", "SegmentationLoss", "Task", "TaskLoss"]
+__all__ = [
+    "AnyTask",
+    "AnyTaskLoss",
+    "Depth",
+    "DepthLoss",
+    "Normals",
+    "NormalsLoss",
+    "Segmentation",
+    "SegmentationLoss",
+    "Task",
+    "TaskLoss",
+]

@@ -24,6 +24,8 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
+HeadKind = Literal["plain", "separable"]
+
 Painter = Callable[[Picture, Prediction], Picture]
 """An image and its prediction -> the prediction as a picture to look at."""
 
@@ -42,7 +44,12 @@ class Task(Part, ABC):
     name: str
     encoder: Literal["shared", "own"] | Encoder = "shared"
     """shared: that of the network. own: another like it. Or the settings of one."""
-    decoder: AnyDecoder
+    decoder: AnyDecoder | Literal["shared"]
+    """What turns the encoder's pyramid into the map heads work on. shared: the decoder of the network's first task that
+    has one, in the order segmentation, depth, normals."""
+    head: HeadKind = "plain"
+    """plain: one convolution. separable: a weight for each channel, ReLU6, and a 3x3 convolution (Nekrasov et al.
+    2019)."""
 
     truth_kind: ClassVar[Kind]
     """What a dataset's own truth for this task is called."""
@@ -57,11 +64,11 @@ class Task(Part, ABC):
         return None
 
     @abstractmethod
-    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+    def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """A module from the decoder's maps by level to the task's output. Raises `FathomError` if a level is
         missing."""
 
-    def early_head(self, width: int, classes: int) -> nn.Module:
+    def build_early_head(self, width: int, classes: int) -> nn.Module:
         """A module from one feature map of `width` channels to an early prediction in the form of the task's output.
 
         Raises `FathomError` for a task that has none.
@@ -74,7 +81,7 @@ class Task(Part, ABC):
     """Of the files predictions are stored in, by any program."""
 
     @abstractmethod
-    def truth(self, dataset: Dataset, id: str) -> Shaped[np.ndarray, "h w"] | None:
+    def truth(self, dataset: Dataset, id: str) -> Shaped[np.ndarray, "h w *c"] | None:
         """What the dataset knows of a sample; None if nothing. Raises `DataError`."""
 
     def has_truth(self, dataset: Dataset, id: str) -> bool:
@@ -105,15 +112,15 @@ class Task(Part, ABC):
         """Whether a file can be a stored prediction of this task, and of no other, by its name and header."""
 
     @abstractmethod
-    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w"]:
+    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w *c"]:
         """The numbers of a stored prediction, one of those in `folder`. Raises `DataError`."""
 
     @abstractmethod
     def stored_fields(
         self,
         path: Path,
-        stored: Shaped[np.ndarray, "h w"],
-        truth: Shaped[np.ndarray, "h2 w2"],
+        stored: Shaped[np.ndarray, "h w *c"],
+        truth: Shaped[np.ndarray, "h2 w2 *c"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
     ) -> dict[str, Tensor]:
@@ -142,7 +149,8 @@ class Task(Part, ABC):
 
     @abstractmethod
     def decode(self, one: Float32[Tensor, "c h w"], size: Size) -> dict[str, Tensor]:
-        """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`."""
+        """The fields of `types.Prediction` that the map of one image gives, as tensors of (height, width) `size`,
+        perhaps with channels behind."""
 
     @abstractmethod
     def write(self, path: Path, prediction: Prediction) -> None:
@@ -167,6 +175,10 @@ class TaskLoss(Part, ABC):
     weight: float
     target: str
     """The target of a batch it compares with."""
+
+    def misfit(self, task: Task) -> str | None:
+        """Why it cannot teach the task, with what to set; None if it can."""
+        return None
 
     @abstractmethod
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:

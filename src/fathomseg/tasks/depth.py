@@ -1,4 +1,4 @@
-"""The task `depth`: how far every pixel is, as a disparity between two depths."""
+"""The task `depth`: how far every pixel is, as a disparity between two depths or in metres."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.geometry.camera import disparity_to_depth, inverse_depth
+from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io import draw
-from fathomseg.io.depth_maps import read_disparity, read_scale, write_disparity, write_scale
+from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
-from fathomseg.io.images import png_bits
+from fathomseg.io.images import png_bits, png_has_colours
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
@@ -29,8 +29,9 @@ from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
+from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
@@ -42,20 +43,26 @@ _FOLLOW: Final = 0.1
 
 
 class Depth(Task):
-    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before.
+    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before; or one map of
+    metres.
 
     1 / depth = 1 / max_depth + (1 / min_depth - 1 / max_depth) * disparity.
     """
 
     name: Literal["depth"] = "depth"
-    decoder: AnyDecoder = DepthUNet()
-    """Its stride is that of the finest disparity. depth_unet has several levels; others give one map."""
+    decoder: AnyDecoder | Literal["shared"] = DepthUNet()
+    """Its stride is that of the finest disparity. depth_unet has several levels; others give one map. shared: the
+    decoder of the network's first task that has one."""
+    output: Literal["disparity", "metric"] = "disparity"
+    """disparity: of a sigmoid, in a unit of length that training may or may not know. metric: z-depth in metres,
+    straight from a convolution, of one scale, to be learned from true depth (Nekrasov et al. 2019)."""
     scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
     """Disparity maps, beginning at the decoder's stride. null: down to 1/8, as far as the decoder has them."""
     start: float = Field(default=0.2, gt=0, lt=1)
-    """The disparity everywhere before training. The scale of depth stays near where it begins, and disparity ends at 1:
-    from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower leaves room, but is learned late
-    unless motions are aligned (`photometric.align`), which finds the translations of any scale at once."""
+    """The disparity everywhere before training; metres begin at its depth. The scale of depth stays near where it
+    begins, and disparity ends at 1: from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower
+    leaves room, but is learned late unless motions are aligned (`photometric.align`), which finds the translations of
+    any scale at once."""
     min_depth: float = Field(default=0.1, gt=0)
     """Depth of disparity 1: metres, if training can know the scale."""
     max_depth: float = Field(default=100.0, gt=0)
@@ -69,6 +76,8 @@ class Depth(Task):
     def _enough_levels(self) -> Self:
         if self.min_depth >= self.max_depth:
             raise ValueError(f"min_depth {self.min_depth} must be below max_depth {self.max_depth}")
+        if self.output == "metric" and (self.scales or 1) > 1:
+            raise ValueError(f"output=metric has one scale, but scales={self.scales}: give 1 or null")
         if isinstance(self.decoder, DepthUNet) and self.scales is not None:
             first = self.decoder.stride.bit_length() - 1
             if (last := first + self.scales - 1) > COARSEST:
@@ -84,21 +93,37 @@ class Depth(Task):
         """Depth of disparity 1 and of disparity 0."""
         return self.min_depth, self.max_depth
 
-    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
-        """{level: map} -> disparities, finest first. Raises `FathomError` if the decoder lacks a level."""
+    @property
+    def unit(self) -> DepthUnit:
+        """What depth is measured in."""
+        return "metres" if self.output == "metric" else "relative"
+
+    def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+        """{level: map} -> disparities, finest first, or one map of metres. Raises `FathomError` if the decoder lacks a
+        level."""
         first = decoder.finest
+        if self.output == "metric":
+            return DepthHeads({first: self._regression(decoder.channels)})
         last = max(first, _COARSEST_SCALE) if self.scales is None else first + self.scales - 1
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
+        own = self.decoder if isinstance(self.decoder, str) else self.decoder.name
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
                 f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
-                f"which decoder {self.decoder.name!r} does not have. Give scales=null, or decoder.name=depth_unet."
+                f"which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
-        return DisparityHeads({level: width for level, width in widths.items() if width is not None}, self.start)
+        return DepthHeads({level: self._regression(width) for level, width in widths.items() if width is not None})
 
-    def early_head(self, width: int, classes: int) -> nn.Module:
-        """A feature map -> one disparity of the same size, in a list."""
-        return EarlyDisparityHead(width, self.start)
+    def build_early_head(self, width: int, classes: int) -> nn.Module:
+        """A feature map -> one disparity (or map of metres) of the same size, in a list."""
+        return EarlyDepthHead(self._regression(width))
+
+    def _regression(self, width: int) -> DepthHead:
+        """A feature map -> disparity or metres, everywhere the same before training."""
+        if self.output == "disparity":
+            return DisparityHead(width, self.start, self.head)
+        start = 1 / (self.start / self.min_depth + (1 - self.start) / self.max_depth)
+        return DepthHead(width, start, self.head)
 
     meaning: ClassVar[Mapping[str, str]] = MEANING
     stored_endings: ClassVar[tuple[str, ...]] = (".png", ".npy")
@@ -121,9 +146,9 @@ class Depth(Task):
         return float(row["median"]["abs_rel"])
 
     def is_stored(self, path: Path) -> bool:
-        """A PNG of 16 bits, or .npy."""
+        """A grey PNG of 16 bits, or .npy."""
         ending = path.suffix.lower()
-        return ending == ".npy" or (ending == ".png" and png_bits(path) == 16)
+        return ending == ".npy" or (ending == ".png" and png_bits(path) == 16 and not png_has_colours(path))
 
     def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w"]:
         """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where
@@ -151,8 +176,13 @@ class Depth(Task):
         return {"depth": 1 / inverse}
 
     def map(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
-        """The finest disparity."""
-        return output[0].float()
+        """The finest disparity; metres without their sign."""
+        finest = output[0].float()
+        return finest if self.output == "disparity" else finest.abs()
+
+    def disparity(self, output: Sequence[Float[Tensor, "b 1 _ _"]]) -> Float32[Tensor, "b 1 h w"]:
+        """0..1 at the size of the output, whatever that is."""
+        return self._disparity(self.map(output))
 
     def as_output(self, maps: Float[Tensor, "b 1 h w"]) -> list[Float[Tensor, "b 1 h w"]]:
         """Disparities of one scale."""
@@ -165,10 +195,16 @@ class Depth(Task):
 
     @torch.inference_mode()
     def decode(self, one: Float32[Tensor, "1 h w"], size: Size) -> dict[str, Tensor]:
-        """`disparity` (0..1) and `depth` of a disparity map; the disparity is what is resampled, bilinearly."""
-        resampled = F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0]
-        disparity = resampled.clamp(0, 1)  # resampling may round to above 1
+        """`disparity` (0..1) and `depth`, within the range of depths and saying the same; what the network predicts is
+        what is resampled, bilinearly."""
+        disparity = self._disparity(F.interpolate(one[None], size, mode="bilinear", align_corners=False)[0, 0])
         return {"disparity": disparity, "depth": disparity_to_depth(disparity, *self.depth_range)}
+
+    def _disparity(self, maps: Float32[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+        """What the network predicts as a disparity 0..1."""
+        if self.output == "metric":
+            maps = depth_to_disparity(maps.clamp(*self.depth_range), *self.depth_range)
+        return maps.clamp(0, 1)  # resampling may round to above 1
 
     def write(self, path: Path, prediction: Prediction) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""
@@ -181,7 +217,7 @@ class Depth(Task):
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """depth.json: the range of depths, and the unit."""
-        write_scale(folder, self.depth_range, run)
+        write_scale(folder, self.depth_range, self.unit, run)
 
 
 class DisparityPainter:
@@ -225,49 +261,62 @@ class DepthTaskScores(TaskScores):
         return self.images.images
 
 
-class DisparityHeads(nn.Module):
-    """One reflection-padded 3x3 convolution and a sigmoid for each level (Godard et al. 2019, supplement, table 5)."""
+class DepthHeads(nn.Module):
+    """A head for each level of a decoder that has one."""
 
-    def __init__(self, widths: Mapping[int, int], start: float = 0.2) -> None:
-        """`widths`: the channels of each level that gets a head; `start`: the disparity everywhere before training."""
+    def __init__(self, heads: Mapping[int, DepthHead]) -> None:
         super().__init__()
-        heads = {str(level): DisparityHead(width, start) for level, width in sorted(widths.items())}
-        self.scales = nn.ModuleDict(heads)
+        self.scales = nn.ModuleDict({str(level): head for level, head in sorted(heads.items())})
 
     def forward(self, levels: Mapping[int, Map]) -> list[Float[Tensor, "b 1 _ _"]]:
-        """Disparity 0..1 (1 = nearest), finest first, each at the size of its level."""
+        """What the heads give, finest first, each at the size of its level."""
         return [head(levels[int(level)]) for level, head in self.scales.items()]
 
 
-class DisparityHead(nn.Module):
-    """A feature map -> disparity 0..1 of the same size."""
+class DepthHead(nn.Module):
+    """A feature map -> one number per pixel: one reflection-padded 3x3 convolution, or a separable head."""
 
-    def __init__(self, width: int, start: float = 0.2) -> None:
+    def __init__(self, width: int, start: float, kind: HeadKind = "plain") -> None:
+        """`start`: the number everywhere before training."""
         super().__init__()
-        self.conv = ReflectConv2d(width, 1)
-        # Small weights start every pixel near the same disparity, whatever the scale of the features.
+        self.mix = separable(width) if kind == "separable" else nn.Identity()
+        self.conv = nn.Conv2d(width, 1, 3, padding=1) if kind == "separable" else ReflectConv2d(width, 1)
+        # Small weights start every pixel near the same depth, whatever the scale of the features.
         nn.init.normal_(self.conv.weight, std=0.01)
-        nn.init.constant_(self.conv.bias, math.log(start / (1 - start)))  # type: ignore[arg-type]
+        nn.init.constant_(self.conv.bias, start)  # type: ignore[arg-type]
 
     def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
         """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
-        return in_own_precision(self.conv, x).sigmoid()
+        return in_own_precision(self.conv, self.mix(x))
 
 
-class EarlyDisparityHead(nn.Module):
-    """A feature map -> disparities as `DisparityHeads` gives them, of one scale."""
+class DisparityHead(DepthHead):
+    """A feature map -> disparity 0..1 (1 = nearest) of the same size (Godard et al. 2019, supplement, table 5)."""
 
-    def __init__(self, width: int, start: float = 0.2) -> None:
+    def __init__(self, width: int, start: float = 0.2, kind: HeadKind = "plain") -> None:
+        """`start`: the disparity everywhere before training."""
+        super().__init__(width, math.log(start / (1 - start)), kind)
+
+    def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
+        """Disparity 0..1."""
+        return super().forward(x).sigmoid()
+
+
+class EarlyDepthHead(nn.Module):
+    """A feature map -> what `DepthHeads` gives, of one scale."""
+
+    def __init__(self, head: DepthHead) -> None:
         super().__init__()
-        self.disparity = DisparityHead(width, start)
+        self.disparity = head
 
     def forward(self, x: Map) -> list[Float[Tensor, "b 1 _ _"]]:
-        """Disparity 0..1 of the same size."""
+        """Of the same size."""
         return [self.disparity(x)]
 
 
 class DepthLoss(TaskLoss):
-    """The finest disparity against a depth in metres or a disparity, at the resolution of the truth."""
+    """The finest disparity against a depth in metres or a disparity, at the resolution of the truth; or metres against
+    metres."""
 
     name: Literal["depth"] = "depth"
     target: Literal["depth", "disparity"] = "depth"
@@ -275,8 +324,8 @@ class DepthLoss(TaskLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
     error: Literal["log", "l1", "berhu"] | None = None
-    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to. null:
-    log for depth, berhu for disparity."""
+    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
 
@@ -286,26 +335,36 @@ class DepthLoss(TaskLoss):
             raise ValueError("error=log compares depths in metres; a disparity target takes l1 or berhu")
         return self
 
+    def misfit(self, task: Task) -> str | None:
+        """Metres are compared with metres."""
+        if not isinstance(task, Depth) or task.output == "disparity":
+            return None
+        if self.target == "disparity":
+            return "output=metric is learned from true depth: set losses.depth.target=depth"
+        if self.error == "log":
+            return "output=metric may predict 0, which has no logarithm: set losses.depth.error to berhu or l1"
+        return None
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
-        """Needs the range of depths of `task`."""
-        assert task.depth_range is not None, "a task that gives depth"
-        return DepthCriterion(self, task.depth_range)
+        """Needs to know what `task` predicts."""
+        assert isinstance(task, Depth), "the loss goes by the name of its task"
+        return DepthCriterion(self, task)
 
 
 class DepthCriterion(TaskCriterion):
-    """The error of the finest disparity of a batch."""
+    """The error of the finest map of a batch."""
 
-    def __init__(self, config: DepthLoss, depth_range: tuple[float, float]) -> None:
+    def __init__(self, config: DepthLoss, task: Depth) -> None:
         super().__init__()
-        self.config, self.depth_range = config, depth_range
-        self.error = config.error or ("log" if config.target == "depth" else "berhu")
+        self.config, self.depth_range, self.metric = config, task.depth_range, task.output == "metric"
+        self.error = config.error or ("log" if config.target == "depth" and not self.metric else "berhu")
 
     @full_precision
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
         total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
-        # Coarser disparities learn nothing, but processes need a gradient, if only of zero, for every parameter.
+        # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
         return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
@@ -314,23 +373,25 @@ class DepthCriterion(TaskCriterion):
             return torch.zeros((), device=batch.image.device)
         return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
-    def _error(self, disparity: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
+    def _error(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
         if self.error == "log":
             known = truth > 0
-            inverse = inverse_depth(disparity, *self.depth_range)
+            inverse = inverse_depth(predicted, *self.depth_range)
             # ln z - ln z* = -(ln 1/z + ln z*)
             return torch.where(known, (inverse * truth.clamp(min=1e-6)).log().abs(), 0.0).sum(), known.sum().float()
-        wanted = truth if self.config.target == "disparity" else self._disparity(truth)
+        if self.metric:
+            predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
+        else:
+            wanted = truth if self.config.target == "disparity" else self._disparity(truth)
         if self.error == "berhu":
-            return berhu(disparity, wanted, self.config.threshold)
+            return berhu(predicted, wanted, self.config.threshold)
         known = ~wanted.isnan()
-        return torch.where(known, (disparity - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
+        return torch.where(known, (predicted - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
 
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
-        nearest, farthest = self.depth_range
-        inverse = 1 / depth.clamp(nearest, farthest)
-        return ((inverse - 1 / farthest) / (1 / nearest - 1 / farthest)).masked_fill(depth <= 0, torch.nan)
+        disparity = depth_to_disparity(depth.clamp(*self.depth_range), *self.depth_range)
+        return disparity.masked_fill(depth <= 0, torch.nan)
 
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:

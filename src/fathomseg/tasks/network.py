@@ -17,7 +17,7 @@ from fathomseg.config import Part, named_by_key
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.encoders import Encoder
+from fathomseg.models.encoders import Encoder, FeatureEncoder
 from fathomseg.models.links import AnyLinks, NoLinks
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.tasks import AnyTask, Segmentation
@@ -31,7 +31,8 @@ class NetworkConfig(Part):
     encoder: Encoder = Encoder()
     """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
-    """What is predicted, each by a branch of its own (decoder and head): segmentation, depth, or both."""
+    """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
+    shared` bring a head alone."""
     links: AnyLinks = NoLinks()
     """What branches tell each other: none, or padnet (gated messages at a quarter of the image's size)."""
     norm: Norm = "batch"
@@ -46,9 +47,20 @@ class NetworkConfig(Part):
             raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
         if wrong := [task for task in self.links.early_tasks if task not in task_names()]:
             raise ValueError(f"links.early has {wrong[0]!r}, which is no task; there is: {', '.join(task_names())}")
-        if len(self.tasks) == 1 and not isinstance(self.links, NoLinks):
+        branches = [task for task in self.tasks.values() if task.decoder != "shared"]
+        if not branches:
+            raise ValueError("all tasks have decoder=shared: give the first of them the decoder to be shared")
+        if wrong := [
+            task.name for task in self.tasks.values() if task.decoder == "shared" and task.encoder != "shared"
+        ]:
             raise ValueError(
-                f"links.name={self.links.name} joins branches, and there is one task: give another, or none"
+                f"tasks.{wrong[0]} shares the decoder of another task, and with it that task's encoder: give "
+                "encoder=shared, or a decoder of its own"
+            )
+        if len(branches) == 1 and not isinstance(self.links, NoLinks):
+            raise ValueError(
+                f"links.name={self.links.name} joins decoders, and there is one: give another task a decoder of its "
+                "own, or none"
             )
         return self
 
@@ -56,6 +68,22 @@ class NetworkConfig(Part):
     def ordered(self) -> dict[str, Task]:
         """The tasks in the order of their branches, whatever the order in the recipe."""
         return {name: self.tasks[name] for name in task_names() if name in self.tasks}
+
+    @property
+    def branches(self) -> dict[str, Task]:
+        """The tasks that bring a decoder, in their order."""
+        return {name: task for name, task in self.ordered.items() if task.decoder != "shared"}
+
+    def branch_of(self, task: str) -> str | None:
+        """The task whose decoder a task reads: itself or the first that has one; None for a task there is not."""
+        if task not in self.tasks:
+            return None
+        return task if task in self.branches else next(iter(self.branches))
+
+    @property
+    def has_shared_encoder(self) -> bool:
+        """Whether any decoder reads the encoder of the network and not one of its own."""
+        return any(task.encoder == "shared" for task in self.branches.values())
 
     @property
     def outputs(self) -> frozenset[str]:
@@ -68,25 +96,26 @@ class NetworkConfig(Part):
 
         Raises `FathomError` if an encoder or its weights cannot be had, or it lacks a stride a decoder needs.
         """
-        tasks = self.ordered
-        encoders = {}
-        if any(task.encoder == "shared" for task in tasks.values()):
+        encoders: dict[str, FeatureEncoder] = {}
+        decoders: dict[str, DecoderModule] = {}
+        if self.has_shared_encoder:
             encoders[SHARED] = self.encoder.build(pretrained)
-        for name, task in tasks.items():
+        for name, task in self.branches.items():
             if task.encoder != "shared":
                 encoders[name] = (self.encoder if task.encoder == "own" else task.encoder).build(pretrained)
-        decoders = {
-            name: task.decoder.build(encoders.get(name, encoders.get(SHARED)).pyramid, self.norm)  # type: ignore[union-attr]
-            for name, task in tasks.items()
-        }
-        heads = {name: task.head(decoders[name], classes) for name, task in tasks.items()}
+        for name, task in self.branches.items():
+            assert task.decoder != "shared", "a branch brings its decoder"
+            decoders[name] = task.decoder.build(encoders[name if name in encoders else SHARED].pyramid, self.norm)
+        read = {name: name if name in decoders else next(iter(decoders)) for name in self.ordered}
+        heads = {name: task.build_head(decoders[read[name]], classes) for name, task in self.ordered.items()}
         widths = partial(_widths, decoders)
         early_heads: dict[str, nn.Module] = {}
-        for name in tasks:
+        for name, task in self.ordered.items():
             if name in self.links.early_tasks:
-                early_heads[name] = tasks[name].early_head(widths(self.links.early_level)[name], classes)
+                early_heads[name] = task.build_early_head(widths(self.links.early_level)[read[name]], classes)
         level = self.links.early_level if early_heads else 0
-        return Network(encoders, decoders, heads, self.links.build(widths), early_heads, level, self.norm)
+        links = self.links.build(widths)
+        return Network(encoders, decoders, heads, links, early_heads, level, self.norm, read)
 
 
 def task_names() -> tuple[str, ...]:

@@ -18,7 +18,7 @@ class TaskScores(ABC):
     """The scores of one task over the images seen so far."""
 
     @abstractmethod
-    def update(self, id: str, fields: Mapping[str, Tensor], truth: Shaped[np.ndarray, "h w"]) -> None:
+    def update(self, id: str, fields: Mapping[str, Tensor], truth: Shaped[np.ndarray, "h w *c"]) -> None:
         """Add one image: the fields of its prediction (`Task.decode`) at the size of its truth."""
 
     @abstractmethod

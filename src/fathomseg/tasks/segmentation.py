@@ -34,7 +34,8 @@ from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.tasks.base import Painter, Places, Task, TaskCriterion, TaskLoss
+from fathomseg.models.heads import separable
+from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size, SumCount
 
@@ -43,11 +44,10 @@ _STRIP: Final = 2**24
 
 
 class Segmentation(Task):
-    """Logits of every class at the decoder's stride, from a 1x1 convolution."""
+    """Logits of every class at the decoder's stride, from a 1x1 convolution or a separable head."""
 
     name: Literal["segmentation"] = "segmentation"
-    decoder: AnyDecoder = Fpn()
-    """What turns the encoder's pyramid into the feature map that is classified."""
+    decoder: AnyDecoder | Literal["shared"] = Fpn()
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """The chance that a channel of the decoder's feature map is zeroed before it is classified, in training."""
 
@@ -55,11 +55,11 @@ class Segmentation(Task):
     windowed: ClassVar[bool] = True
     places: ClassVar[Places] = Places(values="ids", views="overlays")
 
-    def head(self, decoder: DecoderModule, classes: int) -> nn.Module:
+    def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
-        return SegmentationHead(decoder.channels, classes, self.dropout, decoder.finest)
+        return SegmentationHead(decoder.channels, classes, self.dropout, decoder.finest, self.head)
 
-    def early_head(self, width: int, classes: int) -> nn.Module:
+    def build_early_head(self, width: int, classes: int) -> nn.Module:
         """A feature map -> logits of the same size."""
         return SegmentationHead(width, classes, dropout=0.0)
 
@@ -216,15 +216,18 @@ class LabelScores(TaskScores):
 
 
 class SegmentationHead(nn.Sequential):
-    """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class."""
+    """Channel dropout (Tompson et al. 2015) and a 1x1 convolution to one logit per class, or a separable head."""
 
-    def __init__(self, channels: int, classes: int, dropout: float, level: int | None = None) -> None:
+    def __init__(
+        self, channels: int, classes: int, dropout: float, level: int | None = None, kind: HeadKind = "plain"
+    ) -> None:
         """`level`: which of a decoder's maps it takes; None if it is given one map."""
-        classifier = nn.Conv2d(channels, classes, 1)
+        parted = kind == "separable"
+        classifier = nn.Conv2d(channels, classes, 3, padding=1) if parted else nn.Conv2d(channels, classes, 1)
         # Small weights start every class at nearly equal probability, so the first loss is log(classes).
         nn.init.normal_(classifier.weight, std=0.01)
         nn.init.zeros_(classifier.bias)  # type: ignore[arg-type]
-        super().__init__(nn.Dropout2d(dropout), classifier)
+        super().__init__(nn.Dropout2d(dropout), *([separable(channels)] if parted else []), classifier)
         self.level = level
 
     def forward(self, maps: Mapping[int, Map] | Map) -> Float[Tensor, "b c h w"]:

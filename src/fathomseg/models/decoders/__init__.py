@@ -10,6 +10,9 @@ from fathomseg.models.decoders.deeplab import DeepLabV3, DeepLabV3Plus
 from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.decoders.dpt import Dpt
 from fathomseg.models.decoders.fpn import Fpn
+from fathomseg.models.decoders.lw_refinenet import LwRefineNet
 from fathomseg.models.decoders.unet import UNet
 
-AnyDecoder = Annotated[Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt, Field(discriminator="name")]
+AnyDecoder = Annotated[
+    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet, Field(discriminator="name")
+]

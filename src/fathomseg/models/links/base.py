@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.models.blocks import Map
 
 Widths = Callable[[int], Mapping[str, int]]
-"""The channels of every branch's map at a decoder level, by task; raises `FathomError` where a branch has none."""
+"""The channels of every branch's map at a decoder level, by branch; raises `FathomError` where a branch has none."""
 
 
 class LinkModule(nn.Module, ABC):
@@ -23,7 +23,7 @@ class LinkModule(nn.Module, ABC):
 
     @abstractmethod
     def senders(self, receivers: Collection[str]) -> frozenset[str]:
-        """The tasks whose maps are needed to change those of `receivers`."""
+        """The branches whose maps are needed to change those of `receivers`."""
 
     @abstractmethod
     def forward(self, level: int, maps: Mapping[str, Map], receivers: Collection[str]) -> dict[str, Map]:

@@ -1,0 +1,110 @@
+"""Light-Weight RefineNet: chained pooling and 1x1 convolutions, no norms. Nekrasov et al. 2018, arXiv:1810.03272.
+
+As shared by the tasks of Nekrasov et al. 2019 (ICRA, arXiv:1809.04766), on top of MobileNet-v2.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from fathomseg.models.blocks import Map, Norm, resize_to
+from fathomseg.models.decoders.base import DecoderModule, DecoderPart
+from fathomseg.models.encoders import Pyramid
+
+_START: Final = 0.01
+"""Standard deviation of all weights before training, as published."""
+
+
+class LwRefineNet(DecoderPart):
+    """From the deepest stride to 4: relu6(sum of 1x1 convolutions of the stride's maps + what comes from below it),
+    chained residual pooling, 1x1 convolution, bilinear enlarging. `network.norm` says nothing here: there are none."""
+
+    name: Literal["lw_refinenet"] = "lw_refinenet"
+    channels: int = Field(default=256, ge=8)
+    """Width of every stride and of the feature map heads work on."""
+    pools: int = Field(default=4, ge=1)
+    """Pooling stages of a chain."""
+
+    def build(self, pyramid: Pyramid, norm: Norm) -> LwRefineNetDecoder:
+        """Needs a map of stride 4; uses all maps from there on, several of one stride too."""
+        pyramid.at(4, self.name)
+        return LwRefineNetDecoder(pyramid, self)
+
+
+class LwRefineNetDecoder(DecoderModule):
+    """All maps of strides 4, 8, 16 ... -> one map at stride 4."""
+
+    stride = 4
+
+    def __init__(self, pyramid: Pyramid, part: LwRefineNet) -> None:
+        super().__init__()
+        self.channels = width = part.channels
+        strides = sorted({stride for stride in pyramid.strides if stride >= self.stride}, reverse=True)
+        self.taps = [[i for i, at in enumerate(pyramid.strides) if at == stride] for stride in strides]
+        """The maps of every stride, coarse to fine."""
+        self.stages = nn.ModuleList()
+        for stride, taps in zip(strides, self.taps, strict=True):
+            channels, first = [pyramid.channels[i] for i in taps], stride == strides[0]
+            pool = ChainedPooling(width, part.pools, depthwise=stride == self.stride)
+            self.stages.append(Stage(channels, pool, None if first else _pointwise(width, width)))
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.normal_(layer.weight, std=_START)
+
+    def forward(self, maps: Sequence[Map]) -> Map:
+        """The pyramid's maps -> b x channels x h/4 x w/4."""
+        x: Map | None = None
+        for stage, taps in zip(self.stages, self.taps, strict=True):
+            x = stage([maps[i] for i in taps], x)
+        assert x is not None, "there is a map of stride 4"
+        return x
+
+
+class Stage(nn.Module):
+    """All maps of one stride, and what comes from the coarser one."""
+
+    def __init__(self, inputs: Sequence[int], pool: ChainedPooling, adapt: nn.Conv2d | None) -> None:
+        """`inputs`: the channels of the maps; `adapt` is applied to what comes from below, if anything does."""
+        super().__init__()
+        self.reduce = nn.ModuleList(_pointwise(channels, pool.channels) for channels in inputs)
+        self.pool, self.adapt = pool, adapt
+
+    def forward(self, maps: Sequence[Map], below: Map | None) -> Map:
+        """A map of the size of the stage's own."""
+        parts: list[Map] = [reduce(x) for x, reduce in zip(maps, self.reduce, strict=True)]
+        if self.adapt is not None:
+            parts.append(resize_to(self.adapt(below), maps[0]))
+        feature: Map = self.pool(F.relu6(functools.reduce(torch.add, parts)))
+        return feature
+
+
+class ChainedPooling(nn.Module):
+    """x + p1 + p2 ..., where p_k = conv1x1(maxpool5x5(p_k-1)) and p_0 = x: context from ever larger windows.
+
+    Lin et al. 2017 (RefineNet), section 3.2, with 1x1 convolutions; `depthwise` ones weigh each channel by itself.
+    """
+
+    def __init__(self, channels: int, pools: int, *, depthwise: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        groups = channels if depthwise else 1
+        self.convs = nn.ModuleList(_pointwise(channels, channels, groups) for _ in range(pools))
+
+    def forward(self, x: Map) -> Map:
+        """Keeps the shape."""
+        top = x
+        for conv in self.convs:
+            top = conv(F.max_pool2d(top, 5, stride=1, padding=2))
+            x = x + top
+        return x
+
+
+def _pointwise(inputs: int, outputs: int, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, groups=groups, bias=False)
