@@ -8,7 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.geometry.camera import disparity_to_depth, intrinsics, inverse, inverse_depth, project, rays, reciprocal
+from fathomseg.geometry.camera import (
+    depth_to_disparity,
+    disparity_to_depth,
+    intrinsics,
+    inverse,
+    inverse_depth,
+    project,
+    rays,
+    reciprocal,
+)
 from fathomseg.geometry.numerics import product
 from fathomseg.types import Camera
 from tests.geometry.views import backproject

@@ -15,7 +15,7 @@ from torch import Tensor
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError
-from fathomseg.geometry.camera import intrinsics
+from fathomseg.geometry.camera import depth_to_disparity, intrinsics
 from fathomseg.geometry.pose import relative, se3
 from fathomseg.losses import ssim
 from fathomseg.losses.disparity import smoothness

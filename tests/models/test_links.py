@@ -16,7 +16,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.models.links.base import LinkModule
 from fathomseg.models.links.padnet import GatedMessage
 from fathomseg.models.network import Network, early
-from fathomseg.tasks.depth import DisparityHead, DisparityHeads
+from fathomseg.tasks.depth import DepthHeads, DisparityHead
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import (
     CLASSES,
@@ -201,7 +201,7 @@ def test_branches_may_meet_more_than_once(early_level: int) -> None:
     tasks, part = ("a", "b", "c"), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)
     encoder = Encoder(model="test_efficientnet", pretrained="none").build()
     decoders = {task: part.build(encoder.pyramid, "batch") for task in tasks}
-    heads, early_heads = ({task: DisparityHeads({1: 4}) for task in tasks}, {task: DisparityHead(4) for task in tasks})
+    heads, early_heads = ({task: DepthHeads({1: DisparityHead(4)}) for task in tasks}, {task: DisparityHead(4) for task in tasks})
     network = Network(
         {"shared": encoder}, decoders, heads, Averaging((4, 3, 2), tasks), early_heads, early_level=early_level
     ).eval()

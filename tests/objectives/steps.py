@@ -83,7 +83,7 @@ def make_batch(
     size: tuple[int, int] = SIZE,
     rows: Mapping[str, Sequence[int]] | None = None,
 ) -> Batch:
-    """Noise with targets of these kinds: label, depth, disparity, frames (with camera).
+    """Noise with targets of these kinds: label, depth, disparity, normals, frames (with camera).
 
     `rows`: which samples have a target, where not all of them do; the others hold what `collate` puts there.
     """
@@ -103,6 +103,8 @@ def make_batch(
         targets["depth"] = 1 + 40 * torch.rand(count, 1, *size, generator=rng)
     if "disparity" in kinds:
         targets["disparity"] = torch.rand(count, 1, *size, generator=rng)
+    if "normals" in kinds:
+        targets["normals"] = nn.functional.normalize(torch.randn(count, 3, *size, generator=rng), dim=1)
     if "frames" in kinds:
         targets |= {"frames": draw(256, count, 2, 3, *size), "camera": camera.repeat(count, 1, 1)}
     present = {name: torch.ones(count, dtype=torch.bool) for name in targets}
@@ -120,6 +122,7 @@ def placeholder(name: str, image: Tensor) -> Tensor:
         "label": torch.tensor(IGNORE, dtype=torch.uint8),
         "depth": torch.tensor(0.0),
         "disparity": torch.tensor(torch.nan),
+        "normals": torch.tensor(0.0),
         "frames": image,
         "camera": torch.eye(3),
     }[name]

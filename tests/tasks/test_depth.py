@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fathomseg.config import validate
 from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.tasks.depth import Depth, DepthLoss, DisparityHead, DisparityHeads
+from fathomseg.tasks.depth import Depth, DepthHeads, DepthLoss, DisparityHead
 from fathomseg.types import Batch
 
 WIDTHS = {2: 6, 0: 4, 1: 5}
@@ -27,13 +27,17 @@ def levels(seed: int = 0) -> dict[int, Tensor]:
     }
 
 
+def disparity_heads() -> DepthHeads:
+    return DepthHeads({level: DisparityHead(width) for level, width in WIDTHS.items()})
+
+
 class TestHeads:
     def test_finest_first_whatever_the_order_given(self) -> None:
-        disparity = DisparityHeads(WIDTHS)(levels())
+        disparity = disparity_heads()(levels())
         assert [tuple(d.shape) for d in disparity] == [(2, 1, 32, 64), (2, 1, 16, 32), (2, 1, 8, 16)]
 
     def test_each_level_has_its_own(self) -> None:
-        heads, given = DisparityHeads(WIDTHS), levels()
+        heads, given = disparity_heads(), levels()
         for level, disparity in enumerate(heads(given)):
             assert torch.equal(disparity, heads.scales[str(level)](given[level]))
 
@@ -48,7 +52,7 @@ class TestHeads:
 
     def test_starts_near_a_fifth_and_stays_within_0_and_1(self) -> None:
         torch.manual_seed(0)
-        heads = DisparityHeads(WIDTHS)
+        heads = disparity_heads()
         for disparity in heads(levels()):
             assert (disparity - 0.2).abs().max() < 0.15
             assert disparity.std() > 1e-3, "not a constant"
@@ -57,7 +61,7 @@ class TestHeads:
 
     def test_every_pixel_begins_at_the_start_whatever_the_features(self) -> None:
         torch.manual_seed(0)
-        heads = DisparityHeads({2: 8, 3: 16}, start=0.05)
+        heads = DepthHeads({level: DisparityHead(width, start=0.05) for level, width in {2: 8, 3: 16}.items()})
         for disparity in heads({2: torch.randn(2, 8, 12, 16), 3: torch.randn(2, 16, 6, 8)}):
             assert disparity.mean().item() == pytest.approx(0.05, rel=0.05)
             assert disparity.min() > 0.03

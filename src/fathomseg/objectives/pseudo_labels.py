@@ -95,7 +95,7 @@ class PseudoLabels(Objective):
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
-        depth = setup.tasks.get("depth")
+        depth = setup.network.tasks.get("depth")
         return PseudoLabelsObjective(self, setup.class_weights, depth if isinstance(depth, Depth) else None)
 
     @torch.no_grad()
