@@ -201,7 +201,10 @@ def test_branches_may_meet_more_than_once(early_level: int) -> None:
     tasks, part = ("a", "b", "c"), DepthUNet(channels=(4, 4, 4, 4, 4), stride=2)
     encoder = Encoder(model="test_efficientnet", pretrained="none").build()
     decoders = {task: part.build(encoder.pyramid, "batch") for task in tasks}
-    heads, early_heads = ({task: DepthHeads({1: DisparityHead(4)}) for task in tasks}, {task: DisparityHead(4) for task in tasks})
+    heads, early_heads = (
+        {task: DepthHeads({1: DisparityHead(4)}) for task in tasks},
+        {task: DisparityHead(4) for task in tasks},
+    )
     network = Network(
         {"shared": encoder}, decoders, heads, Averaging((4, 3, 2), tasks), early_heads, early_level=early_level
     ).eval()
