@@ -1,7 +1,8 @@
 """From a network to an ONNX model: one file that needs neither PyTorch nor fathomseg.
 
 Input `image`: RGB, uint8, batch x height x width x 3, as cameras and image readers give it; normalisation is inside.
-One output for each task, named by it, float32 at the network's own resolution (`Task.map`): logits, disparity.
+One output for each task, named by it, float32 at the network's own resolution (`Task.map`): logits, disparity
+or metres, unit vectors.
 Enlarging them is left to the caller, since logits of a large image at its size are hundreds of megabytes that an argmax
 or a display may never need.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -24,11 +25,14 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.onnx import FORMAT, INPUT, OnnxNetwork, package
 from fathomseg.inference.settings import Inference
-from fathomseg.io.depth_maps import DisparityScale
+from fathomseg.io.depth_maps import DepthUnit, DisparityScale
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.links import NoLinks
 from fathomseg.models.network import Network
 from fathomseg.tasks.base import Task
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.normals import Normals
 from fathomseg.types import Size
 from fathomseg.version import __version__
 
@@ -43,9 +47,19 @@ def narrowed(card: ModelCard, tasks: Mapping[str, Task]) -> ModelCard:
     """The card of a network of which only these tasks are exported."""
     if tasks.keys() == card.tasks.keys():
         return card.model_copy(update={"pose": None})
-    network = card.network.model_copy(update={"tasks": dict(tasks), "links": NoLinks()})  # links join what is inside
+    alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
+    network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside
     classes = {} if "segmentation" in tasks else {"classes": (), "colours": ()}
-    return card.model_copy(update={"network": network, "pose": None, **classes})
+    unit = card.depth_unit if "depth" in tasks else None
+    return card.model_copy(update={"network": network, "pose": None, "depth_unit": unit, **classes})
+
+
+def _with_decoder(task: Task, network: NetworkConfig, kept: Collection[str]) -> Task:
+    """The task with the decoder and encoder it reads, if those are of a task that is not kept."""
+    branch = network.branch_of(task.name)
+    if branch is None or branch in kept:
+        return task
+    return task.model_copy(update={key: getattr(network.branches[branch], key) for key in ("decoder", "encoder")})
 
 
 def to_onnx(network: Network, tasks: Mapping[str, Task], size: Size, fixed: bool = False) -> Any:
@@ -151,7 +165,7 @@ def describe(
     encoders = {name: cast(FeatureEncoder, encoder) for name, encoder in network.encoders.items()}
     known: dict[str, Any] = {
         "format": FORMAT,
-        **{key: tree[key] for key in ("network", "classes", "colours", "size")},
+        **{key: tree[key] for key in ("network", "classes", "colours", "size", "depth_unit")},
         "tasks": list(card.tasks),
         "input": {INPUT: "RGB, uint8, batch x height x width x 3"},
         "normalisation": {
@@ -164,12 +178,20 @@ def describe(
     }
     for task in card.tasks.values():
         if (limits := task.depth_range) is not None:
-            scale = DisparityScale(nearest=limits[0], farthest=limits[1], disparity="0 = farthest, 1 = nearest")
-            known["depth"] = scale.model_dump(mode="json", exclude={"run"})
+            known["depth"] = _meaning_of_depth(task, limits, card.depth_unit or "relative")
+        elif isinstance(task, Normals):
+            known["normals"] = "unit vectors in the camera's frame (x right, y down, z forward), towards the camera"
     if measured is not None:
         known["measured"] = measured
     texts = {key: json.dumps(value, ensure_ascii=False) for key, value in known.items()}
     package("onnx").helper.set_model_props(model, {**texts, "fathomseg": __version__})
+
+
+def _meaning_of_depth(task: Task, limits: tuple[float, float], unit: DepthUnit) -> dict[str, Any]:
+    if isinstance(task, Depth) and task.output == "metric":
+        return {"nearest": limits[0], "farthest": limits[1], "unit": unit, "depth": "the output, within these limits"}
+    scale = DisparityScale(nearest=limits[0], farthest=limits[1], unit=unit, disparity="0 = farthest, 1 = nearest")
+    return scale.model_dump(mode="json", exclude={"run"})
 
 
 class _Deployed(nn.Module):

@@ -70,7 +70,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def card_tree(path: Path) -> dict[str, Any]:
     """The `ModelCard` of the file as plain values, not validated yet. Raises as `read_metadata`."""
     known = read_metadata(path)
-    return {key: known[key] for key in ("network", "classes", "colours", "size", "fathomseg") if key in known}
+    return {
+        key: known[key] for key in ("network", "classes", "colours", "size", "depth_unit", "fathomseg") if key in known
+    }
 
 
 class OnnxNetwork(nn.Module):
