@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from fathomseg.config import validate
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.export import check, narrowed, to_half, to_int8, to_onnx
 from fathomseg.inference.onnx import OnnxNetwork
 from fathomseg.models.links import NoLinks, PadNet
 from fathomseg.models.network import Network
+from fathomseg.tasks.network import NetworkConfig
 from tests.stages.saved_run import TASKS, build, network_of
 from tests.typecheck import unchecked
 
@@ -131,3 +133,13 @@ def test_the_card_of_some_tasks() -> None:
     assert ModelCard.model_validate(depth.model_dump()) == depth
     segmentation = narrowed(CARD, {"segmentation": TASKS["segmentation"]})
     assert (list(segmentation.tasks), segmentation.classes) == (["segmentation"], CARD.classes)
+
+
+def test_a_task_without_the_one_whose_decoder_it_reads_says_which_decoder_that_is() -> None:
+    tasks = {"segmentation": {"decoder": {"name": "fpn", "channels": 8}}, "depth": {"decoder": "shared"}}
+    network = validate(NetworkConfig, {"encoder": {"model": "test_resnet", "pretrained": "none"}, "tasks": tasks})
+    card = ModelCard(network=network, classes=("a",), colours=((1, 2, 3),), size=(64, 96), depth_unit="metres")
+    alone = narrowed(card, {"depth": network.tasks["depth"]})
+    assert alone.network.tasks["depth"].decoder == network.tasks["segmentation"].decoder
+    assert ModelCard.model_validate(alone.model_dump()) == alone
+    assert narrowed(card, {"segmentation": network.tasks["segmentation"]}).depth_unit is None

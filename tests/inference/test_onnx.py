@@ -68,7 +68,7 @@ def test_metadata_come_back_as_they_were_written(file: Path) -> None:
     assert known["origin"] == {"run": "runs/known", "date": "2026-11-28"}
     assert (known["format"], known["precision"], known["tasks"]) == (1, "fp32", ["segmentation", "depth"])
     assert (known["depth"]["nearest"], known["depth"]["farthest"]) == RANGE
-    assert "metres only if" in known["depth"]["unit"]
+    assert known["depth"]["unit"] == "relative"
     assert known["normalisation"]["inside"] is True
     assert len(known["normalisation"]["shared"]["mean"]) == 3
 
