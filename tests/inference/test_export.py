@@ -138,7 +138,7 @@ def test_the_card_of_some_tasks() -> None:
 def test_a_task_without_the_one_whose_decoder_it_reads_says_which_decoder_that_is() -> None:
     tasks = {"segmentation": {"decoder": {"name": "fpn", "channels": 8}}, "depth": {"decoder": "shared"}}
     network = validate(NetworkConfig, {"encoder": {"model": "test_resnet", "pretrained": "none"}, "tasks": tasks})
-    card = ModelCard(network=network, classes=("a",), colours=((1, 2, 3),), size=(64, 96), depth_unit="metres")
+    card = CARD.model_copy(update={"network": network, "depth_unit": "metres"})
     alone = narrowed(card, {"depth": network.tasks["depth"]})
     assert alone.network.tasks["depth"].decoder == network.tasks["segmentation"].decoder
     assert ModelCard.model_validate(alone.model_dump()) == alone
