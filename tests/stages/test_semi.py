@@ -319,7 +319,7 @@ class TestRecipesThatDoNotFit:
             ({"objectives": {"pseudo_labels": {"teachr": "ema"}}}, r"teachr: unknown key.*'teacher'"),
             ({"network": {"tasks": {"dept": {}}}}, r"no such name 'dept'; did you mean 'depth'\?"),
             ({"network": {"tasks": {"depth": {"name": "segmentation"}}}}, r"a task goes by its own name"),
-            ({"network": {"links": {"name": "padnet"}}}, r"links\.name=padnet joins branches, and there is one task"),
+            ({"network": {"links": {"name": "padnet"}}}, r"links\.name=padnet joins decoders, and there is one"),
         ],
     )
     def test_plain(self, changes: dict[str, Any], message: str) -> None:
