@@ -160,7 +160,7 @@ def test_the_commands_for_own_data_work(tmp_path: Path, monkeypatch: pytest.Monk
     lines = [line for line in OWN_DATA.replace("\\\n", " ").splitlines() if not line.startswith("#")]
     assert len(lines) == 6
     more = {
-        "pretrain": ["train.steps=2", "size=[48,64]", "train.device=cpu", "frames.min_parallax=0"],
+        "pretrain": ["train.steps=2", "size=[48,64]", "train.device=cpu", "streams.clips.frames.min_parallax=0"],
         "select": ["size=[48,64]", "device=cpu"],
         "train": ["train.steps=2", "size=[48,64]", "train.device=cpu"],
     }

@@ -365,7 +365,7 @@ def test_the_real_thing_stopped_resumed_and_compared(write: Callable[..., Path],
     tree = json.loads((out / "results.json").read_text())
     scores = json.loads((whole / "evaluation" / "val" / "scores.json").read_text())["scores"]
     found = {cell["arm"]: cell for cell in tree["cells"]}
-    assert found["plain"]["miou"] == pytest.approx(100 * scores["ema"]["miou"], abs=1e-4)
+    assert found["plain"]["miou"] == pytest.approx(100 * scores["ema"]["segmentation"]["miou"], abs=1e-4)
     assert found["plain"]["images"] == 8
     assert found["balanced"]["cpu_minutes"] > 0
     assert "1 of 1" in done.stdout
