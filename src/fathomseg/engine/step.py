@@ -8,7 +8,6 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 from jaxtyping import Float
@@ -55,9 +54,8 @@ class Step(nn.Module):
         terms: dict[str, Term] = {}
         logs: dict[str, Float[Tensor, ""]] = {}
         for stream, batch in batches.items():
-            with ExitStack() as stack:
-                if stream in self.held_for:
-                    stack.enter_context(statistics_held(self.network.modules_for(self.held_for[stream])))
+            held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
+            with statistics_held(held):
                 for name, result in self._learn(stream, batch).items():
                     terms |= {self._named(name, term, stream): value for term, value in result.terms.items()}
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}

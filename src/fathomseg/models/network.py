@@ -121,16 +121,19 @@ class Network(FixedNorms):
 
     def _running(self, outputs: Collection[str]) -> list[str]:
         """The branches that must run, at least down to where they meet; always in the same order, for dropout."""
-        first = frozenset(self.branch_of(task) for task in self.early_heads if early(task) in outputs)
-        senders: frozenset[str] = frozenset()
+        running = self._read(outputs) | self._read_early(outputs)
         if self.links is not None:
             for receivers in self._receivers(outputs).values():
-                senders |= self.links.senders(receivers) if receivers else frozenset()
-        return [branch for branch in self.decoders if branch in self._read(outputs) | senders | first]
+                running |= self.links.senders(receivers) if receivers else frozenset()
+        return [branch for branch in self.decoders if branch in running]
 
     def _read(self, outputs: Collection[str]) -> frozenset[str]:
         """The branches whose final maps the heads of these outputs take."""
         return frozenset(self.branch_of(task) for task in self.tasks if task in outputs)
+
+    def _read_early(self, outputs: Collection[str]) -> frozenset[str]:
+        """The branches whose maps at `early_level` the early heads of these outputs take."""
+        return frozenset(self.branch_of(task) for task in self.early_heads if early(task) in outputs)
 
     def _receivers(self, outputs: Collection[str]) -> dict[int, frozenset[str]]:
         """By level of the links the branches whose maps they change: those that heads of these outputs take, and those
@@ -142,7 +145,7 @@ class Network(FixedNorms):
             if self.links is not None and needed:
                 needed |= self.links.senders(needed)
             if level == self.early_level:
-                needed |= frozenset(self.branch_of(task) for task in self.early_heads if early(task) in outputs)
+                needed |= self._read_early(outputs)
         return found
 
     def _last_level(self, branch: str, outputs: Collection[str]) -> int | None:
@@ -177,7 +180,8 @@ class Network(FixedNorms):
                 there = {branch: x for branch, (x, _) in last.items()}
                 changed = self.links(level, there, [branch for branch in maps if branch in receivers[level]])
                 last |= {branch: (x, level) for branch, x in changed.items()}
-        for branch in (branch for branch in maps if branch in self._read(wanted)):
+        read = self._read(wanted)
+        for branch in (branch for branch in maps if branch in read):  # always in the same order, for dropout
             levels[branch] |= self._run(branch, last.get(branch), maps[branch], None)
             if branch in last and last[branch][1] == self.decoder_of(branch).finest:
                 levels[branch][last[branch][1]] = last[branch][0]

@@ -129,22 +129,23 @@ class _Builder:
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        everything = self._all()
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
             for target, wanted in (("depth", has_depth), ("normals", has_normals)):
                 if target not in needs:
                     continue
-                having = [id for id in self._all() if wanted(dataset, id)]
+                having = [id for id in everything if wanted(dataset, id)]
                 if not having:
                     what = "a depth" if target == "depth" else "a depth and a camera"
                     raise FathomError(
-                        f"None of the {len(self._all())} images of stream {self.name!r} ({dataset.name}) has {what} to "
+                        f"None of the {len(everything)} images of stream {self.name!r} ({dataset.name}) has {what} to "
                         f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of {target} "
                         "out."
                     )
                 deep |= set(having)
             return sorted({*self.labelled.get(self.name, ()), *deep})
-        ids = self._all()
+        ids = everything
         if not config.labelled_too:
             known = frozenset().union(*(shown(recipe.dataset(name), own) for name, own in self.labelled.items()))
             ids = without(dataset, ids, known)
