@@ -57,7 +57,7 @@ def test_what_lies_outside_is_black_ignored_not_valid_and_without_depth() -> Non
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(17, 70), st.integers(17, 70), st.booleans())
 def test_label_depth_and_image_stay_together(seed: int, height: int, width: int, crop: bool) -> None:
-    geometry = Geometry(crop=(33, 41) if crop else None)
+    geometry = Geometry(crop=(33, 41) if crop else None, scale=(0.5, 2.0))
     view = geometry(sample(height, width), np.random.default_rng(seed))
     assert view.size == ((33, 41) if crop else (height, width))
     assert view.label is not None
@@ -120,6 +120,19 @@ def test_the_same_random_state_gives_the_same_view() -> None:
     first, again, other = (Geometry()(sample(30, 30), np.random.default_rng(s)).image for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_nothing_is_padded_unless_it_is_asked_for() -> None:
+    for seed in range(100):
+        assert Geometry()(sample(30, 40), np.random.default_rng(seed)).valid is None
+    padded = Geometry(scale=(0.5, 1.0))
+    assert any(padded(sample(30, 40), np.random.default_rng(seed)).valid is not None for seed in range(9))
+
+
+def test_neighbouring_frames_are_not_zoomed_unless_it_is_asked_for() -> None:
+    assert Geometry(crop=(8, 8)).for_frames().zoom == (1, 1)
+    assert Geometry(scale=(0.5, 2)).for_frames().zoom == (0.5, 2)
+    assert Geometry(crop=(8, 8)).zoom == (1, 2)
 
 
 def test_a_range_the_wrong_way_round_is_an_error() -> None:

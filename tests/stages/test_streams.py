@@ -257,7 +257,16 @@ class TestColours:
 
     def test_as_given(self) -> None:
         tree = tiny_semi.joint(streams=tiny_semi.streams(clips={"colour": {"probability": 0}}))
-        assert colours(validate(Recipe, tree))["clips"] == ColourJitter(probability=0)
+        assert colours(validate(Recipe, tree))["clips"] == ColourJitter(
+            probability=0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1
+        )
+
+    def test_what_is_not_given_is_as_usual_for_the_stream(self) -> None:
+        given = {"colour": {"hue": 0.2}}
+        tree = tiny_semi.joint(streams=tiny_semi.streams(labelled=given, unlabelled=given, clips=given))
+        found = colours(validate(Recipe, validate(Recipe, tree).model_dump(mode="json")))
+        assert found["labelled"] == found["unlabelled"] == ColourJitter(hue=0.2)
+        assert found["clips"] == ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2)
 
 
 class TestStatistics:

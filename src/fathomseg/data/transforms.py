@@ -7,7 +7,7 @@ size and perhaps mirrored; drawing it and cutting it are two functions, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ from pydantic import Field, model_validator
 
 from fathomseg.config import Part
 from fathomseg.types import IGNORE, Camera, Sample, Size
+
+ZOOM: Final = (1.0, 2.0)
+"""The usual range of the random zoom: with the whole image as the crop, nothing below 1 is without padding."""
 
 PositiveSize = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 
@@ -40,8 +43,9 @@ class Geometry(Part):
 
     crop: PositiveSize | None = None
     """(height, width) of the training crop; nothing = the whole working size."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
-    """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom; below 1 an
+    image may become smaller than the crop, and is padded. null = 1 to 2; with neighbouring frames 1."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -50,14 +54,23 @@ class Geometry(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Geometry:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale must be [smallest, largest], but is {list(self.scale)}")
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"scale must be [smallest, largest], but is {list(self.zoom)}")
         return self
+
+    @property
+    def zoom(self) -> tuple[float, float]:
+        """The range of the random zoom."""
+        return self.scale or ZOOM
+
+    def for_frames(self) -> Geometry:
+        """The same for images that come with neighbouring frames, whose motion would be lost in a small window."""
+        return self if self.scale is not None else self.model_copy(update={"scale": (1.0, 1.0)})
 
     def draw(self, size: Size, rng: np.random.Generator) -> View:
         """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror."""
         out = self.crop or size
-        zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
+        zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
         window = (max(1, round(out[0] / zoom)), max(1, round(out[1] / zoom)))
         top, left = (_place(have, want, rng) for have, want in zip(size, window, strict=True))
         flip = bool(rng.random() < self.flip)

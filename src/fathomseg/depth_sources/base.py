@@ -89,10 +89,10 @@ class NetworkReader(DepthReader):
 
 
 def inverse(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """1 / depth; NaN where depth is not a positive finite number."""
+    """1 / depth, which is 0 where depth is infinite; NaN where depth is no positive number."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         disparity = 1 / depth
-        known = (depth > 0) & np.isfinite(depth) & np.isfinite(disparity)
+        known = (depth > 0) & np.isfinite(disparity)
     return np.where(known, disparity, np.float32(np.nan))
 
 

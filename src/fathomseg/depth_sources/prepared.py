@@ -28,7 +28,7 @@ from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raise it when the same disparity would be normalised, resized or stored differently."""
 
 _LACKS: Final = "has no depth in this depth source; leave it out, or take another source"

@@ -8,7 +8,7 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from fathomseg.data.colour import ColourJitter
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
-from fathomseg.models.network import Network
+from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import statistics_held
-from fathomseg.objectives.base import Base, Nets, ObjectiveModule
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View
 from fathomseg.types import Batch, StepResult, Term
 
 Batches = Mapping[str, Batch]
@@ -116,13 +116,19 @@ class Step(nn.Module):
         base = Base.of(batch, self.colours[stream])
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
-        views = {
-            name: [self.network(view.image, view.outputs, view.change) for view in request.views]
-            for name, request in requests.items()
-        }
+        views = {name: [self._seen(view) for view in request.views] for name, request in requests.items()}
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
+
+    def _seen(self, view: View) -> Outputs:
+        """What an objective wants of images of its own.
+
+        Feature maps that are changed in training alone (dropped channels double the others) have another variance than
+        those the decoders see in use, so that these keep the statistics of unchanged ones.
+        """
+        with statistics_held(() if view.change is None else self.network.after_encoders()):
+            return cast(Outputs, self.network(view.image, view.outputs, view.change))
 
     def _objective(self, name: str) -> ObjectiveModule:
         objective = self.objectives[name]

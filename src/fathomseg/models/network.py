@@ -110,6 +110,11 @@ class Network(FixedNorms):
             parts.append(self.links)
         return parts + [head for task, head in self.heads.items() if task in outputs]
 
+    def after_encoders(self) -> list[nn.Module]:
+        """Everything that sees feature maps and not the image."""
+        links = () if self.links is None else (self.links,)
+        return [self.decoders, self.heads, self.early_heads, *links]
+
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The parameters that were (or could have been) pretrained, for their own learning rate."""
         return list(self.encoders.parameters())

@@ -26,6 +26,7 @@ from fathomseg.losses.targets import (
     AnyWeighting,
     ConfidentFraction,
     HardTarget,
+    Lesson,
     SoftTarget,
     Target,
     consistency,
@@ -107,7 +108,7 @@ class PseudoLabels(Objective):
         disparity: Float[Tensor, "b 1 _ _"] | None,
         classes: Float[Tensor, " c"] | None = None,
     ) -> tuple[Pixels, Target]:
-        """The clean images 0..1 with the teacher's predictions, and these with their probabilities if they are wanted.
+        """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
         `disparity` (0..1, of any size) is used where the batch brings none. `classes`: the weights the teacher has
         learned with, for `logit_adjusted`.
@@ -116,45 +117,43 @@ class PseudoLabels(Objective):
             logits = without_balance(logits, classes)
         size = (image.shape[2], image.shape[3])
         target = self.target(upsample(logits, size))
+        truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
         if self.truth and "label" in batch.targets:
-            labelled = batch.present["label"].to(image.device, non_blocking=True)
-            target = with_truth(target, batch.targets["label"], labelled)
+            truth = batch.present["label"].to(image.device, non_blocking=True)
+            target = with_truth(target, batch.targets["label"], truth)
         valid = torch.ones_like(target.label, dtype=torch.bool) if batch.valid is None else batch.valid
-        pixels = Pixels(
-            image,
-            target.label.masked_fill(~valid, IGNORE),
-            target.confidence.masked_fill(~valid, 0.0),
-            valid,
-            self._disparity(batch.targets.get("disparity", disparity), valid),
-        )
-        return pixels, target
+        label, confidence = target.label.masked_fill(~valid, IGNORE), target.confidence.masked_fill(~valid, 0.0)
+        target = Target(label, confidence, target.probabilities)
+        # Of the whole image, before mixing, so that a pixel takes the weight of its image along.
+        weight = self.weighting(target, truth, valid)
+        disparity = self._disparity(batch.targets.get("disparity", disparity), valid)
+        return Pixels(image, label, weight, valid, disparity), target
 
     @torch.no_grad()
-    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Target]:
+    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Lesson]:
         """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike."""
         mixed, _ = mix(self.mixing, pixels, keys)
         seen = self.augment(mixed, keys)
         if (probabilities := target.probabilities) is not None:
             motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
             probabilities = probabilities if motion is None else motion.bilinear(probabilities)
-        label = seen.label.to(torch.uint8)
-        return seen.image, Target(label, seen.confidence.float(), probabilities)
+        return seen.image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), probabilities)
 
     def views_of(
         self, pixels: Pixels, target: Target, keys: Sequence[int]
-    ) -> tuple[Float[Tensor, "n 3 h w"], list[Target]]:
-        """All strong views in one batch, view by view, and their targets."""
+    ) -> tuple[Float[Tensor, "n 3 h w"], list[Lesson]]:
+        """All strong views in one batch, view by view, and what is to be learned of each."""
         made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
     def loss(
-        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
+        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Lesson], classes: Float[Tensor, " c"] | None = None
     ) -> Term:
         """The student's loss over all views; its weight is that of this part. `classes`: as for `pseudo_labelled`."""
         classes = classes if self.logit_adjusted else None
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
-            consistency(one, target, self.weighting(target), self.normalize_by, classes)
+            consistency(one, target, self.normalize_by, classes)
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
@@ -189,13 +188,13 @@ class PseudoLabelsObjective(ObjectiveModule):
         config = self.config
         predicted = self._teacher(batch, base, nets)
         pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes)
-        images, targets = config.views_of(pixels, target, batch.keys)
+        images, lessons = config.views_of(pixels, target, batch.keys)
         change = complementary if config.complementary_dropout else None
         view = View(images, frozenset({"segmentation"}), change)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
-            term = config.loss(views[0]["segmentation"], targets, self.classes)
-            confidence = torch.cat([one.confidence for one in targets]).mean()
+            term = config.loss(views[0]["segmentation"], lessons, self.classes)
+            confidence = target.confidence.sum() / (target.label != IGNORE).sum().clamp(min=1)
             return StepResult({"": term}, {"confidence": confidence})
 
         return Request(losses, views=[view])

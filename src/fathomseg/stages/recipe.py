@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part, named_by_key
-from fathomseg.data.colour import ColourJitter
+from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
@@ -23,6 +23,25 @@ from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.tasks.network import NetworkConfig
+
+
+class StreamColours(Part):
+    """Random colours of a stream: what is null is as usual for what the stream carries."""
+
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the samples that are changed at all."""
+    brightness: Strength | None = None
+    """Factor drawn from 1 - b .. 1 + b."""
+    contrast: Strength | None = None
+    """Factor drawn from 1 - c .. 1 + c, about the grey mean of each image."""
+    saturation: Strength | None = None
+    """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Shift drawn from -h .. h, in turns of the colour circle."""
+
+    def over(self, usual: ColourJitter) -> ColourJitter:
+        """The usual colours but for what is given here."""
+        return usual.model_copy(update=self.model_dump(exclude_none=True))
 
 
 class StreamConfig(Part):
@@ -50,10 +69,11 @@ class StreamConfig(Part):
     batch: Positive | None = None
     """How many images are in one optimiser step; null = train.batch."""
     geometry: Geometry | None = None
-    """Random scale, crop and flip. null: zoom 0.5 to 2 and flip; with neighbouring frames flip alone."""
-    colour: ColourJitter | None = None
-    """Random colours of the images the network sees. null: none without labels or frames; with frames `probability=0.5,
-    brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`; with labels the defaults below."""
+    """Random scale, crop and flip. null: zoom 1 to 2 and flip; with neighbouring frames flip alone."""
+    colour: StreamColours | None = None
+    """Random colours of the images the network sees. null: none without labels or frames. Usual are, with frames,
+    `probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`, else `probability=0.8, brightness=0.3,
+    contrast=0.3, saturation=0.3, hue=0.05`."""
     freeze_bn: bool | None = None
     """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset
     than the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""

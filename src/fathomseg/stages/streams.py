@@ -110,7 +110,8 @@ class _Builder:
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
-        geometry = config.geometry or (Geometry() if neighbours is None else Geometry(scale=(1.0, 1.0)))
+        geometry = config.geometry or Geometry()
+        geometry = geometry.for_frames() if "frames" in needs else geometry
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
             cache,
@@ -208,7 +209,7 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     for name, stream in recipe.streams.items():
         needs = recipe.needs(name)
         usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
-        found[name] = stream.colour or usual
+        found[name] = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
     return found
 
 
