@@ -199,6 +199,8 @@ class Term:
     sum: Float[Tensor, ""]
     count: Float[Tensor, ""]
     weight: float = 1.0
+    group: str = ""
+    """What it is balanced together with (`Objective.groups`); in the result of a step with the objective's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.engine.balancing.base import TermLoss, total
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from fathomseg.engine.guard import FiniteGuard, StopRequest
 from fathomseg.engine.logging import Log
@@ -105,6 +106,8 @@ class Trainer:
         self.model, self.optimiser = accelerate.prepare(
             self.module, optimiser.build(self.module.parameter_groups(optimiser.encoder_lr, optimiser.factors))
         )
+        self.balancer = self.module.balancer
+        self.balancer.prepare(accelerate, [p for group in self.optimiser.param_groups for p in group["params"]])
         self.meter = Meter(accelerate.device)
         self.guard = FiniteGuard(accelerate.device)
         self.step_done = 0
@@ -134,13 +137,10 @@ class Trainer:
         torch.manual_seed(_mix(self.seed, step, self.accelerate.process_index))
         lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
         counts = self._counts(micro_batches)
+        self.balancer.begin(step, self.seed)
         for index, batches in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
-                result: StepResult = self.model(batches)
-                loss, shown = self._loss(result, counts)
-                self.guard.note(shown)
-                self.accelerate.backward(loss)
+            self._learn(batches, counts, last=index == len(micro_batches) - 1)
+        self.meter.add_logs({f"balancing.{group}": w for group, w in self.balancer.finish().items()})
         self.guard.demand(step)
         norm = self._clip()
         self.optimiser.step()
@@ -148,26 +148,31 @@ class Trainer:
         self.module.after_step(step)
         self.meter.add_step(lr, norm)
 
-    def _loss(self, result: StepResult, counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss to differentiate on this rank, and the same loss over all ranks, which is the one to look at.
+    def _learn(self, batches: Batches, counts: Mapping[str, Tensor], last: bool) -> None:
+        """Forward and backward of one micro-batch."""
+        with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
+            losses = self._losses(self.model(batches), counts)
+            self.guard.note(total(loss.everyone for loss in losses))
+            self.balancer.backward(losses, last)
+
+    def _losses(self, result: StepResult, counts: Mapping[str, Tensor]) -> list[TermLoss]:
+        """Each term as it is to be differentiated on this rank, and over all ranks, which is the one to look at.
 
         Ranks average their gradients, so this rank's sum is divided by the GLOBAL count and multiplied by their number.
         """
-        names = list(result.terms)
         mine = torch.stack(
             [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
         )
         everyone: Tensor = self.accelerate.reduce(mine, "sum") if self.accelerate.num_processes > 1 else mine
         scale = self.accelerate.num_processes
-        loss, shown = mine.new_zeros(()), mine.new_zeros(())
-        for name, (total, count) in zip(names, everyone, strict=True):
-            term = result.terms[name]
+        losses = []
+        for (name, term), (summed, count) in zip(result.terms.items(), everyone, strict=True):
             denominator = counts.get(name, count * self.config.accumulate).clamp(min=1)
-            loss = loss + term.weight * scale * term.sum / denominator
-            shown = shown + term.weight * total / denominator
-            self.meter.add_term(name, total, count)
+            own = term.weight * scale * term.sum / denominator
+            losses.append(TermLoss(term.group, own, term.weight * summed / denominator, count))
+            self.meter.add_term(name, summed, count)
         self.meter.add_logs(self._logs(result))
-        return loss, shown
+        return losses
 
     def _logs(self, result: StepResult) -> Mapping[str, Tensor]:
         """What is only logged, as the mean over the ranks."""

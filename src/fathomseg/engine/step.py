@@ -8,17 +8,20 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fathomseg.data.colour import ColourJitter
+from fathomseg.engine.balancing import Fixed
+from fathomseg.engine.balancing.base import Balancing, Groups
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import statistics_held
-from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
 
 Batches = Mapping[str, Batch]
@@ -36,11 +39,14 @@ class Step(nn.Module):
         colours: Mapping[str, ColourJitter | None],
         held_for: Mapping[str, Collection[str]] | None = None,
         ema_decay: float = 0.99,
+        balancing: Balancing | None = None,
+        groups: Groups | None = None,
     ) -> None:
         """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
-        network's BatchNorm statistics stay those of the other streams.
+        network's BatchNorm statistics stay those of the other streams. `balancing` of the `groups` of loss terms
+        (`groups_of`); None = the weights of the terms.
         """
         super().__init__()
         self.network = network
@@ -48,6 +54,7 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
+        self.balancer = (balancing or Fixed()).build(groups or {}, network)
 
     def forward(self, batches: Batches) -> StepResult:
         """The losses of every objective by name."""
@@ -57,7 +64,10 @@ class Step(nn.Module):
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
             with statistics_held(held):
                 for name, result in self._learn(stream, batch).items():
-                    terms |= {self._named(name, term, stream): value for term, value in result.terms.items()}
+                    terms |= {
+                        self._named(name, term, stream): replace(value, group=qualified(name, value.group))
+                        for term, value in result.terms.items()
+                    }
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
         return StepResult(terms, logs)
 
@@ -80,11 +90,12 @@ class Step(nn.Module):
         """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers).
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
-        ("encoder"), of a task's branch (by the task's name), of the links ("links"), and of everything an objective
-        brings (by the objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
-        is none of these.
+        ("encoder"), of a task's branch (by the task's name), of the links ("links"), of learned weights of losses
+        ("balancing"), and of everything an objective brings (by the objective's name). Parameters whose factor is 0 are
+        frozen. Raises `FathomError` for a name that is none of these.
         """
-        known = {"encoder", "links", *self.network.tasks, *self.objectives}
+        balanced = list(self.balancer.parameters())
+        known = {"encoder", "links", *(["balancing"] if balanced else []), *self.network.tasks, *self.objectives}
         if unknown := sorted(factors.keys() - known):
             raise FathomError(
                 f"optimiser.factors has {unknown[0]!r}, which this training does not have; "
@@ -96,6 +107,7 @@ class Step(nn.Module):
             scales |= {id(p): factor[task] for p in self.network.task_parameters(task)}
         if self.network.links is not None:
             scales |= {id(p): factor["links"] for p in self.network.links.parameters()}
+        scales |= {id(p): factor["balancing"] for p in balanced}
         for name in self.objectives:
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
@@ -139,4 +151,4 @@ class Step(nn.Module):
         """`objective.term`, or the objective alone for its main term; with the stream if it learns from several."""
         several = sum(objective in names for names in self.streams.values()) > 1
         place = f"{objective}@{stream}" if several else objective
-        return f"{place}.{term}" if term else place
+        return qualified(place, term)

@@ -124,6 +124,26 @@ class Network(FixedNorms):
         brought = self.decoders[task].parameters() if task in self.decoders else ()
         return [*brought, *self.heads[task].parameters()]
 
+    def shared_parameters(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
+        """Those that more than one of these groups of outputs depend on, in the network's order."""
+        reached = [{id(p) for part in self.modules_for(outputs) for p in part.parameters()} for outputs in groups]
+        return [p for p in self.parameters() if sum(id(p) in own for own in reached) > 1]
+
+    def shared_encoders(self, groups: Sequence[Collection[str]]) -> list[nn.Module]:
+        """The encoders that more than one of these groups of outputs depend on."""
+        parts = [self.modules_for(outputs) for outputs in groups]
+        return [one for one in self.encoders.values() if sum(one in own for own in parts) > 1]
+
+    def last_shared_weights(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
+        """The weights, without biases and scales, of the last thing all of these groups of outputs depend on: a head,
+        a decoder, else an encoder. Beyond an exchange of links an output depends more on one branch than on another,
+        so with links it is always an encoder. Empty if they share nothing."""
+        first, *others = [self.modules_for(outputs) for outputs in groups]
+        encoders = list(self.encoders.values())
+        common = [part for part in first if all(part in own for own in others)]
+        usable = [part for part in common if self.links is None or part in encoders]
+        return [p for p in usable[-1].parameters() if p.ndim > 1] if usable else []
+
     def _running(self, outputs: Collection[str]) -> list[str]:
         """The branches that must run, at least down to where they meet; always in the same order, for dropout."""
         running = self._read(outputs) | self._read_early(outputs)

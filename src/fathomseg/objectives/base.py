@@ -114,6 +114,11 @@ class Objective(Part, ABC):
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """The outputs of the network that it trains. Those of them that the network lacks are told by `check`."""
 
+    def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
+        """What may be balanced against other losses (`engine/balancing`): by `Term.group` the outputs these terms
+        train. All of them are one group, unless it trains no output: a regulariser keeps its weight."""
+        return {"": learned} if (learned := self.learns(network)) else {}
+
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The targets (`Batch.targets`) without which a sample teaches it nothing."""
         return frozenset()
@@ -157,6 +162,20 @@ class ObjectiveModule(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
+
+
+def groups_of(objectives: Mapping[str, Objective], network: NetworkConfig) -> dict[str, frozenset[str]]:
+    """All groups of loss terms of a step by name, with the outputs they train."""
+    return {
+        qualified(name, group): outputs
+        for name, objective in objectives.items()
+        for group, outputs in objective.groups(network).items()
+    }
+
+
+def qualified(objective: str, part: str) -> str:
+    """The name of a part of an objective; that of the objective itself for the part without a name."""
+    return f"{objective}.{part}" if part else objective
 
 
 def to_unit(image: Tensor) -> Float[Tensor, "*b 3 h w"]:

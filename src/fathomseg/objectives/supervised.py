@@ -43,6 +43,11 @@ class Supervised(Objective):
         early_too = {early(task) for task in self.losses if early(task) in network.outputs and self.early > 0}
         return frozenset({*self.losses, *early_too})
 
+    def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
+        """One for each task that counts, its early output included."""
+        learned = self.learns(network)
+        return {t: learned & {t, early(t)} for t, loss in self.losses.items() if loss.weight * self.weight > 0}
+
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The targets of its losses."""
         return frozenset(loss.target for loss in self.losses.values())
@@ -112,7 +117,7 @@ class SupervisedObjective(ObjectiveModule):
                 there = self.config.losses[task].target in batch.targets
                 x = outputs[output]
                 total, count = criterion(x, batch, self.done / self.steps) if there else nothing(x)
-                terms[output] = Term(total, count, weight * part)
+                terms[output] = Term(total, count, weight * part, task)
         return StepResult(terms)
 
     def _criteria(self) -> Sequence[tuple[str, TaskCriterion]]:

@@ -12,7 +12,7 @@ from fathomseg.inference.card import ModelCard
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.objectives import Photometric, Supervised
-from fathomseg.objectives.base import ObjectiveModule, Setup
+from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
 from fathomseg.objectives.photometric import PhotometricObjective
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.stages.cameras import known_factors, learned
@@ -60,6 +60,8 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         colours(recipe),
         held_for(recipe),
         recipe.train.ema_decay,
+        recipe.balancing,
+        groups_of(recipe.objectives, recipe.network),
     )
 
 

@@ -16,10 +16,12 @@ from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.engine.balancing import AnyBalancing, Fixed
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.inference.settings import Inference
 from fathomseg.objectives import AnyObjective, Supervised
+from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.tasks.network import NetworkConfig
@@ -110,6 +112,9 @@ class Recipe(Part):
     """What a step learns, by name."""
     init_from: InitFrom | None = None
     """An earlier run, for example of `fathom pretrain`, whose weights this one begins with."""
+    balancing: AnyBalancing = Fixed()
+    """How the losses of several tasks are weighed against each other: `fixed` (by their weights in this recipe),
+    `uncertainty`, `dwa`, `gradnorm`, `pcgrad`, `mgda`."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""
     train: Loop = Loop()
@@ -130,6 +135,13 @@ class Recipe(Part):
         given = {name: ["disparity"] if stream.depth is not None else [] for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
+        if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:
+            raise ValueError(reason)
+        if self.balancing.splits_backward and self.train.compile:
+            raise ValueError(
+                f"balancing {self.balancing.name!r} differentiates the losses one by one, which a compiled network "
+                "cannot do: give train.compile=false, or balancing.name=uncertainty or dwa"
+            )
         return self
 
     @property
