@@ -133,6 +133,7 @@ class Trainer:
         """One optimiser step. Every random number drawn in it depends on (seed, step, rank) alone."""
         torch.manual_seed(_mix(self.seed, step, self.accelerate.process_index))
         lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
+        self.module.begin_step(step, (step + 1) % self.config.log_every == 0 or step + 1 == self.config.steps)
         counts = self._counts(micro_batches)
         for index, batches in enumerate(micro_batches):
             last = index == len(micro_batches) - 1
@@ -142,6 +143,7 @@ class Trainer:
                 self.guard.note(shown)
                 self.accelerate.backward(loss)
         self.guard.demand(step)
+        self.module.drop_idle_gradients()
         norm = self._clip()
         self.optimiser.step()
         self.optimiser.zero_grad()

@@ -110,6 +110,11 @@ class Recipe(Part):
         given = {name: ["disparity"] if stream.depth is not None else [] for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
+        if (start := getattr(self.network.links, "start_step", 0)) >= self.train.steps:
+            raise ValueError(
+                f"network.links.start_step={start} is never reached in train.steps={self.train.steps}: give fewer, or "
+                "network.links.name=none"
+            )
         return self
 
     @property
