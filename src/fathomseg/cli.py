@@ -35,6 +35,9 @@ Mode = Annotated[
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
 ]
+Links = Annotated[
+    str | None, typer.Option(help="on or off: whether what branches tell each other takes part; default: the run's.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
 ]
@@ -137,6 +140,7 @@ def evaluate(
     ] = None,
     mode: Mode = None,
     flip: Flip = False,
+    links: Links = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -167,6 +171,7 @@ def evaluate(
             tasks=tasks,
             mode=mode,
             flip=flip,
+            links=links,
             against=against,
             as_json=json,
             report=report,
@@ -188,6 +193,7 @@ def predict(
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
     mode: Mode = None,
     flip: Flip = False,
+    links: Links = None,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
@@ -205,6 +211,7 @@ def predict(
             weights=weights,
             mode=mode,
             flip=flip,
+            links=links,
             overlay=overlay,
             overwrite=overwrite,
             device=device,

@@ -137,6 +137,15 @@ def test_which_maps_are_used(part: DecoderPart, used: list[int]) -> None:
     assert [i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0] == used
 
 
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize("part", SMALL, ids=str)
+def test_every_decoder_says_which_maps_it_reads(part: DecoderPart, output_stride: int) -> None:
+    of = read_by(part, output_stride)
+    decoder, given_maps = part.build(of, "batch"), [m.requires_grad_() for m in maps(of, 96, 64)]
+    decoder(given_maps).square().sum().backward()
+    assert decoder.inputs == tuple(i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0)
+
+
 def test_dilated_encoders_give_fpn_their_deepest_map_of_each_stride() -> None:
     decoder = Fpn(channels=8).build(pyramid(8), "batch")
     assert decoder.inputs == (2, 5)

@@ -31,6 +31,7 @@ from tests.models.networks import (
     flat,
     images,
     joint,
+    pair,
     reached,
     running,
     scales_of_one,
@@ -79,6 +80,8 @@ CONFIGS: dict[str, NetworkConfig] = {
     "joint, each its own": config(
         {name: {"decoder": unet(stride=4), "encoder": "own"} for name in ("segmentation", "depth")}
     ),
+    **{f"pair, {links}": pair(links) for links in ("zero_conv", "plain", "cross_stitch", "nddr")},
+    "pair, one way": pair({"name": "zero_conv", "direction": "depth_to_segmentation", "deepest": True}),
     "normals": config({"normals": {"decoder": {"name": "fpn", "channels": 8}}}),
     "three tasks, one decoder": config(
         {
@@ -113,6 +116,7 @@ DEPTH_LEVELS = {
     "joint, both early": (2, 3),
     "joint, an encoder of its own": (2, 3),
     "joint, each its own": (2, 3),
+    **{f"pair, {links}": (2, 3) for links in ("zero_conv", "plain", "cross_stitch", "nddr", "one way")},
     "three tasks, one decoder": (2,),
     "depth's decoder shared, with its encoder": (1, 2, 3),
     "three tasks, two branches, links": (2, 3),
@@ -240,6 +244,14 @@ class TestNothingInVain:
                 network(images(1, 48, 64), [task])
             assert names.count(f"encoders.{task}") == 1
             assert f"encoders.{other}" not in names
+
+    def test_a_link_between_encoders_and_decoders_runs_the_senders_encoder_alone(self) -> None:
+        network = build(CONFIGS["pair, one way"]).eval()
+        for task, encoders in (("depth", {"depth"}), ("segmentation", {"depth", "segmentation"})):
+            with running(network) as names, torch.no_grad():
+                network(images(1, 48, 64), [task])
+            assert {n.split(".")[1] for n in names if n.startswith("encoders.")} == encoders
+            assert {n.split(".")[1] for n in names if n.startswith(("decoders.", "heads."))} == {task}
 
     @EVERY
     def test_modules_for_are_those_that_run(self, name: str) -> None:

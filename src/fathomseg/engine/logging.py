@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fathomseg.io.files import write_text
 
 METRICS = "metrics.jsonl"
+UNSHOWN = ("links.",)
+"""Names that begin so are written but not shown while it trains: there are too many."""
 
 
 class Log:
@@ -65,7 +67,8 @@ class Log:
         self._show(step, kind, values, elapsed)
 
     def _show(self, step: int, kind: str, values: Mapping[str, Any], elapsed: float) -> None:
-        numbers = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if isinstance(v, int | float))
+        shown = {k: v for k, v in values.items() if not k.startswith(UNSHOWN)}
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if isinstance(v, int | float))
         if self._bar is not None and kind == "train":
             self._bar.update(self._task, completed=step, status=numbers)
             return

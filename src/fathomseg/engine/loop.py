@@ -136,12 +136,14 @@ class Trainer:
         """One optimiser step. Every random number drawn in it depends on (seed, step, rank) alone."""
         torch.manual_seed(_mix(self.seed, step, self.accelerate.process_index))
         lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
+        self.module.begin_step(step, (step + 1) % self.config.log_every == 0 or step + 1 == self.config.steps)
         counts = self._counts(micro_batches)
         self.balancer.begin(step, self.seed)
         for index, batches in enumerate(micro_batches):
             self._learn(batches, counts, last=index == len(micro_batches) - 1)
         self.meter.add_logs({f"balancing.{group}": w for group, w in self.balancer.finish().items()})
         self.guard.demand(step)
+        self.module.drop_idle_gradients()
         norm = self._clip()
         self.optimiser.step()
         self.optimiser.zero_grad()

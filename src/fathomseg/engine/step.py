@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,6 +24,9 @@ from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import statistics_held
 from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
+
+LINKS: Final = "links"
+"""What the names of what is logged of links begin with."""
 
 Batches = Mapping[str, Batch]
 """One batch from each stream, by the stream's name."""
@@ -55,6 +59,15 @@ class Step(nn.Module):
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
+        self.measuring = False
+
+    def begin_step(self, step: int, measuring: bool = False) -> None:
+        """Called before every optimiser step; `measuring`: whether it ends in a line of the log, for what costs too
+        much to be looked at in every step."""
+        self.measuring = measuring
+        for network, measured in ((self.network, measuring), (self.ema.network, False)):
+            if network.links is not None:
+                network.links.begin_step(step, measured)
 
     def forward(self, batches: Batches) -> StepResult:
         """The losses of every objective by name."""
@@ -69,7 +82,7 @@ class Step(nn.Module):
                         for term, value in result.terms.items()
                     }
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
-        return StepResult(terms, logs)
+        return StepResult(self._with_idle_links(terms), logs | self._of_links())
 
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
         """Counts of loss terms that can be read off the data before the forward pass, for accumulation."""
@@ -80,6 +93,12 @@ class Step(nn.Module):
             for term, count in self._objective(name).counts(batch).items()
         }
 
+    def drop_idle_gradients(self) -> None:
+        """Called before the gradients are applied: links that are off have none, however many processes train."""
+        links = self.network.links
+        for parameter in links.parameters() if links is not None and not links.on else ():
+            parameter.grad = None
+
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
         self.ema.update(self.network, step)
@@ -87,7 +106,8 @@ class Step(nn.Module):
             self._objective(name).after_step(step)
 
     def parameter_groups(self, encoder_lr: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
-        """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers).
+        """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers) and on
+        links that ask for none.
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
         ("encoder"), of a task's branch (by the task's name), of the links ("links"), of learned weights of losses
@@ -112,12 +132,15 @@ class Step(nn.Module):
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
             scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+        links = self.network.links
+        undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             scale = scales.get(id(parameter), 1.0)
             parameter.requires_grad_(parameter.requires_grad and scale > 0)
             if parameter.requires_grad:
-                groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+                decays = parameter.ndim > 1 and id(parameter) not in undecayed
+                groups.setdefault((scale, decays), []).append(parameter)
         return [
             {"params": parameters, "lr_scale": scale, "decays": decays}
             for (scale, decays), parameters in sorted(groups.items(), reverse=True)
@@ -141,6 +164,20 @@ class Step(nn.Module):
         """
         with statistics_held(() if view.change is None else self.network.after_encoders()):
             return cast(Outputs, self.network(view.image, view.outputs, view.change))
+
+    def _with_idle_links(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Several processes wait for the gradient of every parameter: that of links that are off is zero then."""
+        links = self.network.links
+        if links is None or links.on or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return terms
+        nothing = torch.stack([parameter.sum() for parameter in links.parameters()]).sum() * 0
+        return {name: replace(term, sum=term.sum + nothing) for name, term in terms.items()}
+
+    def _of_links(self) -> dict[str, Float[Tensor, ""]]:
+        links = self.network.links
+        if links is None or not self.measuring:
+            return {}
+        return {f"{LINKS}.{name}": value for name, value in links.measured().items()}
 
     def _objective(self, name: str) -> ObjectiveModule:
         objective = self.objectives[name]

@@ -21,6 +21,7 @@ from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, lo
 from fathomseg.inference.onnx import OnnxNetwork, is_onnx
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.images import Readable, as_rgb, resize_image
+from fathomseg.models.network import linked
 from fathomseg.models.norms import evaluating
 from fathomseg.tasks.base import Task
 from fathomseg.types import ClassList, Prediction, Size
@@ -44,7 +45,10 @@ def load(
     chosen(known, tasks, str(folder))
     if is_onnx(folder):
         exported = OnnxNetwork(folder, known.tasks, device)
-        return Predictor(exported, known, "cpu", inference or trained_inference(folder), tasks)
+        inference = inference or trained_inference(folder)
+        if not inference.links:
+            raise FathomError(f"The links of {folder} are part of its graph; switch them off in the run it came from.")
+        return Predictor(exported, known, "cpu", inference, tasks)
     file = WEIGHTS[as_weights(weights)]
     place = pick_device(device)
     card, network = load_model(folder, file)
@@ -71,6 +75,8 @@ class Predictor:
         self.network, self.card, self.device = network, card, torch.device(device)
         self.tasks = chosen(card, tasks)
         self.inference = inference or Inference()
+        if not self.inference.links and card.network.links.name == "none":
+            raise FathomError("This network has no links to switch off; leave out --links off.")
         self.size: Size = self.inference.size or card.size
 
     @property
@@ -152,7 +158,7 @@ class Predictor:
         """The maps of one pass."""
         # In bfloat16 on a GPU, where that is safe.
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-        with half, evaluating(self.network):
+        with half, evaluating(self.network), linked(self.network, self.inference.links):
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from fathomseg import config
 from fathomseg.config import Part
 from fathomseg.data.transforms import PositiveSize
+from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.types import Size
+
+LINKS: Final = {"on": True, "off": False}
+"""What --links says."""
 
 
 class Window(Part):
@@ -42,6 +46,8 @@ class Inference(Part):
     """The window of mode slide."""
     flip: bool = False
     """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
+    links: bool = True
+    """Whether the network's links take part; false shows what they are worth."""
 
     def differences(self, usual: Inference) -> list[str]:
         """A word for each setting that is not the usual one; they tell the folders of results apart."""
@@ -51,6 +57,7 @@ class Inference(Part):
             "size": "trained-size" if self.size is None else "{}x{}".format(*self.size),
             "window": f"window-{window}stride-{self.window.stride:.4g}",
             "flip": "flip" if self.flip else "no-flip",
+            "links": "links-on" if self.links else "links-off",
         }
         return [word for name, word in words.items() if getattr(self, name) != getattr(usual, name)]
 
@@ -70,13 +77,20 @@ class _Configuration(Part):
 
 
 def trained_inference(
-    run: Path, mode: str | None = None, flip: bool = False, overrides: Sequence[str] = ()
+    run: Path,
+    mode: str | None = None,
+    flip: bool = False,
+    overrides: Sequence[str] = (),
+    links: str | None = None,
 ) -> Inference:
     """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
-    another mode, or flipped too."""
+    another mode, flipped too, or with its links `on` or `off`. Raises `FathomError` for another word about links."""
     path = run / "config.yaml"
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
+    if links is not None and links not in LINKS:
+        raise FathomError(f"--links is {links!r}; give on or off.")
+    more += [] if links is None else [f"evaluation.inference.links={str(LINKS[links]).lower()}"]
     source: Path | dict[str, Any] = path if path.is_file() else {}
     if is_onnx(run):
         source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}}

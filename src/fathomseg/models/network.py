@@ -1,4 +1,4 @@
-"""THE network: encoders, a decoder and a head for each named task, and links between the decoders.
+"""THE network: encoders, a decoder and a head for each named task, and links between the branches.
 
 A branch is a decoder and goes by the name of the task that brings it; other tasks may read the same branch.
 
@@ -7,7 +7,8 @@ Pure PyTorch, exportable, and without knowledge of any task: what a head returns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from jaxtyping import Float
@@ -37,8 +38,24 @@ def early(task: str) -> str:
     return f"early_{task}"
 
 
+@contextmanager
+def linked(network: nn.Module, on: bool) -> Iterator[None]:
+    """With the links of a network switched off for a while, unless `on`; afterwards they are as they were."""
+    links = network.links if isinstance(network, Network) and not on else None
+    if links is None:
+        yield
+        return
+    before = links.on
+    links.on = False
+    try:
+        yield
+    finally:
+        links.on = before
+
+
 class Network(FixedNorms):
-    """image -> encoders -> decoders, level by level, with links between them -> heads."""
+    """image -> encoders -> decoders, level by level -> heads, with links from encoders to other branches' decoders, or
+    between decoders."""
 
     def __init__(
         self,
@@ -88,11 +105,14 @@ class Network(FixedNorms):
         """
         wanted = self.tasks if outputs is None else outputs
         running = self._running(wanted)
-        pyramids = self._pyramids(image, running, FEATURES in wanted)
+        pyramids = self._pyramids(image, self._encoding(running), FEATURES in wanted)
         if change is not None:
             pyramids = {name: change(maps) for name, maps in pyramids.items()}
         found: Outputs = {FEATURES: pyramids[SHARED][-1]} if FEATURES in wanted else {}
-        levels = self._decoded({branch: pyramids[self.encoder_of(branch)] for branch in running}, wanted, found)
+        maps = {branch: pyramids[self.encoder_of(branch)] for branch in self._encoding(running)}
+        if self.links is not None and self.links.on:
+            maps |= self.links.pyramids(maps, running)
+        levels = self._decoded({branch: maps[branch] for branch in running}, wanted, found)
         for task in self.tasks:
             if task in wanted:
                 found[task] = self.heads[task](levels[self.branch_of(task)])
@@ -101,7 +121,8 @@ class Network(FixedNorms):
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
         """What runs when these outputs are asked for."""
         running = self._running(outputs)
-        names = {self.encoder_of(branch) for branch in running} | ({SHARED} if FEATURES in outputs else set())
+        names = {self.encoder_of(branch) for branch in self._encoding(running)}
+        names |= {SHARED} if FEATURES in outputs else set()
         parts: list[nn.Module] = [self.encoders[name] for name in self.encoders if name in names]
         for branch in running:
             decoder, last = self.decoder_of(branch), self._last_level(branch, outputs)
@@ -147,10 +168,20 @@ class Network(FixedNorms):
     def _running(self, outputs: Collection[str]) -> list[str]:
         """The branches that must run, at least down to where they meet; always in the same order, for dropout."""
         running = self._read(outputs) | self._read_early(outputs)
-        if self.links is not None:
-            for receivers in self._receivers(outputs).values():
-                running |= self.links.senders(receivers) if receivers else frozenset()
+        for receivers in self._receivers(outputs).values():
+            running |= self._senders(receivers)
         return [branch for branch in self.decoders if branch in running]
+
+    def _encoding(self, running: Sequence[str]) -> list[str]:
+        """The branches whose encoders must run: with those that run, those that tell them something."""
+        told = self.links.encoder_senders(running) if self.links is not None and self.links.on else frozenset()
+        return [branch for branch in self.decoders if branch in running or branch in told]
+
+    def _senders(self, receivers: frozenset[str]) -> frozenset[str]:
+        """The branches whose decoders tell these something."""
+        if self.links is None or not self.links.on or not receivers:
+            return frozenset()
+        return self.links.senders(receivers)
 
     def _read(self, outputs: Collection[str]) -> frozenset[str]:
         """The branches whose final maps the heads of these outputs take."""
@@ -167,8 +198,7 @@ class Network(FixedNorms):
         needed = self._read(outputs)
         for level in () if self.links is None else reversed(self.links.levels):
             found[level] = needed
-            if self.links is not None and needed:
-                needed |= self.links.senders(needed)
+            needed |= self._senders(needed)
             if level == self.early_level:
                 needed |= self._read_early(outputs)
         return found
@@ -201,7 +231,7 @@ class Network(FixedNorms):
             if level == self.early_level:
                 heads = {task: head for task, head in self.early_heads.items() if early(task) in wanted}
                 found |= {early(task): head(levels[self.branch_of(task)][level]) for task, head in heads.items()}
-            if self.links is not None and receivers[level]:
+            if self.links is not None and self.links.on and receivers[level]:
                 there = {branch: x for branch, (x, _) in last.items()}
                 changed = self.links(level, there, [branch for branch in maps if branch in receivers[level]])
                 last |= {branch: (x, level) for branch, x in changed.items()}

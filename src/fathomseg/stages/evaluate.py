@@ -45,19 +45,21 @@ def run(
     limit: int | None,
     tasks: str | None = None,
     flip: bool = False,
+    links: str | None = None,
     max_depth: float | None = None,
     crop: str | None = None,
 ) -> int:
     """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
-    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
+    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth;
+    `links` is on or off.
     """
     folder = Path(target)
     dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     chosen = _chosen(folder, load_card(folder), names)[0].values()
-    if against is not None and (flip or mode is not None):
-        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip and --mode.")
+    if against is not None and (flip or mode is not None or links is not None):
+        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip, --mode and --links.")
     if mode is not None and not any(task.windowed for task in chosen):
         raise FathomError(
             f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
@@ -69,7 +71,7 @@ def run(
         folder,
         split=split,
         weights=weights,
-        inference=trained_inference(folder, mode, flip, overrides),
+        inference=trained_inference(folder, mode, flip, overrides, links),
         dataset=dataset,
         against=against,
         tasks=names,

@@ -39,6 +39,7 @@ def run(
     weights: str = "ema",
     mode: str | None = None,
     flip: bool = False,
+    links: str | None = None,
     overlay: bool = True,
     overwrite: bool = False,
     device: str | None = None,
@@ -47,12 +48,12 @@ def run(
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
-    be predicted window by window; `flip` averages with the mirrored picture's. What is already there is kept unless
-    `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
+    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. What is already
+    there is kept unless `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
-    inference = trained_inference(Path(run), mode, flip)
+    inference = trained_inference(Path(run), mode, flip, links=links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)
     names = ", ".join(predictor.tasks)

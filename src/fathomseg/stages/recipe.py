@@ -142,6 +142,11 @@ class Recipe(Part):
                 f"balancing {self.balancing.name!r} differentiates the losses one by one, which a compiled network "
                 "cannot do: give train.compile=false, or balancing.name=uncertainty or dwa"
             )
+        if (start := getattr(self.network.links, "start_step", 0)) >= self.train.steps:
+            raise ValueError(
+                f"network.links.start_step={start} is never reached in train.steps={self.train.steps}: give fewer, or "
+                "network.links.name=none"
+            )
         return self
 
     @property

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
 from torch import nn
 
 from fathomseg.config import Part, named_by_key
-from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder, FeatureEncoder
 from fathomseg.models.links import AnyLinks, NoLinks
+from fathomseg.models.links.base import Branches
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.tasks import AnyTask, Segmentation
 from fathomseg.tasks.base import Task
@@ -34,7 +33,8 @@ class NetworkConfig(Part):
     """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
     shared` bring a head alone."""
     links: AnyLinks = NoLinks()
-    """What branches tell each other: none, or padnet (gated messages at a quarter of the image's size)."""
+    """What branches tell each other: none; padnet (gated messages between decoders at a quarter of the image's size);
+    or, from each encoder to the others' decoders, zero_conv, plain, cross_stitch, nddr."""
     norm: Norm = "batch"
     """batch: BatchNorm with batch statistics. frozen: BatchNorm whose statistics never move (tiny batches). group:
     GroupNorm in decoders and fixed BatchNorm statistics in encoders. Scales and offsets train in all three."""
@@ -62,6 +62,9 @@ class NetworkConfig(Part):
                 f"links.name={self.links.name} joins decoders, and there is one: give another task a decoder of its "
                 "own, or none"
             )
+        own = {task.name: SHARED if task.encoder == "shared" else task.name for task in self.branches.values()}
+        if (reason := self.links.misfit(own)) is not None:
+            raise ValueError(reason)
         return self
 
     @property
@@ -108,13 +111,14 @@ class NetworkConfig(Part):
             decoders[name] = task.decoder.build(encoders[name if name in encoders else SHARED].pyramid, self.norm)
         read = {name: name if name in decoders else next(iter(decoders)) for name in self.ordered}
         heads = {name: task.build_head(decoders[read[name]], classes) for name, task in self.ordered.items()}
-        widths = partial(_widths, decoders)
+        pyramids = {name: encoders[name if name in encoders else SHARED].pyramid for name in decoders}
+        branches = Branches(decoders, pyramids, self.norm)
         early_heads: dict[str, nn.Module] = {}
         for name, task in self.ordered.items():
             if name in self.links.early_tasks:
-                early_heads[name] = task.build_early_head(widths(self.links.early_level)[read[name]], classes)
+                early_heads[name] = task.build_early_head(branches.widths(self.links.early_level)[read[name]], classes)
         level = self.links.early_level if early_heads else 0
-        links = self.links.build(widths)
+        links = self.links.build(branches)
         return Network(encoders, decoders, heads, links, early_heads, level, self.norm, read)
 
 
@@ -122,16 +126,3 @@ def task_names() -> tuple[str, ...]:
     """The names of all tasks, in the order of the table `AnyTask`."""
     union = typing.get_args(AnyTask)[0]
     return tuple(kind.model_fields["name"].default for kind in typing.get_args(union))
-
-
-def _widths(decoders: Mapping[str, DecoderModule], level: int) -> dict[str, int]:
-    """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
-    found = {}
-    for task, decoder in decoders.items():
-        if (width := decoder.width_at(level)) is None:
-            raise FathomError(
-                f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers at "
-                f"1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."
-            )
-        found[task] = width
-    return found

@@ -49,6 +49,7 @@ class LwRefineNetDecoder(DecoderModule):
         strides = sorted({stride for stride in pyramid.strides if stride >= self.stride}, reverse=True)
         self.taps = [[i for i, at in enumerate(pyramid.strides) if at == stride] for stride in strides]
         """The maps of every stride, coarse to fine."""
+        self.inputs = tuple(sorted(i for taps in self.taps for i in taps))
         self.stages = nn.ModuleList()
         for stride, taps in zip(strides, self.taps, strict=True):
             channels, first = [pyramid.channels[i] for i in taps], stride == strides[0]
