@@ -54,7 +54,10 @@ def misfits(
         yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
     for stream, given in streams.items():
         taught = {
-            task for o in objectives.values() if isinstance(o, Supervised) and stream in o.streams for task in o.distilled
+            task
+            for o in objectives.values()
+            if isinstance(o, Supervised) and stream in o.streams
+            for task in o.distilled
         }
         for task in (task for task, target in TARGETS.items() if target_name(target) in given and task not in taught):
             yield (

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
+from fathomseg.data.distilled import TARGETS
 from fathomseg.models.network import Network, Outputs, early
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
 from fathomseg.objectives.distilled import Distilled
@@ -43,6 +44,8 @@ class Supervised(Objective):
         for task, how in self.distilled.items():
             if task not in self.losses:
                 raise ValueError(f"distilled has {task!r}, which has no loss: give losses.{task}={{}} too")
+            if task not in TARGETS:
+                raise ValueError(f"distilled has {task!r}, but a teacher writes {', '.join(TARGETS)} alone")
             if (reason := self.losses[task].distilled_misfit(how.soft, how.weigh)) is not None:
                 raise ValueError(f"distilled.{task}: {reason}")
         return self

@@ -315,7 +315,7 @@ class SegmentationCriterion(TaskCriterion):
 
 
 def strips(one: Float32[Tensor, "c h w"], size: Size) -> Iterator[tuple[slice, Float32[Tensor, "c rows w2"]]]:
-    """`one` resampled to `size` (bilinear, align_corners=False) in strips of some rows, so that memory stays bounded."""
+    """`one` resampled to `size` (bilinear, align_corners=False) in strips of rows, so that memory stays bounded."""
     height, width = size
     wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
     step = max(1, _STRIP // (len(one) * width))
