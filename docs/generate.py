@@ -28,18 +28,6 @@ VERBS = (
     "study",
     "demo",
 )
-    "check",
-    "pretrain",
-    "select",
-    "import-labels",
-    "train",
-    "distill",
-    "evaluate",
-    "predict",
-    "export",
-    "study",
-    "demo",
-)
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 

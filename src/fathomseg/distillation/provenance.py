@@ -19,8 +19,9 @@ from fathomseg.io.files import read_json, write_text
 from fathomseg.version import __version__
 
 FILE: Final = "provenance.json"
-_FREE: Final = ("date", "images")
-"""What may differ between the run that began a folder and the one that goes on."""
+_FREE: Final = {"date": True, "images": True, "teacher": {"source", "revision"}}
+"""What may differ between the command that began a folder and the one that goes on: weights tell teachers apart,
+wherever they lie."""
 
 
 class StoredClasses(Part):
@@ -101,7 +102,7 @@ class Provenance(Part):
 
     def refuse_other(self, earlier: Provenance, folder: Path) -> None:
         """Raise `FathomError` naming what differs from what the folder holds already."""
-        ours, theirs = (_flat(one.model_dump(mode="json", exclude=set(_FREE))) for one in (self, earlier))
+        ours, theirs = (_flat(one.model_dump(mode="json", exclude=_FREE)) for one in (self, earlier))
         differ = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
         if differ:
             lines = "".join(f"\n  {key}: {theirs.get(key)!r} there, {ours.get(key)!r} now" for key in differ[:6])
