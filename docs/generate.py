@@ -15,7 +15,19 @@ import typer
 from fathomseg.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("check", "pretrain", "select", "import-labels", "train", "evaluate", "predict", "export", "study", "demo")
+VERBS = (
+    "check",
+    "pretrain",
+    "select",
+    "import-labels",
+    "train",
+    "distill",
+    "evaluate",
+    "predict",
+    "export",
+    "study",
+    "demo",
+)
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 

@@ -16,6 +16,7 @@ ROOMS = (
     "demo",
     "study",
     "selection",
+    "distillation",
     "depth_sources",
     "evaluation",
     "inference",

@@ -265,6 +265,60 @@ def export(
 
 
 @app.command()
+def distill(
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="A run folder, a file of `fathom export`, or hf:OWNER/NAME.")
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A recipe, whose label budgets count, a dataset.yaml or its folder, or a dataset's name.",
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="What the teacher predicts: segmentation, depth or normals.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on with.")],
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="The split whose images are shown to the teacher.")] = "train",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Predict every image, not only those that lack a label, depth or normals.")
+    ] = False,
+    soft: Annotated[bool, typer.Option("--soft", help="Segmentation: keep probabilities as well.")] = False,
+    flip: Flip = False,
+    classes: Annotated[
+        Path | None, typer.Option(help="YAML of `teacher's class: dataset's class` (or null) where names differ.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Of a run: ema (averaged) or last.")] = "ema",
+    gives: Annotated[
+        str | None, typer.Option(help="Depth models of Hugging Face that do not say it: depth (metres) or disparity.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+) -> None:
+    """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to go on."""
+    from fathomseg.stages.distill import run
+
+    raise typer.Exit(
+        run(
+            teacher,
+            data,
+            overrides or [],
+            task=task,
+            out=out,
+            split=split,
+            everything=everything,
+            soft=soft,
+            flip=flip,
+            classes=classes,
+            weights=weights,
+            gives=gives,
+            device=device,
+            batch=batch,
+        )
+    )
+
+
+@app.command()
 def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study (YAML): arms, label budgets, seeds.")],
     overrides: Overrides = None,

@@ -49,7 +49,7 @@ def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[st
 
     Raises `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field.
     """
-    tree = _read_yaml(source) if isinstance(source, Path) else _copy(source)
+    tree = read_yaml(source) if isinstance(source, Path) else _copy(source)
     for override in overrides:
         _apply(tree, override)
     origin = str(source) if isinstance(source, Path) else "configuration"
@@ -102,7 +102,8 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
     return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises `ConfigError` if there is none."""
     if not path.is_file():
         raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
     try:

@@ -113,6 +113,8 @@ class Sample:
     """Normalised disparity 0..1, 1 = nearest, on one scale for the whole image it was cut from; NaN = not known."""
     normals: Float32[np.ndarray, "h w 3"] | None = None
     """Unit vectors in the camera's frame towards the camera, 0 0 0 = not known."""
+    distilled: Mapping[str, Shaped[np.ndarray, "h w ..."]] = field(default_factory=dict)
+    """What a teacher predicted, of what is not known of the image itself, by its name in `data.distilled`."""
     valid: Bool[np.ndarray, "h w"] | None = None
     """Where the image shows a part of the photograph, as padding does not. None = everywhere."""
 
@@ -139,6 +141,13 @@ class Batch:
     "normals"    Float32 (b 3 h w)    unit vectors in the camera's frame (x right, y down, z forward), 0 0 0 = not known
     "frames"     UInt8 (b s 3 h w)    neighbouring video frames in the order of time, the image itself left out
     "camera"     Float32 (b 3 3)      matrix K of the pinhole camera in the image's pixels; the frames share it
+
+    and what a teacher predicted for samples that lack label, depth or normals:
+
+    "distilled_label", "distilled_depth", "distilled_normals"   in the form of the above
+    "distilled_label_confidence" ...         Float32 (b h w)    0..1, how sure the teacher is of each pixel
+    "distilled_label_classes"                UInt8 (b k h w)    its most probable classes, the first one first
+    "distilled_label_probabilities"          Float32 (b k h w)  and their probabilities
 
     The rows of samples that lack it say nothing: 255, 0, NaN, 0, the image itself, the identity."""
     present: Mapping[str, Bool[Tensor, " b"]] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
+from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.normals import true_normals
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
@@ -73,19 +74,22 @@ class Stream(TorchDataset[Sample]):
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
         normals: bool = False,
+        distilled: Mapping[str, DistilledReader] | None = None,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
         `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
-        of the depth, which must be among the kinds, for ids that have a camera.
+        of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a teacher's
+        label, depth or normals, by these names, of the ids that have none of their own.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
+        self.distilled = dict(distilled or {})
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -97,10 +101,13 @@ class Stream(TorchDataset[Sample]):
         return self.ids[self._epoch[1][place]]
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
-        """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
+        """Labelled pixels of every class over the whole stream, each image counted once, at working size; a teacher's
+        labels count where they stand in for an image's own."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
             label = None if self._hidden(id) else self.cache.read(id, "label")
+            if label is None and "label" in self.distilled:
+                label = (self.distilled["label"](id) or {}).get("label")
             counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
         return torch.from_numpy(counts[:classes])
 
@@ -125,6 +132,7 @@ class Stream(TorchDataset[Sample]):
         depth = arrays.get("depth")
         normals = None if depth is None else self._normals(id, depth)
         sample = Sample(id, image, label=arrays.get("label"), depth=depth, disparity=disparity, normals=normals)
+        sample = self._with_distilled(sample)
         if self.neighbours is None or id not in self.neighbours:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
@@ -133,6 +141,12 @@ class Stream(TorchDataset[Sample]):
             raise FathomError(f"{id} has no camera, which learning depth needs; add a camera.yaml (docs/data.md).")
         known = {offset: frame for offset, frame in frames.items() if frame is not None}
         return replace(sample, frames=known, camera=camera.resized(sample.size))
+
+    def _with_distilled(self, sample: Sample) -> Sample:
+        """What the sample lacks, as far as a teacher has predicted it."""
+        lacking = [name for name in self.distilled if getattr(sample, name) is None]
+        found = {key: array for name in lacking for key, array in (self.distilled[name](sample.id) or {}).items()}
+        return replace(sample, distilled=found) if found else sample
 
     def _normals(self, id: str, depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"] | None:
         """Before the view is cut, since a zoom by the nearest pixel makes steps of slopes."""
@@ -175,6 +189,11 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
             lambda i: np.eye(3, dtype=np.float32),
         ),
     }
+    for name in sorted({name for sample in samples for name in sample.distilled}):
+        stacked[target_name(name)] = _stack(
+            [as_target(name, s.distilled[name]) if name in s.distilled else None for s in samples],
+            lambda i, name=name: placeholder(name, samples),  # type: ignore[misc]
+        )
     valid = _stack([s.valid for s in samples], lambda i: np.ones(samples[i].size, dtype=np.bool_))
     found = {name: pair for name, pair in stacked.items() if pair is not None}
     return Batch(

@@ -96,6 +96,7 @@ def cut(sample: Sample, view: View) -> Sample:
         disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
         normals=None if sample.normals is None else _normals(sample.normals, view),
         valid=_shown(sample, view),
+        distilled={name: _distilled(name, array, view) for name, array in sample.distilled.items()},
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
     )
@@ -110,6 +111,15 @@ def _normals(normals: Float32[np.ndarray, "h w 3"], view: View) -> Float32[np.nd
     """In a mirror left is right, so that x changes its sign."""
     seen: Float32[np.ndarray, "h2 w2 3"] = _cut(normals, view, 0, cv2.INTER_NEAREST_EXACT)
     return seen * np.array([-1, 1, 1], np.float32) if view.flip else seen
+
+
+def _distilled(name: str, array: NDArray[Any], view: View) -> NDArray[Any]:
+    """What a teacher predicted moves as what is known of an image does."""
+    if name == "depth":
+        return _depth(array, view)
+    if name == "normals":
+        return _normals(array, view)
+    return _cut(array, view, IGNORE if name == "label" else 0, cv2.INTER_NEAREST_EXACT)
 
 
 def _shown(sample: Sample, view: View) -> Bool[np.ndarray, "h w"] | None:

@@ -121,11 +121,11 @@ def resize_image(image: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.n
     return image
 
 
-def resize_nearest(values: Shaped[np.ndarray, "h w"], size: Size) -> Shaped[np.ndarray, "h2 w2"]:
+def resize_nearest(values: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.ndarray, "h2 w2 *c"]:
     """The map at `size`, each pixel the value under its centre, so no class or depth is ever invented."""
-    if values.shape == size:
+    if values.shape[:2] == size:
         return values
-    (height, width), (new_height, new_width) = values.shape, size
+    (height, width), (new_height, new_width) = values.shape[:2], size
     rows = (2 * np.arange(new_height) + 1) * height // (2 * new_height)
     columns = (2 * np.arange(new_width) + 1) * width // (2 * new_width)
     return np.ascontiguousarray(values[rows[:, None], columns])

@@ -11,11 +11,13 @@ from fathomseg.config import Part, named_by_key
 from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.distillation import DistilledFolder
 from fathomseg.engine.balancing import AnyBalancing, Fixed
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
@@ -62,6 +64,10 @@ class StreamConfig(Part):
     """Without labels of its own: whether the labelled images of the other streams are among its images."""
     depth: AnyDepthSource | None = None
     """Where the disparity of the images comes from, for DepthMix or as a target; null = nowhere."""
+    distilled: Mapping[str, DistilledFolder] = Field(default_factory=dict)
+    """By task (segmentation, depth, normals) the predictions of a teacher, which stand in for what images lack:
+    {segmentation: {folder: FOLDER}}. With that of segmentation and no labels of its own, the stream uses the labels of
+    the other streams' budgets of the same data, if there are any."""
     frames: AnyFrames = FixedStep()
     """Which frames are learned from together: `fixed` takes a fixed step, `motion` sees to it that the camera moves."""
     camera: AnyIntrinsics = Known()
@@ -79,6 +85,18 @@ class StreamConfig(Part):
     freeze_bn: bool | None = None
     """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset
     than the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> StreamConfig:
+        if unknown := [task for task in self.distilled if task not in TARGETS]:
+            raise ValueError(f"distilled has {unknown[0]!r}; a teacher writes {', '.join(TARGETS)}")
+        return self
+
+    @property
+    def gives(self) -> list[str]:
+        """The targets that these settings bring."""
+        disparity = ["disparity"] if self.depth is not None else []
+        return [*disparity, *(target_name(TARGETS[task]) for task in self.distilled)]
 
 
 class Evaluation(Part):
@@ -132,7 +150,7 @@ class Recipe(Part):
     def _fits_together(self) -> Recipe:
         if self.phases:
             return self  # each phase is checked as the recipe it becomes
-        given = {name: ["disparity"] if stream.depth is not None else [] for name, stream in self.streams.items()}
+        given = {name: stream.gives for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
         if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,16 +11,19 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.several import Several
+from fathomseg.data.distilled import TARGETS
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import prepare
+from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
+from fathomseg.types import Size
 
 if TYPE_CHECKING:
     import accelerate
@@ -55,10 +58,28 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     chosen = {}
     for name, stream in recipe.streams.items():
         if stream.labels is not None or "label" in recipe.needs(name):
-            dataset = recipe.dataset(name)
+            dataset, split = recipe.dataset(name), stream.split or "train"
             _same_classes(recipe, name)
-            chosen[name] = (stream.labels or Labels()).choose(dataset, stream.split or "train", recipe.seed)
+            if stream.labels is None and "segmentation" in stream.distilled:
+                chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
+            else:
+                chosen[name] = (stream.labels or Labels()).choose(dataset, split, recipe.seed)
     return chosen
+
+
+def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a stream whose other labels are a teacher's, and that has no budget: never one that other budgets
+    hide."""
+    dataset = recipe.dataset(stream)
+    others = [
+        other.labels.choose(dataset, other.split or "train", recipe.seed)
+        for name, other in recipe.streams.items()
+        if other.labels is not None and recipe.dataset(name) == dataset
+    ]
+    if not others:
+        return tuple(sorted(id for id in ids if dataset.has_label(id)))
+    shared = set(ids) & {id for chosen in others for id in chosen}
+    return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 
 
 def build_streams(
@@ -107,6 +128,7 @@ class _Builder:
         kinds = tuple(kind for kind, wanted in there.items() if wanted)
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
+        distilled = dict(self._distilled(ids, uses, size))
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
@@ -124,6 +146,7 @@ class _Builder:
             labels_of=labels_of,
             disparity=disparity,
             normals="normals" in uses,
+            distilled=distilled,
         )
         return stream, intrinsics
 
@@ -131,12 +154,13 @@ class _Builder:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         everything = self._all()
+        asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
             for target, wanted in (("depth", has_depth), ("normals", has_normals)):
                 if target not in needs:
                     continue
-                having = [id for id in everything if wanted(dataset, id)]
+                having = [id for id in everything if id in asked.get(target, ()) or wanted(dataset, id)]
                 if not having:
                     what = "a depth" if target == "depth" else "a depth and a camera"
                     raise FathomError(
@@ -145,17 +169,36 @@ class _Builder:
                         "out."
                     )
                 deep |= set(having)
-            return sorted({*self.labelled.get(self.name, ()), *deep})
+            deep |= asked.get("label", frozenset()).intersection(everything) if "label" in needs else frozenset()
+            known = frozenset(self.labelled.get(self.name, ()))
+            if asked and not config.labelled_too:
+                deep = set(without(dataset, deep, self._labelled_elsewhere()))
+            return sorted({*known, *deep})
         ids = everything
         if not config.labelled_too:
-            known = frozenset().union(*(shown(recipe.dataset(name), own) for name, own in self.labelled.items()))
-            ids = without(dataset, ids, known)
+            ids = without(dataset, ids, self._labelled_elsewhere())
         if not ids:
             raise FathomError(
                 f"No image is left in stream {self.name!r} ({dataset.name}) without those of "
                 f"evaluation.split={recipe.evaluation.split!r}. Give another streams.{self.name}.split."
             )
         return ids
+
+    def _labelled_elsewhere(self) -> frozenset[str]:
+        """The images whose labels any stream uses."""
+        return frozenset().union(*(shown(self.recipe.dataset(name), own) for name, own in self.labelled.items()))
+
+    def _distilled(
+        self, ids: Sequence[str], uses: frozenset[str], size: Size
+    ) -> Iterator[tuple[str, DistilledTargets]]:
+        """What reads a teacher's predictions, as far as an objective makes use of them; every file was read once."""
+        dataset, config = self.recipe.dataset(self.name), self.recipe.streams[self.name]
+        for task, folder in config.distilled.items():
+            if parts := targets_of(uses, task):
+                classes = dataset.classes.names if task == "segmentation" else ()
+                reader = folder.reader(task, dataset, classes, size, parts)
+                reader.prepare(dataset, ids, self.progress)
+                yield TARGETS[task], reader
 
     def _all(self) -> list[str]:
         """The images of its split, never one that is evaluated on."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -345,6 +345,15 @@ class DepthLoss(TaskLoss):
             return "output=metric may predict 0, which has no logarithm: set losses.depth.error to berhu or l1"
         return None
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Depth is compared with depth."""
+        if self.target == "disparity":
+            return (
+                "a teacher's depth is compared with depth: set losses.depth.target=depth, or give its disparity as "
+                "streams.NAME.depth={name: maps, folder: FOLDER}"
+            )
+        return super().distilled_misfit(soft, weighed=False)
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
@@ -363,7 +372,9 @@ class DepthCriterion(TaskCriterion):
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
-        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
+        each = batch.targets.get(f"{self.config.target}_weight")
+        weight = None if each is None else each[:, None]
+        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth, weight)
         # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
         return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
 
@@ -373,25 +384,35 @@ class DepthCriterion(TaskCriterion):
             return torch.zeros((), device=batch.image.device)
         return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
-    def _error(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
+    def _error(
+        self,
+        predicted: Float[Tensor, "b 1 h w"],
+        truth: Float[Tensor, "b 1 h w"],
+        weight: Float[Tensor, "b 1 h w"] | None,
+    ) -> SumCount:
         if self.error == "log":
             known = truth > 0
             inverse = inverse_depth(predicted, *self.depth_range)
             # ln z - ln z* = -(ln 1/z + ln z*)
-            return torch.where(known, (inverse * truth.clamp(min=1e-6)).log().abs(), 0.0).sum(), known.sum().float()
+            return _summed((inverse * truth.clamp(min=1e-6)).log().abs(), known, weight)
         if self.metric:
             predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
         else:
             wanted = truth if self.config.target == "disparity" else self._disparity(truth)
         if self.error == "berhu":
-            return berhu(predicted, wanted, self.config.threshold)
-        known = ~wanted.isnan()
-        return torch.where(known, (predicted - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
+            return berhu(predicted, wanted, self.config.threshold, weight)
+        return _summed((predicted - wanted.nan_to_num()).abs(), ~wanted.isnan(), weight)
 
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
         disparity = depth_to_disparity(depth.clamp(*self.depth_range), *self.depth_range)
         return disparity.masked_fill(depth <= 0, torch.nan)
+
+
+def _summed(losses: Float[Tensor, "*b"], known: Bool[Tensor, "*b"], weight: Float[Tensor, "*b"] | None) -> SumCount:
+    """The sum over the pixels of known depth, each times its weight, and their number."""
+    losses = torch.where(known, losses, 0.0)
+    return (losses if weight is None else losses * weight).sum(), known.sum().float()
 
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:

@@ -188,6 +188,10 @@ class NormalsLoss(TaskLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Pixels are weighed."""
+        return super().distilled_misfit(soft, weighed=False)
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> NormalsCriterion:
         """Needs nothing."""
         return NormalsCriterion()
@@ -202,7 +206,9 @@ class NormalsCriterion(TaskCriterion):
         truth = batch.targets["normals"]
         found = F.normalize(upsample(output, (truth.shape[2], truth.shape[3])), dim=1)
         known = _known(truth)
-        return torch.where(known, 1 - (found * truth).sum(1), 0.0).sum(), known.sum().float()
+        losses = torch.where(known, 1 - (found * truth).sum(1), 0.0)
+        weight = batch.targets.get("normals_weight")
+        return (losses if weight is None else losses * weight).sum(), known.sum().float()
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
         """The pixels whose normal is known."""

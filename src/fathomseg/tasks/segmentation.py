@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -27,6 +27,7 @@ from fathomseg.losses.segmentation import (
     annealed_cross_entropy,
     balancing_weights,
     cross_entropy,
+    soft_cross_entropy,
     upsample,
 )
 from fathomseg.metrics.depth import DepthProtocol
@@ -148,14 +149,9 @@ class Segmentation(Task):
         Bilinear, align_corners=False. Works in strips of rows, so that the upsampled logits of all classes never exist
         at once.
         """
-        height, width = size
-        wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
         label = torch.empty(size, dtype=torch.uint8, device=one.device)
         confidence = torch.empty(size, dtype=torch.float32, device=one.device)
-        step = max(1, _STRIP // (len(one) * width))
-        for top in range(0, height, step):
-            rows = slice(top, min(top + step, height))
-            strip = _rows(wide, height, rows)
+        for rows, strip in strips(one, size):
             best, index = strip.max(0)
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
@@ -266,6 +262,14 @@ class SegmentationLoss(TaskLoss):
             )
         return self
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Plain cross-entropy takes both."""
+        if (soft or weighed) and (self.ohem is not None or self.annealing is not None):
+            return "ohem and annealing choose pixels by their label, all of one weight: set soft and weigh to false"
+        if soft and self.smoothing > 0:
+            return "smoothing is for hard labels: set it to 0, or soft=false"
+        return None
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
         """Needs the labelled pixels of every class."""
         assert pixels is not None, "labels are used, so they are counted"
@@ -289,7 +293,11 @@ class SegmentationCriterion(TaskCriterion):
         if self.config.ohem is not None:
             return self.config.ohem(logits, label)
         if self.config.annealing is None:
-            return cross_entropy(logits, label, self.weight, self.config.smoothing)
+            each = batch.targets.get("label_weight")
+            if "label_probabilities" in batch.targets:
+                soft = batch.targets["label_classes"], batch.targets["label_probabilities"]
+                return soft_cross_entropy(logits, label, *soft, self.weight, each)
+            return cross_entropy(logits, label, self.weight, self.config.smoothing, each)
         threshold = self.config.annealing.threshold(progress, logits.shape[1])
         return annealed_cross_entropy(logits, label, threshold, self.weight)
 
@@ -304,6 +312,16 @@ class SegmentationCriterion(TaskCriterion):
     def class_weights(self) -> Float[Tensor, " c"] | None:
         """The weights of the classes, if they differ."""
         return self.weight if self.config.balance > 0 else None
+
+
+def strips(one: Float32[Tensor, "c h w"], size: Size) -> Iterator[tuple[slice, Float32[Tensor, "c rows w2"]]]:
+    """`one` resampled to `size` (bilinear, align_corners=False) in strips of rows, so that memory stays bounded."""
+    height, width = size
+    wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
+    step = max(1, _STRIP // (len(one) * width))
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        yield rows, _rows(wide, height, rows)
 
 
 def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tensor, "c rows w"]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import Problem
 from fathomseg.types import Camera, ClassList
 
@@ -54,6 +55,10 @@ class Dataset(Part, ABC):
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""
+        return None
+
+    def label_map(self, id: str) -> LabelMap | None:
+        """How label files of this sample store classes; None for a dataset without such files."""
         return None
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:

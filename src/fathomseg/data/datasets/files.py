@@ -87,7 +87,7 @@ class FileDataset(Dataset):
     def _labels(self) -> LabelMap:
         """What the stored label values mean."""
 
-    def _labels_of(self, id: str) -> LabelMap:
+    def label_map(self, id: str) -> LabelMap:
         """What the stored label values of this sample mean, where that differs between samples."""
         return self._labels
 
@@ -121,7 +121,7 @@ class FileDataset(Dataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, of the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        return None if files.label is None else self._labels_of(id).read(files.label, files.size())
+        return None if files.label is None else self.label_map(id).read(files.label, files.size())
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file, and for a label the class list."""
@@ -129,7 +129,7 @@ class FileDataset(Dataset):
         path = files.image if kind == "image" else files.label if kind == "label" else None
         if path is None:
             return None
-        labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
+        labels = f"|{self.label_map(id).key}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:

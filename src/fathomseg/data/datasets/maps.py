@@ -33,7 +33,7 @@ class MapDataset(FileDataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        return None if files.label is None else resize_nearest(self._labels_of(id).read(files.label), files.size())
+        return None if files.label is None else resize_nearest(self.label_map(id).read(files.label), files.size())
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid, nearest at the size of the image; None if unknown. Raises `DataError`."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError, Problem
 from fathomseg.types import Camera, ClassList
 
@@ -92,6 +93,11 @@ class Several(Dataset):
         """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
         _, dataset, inner = self.member(id)
         return dataset.label(inner)
+
+    def label_map(self, id: str) -> LabelMap | None:
+        """How label files of this sample store classes."""
+        _, dataset, inner = self.member(id)
+        return dataset.label_map(inner)
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid; None if there is none."""
