@@ -53,7 +53,7 @@ def _version(wanted: bool) -> bool:
 def _recipe_first(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
     """The recipe, if one is given, and the settings to change."""
     given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    recipe = Path(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
     return recipe, given
 
 
@@ -241,7 +241,9 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="int8, fp16: data to measure the loss on; default: the run's.")
     ] = None,
-    split: Annotated[str, typer.Option(help="int8, fp16: the split the loss of accuracy is measured on.")] = "val",
+    split: Annotated[
+        str | None, typer.Option(help="int8, fp16: the split the loss of accuracy is measured on; default: val.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="int8, fp16: measure on the first N images.")] = None,
 ) -> None:
     """Write a trained network as one ONNX file, checked against PyTorch, that runs without PyTorch and fathomseg."""

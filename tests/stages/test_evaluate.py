@@ -15,7 +15,7 @@ from fathomseg.cli import app
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.errors import DataError, FathomError
+from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.evaluation.motion import evaluate_motion
 from fathomseg.inference.card import load_pose
 from fathomseg.inference.predictor import load
@@ -56,8 +56,26 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
-    defaults = {"data": None, "overrides": [], "split": "val", "weights": "ema", "mode": None}
+    weights = "both" if "against" in changes else "ema"  # of predictions there is one kind
+    defaults = {"data": None, "overrides": [], "split": "val", "weights": weights, "mode": None}
     return {**defaults, "against": None, "as_json": True, "report": False, "limit": None, **changes}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("root=x", "'root=x' is not used.*did you mean 'data.root=x'"),
+        ("dta.root=x", "did you mean 'data.root=x'"),
+        ("data.roott=x", "roott: unknown key; did you mean 'root'"),
+        ("evaluation.split=test", "not used by `fathom evaluate`.*--split"),
+        ("evaluation.inference.flp=true", "flp: unknown key; did you mean 'flip'"),
+        ("evaluation.infernce.mode=slide", "not used"),
+        ("train.steps=3", "is not used"),
+    ],
+)
+def test_a_setting_that_means_nothing_here_is_refused(saved: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(str(saved), **arguments(overrides=[override]))
 
 
 def oracle(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int) -> float:

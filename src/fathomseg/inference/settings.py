@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from fathomseg import config
 from fathomseg.config import Part
@@ -63,15 +63,11 @@ class Inference(Part):
 
 
 class _Evaluation(Part):
-    model_config = ConfigDict(extra="ignore")
-
     inference: Inference = Inference()
 
 
 class _Configuration(Part):
-    """The part of a run's configuration that matters here; the rest is not looked at."""
-
-    model_config = ConfigDict(extra="ignore")
+    """The part of a run's configuration that matters here."""
 
     evaluation: _Evaluation = _Evaluation()
 
@@ -84,16 +80,23 @@ def trained_inference(
     links: str | None = None,
 ) -> Inference:
     """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
-    another mode, flipped too, or with its links `on` or `off`. Raises `FathomError` for another word about links."""
-    path = run / "config.yaml"
+    another mode, flipped too, or with its links `on` or `off`. Of a run's other settings nothing is read; `overrides`
+    are of these alone.
+
+    Raises `ConfigError` for an override of anything else, `FathomError` for another word about links.
+    """
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
     if links is not None and links not in LINKS:
         raise FathomError(f"--links is {links!r}; give on or off.")
     more += [] if links is None else [f"evaluation.inference.links={str(LINKS[links]).lower()}"]
-    source: Path | dict[str, Any] = path if path.is_file() else {}
     if is_onnx(run):
-        source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}}
+        known = read_metadata(run).get("inference", {})
+    else:
+        path = run / "config.yaml"
+        tree = config.read_yaml(path).get("evaluation") if path.is_file() else None
+        known = tree.get("inference", {}) if isinstance(tree, dict) else {}
+    source: dict[str, Any] = {"evaluation": {"inference": known}}
     return config.load(_Configuration, source, [*overrides, *more]).evaluation.inference
 
 

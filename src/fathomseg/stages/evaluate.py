@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
@@ -55,11 +55,18 @@ def run(
     `links` is on or off.
     """
     folder = Path(target)
-    dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
+    inference_settings, data_settings = _parted(overrides)
+    dataset = resolve_dataset(data or own_data(folder), data_settings)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     chosen = _chosen(folder, load_card(folder), names)[0].values()
-    if against is not None and (flip or mode is not None or links is not None):
-        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip, --mode and --links.")
+    given = flip or mode is not None or links is not None or inference_settings or weights != "both"
+    if against is not None and given:
+        raise FathomError(
+            f"The predictions in {against} are scored as they are; leave out --flip, --mode, --links and --weights, "
+            "and settings of evaluation.inference."
+        )
+    if is_onnx(folder) and weights != "both":
+        raise FathomError(f"The weights in {folder} were chosen when it was exported; leave out --weights.")
     if mode is not None and not any(task.windowed for task in chosen):
         raise FathomError(
             f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
@@ -71,7 +78,7 @@ def run(
         folder,
         split=split,
         weights=weights,
-        inference=trained_inference(folder, mode, flip, overrides, links),
+        inference=trained_inference(folder, mode, flip, inference_settings, links),
         dataset=dataset,
         against=against,
         tasks=names,
@@ -81,6 +88,18 @@ def run(
         as_json=as_json,
     )
     return 0
+
+
+def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of evaluation.inference, and those of the data. Raises `ConfigError` for others of evaluation."""
+    inference = [text for text in overrides if text.startswith("evaluation.")]
+    for text in inference:
+        if not text.startswith("evaluation.inference."):
+            raise ConfigError(
+                f"{text!r} is not used by `fathom evaluate`; of a run's settings evaluation.inference.KEY and data.KEY "
+                "can be given. The split and the number of images are --split and --limit."
+            )
+    return inference, [text for text in overrides if text not in inference]
 
 
 def evaluate_run(

@@ -42,7 +42,7 @@ def run(
     calibration: Path | None = None,
     fixed_size: bool = False,
     data: str | None = None,
-    split: str = "val",
+    split: str | None = None,
     limit: int | None = None,
 ) -> int:
     """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
@@ -55,6 +55,9 @@ def run(
         raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
+    if kind == "fp32" and (data is not None or split is not None or limit is not None):
+        raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
+    split = split or "val"
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
     card, network = load_model(run, WEIGHTS[as_weights(weights)])

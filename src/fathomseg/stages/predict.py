@@ -21,6 +21,7 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
+from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
@@ -53,6 +54,8 @@ def run(
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
+    if is_onnx(Path(run)) and weights != "ema":
+        raise FathomError(f"The weights in {run} were chosen when it was exported; leave out --weights.")
     inference = trained_inference(Path(run), mode, flip, links=links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)

@@ -41,6 +41,8 @@ def run(
     """Choose images by a recipe into the folder `out`, or go on with the choice in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a choice, or --resume FOLDER to go on with one.")
+    if resume is not None and out is not None:
+        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     if resume is None:
         assert recipe is not None

@@ -33,6 +33,8 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
     """Train by a recipe into the folder `out`, or resume the run in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
+    if resume is not None and out is not None:
+        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     if resume is not None:
         refuse_changes(overrides)
         train(load(Recipe, reopen(resume), overrides), resume, resume=True)
