@@ -33,7 +33,7 @@ ROOMS = (
 )
 """From the top down. docs/architecture.md says what is in them."""
 
-EVERYWHERE = ("types", "config", "errors", "version")
+EVERYWHERE = ("types", "config", "errors", "text", "version")
 """May be imported from anywhere and import only each other."""
 
 PENDING: set[tuple[str, str]] = set()

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError,
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from fathomseg.errors import ConfigError
+from fathomseg.errors import ConfigError, DataError
+from fathomseg.text import read_text
 
 
 class Part(BaseModel):
@@ -106,7 +107,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.safe_load(read_text(path))
+    except DataError as error:
+        raise ConfigError(str(error.problems[0])) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if tree is None:
