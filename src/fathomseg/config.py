@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError,
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from fathomseg.errors import ConfigError
+from fathomseg.errors import ConfigError, DataError
+from fathomseg.text import read_text
 from fathomseg.yaml_words import Word, parse, unquoted
 
 
@@ -109,7 +110,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
     try:
-        tree = parse(path.read_text(encoding="utf-8"))
+        tree = parse(read_text(path))
+    except DataError as error:
+        raise ConfigError(str(error.problems[0])) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if tree is None or (isinstance(tree, Word) and tree.value is None):

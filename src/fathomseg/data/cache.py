@@ -20,7 +20,7 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
 
 _CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}

@@ -19,7 +19,7 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.stored import ByName
-from fathomseg.io.images import read_values
+from fathomseg.io.images import read_stored
 
 SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
 """Endings of files that can hold a map, in lower case."""
@@ -101,7 +101,7 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
     """
     match path.suffix.lower():
         case ".png":
-            values: NDArray[Any] = read_values(path)
+            values: NDArray[Any] = read_stored(path, lossy=True).values
         case ".npy" | ".npz":
             values = _numpy(path, wanted)
         case _:

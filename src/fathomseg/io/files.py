@@ -15,6 +15,7 @@ import yaml
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
+from fathomseg.text import read_text
 from fathomseg.version import __version__
 
 
@@ -59,7 +60,7 @@ def read_ids(path: Path) -> list[str]:
     """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
     if not path.is_file():
         raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).split("\n"))
     return list(dict.fromkeys(line for line in lines if line))
 
 
@@ -70,9 +71,11 @@ def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     be: `what` names that.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
     except FileNotFoundError:
         raise FathomError(f"There is no {path}. {remedy}") from None
+    except FathomError:
+        raise
     except (ValueError, OSError) as error:
         raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict) or tree.get("format") != 1:

@@ -107,6 +107,7 @@ def check(
     if isinstance(dataset, FileDataset | Several):
         layout = dataset.layout_problems(distinct)
         notes += dataset.notes()
+    notes += _traits(found.values())
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
     return CheckReport(
         dataset=dataset.name,
@@ -115,6 +116,25 @@ def check(
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _traits(found: Iterable[Found]) -> Iterator[str]:
+    """What there is to know of how images are read."""
+    traits = [one.traits for one in found]
+    if turned := sum(one.turned for one in traits):
+        yield (
+            f"{_images(turned)} an EXIF orientation and will be turned upright. Their labels, depth maps and cameras "
+            "must belong to the upright image, as viewers show it, and not to the pixels as they are stored."
+        )
+    bits = Counter(one.bits for one in traits if one.bits is not None)
+    for used, count in sorted(bits.items()):
+        scaled = "" if used == 16 else f", of which they use {used}: values up to {(1 << used) - 1} become 0 to 255"
+        mixed = " (found from the largest value of each file; `bits` in dataset.yaml states it)" if used < 16 else ""
+        yield f"{_images(count)} 16 bits{scaled}{mixed}."
+
+
+def _images(count: int) -> str:
+    return "1 image has" if count == 1 else f"{count} images have"
 
 
 def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> SplitReport:

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from fathomseg.config import load
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
@@ -20,6 +20,7 @@ from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, s
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
 from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, Record
+from fathomseg.text import read_text
 
 
 def job(cell: Cell, training: Training, run: Path) -> Job:
@@ -79,13 +80,15 @@ def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path
 def _read_known(path: Path) -> dict[Cell, Record]:
     """The finished trainings in a results.json, as they stand in the folder of a study."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
         return {
             Cell(record["arm"], record["budget"], record["seed"]): {**record, SETTINGS: tree["recipes"][record["arm"]]}
             for record in tree["cells"]
         }
     except OSError as error:
         raise FathomError(f"{path} cannot be read: {error.strerror}. Give the results.json of a study.") from None
+    except DataError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise FathomError(
             f"{path} is not the results.json of a study: `cells` (trainings) or `recipes` (of arms) is missing."

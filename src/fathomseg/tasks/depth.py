@@ -21,7 +21,7 @@ from fathomseg.geometry.numerics import full_precision
 from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
-from fathomseg.io.images import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores

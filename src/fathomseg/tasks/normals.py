@@ -18,7 +18,7 @@ from fathomseg.data.normals import true_normals
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.draw import Picture
-from fathomseg.io.images import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.normal_maps import describe_normals, normals_picture, read_normals, write_normals
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import DepthProtocol

@@ -20,7 +20,8 @@ from fathomseg.errors import DataError, Problem
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
-from fathomseg.io.images import png_bits, read_values
+from fathomseg.io.formats import png_bits
+from fathomseg.io.images import read_values
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,16 @@ from fathomseg.types import Camera, ClassList
 
 Kind = Literal["image", "label", "depth"]
 """The arrays a sample can have; each is read, checked and cached by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a user may not know of an image of his."""
+
+    turned: bool = False
+    """Whether it is turned or mirrored as it is read, as an EXIF orientation asks for."""
+    bits: int | None = None
+    """How many bits an image in a file of 16 bits is taken to have; None for one of 8."""
 
 
 class Dataset(Part, ABC):
@@ -80,6 +91,10 @@ class Dataset(Part, ABC):
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None
+
+    def traits(self, id: str) -> Traits:
+        """What is to be known of how the image is read. Raises `DataError` if it cannot be."""
+        return Traits()
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, in order, with the words training would stop with."""

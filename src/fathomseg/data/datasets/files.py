@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import AfterValidator
 
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import SUFFIXES, image_size, read_rgb
+from fathomseg.io.images import SUFFIXES, bits_used, image_size, is_turned, read_rgb
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
@@ -49,9 +49,9 @@ class Files:
     frame: int | None = None
     """Which frame of the video, from 0."""
 
-    def read(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The decoded image. Raises `DataError`."""
-        return read_rgb(self.image) if self.frame is None else _video().read_frame(self.image, self.frame)
+    def read(self, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        """The decoded image; `bits` of a file of 16, if they are known. Raises `DataError`."""
+        return read_rgb(self.image, bits) if self.frame is None else _video().read_frame(self.image, self.frame)
 
     def size(self) -> Size:
         """(height, width) of the stored image, without decoding it. Raises `DataError`."""
@@ -131,6 +131,11 @@ class FileDataset(Dataset):
             return None
         labels = f"|{self.label_map(id).key}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
+
+    def traits(self, id: str) -> Traits:
+        """Whether the image is turned, and how many bits of 16 it is taken to have. Raises `DataError`."""
+        files = self.files(id)
+        return Traits() if files.frame is not None else Traits(is_turned(files.image), bits_used(files.image))
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""

@@ -10,9 +10,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg import config
+from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, with_splits
@@ -52,6 +55,20 @@ class Folder(FileDataset):
                 f"There is no {path}. A folder of your own data needs one that lists the classes; see docs/data.md."
             )
         return config.load(Description, path)
+
+    def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+        return self.files(id).read(self._description.bits)
+
+    def traits(self, id: str) -> Traits:
+        """Those of the file, with the bits that dataset.yaml says."""
+        found, stated = super().traits(id), self._description.bits
+        return found if found.bits is None or stated is None else replace(found, bits=stated)
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """That of the files, and for an image how many bits they use."""
+        known, bits = super().fingerprint(id, kind), self._description.bits
+        return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
 
     def camera(self, id: str) -> Camera | None:
         """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""

@@ -12,6 +12,7 @@ from typing import Final
 from fathomseg.data.datasets.files import Files, Listing, held_out
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import SUFFIXES
+from fathomseg.text import read_text
 
 LISTS: Final = ("train", "val", "labelled")
 """The names of the text files in splits/."""
@@ -71,11 +72,16 @@ def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str]
 def _read(path: Path, samples: Samples, faults: list[Problem]) -> list[str]:
     """The ids a list names, in any of the ways a user may write them; lines that name nothing become faults."""
     ids = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    try:
+        lines = read_text(path).split("\n")
+    except DataError as error:
+        faults += error.problems
+        return []
+    for number, line in enumerate(lines, start=1):
         entry = line.strip().replace("\\", "/")
-        if not entry or entry.startswith("#"):
-            continue
         id = next((way for way in _ways(entry) if way in samples), None)
+        if id is None and (not entry or entry.startswith("#")):  # unless an image is called that, it is a comment
+            continue
         if id is None:
             close = difflib.get_close_matches(f"images/{entry}", samples, n=1) if len(faults) < _HINTS else []
             hint = f"; did you mean {close[0]}?" if close else ""

@@ -15,6 +15,7 @@ from pydantic import Field
 from fathomseg import config
 from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.errors import ConfigError, DataError, Problem
+from fathomseg.text import read_text
 from fathomseg.types import Camera, Size
 
 _RAW: Final = "calib_cam_to_cam"
@@ -83,7 +84,7 @@ class Calibration:
     def _rows(self) -> Mapping[str, Float64[np.ndarray, " n"]]:
         """The rows of numbers by their names; rows of text, such as the date, are left out."""
         rows = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_text(self.path).splitlines():
             key, _, text = line.partition(":")
             try:
                 rows[key.strip()] = np.array([float(word) for word in text.split()])

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from pydantic import AfterValidator, Field
 
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError, Problem
@@ -124,6 +124,11 @@ class Several(Dataset):
         """That of the dataset itself, so its arrays are cached once, whether it is used alone or among several."""
         _, dataset, inner = self.member(id)
         return dataset.fingerprint(inner, kind)
+
+    def traits(self, id: str) -> Traits:
+        """Those the dataset itself tells."""
+        _, dataset, inner = self.member(id)
+        return dataset.traits(inner)
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, dataset by dataset."""

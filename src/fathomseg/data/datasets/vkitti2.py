@@ -17,6 +17,7 @@ from fathomseg.data.datasets.files import Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
 
 CLASSES: Final = ClassList.of(
@@ -261,7 +262,7 @@ class _Table:
 def _read_colours(path: Path) -> LabelMap:
     """Lines of "Category r g b" below one line of headings. Raises `DataError`."""
     found: dict[str, int] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+    for line in read_text(path).splitlines()[1:]:
         name, *numbers = line.split() or [""]
         if len(numbers) == 3 and all(number.isdecimal() and int(number) < 256 for number in numbers):
             found[name] = pack_one((int(numbers[0]), int(numbers[1]), int(numbers[2])))

@@ -27,6 +27,7 @@ from fathomseg.data.datasets.labels import Colour, LabelMap, distinct_colours, p
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.selection.annotation.task import BACKGROUND, UNLABELLED, Mask, Task, TaskImage
+from fathomseg.text import read_text
 from fathomseg.types import IGNORE, ClassList
 
 LABELS: Final = "cvat/labels.json"
@@ -149,7 +150,7 @@ def _label_map(path: Path) -> LabelMap:
     """Which colour means which line of labelmap.txt."""
     names: list[str] = []
     colours: list[Colour] = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path).split("\n"):
         if not line.strip() or line.startswith("#"):
             continue
         if (found := _LINE.fullmatch(line.strip())) is None:
