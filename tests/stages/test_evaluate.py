@@ -486,7 +486,7 @@ class TestBaselines:
         ("given", "message"),
         [
             (["depth={segmentation}"], r"has no task 'depth'; it has segmentation"),
-            (["normals={depth}"], r"give one run, or TASK=RUN once for each of the tasks segmentation, depth"),
+            (["normals={depth}"], r"give one run, or TASK=RUN for each of the tasks segmentation, depth"),
             (["{depth}"], r"has no task 'segmentation'"),
         ],
     )

@@ -66,7 +66,8 @@ def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict
         raise FathomError(f"Baseline {run} has no task {task!r}; it has {', '.join(card.tasks)}.")
     if not path.is_file():
         raise FathomError(
-            f"Baseline {run} has no {path.relative_to(run)}: score it first, by `fathom evaluate {run}` with the same options."
+            f"Baseline {run} has no {path.relative_to(run)}: score it first, by `fathom evaluate {run}` with the same "
+            "options."
         )
     known = json.loads(path.read_text(encoding="utf-8"))
     if unlike := [f"{key} is {known[key]}, not {result[key]}" for key in _SAME if known[key] != result[key]]:

@@ -24,7 +24,7 @@ def relative_change(score: MainScore, baseline: MainScore) -> float | None:
     is undefined or the baseline's is 0. Raises `FathomError` if the two are not the same score."""
     if score.name != baseline.name:
         raise FathomError(
-            f"The score {score.name} cannot be compared with {baseline.name}: depth in metres only with depth in metres."
+            f"The score {score.name} cannot be compared with {baseline.name}: metric depth only with metric depth."
         )
     if score.value is None or not baseline.value:
         return None

@@ -31,7 +31,8 @@ def sections(
     examples: Mapping[str, Examples] | None = None,
     drives: Sequence[Drive] = (),
 ) -> list[Section]:
-    """A section for each task that was scored, one for camera motion, and one for baselines. `result` is what scores.json holds."""
+    """A section for each task that was scored, for camera motion, and for baselines. `result` is what scores.json
+    holds."""
     scores, found = result["scores"], []
     for name, section in SECTIONS.items():
         if by_weights := {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}:

@@ -52,7 +52,8 @@ def run(
 ) -> int:
     """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
-    `tasks` is a list with commas; `baselines` are "TASK=RUN", or one "RUN", for Delta_m; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
+    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth;
+    `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
     """
     folder = Path(target)
     dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
