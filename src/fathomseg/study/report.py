@@ -29,8 +29,8 @@ STATISTICS = (
 )
 
 DELTA_M = (
-    "Delta_m: per cent by which the tasks are better (> 0) on average than in the arm each is compared with, at the same "
-    "budget and seed (Maninis et al. 2019):"
+    "Delta_m: per cent by which the tasks are better (> 0) on average than in the arm each is compared with, at the "
+    "same budget and seed (Maninis et al. 2019):"
 )
 
 _PATH: Final = re.compile(
