@@ -47,7 +47,7 @@ BALANCED = ("uncertainty", "dwa", "gradnorm", "pcgrad", "mgda")
 
 @pytest.fixture(scope="module")
 def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recipe of a joint network of labels and true depth, which loses nothing but the order of sums on two ranks."""
+    """The recipe of a joint network of labels and true depth, where two ranks change the order of sums alone."""
     decoder = {**tiny_semi.DECODER, "norms": False}
     network = {
         **tiny_semi.JOINT,
