@@ -41,21 +41,23 @@ def compared(
     Where a baseline lacks the weights, its averaged ones count. Raises `FathomError` if it was scored otherwise.
     """
     theirs = {task: _scores(run, task, result, place) for task, run in baselines.items()}
-    found = {}
+    found: dict[str, Any] = {}
     for weights, scores in result["scores"].items():
-        parts = {}
+        parts: dict[str, dict[str, Any]] = {}
+        changes: dict[str, float | None] = {}
         for task in (task for task in baselines if task in scores):
             own = tasks[task].main_score(scores[task])
             base = theirs[task].get(weights, theirs[task]["ema"])
+            changes[task] = relative_change(own, base)
             parts[task] = {
                 "score": own.name,
                 "lower_is_better": own.lower_is_better,
                 "value": own.value,
                 "baseline": base.value,
-                "change": relative_change(own, base),
+                "change": changes[task],
                 "run": str(baselines[task]),
             }
-        found[weights] = {"delta_m": delta_m({t: part["change"] for t, part in parts.items()}), "tasks": parts}
+        found[weights] = {"delta_m": delta_m(changes), "tasks": parts}
     return found
 
 
