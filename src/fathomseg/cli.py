@@ -154,6 +154,12 @@ def evaluate(
     crop: Annotated[
         str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
     ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Delta_m against this run, scored in the same way before; TASK=RUN, repeated, for a run each."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
     json: Json = False,
@@ -178,6 +184,7 @@ def evaluate(
             limit=limit,
             max_depth=max_depth,
             crop=crop,
+            baselines=baseline or (),
         )
     )
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
@@ -48,17 +49,18 @@ def run(
     links: str | None = None,
     max_depth: float | None = None,
     crop: str | None = None,
+    baselines: Sequence[str] = (),
 ) -> int:
     """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
     `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth;
-    `links` is on or off.
+    `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
     """
     folder = Path(target)
     inference_settings, data_settings = _parted(overrides)
     dataset = resolve_dataset(data or own_data(folder), data_settings)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    chosen = _chosen(folder, load_card(folder), names)[0].values()
+    chosen = _chosen(folder, load_card(folder), names)[0]
     given = flip or mode is not None or links is not None or inference_settings or weights != "both"
     if against is not None and given:
         raise FathomError(
@@ -67,11 +69,11 @@ def run(
         )
     if is_onnx(folder) and weights != "both":
         raise FathomError(f"The weights in {folder} were chosen when it was exported; leave out --weights.")
-    if mode is not None and not any(task.windowed for task in chosen):
+    if mode is not None and not any(task.windowed for task in chosen.values()):
         raise FathomError(
             f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
         )
-    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen):
+    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen.values()):
         raise FathomError(f"No depth of {folder} is scored; --max-depth and --crop are for runs with the task depth.")
     given: dict[str, Any] = {k: v for k, v in (("max_depth", max_depth), ("crop", crop)) if v is not None}
     evaluate_run(
@@ -86,6 +88,7 @@ def run(
         limit=limit,
         report=report,
         as_json=as_json,
+        baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
     )
     return 0
 
@@ -116,6 +119,7 @@ def evaluate_run(
     report: bool = True,
     as_json: bool = False,
     optional: bool = False,
+    baselines: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Score a run on a split of its own dataset (or `dataset`), or the predictions of one task stored in `against`.
 
@@ -125,7 +129,8 @@ def evaluate_run(
     the run has a pose network and the split clips with poses. `limit` takes the first images with a truth, and the
     first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
     report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
-    can be measured, saying what is missing; if the scores are `optional`, returns {} then.
+    can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
+    it is compared with (Delta_m), scored in the same way before.
     """
     if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
@@ -183,9 +188,12 @@ def evaluate_run(
             },
             "origin": origin(),
         }
+        how = [*([] if against else inference.differences(usual)), *protocol.differences()]
+        first = [f"first{limit}"] if limit else []
+        if baselines:
+            result["delta_m"] = compared(result, known, baselines, "-".join([split, *first, *how]))
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
-            how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
+            parts = [split, *([against.resolve().name] if against else []), *first, *narrowed]
             place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}

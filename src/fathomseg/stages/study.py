@@ -80,6 +80,7 @@ def report_of(study: Study, folder: JobFolder, title: str) -> Report:
         cells=cells,
         records=folder.records(cells),
         failed=folder.failures(cells),
+        singles=study.delta_m,
     )
 
 

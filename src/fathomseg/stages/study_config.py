@@ -67,6 +67,9 @@ class Study(Part):
     """What is different from the recipes in all arms, nested as in a recipe."""
     baseline: str | None = None
     """The arm the others are compared with; null = the first."""
+    delta_m: dict[str, Name] = Field(default_factory=dict)
+    """For Delta_m in the table: by task the arm it is compared with, usually one that learns this task alone, such as
+    {segmentation: labels, depth: depths}. Cells are paired by seed and budget. Empty = no Delta_m."""
     keep_checkpoints: bool = False
     """Keep checkpoint.pt, about four times as large as the model, of finished trainings."""
 
@@ -74,6 +77,8 @@ class Study(Part):
     def _makes_sense(self) -> Study:
         if self.baseline is not None and self.baseline not in self.arms:
             raise ValueError(f"baseline {self.baseline!r} is none of the arms, which are {', '.join(self.arms)}")
+        if unknown := [arm for arm in self.delta_m.values() if arm not in self.arms]:
+            raise ValueError(f"delta_m names {unknown[0]!r}, which is none of the arms: {', '.join(self.arms)}")
         for values in (self.budgets, self.seeds, *(arm.budgets for arm in self.arms.values() if arm.budgets)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{list(values)} has a value twice")

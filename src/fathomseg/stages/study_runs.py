@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fathomseg.stages.study_config import Training, flat, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, Record
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
 from fathomseg.text import read_text
 
 
@@ -39,7 +40,8 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     split = recipe.evaluation.split or ""
     if not scores_file(run, split).is_file():
         return None
-    ema, last = (scores(run, split, weights)["segmentation"] for weights in ("ema", "last"))
+    all_tasks = scores(run, split, "ema")
+    ema, last = (scores(run, split, weights).get("segmentation", {}) for weights in ("ema", "last"))
     made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
     ids = [id for own in labelled_ids(run, recipe.streams).values() for id in own]
     return {
@@ -49,15 +51,24 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
         "images": len(ids),
         LABELLED_HASH: hashed(ids),
         "steps": recipe.train.steps,
-        "miou": 100 * ema["miou"],
-        "miou_last": 100 * last["miou"],
-        "boundary_miou": None if ema["boundary_miou"] is None else 100 * ema["boundary_miou"],
-        "pixel_accuracy": 100 * ema["pixel_accuracy"],
-        "ece": ema["ece"],
-        "scored_images": ema["images"],
+        "miou": _percent(ema.get("miou")),
+        "miou_last": _percent(last.get("miou")),
+        "boundary_miou": _percent(ema.get("boundary_miou")),
+        "pixel_accuracy": _percent(ema.get("pixel_accuracy")),
+        "ece": ema.get("ece"),
+        "scored_images": max(one["images"] for one in all_tasks.values()),
+        MAIN_SCORES: {
+            name: asdict(recipe.network.tasks[name].main_score(one))
+            for name, one in all_tasks.items()
+            if name in recipe.network.tasks
+        },
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
         SETTINGS: settings_of_arm(recipe),
     }
+
+
+def _percent(score: float | None) -> float | None:
+    return None if score is None else 100 * score
 
 
 def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path) -> int:

@@ -18,6 +18,7 @@ from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder
@@ -102,6 +103,10 @@ class Task(Part, ABC):
     @abstractmethod
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """The scores to look at first, as far as they are defined."""
+
+    @abstractmethod
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """The one score by which runs are compared over several tasks (`metrics/multitask.py`)."""
 
     @abstractmethod
     def badness(self, row: Row) -> float | None:

@@ -25,6 +25,7 @@ from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
@@ -140,6 +141,11 @@ class Depth(Task):
         """AbsRel and delta < 1.25 after median scaling."""
         found = result["median"]
         return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
+
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """RMSE in metres: of depth as it is, if the task is metric, else after median scaling."""
+        how = "none" if self.output == "metric" else "median"
+        return MainScore(f"{how}.rmse", result[how]["rmse"], lower_is_better=True)
 
     def badness(self, row: Row) -> float | None:
         """AbsRel after median scaling."""

@@ -22,6 +22,7 @@ from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.normal_maps import describe_normals, normals_picture, read_normals, write_normals
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.normals import MEANING, NormalScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
@@ -72,6 +73,10 @@ class Normals(Task):
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """The mean angle in degrees, and the share within 11.25."""
         return {key: result[key] for key in ("mean", "within_11.25") if result[key] is not None}
+
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """The mean angle."""
+        return MainScore("mean", result["mean"], lower_is_better=True)
 
     def badness(self, row: Row) -> float | None:
         """The mean angle."""

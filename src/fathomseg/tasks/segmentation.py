@@ -32,6 +32,7 @@ from fathomseg.losses.segmentation import (
     upsample,
 )
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
@@ -97,6 +98,10 @@ class Segmentation(Task):
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """mIoU and pixel accuracy, 0..1."""
         return {key: result[key] for key in ("miou", "pixel_accuracy") if result[key] is not None}
+
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """mIoU."""
+        return MainScore("miou", result["miou"], lower_is_better=False)
 
     def badness(self, row: Row) -> float | None:
         """1 - mIoU."""

@@ -7,8 +7,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from fathomseg.engine.balancing.base import TermLoss
@@ -75,7 +73,7 @@ def test_after_projection_two_gradients_no_longer_conflict() -> None:
 @pytest.mark.parametrize("kind", ["pcgrad", "mgda"])
 def test_terms_in_no_group_have_their_usual_gradient(kind: str) -> None:
     toy = Toy(3)
-    two = toy.groups[:2]
+    two, expected = toy.groups[:2], toy.gradients()[2]
     made = PcGradBalancer(two, toy.shared) if kind == "pcgrad" else MgdaBalancer(two, toy.shared, [toy.encoder])
     balancer = prepared(made, toy)
     found = []
@@ -84,14 +82,14 @@ def test_terms_in_no_group_have_their_usual_gradient(kind: str) -> None:
         balancer.backward(toy.losses()[:count], last=True)
         balancer.finish()
         found.append(toy.found())
-    torch.testing.assert_close(found[0] - found[1], toy.gradients()[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[0] - found[1], expected, rtol=1e-4, atol=1e-4)
 
 
 def at_maps(toy: Toy) -> Tensor:
-    """Gradients at the map, by hand."""
+    """Gradients at both maps, by hand."""
     rows = []
     for i in range(len(toy.groups)):
-        maps = toy.encoder(toy.images)[1].detach().double().requires_grad_()
+        maps = torch.cat(toy.encoder(toy.images)[1:], dim=1).detach().double().requires_grad_()
         loss = (maps @ toy.heads[i].detach().double() - toy.targets[i].double()).square().sum() / len(toy.images)
         rows.append(torch.autograd.grad(loss, maps)[0].flatten())
     return torch.stack(rows)
@@ -108,8 +106,9 @@ def best(gradients: Tensor, fineness: int = 60) -> float:
 @PARTS
 def test_mgda(tasks: int, seed: int, parts: int) -> None:
     toy = Toy(tasks, seed)
+    gradients, maps = toy.gradients(), at_maps(toy)  # before the graph is cut
     weights = toy.step(prepared(MgdaBalancer(toy.groups, toy.shared, [toy.encoder]), toy), parts=parts)
-    alpha, gradients, maps = torch.stack(list(weights.values())).double(), toy.gradients(), at_maps(toy)
+    alpha = torch.stack(list(weights.values())).double()
     assert alpha.min() >= 0
     assert alpha.sum().item() == pytest.approx(1)
     direction = alpha @ maps
@@ -125,17 +124,17 @@ def test_mgda(tasks: int, seed: int, parts: int) -> None:
         assert alpha[0].item() == pytest.approx(closed.item(), abs=1e-5)
 
 
-@given(st.integers(0, 10_000), st.integers(2, 4), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
-def test_the_least_norm_meets_its_condition(seed: int, groups: int, size: int) -> None:
-    """Also where gradients depend on each other, and of very different lengths."""
-    random = torch.Generator().manual_seed(seed)
-    g = torch.randn(groups, size, generator=random, dtype=torch.float64)
-    g *= 10 ** torch.empty(groups, 1, dtype=torch.float64).uniform_(-1, 1, generator=random)
-    weights = least_norm(g @ g.T, torch.ones(groups, dtype=torch.bool))
-    direction = weights @ g
-    gap = direction @ direction - (g @ direction).min()
-    assert gap <= 1e-2 * g.square().sum(1).min().clamp(min=(direction @ direction).item())
+def test_the_least_norm_meets_its_condition() -> None:
+    """g_i . d >= |d|^2 for all i, also of lengths that differ by ten."""
+    for seed in range(100):
+        random = torch.Generator().manual_seed(seed)
+        g = torch.randn(2 + seed % 3, 4 + seed % 7, generator=random, dtype=torch.float64)
+        g *= 10 ** torch.empty(len(g), 1, dtype=torch.float64).uniform_(-0.5, 0.5, generator=random)
+        weights = least_norm(g @ g.T, torch.ones(len(g), dtype=torch.bool))
+        direction = weights @ g
+        gap = direction @ direction - (g @ direction).min()
+        assert gap <= 1e-2 * g.square().sum(1).min(), seed
+        assert weights.sum().item() == pytest.approx(1)
 
 
 def test_what_is_absent_does_not_stop_the_others() -> None:
@@ -155,10 +154,10 @@ def test_parameters_shared_above_the_maps_are_compared_as_well() -> None:
     toy = Toy(2, seed=4)
     head = toy.heads[0]
     toy.heads[1], toy.parameters = head, [*toy.shared, head]
-    balancer = prepared(MgdaBalancer(toy.groups, [*toy.shared, head], [toy.encoder]), toy)
-    alpha = torch.stack(list(toy.step(balancer).values())).double()
     gradients = toy.gradients()
     table = torch.cat([at_maps(toy), gradients[:, toy.width :]], dim=1)
+    balancer = prepared(MgdaBalancer(toy.groups, [*toy.shared, head], [toy.encoder]), toy)
+    alpha = torch.stack(list(toy.step(balancer).values())).double()
     assert (alpha @ table).norm() <= best(table, 2000) * (1 + 1e-5)
     torch.testing.assert_close(toy.found(), alpha @ gradients, rtol=1e-4, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""A tiny problem of two or three tasks: one shared map, one linear head a task, losses that are squared errors."""
+"""A tiny problem of two or three tasks: an encoder of two maps, a linear head a task, squared errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from fathomseg.engine.loop import Loop, accelerator
 ACCELERATE = accelerator(Loop(device="cpu", threads=1))
 
 
-class Encoder(nn.Linear):
-    """image (n x 3) -> [image, map (n x 4)], as encoders return their maps."""
+class Encoder(nn.Module):
+    """image (n x 3) -> [image, map (n x 4), map (n x 2)], the last made from the other, as encoders return them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 2)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """With something that is not linear."""
-        return [image, super().forward(image).tanh()]
+        first = self.first(image).tanh()
+        return [image, first, self.second(first).tanh()]
 
 
 class Toy:
@@ -27,8 +32,8 @@ class Toy:
     def __init__(self, tasks: int = 2, seed: int = 0, samples: int = 6) -> None:
         random = torch.Generator().manual_seed(seed)
         self.groups = tuple(f"task{i}" for i in range(tasks))
-        self.encoder = Encoder(3, 4)
-        self.heads = [nn.Parameter(torch.randn(4, generator=random)) for _ in range(tasks)]
+        self.encoder = Encoder()
+        self.heads = [nn.Parameter(torch.randn(6, generator=random)) for _ in range(tasks)]
         with torch.no_grad():
             for p in self.encoder.parameters():
                 p.copy_(torch.randn(p.shape, generator=random))
@@ -39,7 +44,7 @@ class Toy:
 
     def losses(self, rows: slice = slice(None), absent: Sequence[int] = ()) -> list[TermLoss]:
         """Of some of the samples: sums over them by the number of all. What is absent is a 0 with a count of 0."""
-        _, maps = self.encoder(self.images[rows])
+        maps = torch.cat(self.encoder(self.images[rows])[1:], dim=1)
         found = []
         for i, (group, head) in enumerate(zip(self.groups, self.heads, strict=True)):
             loss = (maps @ head - self.targets[i, rows]).square().sum() / len(self.images) * (i not in absent)

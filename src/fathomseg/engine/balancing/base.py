@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,7 +28,8 @@ Groups = Mapping[str, Collection[str]]
 """By name of a group the outputs of the network that it trains."""
 
 
-class TermLoss(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class TermLoss:
     """One loss term of one micro-batch, times its weight in the recipe and divided by the count of the whole step."""
 
     group: str
