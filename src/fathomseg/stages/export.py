@@ -16,7 +16,7 @@ from fathomseg.errors import FathomError
 from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import WEIGHTS, as_weights, load_model
 from fathomseg.inference.export import Precision, check, describe, narrowed, to_half, to_int8, to_onnx
-from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package
+from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package, read_metadata
 from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.files import writing
@@ -53,6 +53,8 @@ def run(
     kind = _precision(precision, int8)
     if not is_onnx(out):
         raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
+    if out.exists():
+        _ours(out)
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
     if kind == "fp32" and (data is not None or split is not None or limit is not None):
@@ -108,6 +110,14 @@ def _precision(name: str, int8: bool) -> Precision:
     if name not in known:
         raise FathomError(f"There is no precision {name!r}; choose from {', '.join(known)}.")
     return "int8" if int8 else next(kind for kind in known if kind == name)
+
+
+def _ours(out: Path) -> None:
+    """Raise `FathomError` unless a file was written by `fathom export`, and so may be replaced."""
+    try:
+        read_metadata(out)
+    except FathomError as error:
+        raise FathomError(f"{out} is there, and is no export that could be replaced: {error}") from None
 
 
 def _other(size: Size) -> Size:

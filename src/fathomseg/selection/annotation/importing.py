@@ -69,8 +69,11 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 with writing(root / f"{place}.png") as temporary:
                     shutil.copyfile(lacking[image.id], temporary)
             path = root / "labels" / f"{_key(place)}.png"
+            old = there.get(_key(place))
+            if old is not None and not overwrite:
+                continue  # it is the same label, as `_check` has seen
             draw.write(path, labels.stored(label))
-            if (old := there.get(_key(place), path)) != path:
+            if old is not None and old != path:
                 old.unlink()  # it had another ending, and one id cannot mean both
     if not (root / DESCRIPTION).is_file():
         root.mkdir(parents=True, exist_ok=True)
