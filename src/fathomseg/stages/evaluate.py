@@ -13,13 +13,13 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
-from fathomseg.evaluation.stored import FromFolder, stored_task
+from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
 from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.progress import progress
+from fathomseg.io.progress import progress, say
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.report.examples import examples
 from fathomseg.report.page import sections, write_page
@@ -138,6 +138,8 @@ def evaluate_run(
     split_ids = tuple(dataset.ids(split))
     if against is not None:
         stored = stored_task(against, chosen)
+        if stored.name == "segmentation":
+            refuse_other_classes(against, dataset)
         chosen = {stored.name: stored}
     ids, known = with_truth(dataset, chosen, split_ids, limit)
     moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
@@ -180,6 +182,7 @@ def evaluate_run(
             },
             "origin": origin(),
         }
+        _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
             parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
             how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
@@ -196,6 +199,15 @@ def evaluate_run(
             else:
                 show(result, sections(result, dataset), out)
     return result
+
+
+def _warn_of_one_class(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Scores on labels of one class say nothing: predicting it everywhere is perfect."""
+    found = next((one["segmentation"] for one in scores.values() if "segmentation" in one), None)
+    if found is not None and found["classes_present"] < 2 and rank_and_world()[0] == 0:
+        named = [one["name"] for one in found["classes"] if one["pixels"]]
+        what = f"only the class {named[0]!r} occurs" if named else "every pixel is ignored"
+        say(f"WARNING: in the {found['images']} labels scored {what}, so the scores say nothing; see `fathom check`.")
 
 
 def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:
