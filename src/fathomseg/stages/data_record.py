@@ -80,8 +80,8 @@ def refuse_other_classes(folder: Path, recipe: Recipe) -> None:
     if then is not None and then.classes != now:
         raise FathomError(
             f"{folder} began with {len(then.classes)} classes ({', '.join(then.classes)}), but {recipe.data.name} "
-            f"has {len(now)} now ({', '.join(now)}). A resumed run keeps its class list, in the same order: change it back, "
-            "or start a new run."
+            f"has {len(now)} now ({', '.join(now)}). A resumed run keeps its class list, in the same order: "
+            "change it back, or start a new run."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
 from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
-from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_card, load_pose
 from fathomseg.inference.onnx import is_onnx
+from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
+from fathomseg.io.files import digest
 from fathomseg.io.progress import progress, say
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.report.examples import examples
@@ -180,11 +183,17 @@ def evaluate_run(
                 **{name: task.meaning for name, task in known.items()},
                 **({MOTION: MEANING} if drives else {}),
             },
+            "made_by": _made_by(folder, names, against),
             "origin": origin(),
         }
         _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
+            parts = [
+                split,
+                *_elsewhere(folder, dataset),
+                *([against.resolve().name] if against else []),
+                *([f"first{limit}"] if limit else []),
+            ]
             how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
             place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
             out = place / "-".join([*parts, *how])
@@ -199,6 +208,30 @@ def evaluate_run(
             else:
                 show(result, sections(result, dataset), out)
     return result
+
+
+def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:
+    """A word for data that is not the run's own, so that its scores never take the place of the run's own."""
+    tree = dataset.model_dump(mode="json")
+    try:
+        own = resolve_dataset(own_data(folder)).model_dump(mode="json")
+    except FathomError:  # an exported file without its run
+        own = None
+    if tree == own:
+        return []
+    root = getattr(dataset, "root", None)
+    name = root.name if isinstance(root, Path) and root.name else dataset.name
+    return [f"on-{name}-{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:6]}"]
+
+
+def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:
+    """A hash of the weights of each kind that were scored; of stored predictions, who made them, if it is known."""
+    if against is None:
+        files = {name: model_files(folder, name) for name in (names[:1] if is_onnx(folder) else names)}
+        return {name: digest(paths) for name, paths in files.items() if all(path.is_file() for path in paths)}
+    record = record_of(against)
+    claims = {} if record is None else {record.words(one): one for one in record.claims_below(against)}
+    return {"predictions": "; ".join(sorted(claims))} if claims else None
 
 
 def _warn_of_one_class(scores: Mapping[str, Mapping[str, Any]]) -> None:

@@ -17,9 +17,10 @@ from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import WEIGHTS, as_weights, load_model
 from fathomseg.inference.export import Precision, check, describe, narrowed, to_half, to_int8, to_onnx
 from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package, read_metadata
+from fathomseg.inference.predicted import model_files
 from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io.files import writing
+from fathomseg.io.files import digest, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.progress import progress
 from fathomseg.stages.run_folder import origin, own_data
@@ -90,7 +91,8 @@ def run(
             if data is not None:
                 raise
             lines.append(f"the loss of {kind} was not measured: {error}")
-    made = {"run": str(run), "weights": weights, **origin()}
+    files = model_files(run, as_weights(weights))
+    made = {"run": str(run), "weights": weights, "digest": digest(files), **origin()}
     describe(model, card, network, inference, kind, made, measured)
     if model.ByteSize() > _LIMIT:
         raise FathomError(

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import Problem
 from fathomseg.types import Camera, ClassList
 
@@ -51,6 +52,10 @@ class Dataset(Part, ABC):
     def has_label(self, id: str) -> bool:
         """Whether a label exists, told WITHOUT opening the label file."""
         return False
+
+    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+        """Which value in a label file means which class: of one sample, or of all alike. None = the class indices."""
+        return None
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError, Problem
 from fathomseg.types import Camera, ClassList
 
@@ -87,6 +88,15 @@ class Several(Dataset):
         """Whether a label exists, told without opening it."""
         _, dataset, inner = self.member(id)
         return dataset.has_label(inner)
+
+    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+        """That of the sample's dataset; of all, if all have the same."""
+        if id is not None:
+            _, dataset, inner = self.member(id)
+            return dataset.stored_labels(inner)
+        maps = [dataset.stored_labels() for dataset in self.datasets.values()]
+        same = {None if one is None else (one.kind, one.ids) for one in maps}
+        return maps[0] if len(same) == 1 else None
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
