@@ -101,15 +101,14 @@ class Record:
                 if self.claim(file) != Claim(maker.key, source):
                     file.unlink()
         todo = list(jobs) if overwrite else unfinished(jobs)
-        self._add(
-            maker, {**{path: sources[path] for job in todo for path in _outputs(job)}, **dict.fromkeys(about, "")}
-        )
+        new = {path: sources[path] for job in todo for path in _outputs(job)}
+        self._add(maker, new | dict.fromkeys(about, ""))
         return todo
 
     def _refuse_others(
         self, covered: frozenset[Path], tasks: Mapping[str, Task], maker: Maker, overwrite: bool
     ) -> None:
-        """Raise `FathomError` for results of another network beside which, or in place of which, none may be written."""
+        """Raise `FathomError` for results of another network that would stay, or that nobody has said to overwrite."""
         folders = {place for task in tasks.values() for place in (task.places.values, task.places.views)} | {TOGETHER}
         others = {
             self.out / name: claim

@@ -58,11 +58,11 @@ def run(
         _ours(out)
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
+    if limit is not None and limit < 1:
+        raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
     if kind == "fp32" and (data is not None or split is not None or limit is not None):
         raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
     split = split or "val"
-    if limit is not None and limit < 1:
-        raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     card = narrowed(card, chosen(card, names, str(run)))

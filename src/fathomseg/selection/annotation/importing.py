@@ -155,9 +155,9 @@ def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> 
     if len(present) < 2:
         raise FathomError(
             f"All that is drawn is the class {labels.names[present[0]]!r}, and "
-            f"{100 * counts[IGNORE] / counts.sum():.0f} % of the pixels are ignored; at least two classes are needed to "
-            "learn from. Pixels nobody has painted are ignored: paint the background as a class of its own. Nothing was "
-            "written."
+            f"{100 * counts[IGNORE] / counts.sum():.0f} % of the pixels are ignored; at least two classes are needed "
+            "to learn from. Pixels nobody has painted are ignored: paint the background as a class of its own. Nothing "
+            "was written."
         )
     if missing := absences(labels.names, counts):
         say(f"WARNING: {missing}")
