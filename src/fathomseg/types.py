@@ -39,12 +39,18 @@ class ClassList:
 
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
+    ids: tuple[int, ...] = field(default=(), compare=False)
+    """What a label file stores for each class; none = its index. For files alone: in memory labels are indices."""
+    by_colour: bool = field(default=False, compare=False)
+    """Whether label files store the colours instead."""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.colours):
             raise FathomError(
                 f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
             )
+        if self.ids and len(self.ids) != len(self.names):
+            raise FathomError(f"{len(self.names)} class names but {len(self.ids)} ids; give one id a class.")
         if not 2 <= len(self.names) <= 254:
             raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
 
@@ -55,6 +61,11 @@ class ClassList:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def stored_ids(self) -> tuple[int, ...]:
+        """The id of each class in label files: `ids`, or else the indices."""
+        return self.ids or tuple(range(len(self.names)))
 
     @cached_property
     def palette(self) -> UInt8[np.ndarray, "256 3"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -103,13 +104,18 @@ class Stream(TorchDataset[Sample]):
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
         """Labelled pixels of every class over the whole stream, each image counted once, at working size; a teacher's
         labels count where they stand in for an image's own."""
+        return torch.from_numpy(self.label_counts[:classes].copy())
+
+    @cached_property
+    def label_counts(self) -> Int64[np.ndarray, " 256"]:
+        """Pixels of every label value over the whole stream, each image counted once, at working size."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
             label = None if self._hidden(id) else self.cache.read(id, "label")
             if label is None and "label" in self.distilled:
                 label = (self.distilled["label"](id) or {}).get("label")
             counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
-        return torch.from_numpy(counts[:classes])
+        return counts
 
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""

@@ -18,9 +18,10 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest, inverse
+from fathomseg.depth_sources.base import DepthSource, NetworkReader, inverse
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
+from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
 
 _FILES: Final = ("*.json", "model*.safetensors")

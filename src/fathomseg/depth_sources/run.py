@@ -13,11 +13,12 @@ from pydantic import Field
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import Root
-from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest
+from fathomseg.depth_sources.base import DepthSource, NetworkReader
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.predictor import load, stacked
 from fathomseg.inference.settings import Inference
+from fathomseg.io.files import digest
 
 
 class RunDepth(DepthSource):

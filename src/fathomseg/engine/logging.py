@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fathomseg.io.files import write_text
 
-METRICS = "metrics.jsonl"
+METRICS, BOARD = "metrics.jsonl", "tensorboard"
 UNSHOWN = ("links.",)
 """Names that begin so are written but not shown while it trains: there are too many."""
 
@@ -38,7 +38,7 @@ class Log:
         path = folder / METRICS
         self._before, self._before_cpu = _keep_until(path, first_step)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        self._board = SummaryWriter(str(folder / BOARD), purge_step=first_step + 1 if first_step else None)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         more = (TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
         self._bar = Progress(*columns, *more, console=self._console) if self._console.is_terminal else None

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fathomseg.config import Part, validate
+from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import card_tree, is_onnx
 from fathomseg.io.depth_maps import DepthUnit
@@ -51,6 +52,10 @@ class ModelCard(Part):
     """Class names in the order of their indices; none if the network does not segment."""
     colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
+    ids: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = ()
+    """What label files store for each class, by which predictions are written; none = the indices."""
+    labels: LabelKind = "ids"
+    """Whether the label files it was trained on store ids or colours."""
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on."""
     depth_unit: DepthUnit | None = None
@@ -74,7 +79,7 @@ class ModelCard(Part):
     @property
     def class_list(self) -> ClassList:
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
-        return ClassList(self.classes, self.colours)
+        return ClassList(self.classes, self.colours, self.ids, by_colour=self.labels == "colours")
 
     @property
     def known_classes(self) -> ClassList | None:

@@ -22,6 +22,8 @@ from fathomseg.tasks.base import Task
 ENDING: Final = ".onnx"
 INPUT: Final = "image"
 """The name of the input: RGB, uint8, batch x height x width x 3."""
+CARD_KEYS: Final = ("network", "classes", "colours", "ids", "labels", "size", "depth_unit")
+"""What of a `ModelCard` is in the metadata."""
 FORMAT: Final = 1
 """Version of the metadata's layout."""
 
@@ -70,9 +72,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def card_tree(path: Path) -> dict[str, Any]:
     """The `ModelCard` of the file as plain values, not validated yet. Raises as `read_metadata`."""
     known = read_metadata(path)
-    return {
-        key: known[key] for key in ("network", "classes", "colours", "size", "depth_unit", "fathomseg") if key in known
-    }
+    return {key: known[key] for key in (*CARD_KEYS, "fathomseg") if key in known}
 
 
 class OnnxNetwork(nn.Module):

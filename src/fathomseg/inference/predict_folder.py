@@ -129,7 +129,7 @@ class Work:
         def write(item: tuple[Job, Picture, Prediction]) -> None:
             job, picture, prediction = item
             for goal in job.goals:
-                goal.task.write(goal.values, prediction)
+                goal.task.write(goal.values, prediction, self.predictor.card.known_classes)
                 if goal.view is not None:
                     draw.write(goal.view, self._painter(goal)(picture, prediction))
 
@@ -158,7 +158,7 @@ class Work:
                 frame, picture, prediction = item
                 for goal in job.goals:
                     if needed(goal, frame):
-                        goal.task.write(_frame(goal, frame), prediction)
+                        goal.task.write(_frame(goal, frame), prediction, self.predictor.card.known_classes)
                 painted = {view: paint(picture, prediction) for view, paint in painters.items()}
                 for view, seen in painted.items():
                     writers[view].add(seen)

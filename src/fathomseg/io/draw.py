@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
@@ -169,6 +170,15 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
 def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
     write_bytes(path, encode(picture, path.suffix.lower()))
+
+
+def write_indexed(path: Path, indices: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256 3"]) -> None:
+    """Write a PNG of palette indices, which programs show in its colours."""
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    content = BytesIO()
+    image.save(content, "PNG")
+    write_bytes(path, content.getvalue())
 
 
 def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:

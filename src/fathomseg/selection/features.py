@@ -17,9 +17,9 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.files import Root
-from fathomseg.depth_sources.base import digest
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_model
+from fathomseg.io.files import digest
 from fathomseg.models.encoders import Encoder
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size

@@ -68,12 +68,15 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
 def model_card(recipe: Recipe) -> ModelCard:
     """What must be known beside the weights."""
     classes = recipe.data.classes if "segmentation" in recipe.network.tasks else None
+    labels = None if classes is None else recipe.data.stored_labels()
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
     depth = recipe.network.tasks.get("depth")
     return ModelCard(
         network=recipe.network,
         classes=() if classes is None else classes.names,
         colours=() if classes is None else classes.colours,
+        ids=() if labels is None else labels.ids,
+        labels="ids" if labels is None else labels.kind,
         size=recipe.size,
         depth_unit=depth.unit if isinstance(depth, Depth) else None,
         pose=None if photometric is None else photometric.pose,

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.class_counts import contradiction
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
@@ -109,6 +110,7 @@ def check(
         notes += dataset.notes()
     notes += _traits(found.values())
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
+    problems |= dict.fromkeys(_contradictions(dataset, names, {"": distinct, **ids}, found))
     return CheckReport(
         dataset=dataset.name,
         splits=reports,
@@ -135,6 +137,18 @@ def _traits(found: Iterable[Found]) -> Iterator[str]:
 
 def _images(count: int) -> str:
     return "1 image has" if count == 1 else f"{count} images have"
+
+
+def _contradictions(
+    dataset: Dataset, names: Sequence[str], ids: Mapping[str, Sequence[str]], found: Mapping[str, Found]
+) -> Iterator[Problem]:
+    """Labels in which fewer than two classes have pixels: of all that were scanned, or else of those to train on."""
+    for split in ("", "train"):
+        labelled = [id for id in ids.get(split, ()) if found[id].pixels is not None]
+        counts = sum((found[id].pixels for id in labelled), start=np.zeros(256, np.int64))  # type: ignore[misc]
+        if names and labelled and (reason := contradiction(names, counts, dataset, labelled)):
+            yield Problem(f"{split or 'all'} labels of {getattr(dataset, 'root', dataset.name)}", reason)
+            return
 
 
 def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> SplitReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,15 @@ from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
-from fathomseg.evaluation.stored import FromFolder, stored_task
+from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
-from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_card, load_pose
 from fathomseg.inference.onnx import is_onnx
+from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.progress import progress
+from fathomseg.io.files import digest
+from fathomseg.io.progress import progress, say
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.report.examples import examples
 from fathomseg.report.page import sections, write_page
@@ -61,8 +64,8 @@ def run(
     dataset = resolve_dataset(data or own_data(folder), data_settings)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     chosen = _chosen(folder, load_card(folder), names)[0]
-    given = flip or mode is not None or links is not None or inference_settings or weights != "both"
-    if against is not None and given:
+    chooses = flip or mode is not None or links is not None or inference_settings or weights != "both"
+    if against is not None and chooses:
         raise FathomError(
             f"The predictions in {against} are scored as they are; leave out --flip, --mode, --links and --weights, "
             "and settings of evaluation.inference."
@@ -146,6 +149,8 @@ def evaluate_run(
     split_ids = tuple(dataset.ids(split))
     if against is not None:
         stored = stored_task(against, chosen)
+        if stored.name == "segmentation":
+            refuse_other_classes(against, dataset)
         chosen = {stored.name: stored}
     ids, known = with_truth(dataset, chosen, split_ids, limit)
     moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
@@ -186,14 +191,17 @@ def evaluate_run(
                 **{name: task.meaning for name, task in known.items()},
                 **({MOTION: MEANING} if drives else {}),
             },
+            "made_by": _made_by(folder, names, against),
             "origin": origin(),
         }
         how = [*([] if against else inference.differences(usual)), *protocol.differences()]
         first = [f"first{limit}"] if limit else []
         if baselines:
             result["delta_m"] = compared(result, known, baselines, "-".join([split, *first, *how]))
+        _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            parts = [split, *([against.resolve().name] if against else []), *first, *narrowed]
+            other = [*_elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
+            parts = [split, *other, *first, *narrowed]
             place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
@@ -207,6 +215,39 @@ def evaluate_run(
             else:
                 show(result, sections(result, dataset), out)
     return result
+
+
+def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:
+    """A word for data that is not the run's own, so that its scores never take the place of the run's own."""
+    tree = dataset.model_dump(mode="json")
+    try:
+        own = resolve_dataset(own_data(folder)).model_dump(mode="json")
+    except FathomError:  # an exported file without its run
+        own = None
+    if tree == own:
+        return []
+    root = getattr(dataset, "root", None)
+    name = root.name if isinstance(root, Path) and root.name else dataset.name
+    return [f"on-{name}-{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:6]}"]
+
+
+def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:
+    """A hash of the weights of each kind that were scored; of stored predictions, who made them, if it is known."""
+    if against is None:
+        files = {name: model_files(folder, name) for name in (names[:1] if is_onnx(folder) else names)}
+        return {name: digest(paths) for name, paths in files.items() if all(path.is_file() for path in paths)}
+    record = record_of(against)
+    claims = {} if record is None else {record.words(one): one for one in record.claims_below(against)}
+    return {"predictions": "; ".join(sorted(claims))} if claims else None
+
+
+def _warn_of_one_class(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Scores on labels of one class say nothing: predicting it everywhere is perfect."""
+    found = next((one["segmentation"] for one in scores.values() if "segmentation" in one), None)
+    if found is not None and found["classes_present"] < 2 and rank_and_world()[0] == 0:
+        named = [one["name"] for one in found["classes"] if one["pixels"]]
+        what = f"only the class {named[0]!r} occurs" if named else "every pixel is ignored"
+        say(f"WARNING: in the {found['images']} labels scored {what}, so the scores say nothing; see `fathom check`.")
 
 
 def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:

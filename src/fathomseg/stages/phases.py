@@ -10,6 +10,7 @@ from fathomseg.config import load
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.loop import accelerator
 from fathomseg.inference.card import CARD, POSE, WEIGHTS
+from fathomseg.io.owned import clear
 from fathomseg.io.progress import say
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
@@ -30,7 +31,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
             say(f"Phase {name} of {', '.join(phases)}")
             interrupted = (inside / CHECKPOINT).is_file()
             if accelerate.is_main_process and not interrupted:
-                shutil.rmtree(inside, ignore_errors=True)  # it stopped before there was anything to go on with
+                clear(inside)  # it stopped before there was anything to go on with
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:

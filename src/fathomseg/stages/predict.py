@@ -1,8 +1,9 @@
 """`fathom predict`: everything a network predicts for an image, a folder of images and videos, or a video.
 
-OUT/ids/<path>.png         segmentation: class index of every pixel, 8-bit grey, at the size of the (upright) image
+OUT/ids/<path>.png         segmentation: the class of every pixel, at the size of the (upright) image, by the ids of the
+                           dataset's own label files: copied there, it is a label of the same classes
 OUT/overlays/<path>.jpg    the class colours over the image
-OUT/classes.json           what the indices mean
+OUT/classes.json           what the ids mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
 OUT/views/<path>.jpg       the same in colours, near = bright
 OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
@@ -22,7 +23,8 @@ from typing import Final
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
+from fathomseg.inference.predict_folder import Work, find_jobs
+from fathomseg.inference.predicted import Maker, Record
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.progress import progress, say
@@ -50,7 +52,9 @@ def run(
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
     be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. What is already
-    there is kept unless `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
+    there is kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops
+    nothing: it is listed at the end. Raises `FathomError` if `out` holds results of another network or other settings,
+    or files by the names of results that it has not written.
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
@@ -63,9 +67,10 @@ def run(
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
     jobs, problems = find_jobs(Path(source), Path(out), predictor.tasks, overlay)
+    maker = Maker.of(Path(run), as_weights(weights), predictor)
+    todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite)
     for task in predictor.tasks.values():
         task.describe(Path(out), predictor.card.known_classes, run)
-    todo = jobs if overwrite else unfinished(jobs)
     began = time.perf_counter()
     with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
         work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, tick)

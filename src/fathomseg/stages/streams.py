@@ -20,6 +20,7 @@ from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import prepare
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
+from fathomseg.io.owned import own
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
@@ -228,6 +229,8 @@ class _Builder:
         cache.prepare([(id, "image") for id in frames], self.progress)
         file = self.folder / FRAMES.format(self.name)
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
+        if self.main:
+            own(self.folder, [file.name])
         wanted = frozenset(ids)
         triplets = [triplet for triplet in triplets if triplet.target in wanted]
         intrinsics = config.camera.intrinsics(cache.dataset, [x.target for x in triplets])

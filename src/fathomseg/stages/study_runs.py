@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from fathomseg.config import load
 from fathomseg.errors import DataError, FathomError
+from fathomseg.io.owned import clear
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
@@ -120,10 +120,11 @@ def hashed(ids: Iterable[str]) -> str:
 
 
 def forgive(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
-    """Let failed trainings be tried again: from their checkpoint, or anew where settings have changed since."""
+    """Let failed trainings be tried again: from their checkpoint, or anew where settings have changed since; the run of
+    the old settings is moved beside it then."""
     for cell in folder.failures(trainings):
         if _changed(folder.run(cell), trainings[cell].recipe):
-            shutil.rmtree(folder.run(cell))
+            clear(folder.run(cell))
         folder.forgive(cell)
 
 

@@ -19,6 +19,7 @@ from fathomseg.io.progress import say
 from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
 from fathomseg.stages.cameras import learned, save_cameras
+from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
@@ -57,6 +58,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, saved model, scores."""
     accelerate = accelerator(recipe.train)
     if resume:
+        refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
     else:
         labelled = budgets(recipe)
@@ -67,6 +69,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
+    check_classes(recipe, streams, accelerate.is_main_process)
+    keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
     step = build_step(recipe, network, brought, streams)
     with memory_advice(recipe):
         trainer = Trainer(

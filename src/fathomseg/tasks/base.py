@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
@@ -37,6 +38,8 @@ class Places:
 
     values: str
     views: str
+    about: str = ""
+    """The file beside them that `Task.describe` writes."""
 
 
 class Task(Part, ABC):
@@ -117,8 +120,9 @@ class Task(Part, ABC):
         """Whether a file can be a stored prediction of this task, and of no other, by its name and header."""
 
     @abstractmethod
-    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w *c"]:
-        """The numbers of a stored prediction, one of those in `folder`. Raises `DataError`."""
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Shaped[np.ndarray, "h w *c"]:
+        """The numbers of a stored prediction, one of those in `folder`; `labels` says how the dataset stores classes.
+        Raises `DataError`."""
 
     @abstractmethod
     def stored_fields(
@@ -128,6 +132,7 @@ class Task(Part, ABC):
         truth: Shaped[np.ndarray, "h2 w2 *c"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
         to make it. Raises `DataError` naming `path` if it does not cover what counts."""
@@ -158,8 +163,8 @@ class Task(Part, ABC):
         perhaps with channels behind."""
 
     @abstractmethod
-    def write(self, path: Path, prediction: Prediction) -> None:
-        """Write the predicted numbers as a PNG, which appears only when complete."""
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
+        """Write the predicted numbers as a PNG, which appears only when complete. `classes`: those of the network."""
 
     @abstractmethod
     def painter(self, classes: ClassList | None) -> Painter:

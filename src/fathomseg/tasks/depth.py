@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
@@ -71,7 +72,7 @@ class Depth(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
-    places: ClassVar[Places] = Places(values="disparity", views="views")
+    places: ClassVar[Places] = Places(values="disparity", views="views", about="depth.json")
 
     @model_validator(mode="after")
     def _enough_levels(self) -> Self:
@@ -156,7 +157,7 @@ class Depth(Task):
         ending = path.suffix.lower()
         return ending == ".npy" or (ending == ".png" and png_bits(path) == 16 and not png_has_colours(path))
 
-    def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w"]:
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w"]:
         """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where
         nothing was predicted. Without a depth.json, PNGs mean the range of depths of this task."""
         if path.suffix.lower() == ".npy":
@@ -171,6 +172,7 @@ class Depth(Task):
         truth: Float[np.ndarray, "h2 w2"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`depth` alone, resampled in inverse depth, as the predictions of a network are."""
         inverse = torch.from_numpy(stored)
@@ -212,7 +214,7 @@ class Depth(Task):
             maps = depth_to_disparity(maps.clamp(*self.depth_range), *self.depth_range)
         return maps.clamp(0, 1)  # resampling may round to above 1
 
-    def write(self, path: Path, prediction: Prediction) -> None:
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""
         assert prediction.disparity is not None, "the task was predicted"
         write_disparity(path, prediction.disparity)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.normals import true_normals
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry.numerics import full_precision
@@ -42,7 +43,7 @@ class Normals(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
-    places: ClassVar[Places] = Places(values="normals", views="normal-views")
+    places: ClassVar[Places] = Places(values="normals", views="normal-views", about="normals.json")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> unit vectors."""
@@ -86,7 +87,7 @@ class Normals(Task):
         """An RGB PNG of 16 bits."""
         return path.suffix.lower() == ".png" and png_bits(path) == 16 and png_has_colours(path)
 
-    def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w 3"]:
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w 3"]:
         """Unit vectors."""
         return read_normals(path)
 
@@ -97,6 +98,7 @@ class Normals(Task):
         truth: Float32[np.ndarray, "h2 w2 3"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`normals`, resampled as the predictions of a network are."""
         known = torch.from_numpy(truth).square().sum(2) > 0
@@ -122,7 +124,7 @@ class Normals(Task):
         """`normals`, height x width x 3, resampled bilinearly and made unit vectors again."""
         return {"normals": _at_size(one, size)}
 
-    def write(self, path: Path, prediction: Prediction) -> None:
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
         """RGB of 16 bits: round(65535 (n + 1) / 2)."""
         assert prediction.normals is not None, "the task was predicted"
         write_normals(path, prediction.normals)

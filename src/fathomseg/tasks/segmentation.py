@@ -16,12 +16,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap, pack, unpack
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
-from fathomseg.io.images import read_values
+from fathomseg.io.images import read_colours, read_values
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,
@@ -56,7 +57,7 @@ class Segmentation(Task):
 
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
-    places: ClassVar[Places] = Places(values="ids", views="overlays")
+    places: ClassVar[Places] = Places(values="ids", views="overlays", about="classes.json")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
@@ -111,8 +112,10 @@ class Segmentation(Task):
         """A PNG of at most 8 bits."""
         return path.suffix.lower() == ".png" and png_bits(path) <= 8
 
-    def read_stored(self, path: Path, folder: Path) -> Integer[np.ndarray, "h w"]:
-        """Class indices."""
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Integer[np.ndarray, "h w"]:
+        """Stored values: ids, or packed colours (uint32) where the dataset stores colours and the file has some."""
+        if labels is not None and labels.kind == "colours" and not png_bits(path, grey=True):
+            return pack(read_colours(path))
         return read_values(path)
 
     def stored_fields(
@@ -122,19 +125,29 @@ class Segmentation(Task):
         truth: UInt8[np.ndarray, "h2 w2"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`label` alone: of the size of the label, with indices of the class list wherever it has a class."""
+        """`label` alone: of the size of the label, with classes of the list wherever it has a class."""
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
             reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
             raise DataError([Problem(str(path), reason)])
         classes = len(dataset.classes)
-        foreign = np.unique(stored[(truth != IGNORE) & ((stored < 0) | (stored >= classes))])
+        coloured = labels is not None and labels.kind == "colours"
+        mapped = labels is not None and (not coloured or stored.dtype == np.uint32)
+        indices = (
+            labels.known(stored) if labels is not None and mapped else np.clip(stored, -1, IGNORE).astype(np.int16)
+        )
+        foreign = np.unique(stored[(truth != IGNORE) & ((indices < 0) | (indices >= classes))])
         if foreign.size:
-            shown = ", ".join(str(value) for value in foreign[:5])
-            reason = f"holds {shown} where the label has a class; expected class indices 0..{classes - 1}"
+            values: list[object] = [unpack(int(v)) if coloured and mapped else int(v) for v in foreign[:5]]
+            wanted = labels.ids if labels is not None else ()
+            expected = (
+                f"the ids of {dataset.name}: {', '.join(map(str, wanted))}" if wanted else f"ids 0..{classes - 1}"
+            )
+            reason = f"holds {', '.join(map(str, values))} where the label has a class; expected {expected}"
             raise DataError([Problem(str(path), reason)])
-        return {"label": torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8))}
+        return {"label": torch.from_numpy(np.where(indices < 0, IGNORE, indices).astype(np.uint8))}
 
     def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
         """The logits."""
@@ -162,10 +175,17 @@ class Segmentation(Task):
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
-    def write(self, path: Path, prediction: Prediction) -> None:
-        """Class indices as 8-bit grey."""
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
+        """The ids that the dataset itself stores, as grey of 8 bits, or 16 if needed. Where it stores colours: indices
+        of a palette of these colours, so that the file can be read as either."""
         assert prediction.label is not None, "the task was predicted"
-        draw.write(path, prediction.label)
+        if classes is not None and classes.by_colour:
+            draw.write_indexed(path, prediction.label, classes.palette)
+        elif classes is not None and classes.ids:
+            ids = np.array(classes.ids, np.uint8 if max(classes.ids) < 256 else np.uint16)
+            draw.write(path, ids[prediction.label])
+        else:
+            draw.write(path, prediction.label)
 
     def painter(self, classes: ClassList | None) -> Painter:
         """The class colours over the image."""
@@ -178,10 +198,10 @@ class Segmentation(Task):
         return paint
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
-        """classes.json: index, name and colour (RGB) of every class."""
+        """classes.json: id, name and colour (RGB) of every class."""
         assert classes is not None, "a network that segments has classes"
-        pairs = zip(classes.names, classes.colours, strict=True)
-        rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
+        whole = zip(classes.stored_ids, classes.names, classes.colours, strict=True)
+        rows = [{"id": id, "name": name, "colour": colour} for id, name, colour in whole]
         write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
 
 

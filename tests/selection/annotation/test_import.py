@@ -290,3 +290,16 @@ def test_json_that_is_no_export_of_label_studio_is_refused(pool: Folder, tmp_pat
         path.write_text(content)
         with pytest.raises(FathomError, match=reason):
             import_labels(path, tmp_path / "out", pool.root)
+
+
+def test_labels_of_one_class_are_refused_before_anything_is_written(
+    pool: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = export(selection(IDS), pool, tmp_path / "out")
+    one = {image.stem: np.where(np.eye(*image.size) > 0, 1, 255).astype(np.uint8) for image in task.images}
+    with pytest.raises(FathomError, match=r"All that is drawn is the class 'car'.*Nothing was written"):
+        import_labels(from_cvat(tmp_path / "job.zip", one, LINES), tmp_path / "out", pool.root)
+    assert not (pool.root / "labels").exists()
+    save(pool.root / "labels" / "003.png", np.full((24, 32), 7, np.uint16))  # another class, labelled before
+    import_labels(tmp_path / "job.zip", tmp_path / "out", pool.root)
+    assert "WARNING: no pixel has the class" in capsys.readouterr().err

@@ -64,6 +64,10 @@ class Dataset(Part, ABC):
         """Whether a label exists, told WITHOUT opening the label file."""
         return False
 
+    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+        """Which value in a label file means which class: of one sample, or of all alike. None = the class indices."""
+        return None
+
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""
         return None

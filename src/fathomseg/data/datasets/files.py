@@ -91,6 +91,10 @@ class FileDataset(Dataset):
         """What the stored label values of this sample mean, where that differs between samples."""
         return self._labels
 
+    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+        """That of the sample, or of the first sample there is."""
+        return self._labels_of(next(iter(self._listing.samples), "") if id is None else id)
+
     @cached_property
     def _listing(self) -> Listing:
         return self._list()

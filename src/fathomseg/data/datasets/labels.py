@@ -42,6 +42,16 @@ class LabelMap:
     """The class index of pixels that nobody has painted: transparent ones of a drawing."""
 
     @property
+    def ids(self) -> tuple[int, ...]:
+        """The id of each class in order, the first if there are several; none if ids are the indices, if colours are
+        stored, or if a PNG cannot hold one of the ids."""
+        if self.kind == "colours":
+            return ()
+        first = dict(reversed([*zip(self._classes, self.values, strict=True)]))
+        ids = tuple(first[index] for index in sorted(first))
+        return () if ids == tuple(range(len(ids))) or not all(0 <= id <= 0xFFFF for id in ids) else ids
+
+    @property
     def key(self) -> str:
         """A text that changes whenever the same file would be read as something else."""
         key = f"{self.kind}|{self.values}|{self.ignored}|{self.indices}"
@@ -74,7 +84,7 @@ class LabelMap:
         self, stored: Integer[np.ndarray, "h w"], where: str, unpainted: Bool[np.ndarray, "h w"] | None = None
     ) -> UInt8[np.ndarray, "h w"]:
         """The class indices of stored values. Raises `DataError` naming `where` for a value that is not listed."""
-        indices = self._indices(stored)
+        indices = self.known(stored)
         if unpainted is not None:
             indices[unpainted] = self.unpainted
         unknown = indices == _UNKNOWN
@@ -108,7 +118,8 @@ class LabelMap:
             return colours
         return np.asarray(table[label], np.uint8 if table[used].max() < 256 else np.uint16)
 
-    def _indices(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    def known(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        """The class indices of stored values, 255 = ignore, 254 = a value that is not listed."""
         if stored.dtype.kind == "u":
             indices: UInt8[np.ndarray, "h w"] = _table(self)[stored]
             return indices

@@ -89,6 +89,15 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.has_label(inner)
 
+    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+        """That of the sample's dataset; of all, if all have the same."""
+        if id is not None:
+            _, dataset, inner = self.member(id)
+            return dataset.stored_labels(inner)
+        maps = [dataset.stored_labels() for dataset in self.datasets.values()]
+        same = {None if one is None else (one.kind, one.ids) for one in maps}
+        return maps[0] if len(same) == 1 else None
+
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
         _, dataset, inner = self.member(id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg import config
+from fathomseg.data.datasets.class_counts import Counts, absences
 from fathomseg.data.datasets.description import ClassEntry, Description
 from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
@@ -19,6 +20,7 @@ from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.files import write_config, writing
+from fathomseg.io.progress import say
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.exporting import IMAGES
 from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task
@@ -56,8 +58,9 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
         image.id: exported / IMAGES / f"{image.stem}.png" for image in task.images if places[image.id] not in have
     }
     with _returned(source, task) as masks:
-        _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
+        counts = _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
         _check_images(masks, lacking)
+        _check_classes(counts, labels, [path for key, path in there.items() if key not in map(_key, places.values())])
         drawn = set()
         for image, read in masks:
             label = order[read()]
@@ -69,8 +72,11 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 with writing(root / f"{place}.png") as temporary:
                     shutil.copyfile(lacking[image.id], temporary)
             path = root / "labels" / f"{_key(place)}.png"
+            old = there.get(_key(place))
+            if old is not None and not overwrite:
+                continue  # it is the same label, as `_check` has seen
             draw.write(path, labels.stored(label))
-            if (old := there.get(_key(place), path)) != path:
+            if old is not None and old != path:
                 old.unlink()  # it had another ending, and one id cannot mean both
     if not (root / DESCRIPTION).is_file():
         root.mkdir(parents=True, exist_ok=True)
@@ -113,12 +119,14 @@ def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray
 
 def _check(
     masks: Sequence[Mask], order: UInt8[np.ndarray, " 256"], labels: LabelMap, there: dict[str, Path | None]
-) -> None:
-    """Read every mask once, so that all faults are met together and before anything is written."""
+) -> Counts:
+    """Read every mask once, so that all faults are met together and before anything is written; counts the classes."""
     problems: list[Problem] = []
+    counts = np.zeros(256, np.int64)
     for image, read in masks:
         try:
             label = order[read()]
+            counts += np.bincount(label.ravel(), minlength=256)
             labels.stored(label)
             old = there.get(image.id)
             if old is not None and (label != IGNORE).any() and not np.array_equal(labels.read(old), label):
@@ -129,6 +137,30 @@ def _check(
             problems += error.problems
     if problems:
         raise DataError(problems)
+    return counts
+
+
+def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> None:
+    """Raise `FathomError` if fewer than two classes are drawn, in these masks and the labels there already; warn of
+    classes that are not drawn."""
+    if not counts[:IGNORE].any():
+        return  # nothing is drawn, which is told elsewhere
+    whole = counts.copy()
+    for path in others:  # read until there are two
+        if np.count_nonzero(whole[:IGNORE]) > 1:
+            break
+        with suppress(DataError):  # not among those imported: `fathom check` names it
+            whole += np.bincount(labels.read(path).ravel(), minlength=256)
+    present = np.flatnonzero(whole[: len(labels.names)])
+    if len(present) < 2:
+        raise FathomError(
+            f"All that is drawn is the class {labels.names[present[0]]!r}, and "
+            f"{100 * counts[IGNORE] / counts.sum():.0f} % of the pixels are ignored; at least two classes are needed "
+            "to learn from. Pixels nobody has painted are ignored: paint the background as a class of its own. Nothing "
+            "was written."
+        )
+    if missing := absences(labels.names, counts):
+        say(f"WARNING: {missing}")
 
 
 def _check_images(masks: Sequence[Mask], lacking: Mapping[str, Path]) -> None:
