@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import av
 import numpy as np
@@ -18,9 +18,6 @@ from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import Size
-
-VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
-"""File name endings, in lower case, that count as videos."""
 
 _NEAR = 48
 """Frames ahead that are quicker to decode through than to jump to."""

@@ -21,6 +21,7 @@ from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.files import writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
+from fathomseg.io.listing import ending, walk
 from fathomseg.io.progress import progress
 from fathomseg.stages.run_folder import origin, own_data
 from fathomseg.types import Size
@@ -116,7 +117,7 @@ def _other(size: Size) -> Size:
 def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
         if not files:
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"

@@ -21,7 +21,7 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
-from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
+from fathomseg.inference.predict_folder import Work, find_jobs, passed_over, unfinished
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.progress import progress, say
@@ -75,5 +75,7 @@ def run(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
+    if others := passed_over(Path(source), Path(out)):
+        lines.append(f"Not read, since the endings are not known: {others}.")
     say("\n".join(lines))
     return 1 if problems else 0

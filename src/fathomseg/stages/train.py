@@ -20,6 +20,7 @@ from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
 from fathomseg.stages.cameras import learned, save_cameras
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.labels_used import tell_labels
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
@@ -58,6 +59,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         labelled = labelled_ids(folder, recipe.streams)
     else:
         labelled = budgets(recipe)
+        if accelerate.is_main_process:
+            tell_labels(recipe, labelled)
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
