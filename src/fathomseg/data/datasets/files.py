@@ -30,7 +30,46 @@ from fathomseg.types import Size
 F = TypeVar("F", bound="FileDataset")
 
 _FOREIGN: Final = frozenset(
-    [".3gp", ".arw", ".avif", ".bpg", ".cr2", ".cr3", ".dng", ".exr", ".flv", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jpe", ".jxl", ".m2ts", ".m2v", ".mpeg", ".mts", ".mxf", ".nef", ".npy", ".npz", ".ogv", ".orf", ".pbm", ".pnm", ".psd", ".raw", ".rw2", ".svg", ".tga", ".ts", ".vob", ".wmv"]
+    [
+        ".3gp",
+        ".arw",
+        ".avif",
+        ".bpg",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".exr",
+        ".flv",
+        ".gif",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".ico",
+        ".j2k",
+        ".jp2",
+        ".jpe",
+        ".jxl",
+        ".m2ts",
+        ".m2v",
+        ".mpeg",
+        ".mts",
+        ".mxf",
+        ".nef",
+        ".npy",
+        ".npz",
+        ".ogv",
+        ".orf",
+        ".pbm",
+        ".pnm",
+        ".psd",
+        ".raw",
+        ".rw2",
+        ".svg",
+        ".tga",
+        ".ts",
+        ".vob",
+        ".wmv",
+    ]
 )
 """Endings of pictures and videos that are not read."""
 

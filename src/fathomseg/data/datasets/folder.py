@@ -24,7 +24,7 @@ from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
 from fathomseg.io.listing import VIDEOS, counted, passed_over
 from fathomseg.io.shapes import fitted
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
 
@@ -125,6 +125,10 @@ class Folder(FileDataset):
             notes.append("There is no splits/train.txt: train is every image that is not in val.")
         if "labelled" in listed:
             notes.append("splits/labelled.txt: labels of other images of train are never opened.")
+        if any(files.label is not None for files in self._listing.samples.values()):
+            index = self._description.unpainted_index
+            meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
+            notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
 
     def _made(self) -> str:

@@ -93,7 +93,8 @@ _OBJECTS: Final = np.array([*distinct_colours(IGNORE), UNLABELLED], np.uint8)
 def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
     """The masks in a zip that CVAT exported, or in the folder it was unpacked to; they can be read inside the `with`.
 
-    Raises `FathomError` if there is no mask at all, `DataError` for files that belong to no exported image and classes that were not asked for.
+    Raises `FathomError` if there is no mask at all, and `DataError` for files that belong to no exported image and
+    classes that were not asked for.
     """
     with _unpacked(source) as folder:
         root = _root(folder, source)
@@ -134,7 +135,9 @@ def _unpacked(source: Path) -> Iterator[Path]:
                 # Python makes "/" of the system's own separator only; old tools of Windows write theirs on any.
                 parts = entry.filename.replace("\\", "/").split("/")
                 if ".." in parts or parts[0] == "" or ":" in parts[0]:
-                    raise FathomError(f"{source} holds {entry.filename!r}, a path out of the archive; it is not opened.")
+                    raise FathomError(
+                        f"{source} holds {entry.filename!r}, a path out of the archive; it is not opened."
+                    )
                 if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
                     continue
                 place = Path(folder, *parts)
@@ -197,7 +200,9 @@ def _label_map(path: Path) -> LabelMap:
 def _indices(labels: LabelMap, task: Task, source: Path) -> UInt8[np.ndarray, " 256"]:
     """The class index of every line of labelmap.txt, by the names; 255 for unlabelled pixels."""
     asked = {one.name: index for index, one in enumerate(task.classes)}
-    known = asked | {BACKGROUND: IGNORE}  # what CVAT calls unpainted: dataset.yaml says what that means
+    known = {BACKGROUND: IGNORE} | asked
+    if pack_one(UNLABELLED) in labels.values:  # black is what nobody has painted: dataset.yaml says what that means
+        known[labels.names[labels.values.index(pack_one(UNLABELLED))]] = IGNORE
     if strange := [name for name in labels.names if name not in known]:
         what = f"was not in the export, which has {', '.join(asked)}; rename it in CVAT and export again"
         raise DataError([Problem(f"{source}: {_LABELMAP}", f"the class {name!r} {what}") for name in strange])
