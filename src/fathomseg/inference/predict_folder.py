@@ -210,7 +210,12 @@ class Work:
     def _write_all(self, write: Callable[[A], None], items: Iterator[A], threads: int) -> None:
         """Write what `items` gives, while it goes on predicting."""
         for _, writing in ahead(write, items, threads):
-            writing.result()
+            try:
+                writing.result()
+            except DataError as error:
+                self.problems += error.problems
+            except OSError as error:
+                self.problems.append(Problem(str(error.filename), f"cannot be written ({error.strerror})"))
             self.tick()
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:

@@ -18,7 +18,7 @@ from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
 from fathomseg.types import IGNORE
@@ -243,6 +243,7 @@ def _remarks(report: CheckReport) -> Iterator[str]:
     yield from (f"Note: {note}" for note in report.notes)
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
-    count = len(report.problems)
+    problems = by_clip(report.problems)
+    count = len(problems)
     yield f"{count} {'problem' if count == 1 else 'problems'}:" if count else "No problems found."
-    yield from (f"  {problem}" for problem in report.problems)
+    yield from (f"  {problem}" for problem in problems)

@@ -19,7 +19,7 @@ from fathomseg.inference.export import Precision, check, describe, narrowed, to_
 from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package
 from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io.files import writing
+from fathomseg.io.files import refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.listing import ending, walk
 from fathomseg.io.progress import progress
@@ -54,6 +54,9 @@ def run(
     kind = _precision(precision, int8)
     if not is_onnx(out):
         raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
+    if out.is_dir():
+        raise FathomError(f"{out} is a folder; give the name of a file.")
+    refuse_unwritable(out.parent, "file")
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
     if limit is not None and limit < 1:

@@ -6,6 +6,7 @@ import json as json_format
 from pathlib import Path
 
 from fathomseg.errors import FathomError
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
@@ -18,6 +19,7 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
     """
     if not source.exists():
         raise FathomError(f"There is no {source}. Give the file that CVAT or Label Studio exported.")
+    refuse_unwritable(root, "--to")
     done = import_labels(source, export_folder(selection), root, overwrite)
     if json:
         tree = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}

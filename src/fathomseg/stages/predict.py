@@ -24,6 +24,7 @@ from fathomseg.inference.card import as_weights
 from fathomseg.inference.predict_folder import Work, find_jobs, passed_over, unfinished
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import progress, say
 
 _BATCH: Final = {"cpu": 1, "cuda": 8}
@@ -52,6 +53,7 @@ def run(
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
+    refuse_unwritable(Path(out))
     inference = trained_inference(Path(run), mode, flip)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)

@@ -15,6 +15,7 @@ from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
 from fathomseg.inference.predictor import Predictor
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
@@ -39,7 +40,9 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
         train(load(Recipe, reopen(resume), overrides), resume, resume=True)
     else:
         assert recipe is not None
-        train(load(Recipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        folder = out or Path("runs") / recipe.stem
+        refuse_unwritable(folder)
+        train(load(Recipe, recipe, overrides), folder, resume=False)
     return 0
 
 
