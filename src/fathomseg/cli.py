@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -20,10 +22,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_PATIENCE_S: Final = 5.0
+"""How long a process that is not the one to speak waits before it does."""
+
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
 ]
-RecipeAndOverrides = Annotated[
+RecipeAnd_PATIENCE_S: Final = 5.0
+"""How long a process that is not the one to speak waits before it does."""
+
+Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
@@ -364,8 +372,30 @@ def main() -> None:
     try:
         app()
     except FathomError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _stop(str(error))
+    except OSError as error:
+        if error.strerror is None:  # not of the system: a fault of ours
+            raise
+        _stop(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    except RuntimeError as error:
+        if not (_started_by_torchrun() and any(word in str(error).lower() for word in ("gloo", "nccl", "connection"))):
+            raise
+        _stop(f"Another process of this run stopped: {str(error).splitlines()[0]}", second=True)
+
+
+def _started_by_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _stop(message: str, second: bool = False) -> NoReturn:
+    """Print an error and end; of the processes of torchrun the first to stop, or process 0, speaks for all.
+
+    The others wait for torchrun to end them, which it does when one has stopped.
+    """
+    if _started_by_torchrun() and (second or os.environ.get("RANK", "0") != "0"):
+        time.sleep(_PATIENCE_S)
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def source(folder: Path, **settings: object) -> StoredMaps:
-    return validate(StoredMaps, {"name": "maps", "folder": str(folder), **settings})
+    return validate(StoredMaps, {"name": "maps", "folder": str(folder), "stretched": True, **settings})
 
 
 def test_the_files_of_predict_need_no_setting(data: CamVid, folder: Path) -> None:

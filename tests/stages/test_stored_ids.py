@@ -152,7 +152,7 @@ def test_indices_are_not_taken_for_the_ids_of_a_dataset(tmp_path: Path) -> None:
 
 
 def test_what_label_files_of_other_datasets_store(tmp_path: Path) -> None:
-    six = KittiSemantics(root=tmp_path, class_count=6)._labels_of("")
+    six = KittiSemantics(root=tmp_path, class_count=6).label_map("")
     assert six.ids == (7, 11, 17, 21, 23, 24)  # road, building, pole, vegetation, sky, person
     assert Streets().stored_labels() is None
     assert Several(datasets={"a": Streets(), "b": Streets(seed=1)}).stored_labels() is None

@@ -18,6 +18,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import Fields, Truths
 from fathomseg.inference.predicted import Record, outdated, record_of
+from fathomseg.io.listing import walk
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
 
@@ -55,7 +56,7 @@ class ByName:
             endings = " or ".join(self.endings)
             raise FathomError(f"There is no folder {self.folder} with predictions. Give one of {endings} files.")
         paths: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.folder.rglob("*")):
+        for path in sorted(path for _, path in walk(self.folder)):
             if path.suffix.lower() in self.endings:
                 paths[path.relative_to(self.folder).with_suffix("").as_posix()].append(path)
         return dict(paths)
@@ -134,7 +135,7 @@ def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:
     """
     if len(tasks) == 1:
         return next(iter(tasks.values()))
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for _, path in walk(folder)]
     found = [task for task in tasks.values() if any(task.is_stored(path) for path in files)]
     if len(found) != 1:
         what = " and of ".join(task.name for task in found) or "no task there is"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +65,22 @@ def digest(files: Sequence[Path]) -> str:
         with path.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()[:40]
+
+
+def refuse_unwritable(folder: Path, option: str = "--out") -> None:
+    """Try, before any work is done, whether files can be written into a folder that may not be there yet.
+
+    Nothing is left behind. Raises `FathomError` if it is a file, lies below one, or cannot be written.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        where = "is a file" if there == folder else f"lies below {there}, which is a file"
+        raise FathomError(f"{folder} {where}; {option} must be a folder. Give another.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fathom-", dir=there):
+            pass
+    except OSError as error:
+        raise FathomError(f"Nothing can be written into {there} ({error.strerror}). Give another {option}.") from None
 
 
 def read_ids(path: Path) -> list[str]:

@@ -21,6 +21,10 @@ from fathomseg.types import Size
 SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that count as images."""
 
+MOST_PIXELS = 1_000_000_000
+"""Larger images are refused: each pixel takes some 12 bytes of memory on its way through a prediction."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit of 179 megapixels is below what aerial images have
+
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras have."""
 
@@ -253,6 +257,9 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
     try:
         # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
         with path.open("rb") as file, Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                reason = f"has {image.width * image.height / 1e6:.0f} megapixels, of at most {MOST_PIXELS / 1e6:.0f}"
+                raise DataError([Problem(str(path), f"{reason}; cut it into tiles")])
             if decode:
                 image.load()
             yield image

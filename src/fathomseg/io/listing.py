@@ -8,6 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+"""File name endings, in lower case, that count as videos. Here, because `io.video` loads ffmpeg."""
+
 _SYSTEM: Final = frozenset(
     {
         "__macosx",

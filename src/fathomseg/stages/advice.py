@@ -17,12 +17,20 @@ from fathomseg.stages.recipe import Recipe
 
 @contextlib.contextmanager
 def memory_advice(recipe: Recipe) -> Iterator[None]:
-    """Turn running out of memory into advice that names the settings to change and their present values."""
+    """Turn running out of memory, or of pixels for BatchNorm, into advice: what to change, and its present value."""
     loop, model = recipe.train, recipe.network.encoder.model
     stream, config = next(iter(recipe.streams.items()))
     crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
     try:
         yield
+    except ValueError as error:  # of PyTorch's batch_norm
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise FathomError(
+            f"BatchNorm has one value to learn from: a batch of {loop.batch} in {loop.accumulate} part(s) at "
+            f"{crop[0]} x {crop[1]} leaves one pixel at the network's coarsest level. Give network.norm=frozen or "
+            "network.norm=group, a larger train.batch, or larger images."
+        ) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not out_of_memory:

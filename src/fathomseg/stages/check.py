@@ -19,8 +19,9 @@ from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
+from fathomseg.io.shapes import same_shape
 from fathomseg.types import IGNORE
 
 
@@ -107,10 +108,11 @@ def check(
     layout: Iterable[Problem] = ()
     if isinstance(dataset, FileDataset | Several):
         layout = dataset.layout_problems(distinct)
-        notes += dataset.notes()
+        notes += [*dataset.notes(), *dataset.passed_over()]
     notes += _traits(found.values())
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
     problems |= dict.fromkeys(_contradictions(dataset, names, {"": distinct, **ids}, found))
+    problems |= dict.fromkeys(_other_shapes(dataset, found))
     return CheckReport(
         dataset=dataset.name,
         splits=reports,
@@ -133,6 +135,16 @@ def _traits(found: Iterable[Found]) -> Iterator[str]:
         scaled = "" if used == 16 else f", of which they use {used}: values up to {(1 << used) - 1} become 0 to 255"
         mixed = " (found from the largest value of each file; `bits` in dataset.yaml states it)" if used < 16 else ""
         yield f"{_images(count)} 16 bits{scaled}{mixed}."
+
+
+def _other_shapes(dataset: Dataset, found: Mapping[str, Found]) -> Iterator[Problem]:
+    """Frames of another shape than the one before them."""
+    for id, one in found.items():
+        other = dataset.neighbour(id, -1)
+        before = None if other is None or other not in found else found[other].size
+        if one.size is not None and before is not None and not same_shape(one.size, before):
+            sizes = " but the frame before it ".join(f"{height} x {width}" for height, width in (one.size, before))
+            yield Problem(id, f"is {sizes} (height x width); make two clips of it, of one shape each")
 
 
 def _images(count: int) -> str:
@@ -245,6 +257,7 @@ def _remarks(report: CheckReport) -> Iterator[str]:
     yield from (f"Note: {note}" for note in report.notes)
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
-    count = len(report.problems)
+    problems = by_clip(report.problems)
+    count = len(problems)
     yield f"{count} {'problem' if count == 1 else 'problems'}:" if count else "No problems found."
-    yield from (f"  {problem}" for problem in report.problems)
+    yield from (f"  {problem}" for problem in problems)

@@ -20,8 +20,9 @@ from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package, read
 from fathomseg.inference.predicted import model_files
 from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io.files import digest, writing
+from fathomseg.io.files import digest, refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
+from fathomseg.io.listing import ending, walk
 from fathomseg.io.progress import progress
 from fathomseg.stages.run_folder import origin, own_data
 from fathomseg.types import Size
@@ -54,8 +55,11 @@ def run(
     kind = _precision(precision, int8)
     if not is_onnx(out):
         raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
+    if out.is_dir():
+        raise FathomError(f"{out} is a folder; give the name of a file.")
     if out.exists():
         _ours(out)
+    refuse_unwritable(out.parent, "file")
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
     if limit is not None and limit < 1:
@@ -131,7 +135,7 @@ def _other(size: Size) -> Size:
 def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
         if not files:
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"

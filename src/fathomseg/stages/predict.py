@@ -23,10 +23,11 @@ from typing import Final
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.predict_folder import Work, find_jobs
+from fathomseg.inference.predict_folder import Work, find_jobs, passed_over
 from fathomseg.inference.predicted import Maker, Record
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import progress, say
 
 _BATCH: Final = {"cpu": 1, "cuda": 8}
@@ -60,6 +61,7 @@ def run(
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
     if is_onnx(Path(run)) and weights != "ema":
         raise FathomError(f"The weights in {run} were chosen when it was exported; leave out --weights.")
+    refuse_unwritable(Path(out))
     inference = trained_inference(Path(run), mode, flip, links=links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)
@@ -84,5 +86,7 @@ def run(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
+    if others := passed_over(Path(source), Path(out)):
+        lines.append(f"Not read, since the endings are not known: {others}.")
     say("\n".join(lines))
     return 1 if problems else 0

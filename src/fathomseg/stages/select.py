@@ -19,7 +19,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.files import read_ids, write_config
+from fathomseg.io.files import read_ids, refuse_unwritable, write_config
 from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
@@ -46,7 +46,9 @@ def run(
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     if resume is None:
         assert recipe is not None
-        select(load(SelectRecipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        folder = out or Path("runs") / recipe.stem
+        refuse_unwritable(folder)
+        select(load(SelectRecipe, recipe, overrides), folder, resume=False)
         return 0
     if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
         given, known = ", ".join(foreign), ", ".join(CHANGEABLE)

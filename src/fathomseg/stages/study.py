@@ -11,6 +11,7 @@ from rich.console import Console
 from fathomseg.config import load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
@@ -39,6 +40,7 @@ def run(
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
+    refuse_unwritable(out or Path("runs") / "studies" / path.stem)
     folder = JobFolder(out or Path("runs") / "studies" / path.stem)
     _refuse_others(folder)
     title, made, stopped = study.title or path.stem, origin(), False

@@ -15,12 +15,14 @@ from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
 from fathomseg.inference.predictor import Predictor
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.stages.advice import memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
 from fathomseg.stages.cameras import learned, save_cameras
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.labels_used import tell_labels
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
@@ -41,7 +43,9 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
         train(load(Recipe, reopen(resume), overrides), resume, resume=True)
     else:
         assert recipe is not None
-        train(load(Recipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        folder = out or Path("runs") / recipe.stem
+        refuse_unwritable(folder)
+        train(load(Recipe, recipe, overrides), folder, resume=False)
     return 0
 
 
@@ -62,6 +66,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         labelled = labelled_ids(folder, recipe.streams)
     else:
         labelled = budgets(recipe)
+        if accelerate.is_main_process:
+            tell_labels(recipe, labelled)
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)

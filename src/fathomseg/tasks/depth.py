@@ -23,6 +23,7 @@ from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
 from fathomseg.io.formats import png_bits, png_has_colours
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
@@ -175,6 +176,7 @@ class Depth(Task):
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`depth` alone, resampled in inverse depth, as the predictions of a network are."""
+        refuse_other_shape("the depth map", stored.shape, truth.shape, str(path))
         inverse = torch.from_numpy(stored)
         if stored.shape != truth.shape:
             inverse = F.interpolate(inverse[None, None], truth.shape, mode="bilinear", align_corners=False)[0, 0]

@@ -21,6 +21,7 @@ from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.draw import Picture
 from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.normal_maps import describe_normals, normals_picture, read_normals, write_normals
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
@@ -101,6 +102,7 @@ class Normals(Task):
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`normals`, resampled as the predictions of a network are."""
+        refuse_other_shape("the map of normals", stored.shape[:2], truth.shape[:2], str(path))
         known = torch.from_numpy(truth).square().sum(2) > 0
         found = _at_size(torch.from_numpy(stored).permute(2, 0, 1), (truth.shape[0], truth.shape[1]))
         if count := int(((found.square().sum(2) == 0) & known).sum()):

@@ -17,7 +17,7 @@ from jaxtyping import Float32, Float64, UInt8
 from fathomseg.config import Part
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import Problem
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import Camera, ClassList, Size
 
 Kind = Literal["image", "label", "depth"]
 """The arrays a sample can have; each is read, checked and cached by itself."""
@@ -59,6 +59,11 @@ class Dataset(Part, ABC):
     @abstractmethod
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+
+    def size_of(self, id: str) -> Size:
+        """(height, width) of the stored image. Raises `DataError`."""
+        height, width = self.image(id).shape[:2]
+        return height, width
 
     def has_label(self, id: str) -> bool:
         """Whether a label exists, told WITHOUT opening the label file."""

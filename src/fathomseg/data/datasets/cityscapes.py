@@ -16,6 +16,7 @@ from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_bel
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import resize_nearest
+from fathomseg.io.shapes import fitted
 from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
 
@@ -87,7 +88,7 @@ class Cityscapes(FileDataset):
         if match is None or not cameras:
             return None
         nearest = min(cameras, key=lambda frame: abs(frame - int(match["frame"])))
-        return _read_camera(cameras[nearest]).resized(self.files(id).size())
+        return fitted(_read_camera(cameras[nearest]), self.files(id).size(), str(cameras[nearest]))
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip whose number is `offset` higher, if it is stored."""

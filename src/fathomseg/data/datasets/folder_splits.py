@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fathomseg.data.datasets.files import Files, Listing, held_out
+from fathomseg.data.datasets.files import Files, Listing, held_out, hold_out
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import SUFFIXES
 from fathomseg.text import read_text
@@ -55,18 +54,18 @@ def with_splits(root: Path, samples: Samples, val_percent: int) -> Listing:
 
 
 def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str], percent: int) -> set[str]:
-    """The labelled samples that are not trained on by a list, or else the hold-out of them: at least one of several.
+    """The labelled samples that are not trained on by a list, or else the hold-out of them: at least one of several,
+    and never all that could be trained on.
 
     A clip is held out as a whole, since its frames look alike.
     """
     if train is not None:
         return having - set(train)
     candidates = {id: id.rsplit("/", 1)[0] if id.startswith("clips/") else id for id in having - chosen}
-    val = {id for id, key in candidates.items() if held_out(key, percent)}
-    if not val and len(set(candidates.values())) > 1:
-        first = min(candidates.values(), key=lambda key: hashlib.sha256(key.encode()).digest())
-        val = {id for id, key in candidates.items() if key == first}
-    return val
+    keys = set(candidates.values())
+    val = {key for key in keys if held_out(key, percent)} if chosen else set()
+    val = val or hold_out(keys, percent)
+    return {id for id, key in candidates.items() if key in val}
 
 
 def _read(path: Path, samples: Samples, faults: list[Problem]) -> list[str]:

@@ -15,7 +15,7 @@ from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError, Problem
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import Camera, ClassList, Size
 
 if TYPE_CHECKING:
     from fathomseg.data.datasets import OneDataset
@@ -83,6 +83,11 @@ class Several(Dataset):
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
         _, dataset, inner = self.member(id)
         return dataset.image(inner)
+
+    def size_of(self, id: str) -> Size:
+        """(height, width) of the stored image. Raises `DataError`."""
+        _, dataset, inner = self.member(id)
+        return dataset.size_of(inner)
 
     def has_label(self, id: str) -> bool:
         """Whether a label exists, told without opening it."""
@@ -155,6 +160,11 @@ class Several(Dataset):
         """How each dataset made of files was understood, after its name."""
         files = {key: dataset for key, dataset in self.datasets.items() if isinstance(dataset, FileDataset)}
         return tuple(f"{key}: {note}" for key, dataset in files.items() for note in dataset.notes())
+
+    def passed_over(self) -> tuple[str, ...]:
+        """The files each dataset made of files does not read."""
+        files = [dataset for dataset in self.datasets.values() if isinstance(dataset, FileDataset)]
+        return tuple(dict.fromkeys(note for dataset in files for note in dataset.passed_over()))
 
     def _by_member(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """The ids of each dataset, as they are there."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ class Imported:
     """Ids, in that folder, of the images that have a label now, in the order of choice."""
     empty: tuple[str, ...]
     """Ids, in the dataset they were chosen from, of the images nobody has labelled yet."""
+    unusable: tuple[Problem, ...] = ()
+    """What was drawn on other images but cannot be used; they keep the label they had, or none."""
+    unpainted: str | None = None
+    """The class that pixels got on which nothing is drawn (`unpainted` in dataset.yaml); None: they count nowhere."""
 
 
 def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = False) -> Imported:
@@ -45,8 +50,10 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
     `source` is a zip or folder of CVAT's Segmentation mask 1.1, or a JSON file of Label Studio. A `root` with a
     dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a new dataset folder with
     `labels: colours`. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
-    read before anything is written. Raises `DataError` for masks that cannot be used, and labels that are there already
-    and differ, unless `overwrite`; `FathomError` if the classes are not those of `root`.
+    read before anything is written. A mask that cannot be used is told and stops no other.
+
+    Raises `DataError` if none can, and for labels that are there already and differ, unless `overwrite`; `FathomError`
+    if the classes are not those of `root`.
     """
     task = load_task(exported)
     description = _description(root, task)
@@ -58,12 +65,15 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
         image.id: exported / IMAGES / f"{image.stem}.png" for image in task.images if places[image.id] not in have
     }
     with _returned(source, task) as masks:
-        counts = _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
+        old_labels = {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()}
+        fill = description.unpainted_index
+        offered = {image.id for image, _ in masks}
+        masks, unusable, counts = _check(masks, partial(_filled, order=order, unpainted=fill), labels, old_labels)
         _check_images(masks, lacking)
         _check_classes(counts, labels, [path for key, path in there.items() if key not in map(_key, places.values())])
         drawn = set()
         for image, read in masks:
-            label = order[read()]
+            label = _filled(read, order, fill)
             if (label == IGNORE).all():
                 continue
             drawn.add(image.id)
@@ -82,7 +92,23 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
         root.mkdir(parents=True, exist_ok=True)
         write_config(description, root / DESCRIPTION)
     ids = [image.id for image in task.images]
-    return Imported(root, tuple(places[id] for id in ids if id in drawn), tuple(id for id in ids if id not in drawn))
+    wrong = offered - {image.id for image, _ in masks}
+    return Imported(
+        root,
+        labelled=tuple(places[id] for id in ids if id in drawn),
+        empty=tuple(id for id in ids if id not in drawn and id not in wrong),
+        unusable=unusable,
+        unpainted=None if fill == IGNORE else description.classes[fill].name,
+    )
+
+
+def _filled(
+    read: Callable[[], UInt8[np.ndarray, "h w"]], order: UInt8[np.ndarray, " 256"], unpainted: int
+) -> UInt8[np.ndarray, "h w"]:
+    """A mask in the indices of the folder's classes, with what unpainted pixels mean there."""
+    label: UInt8[np.ndarray, "h w"] = order[read()]
+    label[label == IGNORE] = unpainted
+    return label
 
 
 @contextmanager
@@ -118,16 +144,27 @@ def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray
 
 
 def _check(
-    masks: Sequence[Mask], order: UInt8[np.ndarray, " 256"], labels: LabelMap, there: dict[str, Path | None]
-) -> Counts:
-    """Read every mask once, so that all faults are met together and before anything is written; counts the classes."""
+    masks: Sequence[Mask],
+    filled: Callable[[Callable[[], UInt8[np.ndarray, "h w"]]], UInt8[np.ndarray, "h w"]],
+    labels: LabelMap,
+    there: Mapping[str, Path | None],
+) -> tuple[list[Mask], tuple[Problem, ...], Counts]:
+    """Read every mask once, so that all faults are met together and before anything is written: those that can be used,
+    what is wrong with the others, and how many pixels of each class there are."""
     problems: list[Problem] = []
+    unusable: list[Problem] = []
+    usable: list[Mask] = []
     counts = np.zeros(256, np.int64)
     for image, read in masks:
         try:
-            label = order[read()]
-            counts += np.bincount(label.ravel(), minlength=256)
+            label = filled(read)
             labels.stored(label)
+            usable.append((image, read))
+            counts += np.bincount(label.ravel(), minlength=256)
+        except DataError as error:
+            unusable += error.problems
+            continue
+        try:
             old = there.get(image.id)
             if old is not None and (label != IGNORE).any() and not np.array_equal(labels.read(old), label):
                 problems.append(
@@ -135,9 +172,9 @@ def _check(
                 )
         except DataError as error:
             problems += error.problems
-    if problems:
-        raise DataError(problems)
-    return counts
+    if problems or (unusable and not usable):
+        raise DataError([*problems, *unusable])
+    return usable, tuple(unusable), counts
 
 
 def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> None:

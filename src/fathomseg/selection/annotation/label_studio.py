@@ -69,7 +69,9 @@ def returned(source: Path, task: Task) -> list[Mask]:
     images = {image.stem: image for image in task.images}
     masks: list[Mask] = []
     problems = []
-    for number, one in enumerate(_tasks(source)):
+    if not (tasks := _tasks(source)):
+        raise FathomError(f"{source} holds no task; expected {len(images)}: export the whole project as JSON.")
+    for number, one in enumerate(tasks):
         stem = _stem(one)
         regions = _regions(one)
         if stem not in images:
