@@ -20,7 +20,7 @@ from fathomseg.inference.settings import Inference
 from fathomseg.stages.distill import known_data, lacks
 from fathomseg.version import __version__
 from tests import fakes
-from tests.distillation.teachers import contents, make_run, own_data
+from tests.distillation.teachers import contents, distill, make_run, own_data
 
 
 @pytest.fixture(scope="module")

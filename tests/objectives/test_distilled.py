@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from fathomseg.engine.step import Step
 from fathomseg.losses.segmentation import soft_cross_entropy, upsample
 from fathomseg.objectives import Supervised
-from fathomseg.objectives.distilled import Distilled
 from fathomseg.objectives.supervised import SupervisedObjective
+from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch
 from tests.objectives.steps import CLASSES, ENCODER, PLAIN, SIZE, UNET, make_batch, make_step
