@@ -12,6 +12,7 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.inference.card import ModelCard, save_model
 from fathomseg.models.decoders import Fpn
 from fathomseg.models.encoders import Encoder
+from fathomseg.stages.distill import run
 from fathomseg.tasks import Depth, Normals, Segmentation
 from fathomseg.tasks.network import NetworkConfig
 from tests import fakes
@@ -50,6 +51,10 @@ def make_run(
     unit = "metres" if output == "metric" else "relative"
     save_model(folder, ModelCard(network=config, size=SIZE, depth_unit=unit, **named), network.state_dict())
     return folder
+
+
+def distill(teacher: Path | str, data: Folder, out: Path, task: str = "segmentation", **how: object) -> int:
+    return run(str(teacher), str(data.root), [], task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

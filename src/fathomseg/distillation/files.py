@@ -69,7 +69,7 @@ def write_answer(folder: Path, id: str, answer: Answer, classes: StoredClasses |
         write_npz(path_of(folder, id, "label_classes"), classes=places, probabilities=probabilities)
 
 
-def read_part(folder: Path, id: str, part: str, classes: StoredClasses | None) -> np.ndarray:  # type: ignore[type-arg]
+def read_part(folder: Path, id: str, part: str, classes: StoredClasses | None) -> np.ndarray:
     """One part of a stored answer, as `data.distilled` describes it. Raises `DataError`."""
     path = path_of(folder, id, part)
     if part == "label":

@@ -19,7 +19,7 @@ from fathomseg.io.files import read_json, write_text
 from fathomseg.version import __version__
 
 FILE: Final = "provenance.json"
-_FREE: Final = {"date": True, "images": True, "teacher": {"source", "revision"}}
+_FREE: Final[dict[str, Any]] = {"date": True, "images": True, "teacher": {"source", "revision"}}
 """What may differ between the command that began a folder and the one that goes on: weights tell teachers apart,
 wherever they lie."""
 

@@ -138,7 +138,8 @@ class DistilledTargets:
         if part in ("label", "label_classes"):
             table = np.full(256, IGNORE, np.uint8)
             table[: len(self.table)] = self.table
-            return table[values]
+            indices: NDArray[Any] = table[values]
+            return indices
         return values * np.float32(self.scale) if part == "depth" else values
 
 

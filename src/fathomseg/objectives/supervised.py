@@ -13,9 +13,9 @@ from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS
 from fathomseg.models.network import Network, Outputs, early
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
-from fathomseg.objectives.distilled import Distilled
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, nothing
+from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
 

@@ -398,7 +398,7 @@ class DepthCriterion(TaskCriterion):
         self,
         predicted: Float[Tensor, "b 1 h w"],
         truth: Float[Tensor, "b 1 h w"],
-        weight: Float[Tensor, "b 1 h w"] | None,
+        weight: Float[Tensor, "b 1 h w"] | None = None,
     ) -> SumCount:
         if self.error == "log":
             known = truth > 0

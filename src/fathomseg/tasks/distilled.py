@@ -43,7 +43,8 @@ class Distilled(Part):
     def stand_in(self, batch: Batch, target: str) -> Batch:
         """The batch with what the teacher says as its one `target`, and as TARGET_classes, TARGET_probabilities and
         TARGET_weight what a loss makes use of; without targets if no sample has any."""
-        found = {name: batch.targets.get(target_name(target + name)) for name in ("", "_classes", "_probabilities")}
+        parts = ("", "_classes", "_probabilities") if self.soft else ("",)
+        found = {name: batch.targets.get(target_name(target + name)) for name in parts}
         targets = {target + name: tensor for name, tensor in found.items() if tensor is not None}
         if target not in targets:
             return replace(batch, targets={}, present={})
