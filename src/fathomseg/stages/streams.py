@@ -208,7 +208,8 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     for name, stream in recipe.streams.items():
         needs = recipe.needs(name)
         usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
-        found[name] = stream.colour or usual
+        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
+        found[name] = (stream.colour or usual) if seen else None
     return found
 
 
