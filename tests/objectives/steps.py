@@ -53,8 +53,8 @@ def make_step(
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
 
-    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. `known` goes into the setup
-    as it is. A network that is built already must have the classes `CLASSES`.
+    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. `known` goes into
+    the setup as it is. A network that is built already must have the classes `CLASSES`.
     """
     torch.manual_seed(0)
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)

@@ -12,17 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.train import train
 from tests.fakes import make_camvid
 from tests.stages import ranks
-from tests.stages.runs import nearly_the_same_run
+from tests.stages.runs import metrics, nearly_the_same_run
 from tests.stages.saved_joint_run import save_joint_run
+from tests.stages.test_scene import scene_settings
+from tests.stages.tiny_semi import STREETS, recipe
 
 TABLE = Path("evaluation", "val", "images.csv")
+SCENE = scene_settings(data={**STREETS, "val_clips": 3})
+"""Four samples at a time of two drives: near ones of both ranks are no wrong pairs, distant ones are."""
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +55,12 @@ def together(
     shutil.copytree(saved, folder / "saved")
     shutil.copytree(joint, folder / "joint")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
+    (folder / "scene.yaml").write_text(yaml.safe_dump(SCENE))
     train = ["train", str(folder / "recipe.yaml")]
     commands = [
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
         *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
+        ["train", str(folder / "scene.yaml"), "--out", str(folder / "scene")],
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -86,3 +95,20 @@ def test_scores_of_all_tasks_are_equal_to_the_last_bit(joint: Path, together: Pa
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_training_is_equal(whole: Path, together: Path, accumulate: int) -> None:
     nearly_the_same_run(whole, together / f"accumulate{accumulate}")
+
+
+def test_wrong_pairs_come_from_all_ranks(together: Path, tmp_path: Path) -> None:
+    """Two samples on each rank give the loss, the gradient and the retrieval of four on one."""
+    train(recipe(SCENE), tmp_path / "alone", resume=False)
+    first, second = (load_file(folder / "scene.safetensors") for folder in (tmp_path / "alone", together / "scene"))
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-5)
+    for one, other in zip(metrics(tmp_path / "alone"), metrics(together / "scene"), strict=True):
+        assert other.pop("kind") == one.pop("kind")
+        assert other == pytest.approx(one, rel=1e-4)
+    scores = [
+        json.loads((folder / "evaluation/val/scores.json").read_text())["scenes"]
+        for folder in (tmp_path / "alone", together / "scene")
+    ]
+    assert scores[0] == scores[1]
+    assert scores[0]["pool"] == 6
