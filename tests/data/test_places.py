@@ -45,3 +45,14 @@ def test_spread_takes_what_lies_apart() -> None:
     assert spread(where, ["a0", "a1", "a3", "a5", "b1"], 3) == ["a0", "a3", "b1"]
     assert spread(where, ["a1", "a0", "a3", "a5", "b1"], 2) == ["a1", "a3", "a5", "b1"]
     assert spread(where, list(where), 1) == list(where)
+
+
+def test_only_candidates_are_asked_whether_they_are_usable() -> None:
+    where, asked = {id: (0, place) for place, id in enumerate("abcdef")}, []
+
+    def usable(id: str) -> bool:
+        asked.append(id)
+        return id != "a"
+
+    assert spread(where, list(where), 3, usable) == ["b", "e"]
+    assert asked == ["a", "b", "e"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fathomseg.data.datasets.base import Dataset
 
@@ -32,14 +32,17 @@ def places(dataset: Dataset, ids: Iterable[str]) -> dict[str, Place]:
     return found
 
 
-def spread(where: dict[str, Place], ids: Sequence[str], apart: int) -> list[str]:
-    """As many of the ids, in their order, as lie at least `apart` frames from those taken before."""
+def spread(
+    where: Mapping[str, Place], ids: Sequence[str], apart: int, usable: Callable[[str], bool] = lambda id: True
+) -> list[str]:
+    """Those of the ids, in their order, that lie at least `apart` frames from all taken before, if they are `usable`,
+    which is asked of no others."""
     taken: dict[int, list[int]] = {}
     chosen = []
     for id in ids:
         clip, place = where[id]
         others = taken.setdefault(clip, [])
-        if all(abs(place - other) >= apart for other in others):
+        if all(abs(place - other) >= apart for other in others) and usable(id):
             others.append(place)
             chosen.append(id)
     return chosen

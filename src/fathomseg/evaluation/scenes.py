@@ -33,10 +33,13 @@ class Pool:
 
 
 def pool_of(dataset: Dataset, ids: Sequence[str], apart: int, limit: int | None = None) -> Pool:
-    """Those of the samples that have a label and a depth, without near duplicates; of the first `limit` of them."""
-    having = (id for id in ids if dataset.has_label(id) and _has_depth(dataset, id))
+    """Those of the samples that have a label and a depth, without near duplicates; of the first `limit` of them.
+
+    Depths are read of the pool alone, so that it is quickly known.
+    """
+    having = (id for id in ids if dataset.has_label(id) and dataset.fingerprint(id, "depth") is not None)
     known = list(islice(having, limit))
-    chosen = spread(places(dataset, known), known, apart)
+    chosen = spread(places(dataset, known), known, apart, lambda id: _has_depth(dataset, id))
     return Pool(tuple(chosen), len(known) - len(chosen))
 
 

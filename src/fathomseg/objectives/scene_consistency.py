@@ -142,8 +142,9 @@ class Frozen(nn.Module):
         return self._held[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self.model._apply(fn)
-        return super()._apply(fn, recurse)
+        self.model._apply(fn)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 def passing(x: Tensor, factor: float) -> Tensor:
