@@ -143,7 +143,7 @@ def evaluate(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="Score these alone: segmentation, depth, motion, with commas; default: all there is truth for."
+            help="Score these alone: segmentation, depth, motion, scenes, with commas; default: all there is truth for."
         ),
     ] = None,
     mode: Mode = None,

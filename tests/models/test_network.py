@@ -475,7 +475,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"tasks": {}}, r"a network needs a task: give tasks.segmentation=\{\} or tasks.depth=\{\}"),
+            ({"tasks": {}, "links": {"name": "padnet"}}, "links.name=padnet joins decoders, and there is none"),
             ({"tasks": {"classes": {"name": "segmentation"}}}, "by its own name, so 'classes' must be 'segmentation'"),
             ({"tasks": {"segmentaton": {}}}, "no such name 'segmentaton'; did you mean 'segmentation'"),
             ({"links": {"name": "padnet"}}, "links.name=padnet joins decoders, and there is one"),

@@ -52,11 +52,12 @@ def make_step(
     pixels: Sequence[int] = (100,) * CLASSES,
     focal_ids: Mapping[str, int] | None = None,
     balancing: Mapping[str, Any] | None = None,
+    **known: Any,
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
 
-    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. A network that is
-    built already must have the classes `CLASSES`.
+    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. `known` goes into
+    the setup as it is. A network that is built already must have the classes `CLASSES`.
     """
     torch.manual_seed(0)
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
@@ -71,6 +72,7 @@ def make_step(
     setup = Setup(
         config, steps, {stream: torch.tensor(pixels) for stream in named}, focal_ids or {}, [1.0] * (max(numbers) + 1)
     )
+    setup = replace(setup, **known)
     modules = {}
     for name in sorted(parts, key=lambda name: parts[name].name != "supervised"):
         modules[name] = parts[name].build(setup, built, brought[name])

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from fathomseg.config import load
 from fathomseg.data.datasets.camvid import CamVid
@@ -22,10 +24,14 @@ from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
 from tests.fakes import make_camvid
 from tests.stages import ranks, tiny_semi
-from tests.stages.runs import nearly_the_same_run
+from tests.stages.runs import metrics, nearly_the_same_run
 from tests.stages.saved_joint_run import save_joint_run
+from tests.stages.test_scene import scene_settings
+from tests.stages.tiny_semi import STREETS, recipe
 
 TABLE = Path("evaluation", "val", "images.csv")
+SCENE = scene_settings(data={**STREETS, "val_clips": 3})
+"""Four samples at a time of two drives: near ones of both ranks are no wrong pairs, distant ones are."""
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +92,13 @@ def together(
     shutil.copytree(saved, folder / "saved")
     shutil.copytree(joint, folder / "joint")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
+    (folder / "scene.yaml").write_text(yaml.safe_dump(SCENE))
     tiny = ["train", str(folder / "recipe.yaml")]
     commands = [
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
         *([*tiny, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
         *(["train", str(balanced), *settings_of(name), "--out", str(folder / name)] for name in BALANCED),
+        ["train", str(folder / "scene.yaml"), "--out", str(folder / "scene")],
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -132,3 +140,20 @@ def test_balanced_training_is_equal(balanced: Path, together: Path, name: str, t
     """Gradients of single losses are added up over the processes by the balancing itself."""
     train(load(Recipe, balanced, settings_of(name)), tmp_path / "alone", resume=False)
     nearly_the_same_run(tmp_path / "alone", together / name)
+
+
+def test_wrong_pairs_come_from_all_ranks(together: Path, tmp_path: Path) -> None:
+    """Two samples on each rank give the loss, the gradient and the retrieval of four on one."""
+    train(recipe(SCENE), tmp_path / "alone", resume=False)
+    first, second = (load_file(folder / "scene.safetensors") for folder in (tmp_path / "alone", together / "scene"))
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-5)
+    for one, other in zip(metrics(tmp_path / "alone"), metrics(together / "scene"), strict=True):
+        assert other.pop("kind") == one.pop("kind")
+        assert other == pytest.approx(one, rel=1e-4)
+    scores = [
+        json.loads((folder / "evaluation/val/scores.json").read_text())["scenes"]
+        for folder in (tmp_path / "alone", together / "scene")
+    ]
+    assert scores[0] == scores[1]
+    assert scores[0]["pool"] == 6

@@ -36,7 +36,8 @@ class Ema(nn.Module, Generic[N]):
         mine, theirs = _tensors(self.network), _tensors(network)
         averaged = [(m, t) for m, t in zip(mine, theirs, strict=True) if m.is_floating_point()]
         copied = [(m, t) for m, t in zip(mine, theirs, strict=True) if not m.is_floating_point()]
-        torch._foreach_lerp_([m for m, _ in averaged], [t.to(m.dtype) for m, t in averaged], 1.0 - decay)
+        if averaged:
+            torch._foreach_lerp_([m for m, _ in averaged], [t.to(m.dtype) for m, t in averaged], 1.0 - decay)
         for m, t in copied:
             m.copy_(t)
 

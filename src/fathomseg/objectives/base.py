@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.models.network import Network, Outputs, Pyramids
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import Batch, StepResult
+from fathomseg.types import Batch, ClassList, StepResult
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -96,6 +97,10 @@ class Setup:
     """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
     class_weights: Float[Tensor, " c"] | None = None
     """The weights the supervised loss gives the classes, if it weighs them."""
+    classes: ClassList | None = None
+    """The classes of the labels; None if the recipe has none."""
+    samples: Mapping[str, tuple[Dataset, Sequence[str]]] = field(default_factory=dict)
+    """By stream the dataset it reads, and the ids."""
 
 
 class Objective(Part, ABC):
@@ -104,6 +109,9 @@ class Objective(Part, ABC):
     name: str
     stream: str | tuple[str, ...]
     """The stream, or streams, it learns from."""
+
+    trains_network: ClassVar[bool] = True
+    """Whether it has anything to do with the network, or trains what it brings from what is known of the images."""
 
     @property
     def streams(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.objectives.base import Objective
+from fathomseg.objectives.contrastive import Contrastive
 from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.objectives.supervised import Supervised
@@ -23,6 +24,8 @@ def misfits(
     """
     if not objectives:
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
+    elif not network.tasks and any(objective.trains_network for objective in objectives.values()):
+        yield "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
@@ -70,6 +73,9 @@ def misfits(
             f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
             f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
         )
+    contrastive = [name for name, objective in objectives.items() if isinstance(objective, Contrastive)]
+    if len(contrastive) > 1:
+        yield f"{' and '.join(contrastive)} would each train a scene model, and a run has one: leave one of them out"
     adjusted = [name for name, o in objectives.items() if isinstance(o, PseudoLabels) and o.logit_adjusted]
     if adjusted and not any(_weighs_classes(objective) for objective in objectives.values()):
         yield (

@@ -14,6 +14,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
+from fathomseg.evaluation.scenes import pool_of, retrieval_scores
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
 from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
@@ -24,7 +25,9 @@ from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.files import digest
 from fathomseg.io.progress import progress, say
+from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.models.scene.saved import load_scene, same_classes
 from fathomseg.report.examples import examples
 from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
@@ -33,6 +36,9 @@ from fathomseg.tasks.base import Task
 
 MOTION: Final = "motion"
 """What camera motion is called beside the tasks."""
+
+SCENES: Final = "scenes"
+"""And a scene model."""
 
 
 def run(
@@ -129,7 +135,8 @@ def evaluate_run(
     `folder` may be a file that `fathom export` wrote; what is written goes into FILE.evaluation/ beside it then.
 
     Every task the split has truth for is scored, or those named in `tasks`; camera motion ("motion" among them) where
-    the run has a pose network and the split clips with poses. `limit` takes the first images with a truth, and the
+    the run has a pose network and the split clips with poses; retrieval ("scenes") where it has a scene model and the
+    split labels and depths of the same images. `limit` takes the first images with a truth, and the
     first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
     report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
     can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
@@ -155,7 +162,10 @@ def evaluate_run(
     ids, known = with_truth(dataset, chosen, split_ids, limit)
     moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
     moving = split_ids[:limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
-    if not known and not moving:
+    paired = card.scene is not None and against is None and not exported and (tasks is None or SCENES in tasks)
+    pool = pool_of(dataset, split_ids, card.scene.apart, limit) if card.scene is not None and paired else None
+    scening = pool is not None and len(pool.ids) > 1
+    if not known and not moving and not scening:
         if optional:
             return {}
         raise FathomError(_nothing_to_measure(folder, card, chosen, dataset, split, against))
@@ -177,6 +187,12 @@ def evaluate_run(
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
+        retrieved = None
+        if pool is not None and scening:
+            scene_card, scene = load_scene(folder)
+            same_classes(folder, scene_card, dataset.classes)
+            with progress("scene model", len(pool.ids)) as tick:
+                retrieved = retrieval_scores(scene.to(device), scene_card, dataset, pool, device, tick)
         result = {
             "run": str(folder),
             "dataset": dataset.name,
@@ -187,9 +203,11 @@ def evaluate_run(
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
             "motion": motion_scores(drives) if drives else None,
+            "scenes": retrieved,
             "meaning": {
                 **{name: task.meaning for name, task in known.items()},
                 **({MOTION: MEANING} if drives else {}),
+                **({SCENES: retrieval.MEANING} if retrieved else {}),
             },
             "made_by": _made_by(folder, names, against),
             "origin": origin(),
@@ -252,7 +270,8 @@ def _warn_of_one_class(scores: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:
     """The tasks of these names (or all), and the names if they are not all. Raises `FathomError` for one it lacks."""
-    offered = [*card.tasks, *([] if card.pose is None else [MOTION])]
+    beside = {MOTION: card.pose, SCENES: card.scene}
+    offered = [*card.tasks, *(name for name, part in beside.items() if part is not None)]
     if unknown := [name for name in names or () if name not in offered]:
         raise FathomError(f"{folder} cannot be scored on {unknown[0]!r}; --tasks may name {', '.join(offered)}.")
     named = [name for name in offered if names is None or name in names]
@@ -267,6 +286,8 @@ def _nothing_to_measure(
     reasons = (
         [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
     )
+    if card.scene is not None:
+        reasons.append("not two samples of different scenes have a label and a depth")
     if card.pose is not None:
         short = f"no clip of it has poses of {SNIPPET} frames or more"
         reasons.append(short if against is None else "stored predictions tell nothing of camera motion")

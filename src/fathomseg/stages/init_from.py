@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
+from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card
 from fathomseg.models.init_from import transfer
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
+from fathomseg.models.saved import load_weights
 from fathomseg.tasks.network import NetworkConfig
 
 InitPart = Literal["encoder", "decoder", "head", "links", "pose"]

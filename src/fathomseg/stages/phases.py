@@ -12,6 +12,7 @@ from fathomseg.engine.loop import accelerator
 from fathomseg.inference.card import CARD, POSE, WEIGHTS
 from fathomseg.io.owned import clear
 from fathomseg.io.progress import say
+from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin
@@ -27,7 +28,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():
         inside = folder / name
-        if not (inside / WEIGHTS["ema"]).is_file():  # written last
+        if not (inside / CARD).is_file():  # written last
             say(f"Phase {name} of {', '.join(phases)}")
             interrupted = (inside / CHECKPOINT).is_file()
             if accelerate.is_main_process and not interrupted:
@@ -35,7 +36,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:
-        there = [*WEIGHTS.values(), POSE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
+        there = [*WEIGHTS.values(), POSE, SCENE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
         for file in (name for name in there if (inside / name).is_file()):
             shutil.copy2(inside / file, folder / file)
         if (inside / "evaluation").is_dir():
@@ -49,7 +50,7 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
     before: tuple[Path, Recipe] | None = None
     for name, changes in recipe.phases.items():
         tree = recipe.model_dump(mode="json", exclude={"phases"})
-        if before is not None:
+        if before is not None and before[1].network.tasks:
             tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
         recipes[name] = load(Recipe, tree, changes)
         before = folder / name, recipes[name]

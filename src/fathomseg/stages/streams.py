@@ -255,7 +255,9 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     for name, stream in recipe.streams.items():
         needs = recipe.needs(name)
         usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
-        found[name] = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
+        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
+        colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
+        found[name] = colour if seen else None
     return found
 
 

@@ -13,12 +13,21 @@ from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score
-from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
+from fathomseg.inference.card import POSE, WEIGHTS, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
+from fathomseg.models.saved import save_weights
+from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.advice import memory_advice, resume_advice
-from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
+from fathomseg.stages.build import (
+    build_networks,
+    build_step,
+    contrastive_of,
+    model_card,
+    photometric_of,
+    pose_network,
+)
 from fathomseg.stages.cameras import learned, save_cameras
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
@@ -92,13 +101,17 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
-    """Write what a user takes away: averaged and last weights, the pose network, learned cameras."""
-    card = model_card(recipe)
+    """Write what a user takes away: averaged and last weights, the pose network, learned cameras, the scene model; the
+    card comes last."""
     if (photometric := photometric_of(step)) is not None:
         save_weights(folder / POSE, photometric.pose.state_dict())
         save_cameras(folder, learned(streams.intrinsics), photometric.focal_factors())
-    save_model(folder, card, step.network.state_dict(), WEIGHTS["last"])
-    save_model(folder, card, step.ema.network.state_dict(), WEIGHTS["ema"])
+    if (contrastive := contrastive_of(step)) is not None:
+        save_weights(folder / SCENE, contrastive.scene.state_dict())
+    if step.network.tasks:
+        save_weights(folder / WEIGHTS["last"], step.network.state_dict())
+        save_weights(folder / WEIGHTS["ema"], step.ema.network.state_dict())
+    save_card(folder, model_card(recipe))
 
 
 def _evaluation(
@@ -108,7 +121,7 @@ def _evaluation(
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
-    if not ids or config.every == 0:
+    if not ids or config.every == 0 or not recipe.network.tasks:
         return None
     predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
 

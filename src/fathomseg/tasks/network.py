@@ -31,7 +31,7 @@ class NetworkConfig(Part):
     """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
     """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
-    shared` bring a head alone."""
+    shared` bring a head alone. {} where nothing but a scene model is trained (`contrastive`)."""
     links: AnyLinks = NoLinks()
     """What branches tell each other: none; padnet (gated messages between decoders at a quarter of the image's size);
     or, from each encoder to the others' decoders, zero_conv, plain, cross_stitch, nddr."""
@@ -41,14 +41,12 @@ class NetworkConfig(Part):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if not self.tasks:
-            raise ValueError("a network needs a task: give tasks.segmentation={} or tasks.depth={}")
         if wrong := [key for key, task in self.tasks.items() if key != task.name]:
             raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
         if wrong := [task for task in self.links.early_tasks if task not in task_names()]:
             raise ValueError(f"links.early has {wrong[0]!r}, which is no task; there is: {', '.join(task_names())}")
         branches = [task for task in self.tasks.values() if task.decoder != "shared"]
-        if not branches:
+        if self.tasks and not branches:
             raise ValueError("all tasks have decoder=shared: give the first of them the decoder to be shared")
         if wrong := [
             task.name for task in self.tasks.values() if task.decoder == "shared" and task.encoder != "shared"
@@ -57,10 +55,10 @@ class NetworkConfig(Part):
                 f"tasks.{wrong[0]} shares the decoder of another task, and with it that task's encoder: give "
                 "encoder=shared, or a decoder of its own"
             )
-        if len(branches) == 1 and not isinstance(self.links, NoLinks):
+        if len(branches) < 2 and not isinstance(self.links, NoLinks):
             raise ValueError(
-                f"links.name={self.links.name} joins decoders, and there is one: give another task a decoder of its "
-                "own, or none"
+                f"links.name={self.links.name} joins decoders, and there is {'one' if branches else 'none'}: give "
+                "another task a decoder of its own, or none"
             )
         own = {task.name: SHARED if task.encoder == "shared" else task.name for task in self.branches.values()}
         if (reason := self.links.misfit(own)) is not None:

@@ -97,6 +97,11 @@ class Dataset(Part, ABC):
         """The id of the video frame `offset` steps later (earlier if negative); None if there is none."""
         return None
 
+    def moment(self, id: str) -> str:
+        """The id that stands for all samples of the same moment, in other weather or from a camera beside it; the id
+        itself in datasets that have no such."""
+        return id
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None

@@ -134,6 +134,11 @@ class Several(Dataset):
         other = dataset.neighbour(inner, offset)
         return None if other is None else f"{key}/{other}"
 
+    def moment(self, id: str) -> str:
+        """The id that stands for all samples of the same moment in the same dataset."""
+        key, dataset, inner = self.member(id)
+        return f"{key}/{dataset.moment(inner)}"
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """That of the dataset itself, so its arrays are cached once, whether it is used alone or among several."""
         _, dataset, inner = self.member(id)

@@ -110,6 +110,18 @@ class VKitti2(MapDataset):
         self.files(id)
         return self.renumbered(id, offset)
 
+    def moment(self, id: str) -> str:
+        """The first stored sample of the same scene and frame, of whatever variation and camera."""
+        self.files(id)
+        scene, _, _, frame = id.split("/")
+        return self._moments[scene, frame]
+
+    @cached_property
+    def _moments(self) -> Mapping[tuple[str, str], str]:
+        """By scene and frame the first sample."""
+        parts = ((id.split("/"), id) for id in sorted(self._listing.samples, reverse=True))
+        return {(scene, frame): id for (scene, _, _, frame), id in parts}
+
     def notes(self) -> tuple[str, ...]:
         """Which scenes are on which side, and which kinds of files are not there."""
         val = sorted({id.split("/")[0] for id in self._listing.splits.get("val", ())})
