@@ -18,7 +18,8 @@ from fathomseg.stages.recipe import Recipe
 @contextlib.contextmanager
 def memory_advice(recipe: Recipe) -> Iterator[None]:
     """Turn running out of memory, or of pixels for BatchNorm, into advice: what to change, and its present value."""
-    loop, model = recipe.train, recipe.network.encoder.model
+    loop, encoder = recipe.train, recipe.network.encoder
+    setting = f"model   (now {encoder.model})" if encoder.name == "timm" else f"channels   (now {encoder.channels})"
     stream, config = next(iter(recipe.streams.items()))
     crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
     try:
@@ -41,7 +42,7 @@ def memory_advice(recipe: Recipe) -> Iterator[None]:
             "train.precision=bf16   on a GPU that has it",
             f"streams.{stream}.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
             *(f"{name}.batch={size // 2}   (now {size})" for name, size in batches.items() if size > 1),
-            f"a smaller network.encoder.model   (now {model})",
+            f"a smaller network.encoder.{setting}",
         ]
         raise FathomError(
             "Out of memory. Any of these helps, those that change the result least first:\n"

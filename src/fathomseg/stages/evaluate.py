@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.engine.logging import METRICS
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
@@ -29,6 +30,7 @@ from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.scene.saved import load_scene, same_classes
 from fathomseg.report.examples import examples
+from fathomseg.report.links import links_sections
 from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
@@ -227,7 +229,9 @@ def evaluate_run(
             if report:
                 name = next(iter(sources), "")
                 best = {t: examples(sources[name], dataset, known[t], rows[name][t]) for t in rows.get(name, ())}
-                write_page(out, result, sections(result, dataset, best, drives), folder / CONFIG)
+                shown = sections(result, dataset, best, drives)
+                shown += [] if against or not inference.links else links_sections(folder / METRICS)
+                write_page(out, result, shown, folder / CONFIG)
             if as_json:
                 print(json.dumps(result))
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from fathomseg.config import load
@@ -52,9 +52,20 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
         tree = recipe.model_dump(mode="json", exclude={"phases"})
         if before is not None and before[1].network.tasks:
             tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
-        recipes[name] = load(Recipe, tree, changes)
+        recipes[name] = _placed(load(Recipe, tree, changes), folder, recipes)
         before = folder / name, recipes[name]
     return recipes
+
+
+def _placed(recipe: Recipe, folder: Path, before: Collection[str]) -> Recipe:
+    """`init_from.tasks` may name an earlier phase in place of a run."""
+    if recipe.init_from is None:
+        return recipe
+    tasks = {
+        task: given.model_copy(update={"run": folder / given.run}) if str(given.run) in before else given
+        for task, given in recipe.init_from.tasks.items()
+    }
+    return recipe.model_copy(update={"init_from": recipe.init_from.model_copy(update={"tasks": tasks})})
 
 
 def _parts(recipe: Recipe) -> list[str]:

@@ -129,7 +129,7 @@ class Recipe(Part):
     objectives: Annotated[Mapping[str, AnyObjective], BeforeValidator(named_by_key)] = {"supervised": Supervised()}
     """What a step learns, by name."""
     init_from: InitFrom | None = None
-    """An earlier run, for example of `fathom pretrain`, whose weights this one begins with."""
+    """An earlier run, for example of `fathom pretrain`, or one for each task, whose weights this one begins with."""
     balancing: AnyBalancing = Fixed()
     """How the losses of several tasks are weighed against each other: `fixed` (by their weights in this recipe),
     `uncertainty`, `dwa`, `gradnorm`, `pcgrad`, `mgda`."""
@@ -144,7 +144,7 @@ class Recipe(Part):
     phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Several trainings one after the other, each from the end of the one before: a name for each, and the settings it
     changes, written as on the command line ("train.steps=1000"). Empty = one training. A phase takes over everything
-    unless it says otherwise ("init_from.parts=[pose]")."""
+    unless it says otherwise ("init_from.parts=[pose]"); `init_from.tasks` may name any earlier phase as a run."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

@@ -147,7 +147,8 @@ def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
     looks: list[Callable[[], object]] = [partial(labelled, recipe), partial(_scored, recipe)]
     looks += [partial(getattr, s.data, "splits") for s in recipe.streams.values() if s.data]  # listing finds its files
-    runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
+    runs = [getattr(part, "run", None) for part in (s.depth for s in recipe.streams.values())]
+    runs += recipe.init_from.runs if recipe.init_from is not None else ()
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
     for look in looks:

@@ -20,9 +20,9 @@ from fathomseg.errors import DataError, FathomError
 from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
+from fathomseg.models.any_encoder import AnyEncoder
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
@@ -46,7 +46,7 @@ class Task(Part, ABC):
     """One branch of a network: its settings, and what its output means."""
 
     name: str
-    encoder: Literal["shared", "own"] | Encoder = "shared"
+    encoder: Literal["shared", "own"] | AnyEncoder = "shared"
     """shared: that of the network. own: another like it. Or the settings of one."""
     decoder: AnyDecoder | Literal["shared"]
     """What turns the encoder's pyramid into the map heads work on. shared: the decoder of the network's first task that

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, model_validator
 from torch import nn
 
 from fathomseg.config import Part, named_by_key
+from fathomseg.models.any_encoder import AnyEncoder
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder, FeatureEncoder
@@ -27,8 +28,9 @@ class NetworkConfig(Part):
     """One network with named tasks. As published by Hoyer et al. (2021): resnet101 at output stride 16, tasks
     segmentation and depth with decoder depth_unet (channels 64, 128, 128, 256, 256; aspp 6, 12, 18), links padnet."""
 
-    encoder: Encoder = Encoder()
-    """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
+    encoder: AnyEncoder = Encoder()
+    """What turns the image into a pyramid of feature maps, shared by all tasks without their own: a timm model, or
+    ddpm (the encoder of a diffusion U-Net, from random weights)."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
     """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
     shared` bring a head alone. {} where nothing but a scene model is trained (`contrastive`)."""
