@@ -20,14 +20,14 @@ from torch.utils.data import Dataset as TorchDataset
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.normals import true_normals
-from fathomseg.data.transforms import Geometry
+from fathomseg.data.transforms import Geometry, cut, whole
 from fathomseg.errors import FathomError
-from fathomseg.types import IGNORE, Batch, Camera, Sample
+from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
 
 _ORDER, _SAMPLE = 0, 1
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
-"""Normalised disparity 0..1 of the whole image of an id at working size, NaN = not known."""
+"""Normalised disparity 0..1 of the whole image of an id at the size of the cache, NaN = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +73,23 @@ class Stream(TorchDataset[Sample]):
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
         normals: bool = False,
+        working: Size | None = None,
+        with_whole: bool = False,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
-        of the depth, which must be among the kinds, for ids that have a camera.
+        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `normals`: make
+        them of the depth, which must be among the kinds, for ids that have a camera. `working`: the size that zoom and
+        crop refer to, if images are cached larger. `with_whole`: samples carry the whole image at it.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
+        self.working, self.with_whole = working, with_whole
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -97,7 +101,7 @@ class Stream(TorchDataset[Sample]):
         return self.ids[self._epoch[1][place]]
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
-        """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
+        """Labelled pixels of every class over the whole stream, each image counted once, as it is cached."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
             label = None if self._hidden(id) else self.cache.read(id, "label")
@@ -109,14 +113,19 @@ class Stream(TorchDataset[Sample]):
         id = self.id_at(position)
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
-        return key, self.geometry(self._sample(id), rng)
+        sample = self._sample(id)
+        view = self.geometry.draw(sample.size, rng, self.working)
+        seen = cut(sample, view)
+        if not self.with_whole:
+            return key, seen
+        return key, replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
         return self.labels_of is not None and id not in self.labels_of
 
     def _sample(self, id: str) -> Sample:
-        """What is known of one id at working size, as far as this stream wants it."""
+        """What is known of one id at the size of the cache, as far as this stream wants it."""
         hidden = self._hidden(id)
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
         image = arrays["image"]
@@ -174,6 +183,11 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
             [None if s.camera is None else s.camera.matrix().astype(np.float32) for s in samples],
             lambda i: np.eye(3, dtype=np.float32),
         ),
+        "whole": _stack(
+            [None if s.whole is None else np.moveaxis(s.whole, -1, 0) for s in samples],
+            lambda i: np.moveaxis(samples[i].image, -1, 0),
+        ),
+        "view": _stack([s.view for s in samples], lambda i: np.eye(2, 3, dtype=np.float32)),
     }
     valid = _stack([s.valid for s in samples], lambda i: np.ones(samples[i].size, dtype=np.bool_))
     found = {name: pair for name, pair in stacked.items() if pair is not None}
