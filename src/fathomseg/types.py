@@ -128,6 +128,10 @@ class Sample:
     """What a teacher predicted, of what is not known of the image itself, by its name in `data.distilled`."""
     valid: Bool[np.ndarray, "h w"] | None = None
     """Where the image shows a part of the photograph, as padding does not. None = everywhere."""
+    whole: UInt8[np.ndarray, "h2 w2 3"] | None = None
+    """The whole image that this one is a view of, if it is wanted."""
+    view: Float32[np.ndarray, "2 3"] | None = None
+    """Where the pixels of this view lie in the whole image, as `F.affine_grid(..., align_corners=False)` takes it."""
 
     @property
     def size(self) -> Size:
@@ -152,6 +156,8 @@ class Batch:
     "normals"    Float32 (b 3 h w)    unit vectors in the camera's frame (x right, y down, z forward), 0 0 0 = not known
     "frames"     UInt8 (b s 3 h w)    neighbouring video frames in the order of time, the image itself left out
     "camera"     Float32 (b 3 3)      matrix K of the pinhole camera in the image's pixels; the frames share it
+    "whole"      UInt8 (b 3 h2 w2)    the whole images that these are views of
+    "view"       Float32 (b 2 3)      where a view's pixels lie in its whole image (theta of F.affine_grid)
 
     and what a teacher predicted for samples that lack label, depth or normals:
 

@@ -105,6 +105,7 @@ def test_infinitely_far_is_known_and_behind_everything_but_the_unknown() -> None
     assert keep[1].tolist() == [[True, False, False]]
 
 
+@pytest.mark.slow
 def test_no_sky_of_the_streets_covers_anything_solid() -> None:
     """With the exact depth of the city, in which the sky has none."""
     data = Streets(size=(32, 64), train_clips=4, frames=1)

@@ -165,6 +165,30 @@ class TestOtherData:
             built(recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r")
 
 
+class TestWhole:
+    """Images are prepared larger than the network sees them, and come along whole for a teacher that wants them so."""
+
+    def batch(self, root: Path, folder: Path, geometry: dict[str, Any], **pseudo_labels: Any) -> tuple[Batch, Any]:
+        streams = {"labelled": {"labels": {"count": 2}}, "unlabelled": {"geometry": geometry}}
+        objectives = {"supervised": {}, "pseudo_labels": pseudo_labels}
+        settings = recipe(root, size=[12, 16], streams=streams, objectives=objectives)
+        found, _ = built(settings, folder)
+        (batch,) = batches(found, "unlabelled", 3)
+        return batch, found.by_name["unlabelled"].cache.size
+
+    def test_they_do(self, camvid: Path, tmp_path: Path) -> None:
+        batch, prepared = self.batch(camvid, tmp_path, {})
+        assert prepared == SIZE, "twice the working size, as large as they are stored"
+        assert tuple(batch.image.shape) == tuple(batch.targets["whole"].shape) == (3, 3, 12, 16)
+        assert tuple(batch.targets["view"].shape) == (3, 2, 3)
+
+    def test_not_without_need(self, camvid: Path, tmp_path: Path) -> None:
+        batch, prepared = self.batch(camvid, tmp_path, {"scale": [1, 1]}, teacher_sees="view")
+        assert prepared == (12, 16)
+        assert not batch.has("whole")
+        assert self.batch(camvid, tmp_path, {"detail": 1.5})[1] == (18, 24)
+
+
 def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
     tree = tiny_semi.settings(streams={"labelled": {"labels": {"count": 8}}, "unlabelled": {}})
     streams, _ = built(validate(Recipe, tree), tmp_path)

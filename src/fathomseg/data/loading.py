@@ -22,14 +22,14 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.normals import true_normals
-from fathomseg.data.transforms import Geometry
+from fathomseg.data.transforms import Geometry, cut, whole
 from fathomseg.errors import FathomError
-from fathomseg.types import IGNORE, Batch, Camera, Sample
+from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
 
 _ORDER, _SAMPLE = 0, 1
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
-"""Normalised disparity 0..1 of the whole image of an id at working size, NaN = not known."""
+"""Normalised disparity 0..1 of the whole image of an id at the size of the cache, NaN = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,17 @@ class Stream(TorchDataset[Sample]):
         disparity: Disparity | None = None,
         normals: bool = False,
         distilled: Mapping[str, DistilledReader] | None = None,
+        working: Size | None = None,
+        with_whole: bool = False,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
-        of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a teacher's
-        label, depth or normals, by these names, of the ids that have none of their own.
+        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `normals`: make
+        them of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a
+        teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`: the size
+        that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image at it.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
@@ -91,6 +94,7 @@ class Stream(TorchDataset[Sample]):
         self.neighbours, self.cameras = neighbours, cameras
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
         self.distilled = dict(distilled or {})
+        self.working, self.with_whole = working, with_whole
         self._epoch: tuple[int, list[int]] | None = None
 
     def id_at(self, position: int) -> str:
@@ -102,13 +106,13 @@ class Stream(TorchDataset[Sample]):
         return self.ids[self._epoch[1][place]]
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
-        """Labelled pixels of every class over the whole stream, each image counted once, at working size; a teacher's
+        """Labelled pixels of every class over the whole stream, each image counted once, as it is cached; a teacher's
         labels count where they stand in for an image's own."""
         return torch.from_numpy(self.label_counts[:classes].copy())
 
     @cached_property
     def label_counts(self) -> Int64[np.ndarray, " 256"]:
-        """Pixels of every label value over the whole stream, each image counted once, at working size."""
+        """Pixels of every label value over the whole stream, each image counted once, as it is cached."""
         counts = np.zeros(256, dtype=np.int64)
         for id in self.ids:
             label = None if self._hidden(id) else self.cache.read(id, "label")
@@ -122,14 +126,19 @@ class Stream(TorchDataset[Sample]):
         id = self.id_at(position)
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
-        return key, self.geometry(self._sample(id), rng)
+        sample = self._sample(id)
+        view = self.geometry.draw(sample.size, rng, self.working)
+        seen = cut(sample, view)
+        if not self.with_whole:
+            return key, seen
+        return key, replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
         return self.labels_of is not None and id not in self.labels_of
 
     def _sample(self, id: str) -> Sample:
-        """What is known of one id at working size, as far as this stream wants it."""
+        """What is known of one id at the size of the cache, as far as this stream wants it."""
         hidden = self._hidden(id)
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
         image = arrays["image"]
@@ -194,6 +203,11 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
             [None if s.camera is None else s.camera.matrix().astype(np.float32) for s in samples],
             lambda i: np.eye(3, dtype=np.float32),
         ),
+        "whole": _stack(
+            [None if s.whole is None else np.moveaxis(s.whole, -1, 0) for s in samples],
+            lambda i: np.moveaxis(samples[i].image, -1, 0),
+        ),
+        "view": _stack([s.view for s in samples], lambda i: np.eye(2, 3, dtype=np.float32)),
     }
     for name in sorted({name for sample in samples for name in sample.distilled}):
         stacked[target_name(name)] = _stack(

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -37,6 +37,14 @@ class View:
     depth_divisor: float = 1.0
     """What depth is divided by; the camera is not told."""
 
+    def theta(self, image: Size) -> Float32[np.ndarray, "2 3"]:
+        """Where the view's pixels lie in an image of this size, for `F.affine_grid(..., align_corners=False)`."""
+        (height, width), (h, w) = image, self.window
+        across, down = (-w if self.flip else w) / width, h / height
+        return np.array(
+            [[across, 0, (2 * self.left + w) / width - 1], [0, down, (2 * self.top + h) / height - 1]], np.float32
+        )
+
 
 class Geometry(Part):
     """Random scale, crop and horizontal flip."""
@@ -46,6 +54,9 @@ class Geometry(Part):
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
     """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom; below 1 an
     image may become smaller than the crop, and is padded. null = 1 to 2; with neighbouring frames 1."""
+    detail: Annotated[float, Field(ge=1)] | None = None
+    """Images are prepared at this many times the working size, so that zooming in shows detail and not larger pixels.
+    null = as far as the largest zoom and the stored images go. Prepared arrays take its square of the space."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -67,11 +78,22 @@ class Geometry(Part):
         """The same for images that come with neighbouring frames, whose motion would be lost in a small window."""
         return self if self.scale is not None else self.model_copy(update={"scale": (1.0, 1.0)})
 
-    def draw(self, size: Size, rng: np.random.Generator) -> View:
-        """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror."""
-        out = self.crop or size
+    def prepared(self, working: Size, native: Size) -> Size:
+        """The (height, width) at which images are prepared, from the working size and that of the stored images."""
+        stored = max(1.0, min(native[0] / working[0], native[1] / working[1]))
+        detail = max(1.0, min(self.zoom[1], stored)) if self.detail is None else self.detail
+        return round(working[0] * detail), round(working[1] * detail)
+
+    def draw(self, size: Size, rng: np.random.Generator, working: Size | None = None) -> View:
+        """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror.
+
+        Zoom and crop mean the image at the `working` size, if it is prepared larger than that.
+        """
+        working = working or size
+        out = self.crop or working
         zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
-        window = (max(1, round(out[0] / zoom)), max(1, round(out[1] / zoom)))
+        tall, wide = (out[i] / zoom * (size[i] / working[i]) for i in (0, 1))
+        window = (max(1, round(tall)), max(1, round(wide)))
         top, left = (_place(have, want, rng) for have, want in zip(size, window, strict=True))
         flip = bool(rng.random() < self.flip)
         return View(top, left, window, out, flip, zoom if self.depth_follows_zoom else 1.0)
@@ -79,6 +101,13 @@ class Geometry(Part):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A random view of the sample, `crop` large."""
         return cut(sample, self.draw(sample.size, rng))
+
+
+def whole(image: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The whole image at a size, resampled as views are."""
+    view = View(0, 0, (image.shape[0], image.shape[1]), size)
+    shown: UInt8[np.ndarray, "h2 w2 3"] = _cut(image, view, 0, _image_interpolation(view))
+    return shown
 
 
 def cut(sample: Sample, view: View) -> Sample:

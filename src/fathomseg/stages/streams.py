@@ -117,9 +117,11 @@ class _Builder:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        size = config.size or recipe.size
+        working, ids = config.size or recipe.size, self.ids(needs)
+        geometry = config.geometry or Geometry()
+        geometry = geometry.for_frames() if "frames" in needs else geometry
+        size = _prepared(geometry, working, dataset, ids[0])
         cache = Cache(dataset, size)
-        ids = self.ids(needs)
         neighbours, intrinsics = None, None
         if "frames" in needs:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
@@ -133,8 +135,6 @@ class _Builder:
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
-        geometry = config.geometry or Geometry()
-        geometry = geometry.for_frames() if "frames" in needs else geometry
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
             cache,
@@ -148,6 +148,8 @@ class _Builder:
             disparity=disparity,
             normals="normals" in uses,
             distilled=distilled,
+            working=working,
+            with_whole="whole" in uses,
         )
         return stream, intrinsics
 
@@ -246,6 +248,13 @@ class _Builder:
                     f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
                 )
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
+
+
+def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -> Size:
+    """The size images are prepared at; one of them stands for all if it is to be as large as they are stored."""
+    if geometry.detail is None and geometry.zoom[1] <= 1:
+        return working
+    return geometry.prepared(working, Cache(dataset, None).stored_size(first))
 
 
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
