@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from fathomseg.data.places import Place, places
 from fathomseg.losses.contrastive import info_nce, told_apart
+from fathomseg.losses.ranks import of_all_ranks
 from fathomseg.metrics.retrieval import ranks
 from fathomseg.models.network import Network
 from fathomseg.models.scene.inputs import inverse_of, painted_label, palette
 from fathomseg.models.scene.model import SceneEncoder, SceneModel
 from fathomseg.models.scene.towers import TimmTower
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
-from fathomseg.objectives.ranks import of_all_ranks
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
