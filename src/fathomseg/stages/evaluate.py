@@ -169,7 +169,7 @@ def evaluate_run(
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
-        result = {
+        result: dict[str, Any] = {
             "run": str(folder),
             "dataset": dataset.name,
             "split": split,
