@@ -17,7 +17,7 @@ from fathomseg.stages.recipe import Recipe
 
 @contextlib.contextmanager
 def memory_advice(recipe: Recipe) -> Iterator[None]:
-    """Turn running out of memory, or of pixels for BatchNorm, into advice: the settings to change, their present values."""
+    """Turn running out of memory, or of pixels for BatchNorm, into advice on settings, with their present values."""
     loop, model = recipe.train, recipe.network.encoder.model
     stream, config = next(iter(recipe.streams.items()))
     crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
