@@ -214,8 +214,6 @@ class Work:
                 writing.result()
             except DataError as error:
                 self.problems += error.problems
-            except OSError as error:
-                self.problems.append(Problem(str(error.filename), f"cannot be written ({error.strerror})"))
             self.tick()
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:
