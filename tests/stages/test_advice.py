@@ -76,3 +76,9 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("shapes do not fit")
     with pytest.raises(FathomError, match="Out of memory"), memory_advice(settings):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+
+def test_one_value_for_batchnorm_is_told_in_settings() -> None:
+    fault = r"a batch of .*network\.norm=frozen or network\.norm=group"
+    with pytest.raises(FathomError, match=fault), memory_advice(validate(Recipe, recipe())):
+        torch.nn.functional.batch_norm(torch.zeros(1, 4, 1, 1), None, None, training=True)
