@@ -25,6 +25,7 @@ from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches, Step
 from fathomseg.errors import FathomError
+from fathomseg.models.ema import effective_decay
 from fathomseg.types import StepResult
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Loop(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels."""
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. It is the limit:
+    in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81, 0.99 from
+    891, 0.996 from 2241 and 0.999 from 8991 on, and before that an average looks back over a tenth of the steps so far.
+    The log shows it."""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """Largest norm of the gradient over all parameters; 0 = no clipping."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -146,7 +150,7 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.module.after_step(step)
-        self.meter.add_step(lr, norm)
+        self.meter.add_step(lr, effective_decay(self.config.ema_decay, step), norm)
 
     def _loss(self, result: StepResult, counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The loss to differentiate on this rank, and the same loss over all ranks, which is the one to look at.

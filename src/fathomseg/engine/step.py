@@ -81,7 +81,7 @@ class Step(nn.Module):
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
         ("encoder"), of a task's branch (by the task's name), of the links ("links"), and of everything an objective
-        brings (by the objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
+        brings (by the objective's name), its encoder included, to which `encoder_lr` then does not apply. Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
         is none of these.
         """
         known = {"encoder", "links", *self.network.tasks, *self.objectives}
@@ -99,7 +99,7 @@ class Step(nn.Module):
         for name in self.objectives:
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
-            scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+            scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             scale = scales.get(id(parameter), 1.0)

@@ -16,7 +16,7 @@ from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.progress import say
-from fathomseg.stages.advice import memory_advice, resume_advice
+from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
 from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
 from fathomseg.stages.cameras import learned, save_cameras
 from fathomseg.stages.evaluate import evaluate_run
@@ -66,6 +66,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     streams = build_streams(recipe, labelled, folder, accelerate)
     step = build_step(recipe, network, brought, streams)
+    if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
+        say(advice)
     with memory_advice(recipe):
         trainer = Trainer(
             step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch
