@@ -47,9 +47,9 @@ class Loop(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. It is the limit:
-    in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81, 0.99 from
-    891, 0.996 from 2241 and 0.999 from 8991 on, and before that an average looks back over a tenth of the steps so far.
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. It is a limit:
+    in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81 on, 0.99
+    from 891, 0.996 from 2241 and 0.999 from 8991; before that an average looks back over a tenth of the steps so far.
     The log shows it."""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """Largest norm of the gradient over all parameters; 0 = no clipping."""

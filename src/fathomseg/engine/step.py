@@ -81,8 +81,8 @@ class Step(nn.Module):
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
         ("encoder"), of a task's branch (by the task's name), of the links ("links"), and of everything an objective
-        brings (by the objective's name), its encoder included, to which `encoder_lr` then does not apply. Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
-        is none of these.
+        brings (by the objective's name), its encoder included, to which `encoder_lr` then does not apply. Parameters
+        whose factor is 0 are frozen. Raises `FathomError` for a name that is none of these.
         """
         known = {"encoder", "links", *self.network.tasks, *self.objectives}
         if unknown := sorted(factors.keys() - known):

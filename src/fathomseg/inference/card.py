@@ -52,8 +52,8 @@ class ModelCard(Part):
     colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
     size: tuple[Pixels, Pixels]
-    """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at as
-    many pixels."""
+    """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
+    as many pixels."""
     depth_unit: DepthUnit | None = None
     """What its depth is measured in; null if it gives none. relative: in metres only if its training knew the scale."""
     pose: AnyPose | None = None

@@ -18,7 +18,7 @@ def kept_aspect(trained: Size, image: Size) -> Size:
     """The (height, width) for an image: that of the training, or as many pixels in the proportions of the image.
 
     What a network has learned of shapes does not hold in a stretched image. Sides are multiples of what the training's
-    are multiples of, at most 32, and no shorter than one such multiple, so that a very long image is stretched after all.
+    are multiples of, at most 32, and no shorter than one such multiple: a very long image is stretched after all.
     """
     if abs(math.log(_aspect(trained) / _aspect(image))) < math.log1p(TOLERANCE):
         return trained

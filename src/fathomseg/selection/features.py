@@ -88,7 +88,10 @@ class DepthFeatures(FeatureSource):
     """Level i is at 1/2^i of the image's size."""
 
     def open(self, size: Size, device: torch.device) -> Extractor:
-        """Images are shown at as many pixels as the run was trained at, in the proportions of `size`. Raises `FathomError` if the run gives no depth."""
+        """Images are shown at as many pixels as the run was trained at, in the proportions of `size`.
+
+        Raises `FathomError` if the run gives no depth.
+        """
         card, network = load_model(self.run, WEIGHTS[self.weights])
         if "depth" not in card.tasks:
             raise FathomError(f"{self.run} gives no depth; it predicts {', '.join(card.tasks)}. Give a run of depth.")

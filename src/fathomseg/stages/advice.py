@@ -58,8 +58,8 @@ def averaging_advice(loop: Loop) -> str | None:
         return None
     last = effective_decay(loop.ema_decay, loop.steps - 1)
     return (
-        f"train.ema_decay={loop.ema_decay:g} is not reached in {loop.steps} steps: it takes {first + 1}, and the decay of "
-        f"the averaged weights grows to {last:.3g} (they look back over a tenth of the steps so far)."
+        f"train.ema_decay={loop.ema_decay:g} is not reached in {loop.steps} steps: it takes {first + 1}, and the decay "
+        f"of the averaged weights grows to {last:.3g} (they look back over a tenth of the steps so far)."
     )
 
 
