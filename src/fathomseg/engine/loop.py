@@ -47,7 +47,7 @@ class Loop(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. It is a limit:
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. A limit:
     in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81 on, 0.99
     from 891, 0.996 from 2241 and 0.999 from 8991; before that an average looks back over a tenth of the steps so far.
     The log shows it."""

@@ -26,12 +26,12 @@ def kept_aspect(trained: Size, image: Size) -> Size:
     area, aspect = trained[0] * trained[1], _aspect(image)
     height = min(max(math.sqrt(area / aspect), step), area / step)
     width = area / height
-    near = [(math.floor(side / step) * step, math.ceil(side / step) * step) for side in (height, width)]
+    rows, columns = ((math.floor(side / step) * step, math.ceil(side / step) * step) for side in (height, width))
 
     def misfit(size: Size) -> float:
         return abs(math.log(_aspect(size) / aspect)) + 0.5 * abs(math.log(size[0] * size[1] / (height * width)))
 
-    return min(product(*near), key=misfit)
+    return min(product(rows, columns), key=misfit)
 
 
 def _aspect(size: Size) -> float:
