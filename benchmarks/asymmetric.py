@@ -4,8 +4,8 @@
     python benchmarks/asymmetric.py DATA --out runs/nyuv2 --study runs/studies/nyuv2-asymmetric
 
 The first makes OUT/half-SEED, a folder as DATA whose images of val (whole scenes, as `blocks` holds them out) keep
-both. The second lets the networks of one task of recipes/studies/nyuv2-asymmetric.yaml, trained on a half, answer for the
-other half: OUT/labels-SEED and OUT/depth-SEED. Both go on where they were stopped.
+both. The second lets the networks of one task of recipes/studies/nyuv2-asymmetric.yaml, trained on a half, answer for
+the other half: OUT/labels-SEED and OUT/depth-SEED. Both go on where they were stopped.
 """
 
 from __future__ import annotations
