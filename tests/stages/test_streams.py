@@ -17,8 +17,9 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.errors import FathomError
+from fathomseg.stages.domains import held_for, same_data
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, budgets, build_streams, colours, held_for, same_data
+from fathomseg.stages.streams import Streams, budgets, build_streams, colours
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
@@ -273,8 +274,8 @@ class TestStatistics:
     def test_of_other_data_do_not(self, tmp_path: Path) -> None:
         taught = frozenset({"segmentation", "early_segmentation"})
         assert self.held(data={"name": "kitti", "root": str(tmp_path)}) == {"clips": taught}
-        assert self.held(data={"name": "kitti", "root": str(tmp_path)}, freeze_bn=False) == {}
-        assert self.held(freeze_bn=True) == {"clips": taught}
+        assert self.held(data={"name": "kitti", "root": str(tmp_path)}, batch_norm="shared") == {}
+        assert self.held(batch_norm="held") == {"clips": taught}
 
     def test_go_by_the_datasets_not_by_their_names(self, tmp_path: Path) -> None:
         def folder(name: str) -> Folder:

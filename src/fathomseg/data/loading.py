@@ -20,11 +20,13 @@ from torch.utils.data import Dataset as TorchDataset
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.normals import true_normals
+from fathomseg.data.sampling import Order, Shuffled
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample
 
-_ORDER, _SAMPLE = 0, 1
+_SAMPLE = 1
+"""Tells the random numbers of a view from those that choose its image (`sampling`)."""
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
 """Normalised disparity 0..1 of the whole image of an id at working size, NaN = not known."""
@@ -59,7 +61,7 @@ class Share:
 
 
 class Stream(TorchDataset[Sample]):
-    """Samples by global position: position -> id by shuffled epochs -> cached arrays -> a random view."""
+    """Samples by global position: position -> id (by shuffled epochs, or another order) -> arrays -> a random view."""
 
     def __init__(
         self,
@@ -73,58 +75,72 @@ class Stream(TorchDataset[Sample]):
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
         normals: bool = False,
+        order: Order | None = None,
+        classes: UInt8[np.ndarray, " 256"] | None = None,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
         `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
-        of the depth, which must be among the kinds, for ids that have a camera.
+        of the depth, which must be among the kinds, for ids that have a camera. `order`: which image comes when; left
+        out, all in shuffled epochs. `classes`: what each label value of the dataset becomes (`ClassMatch.table`).
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
-        self._epoch: tuple[int, list[int]] | None = None
+        self.order, self.classes = order or Shuffled(self.ids, seed), classes
 
     def id_at(self, position: int) -> str:
-        """The sample id at a global position of the endless sequence of shuffled epochs."""
-        epoch, place = divmod(position, len(self.ids))
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(len(self.ids)).tolist()
-            self._epoch = (epoch, order)
-        return self.ids[self._epoch[1][place]]
+        """The sample id at a global position of the endless sequence."""
+        return self.order.id_at(position)
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
-        """Labelled pixels of every class over the whole stream, each image counted once, at working size."""
-        counts = np.zeros(256, dtype=np.int64)
+        """Labelled pixels of every class over `ids`, each image counted once, at working size."""
+        counts = self.label_counts(classes).values()
+        return torch.from_numpy(sum(counts, np.zeros(classes, dtype=np.int64)))
+
+    def label_counts(self, classes: int) -> dict[str, Int64[np.ndarray, " c"]]:
+        """Labelled pixels of every class in each of `ids`, at working size."""
+        counts = {}
         for id in self.ids:
-            label = None if self._hidden(id) else self.cache.read(id, "label")
-            counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
-        return torch.from_numpy(counts[:classes])
+            label = self._label(id)
+            shown = np.zeros(0, np.uint8) if label is None else label.ravel()
+            counts[id] = np.bincount(shown, minlength=256)[:classes]
+        return counts
 
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""
         id = self.id_at(position)
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
-        return key, self.geometry(self._sample(id), rng)
+        sample = self._sample(id)
+        view, tries = self.geometry(sample, rng), 1
+        while not self.order.accepts(position, view, tries):
+            view, tries = self.geometry(sample, rng), tries + 1
+        return key, view
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
         return self.labels_of is not None and id not in self.labels_of
 
+    def _label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Its label in the classes that are learned; None if it has none or it must not be opened."""
+        label = None if self._hidden(id) else self.cache.read(id, "label")
+        return label if label is None or self.classes is None else self.classes[label]
+
     def _sample(self, id: str) -> Sample:
         """What is known of one id at working size, as far as this stream wants it."""
-        hidden = self._hidden(id)
-        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
+        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if kind != "label"}
+        label = self._label(id) if "label" in self.kinds else None
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         disparity = None if self.disparity is None else self.disparity(id)
         depth = arrays.get("depth")
         normals = None if depth is None else self._normals(id, depth)
-        sample = Sample(id, image, label=arrays.get("label"), depth=depth, disparity=disparity, normals=normals)
+        sample = Sample(id, image, label=label, depth=depth, disparity=disparity, normals=normals)
         if self.neighbours is None or id not in self.neighbours:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}

@@ -8,6 +8,7 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from jaxtyping import Float
@@ -17,7 +18,7 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network
-from fathomseg.models.norms import statistics_held
+from fathomseg.models.norms import OwnNorms, statistics_held
 from fathomseg.objectives.base import Base, Nets, ObjectiveModule
 from fathomseg.types import Batch, StepResult, Term
 
@@ -36,11 +37,13 @@ class Step(nn.Module):
         colours: Mapping[str, ColourJitter | None],
         held_for: Mapping[str, Collection[str]] | None = None,
         ema_decay: float = 0.99,
+        own_norms: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
-        network's BatchNorm statistics stay those of the other streams.
+        network's BatchNorm statistics stay those of the other streams. `own_norms`: those of them, with these outputs,
+        that have a scale and shift of their own in BatchNorms.
         """
         super().__init__()
         self.network = network
@@ -48,6 +51,10 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
+        self.own_outputs = dict(own_norms or {})
+        self.own_norms = nn.ModuleDict(
+            {stream: OwnNorms(network.modules_for(outputs)) for stream, outputs in self.own_outputs.items()}
+        )
 
     def forward(self, batches: Batches) -> StepResult:
         """The losses of every objective by name."""
@@ -55,7 +62,7 @@ class Step(nn.Module):
         logs: dict[str, Float[Tensor, ""]] = {}
         for stream, batch in batches.items():
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
-            with statistics_held(held):
+            with statistics_held(held), self._norms_of(stream):
                 for name, result in self._learn(stream, batch).items():
                     terms |= {self._named(name, term, stream): value for term, value in result.terms.items()}
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
@@ -100,6 +107,9 @@ class Step(nn.Module):
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
             scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+        for stream, outputs in self.own_outputs.items():
+            pairs = self._own_norms(stream).originals(self.network.modules_for(outputs))
+            scales |= {id(own): scales.get(id(original), 1.0) for own, original in pairs}
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             scale = scales.get(id(parameter), 1.0)
@@ -123,6 +133,17 @@ class Step(nn.Module):
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
+
+    def _norms_of(self, stream: str) -> AbstractContextManager[None]:
+        """The scale and shift of a stream in BatchNorms, for its pass."""
+        if stream not in self.own_outputs:
+            return nullcontext()
+        return self._own_norms(stream).used(self.network.modules_for(self.own_outputs[stream]))
+
+    def _own_norms(self, stream: str) -> OwnNorms:
+        norms = self.own_norms[stream]
+        assert isinstance(norms, OwnNorms)
+        return norms
 
     def _objective(self, name: str) -> ObjectiveModule:
         objective = self.objectives[name]

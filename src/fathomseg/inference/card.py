@@ -51,6 +51,9 @@ class ModelCard(Part):
     """Class names in the order of their indices; none if the network does not segment."""
     colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
+    shared_classes: tuple[str, ...] = ()
+    """Those of `classes` that every dataset has whose labels it learned from, if some of these lack a class: scores
+    have their mean IoU, too."""
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on."""
     depth_unit: DepthUnit | None = None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part, named_by_key
+from fathomseg.data.class_match import ClassMapping
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
+from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.engine.loop import Loop, Positive
@@ -37,6 +39,12 @@ class StreamConfig(Part):
     labels: Labels | None = None
     """The label budget: which images are in the stream. null = all that have a label, where an objective needs
     labels."""
+    classes: ClassMapping | None = None
+    """Where the classes of `data` have other names than those of the recipe's: their name -> ours, or null for one that
+    is to be ignored; or the YAML file that holds this (streets-camvid and others come with the package). Classes it
+    does not name are matched by equal names, and ignored without a match."""
+    sampling: AnySampling = Uniform()
+    """`uniform`, or `rare_classes`: images of rare classes more often."""
     labelled_too: bool = True
     """Without labels of its own: whether the labelled images of the other streams are among its images."""
     depth: AnyDepthSource | None = None
@@ -54,9 +62,11 @@ class StreamConfig(Part):
     colour: ColourJitter | None = None
     """Random colours of the images the network sees. null: none without labels or frames; with frames `probability=0.5,
     brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`; with labels the defaults below."""
-    freeze_bn: bool | None = None
-    """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset
-    than the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
+    batch_norm: Literal["shared", "held", "own"] | None = None
+    """Whose the BatchNorm statistics of what the other streams train are. shared: its images are averaged into them.
+    held: they stay those of the other streams (Li et al. 2017, AdaBN). own: held, and its images go through a scale and
+    shift of their own, which end with the training (Chang et al. 2019, DSBN). null = held if the data is another
+    dataset than the recipe's, else shared."""
 
 
 class Evaluation(Part):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+from jaxtyping import UInt8
+
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
-from fathomseg.data.datasets.several import Several
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
+from fathomseg.data.sampling import Endless, RareClasses, Uniform
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
+from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
 
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
 
 _SEED_STEP: Final = 1_000_003
 """Between the seeds of two streams, so that streams of the same images are shuffled apart."""
+
+_COUNTED: Final = 64
+"""Images by which the classes of an endless stream are counted."""
 
 Progress = Callable[[int, int], None]
 
@@ -51,12 +58,17 @@ class Streams:
 
 
 def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The ids whose labels each stream may use. Only the existence of labels is looked at, no label is opened."""
+    """The ids whose labels each stream may use, save endless ones, which may use all. Only the existence of labels is
+    looked at, no label is opened."""
     chosen = {}
     for name, stream in recipe.streams.items():
         if stream.labels is not None or "label" in recipe.needs(name):
             dataset = recipe.dataset(name)
-            _same_classes(recipe, name)
+            if "label" in recipe.uses(name):
+                matched(recipe, name)  # fail before anything is read
+            if endless(recipe, name):
+                _no_budget(stream.labels, name)
+                continue
             chosen[name] = (stream.labels or Labels()).choose(dataset, stream.split or "train", recipe.seed)
     return chosen
 
@@ -64,7 +76,7 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
 def build_streams(
     recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: accelerate.Accelerator
 ) -> Streams:
-    """Every stream of the recipe; every bad file is named before training starts.
+    """Every stream of the recipe that gives something; every bad file is named before training starts.
 
     `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream, unless a
     label budget names that split.
@@ -74,9 +86,13 @@ def build_streams(
     with accelerate.local_main_process_first(), preparing(main) as progress:
         for position, name in enumerate(recipe.streams):
             seed = recipe.seed + _SEED_STEP * position
-            streams[name], cameras = _Builder(recipe, name, labelled, folder, progress, main).build(seed)
+            builder = _Builder(recipe, name, labelled, folder, progress, main)
+            if builder.is_empty:
+                continue
+            streams[name], cameras = builder.build_endless(seed) if endless(recipe, name) else builder.build(seed)
             if cameras is not None:
                 intrinsics[name] = cameras
+    _all_learn(recipe, streams)
     return Streams(streams, intrinsics)
 
 
@@ -90,6 +106,12 @@ class _Builder:
     folder: Path
     progress: Progress
     main: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it gives nothing: it has a budget of no labels, and nothing else that it needs."""
+        labels = self.recipe.streams[self.name].labels
+        return labels is not None and labels.count == 0 and not self.ids(self.recipe.needs(self.name))
 
     def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
         """The stream, and the cameras of its frames if it has neighbours."""
@@ -123,8 +145,51 @@ class _Builder:
             labels_of=labels_of,
             disparity=disparity,
             normals="normals" in uses,
+            classes=self._class_table() if labels_of else None,
         )
+        if isinstance(config.sampling, RareClasses):
+            counts = stream.label_counts(len(recipe.data.classes))
+            stream.order = config.sampling.order(counts, size[0] * size[1], seed)
         return stream, intrinsics
+
+    def build_endless(self, seed: int) -> tuple[Stream, None]:
+        """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
+        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        needs, uses, split = recipe.needs(self.name), recipe.uses(self.name), config.split or "train"
+        lists = {
+            "frames": ("neighbouring frames", "frames" in needs),
+            "depth": ("disparity from streams.{}.depth", config.depth is not None and "disparity" in uses),
+            "sampling": ("streams.{}.sampling", not isinstance(config.sampling, Uniform)),
+        }
+        if wrong := [what.format(self.name) for what, wanted in lists.values() if wanted]:
+            raise FathomError(
+                f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
+                f"streams.{self.name}.data.endless=false."
+            )
+        labels = "label" in uses
+        there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
+        order = Endless(dataset, split, seed)
+        stream = Stream(
+            Cache(dataset, config.size or recipe.size, limit_gb=0),
+            [order.id_at(position) for position in range(_COUNTED)],
+            tuple(kind for kind, wanted in there.items() if wanted),
+            config.geometry or Geometry(),
+            seed,
+            normals="normals" in uses,
+            order=order,
+            classes=self._class_table() if labels else None,
+        )
+        return stream, None
+
+    def _class_table(self) -> UInt8[np.ndarray, " 256"] | None:
+        """What its label values become; None if they mean the same. Tells people how classes were matched."""
+        match = matched(self.recipe, self.name)
+        if match.same:
+            return None
+        if self.main:
+            name = self.recipe.dataset(self.name).name
+            say("\n".join([f"{self.name}: classes of {self.recipe.data.name} <- {name}", *match.lines()]))
+        return match.table
 
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
@@ -212,26 +277,6 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     return found
 
 
-def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
-    """The streams that leave BatchNorm statistics alone, with the outputs whose statistics those are."""
-    foreign = {
-        name: not same_data(recipe.dataset(name), recipe.data) if stream.freeze_bn is None else stream.freeze_bn
-        for name, stream in recipe.streams.items()
-    }
-    at_home = [o for o in recipe.objectives.values() if any(not foreign[stream] for stream in o.streams)]
-    outputs = frozenset().union(*(objective.learns(recipe.network) for objective in at_home))
-    return {name: outputs for name, apart in foreign.items() if apart and outputs}
-
-
-def same_data(a: Dataset, b: Dataset) -> bool:
-    """Whether two settings mean the same dataset, perhaps with other options."""
-    if isinstance(a, Several) and isinstance(b, Several):
-        return a.datasets.keys() == b.datasets.keys() and all(
-            same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
-        )
-    return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
-
-
 def has_depth(dataset: Dataset, id: str) -> bool:
     """Whether the sample has a true depth."""
     return dataset.fingerprint(id, "depth") is not None and dataset.depth(id) is not None
@@ -261,12 +306,21 @@ def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> lis
     return [id for id in ids if not images & shown(dataset, [id])]
 
 
-def _same_classes(recipe: Recipe, stream: str) -> None:
-    """Labels of another dataset must mean the same. Raises `FathomError`."""
-    theirs, ours = recipe.dataset(stream).classes.names, recipe.data.classes.names
-    if theirs != ours:
+def _no_budget(labels: Labels | None, stream: str) -> None:
+    """An endless stream has every label. Raises `FathomError`."""
+    if labels is not None and (labels.count is not None or labels.file is not None):
         raise FathomError(
-            f"Stream {stream!r} has labels of {len(theirs)} classes ({', '.join(theirs[:4])} ...) that are not the "
-            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same "
-            "class list, in the same order."
+            f"Stream {stream!r} is endless, so that it has no label budget: leave streams.{stream}.labels out, or set "
+            f"streams.{stream}.data.endless=false."
         )
+
+
+def _all_learn(recipe: Recipe, given: Collection[str]) -> None:
+    """Every objective has a stream that gives something. Raises `FathomError`."""
+    for name, objective in recipe.objectives.items():
+        if not set(objective.streams) & set(given):
+            streams = " and ".join(objective.streams)
+            raise FathomError(
+                f"Objective {name!r} has nothing to learn from: its streams ({streams}) have a budget of no labels. "
+                f"Give streams.{objective.streams[0]}.labels.count, or one more stream: objectives.{name}.stream=[...]."
+            )

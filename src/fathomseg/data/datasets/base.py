@@ -72,6 +72,11 @@ class Dataset(Part, ABC):
         """The id of the video frame `offset` steps later (earlier if negative); None if there is none."""
         return None
 
+    def fresh(self, split: str, seed: int, position: int) -> str | None:
+        """The id of a new random sample, a pure function of both numbers, of a dataset without an end; None for all
+        others, whose samples are those in `ids`."""
+        return None
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None
