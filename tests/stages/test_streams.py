@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -15,10 +15,11 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
+from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.errors import FathomError
-from fathomseg.stages.domains import held_for, same_data
-from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
+from fathomseg.stages.recipe import Recipe, StreamConfig
 from fathomseg.stages.streams import Streams, budgets, build_streams, colours
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
@@ -166,6 +167,106 @@ class TestOtherData:
             built(recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r")
 
 
+class TestOtherClasses:
+    """Labels of a source with other classes become the recipe's, in the loader."""
+
+    SOURCE: ClassVar[dict[str, Any]] = {"data": {**tiny_semi.STREETS, "size": list(SIZE)}, "labels": {"count": 2}}
+
+    def tree(self, camvid: Path, **source: Any) -> Recipe:
+        streams = {**streams_of(), "source": {**self.SOURCE, "geometry": {"scale": [1, 1], "flip": 0}, **source}}
+        objectives = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}}
+        return recipe(camvid, streams=streams, objectives=objectives)
+
+    def test_labels_have_our_indices(self, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        settings = self.tree(camvid, classes="streets-camvid")
+        streams, _ = built(settings, tmp_path)
+        (batch,) = batches(streams, "source", 2)
+        source, names = settings.dataset("source"), CamVid(root=camvid).classes.names
+        meaning = {"vegetation": "tree", "sidewalk": "pavement", "person": "pedestrian", "truck": "car"}
+        meaning |= dict.fromkeys(("traffic light", "traffic sign"), "sign") | dict.fromkeys(
+            ("rider", "bicycle"), "bicyclist"
+        )
+        for id, label in zip(batch.ids, batch.targets["label"].numpy(), strict=True):
+            theirs = source.label(id)
+            assert theirs is not None
+            for index, name in enumerate(source.classes.names):
+                ours = IGNORE if name == "terrain" else names.index(meaning.get(name, name))
+                assert (label[theirs == index] == ours).all()
+        pixels = streams.by_name["source"].label_pixels(11)
+        assert pixels[names.index("road")] == sum((b == 3).sum() for b in batch.targets["label"])
+        told = capsys.readouterr().err
+        assert "source: classes of camvid <- streets" in told
+        assert "bicyclist   rider, bicycle" in told
+        assert "(ignored)   terrain" in told
+
+    def test_what_has_no_partner_is_no_longer_learned(self, camvid: Path, tmp_path: Path) -> None:
+        streams, _ = built(self.tree(camvid), tmp_path)
+        (batch,) = batches(streams, "source", 2)
+        shared = {"sky", "building", "pole", "road", "fence", "car"}
+        names = CamVid(root=camvid).classes.names
+        assert {names[i] for i in np.unique(batch.targets["label"]) if i != IGNORE} <= shared
+        assert shared_classes(self.tree(camvid)) == tuple(name for name in names if name in shared)
+        assert shared_classes(self.tree(camvid, classes="streets-camvid")) == (), "the source has them all"
+        assert shared_classes(recipe(camvid)) == ()
+
+    def test_no_partner_at_all_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(tmp_path / "mine")}
+        fakes.write_yaml(tmp_path / "mine" / "dataset.yaml", {"classes": ["a", "b"]})
+        with pytest.raises(FathomError, match=r"None of the 2 classes.*streams\.source\.classes=\{THEIRS: OURS\}"):
+            budgets(self.tree(camvid, data=data))
+
+    @pytest.mark.parametrize("count", [0, 2])
+    def test_no_target_labels_are_the_same_recipe_with_another_number(
+        self, camvid: Path, tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings = self.tree(camvid, classes="streets-camvid")
+        labelled = {**settings.streams, "labelled": StreamConfig(labels=Labels(count=count))}
+        settings = settings.model_copy(update={"streams": labelled})
+        streams, ids = built(settings, tmp_path)
+        assert len(ids) == count
+        assert set(streams.by_name) == {"source", "unlabelled"} | ({"labelled"} if count else set())
+        (batch,) = batches(streams, "unlabelled", 6)
+        assert batch.has("label") == (count > 0)
+        assert len(set(batch.ids)) == 6
+        assert ("labelled: a budget of no labels" in capsys.readouterr().err) == (count == 0)
+
+    def test_no_labels_anywhere_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        streams = {**streams_of(), "labelled": {"labels": {"count": 0}}}
+        with pytest.raises(FathomError, match=r"'supervised' has nothing to learn from: its streams \(labelled\)"):
+            built(recipe(camvid, streams=streams), tmp_path)
+
+
+class TestEndlessStreams:
+    def tree(self, camvid: Path, **source: Any) -> Recipe:
+        data = {**tiny_semi.STREETS, "size": list(SIZE), "endless": True}
+        streams = {**streams_of(), "source": {"data": data, "classes": "streets-camvid", **source}}
+        objectives = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}}
+        return recipe(camvid, streams=streams, objectives=objectives)
+
+    def test_every_step_sees_new_frames_with_labels(self, camvid: Path, tmp_path: Path) -> None:
+        settings = self.tree(camvid)
+        assert set(budgets(settings)) == {"labelled"}
+        streams, _ = built(settings, tmp_path)
+        found = batches(streams, "source", 2, steps=4)
+        assert len({id for batch in found for id in batch.ids}) == 8
+        assert all(batch.present["label"].all() for batch in found)
+        assert streams.by_name["source"].label_pixels(11).sum() > 0
+        again, _ = built(settings, tmp_path)
+        assert [b.ids for b in batches(again, "source", 2, steps=4)] == [b.ids for b in found]
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ({"labels": {"count": 3}}, r"no label budget: leave streams\.source\.labels out"),
+            ({"sampling": {"name": "rare_classes"}}, r"streams\.source\.sampling needs all its images listed"),
+            ({"split": "val"}, r"Only the split 'train'"),
+        ],
+    )
+    def test_what_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path, source: Any, message: str) -> None:
+        with pytest.raises(FathomError, match=message):
+            built(self.tree(camvid, **source), tmp_path)
+
+
 def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
     tree = tiny_semi.settings(streams={"labelled": {"labels": {"count": 8}}, "unlabelled": {}})
     streams, _ = built(validate(Recipe, tree), tmp_path)
@@ -276,6 +377,20 @@ class TestStatistics:
         assert self.held(data={"name": "kitti", "root": str(tmp_path)}) == {"clips": taught}
         assert self.held(data={"name": "kitti", "root": str(tmp_path)}, batch_norm="shared") == {}
         assert self.held(batch_norm="held") == {"clips": taught}
+
+    def test_are_those_of_a_source_that_alone_gives_something(self, tmp_path: Path) -> None:
+        """Without one image of the target nothing else could move them, and they would stay as they began."""
+        source = {"data": {"name": "kitti", "root": str(tmp_path)}}
+        streams = {"labelled": {"labels": {"count": 0}}, "source": source}
+        both = {"supervised": {"stream": ["source", "labelled"]}}
+        settings = validate(Recipe, tiny_semi.settings(streams=streams, objectives=both))
+        assert set(held_for(settings)) == {"source"}
+        assert held_for(settings, {"source"}) == {}
+        assert own_norms(settings, {"source", "labelled"}) == {}
+        own = {**streams, "source": {**source, "batch_norm": "own"}}
+        settings = validate(Recipe, tiny_semi.settings(streams=own, objectives=both))
+        assert own_norms(settings, {"source", "labelled"}) == {"source": frozenset({"segmentation"})}
+        assert own_norms(settings, {"source"}) == {}
 
     def test_go_by_the_datasets_not_by_their_names(self, tmp_path: Path) -> None:
         def folder(name: str) -> Folder:

@@ -104,7 +104,8 @@ def match_classes(
     if all(partner is None for partner in partners):
         raise FathomError(
             f"None of the {len(theirs)} classes ({', '.join(theirs[:4])} ...) has a partner among the {len(ours)} "
-            f"classes that are learned ({', '.join(ours[:4])} ...). Say which mean the same: {setting}={{THEIRS: OURS}}."
+            f"classes that are learned ({', '.join(ours[:4])} ...). Say which mean the same: "
+            f"{setting}={{THEIRS: OURS}}."
         )
     return ClassMatch(tuple(theirs), tuple(ours), partners)
 

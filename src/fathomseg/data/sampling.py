@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -18,6 +18,7 @@ _ORDER = 0
 """Tells these random numbers from those that cut the views."""
 
 
+@runtime_checkable
 class Order(Protocol):
     """An endless sequence of images."""
 

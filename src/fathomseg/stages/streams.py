@@ -88,6 +88,8 @@ def build_streams(
             seed = recipe.seed + _SEED_STEP * position
             builder = _Builder(recipe, name, labelled, folder, progress, main)
             if builder.is_empty:
+                if main:
+                    say(f"{name}: a budget of no labels, so that this stream gives nothing.")
                 continue
             streams[name], cameras = builder.build_endless(seed) if endless(recipe, name) else builder.build(seed)
             if cameras is not None:
