@@ -11,12 +11,14 @@ import pytest
 
 from fathomseg.config import validate
 from fathomseg.data.cache import Cache
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.loading import Share, Steps, Stream, loader
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample
+from tests import fakes
 
 COUNTS = {"a": np.array([900, 0, 0]), "b": np.array([880, 20, 0]), "c": np.array([600, 2, 298])}
 """Pixels of three classes in three images of 900 pixels."""
@@ -62,22 +64,23 @@ class TestRareClasses:
         assert order.accepts(0, Sample("a", image, label=blank), 3)
 
     def test_in_a_stream(self, tmp_path: Path) -> None:
-        """Class 13 (truck) is in a corner of few frames: more crops show it than without."""
-        data = Streets(size=(32, 64), train_clips=6, frames=2)
-        ids = list(data.ids("train"))
-        stream = Stream(
-            Cache(data, (32, 64), folder=tmp_path), ids, ("image", "label"), Geometry(crop=(16, 16), scale=(1, 1)), 0
-        )
+        """More crops show the rarest class than without."""
+        data = CamVid(root=fakes.make_camvid(tmp_path / "data", train=12, size=(32, 64)))
+        cache = Cache(data, (32, 64), folder=tmp_path / "cache")
+        crops = Geometry(crop=(16, 16), scale=(1, 1))
+        stream = Stream(cache, data.ids("train"), ("image", "label"), crops, 0)
+        counts = stream.label_counts(11)
+        table = np.stack(list(counts.values()))
+        np.testing.assert_array_equal(table.sum(0), stream.label_pixels(11).numpy())
+        rare = int(table.sum(0).argmin())
+        assert table.sum(0)[rare] > 0
 
         def showing() -> int:
-            return sum(bool((stream[position][1].label == rare).sum() >= 2) for position in range(24))
+            return sum(bool((stream[position][1].label == rare).any()) for position in range(36))
 
-        counts = stream.label_counts(15)
-        table = np.stack(list(counts.values()))
-        rare = int(np.where(table.max(0) >= 20, table.sum(0), 10**9).argmin())
         uniform = showing()
-        stream.order = RareClasses(share=0.005, tries=20).order(counts, 32 * 64, seed=0)
-        assert showing() > uniform
+        stream.order = RareClasses(share=0.003, tries=30).order(counts, 32 * 64, seed=0)
+        assert showing() >= uniform + 8
 
 
 class TestEndless:
@@ -104,19 +107,19 @@ class TestEndless:
         listed = self.DATA.ids("train")[0]
         np.testing.assert_array_equal(self.DATA.image(listed), finite.image(listed))
 
-    @pytest.mark.parametrize("workers", [0, 2])
+    @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
     def test_it_needs_no_disk_and_is_the_same_from_any_number_of_processes(self, tmp_path: Path, workers: int) -> None:
         def batches(start: int, workers: int) -> list[tuple[tuple[str, ...], bytes, bytes]]:
             order = Endless(self.DATA, "train", 1)
             cache = Cache(self.DATA, (16, 32), folder=tmp_path / "cache", limit_gb=0)
             stream = Stream(cache, [order.id_at(0)], ("image", "label"), Geometry(), 1, order=order)
-            made = loader(stream, Steps(Share(2), start, 4), workers, pin=False)
+            made = loader(stream, Steps(Share(2), start, 3), workers, pin=False)
             return [(b.ids, b.image.numpy().tobytes(), b.targets["label"].numpy().tobytes()) for b in made]
 
         whole = batches(0, 0)
-        assert batches(2, workers) == whole[2:]
+        assert batches(1, workers) == whole[1:]
         assert not (tmp_path / "cache").exists()
-        assert len({id for ids, _, _ in whole for id in ids}) == 8
+        assert len({id for ids, _, _ in whole for id in ids}) == 6
 
     def test_it_can_be_sent(self) -> None:
         order = pickle.loads(pickle.dumps(Endless(self.DATA, "train", 1)))

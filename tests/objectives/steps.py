@@ -49,6 +49,8 @@ def make_step(
     steps: int = 10,
     pixels: Sequence[int] = (100,) * CLASSES,
     focal_ids: Mapping[str, int] | None = None,
+    own_norms: Mapping[str, Collection[str]] | None = None,
+    classes: Sequence[str] = ("a", "b", "c", "d"),
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
 
@@ -63,9 +65,8 @@ def make_step(
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]
-    setup = Setup(
-        config, steps, {stream: torch.tensor(pixels) for stream in named}, focal_ids or {}, [1.0] * (max(numbers) + 1)
-    )
+    counted = {stream: torch.tensor(pixels) for stream in named}
+    setup = Setup(config, steps, counted, focal_ids or {}, [1.0] * (max(numbers) + 1), tuple(classes))
     modules = {}
     for name in sorted(parts, key=lambda name: parts[name].name != "supervised"):
         modules[name] = parts[name].build(setup, built, brought[name])
@@ -73,7 +74,7 @@ def make_step(
             setup = replace(setup, class_weights=weights)
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
-    return Step(built, {name: modules[name] for name in parts}, streams, jitter, held_for, ema_decay)
+    return Step(built, {name: modules[name] for name in parts}, streams, jitter, held_for, ema_decay, own_norms)
 
 
 def make_batch(

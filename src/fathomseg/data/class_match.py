@@ -20,6 +20,8 @@ from fathomseg.types import IGNORE
 SHIPPED: Final = Path(__file__).parent / "class_maps"
 """Mapping files that come with the package, each named `theirs-ours.yaml`."""
 
+_IGNORED: Final = "(ignored)"
+
 
 def _read(given: Any) -> Any:
     """The mapping in a YAML file, so that the saved recipe holds the mapping itself; all else is left as it is.
@@ -76,12 +78,12 @@ class ClassMatch:
 
     def lines(self) -> Iterator[str]:
         """The match as a table for people: our class, theirs; then what is ignored."""
-        width = max(map(len, self.ours))
+        width = max(map(len, (*self.ours, _IGNORED)))
         for index, name in enumerate(self.ours):
             partners = [their for their, partner in zip(self.theirs, self.partners, strict=True) if partner == index]
             yield f"  {name:<{width}}  {', '.join(partners) or '-'}"
         if ignored := [their for their, partner in zip(self.theirs, self.partners, strict=True) if partner is None]:
-            yield f"  {'(ignored)':<{width}}  {', '.join(ignored)}"
+            yield f"  {_IGNORED:<{width}}  {', '.join(ignored)}"
 
 
 def match_classes(

@@ -94,6 +94,8 @@ class Setup:
     """By sample id the number of its camera, if that camera's focal length is to be learned."""
     focal_factors: Sequence[float] = ()
     """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes that are learned."""
     class_weights: Float[Tensor, " c"] | None = None
     """The weights the supervised loss gives the classes, if it weighs them."""
 

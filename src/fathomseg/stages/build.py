@@ -47,6 +47,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         steps=recipe.train.steps,
         label_pixels={name: streams.by_name[name].label_pixels(len(recipe.data.classes)) for name in labels},
         focal_ids=streams.learned_focal_ids,
+        classes=recipe.data.classes.names if "segmentation" in recipe.network.tasks or labels else (),
         focal_factors=known_factors(recipe.init_from, learned(streams.intrinsics)),
     )
     built: dict[str, ObjectiveModule] = {}
