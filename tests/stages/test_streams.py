@@ -15,8 +15,10 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, loader
+from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import FathomError
 from fathomseg.stages import streams as streams_module
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
@@ -264,12 +266,36 @@ class TestEndlessStreams:
         [
             ({"labels": {"count": 3}}, r"no label budget: leave streams\.source\.labels out"),
             ({"sampling": {"name": "rare_classes"}}, r"streams\.source\.sampling needs all its images listed"),
+            ({"depth": {"name": "run", "run": "runs/depth"}}, r"streams\.source\.depth .*needs all its images listed"),
             ({"split": "val"}, r"Only the split 'train'"),
         ],
     )
     def test_what_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path, source: Any, message: str) -> None:
+        settings = self.tree(camvid, **source)
+        if "depth" in source:
+            pseudo = {"name": "pseudo_labels", "stream": ["source"], "mixing": {"name": "depthmix"}}
+            settings = recipe(
+                camvid,
+                streams=settings.model_dump()["streams"],
+                objectives={"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}, "source": pseudo},
+            )
         with pytest.raises(FathomError, match=message):
-            built(self.tree(camvid, **source), tmp_path)
+            built(settings, tmp_path)
+
+    def test_its_own_depth_gives_disparity_as_prepared_maps_do(self, camvid: Path, tmp_path: Path) -> None:
+        pseudo = {"stream": ["source"], "mixing": {"name": "depthmix"}}
+        depth = {"name": "dataset"}
+        still = {"geometry": {"scale": [1, 1], "flip": 0}}
+        streams = {**self.tree(camvid, depth=depth, **still).model_dump()["streams"]}
+        del streams["unlabelled"]
+        both = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": pseudo}
+        settings = recipe(camvid, streams=streams, objectives=both)
+        made, _ = built(settings, tmp_path)
+        (batch,) = batches(made, "source", 2)
+        data = settings.dataset("source")
+        maps = prepare(OwnDepth(), data, batch.ids, SIZE, folder=tmp_path / "maps")
+        for id, found in zip(batch.ids, batch.targets["disparity"][:, 0].numpy(), strict=True):
+            np.testing.assert_allclose(found, maps(id), atol=1e-4)
 
 
 def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
@@ -403,6 +429,8 @@ class TestStatistics:
 
         assert same_data(folder("a"), folder("a").model_copy(update={"val_percent": 50}))
         assert not same_data(folder("a"), folder("b"))
+        assert same_data(Streets(), Streets(endless=True))
+        assert not same_data(Streets(), Streets(domain="dusk"))
         assert same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("a")}))
         assert not same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("b")}))
         own, other = ({"name": "folder", "root": str(tmp_path / name)} for name in "ab")

@@ -56,9 +56,10 @@ def endless(recipe: Recipe, stream: str) -> bool:
 
 
 def same_data(a: Dataset, b: Dataset) -> bool:
-    """Whether two settings mean the same dataset, perhaps with other options."""
+    """Whether two settings mean the same dataset, perhaps with other options; another look of the generated city is
+    another dataset."""
     if isinstance(a, Several) and isinstance(b, Several):
         return a.datasets.keys() == b.datasets.keys() and all(
             same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
         )
-    return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
+    return a.name == b.name and all(getattr(a, key, None) == getattr(b, key, None) for key in ("root", "domain"))

@@ -19,7 +19,7 @@ from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.sampling import Endless, RareClasses, Uniform
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
-from fathomseg.depth_sources import prepare
+from fathomseg.depth_sources import FreshMaps, OwnDepth, prepare
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.domains import endless, matched
@@ -158,25 +158,30 @@ class _Builder:
         """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses, split = recipe.needs(self.name), recipe.uses(self.name), config.split or "train"
+        depth = config.depth if "disparity" in uses else None
         lists = {
-            "frames": ("neighbouring frames", "frames" in needs),
-            "depth": ("disparity from streams.{}.depth", config.depth is not None and "disparity" in uses),
-            "sampling": ("streams.{}.sampling", not isinstance(config.sampling, Uniform)),
+            "neighbouring frames": "frames" in needs,
+            f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
+            and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
+            f"streams.{self.name}.sampling": not isinstance(config.sampling, Uniform),
         }
-        if wrong := [what.format(self.name) for what, wanted in lists.values() if wanted]:
+        if wrong := [what for what, wanted in lists.items() if wanted]:
             raise FathomError(
                 f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
                 f"streams.{self.name}.data.endless=false."
             )
+        size = config.size or recipe.size
+        fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
         labels = "label" in uses
         there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
         order = Endless(dataset, split, seed)
         stream = Stream(
-            Cache(dataset, config.size or recipe.size, limit_gb=0),
+            Cache(dataset, size, limit_gb=0),
             [order.id_at(position) for position in range(_COUNTED)],
             tuple(kind for kind, wanted in there.items() if wanted),
             config.geometry or Geometry(),
             seed,
+            disparity=fresh,
             normals="normals" in uses,
             order=order,
             classes=self._class_table() if labels else None,
