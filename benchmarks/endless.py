@@ -33,7 +33,7 @@ KINDS = ("image", "label")
 def seconds(height: int, width: int, frames: int, rounds: int) -> list[float]:
     """CPU seconds per sample, view included, of each round of new frames."""
     data = Streets(size=(height, width), endless=True)
-    order = Endless(data, "train", height * width)  # drives of its own: streets that were built once are kept for a while
+    order = Endless(data, "train", height * width)  # drives of its own, as built streets are kept
     stream = Stream(Cache(data, (height, width), limit_gb=0), [order.id_at(0)], KINDS, Geometry(), 0, order=order)
     for position in range(4):  # textures, imports
         stream[position]

@@ -104,7 +104,7 @@ class Uniform(Part):
 
 
 class RareClasses(Part):
-    """Rare-class sampling (Hoyer et al. 2022, DAFormer, equations 5 and 6): a class is drawn with a probability of
+    """Rare-class sampling (Hoyer et al. 2022, DAFormer, section 3.3): a class is drawn with a probability of
     exp((1 - f) / T), f being its share of the labelled pixels, then one of the images that show it."""
 
     name: Literal["rare_classes"] = "rare_classes"

@@ -13,4 +13,13 @@ from fathomseg.depth_sources.run import RunDepth
 AnyDepthSource = Annotated[RunDepth | StoredMaps | OwnDepth | HuggingFaceDepth, Field(discriminator="name")]
 """Every depth source there is, told apart by `name`. A new one is listed here and nowhere else."""
 
-__all__ = ["AnyDepthSource", "DisparityMaps", "FreshMaps", "HuggingFaceDepth", "OwnDepth", "RunDepth", "StoredMaps", "prepare"]
+__all__ = [
+    "AnyDepthSource",
+    "DisparityMaps",
+    "FreshMaps",
+    "HuggingFaceDepth",
+    "OwnDepth",
+    "RunDepth",
+    "StoredMaps",
+    "prepare",
+]

@@ -50,7 +50,7 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
 class OwnNorms(nn.Module):
     """A scale and a shift in every BatchNorm for the images of one domain, beside those that the network keeps.
 
-    Domain-specific batch normalisation (Chang et al. 2019, equation 4), begun at the network's own values. Statistics
+    Domain-specific batch normalisation (Chang et al. 2019), begun at the network's own values. Statistics
     are those of the batch in training (`statistics_held`), and the network is used on its own domain, so that no
     running statistics are kept here.
     """

@@ -31,7 +31,7 @@ class FeatureDistance(Objective):
     with the square root of its images. DAFormer (Hoyer et al. 2022) takes 0.005 with `classes`."""
     classes: tuple[str, ...] = ()
     """Only where the labels show one of these classes, for example the things (what can be counted): the mean over
-    cells of the feature map of the L2 norm there (DAFormer, equations 7 to 9). Empty = everywhere, image by image."""
+    cells of the feature map of the L2 norm there (DAFormer, section 3.3). Empty = everywhere, image by image."""
     min_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
     """With `classes`: the share of a cell that one of them fills at least."""
 
