@@ -57,6 +57,27 @@ def test_it_trains_two_steps(name: str, count: int, tmp_path: Path, monkeypatch:
     assert "miou_shared" not in scores, "the source has every class"
 
 
+def test_a_source_that_lacks_classes_is_also_scored_on_those_both_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_COUNTED", 2)
+    data = fakes.make_camvid(tmp_path / "data", train=40, val=0, size=(48, 64))
+    settings = [*SMALL, f"data.root={data}", "streams.source.classes=null"]
+    run = tmp_path / "run"
+    done = CliRunner().invoke(app, ["train", str(RECIPES["streets-camvid"]), *settings, "--out", str(run)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    shared = ["sky", "building", "pole", "road", "fence", "car"]  # equal names, in CamVid's order
+    assert json.loads((run / "model.json").read_text())["shared_classes"] == shared
+    found = json.loads((run / "evaluation" / "blocks" / "scores.json").read_text())
+    scores = found["scores"]["ema"]["segmentation"]
+    known = [row["iou"] for row in scores["classes"] if row["name"] in shared and row["iou"] is not None]
+    assert known
+    assert scores["miou_shared"] == pytest.approx(sum(known) / len(known))
+    assert scores["shared_classes"] == shared
+    assert "shared_classes" in found["meaning"]["segmentation"]["miou_shared"]
+    assert "shared classes" in done.output
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_header_has_its_command_and_statistics_are_the_targets(name: str) -> None:
     assert f"fathom train recipes/adapt/{name}.yaml" in RECIPES[name].read_text()
