@@ -31,7 +31,8 @@ def tree(count: int) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("count", [0, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 3])
 def test_a_killed_run_resumes_bit_for_bit(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams_module, "_COUNTED", 2)
     train(recipe(tree(count)), tmp_path / "whole", resume=False)
