@@ -15,7 +15,19 @@ import typer
 from fathomseg.cli import app
 
 ROOT = Path(__file__).resolve().parent.parent
-VERBS = ("check", "pretrain", "select", "import-labels", "train", "evaluate", "predict", "export", "study", "demo")
+VERBS = (
+    "check",
+    "pretrain",
+    "select",
+    "import-labels",
+    "train",
+    "distill",
+    "evaluate",
+    "predict",
+    "export",
+    "study",
+    "demo",
+)
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
 
@@ -31,8 +43,8 @@ def cli_page() -> str:
         "`fathom VERB --help` prints the same. Settings of a recipe are changed as `group.key=value` behind it; of",
         "several for one setting the last wins. Quote for the shell: `'init_from.parts=[encoder,decoder]'`.",
         "",
-        "Exit codes: 0 done; 1 done, but files could not be used (`check`, `predict`) or cells of a study have failed;",
-        "2 an error you can fix, with a message; 130 a study was interrupted.",
+        "Exit codes: 0 done; 1 done, but files could not be used (`check`, `predict`, `distill`) or cells of a study",
+        "failed; 2 an error you can fix, with a message; 130 a study was interrupted.",
         "",
         "| verb | what it does |",
         "|---|---|",

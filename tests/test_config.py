@@ -249,3 +249,78 @@ def test_a_wrong_value_is_told_what_may_be_there(given: dict[str, object], messa
     with pytest.raises(ConfigError) as error:
         load(Odd, given)
     assert [line.strip() for line in str(error.value).splitlines()[1:]] == messages
+
+
+class Texts(Part):
+    name: str = "x"
+    root: Path = Path("x")
+    maybe: str | None = "x"
+    one: Literal["yes", "no"] = "yes"
+    names: tuple[str, ...] = ()
+    count: int = 1
+    rate: float = 1.0
+    flip: bool = False
+    size: tuple[int, int] | None = None
+    path_or_number: int | Path = 0
+    by_name: Mapping[str, Small] = {}
+    anything: Mapping[str, object] = {}
+
+
+@pytest.mark.parametrize(
+    "text", ["2011_09_26", "2024-01-05", "2024-13-45", "0012", "1e3", "no", "a: b", "x #1", "{a", "1:30"]
+)
+def test_what_belongs_to_a_text_or_a_path_is_text(text: str, tmp_path: Path) -> None:
+    texts = load(Texts, {}, [f"root={text}", f"maybe={text}", f"name={text}"])
+    assert (texts.root, texts.maybe, texts.name) == (Path(text), text, text)
+    if not set(text) & set(":#{"):  # which YAML needs quotes for
+        (tmp_path / "r.yaml").write_text(
+            f"root: {text}\nmaybe: {text}\nnames: [{text}, {text}]\nby_name: {{{text}: {{}}}}"
+        )
+        texts = load(Texts, tmp_path / "r.yaml", [f"name={text}"])
+        assert (texts.root, texts.maybe, texts.names) == (Path(text), text, (text, text))
+        assert list(texts.by_name) == [text]
+        assert load(Texts, {}, [f"names=[{text}, b]"]).names == (text, "b")
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("maybe=null", "maybe", None),
+        ("maybe=", "maybe", None),
+        ("root=null", "root", Path("null")),
+        ("root='2011_09_26'", "root", Path("2011_09_26")),
+        ('root="x #1"', "root", Path("x #1")),
+        ("one=no", "one", "no"),
+        ("count=010", "count", 10),
+        ("count=1_000", "count", 1000),
+        ("rate=1e3", "rate", 1000.0),
+        ("flip=no", "flip", False),
+        ("flip=on", "flip", True),
+        ("size=null", "size", None),
+        ("size=[3, 4]", "size", (3, 4)),
+        ("path_or_number=3", "path_or_number", 3),
+        ("path_or_number=x", "path_or_number", Path("x")),
+        ("anything={a: 2011_09_26, b: no, c: 3, d: 0.5}", "anything", {"a": "2011_09_26", "b": "no", "c": 3, "d": 0.5}),
+    ],
+)
+def test_the_type_of_the_field_says_how_a_word_is_read(override: str, field: str, value: object) -> None:
+    assert getattr(load(Texts, {}, [override]), field) == value
+
+
+def test_a_whole_number_is_no_time_of_day() -> None:
+    with pytest.raises(ConfigError, match=r"count: must be a whole number \(given: '12:30'\)"):
+        load(Texts, {}, ["count=12:30"])
+
+
+def test_a_group_may_be_given_at_once_and_then_changed() -> None:
+    given = ["part={name: large, rates: [1]}", "part.rates=[2]", "steps=1"]
+    assert load(Whole, {}, given).part == Large(rates=(2,))
+
+
+def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("steps: 1\nlr: 0.1\nsteps: 2\n")
+    with pytest.raises(ConfigError, match="the key 'steps' is given twice, first in line 1"):
+        load(Whole, tmp_path / "r.yaml")
+    (tmp_path / "r.yaml").write_text("a: &all {lr: 0.1, steps: 1}\n<<: *all\nsteps: 2\n")
+    with pytest.raises(ConfigError, match="a: unknown key"):
+        load(Whole, tmp_path / "r.yaml")

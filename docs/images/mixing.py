@@ -25,7 +25,7 @@ def scenes(ids: tuple[str, ...]) -> Pixels:
     return Pixels(
         image=torch.from_numpy(image).permute(0, 3, 1, 2) / 255,
         label=label,
-        confidence=torch.ones(label.shape),
+        weight=torch.ones(label.shape),
         valid=torch.ones(label.shape, dtype=torch.bool),
         disparity=unit_disparity(torch.where(depth > 0, 1 / depth, 0.0)),
     )

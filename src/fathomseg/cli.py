@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -19,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_PATIENCE_S: Final = 5.0
+"""How long a process that is not the one to speak waits before it does."""
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
@@ -35,6 +40,9 @@ Mode = Annotated[
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
 ]
+Links = Annotated[
+    str | None, typer.Option(help="on or off: whether what branches tell each other takes part; default: the run's.")
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
 ]
@@ -50,7 +58,7 @@ def _version(wanted: bool) -> bool:
 def _recipe_first(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
     """The recipe, if one is given, and the settings to change."""
     given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and "=" not in given[0] else None
+    recipe = Path(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
     return recipe, given
 
 
@@ -132,11 +140,12 @@ def evaluate(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="Score these alone: segmentation, depth, motion, with commas; default: all there is truth for."
+            help="Score these alone: segmentation, depth, motion, scenes, with commas; default: all there is truth for."
         ),
     ] = None,
     mode: Mode = None,
     flip: Flip = False,
+    links: Links = None,
     against: Annotated[
         Path | None,
         typer.Option(
@@ -149,6 +158,12 @@ def evaluate(
     ] = None,
     crop: Annotated[
         str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Delta_m against this run, scored in the same way before; TASK=RUN, repeated, for a run each."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Score only the first N images.")] = None,
     report: Annotated[bool, typer.Option(help="Write the HTML report.")] = True,
@@ -167,12 +182,14 @@ def evaluate(
             tasks=tasks,
             mode=mode,
             flip=flip,
+            links=links,
             against=against,
             as_json=json,
             report=report,
             limit=limit,
             max_depth=max_depth,
             crop=crop,
+            baselines=baseline or (),
         )
     )
 
@@ -188,6 +205,7 @@ def predict(
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
     mode: Mode = None,
     flip: Flip = False,
+    links: Links = None,
     overlay: Annotated[bool, typer.Option(help="Write coloured pictures as well.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
@@ -205,6 +223,7 @@ def predict(
             weights=weights,
             mode=mode,
             flip=flip,
+            links=links,
             overlay=overlay,
             overwrite=overwrite,
             device=device,
@@ -234,7 +253,9 @@ def export(
     data: Annotated[
         str | None, typer.Option(help="int8, fp16: data to measure the loss on; default: the run's.")
     ] = None,
-    split: Annotated[str, typer.Option(help="int8, fp16: the split the loss of accuracy is measured on.")] = "val",
+    split: Annotated[
+        str | None, typer.Option(help="int8, fp16: the split the loss of accuracy is measured on; default: val.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="int8, fp16: measure on the first N images.")] = None,
 ) -> None:
     """Write a trained network as one ONNX file, checked against PyTorch, that runs without PyTorch and fathomseg."""
@@ -253,6 +274,60 @@ def export(
             data=data,
             split=split,
             limit=limit,
+        )
+    )
+
+
+@app.command()
+def distill(
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="A run folder, a file of `fathom export`, or hf:OWNER/NAME.")
+    ],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="A recipe, whose label budgets count, a dataset.yaml or its folder, or a dataset's name.",
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="What the teacher predicts: segmentation, depth or normals.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on with.")],
+    overrides: Overrides = None,
+    split: Annotated[str, typer.Option(help="The split whose images are shown to the teacher.")] = "train",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Predict every image, not only those that lack a label, depth or normals.")
+    ] = False,
+    soft: Annotated[bool, typer.Option("--soft", help="Segmentation: keep probabilities as well.")] = False,
+    flip: Flip = False,
+    classes: Annotated[
+        Path | None, typer.Option(help="YAML of `teacher's class: dataset's class` (or null) where names differ.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Of a run: ema (averaged) or last.")] = "ema",
+    gives: Annotated[
+        str | None, typer.Option(help="Depth models of Hugging Face that do not say it: depth (metres) or disparity.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+) -> None:
+    """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to go on."""
+    from fathomseg.stages.distill import run
+
+    raise typer.Exit(
+        run(
+            teacher,
+            data,
+            overrides or [],
+            task=task,
+            out=out,
+            split=split,
+            everything=everything,
+            soft=soft,
+            flip=flip,
+            classes=classes,
+            weights=weights,
+            gives=gives,
+            device=device,
+            batch=batch,
         )
     )
 
@@ -294,8 +369,30 @@ def main() -> None:
     try:
         app()
     except FathomError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _stop(str(error))
+    except OSError as error:
+        if error.strerror is None:  # not of the system: a fault of ours
+            raise
+        _stop(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
+    except RuntimeError as error:
+        if not (_started_by_torchrun() and any(word in str(error).lower() for word in ("gloo", "nccl", "connection"))):
+            raise
+        _stop(f"Another process of this run stopped: {str(error).splitlines()[0]}", second=True)
+
+
+def _started_by_torchrun() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _stop(message: str, second: bool = False) -> NoReturn:
+    """Print an error and end; of the processes of torchrun the first to stop, or process 0, speaks for all.
+
+    The others wait for torchrun to end them, which it does when one has stopped.
+    """
+    if _started_by_torchrun() and (second or os.environ.get("RANK", "0") != "0"):
+        time.sleep(_PATIENCE_S)
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

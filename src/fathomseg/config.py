@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError,
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from fathomseg.errors import ConfigError
+from fathomseg.errors import ConfigError, DataError
+from fathomseg.text import read_text
+from fathomseg.yaml_words import Word, parse, unquoted
 
 
 class Part(BaseModel):
@@ -47,13 +49,14 @@ P = TypeVar("P", bound=Part)
 def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> P:
     """Read a recipe (a YAML file or a mapping), apply `a.b=c` overrides in order, and validate it as `kind`.
 
-    Raises `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field.
+    Words are read by the type of their field: where a text or a path belongs, `2011_09_26` and `no` are text. Raises
+    `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field.
     """
-    tree = _read_yaml(source) if isinstance(source, Path) else _copy(source)
+    tree = read_yaml(source) if isinstance(source, Path) else _copy(source)
     for override in overrides:
         _apply(tree, override)
     origin = str(source) if isinstance(source, Path) else "configuration"
-    return validate(kind, tree, origin)
+    return validate(kind, _settled(tree, kind), origin)
 
 
 def by_name(default: str) -> Discriminator:
@@ -102,17 +105,20 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
     return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The tree of a YAML file, a mapping, with a `Word` where YAML sees no text. Raises `ConfigError`."""
     if not path.is_file():
         raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse(read_text(path))
+    except DataError as error:
+        raise ConfigError(str(error.problems[0])) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if tree is None:
+    if tree is None or (isinstance(tree, Word) and tree.value is None):
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold a mapping (key: value), but holds a {type(tree).__name__}.")
+        raise ConfigError(f"{path} must hold a mapping (key: value), but holds a {type(_plain(tree)).__name__}.")
     return tree
 
 
@@ -127,21 +133,107 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"Override {override!r} is not of the form key=value or group.key=value.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"The value of override {override!r} is not valid YAML: {error}") from None
+    value = _as_word(text)
     node = tree
     for key in keys[:-1]:
-        if node.get(key) is None:  # null, or not there: the override begins the group
-            node[key] = {}
-        child = node[key]
+        child = node.get(key)
+        if isinstance(child, Word) and isinstance(child.value, dict):  # a group that an earlier override gave
+            child = node[key] = child.value
+        if child is None or (isinstance(child, Word) and child.value is None):  # null, or not there: it begins here
+            child = node[key] = {}
         if not isinstance(child, dict):
-            raise ConfigError(f"Override {override!r}: {key!r} holds the value {child!r}, not a group of settings.")
+            raise ConfigError(
+                f"Override {override!r}: {key!r} holds the value {_plain(child)!r}, no group of settings."
+            )
         node = child
-    if keys[-1] == "name" and node.get("name", value) != value:
+    if keys[-1] == "name" and str(node.get("name", value)) != str(value):
         node.clear()
     node[keys[-1]] = value
+
+
+def _as_word(text: str) -> Word | str:
+    """The value of an override: as it was typed, and as YAML reads it, of which the type of the field chooses."""
+    if (inside := unquoted(text)) is not None:
+        return inside
+    try:
+        value = parse(text)
+    except yaml.YAMLError as error:
+        return Word(text, error)  # no YAML, but perhaps the name of a folder: "a: b"
+    return Word(text, value.value if isinstance(value, Word) else value)
+
+
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+def _settled(given: Any, annotation: Any, name: str | None = None) -> Any:
+    """A tree without `Word`s: each is what the type of its place makes of it. `name`: of a part that says none."""
+    options = _options(annotation)
+    if isinstance(given, Word):
+        return _chosen(given, annotation, options)
+    if isinstance(given, Mapping):
+        return {key: _settled(value, *_inside(options, given, str(key), name)) for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [_settled(item, _item(options, index)) for index, item in enumerate(given)]
+    return given
+
+
+def _chosen(word: Word, annotation: Any, options: Sequence[Any]) -> Any:
+    """What a word means where these kinds of value may be."""
+    nullable = any(one is NoneType for one, _ in _members(annotation))
+    textual = bool(options) and all(map(_is_text, options))
+    if word.text in _NULLS and (nullable or not textual or word.text != "null"):
+        return None
+    if textual:
+        return word.text
+    if isinstance(word.value, yaml.YAMLError):
+        raise ConfigError(f"The value {word.text!r} is not valid YAML: {word.value}")
+    if isinstance(word.value, Mapping | list):
+        return _settled(word.value, annotation)
+    if bool in options or isinstance(word.value, str | None):
+        return word.value
+    if options and all(_is_text(one) or (isinstance(one, type) and issubclass(one, BaseModel)) for one in options):
+        return word.text  # a part that may be given by a text alone
+    # 010 is eight and 12:30 is 750 in YAML, and a field of any type may be passed on as a text: only what is spelled as
+    # Python spells it is certain.
+    certain = isinstance(word.value, float) or word.text == (
+        str(word.value).lower() if isinstance(word.value, bool) else str(word.value)
+    )
+    return word.value if certain else word.text
+
+
+def _is_text(kind: Any) -> bool:
+    values = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    return kind in (str, Path) or (bool(values) and all(isinstance(value, str) for value in values))
+
+
+def _inside(options: Sequence[Any], given: Mapping[Any, Any], key: str, name: str | None) -> tuple[Any, str | None]:
+    """What belongs to a key of a mapping, and the name that a part there has if it says none."""
+    models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
+    said = given.get("name", name)
+    named = [one for one in models if str(said) in _names(one)]
+    fields = [one.model_fields[key] for one in named or models if key in one.model_fields]
+    kinds = [_annotation(field) for field in fields]
+    kinds += [typing.get_args(one)[-1] for one in options if _is_mapping(one) and typing.get_args(one)]
+    return (Union[tuple(kinds)] if kinds else Any), None if models else key  # noqa: UP007  made at run time
+
+
+def _item(options: Sequence[Any], index: int) -> Any:
+    """What belongs to a place of a list."""
+    kinds = []
+    for one in options:
+        inside = typing.get_args(one)
+        if inside and not _is_mapping(one) and typing.get_origin(one) is not Literal:
+            kinds.append(inside[index] if index < len(inside) and ... not in inside else inside[0])
+    return Union[tuple(kinds)] if kinds else Any  # noqa: UP007  made at run time
+
+
+def _is_mapping(kind: Any) -> bool:
+    origin = typing.get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def _plain(given: Any) -> Any:
+    return given.value if isinstance(given, Word) else given
 
 
 def _onto(default: object, given: Any) -> Any:

@@ -25,15 +25,32 @@ class Problem:
         return f"{self.where}: {self.reason}"
 
 
+def by_clip(problems: Sequence[Problem]) -> list[Problem]:
+    """The same with one line for all frames of a video that have the same fault."""
+    frames: dict[tuple[str, str], list[int]] = {}
+    for problem in problems:
+        path, word, number = problem.where.rpartition(" frame ")
+        key = (path, problem.reason) if word and number.isdecimal() else (problem.where, problem.reason)
+        frames.setdefault(key, []).extend([int(number)] if key[0] == path else [])
+    told = []
+    for (path, reason), numbers in frames.items():
+        which = f" frame {numbers[0]}" if len(numbers) == 1 else ""
+        if len(numbers) > 1:
+            which = f" frames {min(numbers)} to {max(numbers)}, {len(numbers)} of them"
+        told.append(Problem(f"{path}{which}", reason))
+    return told
+
+
 class DataError(FathomError):
     """Files that cannot be used. Training raises it with the same words `fathom check` prints."""
 
     def __init__(self, problems: Sequence[Problem], shown: int = 20) -> None:
         self.problems = tuple(problems)
-        lines = [f"  {problem}" for problem in self.problems[:shown]]
-        if len(self.problems) > shown:
-            lines.append(f"  ... and {len(self.problems) - shown} more")
-        files = "1 file" if len(self.problems) == 1 else f"{len(self.problems)} files"
+        told = by_clip(self.problems)
+        lines = [f"  {problem}" for problem in told[:shown]]
+        if len(told) > shown:
+            lines.append(f"  ... and {len(told) - shown} more")
+        files = "1 file" if len(told) == 1 else f"{len(told)} files"
         super().__init__(f"{files} cannot be used:\n" + "\n".join(lines))
 
     def __reduce__(self) -> tuple[type[DataError], tuple[tuple[Problem, ...]]]:

@@ -39,12 +39,18 @@ class ClassList:
 
     names: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
+    ids: tuple[int, ...] = field(default=(), compare=False)
+    """What a label file stores for each class; none = its index. For files alone: in memory labels are indices."""
+    by_colour: bool = field(default=False, compare=False)
+    """Whether label files store the colours instead."""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.colours):
             raise FathomError(
                 f"{len(self.names)} class names but {len(self.colours)} colours; give one colour a class."
             )
+        if self.ids and len(self.ids) != len(self.names):
+            raise FathomError(f"{len(self.names)} class names but {len(self.ids)} ids; give one id a class.")
         if not 2 <= len(self.names) <= 254:
             raise FathomError(f"A class list needs 2 to 254 classes, but this one has {len(self.names)}.")
 
@@ -55,6 +61,11 @@ class ClassList:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def stored_ids(self) -> tuple[int, ...]:
+        """The id of each class in label files: `ids`, or else the indices."""
+        return self.ids or tuple(range(len(self.names)))
 
     @cached_property
     def palette(self) -> UInt8[np.ndarray, "256 3"]:
@@ -113,8 +124,14 @@ class Sample:
     """Normalised disparity 0..1, 1 = nearest, on one scale for the whole image it was cut from; NaN = not known."""
     normals: Float32[np.ndarray, "h w 3"] | None = None
     """Unit vectors in the camera's frame towards the camera, 0 0 0 = not known."""
+    distilled: Mapping[str, Shaped[np.ndarray, "h w ..."]] = field(default_factory=dict)
+    """What a teacher predicted, of what is not known of the image itself, by its name in `data.distilled`."""
     valid: Bool[np.ndarray, "h w"] | None = None
     """Where the image shows a part of the photograph, as padding does not. None = everywhere."""
+    whole: UInt8[np.ndarray, "h2 w2 3"] | None = None
+    """The whole image that this one is a view of, if it is wanted."""
+    view: Float32[np.ndarray, "2 3"] | None = None
+    """Where the pixels of this view lie in the whole image, as `F.affine_grid(..., align_corners=False)` takes it."""
 
     @property
     def size(self) -> Size:
@@ -139,6 +156,15 @@ class Batch:
     "normals"    Float32 (b 3 h w)    unit vectors in the camera's frame (x right, y down, z forward), 0 0 0 = not known
     "frames"     UInt8 (b s 3 h w)    neighbouring video frames in the order of time, the image itself left out
     "camera"     Float32 (b 3 3)      matrix K of the pinhole camera in the image's pixels; the frames share it
+    "whole"      UInt8 (b 3 h2 w2)    the whole images that these are views of
+    "view"       Float32 (b 2 3)      where a view's pixels lie in its whole image (theta of F.affine_grid)
+
+    and what a teacher predicted for samples that lack label, depth or normals:
+
+    "distilled_label", "distilled_depth", "distilled_normals"   in the form of the above
+    "distilled_label_confidence" ...         Float32 (b h w)    0..1, how sure the teacher is of each pixel
+    "distilled_label_classes"                UInt8 (b k h w)    its most probable classes, the first one first
+    "distilled_label_probabilities"          Float32 (b k h w)  and their probabilities
 
     The rows of samples that lack it say nothing: 255, 0, NaN, 0, the image itself, the identity."""
     present: Mapping[str, Bool[Tensor, " b"]] = field(default_factory=dict)
@@ -199,6 +225,8 @@ class Term:
     sum: Float[Tensor, ""]
     count: Float[Tensor, ""]
     weight: float = 1.0
+    group: str = ""
+    """What it is balanced together with (`Objective.groups`); in the result of a step with the objective's name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def test_a_shift_by_whole_pixels_by_hand() -> None:
     invented = torch.ones(1, 5, 6, dtype=torch.bool)
     invented[:, 1:, :-2] = False
     assert (moved.label[invented] == IGNORE).all()
-    assert (moved.confidence[invented] == 0).all()
+    assert (moved.weight[invented] == 0).all()
     assert not moved.valid[invented].any()
     assert moved.disparity is not None
     assert moved.disparity[:, 0][invented].isnan().all()

@@ -38,7 +38,7 @@ def street(batch: int, size: tuple[int, int] = (24, 32)) -> Pixels:
 
 def equal(a: Pixels, b: Pixels, atol: float) -> None:
     """Fields equal: exactly what is moved by nearest neighbour, to rounding what is blended."""
-    for name in ("label", "confidence", "valid", "disparity"):
+    for name in ("label", "weight", "valid", "disparity"):
         torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=0, equal_nan=True)
     torch.testing.assert_close(a.image, b.image, rtol=0, atol=atol)
 
@@ -61,7 +61,7 @@ def test_images_stay_images_and_what_is_hidden_counts_nowhere(strong: Augmentati
     else:
         hidden = ~motion.shown
         assert (out.label[hidden] == IGNORE).all()
-        assert (out.confidence[hidden] == 0).all()
+        assert (out.weight[hidden] == 0).all()
         assert not out.valid[hidden].any()
         assert torch.equal(out.label[motion.shown], motion.nearest(pixels.label)[motion.shown])
 

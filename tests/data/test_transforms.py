@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,7 +59,7 @@ def test_what_lies_outside_is_black_ignored_not_valid_and_without_depth() -> Non
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.integers(17, 70), st.integers(17, 70), st.booleans())
 def test_label_depth_and_image_stay_together(seed: int, height: int, width: int, crop: bool) -> None:
-    geometry = Geometry(crop=(33, 41) if crop else None)
+    geometry = Geometry(crop=(33, 41) if crop else None, scale=(0.5, 2.0))
     view = geometry(sample(height, width), np.random.default_rng(seed))
     assert view.size == ((33, 41) if crop else (height, width))
     assert view.label is not None
@@ -120,6 +122,51 @@ def test_the_same_random_state_gives_the_same_view() -> None:
     first, again, other = (Geometry()(sample(30, 30), np.random.default_rng(s)).image for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_nothing_is_padded_unless_it_is_asked_for() -> None:
+    for seed in range(100):
+        assert Geometry()(sample(30, 40), np.random.default_rng(seed)).valid is None
+    padded = Geometry(scale=(0.5, 1.0))
+    assert any(padded(sample(30, 40), np.random.default_rng(seed)).valid is not None for seed in range(9))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([(30, 40), (60, 80), (45, 100)]))
+def test_theta_says_where_the_pixels_of_a_view_lie(seed: int, size: tuple[int, int]) -> None:
+    """Against the centres of the view's pixels, one by one, in an image prepared at any size."""
+    view = Geometry(crop=(5, 7), scale=(0.2, 3.0)).draw(size, np.random.default_rng(seed), (30, 40))
+    grid = F.affine_grid(torch.from_numpy(view.theta(size))[None], [1, 1, 5, 7], align_corners=False)[0]
+    for i, j in np.ndindex(5, 7):
+        column = 6 - j if view.flip else j
+        y, x = view.top + (i + 0.5) * view.window[0] / 5, view.left + (column + 0.5) * view.window[1] / 7
+        assert grid[i, j].tolist() == pytest.approx([2 * x / size[1] - 1, 2 * y / size[0] - 1], abs=1e-5)
+
+
+def test_images_are_prepared_as_large_as_zooming_in_shows_and_no_larger_than_they_are() -> None:
+    working = (30, 40)
+    assert Geometry().prepared(working, (300, 400)) == (60, 80)
+    assert Geometry().prepared(working, (45, 70)) == (45, 60)
+    assert Geometry().prepared(working, (20, 30)) == working
+    assert Geometry(scale=(1, 1)).prepared(working, (300, 400)) == working
+    assert Geometry(scale=(0.5, 0.7)).prepared(working, (300, 400)) == working
+    assert Geometry(detail=1).prepared(working, (300, 400)) == working
+    assert Geometry(detail=1.5).prepared(working, (30, 40)) == (45, 60)
+
+
+def test_zoom_and_crop_mean_the_working_size() -> None:
+    for seed in range(20):
+        small = Geometry(crop=(16, 20)).draw((32, 40), np.random.default_rng(seed))
+        large = Geometry(crop=(16, 20)).draw((64, 80), np.random.default_rng(seed), (32, 40))
+        assert small.size == large.size == (16, 20)
+        assert np.abs(2 * np.array(small.window) - large.window).max() <= 1
+        assert small.flip == large.flip
+
+
+def test_neighbouring_frames_are_not_zoomed_unless_it_is_asked_for() -> None:
+    assert Geometry(crop=(8, 8)).for_frames().zoom == (1, 1)
+    assert Geometry(scale=(0.5, 2)).for_frames().zoom == (0.5, 2)
+    assert Geometry(crop=(8, 8)).zoom == (1, 2)
 
 
 def test_a_range_the_wrong_way_round_is_an_error() -> None:

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def source(folder: Path, **settings: object) -> StoredMaps:
-    return validate(StoredMaps, {"name": "maps", "folder": str(folder), **settings})
+    return validate(StoredMaps, {"name": "maps", "folder": str(folder), "stretched": True, **settings})
 
 
 def test_the_files_of_predict_need_no_setting(data: CamVid, folder: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_negative_scale_turns_files_in_which_far_is_large(data: CamVid, folder
 def test_numbers_that_are_no_depth_are_not_known(data: CamVid, folder: Path) -> None:
     np.save(folder / f"{FIRST}.npy", np.array([[-1.0, 0.0, np.nan, np.inf, -np.inf, 1e-45, 1e300, 4.0]]))
     disparity = source(folder, holds="depth").disparity(data, FIRST)
-    np.testing.assert_array_equal(disparity, np.array([[np.nan] * 7 + [0.25]], np.float32))
+    np.testing.assert_array_equal(disparity, np.array([[*[np.nan] * 3, 0.0, *[np.nan] * 2, 0.0, 0.25]], np.float32))
 
 
 def test_the_invalid_value_is_compared_with_what_is_stored(data: CamVid, folder: Path) -> None:

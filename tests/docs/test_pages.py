@@ -44,7 +44,9 @@ def test_python_and_yaml_are_sound(page: Path) -> None:
             compile(block.text, f"{name(page)}:{block.line}", "exec", dont_inherit=True)
 
 
-@pytest.mark.parametrize("page", ["training", "semi-supervised", "joint-network", "networks", "pretraining"])
+@pytest.mark.parametrize(
+    "page", ["training", "semi-supervised", "joint-network", "networks", "pretraining", "methods/balancing"]
+)
 def test_settings_of_a_training_are_valid(page: str) -> None:
     shown = blocks((DOCS / f"{page}.md").read_text(encoding="utf-8"), "yaml")
     assert shown

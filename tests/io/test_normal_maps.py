@@ -10,7 +10,7 @@ import pytest
 
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
-from fathomseg.io.images import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.normal_maps import normals_picture, read_normals, write_normals
 
 

@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -135,3 +136,26 @@ def test_reading_forwards_neither_jumps_nor_starts_over(tmp_path: Path, monkeypa
     for i in range(0, FRAMES, 2):
         read_frame(path, i)
     assert decoded == [0, *range(1, FRAMES - 1, 2)]  # every walk begins where the last one ended
+
+
+def test_a_video_cut_off_from_its_key_frame_begins_with_the_next(tmp_path: Path) -> None:
+    """As a recorder that writes in a loop leaves it."""
+    whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"
+    options = {"g": "8", "bf": "0", "x264-params": "scenecut=0:keyint=8:min-keyint=8"}
+    with av.open(str(whole), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options=options)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for i in range(20):
+            picture = np.full((32, 48, 3), 10 + 12 * i, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as out:
+        taken = source.streams.video[0]
+        stream = out.add_stream_from_template(taken)
+        for number, packet in enumerate(source.demux(taken)):
+            if packet.size and number >= 3:
+                packet.stream = stream
+                out.mux(packet)
+    assert video_index(cut).frames == 12
+    for frame in (5, 0, 11):
+        assert abs(float(read_frame(cut, frame).mean()) - (10 + 12 * (8 + frame))) < 6

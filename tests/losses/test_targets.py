@@ -21,6 +21,7 @@ from fathomseg.losses.targets import (
     ConfidentFraction,
     EveryPixel,
     HardTarget,
+    Lesson,
     SoftTarget,
     Target,
     Threshold,
@@ -59,6 +60,16 @@ def with_ignored(target: Target, seed: int) -> Target:
     label, confidence = target.label.clone(), target.confidence.clone()
     label[ignored], confidence[ignored] = IGNORE, 0.0
     return Target(label, confidence, target.probabilities)
+
+
+def weigh(weighting: AnyWeighting, target: Target, truth: Tensor | None = None, shown: Tensor | None = None) -> Tensor:
+    """The weights, without truth and without padding unless given."""
+    truth = torch.zeros(len(target.label), dtype=torch.bool) if truth is None else truth
+    return weighting(target, truth, torch.ones_like(target.label, dtype=torch.bool) if shown is None else shown)
+
+
+def lesson(target: Target, weight: Tensor) -> Lesson:
+    return Lesson(target.label, weight, target.probabilities)
 
 
 def slow_consistency(
@@ -119,7 +130,7 @@ class TestTargets:
     def test_no_gradient_reaches_the_teacher(self, kind: AnyTarget) -> None:
         teacher, student = scores(0).requires_grad_(), scores(1).requires_grad_()
         target = with_truth(kind(teacher), labels(0), torch.tensor([True, False, False]))
-        total, _ = consistency(student, target, ConfidentFraction(threshold=0.1)(target))
+        total, _ = consistency(student, lesson(target, weigh(ConfidentFraction(threshold=0.1), target)))
         total.backward()
         assert teacher.grad is None
         assert student.grad.abs().sum() > 0
@@ -152,7 +163,7 @@ class TestTruth:
         expected = cross_entropy(logits, label)
         for kind in KINDS:
             target = with_truth(kind(scores(0)), label, everywhere)
-            total, count = consistency(logits, target, Threshold()(target))
+            total, count = consistency(logits, lesson(target, weigh(Threshold(), target)))
             assert count == expected[1]
             assert total.item() == pytest.approx(expected[0].item(), rel=1e-12)
 
@@ -167,32 +178,54 @@ class TestWeighting:
 
     def test_by_hand(self) -> None:
         target = self.target()
-        assert EveryPixel()(target).tolist() == [[[1.0]]]
+        valid = [[[1, 1, 1], [1, 1, 0]], [[1, 1, 1], [1, 1, 1]]]
+        assert weigh(EveryPixel(), target).tolist() == valid
         sure = [[[1, 1, 0], [0, 1, 0]], [[1, 0, 0], [0, 0, 0]]]
-        assert Threshold(threshold=0.968)(target).tolist() == sure
-        assert ConfidentFraction(per="image")(target).flatten().tolist() == pytest.approx([3 / 6, 1 / 6])
-        assert ConfidentFraction(per="batch")(target).flatten().tolist() == pytest.approx([4 / 12])
+        assert weigh(Threshold(threshold=0.968), target).tolist() == sure
+        share = torch.tensor([3 / 5, 1 / 6]).view(2, 1, 1)
+        torch.testing.assert_close(weigh(ConfidentFraction(), target), torch.tensor(valid) * share)
+        torch.testing.assert_close(weigh(ConfidentFraction(per="batch"), target), torch.tensor(valid) * (4 / 12))
+
+    def test_padding_is_neither_sure_nor_unsure(self) -> None:
+        """A quarter of each image is padding, and the teacher is sure of the rest."""
+        shown = torch.ones(2, 2, 4, dtype=torch.bool)
+        shown[:, :, 3] = False
+        label = torch.zeros(2, 2, 4, dtype=torch.uint8).masked_fill(~shown, IGNORE)
+        target = Target(label, torch.where(shown, 0.99, 0.0))
+        for per in ("image", "batch"):
+            assert torch.equal(weigh(ConfidentFraction(per=per), target, shown=shown), shown.float())
+
+    def test_truth_counts_whole_and_teaches_no_confidence_to_the_others(self) -> None:
+        """One image with labels among three of which the teacher knows nothing."""
+        truth = torch.tensor([True, False, False, False])
+        target = Target(torch.zeros(4, 2, 3, dtype=torch.uint8), torch.full((4, 2, 3), 0.3))
+        target = with_truth(target, torch.ones(4, 2, 3, dtype=torch.uint8), truth)
+        assert weigh(ConfidentFraction(), target, truth).amax((1, 2)).tolist() == [1, 0, 0, 0]
+        assert weigh(ConfidentFraction(per="batch"), target, truth).unique().tolist() == [0.25], "as published"
 
     def test_truth_is_sure_and_ignored_pixels_are_not(self) -> None:
-        label = torch.zeros(2, 2, 3, dtype=torch.uint8)
+        label, truth = torch.zeros(2, 2, 3, dtype=torch.uint8), torch.tensor([True, False])
         label[0, 0, :2] = IGNORE
-        target = with_truth(self.target(), label, torch.tensor([True, False]))
-        assert ConfidentFraction()(target).item() == pytest.approx((4 + 1) / 12)
-        assert Threshold(threshold=1.0)(target)[0].tolist() == [[0, 0, 1], [1, 1, 1]]
+        target = with_truth(self.target(), label, truth)
+        published = weigh(ConfidentFraction(per="batch"), target, truth)
+        torch.testing.assert_close(published, (target.label != IGNORE) * torch.tensor((4 + 1) / 12))
+        assert weigh(ConfidentFraction(), target, truth)[0].tolist() == [[0, 0, 1], [1, 1, 1]]
+        assert weigh(Threshold(threshold=1.0), target)[0].tolist() == [[0, 0, 1], [1, 1, 1]]
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(0, 1000), st.floats(0, 1))
     def test_fractions_are_means_of_the_thresholded(self, seed: int, threshold: float) -> None:
         target = with_ignored(HardTarget()(scores(seed)), seed)
-        sure = Threshold(threshold=threshold)(target)
-        torch.testing.assert_close(
-            ConfidentFraction(threshold=threshold, per="image")(target).flatten(), sure.mean((1, 2))
-        )
-        assert ConfidentFraction(threshold=threshold)(target).item() == pytest.approx(sure.mean().item(), rel=1e-6)
+        sure = weigh(Threshold(threshold=threshold), target)
+        valid = (target.label != IGNORE).float()
+        share = sure.sum((1, 2), keepdim=True) / valid.sum((1, 2), keepdim=True)
+        torch.testing.assert_close(weigh(ConfidentFraction(threshold=threshold), target), valid * share)
+        batch = weigh(ConfidentFraction(threshold=threshold, per="batch"), target)
+        torch.testing.assert_close(batch, valid * sure.mean())
 
     @pytest.mark.parametrize("weighting", WEIGHTINGS, ids=lambda w: f"{w.name}-{getattr(w, 'per', '')}")
     def test_weights_are_shares(self, weighting: AnyWeighting) -> None:
-        weight = weighting(HardTarget()(scores(0))).expand(SHAPE)
+        weight = weigh(weighting, HardTarget()(scores(0))).expand(SHAPE)
         assert weight.dtype == torch.float32
         assert ((weight >= 0) & (weight <= 1)).all()
         assert weight.max() > 0
@@ -204,20 +237,20 @@ class TestConsistency:
     @pytest.mark.parametrize("over", ["valid", "all", "kept"])
     def test_against_a_loop(self, kind: AnyTarget, weighting: AnyWeighting, over: str) -> None:
         target = with_ignored(kind(scores(0)), seed=5)
-        weight, logits = weighting(target), scores(1)
+        weight, logits = weigh(weighting, target), scores(1)
         expected = slow_consistency(logits, target, weight, over)
-        found = consistency(logits, target, weight, over)
+        found = consistency(logits, lesson(target, weight), over)
         assert [x.item() for x in found] == pytest.approx(expected, rel=1e-6)
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
     @pytest.mark.parametrize("over", ["valid", "all", "kept"])
     def test_weighted_classes_against_a_loop(self, kind: AnyTarget, over: str) -> None:
         target, classes = with_ignored(kind(scores(0)), seed=5), torch.linspace(0.25, 3, C)
-        weight, logits = Threshold(threshold=0.4)(target), scores(1)
+        weight, logits = weigh(Threshold(threshold=0.4), target), scores(1)
         expected = slow_consistency(logits, target, weight, over, classes.tolist())
-        found = consistency(logits, target, weight, over, classes)  # type: ignore[arg-type]
+        found = consistency(logits, lesson(target, weight), over, classes)  # type: ignore[arg-type]
         assert [x.item() for x in found] == pytest.approx(expected, rel=1e-6)
-        assert found[0] != consistency(logits, target, weight, over)[0]  # type: ignore[arg-type]
+        assert found[0] != consistency(logits, lesson(target, weight), over)[0]  # type: ignore[arg-type]
 
     def test_the_published_step(self) -> None:
         """Hoyer et al. 2021: fraction of sure pixels x cross-entropy, averaged over ALL pixels, by hand."""
@@ -225,7 +258,7 @@ class TestConsistency:
         target = Target(
             torch.tensor([[[1, 0], [1, IGNORE]]], dtype=torch.uint8), torch.tensor([[[0.99, 0.97], [0.6, 0.0]]])
         )
-        total, count = consistency(logits, target, ConfidentFraction()(target), over="all")
+        total, count = consistency(logits, lesson(target, weigh(ConfidentFraction(per="batch"), target)), over="all")
         assert count == 4
         assert total.item() == pytest.approx(0.5 * (-math.log(3 / 4) - math.log(2 / 3) - math.log(1 / 2)))
 
@@ -251,13 +284,13 @@ class TestConsistency:
         soft = None if whole.probabilities is None else whole.probabilities[few]
         target = Target(whole.label[few], whole.confidence[few], soft)
         assert 0 < (target.label == IGNORE).sum() < target.label.numel()
-        weight, logits = Threshold(threshold=0.6)(target).double(), scores(1)[few].requires_grad_()
-        assert torch.autograd.gradcheck(lambda z: consistency(z, target, weight)[0], logits)
+        weight, logits = weigh(Threshold(threshold=0.6), target).double(), scores(1)[few].requires_grad_()
+        assert torch.autograd.gradcheck(lambda z: consistency(z, lesson(target, weight))[0], logits)
 
     def test_the_gradient_of_soft_targets_is_the_difference(self) -> None:
         target = SoftTarget()(scores(0))
         logits = scores(1).requires_grad_()
-        consistency(logits, target, EveryPixel()(target))[0].backward()
+        consistency(logits, lesson(target, weigh(EveryPixel(), target)))[0].backward()
         torch.testing.assert_close(logits.grad, logits.detach().softmax(1) - target.probabilities.double())
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
@@ -268,8 +301,8 @@ class TestConsistency:
         other = logits.detach().clone()
         other.movedim(1, -1)[ignored] += 10 * torch.randn(int(ignored.sum()), C, dtype=torch.float64)
         changed = Target(target.label, torch.where(ignored, 1.0, target.confidence), target.probabilities)
-        first = consistency(logits, target, weighting(target))
-        second = consistency(other, changed, weighting(changed))
+        first = consistency(logits, lesson(target, weigh(weighting, target)))
+        second = consistency(other, lesson(changed, weigh(weighting, changed)))
         assert [x.item() for x in first] == [x.item() for x in second]
         first[0].backward()
         assert (logits.grad.movedim(1, -1)[ignored] == 0).all()
@@ -283,7 +316,7 @@ class TestConsistency:
         for case, counts in ((nowhere, (0, 0)), (unsure, (target.label.numel(), 0))):
             for over, count in zip(("valid", "kept"), counts, strict=True):
                 logits = scores(1).requires_grad_()
-                total, found = consistency(logits, case, Threshold()(case), over)
+                total, found = consistency(logits, lesson(case, weigh(Threshold(), case)), over)
                 assert (total.item(), found.item()) == (0, count)
                 total.backward()
                 assert (logits.grad == 0).all()
@@ -293,8 +326,8 @@ class TestConsistency:
         """Sums far beyond the 65504 of half precision."""
         target = kind(scores(0))
         logits = (scores(1) * 1000).half()
-        total, count = consistency(logits, target, EveryPixel()(target))
-        exact, _ = consistency(logits.double(), target, EveryPixel()(target))
+        total, count = consistency(logits, lesson(target, weigh(EveryPixel(), target)))
+        exact, _ = consistency(logits.double(), lesson(target, weigh(EveryPixel(), target)))
         assert total.dtype == count.dtype == torch.float32
         assert exact > 65504
         torch.testing.assert_close(total, exact.float(), rtol=1e-5, atol=0)
@@ -303,9 +336,9 @@ class TestConsistency:
     def test_the_same_under_autocast(self, kind: AnyTarget) -> None:
         logits = scores(1).float()
         target = kind(scores(0))
-        expected = consistency(logits, target, EveryPixel()(target))
+        expected = consistency(logits, lesson(target, weigh(EveryPixel(), target)))
         with torch.autocast("cpu", torch.bfloat16):
-            found = consistency(logits, kind(scores(0)), EveryPixel()(target))
+            found = consistency(logits, lesson(kind(scores(0)), weigh(EveryPixel(), target)))
         assert torch.equal(found[0], expected[0])
 
 
@@ -318,7 +351,7 @@ def test_nothing_waits_for_the_device(kind: AnyTarget, weighting: AnyWeighting) 
         label, labelled = torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(3, dtype=torch.bool)
         target = with_truth(kind(teacher[0]), label, labelled)
         for over in ("valid", "all", "kept"):
-            total, count = consistency(student, target, weighting(target), over)
+            total, count = consistency(student, lesson(target, weigh(weighting, target)), over)
             (total / count).backward()
         assert student.grad.shape == student.shape
 

@@ -32,7 +32,7 @@ def assert_moved_alike(moved: Pixels, original: Pixels, where: Tensor | None = N
     number = numbers(moved)
     mask = torch.ones_like(moved.valid) if where is None else where
     source = number[mask]
-    for name in ("label", "confidence", "valid"):
+    for name in ("label", "weight", "valid"):
         field, before = getattr(moved, name), getattr(original, name)
         assert torch.equal(field[mask], before.flatten()[source]), name
     assert moved.disparity is not None

@@ -91,13 +91,34 @@ def test_the_same_keys_give_the_same_mask_and_others_another(rule: Mixing) -> No
 
 
 @EVERY_RULE
+def test_padding_never_covers_a_photograph(rule: Mixing) -> None:
+    """Dead are only pixels at which neither image shows anything; but nothing is filled where nothing is mixed."""
+    pixels, keys = coded(6, (24, 32)), range(6)
+    mixed, _ = mix(rule, pixels, keys)
+    either = pixels.valid | pixels.valid.roll(-partner_shift(keys), 0)
+    expected = pixels.valid if isinstance(rule, NoMix) else either
+    assert (expected != either).any() == isinstance(rule, NoMix)
+    assert torch.equal(mixed.valid, expected)
+
+
+def test_an_image_that_is_left_alone_among_others_is_not_filled() -> None:
+    pixels, keys, rule = coded(20, (12, 16)), range(20), OneOf(rules=(NoMix(), CutMix(probability=1)))
+    mixed, _ = mix(rule, pixels, keys)
+    filled = torch.tensor([choice == 1 for choice in rule.choices(keys)])
+    assert 0 < filled.sum() < 20
+    assert torch.equal(mixed.valid[~filled], pixels.valid[~filled])
+    either = pixels.valid | pixels.valid.roll(-partner_shift(keys), 0)
+    assert torch.equal(mixed.valid[filled], either[filled])
+
+
+@EVERY_RULE
 def test_nothing_of_it_has_a_gradient(rule: Mixing) -> None:
     pixels = coded(2, (6, 8))
     assert pixels.disparity is not None
     online = replace(pixels, image=pixels.image.clone().requires_grad_(), disparity=pixels.disparity.requires_grad_())
     mixed, keep = mix(rule, online, (1, 2))
     assert mixed.disparity is not None
-    assert not any(x.requires_grad for x in (mixed.image, mixed.confidence, mixed.disparity, keep))
+    assert not any(x.requires_grad for x in (mixed.image, mixed.weight, mixed.disparity, keep))
 
 
 @EVERY_RULE
@@ -167,4 +188,4 @@ def test_a_batch_without_any_label_can_be_mixed() -> None:
 def test_fields_of_different_sizes_are_refused() -> None:
     pixels = coded(2, (6, 8))
     with pytest.raises(TypeError):
-        Pixels(pixels.image, pixels.label[:, 1:], pixels.confidence, pixels.valid)
+        Pixels(pixels.image, pixels.label[:, 1:], pixels.weight, pixels.valid)

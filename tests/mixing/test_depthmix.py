@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fathomseg.config import load
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError
-from fathomseg.mixing import DepthMix, Pixels, mix, unit_disparity
+from fathomseg.mixing import DepthMix, Pixels, mix, partner_shift, unit_disparity
 from tests.mixing.coded import coded
 
 # Multiples of 1/8, so that the margin of 1/8 is met exactly.
 FIRST = torch.tensor([[0.0, 0.25, 0.5], [0.75, 1.0, torch.nan]])
 SECOND = torch.tensor([[0.125, 0.5, 0.5], [0.5, 0.875, 0.5]])
-FIRST_KEPT = torch.tensor([[True, False, True], [True, True, True]])
-"""A tie at exactly the margin; the other is nearer; equal; this is nearer; a tie; unknown."""
+FIRST_KEPT = torch.tensor([[True, False, True], [True, True, False]])
+"""A tie at exactly the margin; the other is nearer; equal; this is nearer; a tie; unknown beside known."""
 SECOND_KEPT = torch.tensor([[True, True, True], [False, True, True]])
 
 
@@ -31,11 +33,11 @@ def scenes(*disparities: torch.Tensor) -> Pixels:
 def test_a_pair_worked_by_hand() -> None:
     mixed, keep = mix(DepthMix(margin=0.125), scenes(FIRST, SECOND), (1, 2))
     assert torch.equal(keep, torch.stack([FIRST_KEPT, SECOND_KEPT]))
-    assert torch.equal(mixed.label, torch.tensor([[[0, 1, 0], [0, 0, 0]], [[1, 1, 1], [0, 1, 1]]], dtype=torch.uint8))
+    assert torch.equal(mixed.label, torch.tensor([[[0, 1, 0], [0, 0, 1]], [[1, 1, 1], [0, 1, 1]]], dtype=torch.uint8))
     assert torch.equal(mixed.image[:, 1].byte(), mixed.label)
 
 
-@pytest.mark.parametrize(("margin", "kept"), [(0.0, 4), (0.125, 5), (0.25, 6), (1.0, 6)])
+@pytest.mark.parametrize(("margin", "kept"), [(0.0, 3), (0.125, 4), (0.25, 5), (1.0, 5)])
 def test_a_wider_margin_keeps_more(margin: float, kept: int) -> None:
     _, keep = mix(DepthMix(margin=margin), scenes(FIRST, SECOND), (1, 2))
     assert keep[0].sum() == kept
@@ -82,15 +84,40 @@ def test_the_published_formula(a: list[float], b: list[float], margin: float, th
         assert bool(keep[i]) == (bool(mine >= theirs - m) and bool(mine >= t))
 
 
-def test_unknown_and_invalid_pixels_keep_this() -> None:
+def test_what_is_not_known_loses_to_what_is() -> None:
     pixels = coded(2, (40, 50))
     assert pixels.disparity is not None
-    unknown = pixels.disparity[:, 0].isnan() | ~pixels.valid
+    known = pixels.disparity[:, 0].isfinite() & pixels.valid
+    other = known.roll(1, 0)
     for rule in (DepthMix(margin=0), DepthMix(foreground=(1, 1)), DepthMix(foreground=(1, 1), consistent=False)):
-        _, keep = mix(rule, pixels, (1, 2))
-        assert keep[unknown].all()
-        assert keep[unknown.roll(1, 0)].all()
-        assert not keep[~(unknown | unknown.roll(1, 0))].all()
+        keep = rule.mask(pixels, pixels.rolled(1), (1, 2))
+        assert not keep[~known & other].any()
+        assert keep[known & ~other].all()
+        assert keep[~known & ~other].all(), "and where neither is, each image keeps its own"
+        assert not keep[known & other].all()
+
+
+def test_infinitely_far_is_known_and_behind_everything_but_the_unknown() -> None:
+    nothing = torch.nan
+    first, second = torch.tensor([[0.0, 0.0, 0.5]]), torch.tensor([[0.5, nothing, 0.0]])
+    _, keep = mix(DepthMix(), scenes(first, second), (1, 2))
+    assert keep[0].tolist() == [[False, True, True]]
+    assert keep[1].tolist() == [[True, False, False]]
+
+
+@pytest.mark.slow
+def test_no_sky_of_the_streets_covers_anything_solid() -> None:
+    """With the exact depth of the city, in which the sky has none."""
+    data = Streets(size=(32, 64), train_clips=4, frames=1)
+    ids = data.ids("train")[:4]
+    depth = torch.from_numpy(np.stack([data.depth(id) for id in ids]))
+    disparity = torch.where(depth > 0, 1 / depth.clamp(min=1), torch.nan)
+    _, keep = mix(DepthMix(), scenes(*disparity), range(4))
+    sky = depth == 0
+    solid = ~sky.roll(-partner_shift(range(4)), 0)
+    assert (sky & solid).sum() > 50
+    assert not keep[sky & solid].any()
+    assert keep[~sky & ~solid].all()
 
 
 def test_the_threshold_is_drawn_for_each_image() -> None:

@@ -48,8 +48,8 @@ def test_scaling_disparity() -> None:
 def test_this_test_can_fail() -> None:
     pixels = without_values()
     with pytest.raises(RuntimeError, match="meta"):
-        pixels.confidence.max().item()
+        pixels.weight.max().item()
     with pytest.raises(NotImplementedError):
-        pixels.confidence[pixels.valid]
+        pixels.weight[pixels.valid]
     with pytest.raises(RuntimeError, match="meta"):
-        pixels.confidence + torch.ones(32)
+        pixels.weight + torch.ones(32)

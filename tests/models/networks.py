@@ -52,7 +52,7 @@ def joint(decoder: Mapping[str, Any], **settings: Any) -> NetworkConfig:
 
 
 def build(config: NetworkConfig, seed: int = 0) -> Network:
-    """With heads and gates that tell images apart, which start near zero."""
+    """With heads, gates and links that tell images apart, which start near zero."""
     torch.manual_seed(seed)
     network = config.build(CLASSES)
     for module in network.modules():
@@ -64,11 +64,18 @@ def build(config: NetworkConfig, seed: int = 0) -> Network:
             for weights in module.parameters():
                 nn.init.normal_(weights, std=weights.shape[1] ** -0.5)
     for name, parameter in network.named_parameters():
-        if name.endswith("gate.weight"):
+        if name.endswith("gate.weight") or name.startswith("links.units"):
             nn.init.normal_(parameter, std=0.1)
         elif name.endswith("mix.0.weight") or name == "heads.segmentation.1.0.weight":  # of separable heads
             nn.init.normal_(parameter)
     return network
+
+
+def pair(links: Mapping[str, Any] | str, decoder: Mapping[str, Any] | None = None, **settings: Any) -> NetworkConfig:
+    """Segmentation and depth, each with an encoder and a decoder of its own, and links between them."""
+    branch = {"decoder": unet(stride=4) if decoder is None else decoder, "encoder": "own"}
+    linked = {"name": links} if isinstance(links, str) else links
+    return config({"segmentation": branch, "depth": branch}, links=linked, **settings)
 
 
 def images(batch: int, height: int, width: int, seed: int = 1) -> Tensor:

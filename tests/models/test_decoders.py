@@ -11,7 +11,18 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import PooledContext, he_init, norm_layer, resize_to
-from fathomseg.models.decoders import AnyDecoder, DeepLabV3, DeepLabV3Plus, DepthUNet, Dpt, Fpn, LwRefineNet, UNet
+from fathomseg.models.ddpm import Blocks
+from fathomseg.models.decoders import (
+    AnyDecoder,
+    DdpmUNet,
+    DeepLabV3,
+    DeepLabV3Plus,
+    DepthUNet,
+    Dpt,
+    Fpn,
+    LwRefineNet,
+    UNet,
+)
 from fathomseg.models.decoders.base import DecoderPart
 from fathomseg.models.decoders.deeplab import scaled_rates
 from fathomseg.models.encoders import Pyramid
@@ -33,6 +44,8 @@ SMALL: list[DecoderPart] = [
     Dpt(channels=8, norms=True, stride=4, widths=(3, 4, 5, 6)),
     LwRefineNet(channels=8),
     LwRefineNet(channels=8, pools=1),
+    DdpmUNet(blocks=Blocks(kind="resnet", groups=1, heads=1, head_width=4)),
+    DdpmUNet(finest_skip=False, blocks=Blocks(expansion=1, heads=2, head_width=2)),
 ]
 PYRAMIDS = [part for part in SMALL if not isinstance(part, Dpt)]
 
@@ -137,6 +150,15 @@ def test_which_maps_are_used(part: DecoderPart, used: list[int]) -> None:
     assert [i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0] == used
 
 
+@pytest.mark.parametrize("output_stride", [32, 16, 8])
+@pytest.mark.parametrize("part", SMALL, ids=str)
+def test_every_decoder_says_which_maps_it_reads(part: DecoderPart, output_stride: int) -> None:
+    of = read_by(part, output_stride)
+    decoder, given_maps = part.build(of, "batch"), [m.requires_grad_() for m in maps(of, 96, 64)]
+    decoder(given_maps).square().sum().backward()
+    assert decoder.inputs == tuple(i for i, m in enumerate(given_maps) if m.grad is not None and m.grad.abs().sum() > 0)
+
+
 def test_dilated_encoders_give_fpn_their_deepest_map_of_each_stride() -> None:
     decoder = Fpn(channels=8).build(pyramid(8), "batch")
     assert decoder.inputs == (2, 5)
@@ -150,7 +172,7 @@ def test_dilations_follow_the_output_stride(output_stride: int, rates: tuple[int
     assert tuple(dilations) == rates
 
 
-@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet | LwRefineNet)])
+@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet | LwRefineNet | DdpmUNet)])
 def test_every_position_sees_the_whole_image(part: DecoderPart) -> None:
     """The pooled branch: a change in one far corner moves the opposite one."""
     torch.manual_seed(0)
@@ -189,7 +211,7 @@ def test_he_init_keeps_the_second_moment(groups: int) -> None:
     assert net.bias.abs().sum() == 0
 
 
-@pytest.mark.parametrize("part", [part for part in SMALL if not isinstance(part, LwRefineNet)])
+@pytest.mark.parametrize("part", [part for part in SMALL if not isinstance(part, LwRefineNet | DdpmUNet)])
 def test_separable_and_norm_options_are_obeyed(part: DecoderPart) -> None:
     decoder = part.build(read_by(part), "group")
     kinds = [type(m) for m in decoder.modules()]

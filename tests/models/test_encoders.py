@@ -79,6 +79,21 @@ def test_output_stride(stride: int, strides: tuple[int, ...]) -> None:
     assert [m.shape[1] for m in maps] == list(encoder.pyramid.channels)
 
 
+def test_models_of_patches_see_what_is_no_whole_patch() -> None:
+    """ConvNeXt's convolutions drop it; as many zeros (the mean colour) make it one, and nothing else changes."""
+    encoder = Encoder(model="test_convnext", pretrained="none").build().eval()
+    image = torch.rand(1, 3, 70, 99)
+    maps = encoder(image)
+    assert [tuple(m.shape[2:]) for m in maps] == [(-(-70 // s), -(-99 // s)) for s in encoder.pyramid.strides]
+    padded = encoder.mean.expand(1, 3, 96, 128).clone()
+    padded[:, :, :70, :99] = image
+    for found, whole in zip(maps, encoder(padded), strict=True):
+        assert torch.equal(found, whole[:, :, : found.shape[2], : found.shape[3]])
+    fitting = torch.rand(1, 3, 64, 96)
+    plain = encoder.net((fitting - encoder.mean) / encoder.std)
+    assert all(torch.equal(a, b) for a, b in zip(encoder(fitting)[1:], plain, strict=True))
+
+
 def test_dilation_keeps_the_weights() -> None:
     dense, dilated = Encoder(output_stride=32).build(), Encoder(output_stride=8).build()
     for (name, a), (other, b) in zip(dense.state_dict().items(), dilated.state_dict().items(), strict=True):

@@ -31,6 +31,7 @@ from tests.models.networks import (
     flat,
     images,
     joint,
+    pair,
     reached,
     running,
     scales_of_one,
@@ -46,11 +47,14 @@ PLAIN = ["test_vit", "test_vit2"]  # with a class token; with a register token a
 VIT = segmenting({"name": "dpt", "channels": 16}, encoder={"model": "test_vit", "pretrained": "none"})
 FULL = joint(unet())
 REFINE = {"name": "lw_refinenet", "channels": 16}
+TINY_BLOCKS = {"heads": 2, "head_width": 4}
+DDPM = {"name": "ddpm_unet", "blocks": TINY_BLOCKS}
+DDPM_ENCODER = {"name": "ddpm", "channels": 6, "mults": [1, 2, 2], "blocks": TINY_BLOCKS}
 SHARED_HEADS = {"decoder": "shared", "head": "separable"}
 CONFIGS: dict[str, NetworkConfig] = {
     **{
         f"{model}-{decoder}": segmenting({"name": decoder}, encoder={"model": model, "pretrained": "none"})
-        for model, decoder in itertools.product(MODELS, [name for name in DECODERS if name != "dpt"])
+        for model, decoder in itertools.product(MODELS, [name for name in DECODERS if name not in ("dpt", "ddpm_unet")])
     },
     **{f"{m}-dpt": segmenting({"name": "dpt", "channels": 16}, encoder={**LITE, "model": m}) for m in PLAIN},
     "depth": seeing_depth({"name": "depth_unet"}, encoder=LITE),
@@ -79,6 +83,22 @@ CONFIGS: dict[str, NetworkConfig] = {
     "joint, each its own": config(
         {name: {"decoder": unet(stride=4), "encoder": "own"} for name in ("segmentation", "depth")}
     ),
+    **{f"pair, {links}": pair(links) for links in ("zero_conv", "plain", "cross_stitch", "nddr")},
+    **{
+        f"pair, {model}": pair("zero_conv", {"name": decoder, **more}, encoder={"model": model, "pretrained": "none"})
+        for model, decoder, more in (
+            ("test_resnet", "fpn", {"channels": 8}),
+            ("test_convnext", "fpn", {"channels": 8}),
+            ("test_vit", "dpt", {"channels": 8, "stride": 4}),
+        )
+    },
+    "pair, ddpm": pair("zero_conv", DDPM, encoder=DDPM_ENCODER),
+    "one vit, two dpt heads": config(
+        {name: {"decoder": {"name": "dpt", "channels": 8, "stride": 4}} for name in ("segmentation", "depth")},
+        encoder={"model": "test_vit", "pretrained": "none"},
+    ),
+    "resnet18-ddpm_unet": segmenting(DDPM, encoder={"model": "resnet18", "pretrained": "none"}),
+    "pair, one way": pair({"name": "zero_conv", "direction": "depth_to_segmentation", "deepest": True}),
     "normals": config({"normals": {"decoder": {"name": "fpn", "channels": 8}}}),
     "three tasks, one decoder": config(
         {
@@ -113,6 +133,10 @@ DEPTH_LEVELS = {
     "joint, both early": (2, 3),
     "joint, an encoder of its own": (2, 3),
     "joint, each its own": (2, 3),
+    **{f"pair, {links}": (2, 3) for links in ("zero_conv", "plain", "cross_stitch", "nddr", "one way")},
+    **{f"pair, {model}": (2,) for model in ("test_resnet", "test_convnext", "test_vit")},
+    "pair, ddpm": (0,),
+    "one vit, two dpt heads": (2,),
     "three tasks, one decoder": (2,),
     "depth's decoder shared, with its encoder": (1, 2, 3),
     "three tasks, two branches, links": (2, 3),
@@ -240,6 +264,14 @@ class TestNothingInVain:
                 network(images(1, 48, 64), [task])
             assert names.count(f"encoders.{task}") == 1
             assert f"encoders.{other}" not in names
+
+    def test_a_link_between_encoders_and_decoders_runs_the_senders_encoder_alone(self) -> None:
+        network = build(CONFIGS["pair, one way"]).eval()
+        for task, encoders in (("depth", {"depth"}), ("segmentation", {"depth", "segmentation"})):
+            with running(network) as names, torch.no_grad():
+                network(images(1, 48, 64), [task])
+            assert {n.split(".")[1] for n in names if n.startswith("encoders.")} == encoders
+            assert {n.split(".")[1] for n in names if n.startswith(("decoders.", "heads."))} == {task}
 
     @EVERY
     def test_modules_for_are_those_that_run(self, name: str) -> None:
@@ -463,7 +495,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("settings", "message"),
         [
-            ({"tasks": {}}, r"a network needs a task: give tasks.segmentation=\{\} or tasks.depth=\{\}"),
+            ({"tasks": {}, "links": {"name": "padnet"}}, "links.name=padnet joins decoders, and there is none"),
             ({"tasks": {"classes": {"name": "segmentation"}}}, "by its own name, so 'classes' must be 'segmentation'"),
             ({"tasks": {"segmentaton": {}}}, "no such name 'segmentaton'; did you mean 'segmentation'"),
             ({"links": {"name": "padnet"}}, "links.name=padnet joins decoders, and there is one"),
@@ -546,9 +578,15 @@ class TestExport:
 class TestLearning:
     """Quadrants of noise whose class the local statistics do not tell: position and context must be learned."""
 
-    @pytest.mark.parametrize("decoder", [d for d in DECODERS if d not in ("deeplabv3", "dpt", "lw_refinenet")])
+    @pytest.mark.parametrize(
+        "decoder", [d for d in DECODERS if d not in ("deeplabv3", "dpt", "lw_refinenet", "ddpm_unet")]
+    )
     def test_a_pattern_of_one_image(self, decoder: str) -> None:
         self.learns(segmenting({"name": decoder}, encoder=LITE, dropout=0.0), with_norms=decoder != "depth_unet")
+
+    @pytest.mark.slow
+    def test_a_pattern_of_one_image_by_a_diffusion_unet(self) -> None:
+        self.learns(segmenting(DDPM, encoder=DDPM_ENCODER, dropout=0.0), with_norms=True, steps=70)
 
     def test_a_pattern_of_one_image_by_a_plain_transformer(self) -> None:
         settings = VIT.model_dump()

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part, named_by_key, validate
 from fathomseg.data.colour import ColourJitter
+from fathomseg.engine.balancing import AnyBalancing, Fixed
 from fathomseg.engine.step import Step
 from fathomseg.models.network import Network
 from fathomseg.objectives import AnyObjective
-from fathomseg.objectives.base import Setup
+from fathomseg.objectives.base import Setup, groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.tasks.network import NetworkConfig
@@ -38,6 +39,7 @@ TOGETHER = {"supervised": {}, "pseudo_labels": {}, "photometric": {"pose": POSE}
 
 class _Objectives(Part):
     objectives: Annotated[Mapping[str, AnyObjective], BeforeValidator(named_by_key)]
+    balancing: AnyBalancing = Fixed()
 
 
 def make_step(
@@ -49,24 +51,29 @@ def make_step(
     steps: int = 10,
     pixels: Sequence[int] = (100,) * CLASSES,
     focal_ids: Mapping[str, int] | None = None,
+    balancing: Mapping[str, Any] | None = None,
     own_norms: Mapping[str, Collection[str]] | None = None,
-    classes: Sequence[str] = ("a", "b", "c", "d"),
+    **known: Any,
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
 
-    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. A network that is
-    built already must have the classes `CLASSES`.
+    `pixels`: of every class, in every stream. `focal_ids`: cameras whose focal length is learned. `known` goes into
+    the setup as it is. A network that is built already must have the classes `CLASSES`.
     """
     torch.manual_seed(0)
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
-    parts = validate(_Objectives, {"objectives": objectives}).objectives
+    given = validate(_Objectives, {"objectives": objectives, "balancing": balancing or {"name": "fixed"}})
+    parts, groups = given.objectives, groups_of(given.objectives, config)
+    assert given.balancing.misfit(groups) is None
     named = {stream: [] for part in parts.values() for stream in part.streams}
     assert list(misfits(config, {key: ["disparity"] for key in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]
-    counted = {stream: torch.tensor(pixels) for stream in named}
-    setup = Setup(config, steps, counted, focal_ids or {}, [1.0] * (max(numbers) + 1), tuple(classes))
+    setup = Setup(
+        config, steps, {stream: torch.tensor(pixels) for stream in named}, focal_ids or {}, [1.0] * (max(numbers) + 1)
+    )
+    setup = replace(setup, **known)
     modules = {}
     for name in sorted(parts, key=lambda name: parts[name].name != "supervised"):
         modules[name] = parts[name].build(setup, built, brought[name])
@@ -74,7 +81,8 @@ def make_step(
             setup = replace(setup, class_weights=weights)
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
-    return Step(built, {name: modules[name] for name in parts}, streams, jitter, held_for, ema_decay, own_norms)
+    ordered = {name: modules[name] for name in parts}
+    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups, own_norms)
 
 
 def make_batch(

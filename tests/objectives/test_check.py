@@ -56,6 +56,9 @@ def found(network: dict[str, Any], objectives: dict[str, Any], **streams: list[s
             {"labelled": [], "unlabelled": []},
         ),
         (BOTH, {"supervised": LEARNS_BOTH, "feature_distance": {"stream": "labelled"}}, {"labelled": []}),
+        ({"tasks": {}}, {"contrastive": {}}, {"labelled": []}),
+        (CLASSES, {"supervised": {}, "contrastive": {}}, {"labelled": []}),
+        (BOTH, {"supervised": LEARNS_BOTH, "scene_consistency": {"run": "runs/scene"}}, {"labelled": []}),
     ],
 )
 def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams: dict[str, list[str]]) -> None:
@@ -65,6 +68,41 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
 @pytest.mark.parametrize(
     ("network", "objectives", "streams", "told"),
     [
+        pytest.param(
+            {"tasks": {}},
+            {"feature_distance": {"stream": "labelled"}, "contrastive": {}, "again": {"name": "contrastive"}},
+            {"labelled": []},
+            [
+                "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}",
+                "objective 'feature_distance': it holds the shared encoder, and every task has its own: set "
+                "network.tasks.TASK.encoder=shared",
+                "contrastive and again would each train a scene model, and a run has one: leave one of them out",
+            ],
+            id="no task",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "scene_consistency": {"run": "runs/scene"}},
+            {"labelled": []},
+            [
+                "objective 'scene_consistency': it compares depth with classes, but the network lacks one: give "
+                "network.tasks.depth={}"
+            ],
+            id="one of two maps",
+        ),
+        pytest.param(
+            BOTH,
+            {
+                "supervised": LEARNS_BOTH,
+                "scene_consistency": {"run": "runs/scene", "depth_weight": 0, "segmentation_weight": 0},
+            },
+            {"labelled": []},
+            [
+                "objective 'scene_consistency': it teaches nothing with depth_weight=0 and segmentation_weight=0: give "
+                "one of them, or leave it out"
+            ],
+            id="a frozen pair",
+        ),
         pytest.param(
             CLASSES,
             {},

@@ -13,9 +13,10 @@ from fathomseg.models.network import SHARED
 from fathomseg.objectives.base import Base, Nets
 from fathomseg.objectives.feature_distance import FeatureDistance, FeatureDistanceObjective, shows
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import IGNORE
+from fathomseg.types import IGNORE, ClassList
 from tests.objectives.steps import DEPTH, PLAIN, POSE, Counted, copied, make_batch, make_step, moved, train, weighed
 
+CLASS_LIST = ClassList(tuple("abcd"), tuple((i, i, i) for i in range(4)))
 CLIPS = {"clips": make_batch(3, "frames")}
 
 
@@ -114,7 +115,9 @@ class TestClasses:
 
     def test_the_mean_is_over_their_cells(self) -> None:
         made = make_step(
-            PLAIN, {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["c"], "weight": 0.005}}
+            PLAIN,
+            {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["c"], "weight": 0.005}},
+            classes=CLASS_LIST,
         )
         batch = make_batch(1, "label")
         batch.targets["label"].zero_()
@@ -134,4 +137,8 @@ class TestClasses:
         assert config.needs(NetworkConfig()) == {"label"}
         assert FeatureDistance().needs(NetworkConfig()) == frozenset()
         with pytest.raises(FathomError, match=r"classes names 'bus', which is no class of data; there is: a, b, c, d"):
-            make_step(PLAIN, {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["bus"]}})
+            make_step(
+                PLAIN,
+                {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["bus"]}},
+                classes=CLASS_LIST,
+            )

@@ -17,7 +17,7 @@ from fathomseg.augment.affine import Motion, motion, translate
 from fathomseg.augment.base import Augmentation
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
-from fathomseg.losses.targets import Target
+from fathomseg.losses.targets import Lesson, Target
 from fathomseg.mixing import Pixels, subkeys
 from fathomseg.objectives.base import to_unit
 from fathomseg.objectives.pseudo_labels import PseudoLabels, complementary
@@ -105,8 +105,9 @@ class TestByHand:
         """At 0.85, one pixel of image 0 is sure and two of image 1."""
         each = [2 * self.one + self.zero] * 2
         fraction = {"name": "fraction", "threshold": 0.85}
-        assert self.term(weighting=fraction)[0] == pytest.approx(3 / 6 * sum(each))
-        per_image = self.term(weighting={**fraction, "per": "image"}, normalize_by="kept")
+        batch = self.term(weighting={**fraction, "per": "batch"})
+        assert batch[0] == pytest.approx(3 / 6 * sum(each))
+        per_image = self.term(weighting=fraction, normalize_by="kept")
         assert per_image == pytest.approx((1 / 3 * each[0] + 2 / 3 * each[1], 3 * 1 / 3 + 3 * 2 / 3))
 
     def test_the_truth_of_one_image_takes_the_place_of_the_teacher(self) -> None:
@@ -132,6 +133,17 @@ class TestByHand:
                 assert torch.equal(images[image, :, 0, x], batch.image[source[image, x], :, 0, x] / 255)
         expected = 3 * self.zero + 3 * self.one
         assert config.loss(self.student, [target]).sum.item() == pytest.approx(expected)
+
+    def test_a_pasted_pixel_keeps_the_weight_of_its_image(self) -> None:
+        """Image 0 has labels and counts whole; of image 1 the teacher is sure at two thirds of its pixels."""
+        disparity = torch.tensor([[0.9, 0.50, 0.1], [0.2, 0.51, 0.8]])[:, None, None, :]
+        label = torch.tensor([[[0, 0, 0]], [[1, 1, 1]]], dtype=torch.uint8)
+        batch = replace(row(2, 3, label=label, disparity=disparity), present={"label": torch.tensor([True, False])})
+        config = pseudo_labels(
+            mixing={"name": "depthmix", "margin": 0.03}, weighting={"name": "fraction", "threshold": 0.9}
+        )
+        _, (lesson,) = config.views_of(*predicted(config, batch, self.teacher, None), batch.keys)
+        assert lesson.weight[:, 0].flatten().tolist() == pytest.approx([1, 1, 2 / 3, 1, 2 / 3, 2 / 3])
 
     def test_soft_targets_are_compared_by_divergence(self) -> None:
         """T = 1/2 squares the odds: P(1) of the first pixel is .81 / (.81 + .01)."""
@@ -300,7 +312,7 @@ def test_soft_targets_move_with_the_image() -> None:
     assert target.probabilities is not None
     torch.testing.assert_close(target.probabilities[:, :, :7, :11], expected[:, :, :7, :11], rtol=1e-3, atol=1e-4)
     assert torch.equal(target.label[shown], answered.argmax(1)[shown])
-    torch.testing.assert_close(target.confidence[shown], answered.softmax(1).amax(1)[shown], rtol=1e-3, atol=1e-4)
+    assert torch.equal(target.weight, shown.float())
 
 
 def test_nothing_predicted_carries_a_gradient() -> None:
@@ -309,7 +321,7 @@ def test_nothing_predicted_carries_a_gradient() -> None:
     pixels, target = predicted(config, batch, teacher(batch.image / 255)["segmentation"], None)
     images, (wanted,) = config.views_of(pixels, target, batch.keys)
     assert wanted.probabilities is not None
-    for tensor in (images, wanted.confidence, wanted.probabilities, pixels.confidence):
+    for tensor in (images, wanted.weight, wanted.probabilities, pixels.weight):
         assert not tensor.requires_grad
 
 
@@ -386,7 +398,7 @@ def test_a_target_is_what_mixing_and_motion_made_of_it() -> None:
     teacher, batch = Pointwise(seed=1), photographs()
     logits = teacher(batch.image / 255)["segmentation"].detach()
     images, (target,) = config.views_of(*predicted(config, batch, logits, None), batch.keys)
-    assert isinstance(target, Target)
+    assert isinstance(target, Lesson)
     assert torch.equal(target.label.long(), teacher(images)["segmentation"].argmax(1))
     own = (images == batch.image / 255).all(1)
     assert 0 < own.float().mean() < 1

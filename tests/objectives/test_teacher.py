@@ -130,6 +130,21 @@ def test_complementary_dropout_is_between_the_encoder_and_the_decoder() -> None:
     assert not torch.equal(whole[-1], halved[-1])
 
 
+def test_decoders_keep_the_statistics_of_maps_that_lose_no_channels() -> None:
+    """Dropping half and doubling the rest inflates variance, in training alone. The encoder's maps are as ever."""
+    dropped, alone = plain(views=2, complementary_dropout=True), make_step(PLAIN, {"supervised": {}})
+    dropped.train()(streams())
+    alone.train()({"labelled": streams()["labelled"]})
+    behind, expected = (
+        {name: buffer for part in step.network.after_encoders() for name, buffer in part.named_buffers()}
+        for step in (dropped, alone)
+    )
+    assert any(name.endswith("running_var") for name in behind)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in behind.items())
+    encoder, before = dropped.network.encoders.state_dict(), alone.network.encoders.state_dict()
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in encoder.items())
+
+
 def test_confidence_is_logged() -> None:
     logs = plain()(streams()).logs
     assert 1 / CLASSES <= logs["pseudo_labels.confidence"] <= 1

@@ -15,7 +15,7 @@ from fathomseg.cli import app
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.errors import DataError, FathomError
+from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.evaluation.motion import evaluate_motion
 from fathomseg.inference.card import load_pose
 from fathomseg.inference.predictor import load
@@ -56,8 +56,26 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(**changes: Any) -> dict[str, Any]:
-    defaults = {"data": None, "overrides": [], "split": "val", "weights": "ema", "mode": None}
+    weights = "both" if "against" in changes else "ema"  # of predictions there is one kind
+    defaults = {"data": None, "overrides": [], "split": "val", "weights": weights, "mode": None}
     return {**defaults, "against": None, "as_json": True, "report": False, "limit": None, **changes}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("root=x", "'root=x' is not used.*did you mean 'data.root=x'"),
+        ("dta.root=x", "did you mean 'data.root=x'"),
+        ("data.roott=x", "roott: unknown key; did you mean 'root'"),
+        ("evaluation.split=test", "not used by `fathom evaluate`.*--split"),
+        ("evaluation.inference.flp=true", "flp: unknown key; did you mean 'flip'"),
+        ("evaluation.infernce.mode=slide", "not used"),
+        ("train.steps=3", "is not used"),
+    ],
+)
+def test_a_setting_that_means_nothing_here_is_refused(saved: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(str(saved), **arguments(overrides=[override]))
 
 
 def oracle(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int) -> float:
@@ -444,3 +462,58 @@ def test_stored_predictions_of_a_joint_run_say_by_their_kind_of_which_task_they_
         evaluate_run(joint, against=tmp_path)
     evaluate_run(joint, against=tmp_path / "ids", tasks=["segmentation"], report=False)
     assert (joint / "evaluation" / "val-ids-segmentation").is_dir()
+
+
+@pytest.fixture(scope="module")
+def singles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A scored run for each task."""
+    folder = tmp_path_factory.mktemp("singles")
+    found = {task: save_joint_run(folder / task, STREETS, [task], pose=False, seed=5) for task in BOTH}
+    for one in found.values():
+        evaluate_run(one, report=False, as_json=True)
+    return found
+
+
+class TestBaselines:
+    """Delta_m against runs of one task each."""
+
+    def test_delta_m_is_the_mean_of_signed_relative_changes(
+        self, joint: Path, singles: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = [f"{task}={run}" for task, run in singles.items()]
+        capsys.readouterr()
+        assert run(str(joint), **arguments(baselines=given, report=True)) == 0
+        found = json.loads((joint / "evaluation/val/scores.json").read_text())
+        base = {t: json.loads((r / "evaluation/val/scores.json").read_text())["scores"] for t, r in singles.items()}
+        own = found["scores"]["ema"]
+        iou, before = own["segmentation"]["miou"], base["segmentation"]["ema"]["segmentation"]["miou"]
+        rmse, rmse_before = own["depth"]["median"]["rmse"], base["depth"]["ema"]["depth"]["median"]["rmse"]
+        parts = found["delta_m"]["ema"]["tasks"]
+        assert parts["segmentation"]["change"] == pytest.approx(iou / before - 1)
+        assert parts["depth"]["change"] == pytest.approx(1 - rmse / rmse_before)
+        assert found["delta_m"]["ema"]["delta_m"] == pytest.approx((iou / before - rmse / rmse_before) / 2)
+        assert parts["depth"]["run"] == str(singles["depth"])
+        page = (joint / "evaluation/val/report.html").read_text()
+        assert "Several tasks at once" in page
+        assert f"{100 * parts['depth']['change']:+.2f}" in page
+
+    def test_against_itself_it_is_0(self, joint: Path) -> None:
+        evaluate_run(joint, report=False, as_json=True)
+        result = evaluate_run(joint, report=False, baselines=dict.fromkeys(BOTH, joint))
+        assert {weights: one["delta_m"] for weights, one in result["delta_m"].items()} == {"ema": 0, "last": 0}
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (["depth={segmentation}"], r"has no task 'depth'; it has segmentation"),
+            (["normals={depth}"], r"give one run, or TASK=RUN for each of the tasks segmentation, depth"),
+            (["{depth}"], r"has no task 'segmentation'"),
+        ],
+    )
+    def test_what_is_no_baseline(self, joint: Path, singles: dict[str, Path], given: list[str], message: str) -> None:
+        with pytest.raises(FathomError, match=message):
+            run(str(joint), **arguments(baselines=[one.format(**singles) for one in given]))
+
+    def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
+        with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):
+            evaluate_run(joint, report=False, limit=1, baselines=singles)

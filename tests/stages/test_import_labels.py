@@ -101,6 +101,8 @@ def test_json_and_a_new_folder(exported: tuple[Path, Task], tmp_path: Path) -> N
         "root": str(new),
         "labelled": ["images/007", "images/001", "images/004"],
         "empty": [],
+        "unusable": [],
+        "unpainted": None,
     }
     assert Folder(root=new).classes.names == ("road", "car", "sky")
 
@@ -145,8 +147,7 @@ def test_what_cannot_be_used_is_told_and_nothing_is_written(
     if fault == "classes":
         lines.append(("tree", (9, 9, 9)))
     if fault == "size":
-        last = list(labels)[-1]
-        labels[last] = _cut(labels[last])
+        labels = {stem: _cut(label) for stem, label in labels.items()}
     from_cvat(source, labels, lines)
     if fault == "no file":
         source = tmp_path / "nothing.zip"
@@ -159,6 +160,20 @@ def test_what_cannot_be_used_is_told_and_nothing_is_written(
     with pytest.raises(FathomError, match=message):
         raise done.exception
     assert not new.exists()
+
+
+def test_one_unusable_mask_is_told_by_the_exit_code(exported: tuple[Path, Task], tmp_path: Path) -> None:
+    folder, task = exported
+    labels = drawn(task)
+    last = list(labels)[-1]
+    labels[last] = _cut(labels[last])
+    done = fathom(
+        "import-labels", from_cvat(tmp_path / "job.zip", labels, LINES), "--selection", folder, "--to", tmp_path / "new"
+    )
+    assert done.exit_code == 1
+    assert "2 of 3 images have a label now" in done.stderr
+    assert f"{last}.png: the label is 12 x 32" in done.stderr
+    assert "Pixels on which nothing is drawn count nowhere" in done.stderr
 
 
 def test_which_export_is_meant(exported: tuple[Path, Task], tmp_path: Path) -> None:

@@ -257,3 +257,77 @@ def test_a_wrong_start_is_told_before_anything_is_decoded(
     monkeypatch.setattr(stage, "build_streams", decode)
     with pytest.raises(FathomError, match=message):
         stage.train(validate(Recipe, tree), tmp_path / "run", resume=False)
+
+
+class TestTasks:
+    """A run for each task: two networks trained one by one, then linked."""
+
+    OWN = validate(
+        NetworkConfig,
+        {
+            "encoder": TINY,
+            "tasks": {
+                "segmentation": {"decoder": FPN, "encoder": "own"},
+                "depth": {"decoder": unet(4), "encoder": "own"},
+            },
+            "links": {"name": "zero_conv"},
+        },
+    )
+
+    def runs(self, folder: Path) -> dict[str, Network]:
+        found = {}
+        for seed, (task, config) in enumerate({"depth": depth(stride=4), "segmentation": segmentation(FPN)}.items()):
+            found[task] = built(config, seed + 5)
+            classes = {"classes": ("a", "b"), "colours": ((0, 0, 0), (1, 1, 1))} if task == "segmentation" else {}
+            save_model(folder / task, ModelCard(network=config, size=(32, 32), **classes), found[task].state_dict())
+        return found
+
+    def test_each_branch_has_the_weights_of_its_run(self, tmp_path: Path) -> None:
+        """And so the linked pair predicts at first what each run predicts."""
+        theirs, network = self.runs(tmp_path), built(self.OWN, 0).eval()
+        text = validate(InitFrom, {"tasks": {t: {"run": str(tmp_path / t)} for t in theirs}}).into(network, self.OWN)
+        assert all(f"Starting from {tmp_path / task}" in text for task in theirs)
+        image = torch.rand(1, 3, 48, 64)
+        with torch.no_grad():
+            found = network(image)
+            assert torch.equal(found["segmentation"], theirs["segmentation"].eval()(image)["segmentation"])
+            for a, b in zip(found["depth"], theirs["depth"].eval()(image)["depth"], strict=True):
+                assert torch.equal(a, b)
+
+    def test_what_a_task_says_goes_before_the_run(self, tmp_path: Path) -> None:
+        theirs, network = self.runs(tmp_path), built(self.OWN, 0)
+        config = {"run": str(tmp_path / "depth"), "tasks": {"segmentation": {"run": str(tmp_path / "segmentation")}}}
+        validate(InitFrom, config).into(network, self.OWN)
+        for task, one in theirs.items():
+            for name, tensor in one.encoders["shared"].state_dict().items():
+                assert torch.equal(network.encoders[task].state_dict()[name], tensor)
+
+    def test_parts_left_out_begin_anew(self, tmp_path: Path) -> None:
+        self.runs(tmp_path)
+        network, fresh = built(self.OWN, 0), built(self.OWN, 0)
+        given = {"depth": {"run": str(tmp_path / "depth"), "parts": ["encoder"]}}
+        validate(InitFrom, {"tasks": given}).into(network, self.OWN)
+        changed = {
+            n.split(".")[0] + "." + n.split(".")[1]
+            for n, t in network.state_dict().items()
+            if not torch.equal(t, fresh.state_dict()[n])
+        }
+        assert changed == {"encoders.depth"}
+
+    @pytest.mark.parametrize(
+        ("config", "tasks", "message"),
+        [
+            ("own", {"normals": {"run": "x"}}, "has 'normals', but this network predicts segmentation, depth"),
+            ("shared", {"depth": {"run": "x"}}, "takes over the encoder, but 'depth' shares that of other tasks"),
+        ],
+    )
+    def test_refused(self, config: str, tasks: dict[str, Any], message: str) -> None:
+        ours = self.OWN if config == "own" else joint(FPN)
+        with pytest.raises(FathomError, match=message):
+            validate(InitFrom, {"tasks": tasks}).into(built(ours, 0), ours)
+
+    def test_a_run_must_be_given(self) -> None:
+        with pytest.raises(ConfigError, match="give run, the folder of an earlier run"):
+            validate(InitFrom, {"parts": ["encoder"]})
+        with pytest.raises(ConfigError, match="for links or pose"):
+            validate(InitFrom, {"parts": ["links"], "tasks": {"depth": {"run": "x"}}})

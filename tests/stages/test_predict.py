@@ -14,6 +14,7 @@ from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.inference.predicted import RECORD
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw, video
 from fathomseg.io.depth_maps import read_disparity, read_scale
@@ -55,7 +56,8 @@ def predict(saved: Path, source: Path, out: Path, **changes: object) -> int:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    return found - {RECORD}
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -85,7 +87,7 @@ def test_a_folder_keeps_its_structure_and_the_pngs_hold_the_prediction(
     seen = np.asarray(Image.open(out / "overlays" / "a.jpg")).astype(float)
     assert np.abs(seen - draw.overlay(image, expected, CLASSES)).mean() < 12
     classes = json.loads((out / "classes.json").read_text(encoding="utf-8"))["classes"]
-    assert classes[2] == {"index": 2, "name": "été", "colour": [255, 255, 0]}
+    assert classes[2] == {"id": 2, "name": "été", "colour": [255, 255, 0]}
 
 
 def test_all_tasks_of_a_run_are_written_from_one_pass(
@@ -100,7 +102,7 @@ def test_all_tasks_of_a_run_are_written_from_one_pass(
         assert predict(both, photos, out, batch=2) == 0
     finally:
         hook.remove()
-    assert passes == [2, 1]
+    assert passes == [1, 1, 1], "no image has the proportions of another"
     names = ("a", "deep/frame.0001", "deep/b")
     assert files(out) == {
         *("classes.json", "depth.json"),
@@ -332,7 +334,9 @@ def test_the_views_of_all_tasks_of_a_video_side_by_side(both: Path, tmp_path: Pa
 def test_frames_of_an_interrupted_video_are_continued(saved: Path, tmp_path: Path) -> None:
     source = make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)])
     kept = tmp_path / "out" / "ids" / "drive" / "000001.png"
+    predict(saved, source, tmp_path / "out", overlay=False)
     draw.write(kept, np.full((32, 48), 2, np.uint8))
+    kept.with_name("000002.png").unlink()
     assert predict(saved, source, tmp_path / "out", overlay=False) == 0
     assert (stored(kept) == 2).all()
     assert files(tmp_path / "out") == {"classes.json", *(f"ids/drive/{i:06d}.png" for i in range(4))}
@@ -396,3 +400,67 @@ def test_wrong_arguments_are_explained(saved: Path, photos: Path, tmp_path: Path
     with pytest.raises(FathomError, match="--batch is 0; give the number of images"):
         predict(saved, photos, tmp_path / "out", batch=0)
     assert not (tmp_path / "out").exists()
+
+
+# --- whose results these are ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of other weights."""
+    return save_run(tmp_path_factory.mktemp("other"), CLASSES, {"name": "folder", "root": "/nowhere"}, seed=50)
+
+
+@pytest.mark.parametrize("change", [{}, {"weights": "last"}, {"flip": True}, {"mode": "slide"}])
+def test_results_of_another_network_are_not_taken_for_its_own(
+    saved: Path, other: Path, photos: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    out, now = tmp_path / "out", saved if change else other
+    predict(saved, photos, out)
+    before = times(out)
+    with pytest.raises(FathomError, match=r"holds 6 results of another network or other settings.*or --overwrite"):
+        predict(now, photos, out, **change)
+    assert times(out) == before
+    predict(now, photos, out, overwrite=True, **change)
+    predict(now, photos, tmp_path / "fresh", **change)
+    assert all((out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() for name in before)
+    (photos / "a.png").unlink()
+    with pytest.raises(FathomError, match=r"or remove 2 that are not of these files"):
+        predict(saved, photos, out, overwrite=True)
+
+
+def test_a_replaced_image_is_predicted_again(saved: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(saved, photos, out)
+    before = times(out)
+    save(photos / "a.png", scene(9, (20, 30), 3)[0])
+    predict(saved, photos, out, overlay=False)
+    assert stored(out / "ids" / "a.png").shape == (20, 30)
+    predict(saved, photos, out)  # the picture of the old image is not taken for one of the new
+    assert np.asarray(Image.open(out / "overlays" / "a.jpg")).shape == (20, 30, 3)
+    after = times(out)
+    assert {name for name in after if after[name] != before[name]} == {"ids/a.png", "overlays/a.jpg"}
+
+
+def test_a_replaced_video_is_predicted_again(saved: Path, tmp_path: Path) -> None:
+    source = make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)])
+    predict(saved, source, tmp_path / "out")
+    make_video(source, [scene(8, (32, 64), 3, shift=i)[0] for i in range(2)])
+    predict(saved, source, tmp_path / "out")
+    frames = sorted((tmp_path / "out" / "ids" / "drive").iterdir())
+    assert [path.name for path in frames] == ["000000.png", "000001.png"]
+    assert all(stored(path).shape == (32, 64) for path in frames)
+
+
+@pytest.mark.parametrize("name", ["ids/a.png", "overlays/deep/b.jpg", "classes.json"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_the_user_are_never_replaced(
+    saved: Path, photos: Path, tmp_path: Path, name: str, overwrite: bool
+) -> None:
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("mine")
+    with pytest.raises(FathomError, match=r"does not say that `fathom predict` wrote it"):
+        predict(saved, photos, out, overwrite=overwrite)
+    assert (out / name).read_text() == "mine"
+    assert files(out) == {name}

@@ -64,14 +64,35 @@ def test_a_run_on_the_cpu_is_scored_there(monkeypatch: pytest.MonkeyPatch, wante
 
 
 def test_only_what_a_failed_run_has_left_makes_way(tmp_path: Path) -> None:
-    """Its own files, by the streams of its own configuration; a folder with anything else is kept."""
-    (tmp_path / "config.yaml").write_text("streams: {mine: {}}")
-    for name in ("origin.json", "mine.txt", "frames-mine.csv"):
-        (tmp_path / name).write_text("{}")
-    begin(tmp_path, Labels(), {"other": ["a", "b"]}, Accelerator(cpu=True))
-    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "origin.json", "other.txt"}
-    assert labelled_ids(tmp_path, ["other", "clips"]) == {"other": ("a", "b")}
-    (tmp_path / "config.yaml").write_text("streams: {mine: {}}")
-    with pytest.raises(FathomError, match="exists and is not empty"):
+    """Its own files, as long as nobody has changed them; a folder with anything else is kept."""
+    run = tmp_path / "run"
+    begin(run, Labels(), {"mine": ["a"], "other": ["b"]}, Accelerator(cpu=True))
+    begin(run, Labels(), {"other": ["a", "b"]}, Accelerator(cpu=True))
+    names = {path.name for path in run.iterdir() if not path.name.startswith(".")}
+    assert names == {"config.yaml", "origin.json", "other.txt"}
+    assert labelled_ids(run, ["other", "clips"]) == {"other": ("a", "b")}
+    (run / "other.txt").write_text("a\n# b is blurred\n")
+    with pytest.raises(FathomError, match=r"exists and is not empty: other\.txt"):
+        begin(run, Labels(), {}, Accelerator(cpu=True))
+    assert "blurred" in (run / "other.txt").read_text()
+    assert (run / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "labelled.txt", "notes/mine.txt", ".hidden"])
+def test_a_users_files_are_kept_whatever_they_are_called(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FathomError, match=r"exists and is not empty: .* use an empty folder"):
+        begin(tmp_path, Labels(), {"labelled": ["a"]}, Accelerator(cpu=True))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_run_that_has_trained_is_not_begun_again(tmp_path: Path) -> None:
+    begin(tmp_path, Labels(), {}, Accelerator(cpu=True))
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(FathomError, match=r"it is a run\. Go on with it"):
         begin(tmp_path, Labels(), {}, Accelerator(cpu=True))
-    assert (tmp_path / "other.txt").is_file()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FathomError, match="is a file"):
+        begin(tmp_path / "file", Labels(), {}, Accelerator(cpu=True))

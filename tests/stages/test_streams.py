@@ -298,6 +298,30 @@ class TestEndlessStreams:
             np.testing.assert_allclose(found, maps(id), atol=1e-4)
 
 
+class TestWhole:
+    """Images are prepared larger than the network sees them, and come along whole for a teacher that wants them so."""
+
+    def batch(self, root: Path, folder: Path, geometry: dict[str, Any], **pseudo_labels: Any) -> tuple[Batch, Any]:
+        streams = {"labelled": {"labels": {"count": 2}}, "unlabelled": {"geometry": geometry}}
+        objectives = {"supervised": {}, "pseudo_labels": pseudo_labels}
+        settings = recipe(root, size=[12, 16], streams=streams, objectives=objectives)
+        found, _ = built(settings, folder)
+        (batch,) = batches(found, "unlabelled", 3)
+        return batch, found.by_name["unlabelled"].cache.size
+
+    def test_they_do(self, camvid: Path, tmp_path: Path) -> None:
+        batch, prepared = self.batch(camvid, tmp_path, {})
+        assert prepared == SIZE, "twice the working size, as large as they are stored"
+        assert tuple(batch.image.shape) == tuple(batch.targets["whole"].shape) == (3, 3, 12, 16)
+        assert tuple(batch.targets["view"].shape) == (3, 2, 3)
+
+    def test_not_without_need(self, camvid: Path, tmp_path: Path) -> None:
+        batch, prepared = self.batch(camvid, tmp_path, {"scale": [1, 1]}, teacher_sees="view")
+        assert prepared == (12, 16)
+        assert not batch.has("whole")
+        assert self.batch(camvid, tmp_path, {"detail": 1.5})[1] == (18, 24)
+
+
 def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
     tree = tiny_semi.settings(streams={"labelled": {"labels": {"count": 8}}, "unlabelled": {}})
     streams, _ = built(validate(Recipe, tree), tmp_path)
@@ -390,7 +414,16 @@ class TestColours:
 
     def test_as_given(self) -> None:
         tree = tiny_semi.joint(streams=tiny_semi.streams(clips={"colour": {"probability": 0}}))
-        assert colours(validate(Recipe, tree))["clips"] == ColourJitter(probability=0)
+        assert colours(validate(Recipe, tree))["clips"] == ColourJitter(
+            probability=0, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1
+        )
+
+    def test_what_is_not_given_is_as_usual_for_the_stream(self) -> None:
+        given = {"colour": {"hue": 0.2}}
+        tree = tiny_semi.joint(streams=tiny_semi.streams(labelled=given, unlabelled=given, clips=given))
+        found = colours(validate(Recipe, validate(Recipe, tree).model_dump(mode="json")))
+        assert found["labelled"] == found["unlabelled"] == ColourJitter(hue=0.2)
+        assert found["clips"] == ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2)
 
 
 class TestStatistics:

@@ -12,17 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
+from fathomseg.config import load
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.train import train
 from tests.fakes import make_camvid
-from tests.stages import ranks
-from tests.stages.runs import nearly_the_same_run
+from tests.stages import ranks, tiny_semi
+from tests.stages.runs import metrics, nearly_the_same_run
 from tests.stages.saved_joint_run import save_joint_run
+from tests.stages.test_scene import scene_settings
+from tests.stages.tiny_semi import STREETS, recipe
 
 TABLE = Path("evaluation", "val", "images.csv")
+SCENE = scene_settings(data={**STREETS, "val_clips": 3})
+"""Four samples at a time of two drives: near ones of both ranks are no wrong pairs, distant ones are."""
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +48,57 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_joint_run(tmp_path_factory.mktemp("runs") / "joint", data)
 
 
+BALANCED = ("uncertainty", "dwa", "gradnorm", "pcgrad", "mgda")
+
+
+@pytest.fixture(scope="module")
+def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of a joint network of labels and true depth, where two ranks change the order of sums alone."""
+    decoder = {**tiny_semi.DECODER, "norms": False}
+    network = {
+        **tiny_semi.JOINT,
+        "norm": "frozen",
+        "tasks": {"segmentation": {"decoder": decoder, "dropout": 0.0}, "depth": {"decoder": decoder}},
+    }
+    recipe = {
+        "data": tiny_semi.STREETS,
+        "size": list(tiny_semi.SIZE),
+        "network": network,
+        "objectives": {"supervised": {"losses": {"segmentation": {}, "depth": {}}}},
+        "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
+        "train": {**tiny_semi.LOOP, "steps": 4, "batch": 4},
+        "evaluation": {"split": None},
+    }
+    path = tmp_path_factory.mktemp("balanced") / "balanced.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def settings_of(name: str) -> list[str]:
+    """A balancing that does something in the four steps."""
+    return [f"balancing.name={name}", *(["balancing.window=1"] if name == "dwa" else [])]
+
+
 @pytest.fixture(scope="module")
 def together(
-    saved: Path, joint: Path, settings: Callable[..., dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    saved: Path,
+    joint: Path,
+    balanced: Path,
+    settings: Callable[..., dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The folder where two processes have scored copies of the saved runs and trained the tiny run in two ways."""
     folder = tmp_path_factory.mktemp("together")
     shutil.copytree(saved, folder / "saved")
     shutil.copytree(joint, folder / "joint")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
-    train = ["train", str(folder / "recipe.yaml")]
+    (folder / "scene.yaml").write_text(yaml.safe_dump(SCENE))
+    tiny = ["train", str(folder / "recipe.yaml")]
     commands = [
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
-        *([*train, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
+        *([*tiny, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
+        *(["train", str(balanced), *settings_of(name), "--out", str(folder / name)] for name in BALANCED),
+        ["train", str(folder / "scene.yaml"), "--out", str(folder / "scene")],
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -86,3 +133,27 @@ def test_scores_of_all_tasks_are_equal_to_the_last_bit(joint: Path, together: Pa
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_training_is_equal(whole: Path, together: Path, accumulate: int) -> None:
     nearly_the_same_run(whole, together / f"accumulate{accumulate}")
+
+
+@pytest.mark.parametrize("name", BALANCED)
+def test_balanced_training_is_equal(balanced: Path, together: Path, name: str, tmp_path: Path) -> None:
+    """Gradients of single losses are added up over the processes by the balancing itself."""
+    train(load(Recipe, balanced, settings_of(name)), tmp_path / "alone", resume=False)
+    nearly_the_same_run(tmp_path / "alone", together / name)
+
+
+def test_wrong_pairs_come_from_all_ranks(together: Path, tmp_path: Path) -> None:
+    """Two samples on each rank give the loss, the gradient and the retrieval of four on one."""
+    train(recipe(SCENE), tmp_path / "alone", resume=False)
+    first, second = (load_file(folder / "scene.safetensors") for folder in (tmp_path / "alone", together / "scene"))
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-4, atol=1e-5)
+    for one, other in zip(metrics(tmp_path / "alone"), metrics(together / "scene"), strict=True):
+        assert other.pop("kind") == one.pop("kind")
+        assert other == pytest.approx(one, rel=1e-4)
+    scores = [
+        json.loads((folder / "evaluation/val/scores.json").read_text())["scenes"]
+        for folder in (tmp_path / "alone", together / "scene")
+    ]
+    assert scores[0] == scores[1]
+    assert scores[0]["pool"] == 6

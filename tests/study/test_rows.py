@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from fathomseg.study.report import Report
 from fathomseg.study.table import Cell, Row, grid, reference, rows
 from tests.study.results import CELLS, RECORDS, record
 
@@ -96,3 +97,55 @@ def test_minutes_that_are_not_known_are_left_out() -> None:
     row = table(records={**RECORDS, first: record(first, minutes=None, cpu_minutes=None)})[first.arm, first.budget]
     assert row.minutes is not None
     assert (row.minutes.n, row.minutes.mean) == (2, 2.0)
+
+
+class TestDeltaM:
+    """A joint arm beside an arm of each task, by hand."""
+
+    CELLS = grid({"labels": [10], "depths": [10], "joint": [10]}, [0, 1])
+    IOU = {"labels": [40.0, 50.0], "joint": [42.0, 45.0]}  # noqa: RUF012
+    RMSE = {"depths": [5.0, 4.0], "joint": [4.0, 5.0]}  # noqa: RUF012
+
+    def records(self) -> dict[Cell, dict[str, object]]:
+        found: dict[Cell, dict[str, object]] = {}
+        for cell in self.CELLS:
+            main: dict[str, object] = {}
+            if (iou := self.IOU.get(cell.arm)) is not None:
+                main["segmentation"] = {"name": "miou", "value": iou[cell.seed] / 100, "lower_is_better": False}
+            if (rmse := self.RMSE.get(cell.arm)) is not None:
+                main["depth"] = {"name": "none.rmse", "value": rmse[cell.seed], "lower_is_better": True}
+            miou = None if iou is None else iou[cell.seed]
+            shared = {"arm": cell.arm, "budget": 10, "seed": cell.seed, "images": 10, "minutes": 1.0}
+            found[cell] = {**shared, "cpu_minutes": 1.0, "commit": "a", "miou": miou, "main_scores": main}
+        return found
+
+    def table(self, **changes: object) -> dict[str, Row]:
+        singles = {"segmentation": "labels", "depth": "depths"}
+        given = {"cells": self.CELLS, "records": self.records(), "failed": {}, "baseline": "labels", "singles": singles}
+        return {row.arm: row for row in rows(**{**given, **changes})}  # type: ignore[arg-type]
+
+    def test_it_is_paired_by_seed(self) -> None:
+        """Seed 0: (+5 % + 20 %) / 2; seed 1: (-10 % - 25 %) / 2."""
+        found = self.table()
+        assert found["joint"].delta_m is not None
+        assert found["joint"].delta_m.n == 2
+        assert found["joint"].delta_m.mean == pytest.approx((12.5 - 17.5) / 2)
+        assert found["labels"].delta_m is None
+        assert found["depths"].score is None
+
+    def test_a_seed_whose_pair_is_missing_does_not_count(self) -> None:
+        records = {cell: one for cell, one in self.records().items() if (cell.arm, cell.seed) != ("depths", 1)}
+        row = self.table(records=records)["joint"]
+        assert row.delta_m is not None
+        assert (row.delta_m.n, row.delta_m.mean) == (1, pytest.approx(12.5))
+
+    def test_without_arms_to_compare_there_is_none(self) -> None:
+        assert self.table(singles={})["joint"].delta_m is None
+
+    def test_the_page_has_a_column(self) -> None:
+        singles = {"segmentation": "labels", "depth": "depths"}
+        page = Report("", {}, "labels", self.CELLS, self.records(), {}, singles).markdown({})
+        assert "| CPU min | Delta_m |" in page
+        assert "| -2.5 ± 21.2 |" in page
+        assert "segmentation of `labels`, depth of `depths`" in page
+        assert "Delta_m" not in Report("", {}, "labels", self.CELLS, self.records(), {}).markdown({})

@@ -1,4 +1,4 @@
-"""Strong augmentation of whole batches on their device, with labels, confidence, validity and depth that follow."""
+"""Strong augmentation of whole batches on their device, with labels, weight, validity and depth that follow."""
 
 from __future__ import annotations
 

@@ -52,9 +52,9 @@ class Motion:
         return field.flatten(-2).gather(-1, index.flatten(-2)).view_as(field)
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """Everything moved alike. What is invented is grey, ignored, of confidence 0, invalid, of unknown disparity.
+        """Everything moved alike. What is invented is grey, ignored, of weight 0, invalid, of unknown disparity.
 
-        Images and frames are bilinear; labels, confidence, validity and disparity are those of the nearest pixel, since
+        Images and frames are bilinear; labels, weights, validity and disparity are those of the nearest pixel, since
         between two surfaces lies no third.
         """
         moved = replace(
@@ -65,7 +65,7 @@ class Motion:
         return Pixels(
             image=self._fill(moved.image, GREY),
             label=self._fill(moved.label, IGNORE),
-            confidence=self._fill(moved.confidence, 0.0),
+            weight=self._fill(moved.weight, 0.0),
             valid=moved.valid & self.shown,
             disparity=None if moved.disparity is None else self._fill(moved.disparity, math.nan),
             frames=None if moved.frames is None else self._fill(moved.frames, GREY),

@@ -20,7 +20,7 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
 
 _CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}
@@ -77,6 +77,13 @@ class Cache:
         if problems:
             raise DataError(tuple(problems))
 
+    def stored_size(self, id: str) -> Size:
+        """The size of one image, taken for the size of all; nothing if it is bad, which is reported later."""
+        try:
+            return self.dataset.image(id).shape[:2]
+        except DataError:
+            return (0, 0)
+
     def _prepare(self, wanted: Sequence[tuple[str, Kind]]) -> tuple[int, list[Problem]]:
         problems: list[Problem] = []
         for id, kind in wanted:
@@ -93,7 +100,7 @@ class Cache:
     def _fits(self, wanted: Sequence[tuple[str, Kind]]) -> bool:
         if not wanted:
             return True
-        height, width = self.size or self._stored_size(wanted[0][0])
+        height, width = self.size or self.stored_size(wanted[0][0])
         needed_gb = sum(_CHANNELS[kind] * _TYPES[kind].itemsize for _, kind in wanted) * height * width / 1e9
         if needed_gb > self.limit_gb:
             self._switch_off(
@@ -101,13 +108,6 @@ class Cache:
                 "raise the limit, or train at a smaller size, for faster reading"
             )
         return self._stores
-
-    def _stored_size(self, id: str) -> Size:
-        """The size of one image, taken for the size of all; nothing if it is bad, which is reported later."""
-        try:
-            return self.dataset.image(id).shape[:2]
-        except DataError:
-            return (0, 0)
 
     def _decode(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         array: Any = getattr(self.dataset, kind)(id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -19,17 +20,18 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
+from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.normals import true_normals
 from fathomseg.data.sampling import Order, Shuffled
-from fathomseg.data.transforms import Geometry
+from fathomseg.data.transforms import Geometry, cut, whole
 from fathomseg.errors import FathomError
-from fathomseg.types import IGNORE, Batch, Camera, Sample
+from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
 
 _SAMPLE = 1
 """Tells the random numbers of a view from those that choose its image (`sampling`)."""
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
-"""Normalised disparity 0..1 of the whole image of an id at working size, NaN = not known."""
+"""Normalised disparity 0..1 of the whole image of an id at the size of the cache, NaN = not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,9 @@ class Stream(TorchDataset[Sample]):
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
         normals: bool = False,
+        distilled: Mapping[str, DistilledReader] | None = None,
+        working: Size | None = None,
+        with_whole: bool = False,
         order: Order | None = None,
         classes: UInt8[np.ndarray, " 256"] | None = None,
     ) -> None:
@@ -82,15 +87,20 @@ class Stream(TorchDataset[Sample]):
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at working size. `normals`: make them
-        of the depth, which must be among the kinds, for ids that have a camera. `order`: which image comes when; left
-        out, all in shuffled epochs. `classes`: what each label value of the dataset becomes (`ClassMatch.table`).
+        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `normals`: make
+        them of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a
+        teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`: the size
+        that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image at it.
+        `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of the
+        dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
+        self.distilled = dict(distilled or {})
+        self.working, self.with_whole = working, with_whole
         self.order, self.classes = order or Shuffled(self.ids, seed), classes
 
     def id_at(self, position: int) -> str:
@@ -98,17 +108,24 @@ class Stream(TorchDataset[Sample]):
         return self.order.id_at(position)
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
-        """Labelled pixels of every class over `ids`, each image counted once, at working size."""
-        counts = self.label_counts(classes).values()
-        return torch.from_numpy(sum(counts, np.zeros(classes, dtype=np.int64)))
+        """Labelled pixels of every class over the whole stream, each image counted once, as it is cached; a teacher's
+        labels count where they stand in for an image's own."""
+        return torch.from_numpy(self.label_counts[:classes].copy())
 
-    def label_counts(self, classes: int) -> dict[str, Int64[np.ndarray, " c"]]:
-        """Labelled pixels of every class in each of `ids`, at working size."""
+    @cached_property
+    def label_counts(self) -> Int64[np.ndarray, " 256"]:
+        """Pixels of every label value over the whole stream, each image counted once, as it is cached."""
+        return sum(self.label_counts_by_id.values(), start=np.zeros(256, dtype=np.int64))
+
+    @cached_property
+    def label_counts_by_id(self) -> dict[str, Int64[np.ndarray, " 256"]]:
+        """Pixels of every label value in each of `ids`, as it is cached."""
         counts = {}
         for id in self.ids:
             label = self._label(id)
-            shown = np.zeros(0, np.uint8) if label is None else label.ravel()
-            counts[id] = np.bincount(shown, minlength=256)[:classes]
+            if label is None and "label" in self.distilled:
+                label = (self.distilled["label"](id) or {}).get("label")
+            counts[id] = np.bincount(np.zeros(0, np.uint8) if label is None else label.ravel(), minlength=256)
         return counts
 
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
@@ -117,10 +134,18 @@ class Stream(TorchDataset[Sample]):
         rng = np.random.default_rng((self.seed, _SAMPLE, position))
         key = int(rng.integers(2**63))
         sample = self._sample(id)
-        view, tries = self.geometry(sample, rng), 1
+        view, tries = self._cut(sample, rng), 1
         while not self.order.accepts(position, view, tries):
-            view, tries = self.geometry(sample, rng), tries + 1
+            view, tries = self._cut(sample, rng), tries + 1
         return key, view
+
+    def _cut(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A random view of a sample."""
+        view = self.geometry.draw(sample.size, rng, self.working)
+        seen = cut(sample, view)
+        if not self.with_whole:
+            return seen
+        return replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
@@ -132,7 +157,7 @@ class Stream(TorchDataset[Sample]):
         return label if label is None or self.classes is None else self.classes[label]
 
     def _sample(self, id: str) -> Sample:
-        """What is known of one id at working size, as far as this stream wants it."""
+        """What is known of one id at the size of the cache, as far as this stream wants it."""
         arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if kind != "label"}
         label = self._label(id) if "label" in self.kinds else None
         image = arrays["image"]
@@ -141,6 +166,7 @@ class Stream(TorchDataset[Sample]):
         depth = arrays.get("depth")
         normals = None if depth is None else self._normals(id, depth)
         sample = Sample(id, image, label=label, depth=depth, disparity=disparity, normals=normals)
+        sample = self._with_distilled(sample)
         if self.neighbours is None or id not in self.neighbours:
             return sample
         frames = {offset: self.cache.read(other, "image") for offset, other in self.neighbours[id].items()}
@@ -149,6 +175,12 @@ class Stream(TorchDataset[Sample]):
             raise FathomError(f"{id} has no camera, which learning depth needs; add a camera.yaml (docs/data.md).")
         known = {offset: frame for offset, frame in frames.items() if frame is not None}
         return replace(sample, frames=known, camera=camera.resized(sample.size))
+
+    def _with_distilled(self, sample: Sample) -> Sample:
+        """What the sample lacks, as far as a teacher has predicted it."""
+        lacking = [name for name in self.distilled if getattr(sample, name) is None]
+        found = {key: array for name in lacking for key, array in (self.distilled[name](sample.id) or {}).items()}
+        return replace(sample, distilled=found) if found else sample
 
     def _normals(self, id: str, depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"] | None:
         """Before the view is cut, since a zoom by the nearest pixel makes steps of slopes."""
@@ -190,7 +222,17 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
             [None if s.camera is None else s.camera.matrix().astype(np.float32) for s in samples],
             lambda i: np.eye(3, dtype=np.float32),
         ),
+        "whole": _stack(
+            [None if s.whole is None else np.moveaxis(s.whole, -1, 0) for s in samples],
+            lambda i: np.moveaxis(samples[i].image, -1, 0),
+        ),
+        "view": _stack([s.view for s in samples], lambda i: np.eye(2, 3, dtype=np.float32)),
     }
+    for name in sorted({name for sample in samples for name in sample.distilled}):
+        stacked[target_name(name)] = _stack(
+            [as_target(name, s.distilled[name]) if name in s.distilled else None for s in samples],
+            lambda i, name=name: placeholder(name, samples),  # type: ignore[misc]
+        )
     valid = _stack([s.valid for s in samples], lambda i: np.ones(samples[i].size, dtype=np.bool_))
     found = {name: pair for name, pair in stacked.items() if pair is not None}
     return Batch(

@@ -12,7 +12,7 @@ from pydantic import Field
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import FathomError
-from fathomseg.types import Sample
+from fathomseg.types import Sample, Size
 
 _ORDER = 0
 """Tells these random numbers from those that cut the views."""
@@ -122,21 +122,23 @@ class RareClasses(Part):
         weights = np.where(pixels > 0, np.exp(shares - shares[pixels > 0].max(initial=-np.inf)), 0.0)
         return np.asarray(weights / weights.sum())
 
-    def order(self, counts: Mapping[str, Int64[np.ndarray, " c"]], area: int, seed: int) -> ByClass:
-        """The sequence of images by the pixels of every class in each, of `area` pixels.
+    def order(self, counts: Mapping[str, Int64[np.ndarray, " v"]], classes: int, size: Size, seed: int) -> ByClass:
+        """The sequence of images by the pixels of every label value in each, whatever size they were counted at; views
+        are cut from images of `size` (height, width).
 
         Raises `FathomError` if none has a labelled pixel.
         """
-        table = np.stack(list(counts.values()))
+        every = np.stack(list(counts.values()))
+        area, table = every.sum(1, keepdims=True), every[:, :classes]
         total = table.sum(0)
         if not total.any():
             raise FathomError("sampling.name=rare_classes has no labelled pixel to go by; give sampling.name=uniform.")
-        ids, least = list(counts), self.share * area
+        ids, shares = list(counts), table / np.maximum(area, 1)
         images = {}
         for index in np.flatnonzero(total).tolist():
-            enough = table[:, index] >= min(max(1, least), table[:, index].max())
+            enough = (table[:, index] > 0) & (shares[:, index] >= min(self.share, shares[:, index].max()))
             images[index] = [id for id, showing in zip(ids, enough, strict=True) if showing]
-        return ByClass(self.probabilities(total), images, seed, least / 2, self.tries)
+        return ByClass(self.probabilities(total), images, seed, self.share * size[0] * size[1] / 2, self.tries)
 
 
 AnySampling = Annotated[Uniform | RareClasses, Field(discriminator="name")]

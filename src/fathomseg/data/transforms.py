@@ -7,16 +7,19 @@ size and perhaps mirrored; drawing it and cutting it are two functions, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fathomseg.config import Part
 from fathomseg.types import IGNORE, Camera, Sample, Size
+
+ZOOM: Final = (1.0, 2.0)
+"""The usual range of the random zoom: with the whole image as the crop, nothing below 1 is without padding."""
 
 PositiveSize = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 
@@ -34,14 +37,26 @@ class View:
     depth_divisor: float = 1.0
     """What depth is divided by; the camera is not told."""
 
+    def theta(self, image: Size) -> Float32[np.ndarray, "2 3"]:
+        """Where the view's pixels lie in an image of this size, for `F.affine_grid(..., align_corners=False)`."""
+        (height, width), (h, w) = image, self.window
+        across, down = (-w if self.flip else w) / width, h / height
+        return np.array(
+            [[across, 0, (2 * self.left + w) / width - 1], [0, down, (2 * self.top + h) / height - 1]], np.float32
+        )
+
 
 class Geometry(Part):
     """Random scale, crop and horizontal flip."""
 
     crop: PositiveSize | None = None
     """(height, width) of the training crop; nothing = the whole working size."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
-    """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Range of the random zoom, drawn log-uniformly, so that halving is as likely as doubling. 1 = no zoom; below 1 an
+    image may become smaller than the crop, and is padded. null = 1 to 2; with neighbouring frames 1."""
+    detail: Annotated[float, Field(ge=1)] | None = None
+    """Images are prepared at this many times the working size, so that zooming in shows detail and not larger pixels.
+    null = as far as the largest zoom and the stored images go. Prepared arrays take its square of the space."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -50,15 +65,35 @@ class Geometry(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Geometry:
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale must be [smallest, largest], but is {list(self.scale)}")
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"scale must be [smallest, largest], but is {list(self.zoom)}")
         return self
 
-    def draw(self, size: Size, rng: np.random.Generator) -> View:
-        """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror."""
-        out = self.crop or size
-        zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
-        window = (max(1, round(out[0] / zoom)), max(1, round(out[1] / zoom)))
+    @property
+    def zoom(self) -> tuple[float, float]:
+        """The range of the random zoom."""
+        return self.scale or ZOOM
+
+    def for_frames(self) -> Geometry:
+        """The same for images that come with neighbouring frames, whose motion would be lost in a small window."""
+        return self if self.scale is not None else self.model_copy(update={"scale": (1.0, 1.0)})
+
+    def prepared(self, working: Size, native: Size) -> Size:
+        """The (height, width) at which images are prepared, from the working size and that of the stored images."""
+        stored = max(1.0, min(native[0] / working[0], native[1] / working[1]))
+        detail = max(1.0, min(self.zoom[1], stored)) if self.detail is None else self.detail
+        return round(working[0] * detail), round(working[1] * detail)
+
+    def draw(self, size: Size, rng: np.random.Generator, working: Size | None = None) -> View:
+        """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror.
+
+        Zoom and crop mean the image at the `working` size, if it is prepared larger than that.
+        """
+        working = working or size
+        out = self.crop or working
+        zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
+        tall, wide = (out[i] / zoom * (size[i] / working[i]) for i in (0, 1))
+        window = (max(1, round(tall)), max(1, round(wide)))
         top, left = (_place(have, want, rng) for have, want in zip(size, window, strict=True))
         flip = bool(rng.random() < self.flip)
         return View(top, left, window, out, flip, zoom if self.depth_follows_zoom else 1.0)
@@ -66,6 +101,13 @@ class Geometry(Part):
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """A random view of the sample, `crop` large."""
         return cut(sample, self.draw(sample.size, rng))
+
+
+def whole(image: UInt8[np.ndarray, "h w 3"], size: Size) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The whole image at a size, resampled as views are."""
+    view = View(0, 0, (image.shape[0], image.shape[1]), size)
+    shown: UInt8[np.ndarray, "h2 w2 3"] = _cut(image, view, 0, _image_interpolation(view))
+    return shown
 
 
 def cut(sample: Sample, view: View) -> Sample:
@@ -83,6 +125,7 @@ def cut(sample: Sample, view: View) -> Sample:
         disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
         normals=None if sample.normals is None else _normals(sample.normals, view),
         valid=_shown(sample, view),
+        distilled={name: _distilled(name, array, view) for name, array in sample.distilled.items()},
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
     )
@@ -97,6 +140,15 @@ def _normals(normals: Float32[np.ndarray, "h w 3"], view: View) -> Float32[np.nd
     """In a mirror left is right, so that x changes its sign."""
     seen: Float32[np.ndarray, "h2 w2 3"] = _cut(normals, view, 0, cv2.INTER_NEAREST_EXACT)
     return seen * np.array([-1, 1, 1], np.float32) if view.flip else seen
+
+
+def _distilled(name: str, array: NDArray[Any], view: View) -> NDArray[Any]:
+    """What a teacher predicted moves as what is known of an image does."""
+    if name == "depth":
+        return _depth(array, view)
+    if name == "normals":
+        return _normals(array, view)
+    return _cut(array, view, IGNORE if name == "label" else 0, cv2.INTER_NEAREST_EXACT)
 
 
 def _shown(sample: Sample, view: View) -> Bool[np.ndarray, "h w"] | None:

@@ -10,8 +10,9 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.motion import AnyFrames, Triplet
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import writing
+from fathomseg.io.shapes import refuse_other_shape
 
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
@@ -57,8 +58,23 @@ def choose_frames(
             "one after it between which the camera moves. Is this video, and does the camera move? frames.name=fixed "
             "takes frames without looking; frames.min_parallax is the least motion."
         )
+    _refuse_other_shapes(cache.dataset, chosen)
     write_triplets(file, chosen)
     return chosen
+
+
+def _refuse_other_shapes(dataset: Dataset, triplets: Sequence[Triplet]) -> None:
+    """Raises `DataError` for neighbours of another shape than their frame, which would be stretched to it."""
+    problems: dict[Problem, None] = {}
+    for triplet in triplets:
+        size = dataset.size_of(triplet.target)
+        for other in (triplet.before, triplet.after):
+            try:
+                refuse_other_shape("the frame", dataset.size_of(other), size, f"{other}, beside {triplet.target}")
+            except DataError as error:
+                problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise DataError(tuple(problems))
 
 
 def write_triplets(file: Path, triplets: Sequence[Triplet]) -> None:

@@ -149,7 +149,7 @@ class Gallery:
         return Pixels(
             image=torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255,
             label=label,
-            confidence=torch.ones(label.shape),
+            weight=torch.ones(label.shape),
             valid=torch.ones(label.shape, dtype=torch.bool),
             disparity=unit_disparity(disparity),
         )

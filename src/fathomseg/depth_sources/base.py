@@ -6,10 +6,8 @@ the reader that `open` makes, and goes with it.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,17 +87,8 @@ class NetworkReader(DepthReader):
 
 
 def inverse(depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """1 / depth; NaN where depth is not a positive finite number."""
+    """1 / depth, which is 0 where depth is infinite; NaN where depth is no positive number."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         disparity = 1 / depth
-        known = (depth > 0) & np.isfinite(depth) & np.isfinite(disparity)
+        known = (depth > 0) & np.isfinite(disparity)
     return np.where(known, disparity, np.float32(np.nan))
-
-
-def digest(files: Sequence[Path]) -> str:
-    """A hash of what some files hold, wherever they lie."""
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()[:40]

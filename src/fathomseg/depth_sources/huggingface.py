@@ -18,9 +18,10 @@ from pydantic import Field
 from safetensors import SafetensorError
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.depth_sources.base import DepthSource, NetworkReader, digest, inverse
+from fathomseg.depth_sources.base import DepthSource, NetworkReader, inverse
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
+from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
 
 _FILES: Final = ("*.json", "model*.safetensors")
@@ -52,10 +53,7 @@ class HuggingFaceDepth(DepthSource):
 
         Raises `FathomError` if `transformers` is missing, the hub cannot be reached, or there is no such model.
         """
-        if importlib.util.find_spec("transformers") is None:
-            raise FathomError(
-                'The depth source huggingface needs the package transformers. Run `pip install "fathomseg[hf]"`.'
-            )
+        require_transformers("The depth source huggingface")
         return HuggingFaceReader(self, model_folder(self.model, self.revision), dataset, device)
 
 
@@ -65,59 +63,37 @@ class HuggingFaceReader(NetworkReader):
     def __init__(
         self, source: HuggingFaceDepth, folder: Path, dataset: Dataset, device: torch.device | str | None
     ) -> None:
-        files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
-        if not any(path.suffix == ".safetensors" for path in files) or not (folder / "config.json").is_file():
-            raise FathomError(
-                f"{source.model} has no weights as safetensors (config.json, model.safetensors in {folder}). Weights "
-                "of other formats can carry code and are not loaded; take another model or revision, or convert it."
-            )
+        files = model_files(folder, source.model)
         super().__init__(dataset, f"huggingface|{digest(files)}|{source.gives}", source.batch)
         self.source, self.folder, self.device = source, folder, pick_device(device)
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         """Image processor and network; a reader that finds everything in the cache never loads them."""
-        ensure_timm_imports()  # transformers imports torchvision, as timm does
-        from transformers import AutoImageProcessor, AutoModelForDepthEstimation
-
-        try:
-            processor = AutoImageProcessor.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-            network, report = AutoModelForDepthEstimation.from_pretrained(
-                self.folder,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-            raise FathomError(
-                f"{self.source.model} cannot be loaded as a model for depth estimation: {error}"
-            ) from None
-        if report["missing_keys"]:
-            missing = sorted(report["missing_keys"])
-            raise FathomError(
-                f"The weights of {self.source.model} lack {len(missing)} tensors of its network, for example "
-                f"{missing[0]}. Take another revision, or fetch it again."
-            )
+        processor, network = load_pretrained(self.folder, self.source.model, "DepthEstimation", "depth estimation")
         self._refuse_contradiction(network.config)
         return processor, network.to(self.device).eval()
 
     def _refuse_contradiction(self, config: Any) -> None:
         """Disparity taken for depth would turn near and far around without any other sign."""
-        says = getattr(config, "depth_estimation_type", "metric" if config.model_type in _METRIC else None)
-        gives = {"metric": "depth", "relative": "disparity"}.get(str(says), self.source.gives)
+        gives = declared(config) or self.source.gives
         if gives != self.source.gives:
             raise FathomError(f"{self.source.model} gives {gives}, by its config.json. Set gives: {gives}.")
 
-    @torch.inference_mode()
     def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
         """Disparity at the size of the images. Raises `FathomError` if the network gives nothing finite."""
+        maps = self.given(loaded)
+        return [inverse(one) for one in maps] if self.source.gives == "depth" else maps
+
+    @torch.inference_mode()
+    def given(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
+        """What the network gives, disparity or depth, at the size of the images. Raises as `finish`."""
         maps: list[Float32[np.ndarray, "_ _"]] = []
         for size, images in groupby(loaded, key=lambda image: image.shape[:2]):
             maps += self._infer(list(images), size)
         if not all(np.isfinite(one).any() for one in maps):
             raise FathomError(f"{self.source.model} gives no finite number for an image; its weights are damaged.")
-        return [inverse(one) for one in maps] if self.source.gives == "depth" else maps
+        return maps
 
     def _infer(self, images: list[NDArray[Any]], size: tuple[int, int]) -> list[Float32[np.ndarray, "_ _"]]:
         """What the model says of images of one size, at that size: padding that the processor added is taken off."""
@@ -127,6 +103,56 @@ class HuggingFaceReader(NetworkReader):
         padded = {"source_sizes": sizes} if "source_sizes" in inspect.signature(finish).parameters else {}
         results = finish(network(**inputs), target_sizes=sizes, **padded)
         return [result["predicted_depth"].float().cpu().numpy() for result in results]
+
+
+def require_transformers(who: str) -> None:
+    """Raise `FathomError` if the extra `hf` is not installed."""
+    if importlib.util.find_spec("transformers") is None:
+        raise FathomError(f'{who} needs the package transformers. Run `pip install "fathomseg[hf]"`.')
+
+
+def model_files(folder: Path, name: str) -> list[Path]:
+    """The files that say what the model in a folder is, weights included. Raises `FathomError` without safetensors."""
+    files = sorted(path for pattern in _FILES for path in folder.glob(pattern))
+    if not any(path.suffix == ".safetensors" for path in files) or not (folder / "config.json").is_file():
+        raise FathomError(
+            f"{name} has no weights as safetensors (config.json, model.safetensors in {folder}). Weights "
+            "of other formats can carry code and are not loaded; take another model or revision, or convert it."
+        )
+    return files
+
+
+def load_pretrained(folder: Path, name: str, kind: str, purpose: str) -> tuple[Any, Any]:
+    """Image processor and network of transformers' `AutoModelFor<kind>`, from a folder alone, without foreign code.
+
+    Raises `FathomError` if that does not work, or weights are missing.
+    """
+    ensure_timm_imports()  # transformers imports torchvision, as timm does
+    import transformers
+
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        network, report = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise FathomError(f"{name} cannot be loaded as a model for {purpose}: {error}") from None
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise FathomError(
+            f"The weights of {name} lack {len(missing)} tensors of its network, for example "
+            f"{missing[0]}. Take another revision, or fetch it again."
+        )
+    return processor, network
+
+
+def declared(config: Any) -> Literal["depth", "disparity"] | None:
+    """What the config.json of a model for depth estimation says that it gives; None if it says nothing."""
+    says = getattr(config, "depth_estimation_type", "metric" if config.model_type in _METRIC else None)
+    known: dict[str, Literal["depth", "disparity"]] = {"metric": "depth", "relative": "disparity"}
+    return known.get(str(says))
 
 
 def model_folder(model: str, revision: str | None) -> Path:

@@ -19,7 +19,8 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.stored import ByName
-from fathomseg.io.images import read_values
+from fathomseg.io.images import read_stored
+from fathomseg.io.shapes import refuse_other_shape
 
 SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
 """Endings of files that can hold a map, in lower case."""
@@ -46,6 +47,9 @@ class StoredMaps(DepthSource):
     suffix: str = ""
     """What file names have after the name of the sample and before the ending, such as `_disparity`."""
 
+    stretched: bool = False
+    """Maps may have other proportions than their images, as of networks of one size that an image is stretched to."""
+
     @model_validator(mode="after")
     def _scale_tells_something(self) -> StoredMaps:
         if self.scale == 0 or (self.holds == "depth" and self.scale is not None and self.scale < 0):
@@ -61,7 +65,7 @@ class MapsReader(DepthReader):
     """Reads the maps of one folder for the samples of one dataset."""
 
     def __init__(self, source: StoredMaps, dataset: Dataset) -> None:
-        self.source = source
+        self.source, self.dataset = source, dataset
         if not source.folder.is_dir():
             raise FathomError(f"There is no folder {source.folder} with maps of {source.holds}.")
         ids = {id + source.suffix: None for split in dataset.splits for id in dataset.ids(split)}
@@ -80,7 +84,13 @@ class MapsReader(DepthReader):
 
     def load(self, id: str) -> Float32[np.ndarray, "h w"]:
         """The disparity in the file. Raises `DataError` if it cannot be read or holds no map."""
-        stored = read_map(self.path(id), self.source.holds)
+        path = self.path(id)
+        stored = read_map(path, self.source.holds)
+        if not self.source.stretched:
+            what = f"the map of {self.source.holds}"
+            refuse_other_shape(
+                what, stored.shape, self.dataset.size_of(id), f"{path} (stretched=true takes it all the same)"
+            )
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which means "not known"
             values = stored.astype(np.float32) * np.float32(self._scale(stored.dtype))
         if self.source.invalid is not None:
@@ -101,7 +111,7 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
     """
     match path.suffix.lower():
         case ".png":
-            values: NDArray[Any] = read_values(path)
+            values: NDArray[Any] = read_stored(path, lossy=True).values
         case ".npy" | ".npz":
             values = _numpy(path, wanted)
         case _:

@@ -8,6 +8,7 @@ What `prepare` gives is small, runs no network and can be sent to the workers of
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.io.prefetch import ahead
 from fathomseg.types import Size
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raise it when the same disparity would be normalised, resized or stored differently."""
 
 _LACKS: Final = "has no depth in this depth source; leave it out, or take another source"
@@ -44,6 +45,12 @@ class DisparityMaps:
     entries: dict[str, Path]
     size: Size
     """(height, width) of every map."""
+
+    @property
+    def key(self) -> str:
+        """A text that changes whenever one of the maps would: their files are named by all they depend on."""
+        names = "\n".join(f"{id}\t{self.entries[id].name}" for id in sorted(self.entries))
+        return hashlib.sha256(names.encode()).hexdigest()[:40]
 
     def __call__(self, id: str) -> Float32[np.ndarray, "h w"]:
         """The values alone, NaN where disparity is not known, as a stream of samples wants them."""

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fathomseg.io.files import write_text
 
-METRICS = "metrics.jsonl"
+METRICS, BOARD = "metrics.jsonl", "tensorboard"
+UNSHOWN = ("links.",)
+"""Names that begin so are written but not shown while it trains: there are too many."""
 
 
 class Log:
@@ -36,7 +38,7 @@ class Log:
         path = folder / METRICS
         self._before, self._before_cpu = _keep_until(path, first_step)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1 if first_step else None)
+        self._board = SummaryWriter(str(folder / BOARD), purge_step=first_step + 1 if first_step else None)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         more = (TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
         self._bar = Progress(*columns, *more, console=self._console) if self._console.is_terminal else None
@@ -65,7 +67,8 @@ class Log:
         self._show(step, kind, values, elapsed)
 
     def _show(self, step: int, kind: str, values: Mapping[str, Any], elapsed: float) -> None:
-        numbers = "  ".join(f"{k} {v:.4g}" for k, v in values.items() if isinstance(v, int | float))
+        shown = {k: v for k, v in values.items() if not k.startswith(UNSHOWN)}
+        numbers = "  ".join(f"{k} {v:.4g}" for k, v in shown.items() if isinstance(v, int | float))
         if self._bar is not None and kind == "train":
             self._bar.update(self._task, completed=step, status=numbers)
             return

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.engine.balancing.base import TermLoss, total
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from fathomseg.engine.guard import FiniteGuard, StopRequest
 from fathomseg.engine.logging import Log
@@ -25,6 +26,7 @@ from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches, Step
 from fathomseg.errors import FathomError
+from fathomseg.models.ema import effective_decay
 from fathomseg.types import StepResult
 
 if TYPE_CHECKING:
@@ -46,7 +48,10 @@ class Loop(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels."""
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. A limit:
+    in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81 on, 0.99
+    from 891, 0.996 from 2241 and 0.999 from 8991; before that an average looks back over a tenth of the steps so far.
+    The log shows it."""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """Largest norm of the gradient over all parameters; 0 = no clipping."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -105,6 +110,8 @@ class Trainer:
         self.model, self.optimiser = accelerate.prepare(
             self.module, optimiser.build(self.module.parameter_groups(optimiser.encoder_lr, optimiser.factors))
         )
+        self.balancer = self.module.balancer
+        self.balancer.prepare(accelerate, [p for group in self.optimiser.param_groups for p in group["params"]])
         self.meter = Meter(accelerate.device)
         self.guard = FiniteGuard(accelerate.device)
         self.step_done = 0
@@ -133,41 +140,45 @@ class Trainer:
         """One optimiser step. Every random number drawn in it depends on (seed, step, rank) alone."""
         torch.manual_seed(_mix(self.seed, step, self.accelerate.process_index))
         lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
+        self.module.begin_step(step, (step + 1) % self.config.log_every == 0 or step + 1 == self.config.steps)
         counts = self._counts(micro_batches)
+        self.balancer.begin(step, self.seed)
         for index, batches in enumerate(micro_batches):
-            last = index == len(micro_batches) - 1
-            with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
-                result: StepResult = self.model(batches)
-                loss, shown = self._loss(result, counts)
-                self.guard.note(shown)
-                self.accelerate.backward(loss)
+            self._learn(batches, counts, last=index == len(micro_batches) - 1)
+        self.meter.add_logs({f"balancing.{group}": w for group, w in self.balancer.finish().items()})
         self.guard.demand(step)
+        self.module.drop_idle_gradients()
         norm = self._clip()
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.module.after_step(step)
-        self.meter.add_step(lr, norm)
+        self.meter.add_step(lr, effective_decay(self.config.ema_decay, step), norm)
 
-    def _loss(self, result: StepResult, counts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The loss to differentiate on this rank, and the same loss over all ranks, which is the one to look at.
+    def _learn(self, batches: Batches, counts: Mapping[str, Tensor], last: bool) -> None:
+        """Forward and backward of one micro-batch."""
+        with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
+            losses = self._losses(self.model(batches), counts)
+            self.guard.note(total(loss.everyone for loss in losses))
+            self.balancer.backward(losses, last)
+
+    def _losses(self, result: StepResult, counts: Mapping[str, Tensor]) -> list[TermLoss]:
+        """Each term as it is to be differentiated on this rank, and over all ranks, which is the one to look at.
 
         Ranks average their gradients, so this rank's sum is divided by the GLOBAL count and multiplied by their number.
         """
-        names = list(result.terms)
         mine = torch.stack(
             [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
         )
         everyone: Tensor = self.accelerate.reduce(mine, "sum") if self.accelerate.num_processes > 1 else mine
         scale = self.accelerate.num_processes
-        loss, shown = mine.new_zeros(()), mine.new_zeros(())
-        for name, (total, count) in zip(names, everyone, strict=True):
-            term = result.terms[name]
+        losses = []
+        for (name, term), (summed, count) in zip(result.terms.items(), everyone, strict=True):
             denominator = counts.get(name, count * self.config.accumulate).clamp(min=1)
-            loss = loss + term.weight * scale * term.sum / denominator
-            shown = shown + term.weight * total / denominator
-            self.meter.add_term(name, total, count)
+            own = term.weight * scale * term.sum / denominator
+            losses.append(TermLoss(term.group, own, term.weight * summed / denominator, count))
+            self.meter.add_term(name, summed, count)
         self.meter.add_logs(self._logs(result))
-        return loss, shown
+        return losses
 
     def _logs(self, result: StepResult) -> Mapping[str, Tensor]:
         """What is only logged, as the mean over the ranks."""

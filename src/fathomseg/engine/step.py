@@ -9,18 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fathomseg.data.colour import ColourJitter
+from fathomseg.engine.balancing import Fixed
+from fathomseg.engine.balancing.base import Balancing, Groups
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
-from fathomseg.models.network import Network
+from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import OwnNorms, statistics_held
-from fathomseg.objectives.base import Base, Nets, ObjectiveModule
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
+
+LINKS: Final = "links"
+"""What the names of what is logged of links begin with."""
 
 Batches = Mapping[str, Batch]
 """One batch from each stream, by the stream's name."""
@@ -37,13 +44,16 @@ class Step(nn.Module):
         colours: Mapping[str, ColourJitter | None],
         held_for: Mapping[str, Collection[str]] | None = None,
         ema_decay: float = 0.99,
+        balancing: Balancing | None = None,
+        groups: Groups | None = None,
         own_norms: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
-        network's BatchNorm statistics stay those of the other streams. `own_norms`: those of them, with these outputs,
-        that have a scale and shift of their own in BatchNorms.
+        network's BatchNorm statistics stay those of the other streams. `balancing` of the `groups` of loss terms
+        (`groups_of`); None = the weights of the terms. `own_norms`: those of the held streams, with these outputs, that
+        have a scale and shift of their own in BatchNorms.
         """
         super().__init__()
         self.network = network
@@ -55,6 +65,16 @@ class Step(nn.Module):
         self.own_norms = nn.ModuleDict(
             {stream: OwnNorms(network.modules_for(outputs)) for stream, outputs in self.own_outputs.items()}
         )
+        self.balancer = (balancing or Fixed()).build(groups or {}, network)
+        self.measuring = False
+
+    def begin_step(self, step: int, measuring: bool = False) -> None:
+        """Called before every optimiser step; `measuring`: whether it ends in a line of the log, for what costs too
+        much to be looked at in every step."""
+        self.measuring = measuring
+        for network, measured in ((self.network, measuring), (self.ema.network, False)):
+            if network.links is not None:
+                network.links.begin_step(step, measured)
 
     def forward(self, batches: Batches) -> StepResult:
         """The losses of every objective by name."""
@@ -64,9 +84,12 @@ class Step(nn.Module):
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
             with statistics_held(held), self._norms_of(stream):
                 for name, result in self._learn(stream, batch).items():
-                    terms |= {self._named(name, term, stream): value for term, value in result.terms.items()}
+                    terms |= {
+                        self._named(name, term, stream): replace(value, group=qualified(name, value.group))
+                        for term, value in result.terms.items()
+                    }
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
-        return StepResult(terms, logs)
+        return StepResult(self._with_idle_links(terms), logs | self._of_links())
 
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
         """Counts of loss terms that can be read off the data before the forward pass, for accumulation."""
@@ -77,6 +100,12 @@ class Step(nn.Module):
             for term, count in self._objective(name).counts(batch).items()
         }
 
+    def drop_idle_gradients(self) -> None:
+        """Called before the gradients are applied: links that are off have none, however many processes train."""
+        links = self.network.links
+        for parameter in links.parameters() if links is not None and not links.on else ():
+            parameter.grad = None
+
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
         self.ema.update(self.network, step)
@@ -84,14 +113,17 @@ class Step(nn.Module):
             self._objective(name).after_step(step)
 
     def parameter_groups(self, encoder_lr: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
-        """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers).
+        """Optimiser groups: `lr_scale` as below, and no weight decay on vectors (biases, normalisation layers) and on
+        links that ask for none.
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
-        ("encoder"), of a task's branch (by the task's name), of the links ("links"), and of everything an objective
-        brings (by the objective's name). Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
+        ("encoder"), of a task's branch (by the task's name), of the links ("links"), of learned weights of losses
+        ("balancing"), and of everything an objective brings (by the objective's name), its encoder included, to which
+        `encoder_lr` then does not apply. Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
         is none of these.
         """
-        known = {"encoder", "links", *self.network.tasks, *self.objectives}
+        balanced = list(self.balancer.parameters())
+        known = {"encoder", "links", *(["balancing"] if balanced else []), *self.network.tasks, *self.objectives}
         if unknown := sorted(factors.keys() - known):
             raise FathomError(
                 f"optimiser.factors has {unknown[0]!r}, which this training does not have; "
@@ -103,19 +135,23 @@ class Step(nn.Module):
             scales |= {id(p): factor[task] for p in self.network.task_parameters(task)}
         if self.network.links is not None:
             scales |= {id(p): factor["links"] for p in self.network.links.parameters()}
+        scales |= {id(p): factor["balancing"] for p in balanced}
         for name in self.objectives:
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
-            scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+            scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
         for stream, outputs in self.own_outputs.items():
             pairs = self._own_norms(stream).originals(self.network.modules_for(outputs))
             scales |= {id(own): scales.get(id(original), 1.0) for own, original in pairs}
+        links = self.network.links
+        undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for parameter in self.parameters():
             scale = scales.get(id(parameter), 1.0)
             parameter.requires_grad_(parameter.requires_grad and scale > 0)
             if parameter.requires_grad:
-                groups.setdefault((scale, parameter.ndim > 1), []).append(parameter)
+                decays = parameter.ndim > 1 and id(parameter) not in undecayed
+                groups.setdefault((scale, decays), []).append(parameter)
         return [
             {"params": parameters, "lr_scale": scale, "decays": decays}
             for (scale, decays), parameters in sorted(groups.items(), reverse=True)
@@ -126,10 +162,7 @@ class Step(nn.Module):
         base = Base.of(batch, self.colours[stream])
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
-        views = {
-            name: [self.network(view.image, view.outputs, view.change) for view in request.views]
-            for name, request in requests.items()
-        }
+        views = {name: [self._seen(view) for view in request.views] for name, request in requests.items()}
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
@@ -145,6 +178,29 @@ class Step(nn.Module):
         assert isinstance(norms, OwnNorms)
         return norms
 
+    def _seen(self, view: View) -> Outputs:
+        """What an objective wants of images of its own.
+
+        Feature maps that are changed in training alone (dropped channels double the others) have another variance than
+        those the decoders see in use, so that these keep the statistics of unchanged ones.
+        """
+        with statistics_held(() if view.change is None else self.network.after_encoders()):
+            return cast(Outputs, self.network(view.image, view.outputs, view.change))
+
+    def _with_idle_links(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Several processes wait for the gradient of every parameter: that of links that are off is zero then."""
+        links = self.network.links
+        if links is None or links.on or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return terms
+        nothing = torch.stack([parameter.sum() for parameter in links.parameters()]).sum() * 0
+        return {name: replace(term, sum=term.sum + nothing) for name, term in terms.items()}
+
+    def _of_links(self) -> dict[str, Float[Tensor, ""]]:
+        links = self.network.links
+        if links is None or not self.measuring:
+            return {}
+        return {f"{LINKS}.{name}": value for name, value in links.measured().items()}
+
     def _objective(self, name: str) -> ObjectiveModule:
         objective = self.objectives[name]
         assert isinstance(objective, ObjectiveModule)
@@ -154,4 +210,4 @@ class Step(nn.Module):
         """`objective.term`, or the objective alone for its main term; with the stream if it learns from several."""
         several = sum(objective in names for names in self.streams.values()) > 1
         place = f"{objective}@{stream}" if several else objective
-        return f"{place}.{term}" if term else place
+        return qualified(place, term)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import Fields, Truths
+from fathomseg.inference.predicted import Record, outdated, record_of
+from fathomseg.io.listing import walk
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
 
@@ -51,7 +56,7 @@ class ByName:
             endings = " or ".join(self.endings)
             raise FathomError(f"There is no folder {self.folder} with predictions. Give one of {endings} files.")
         paths: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(self.folder.rglob("*")):
+        for path in sorted(path for _, path in walk(self.folder)):
             if path.suffix.lower() in self.endings:
                 paths[path.relative_to(self.folder).with_suffix("").as_posix()].append(path)
         return dict(paths)
@@ -90,8 +95,12 @@ class FromFolder:
     """Which pixels of a true depth count."""
 
     def read(self, id: str) -> Shaped[np.ndarray, "h w *c"]:
-        """The numbers in the file of this sample. Raises `DataError`."""
-        return self.task.read_stored(self.path(id), self.folder)
+        """The numbers in the file of this sample. Raises `DataError`, also if its image has changed since."""
+        image = self._image(id)
+        if self._record is not None and image is not None and outdated(self._record, self.path(id), image):
+            reason = f"{self.path(id)} was predicted before {image} changed; predict it again"
+            raise DataError([Problem(id, reason)])
+        return self.task.read_stored(self.path(id), self.folder, self.dataset.label_map(id))
 
     def path(self, id: str) -> Path:
         """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
@@ -100,7 +109,19 @@ class FromFolder:
     def predict(self, id: str, stored: Shaped[np.ndarray, "h w *c"], truths: Truths) -> Fields:
         """The stored numbers, checked; `truths` must hold that of the task."""
         name = self.task.name
-        return {name: self.task.stored_fields(self.path(id), stored, truths[name], self.dataset, self.protocol)}
+        labels = self.dataset.label_map(id)
+        return {name: self.task.stored_fields(self.path(id), stored, truths[name], self.dataset, self.protocol, labels)}
+
+    def _image(self, id: str) -> Path | None:
+        """The file of the image, if it has one."""
+        dataset = self.dataset
+        if isinstance(dataset, Several):
+            _, dataset, id = dataset.member(id)
+        return dataset.files(id).image if isinstance(dataset, FileDataset) else None
+
+    @cached_property
+    def _record(self) -> Record | None:
+        return record_of(self.folder)
 
     @cached_property
     def _files(self) -> ByName:
@@ -114,7 +135,7 @@ def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:
     """
     if len(tasks) == 1:
         return next(iter(tasks.values()))
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    files = [path for _, path in walk(folder)]
     found = [task for task in tasks.values() if any(task.is_stored(path) for path in files)]
     if len(found) != 1:
         what = " and of ".join(task.name for task in found) or "no task there is"
@@ -123,6 +144,26 @@ def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:
             "the folder that holds those alone."
         )
     return found[0]
+
+
+def refuse_other_classes(folder: Path, dataset: Dataset) -> None:
+    """Raise `FathomError` if the classes.json beside predictions of `fathom predict` lists other classes or ids than
+    the dataset has: the same number would mean another class."""
+    path = next((path for path in (folder / "classes.json", folder.parent / "classes.json") if path.is_file()), None)
+    if path is None:
+        return
+    try:
+        theirs = {int(row["id"]): str(row["name"]) for row in json.loads(path.read_text(encoding="utf-8"))["classes"]}
+    except (ValueError, KeyError, TypeError):
+        return  # a file of another program
+    labels, names = dataset.label_map(), dataset.classes.names
+    ours = dict(zip((labels.ids if labels is not None else ()) or range(len(names)), names, strict=True))
+    if theirs != ours:
+        shown = (", ".join(f"{id} {name}" for id, name in sorted(one.items())[:8]) for one in (theirs, ours))
+        raise FathomError(
+            f"The predictions in {folder} were made by a network of other classes ({next(shown)}) than {dataset.name} "
+            f"has ({next(shown)})."
+        )
 
 
 def _tails(path: str) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.text import read_text
 
 Poses = Float64[np.ndarray, "n 4 4"]
 Alignment = Literal["none", "scale", "7dof"]
@@ -215,8 +216,8 @@ def read_poses(path: Path) -> Poses:
     Raises `DataError` naming the first bad line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).rstrip().splitlines()
+    except OSError as error:
         raise DataError([Problem(str(path), f"cannot be read ({error})")]) from None
     poses = np.tile(np.eye(4), (len(lines), 1, 1))
     for number, line in enumerate(lines, start=1):

@@ -2,8 +2,9 @@
 
 A run folder has two weight files beside the one card: `model.safetensors` (averaged weights, the better ones) and
 `last.safetensors` (the raw weights after the last step). Where depth is learned from video, `pose.safetensors` is the
-network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. None of
-these formats can carry code.
+network that predicts how the camera moved, and `camera-NAME.yaml` a camera whose focal length was learned. A scene
+model is `scene.safetensors`; a run that learned nothing else has no other weights. None of these formats can carry
+code.
 """
 
 from __future__ import annotations
@@ -13,23 +14,23 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fathomseg.config import Part, validate
+from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import card_tree, is_onnx
 from fathomseg.io.depth_maps import DepthUnit
-from fathomseg.io.files import read_json, write_text, writing
+from fathomseg.io.files import read_json, write_text
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
+from fathomseg.models.saved import CARD, load_into, save_weights
+from fathomseg.models.scene.saved import SceneCard
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
 from fathomseg.version import __version__
 
-CARD = "model.json"
 Weights = Literal["ema", "last"]
 WEIGHTS: Final[dict[Weights, str]] = {"ema": "model.safetensors", "last": "last.safetensors"}
 """The weight file of each kind of weights."""
@@ -54,12 +55,19 @@ class ModelCard(Part):
     shared_classes: tuple[str, ...] = ()
     """Those of `classes` that every dataset has whose labels it learned from, if some of these lack a class: scores
     have their mean IoU, too."""
+    ids: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = ()
+    """What label files store for each class, by which predictions are written; none = the indices."""
+    labels: LabelKind = "ids"
+    """Whether the label files it was trained on store ids or colours."""
     size: tuple[Pixels, Pixels]
-    """(height, width) in pixels of the images the network was trained on."""
+    """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
+    as many pixels."""
     depth_unit: DepthUnit | None = None
     """What its depth is measured in; null if it gives none. relative: in metres only if its training knew the scale."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
+    scene: SceneCard | None = None
+    """The model that tells whether a depth map and a segmentation show the same scene, if its weights lie beside."""
     fathomseg: str = __version__
     """The version that wrote this file."""
 
@@ -77,7 +85,7 @@ class ModelCard(Part):
     @property
     def class_list(self) -> ClassList:
         """Names and colours as datasets give them. Raises `FathomError` if the network does not segment."""
-        return ClassList(self.classes, self.colours)
+        return ClassList(self.classes, self.colours, self.ids, by_colour=self.labels == "colours")
 
     @property
     def known_classes(self) -> ClassList | None:
@@ -101,14 +109,12 @@ def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file:
     """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder / file, state)
+    save_card(folder, card)
+
+
+def save_card(folder: Path, card: ModelCard) -> None:
+    """Write `model.json` in one stroke."""
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
-
-
-def save_weights(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write one weight file in one stroke."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with writing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", "fathomseg": __version__})
 
 
 def load_card(folder: Path) -> ModelCard:
@@ -132,8 +138,12 @@ def load_model(folder: Path, file: str = WEIGHTS["ema"]) -> tuple[ModelCard, Net
     Raises `FathomError` if a file is missing, is no safetensors file, or holds the weights of a different network.
     """
     card = load_card(folder)
+    if not card.tasks:
+        raise FathomError(
+            f"{folder} predicts nothing from images: it holds a scene model (objectives.scene_consistency.run)."
+        )
     network = card.build()
-    _load(network, folder, file)
+    load_into(network, folder / file)
     return card, network.eval()
 
 
@@ -143,40 +153,5 @@ def load_pose(folder: Path) -> PoseNetwork:
     if card.pose is None:
         raise FathomError(f"{folder} has no network for camera motion. Give a run with the objective `photometric`.")
     network = card.pose.build(pretrained=False)
-    _load(network, folder, POSE)
+    load_into(network, folder / POSE)
     return network.eval()
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of one weight file by name. Raises `FathomError` if it is missing or no safetensors file."""
-    if not path.is_file():
-        there = ", ".join(sorted(other.name for other in path.parent.glob("*.safetensors"))) or "none"
-        raise FathomError(f"{path.parent} has no weights {path.name}; weight files in it: {there}.")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise FathomError(f"{path} is damaged or no safetensors file: {error}. Copy it again from its run.") from None
-
-
-def _load(network: nn.Module, folder: Path, file: str) -> None:
-    """Put the weights of a file into the network they were saved from, and into no other."""
-    path = folder / file
-    state = load_weights(path)
-    if differences := _differences(network.state_dict(), state):
-        shown = "\n".join(f"  {line}" for line in differences[:5])
-        raise FathomError(
-            f"{path} does not hold the weights of the network in {CARD} ({len(differences)} tensors differ):\n{shown}\n"
-            "The two files must come from the same run."
-        )
-    network.load_state_dict(state)
-
-
-def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
-    """What keeps `given` from being the weights of a network that has `wanted`, one line a tensor."""
-    lines = [f"{name}: missing" for name in wanted if name not in given]
-    lines += [f"{name}: not part of the network" for name in given if name not in wanted]
-    for name in wanted.keys() & given.keys():
-        if wanted[name].shape != given[name].shape:
-            shapes = [list(tensors[name].shape) for tensors in (given, wanted)]
-            lines.append(f"{name}: is {shapes[0]}, should be {shapes[1]}")
-    return sorted(lines)

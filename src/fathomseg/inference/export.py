@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.onnx import FORMAT, INPUT, OnnxNetwork, package
+from fathomseg.inference.onnx import CARD_KEYS, FORMAT, INPUT, OnnxNetwork, package
 from fathomseg.inference.settings import Inference
 from fathomseg.io.depth_maps import DepthUnit, DisparityScale
 from fathomseg.models.encoders import FeatureEncoder
@@ -165,7 +165,7 @@ def describe(
     encoders = {name: cast(FeatureEncoder, encoder) for name, encoder in network.encoders.items()}
     known: dict[str, Any] = {
         "format": FORMAT,
-        **{key: tree[key] for key in ("network", "classes", "colours", "size", "depth_unit")},
+        **{key: tree[key] for key in CARD_KEYS},
         "tasks": list(card.tasks),
         "input": {INPUT: "RGB, uint8, batch x height x width x 3"},
         "normalisation": {

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.tasks.base import Task
+from fathomseg.types import Size
 
 ENDING: Final = ".onnx"
 INPUT: Final = "image"
 """The name of the input: RGB, uint8, batch x height x width x 3."""
+CARD_KEYS: Final = ("network", "classes", "colours", "ids", "labels", "size", "depth_unit")
+"""What of a `ModelCard` is in the metadata."""
 FORMAT: Final = 1
 """Version of the metadata's layout."""
 
@@ -70,9 +73,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def card_tree(path: Path) -> dict[str, Any]:
     """The `ModelCard` of the file as plain values, not validated yet. Raises as `read_metadata`."""
     known = read_metadata(path)
-    return {
-        key: known[key] for key in ("network", "classes", "colours", "size", "depth_unit", "fathomseg") if key in known
-    }
+    return {key: known[key] for key in (*CARD_KEYS, "fathomseg") if key in known}
 
 
 class OnnxNetwork(nn.Module):
@@ -109,6 +110,12 @@ class OnnxNetwork(nn.Module):
                 f"{self.name} has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; expected one "
                 f"input {INPUT}, uint8 of batch x height x width x 3, and outputs {', '.join(tasks)}. Export it again."
             )
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """The only (height, width) that the file takes; None = any."""
+        height, width = self.session.get_inputs()[0].shape[1:3]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def forward(self, images: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None) -> dict[str, Any]:
         """The outputs of these tasks (None = all). Raises `FathomError` for a size the file cannot take."""

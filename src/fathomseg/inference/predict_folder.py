@@ -5,6 +5,7 @@ Files are read ahead and results are written in threads, while the network predi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
+from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, walk
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
@@ -54,7 +56,7 @@ class Job:
     @property
     def is_video(self) -> bool:
         """Whether the source is a video, by its name."""
-        return self.source.suffix.lower() in video.VIDEOS
+        return self.source.suffix.lower() in VIDEOS
 
     @property
     def steps(self) -> int:
@@ -69,11 +71,12 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
     """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide."""
     if not source.exists():
         raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
-    known = images.SUFFIXES | video.VIDEOS
-    found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    files = [path for path in found if path.suffix.lower() in known and out.resolve() not in path.resolve().parents]
+    known = images.SUFFIXES | VIDEOS
+    files = [path for path in _below(source, out) if path.suffix.lower() in known]
     if not files:
         what = f"has the ending {source.suffix!r}" if source.is_file() else "holds no image and no video"
+        if others := passed_over(source, out):
+            what += f", but {others}"
         raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(known))}")
     root = source.parent if source.is_file() else source
     jobs: dict[Path, Job] = {}
@@ -83,7 +86,7 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
         if path in jobs:
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
             continue
-        values, view = ("", ".mp4") if file.suffix.lower() in video.VIDEOS else (".png", ".jpg")
+        values, view = ("", ".mp4") if file.suffix.lower() in VIDEOS else (".png", ".jpg")
         goals = (
             Goal(
                 task,
@@ -95,6 +98,20 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
         several = views and view == ".mp4" and len(tasks) > 1
         jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None)
     return list(jobs.values()), problems
+
+
+def passed_over(source: Path, out: Path) -> str:
+    """What there is in `source` besides images and videos, counted by ending; "" if nothing."""
+    names = (path.name for path in _below(source, out) if path.suffix.lower() not in images.SUFFIXES | VIDEOS)
+    return "" if source.is_file() else counted(Counter(by_first_spelling(names)))
+
+
+def _below(source: Path, out: Path) -> list[Path]:
+    """The file itself, or all below a folder that are not below `out`."""
+    if source.is_file():
+        return [source]
+    results = out.resolve()
+    return sorted(path for _, path in walk(source) if results not in path.resolve().parents)
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
@@ -129,7 +146,7 @@ class Work:
         def write(item: tuple[Job, Picture, Prediction]) -> None:
             job, picture, prediction = item
             for goal in job.goals:
-                goal.task.write(goal.values, prediction)
+                goal.task.write(goal.values, prediction, self.predictor.card.known_classes)
                 if goal.view is not None:
                     draw.write(goal.view, self._painter(goal)(picture, prediction))
 
@@ -158,7 +175,7 @@ class Work:
                 frame, picture, prediction = item
                 for goal in job.goals:
                     if needed(goal, frame):
-                        goal.task.write(_frame(goal, frame), prediction)
+                        goal.task.write(_frame(goal, frame), prediction, self.predictor.card.known_classes)
                 painted = {view: paint(picture, prediction) for view, paint in painters.items()}
                 for view, seen in painted.items():
                     writers[view].add(seen)
@@ -193,7 +210,10 @@ class Work:
     def _write_all(self, write: Callable[[A], None], items: Iterator[A], threads: int) -> None:
         """Write what `items` gives, while it goes on predicting."""
         for _, writing in ahead(write, items, threads):
-            writing.result()
+            try:
+                writing.result()
+            except DataError as error:
+                self.problems += error.problems
             self.tick()
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:

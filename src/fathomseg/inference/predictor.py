@@ -21,6 +21,7 @@ from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, lo
 from fathomseg.inference.onnx import OnnxNetwork, is_onnx
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.images import Readable, as_rgb, resize_image
+from fathomseg.models.network import linked
 from fathomseg.models.norms import evaluating
 from fathomseg.tasks.base import Task
 from fathomseg.types import ClassList, Prediction, Size
@@ -44,7 +45,12 @@ def load(
     chosen(known, tasks, str(folder))
     if is_onnx(folder):
         exported = OnnxNetwork(folder, known.tasks, device)
-        return Predictor(exported, known, "cpu", inference or trained_inference(folder), tasks)
+        inference = inference or trained_inference(folder)
+        if not inference.links:
+            raise FathomError(f"The links of {folder} are part of its graph; switch them off in the run it came from.")
+        if inference.size is None:
+            inference = inference.model_copy(update={"size": exported.fixed_size})
+        return Predictor(exported, known, "cpu", inference, tasks)
     file = WEIGHTS[as_weights(weights)]
     place = pick_device(device)
     card, network = load_model(folder, file)
@@ -71,6 +77,8 @@ class Predictor:
         self.network, self.card, self.device = network, card, torch.device(device)
         self.tasks = chosen(card, tasks)
         self.inference = inference or Inference()
+        if not self.inference.links and card.network.links.name == "none":
+            raise FathomError("This network has no links to switch off; leave out --links off.")
         self.size: Size = self.inference.size or card.size
 
     @property
@@ -104,7 +112,7 @@ class Predictor:
     def predict_batch(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
     ) -> list[Prediction]:
-        """Predictions for RGB images of any sizes, in one pass, at these sizes or at `sizes`."""
+        """Predictions for RGB images of any sizes, at these sizes or at `sizes`; in one pass for each proportion."""
         results = []
         for fields in self.decoded(images, sizes):
             arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
@@ -118,14 +126,27 @@ class Predictor:
     ) -> list[dict[str, Tensor]]:
         """The fields of each image's `Prediction` as tensors on the device; does not wait for them."""
         sizes = [image.shape[:2] for image in images] if sizes is None else sizes
-        maps = self.maps(stacked(images, self.size))
         results: list[dict[str, Tensor]] = []
-        for index, size in enumerate(sizes):
+        for maps, size in zip(self.each(images), sizes, strict=True):
             fields: dict[str, Tensor] = {}
             for name, task in self.tasks.items():
-                fields |= task.decode(maps[name][index], size)
+                fields |= task.decode(maps[name], size)
             results.append(fields)
         return results
+
+    def size_for(self, image: Size) -> Size:
+        """The (height, width) at which an image of this size goes through the network (`Inference.size`)."""
+        return self.inference.size_for(self.card.size, image)
+
+    def each(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[dict[str, Float32[Tensor, "_ _ _"]]]:
+        """The maps (see `maps`) of each of some RGB images of any sizes, in one pass for each working size."""
+        shapes = [self.size_for((image.shape[0], image.shape[1])) for image in images]
+        found: dict[int, dict[str, Tensor]] = {}
+        for shape in dict.fromkeys(shapes):
+            rows = [row for row, own in enumerate(shapes) if own == shape]
+            maps = self.maps(stacked([images[row] for row in rows], shape))
+            found |= {row: {name: x[place] for name, x in maps.items()} for place, row in enumerate(rows)}
+        return [found[row] for row in range(len(images))]
 
     @torch.inference_mode()
     def maps(self, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Float32[Tensor, "b _ _ _"]]:
@@ -152,7 +173,7 @@ class Predictor:
         """The maps of one pass."""
         # In bfloat16 on a GPU, where that is safe.
         half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-        with half, evaluating(self.network):
+        with half, evaluating(self.network), linked(self.network, self.inference.links):
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}
 

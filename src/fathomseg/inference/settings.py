@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from fathomseg import config
 from fathomseg.config import Part
 from fathomseg.data.transforms import PositiveSize
+from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
+from fathomseg.inference.shape import kept_aspect
 from fathomseg.types import Size
+
+LINKS: Final = {"on": True, "off": False}
+"""What --links says."""
 
 
 class Window(Part):
@@ -37,11 +42,18 @@ class Inference(Part):
     """whole: the image at once. slide: overlapping windows, whose probabilities are averaged; depth always sees the
     whole image."""
     size: PositiveSize | None = None
-    """(height, width) an image is resized to first; null = the working size of the training."""
+    """(height, width) an image is resized to first, whatever its shape. null = the working size of the training, or as
+    many pixels in the proportions of the image, if these are not those of the training (by a tenth)."""
     window: Window = Window()
     """The window of mode slide."""
     flip: bool = False
     """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
+    links: bool = True
+    """Whether the network's links take part; false shows what they are worth."""
+
+    def size_for(self, trained: Size, image: Size) -> Size:
+        """The (height, width) at which an image goes through a network trained at another size."""
+        return self.size or kept_aspect(trained, image)
 
     def differences(self, usual: Inference) -> list[str]:
         """A word for each setting that is not the usual one; they tell the folders of results apart."""
@@ -51,35 +63,46 @@ class Inference(Part):
             "size": "trained-size" if self.size is None else "{}x{}".format(*self.size),
             "window": f"window-{window}stride-{self.window.stride:.4g}",
             "flip": "flip" if self.flip else "no-flip",
+            "links": "links-on" if self.links else "links-off",
         }
         return [word for name, word in words.items() if getattr(self, name) != getattr(usual, name)]
 
 
 class _Evaluation(Part):
-    model_config = ConfigDict(extra="ignore")
-
     inference: Inference = Inference()
 
 
 class _Configuration(Part):
-    """The part of a run's configuration that matters here; the rest is not looked at."""
-
-    model_config = ConfigDict(extra="ignore")
+    """The part of a run's configuration that matters here."""
 
     evaluation: _Evaluation = _Evaluation()
 
 
 def trained_inference(
-    run: Path, mode: str | None = None, flip: bool = False, overrides: Sequence[str] = ()
+    run: Path,
+    mode: str | None = None,
+    flip: bool = False,
+    overrides: Sequence[str] = (),
+    links: str | None = None,
 ) -> Inference:
     """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
-    another mode, or flipped too."""
-    path = run / "config.yaml"
+    another mode, flipped too, or with its links `on` or `off`. Of a run's other settings nothing is read; `overrides`
+    are of these alone.
+
+    Raises `ConfigError` for an override of anything else, `FathomError` for another word about links.
+    """
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
-    source: Path | dict[str, Any] = path if path.is_file() else {}
+    if links is not None and links not in LINKS:
+        raise FathomError(f"--links is {links!r}; give on or off.")
+    more += [] if links is None else [f"evaluation.inference.links={str(LINKS[links]).lower()}"]
     if is_onnx(run):
-        source = {"evaluation": {"inference": read_metadata(run).get("inference", {})}}
+        known = read_metadata(run).get("inference", {})
+    else:
+        path = run / "config.yaml"
+        tree = config.read_yaml(path).get("evaluation") if path.is_file() else None
+        known = tree.get("inference", {}) if isinstance(tree, dict) else {}
+    source: dict[str, Any] = {"evaluation": {"inference": known}}
     return config.load(_Configuration, source, [*overrides, *more]).evaluation.inference
 
 

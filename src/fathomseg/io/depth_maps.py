@@ -19,6 +19,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
 from fathomseg.io.images import read_values
+from fathomseg.text import read_text
 
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535
@@ -85,7 +86,9 @@ def read_scale(folder: Path) -> tuple[float, float] | None:
     if path is None:
         return None
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
+    except FathomError:
+        raise
     except (ValueError, OSError) as error:
         raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal
 
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8, UInt16
 from PIL import Image, ImageDraw, ImageFont
 
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import write_bytes
 from fathomseg.io.images import resize_image
 from fathomseg.types import IGNORE, ClassList, Size
@@ -23,6 +25,7 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 Pixels = UInt8[np.ndarray, "_ _ *channels"] | UInt16[np.ndarray, "_ _ *channels"]
 """What an image file can hold: RGB or one channel, of 8 or 16 bits."""
 
+_JPEG_SIDE: Final = 65500
 _PAPER: Final = (255, 255, 255)
 _INK: Final = (32, 33, 36)
 _WRONG: Final = (225, 40, 55)
@@ -163,12 +166,33 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
     """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
-    return bytes(cv2.imencode(suffix, stored, options)[1])
+    done = False
+    with suppress(cv2.error):
+        done, content = cv2.imencode(suffix, stored, options)
+    if not done or not content.size:
+        height, width = picture.shape[:2]
+        too_long = suffix == ".jpg" and max(height, width) > _JPEG_SIDE
+        limit = f", which end at {_JPEG_SIDE} pixels a side" if too_long else ""
+        raise FathomError(f"A picture of {height} x {width} pixels cannot be stored as {suffix}{limit}.")
+    return bytes(content)
 
 
 def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
-    write_bytes(path, encode(picture, path.suffix.lower()))
+    try:
+        content = encode(picture, path.suffix.lower())
+    except FathomError as error:
+        raise DataError([Problem(str(path), f"cannot be written: {error}")]) from None
+    write_bytes(path, content)
+
+
+def write_indexed(path: Path, indices: UInt8[np.ndarray, "h w"], palette: UInt8[np.ndarray, "256 3"]) -> None:
+    """Write a PNG of palette indices, which programs show in its colours."""
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    content = BytesIO()
+    image.save(content, "PNG")
+    write_bytes(path, content.getvalue())
 
 
 def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:

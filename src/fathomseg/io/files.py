@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
+from fathomseg.text import read_text
 from fathomseg.version import __version__
 
 
@@ -55,11 +58,36 @@ def writing(path: Path, durable: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # only there if writing failed, for example on a full disk
 
 
+def digest(files: Sequence[Path]) -> str:
+    """A hash of what some files hold, wherever they lie."""
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()[:40]
+
+
+def refuse_unwritable(folder: Path, option: str = "--out") -> None:
+    """Try, before any work is done, whether files can be written into a folder that may not be there yet.
+
+    Nothing is left behind. Raises `FathomError` if it is a file, lies below one, or cannot be written.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        where = "is a file" if there == folder else f"lies below {there}, which is a file"
+        raise FathomError(f"{folder} {where}; {option} must be a folder. Give another.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".fathom-", dir=there):
+            pass
+    except OSError as error:
+        raise FathomError(f"Nothing can be written into {there} ({error.strerror}). Give another {option}.") from None
+
+
 def read_ids(path: Path) -> list[str]:
     """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
     if not path.is_file():
         raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")
-    lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in read_text(path).split("\n"))
     return list(dict.fromkeys(line for line in lines if line))
 
 
@@ -70,9 +98,11 @@ def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     be: `what` names that.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
     except FileNotFoundError:
         raise FathomError(f"There is no {path}. {remedy}") from None
+    except FathomError:
+        raise
     except (ValueError, OSError) as error:
         raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict) or tree.get("format") != 1:

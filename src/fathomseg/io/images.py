@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Integer, Shaped, UInt8
+from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io import formats
 from fathomseg.types import Size
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that count as images."""
 
-_TURNABLE = {"JPEG", "MPO", "TIFF", "WEBP"}
-_ORIENTATION = 0x0112
+MOST_PIXELS = 1_000_000_000
+"""Larger images are refused: each pixel takes some 12 bytes of memory on its way through a prediction."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit of 179 megapixels is below what aerial images have
+
+_DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras have."""
 
 
-def read_rgb(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """The image as RGB, uint8, turned upright as its EXIF orientation says; alpha is dropped, 16 bits become 8.
+def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """The image as RGB, uint8, turned upright as its EXIF orientation says; alpha is dropped, more bits become 8.
 
-    Raises `DataError` if the file is missing, empty, truncated or not an image.
+    `bits` is what cameras of 10 to 14 bits use of files of 16; None: what the file says, or else the least of 8, 10,
+    12, 14 and 16 that hold its largest value. Raises `DataError` if the file is missing, empty, truncated or not an
+    image, or holds larger values.
     """
     with _opened(path) as image:
-        return _upright_rgb(ImageOps.exif_transpose(image) if _orientation(image) != 1 else image, str(path))
+        values = _deep(image, path)
+        if values is None:
+            return _upright_rgb(ImageOps.exif_transpose(image), str(path))
+        used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
+        if values.max() >> used:
+            reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`"
+            raise DataError([Problem(str(path), reason)])
+        return _as_bytes(values, used)
 
 
 Readable = str | Path | Image.Image | NDArray[Any]
@@ -62,38 +77,54 @@ def as_rgb(image: object) -> UInt8[np.ndarray, "h w 3"]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The numbers in a one-channel image, upright, and how they are drawn."""
+
+    values: Integer[np.ndarray, "h w"]
+    palette: Mapping[int, tuple[int, int, int]]
+    """The colour of each index, for an image with a palette; else empty."""
+    unpainted: Bool[np.ndarray, "h w"] | None
+    """Pixels of a drawing that nobody has painted (`_unpainted`); None if there are none."""
+
+
 def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
     """The numbers stored in a one-channel image: grey values as written (1 to 32 bits) or palette indices, unscaled.
 
-    An RGB image whose channels are equal counts as grey. Raises `DataError` for a real colour image and, as `read_rgb`
-    does, for a file that cannot be read.
+    An RGB image whose channels are equal counts as grey. Raises `DataError` for a real colour image, for one whose
+    numbers cannot be exact (lossy, several pages) and, as `read_rgb` does, for a file that cannot be read.
     """
-    with _opened(path) as image:
-        # Grey PNGs of 2 and 4 bits are stretched to 0..255 by every decoder.
-        scale = {2: 85, 4: 17}.get(png_bits(path, grey=True), 1)
-        values = np.asarray(image.convert("L") if image.mode == "LA" else image)
-        if image.mode in {"RGB", "RGBA"}:
-            if not (values[..., 0] == values[..., 1]).all() or not (values[..., 0] == values[..., 2]).all():
-                raise DataError([Problem(str(path), "is a colour image; expected one channel of class ids")])
-            values = values[..., 0]
+    return read_stored(path).values
+
+
+def read_stored(path: Path, lossy: bool = False) -> Stored:
+    """As `read_values`, with the palette. `lossy`: a JPEG is allowed, as for a map of disparity."""
+    with _opened(path, decode=False) as image:
+        _refuse_inexact(image, path, lossy)
+        scaled, wide = formats.stretch(image, path), formats.is_wide(image, path)
+        palette, unpainted = _palette(image), None
+        if wide and image.format != "PPM":
+            values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
+        else:
+            values = np.asarray(ImageOps.exif_transpose(image))
+        if values.ndim == 3:
+            unpainted = _unpainted(values)
+            colours = values[..., : 1 if values.shape[2] == 2 else 3]
+            if wide and image.format == "PPM":
+                raise DataError([Problem(str(path), "is a PPM of 16 bits; save labels as PNG, with one channel")])
+            if not (colours == colours[..., :1]).all():
+                what = "is a colour image; expected one channel of class ids. If its colours mean the classes, write "
+                raise DataError([Problem(str(path), f"{what}`labels: colours` and the colours into dataset.yaml")])
+            values = colours[..., 0]
         if values.ndim != 2 or values.dtype.kind not in "bui":
             raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; expected whole numbers")])
         values = values.astype(np.uint8) if values.dtype.kind == "b" else values
-        return values // np.uint8(scale) if scale > 1 else values
-
-
-def png_bits(path: Path, grey: bool = False) -> int:
-    """Bits of one value of a PNG (if `grey`, of a grey one), from its header; 0 for all other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return head[24] if head.startswith(b"\x89PNG") and len(head) == 26 and not (grey and head[25]) else 0
-
-
-def png_has_colours(path: Path) -> bool:
-    """Whether a PNG is RGB, by its header; False for all other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return head.startswith(b"\x89PNG") and len(head) == 26 and bool(head[25] & 2)
+        if scaled is not None:
+            decoded, most = scaled
+            values = ((values.astype(np.int64) * most + decoded // 2) // decoded).astype(
+                np.uint8 if most < 256 else np.uint16
+            )
+        return Stored(values, palette, unpainted)
 
 
 def png_is_rgb(path: Path) -> bool:
@@ -116,18 +147,51 @@ def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
 
 
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A colour-coded label as RGB, exactly as stored: palettes are applied, alpha is dropped, nothing is turned."""
-    with _opened(path) as image:
+    """A colour-coded label as RGB, exactly as stored, upright: palettes are applied, alpha is dropped."""
+    return read_drawing(path)[0]
+
+
+def read_drawing(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
+    """As `read_colours`, with the pixels that nobody has painted. Raises `DataError` if it cannot be exact."""
+    with _opened(path, decode=False) as image:
+        _refuse_inexact(image, path)
         if image.mode.startswith("I") or image.mode == "F":
             raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; expected RGB colours of 8 bits")])
-        return _rgb(image)
+        if formats.is_wide(image, path):
+            if image.format == "PPM":
+                raise DataError([Problem(str(path), "has colours of 16 bits; save it as PNG with 8 bits a channel")])
+            wide = formats.upright(formats.read_wide(path), formats.orientation(image))
+            if (wide[..., :3] % 257).any():
+                reason = "has colours of 16 bits that 8 bits cannot hold; save it with 8 bits a channel"
+                raise DataError([Problem(str(path), reason)])
+            return (wide[..., :3] // 257).astype(np.uint8), _unpainted(wide)
+        image = ImageOps.exif_transpose(image)
+        pixels = np.asarray(image)
+        return _rgb(image), _unpainted(pixels) if pixels.ndim == 3 else None
+
+
+def bits_used(path: Path) -> int | None:
+    """How many bits an image in a file of 16 bits is taken to have, as `read_rgb` does; None for one of 8 bits."""
+    with _opened(path, decode=False) as image:
+        if not image.mode.startswith("I") and not formats.is_wide(image, path):
+            return None
+        image.load()
+        values = _deep(image, path)
+        return None if values is None else _bits(values, formats.stated_bits(image, path))
+
+
+def is_turned(path: Path) -> bool:
+    """Whether `read_rgb` turns or mirrors what is stored, as an EXIF orientation says. Raises `DataError`."""
+    with _opened(path, decode=False) as image:
+        return formats.orientation(image, path) != 1
 
 
 def image_size(path: Path) -> Size:
     """(height, width) that `read_rgb` would return, from the file's header alone. Raises `DataError` likewise."""
     with _opened(path, decode=False) as image:
         width, height = image.size
-        return (width, height) if _orientation(image) >= 5 else (height, width)
+        lies = image.format != "TIFF" and formats.orientation(image, path) >= 5  # Pillow knows of a TIFF as it opens it
+        return (width, height) if lies else (height, width)
 
 
 def resize_image(image: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.ndarray, "h2 w2 *c"]:
@@ -140,11 +204,11 @@ def resize_image(image: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.n
     return image
 
 
-def resize_nearest(values: Shaped[np.ndarray, "h w"], size: Size) -> Shaped[np.ndarray, "h2 w2"]:
+def resize_nearest(values: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[np.ndarray, "h2 w2 *c"]:
     """The map at `size`, each pixel the value under its centre, so no class or depth is ever invented."""
-    if values.shape == size:
+    if values.shape[:2] == size:
         return values
-    (height, width), (new_height, new_width) = values.shape, size
+    (height, width), (new_height, new_width) = values.shape[:2], size
     rows = (2 * np.arange(new_height) + 1) * height // (2 * new_height)
     columns = (2 * np.arange(new_width) + 1) * width // (2 * new_width)
     return np.ascontiguousarray(values[rows[:, None], columns])
@@ -152,18 +216,69 @@ def resize_nearest(values: Shaped[np.ndarray, "h w"], size: Size) -> Shaped[np.n
 
 def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith("I"):
-        grey = np.clip(np.asarray(image).astype(np.int32) >> 8, 0, 255).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535).astype(np.uint16)
+        return _as_bytes(values, _bits(values, None))
     if image.mode == "F":
         raise DataError([Problem(where, "holds floating-point pixels; expected an image of 8 or 16 bits")])
     return _rgb(image)
+
+
+def _deep(image: Image.Image, path: Path) -> UInt16[np.ndarray, "h w *c"] | None:
+    """The upright pixels of a file of more than 8 bits as they are stored; None if it has 8."""
+    if image.mode.startswith("I"):
+        return np.clip(np.asarray(ImageOps.exif_transpose(image)).astype(np.int64), 0, 65535).astype(np.uint16)
+    if image.format == "PPM" or not formats.is_wide(image, path):
+        return None
+    return formats.upright(formats.read_wide(path)[..., :3], formats.orientation(image))
+
+
+def _bits(values: UInt16[np.ndarray, "h w *c"], stated: int | None) -> int:
+    largest = int(values.max())
+    # What is said is not believed where values are larger: PNG's sBIT may be of values that fill all 16 bits.
+    possible = [*([stated] if stated is not None else []), *_DEPTHS]
+    return next(bits for bits in possible if not largest >> bits)
+
+
+def _as_bytes(values: UInt16[np.ndarray, "h w *c"], bits: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Values of so many bits as RGB of 8."""
+    small = (values >> (bits - 8) if bits >= 8 else values << (8 - bits)).astype(np.uint8)
+    return np.repeat(small[:, :, None], 3, axis=2) if small.ndim == 2 else small
+
+
+def _refuse_inexact(image: Image.Image, path: Path, lossy: bool = False) -> None:
+    """Look at an opened file before it is decoded, then decode it."""
+    if (reason := formats.inexact(image, path, lossy)) is not None:
+        raise DataError([Problem(str(path), reason)])
+    image.load()
+
+
+def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
+    if image.mode not in {"P", "PA"}:
+        return {}
+    table = image.getpalette("RGB") or []
+    return {i: (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in range(len(table) // 3)}
+
+
+def _unpainted(pixels: Shaped[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"] | None:
+    """Pixels of a drawing with alpha that nobody has painted: transparent, and 0 in all channels.
+
+    None if there are none, or nothing else: then alpha means nothing. Alpha changes no colour.
+    """
+    if pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
+        return None
+    empty: Bool[np.ndarray, "h w"] = ~pixels.any(axis=2)
+    return empty if empty.any() else None
 
 
 @contextmanager
 def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
     """An image of Pillow's, decoded to its end; whatever goes wrong becomes a `DataError` naming the file."""
     try:
-        with Image.open(path) as image:
+        # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
+        with path.open("rb") as file, Image.open(file) as image:
+            if image.width * image.height > MOST_PIXELS:
+                reason = f"has {image.width * image.height / 1e6:.0f} megapixels, of at most {MOST_PIXELS / 1e6:.0f}"
+                raise DataError([Problem(str(path), f"{reason}; cut it into tiles")])
             if decode:
                 image.load()
             yield image
@@ -182,8 +297,3 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     image.info.pop("transparency", None)  # or Pillow warns that alpha is dropped, which is the purpose
     return np.array(image.convert("RGB"))
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8. Only formats that carry it in their header: asking a PNG would decode it."""
-    return int(image.getexif().get(_ORIENTATION, 1)) if image.format in _TURNABLE else 1

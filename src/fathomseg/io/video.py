@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import av
 import numpy as np
@@ -18,9 +18,6 @@ from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import Size
-
-VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
-"""File name endings, in lower case, that count as videos."""
 
 _NEAR = 48
 """Frames ahead that are quicker to decode through than to jump to."""
@@ -102,6 +99,8 @@ class _Reader:
 
     def _walk(self, frame: int) -> Any:
         for picture in self.decoded:
+            if self.times is not None and picture.pts < self.times[0]:
+                continue  # from before the first key frame
             place = self.next if self.times is None else bisect_left(self.times, picture.pts)
             self.next = place + 1
             if place >= frame:
@@ -144,12 +143,18 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
         with av.open(str(path)) as container:
             size = _upright(next(container.decode(video=0))).shape[:2]
         with av.open(str(path)) as container:  # once more: not every container can go back to its start
-            times = [packet.pts for packet in container.demux(video=0) if packet.size and not packet.is_discard]
+            packets = [packet for packet in container.demux(video=0) if packet.size and not packet.is_discard]
+            times = [packet.pts for packet in packets]
+            first = next((packet.pts for packet in packets if packet.is_keyframe), None)
     except (av.FFmpegError, IndexError, StopIteration) as error:
         reason = str(error) or "it holds no picture"
         raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
     known = tuple(sorted({time for time in times if time is not None}))
-    return VideoIndex(len(times), size, known if len(known) == len(times) else None)
+    if len(known) < len(times):
+        return VideoIndex(len(times), size, None)
+    # What a recorder cut off from its key frame cannot be decoded; the video begins with the first one.
+    shown = known if first is None else known[bisect_left(known, first) :]
+    return VideoIndex(len(shown), size, shown)
 
 
 def _upright(picture: Any) -> UInt8[np.ndarray, "h w 3"]:

@@ -73,14 +73,21 @@ def drift(disparity: Float[Tensor, "b 1 h w"], mean_disparity: float) -> SumCoun
 
 
 @full_precision
-def berhu(prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"], share: float = 0.2) -> SumCount:
+def berhu(
+    prediction: Float[Tensor, "*shape"],
+    target: Float[Tensor, "*shape"],
+    share: float = 0.2,
+    pixel_weight: Float[Tensor, "*shape"] | None = None,
+) -> SumCount:
     """|e| up to c and (e^2 + c^2) / 2c beyond, summed where the target is known; and the number of those pixels.
 
     The reverse Huber loss (Owen 2007; for depth: Laina et al. 2016, arXiv:1606.00373, equation 2).
     c = `share` times the largest |e| of the batch, a constant for the gradient. A target of NaN is not known. A batch
-    without known targets gives (0, 0) with a zero gradient.
+    without known targets gives (0, 0) with a zero gradient. `pixel_weight` multiplies the loss of each pixel; the
+    number stays that of the pixels.
     """
     known = ~target.isnan()
     error = torch.where(known, prediction - target.nan_to_num(), 0.0).abs()
     c = (share * error.detach().max()).clamp(min=1e-12)
-    return torch.where(error <= c, error, (error.square() + c.square()) / (2 * c)).sum(), known.sum().float()
+    losses = torch.where(error <= c, error, (error.square() + c.square()) / (2 * c))
+    return (losses if pixel_weight is None else losses * pixel_weight).sum(), known.sum().float()

@@ -26,14 +26,46 @@ def cross_entropy(
     label: UInt8[Tensor, "b h w"],
     weight: Float[Tensor, " c"] | None = None,
     smoothing: float = 0.0,
+    pixel_weight: Float[Tensor, "b h w"] | None = None,
 ) -> SumCount:
     """Pixel-wise cross-entropy, times its class's `weight`, summed over the pixels not ignored; and their number.
 
-    A batch in which every pixel is ignored gives (0, 0) with a zero gradient, not NaN.
+    `pixel_weight` multiplies the loss of each pixel; the number stays that of the pixels. A batch in which every pixel
+    is ignored gives (0, 0) with a zero gradient, not NaN.
     """
     target = label.long()
-    total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, label_smoothing=smoothing, reduction="sum")
+    how = "sum" if pixel_weight is None else "none"
+    total = F.cross_entropy(logits, target, weight, ignore_index=IGNORE, label_smoothing=smoothing, reduction=how)
+    if pixel_weight is not None:
+        total = (total * pixel_weight).sum()
     return total, (target != IGNORE).sum().float()
+
+
+@full_precision
+def soft_cross_entropy(
+    logits: Float[Tensor, "b c h w"],
+    label: UInt8[Tensor, "b h w"],
+    classes: UInt8[Tensor, "b k h w"],
+    probabilities: Float[Tensor, "b k h w"],
+    weight: Float[Tensor, " c"] | None = None,
+    pixel_weight: Float[Tensor, "b h w"] | None = None,
+) -> SumCount:
+    """-sum of q log p over all classes, summed over the pixels whose `label` is not ignored; and their number.
+
+    q is a teacher's distribution (Hinton et al. 2015, arXiv:1503.02531, at temperature 1): the `probabilities` of its
+    k most probable `classes`, and what is left of 1 spread evenly over the others. Each pixel is multiplied by the
+    `weight` of the class `label` and by its `pixel_weight`.
+    """
+    logp, valid = logits.log_softmax(1), label != IGNORE
+    others = logits.shape[1] - classes.shape[1]
+    rest = (1 - probabilities.sum(1)).clamp(min=0) / max(others, 1) * (others > 0)
+    losses = -((probabilities - rest[:, None]) * logp.gather(1, classes.long())).sum(1) - rest * logp.sum(1)
+    losses = torch.where(valid, losses, 0.0)
+    if weight is not None:
+        losses = losses * weight[label.long().clamp(max=len(weight) - 1)]  # ignored pixels are 0 already
+    if pixel_weight is not None:
+        losses = losses * pixel_weight
+    return losses.sum(), valid.sum().float()
 
 
 def balancing_weights(pixels: Int64[Tensor, " c"], power: float) -> Float[Tensor, " c"]:

@@ -1,7 +1,9 @@
 """What a student is to learn from images without labels: a teacher's answers, how far to trust them, and the loss.
 
-    logits of the teacher --HardTarget or SoftTarget--> Target --with_truth--> Target   (here mixing moves pixels about)
-                                                          Target --AnyWeighting--> weight --consistency--> (sum, count)
+    logits of the teacher --HardTarget or SoftTarget--> Target --with_truth--> Target --AnyWeighting--> weight
+    (here mixing moves pixels about)          Lesson (label, weight) --consistency--> (sum, count)
+
+Weights are made of whole images, before mixing: a pixel that is pasted elsewhere takes the weight of its image along.
 
 The caller brings logits to one size first (`segmentation.upsample`). Nothing here passes a gradient to the teacher, and
 nothing waits for the device.
@@ -36,6 +38,18 @@ class Target:
     """0..1: the teacher's probability of that class, before sharpening; of the truth 1, of ignored pixels 0."""
     probabilities: Float32[Tensor, "b c h w"] | None = None
     """Sharpened probabilities of all classes, to be matched in the place of the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the student is to answer at each pixel of what it is shown, and how much each answer counts."""
+
+    label: UInt8[Tensor, "b h w"]
+    """The class; IGNORE = this pixel counts nowhere."""
+    weight: Float[Tensor, "#b #h #w"]
+    """Factor of the pixel's loss."""
+    probabilities: Float32[Tensor, "b c h w"] | None = None
+    """Probabilities of all classes, to be matched in the place of the label."""
 
 
 class HardTarget(Part):
@@ -88,9 +102,11 @@ class EveryPixel(Part):
 
     name: Literal["none"] = "none"
 
-    def __call__(self, target: Target) -> Float32[Tensor, "1 1 1"]:
-        """1."""
-        return target.confidence.new_ones(1, 1, 1)
+    def __call__(
+        self, target: Target, truth: Bool[Tensor, " b"], shown: Bool[Tensor, "b h w"]
+    ) -> Float32[Tensor, "b h w"]:
+        """1 for each pixel that is not ignored."""
+        return (target.label != IGNORE).float()
 
 
 class Threshold(Part):
@@ -100,27 +116,40 @@ class Threshold(Part):
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.95
     """The least confidence."""
 
-    def __call__(self, target: Target) -> Float32[Tensor, "b h w"]:
-        """1 or 0 a pixel."""
+    def __call__(
+        self, target: Target, truth: Bool[Tensor, " b"], shown: Bool[Tensor, "b h w"]
+    ) -> Float32[Tensor, "b h w"]:
+        """1 or 0 for each pixel."""
         return _confident(target, self.threshold).float()
 
 
 class ConfidentFraction(Part):
-    """All pixels count, as much as there are sure ones among them (Hoyer et al. 2021; Olsson et al. 2021).
+    """All pixels of an image count, as much as there are sure ones among them (Hoyer et al. 2021; Olsson et al. 2021).
 
-    The weight grows by itself as the teacher learns, and edges, of which no teacher is sure, are not left out.
+    The weight grows by itself as the teacher learns, and edges, of which no teacher is sure, are not left out. Padding
+    counts neither as sure nor as unsure.
     """
 
     name: Literal["fraction"] = "fraction"
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.968
     """The confidence from which on a pixel is a sure one."""
-    per: Literal["image", "batch"] = "batch"
-    """Whether each image has its own weight, or all images of this process's batch the same."""
+    per: Literal["image", "batch"] = "image"
+    """image: each image has a weight of its own; that of images with ground truth is 1, whatever the teacher knows.
+    batch: one weight for all images of this process's batch, in which ground truth is counted as sure, as published."""
 
-    def __call__(self, target: Target) -> Float32[Tensor, "_ 1 1"]:
-        """The share of sure pixels among all; ignored pixels are not sure."""
-        share = _confident(target, self.threshold).float().mean((1, 2), keepdim=True)
-        return share if self.per == "image" else share.mean(0, keepdim=True)
+    def __call__(
+        self, target: Target, truth: Bool[Tensor, " b"], shown: Bool[Tensor, "b h w"]
+    ) -> Float32[Tensor, "b h w"]:
+        """The share of sure pixels on every pixel that is not ignored, else 0.
+
+        `truth`: the images whose target is ground truth; `shown`: False in padding. The share is one of the pixels that
+        are not ignored, or, per batch, of all that are shown, so that ignored ones of ground truth are unsure.
+        """
+        valid, sure = target.label != IGNORE, _confident(target, self.threshold)
+        if self.per == "batch":
+            return valid * (sure.sum() / shown.sum().clamp(min=1))
+        share = sure.sum((1, 2)) / valid.sum((1, 2)).clamp(min=1)
+        return valid * torch.where(truth, 1.0, share)[:, None, None]
 
 
 AnyWeighting = Annotated[EveryPixel | Threshold | ConfidentFraction, Field(discriminator="name")]
@@ -129,8 +158,7 @@ AnyWeighting = Annotated[EveryPixel | Threshold | ConfidentFraction, Field(discr
 @full_precision
 def consistency(
     logits: Float[Tensor, "b c h w"],
-    target: Target,
-    weight: Float[Tensor, "#b #h #w"],
+    target: Lesson,
     over: Over = "valid",
     classes: Float[Tensor, " c"] | None = None,
 ) -> SumCount:
@@ -148,7 +176,7 @@ def consistency(
         losses = torch.where(valid, kl_divergence(target.probabilities, logits), 0.0)
     if classes is not None:
         losses = losses * classes[target.label.long().clamp(max=len(classes) - 1)]
-    weight = weight.detach()
+    weight = target.weight.detach()
     if over == "all":
         count = losses.new_tensor(float(losses.numel()))
     else:

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.mixing.draws import partner_shift
+from fathomseg.mixing.draws import on_device, partner_shift
 from fathomseg.mixing.pixels import Pixels, composite
 
 
@@ -24,6 +24,10 @@ class Mixing(Part, ABC):
     def needs_disparity(self) -> bool:
         """Whether the rule reads `Pixels.disparity`, so that a learner computes it for those rules only."""
         return False
+
+    def fills(self, keys: Sequence[int]) -> list[bool]:
+        """Whether the padding of each image is filled with what its partner shows there."""
+        return [True] * len(keys)
 
     @abstractmethod
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
@@ -38,6 +42,10 @@ class NoMix(Mixing):
 
     name: Literal["none"] = "none"
 
+    def fills(self, keys: Sequence[int]) -> list[bool]:
+        """Never."""
+        return [False] * len(keys)
+
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
         """True everywhere."""
         return torch.ones_like(this.valid)
@@ -48,8 +56,12 @@ def mix(rule: Mixing, pixels: Pixels, keys: Sequence[int]) -> tuple[Pixels, Bool
     """Each image of the batch mixed with another one of it; and the mask, True where the image itself is seen.
 
     The partner of image i is image i + `partner_shift(keys)`, cyclically. A batch of one image has no partner and
-    comes back unchanged. To mix two different batches, call the rule's `mask` and `composite`.
+    comes back unchanged. Where one of the two shows its photograph and the other padding, the photograph is seen,
+    whatever the mask of the rule, but for images the rule leaves alone. To mix two different batches, call the rule's
+    `mask` and `composite`.
     """
     other = pixels.rolled(partner_shift(keys))
     keep = rule.mask(pixels, other, keys)
+    fills = on_device(rule.fills(keys), keep).bool()[:, None, None]
+    keep = torch.where((pixels.valid == other.valid) | ~fills, keep, pixels.valid)
     return composite(keep, pixels, other), keep

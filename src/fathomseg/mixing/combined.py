@@ -33,6 +33,12 @@ class AllOf(Mixing):
         """Whether one of the rules does."""
         return any(rule.needs_disparity for rule in self.rules)
 
+    def fills(self, keys: Sequence[int]) -> list[bool]:
+        """If one of the rules does."""
+        return [
+            any(each) for each in zip(*(rule.fills(subkeys(keys, i)) for i, rule in enumerate(self.rules)), strict=True)
+        ]
+
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
         """The intersection of the masks."""
         return _masks(self.rules, this, other, keys).all(dim=0)
@@ -69,6 +75,11 @@ class OneOf(Mixing):
         weights = np.array(self.weights or [1.0] * len(self.rules))
         share = weights / weights.sum()
         return [int(generator(key, Use.RULE).choice(len(share), p=share)) for key in keys]
+
+    def fills(self, keys: Sequence[int]) -> list[bool]:
+        """If the chosen rule does."""
+        each = [rule.fills(subkeys(keys, i)) for i, rule in enumerate(self.rules)]
+        return [each[choice][image] for image, choice in enumerate(self.choices(keys))]
 
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
         """The mask of the chosen rule. All masks are made for all images: they cost less than taking images apart."""

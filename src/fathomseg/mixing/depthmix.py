@@ -51,7 +51,11 @@ class DepthMix(Mixing):
         return True
 
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
-        """True where this image is the nearer one or no farther than the margin, and where either depth is unknown."""
+        """True where this image is the nearer one or no farther than the margin.
+
+        What is not known (NaN, or padding) loses to what is known; where neither is, this image is kept. Infinitely far
+        is known: disparity 0.
+        """
         if this.disparity is None or other.disparity is None:
             raise FathomError(
                 "DepthMix compares disparities, but this batch has none. Name a source of depth in the recipe,"
@@ -63,8 +67,8 @@ class DepthMix(Mixing):
             background = mine < self._threshold(keys, mine)
             nearer = mine - self.margin > theirs
             farther |= background & ~nearer if self.consistent else background
-        known = mine.isfinite() & theirs.isfinite() & this.valid & other.valid
-        return ~(farther & known)
+        known, theirs_known = mine.isfinite() & this.valid, theirs.isfinite() & other.valid
+        return torch.where(known & theirs_known, ~farther, known | ~theirs_known)
 
     def _threshold(self, keys: Sequence[int], like: Tensor) -> Float[Tensor, "b 1 1"]:
         """The foreground threshold of each image."""

@@ -21,8 +21,8 @@ class Pixels:
     """RGB, 0..1."""
     label: UInt8[Tensor, "b h w"] | Int64[Tensor, "b h w"]
     """Pseudo-label of a teacher, or ground truth; 255 = ignore."""
-    confidence: Float[Tensor, "b h w"]
-    """How much the label is trusted, 0..1: a teacher's highest probability, 1 for ground truth, or any weight."""
+    weight: Float[Tensor, "b h w"]
+    """How much the label counts, 0..1, as whoever answered for the whole image has decided; 0 where it is ignored."""
     valid: Bool[Tensor, "b h w"]
     """Whether the pixel shows a part of the photograph, as padding does not."""
     disparity: Float[Tensor, "b 1 h w"] | None = None

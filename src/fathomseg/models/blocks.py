@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,6 +36,24 @@ class ConvNormAct(nn.Sequential):
         else:
             convolution = [nn.Conv2d(inputs, outputs, kernel, padding=same, dilation=dilation, bias=False)]
         super().__init__(*convolution, norm_layer(outputs, norm), nn.ReLU(inplace=True))
+
+
+class ChannelWeights(nn.Module):
+    """A weight for each channel: what a depthwise 1x1 convolution without bias computes.
+
+    As a product, since PyTorch's CPU convolution takes one group at a time there: 0.9 of the 1.6 s of a training step
+    of the real-time network (8 images of 120x160, one core).
+    """
+
+    def __init__(self, channels: int, std: float) -> None:
+        """Drawn from a normal distribution around 0."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels, 1, 1, 1))  # as the convolution's
+        nn.init.normal_(self.weight, std=std)
+
+    def forward(self, x: Map) -> Map:
+        """Keeps the shape."""
+        return x * self.weight.view(1, -1, 1, 1)
 
 
 class PooledContext(nn.Module):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -58,6 +59,7 @@ class Pyramid:
 class Encoder(Part):
     """A timm model without its classifier. Its name and its weights decide how the image is normalised."""
 
+    name: Literal["timm"] = "timm"
     model: str = OFFLINE_MODEL
     """Any timm model that can give feature maps, for example resnet50, convnext_tiny, vit_small_patch14_dinov2."""
     output_stride: Literal[8, 16, 32] = 32
@@ -199,6 +201,7 @@ class FeatureEncoder(nn.Module):
         super().__init__()
         self.net = replace_same_padding(net)
         self.pyramid = Pyramid(model, (3, *net.feature_info.channels()), (1, *net.feature_info.reduction()))
+        self._cuts_off = not self.pyramid.plain and any(_cuts_off(layer) for layer in net.modules())
         self._channels_last = "NHWC" in str(getattr(net, "output_fmt", ""))  # Swin and its kin
         # Saved with the weights, since they are only right together.
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -207,7 +210,26 @@ class FeatureEncoder(nn.Module):
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
         """The pyramid of RGB images 0..1: the normalised images, then maps of h/stride x w/stride, rounded up."""
         image = (image - self.mean) / self.std
-        maps = self.net(image)
+        maps = self.net(self._padded(image) if self._cuts_off else image)
         if self._channels_last:
             maps = [x.permute(0, 3, 1, 2) for x in maps]
+        if self._cuts_off:
+            height, width = image.shape[2:]
+            sized = zip(maps, self.pyramid.strides[1:], strict=True)
+            maps = [x[:, :, : -(-height // stride), : -(-width // stride)] for x, stride in sized]
         return [image, *maps]
+
+    def _padded(self, image: Tensor) -> Tensor:
+        """Zeros, the mean colour, on the right and at the bottom, up to whole cells of the deepest map."""
+        height, width = image.shape[2:]
+        return F.pad(image, (0, -width % self.pyramid.strides[-1], 0, -height % self.pyramid.strides[-1]))
+
+
+def _cuts_off(layer: nn.Module) -> bool:
+    """Whether a layer drops what is not a whole cell at the right and at the bottom, as the patches of ConvNeXt."""
+    return (
+        isinstance(layer, nn.Conv2d)
+        and layer.stride[0] > 1
+        and layer.kernel_size == layer.stride
+        and layer.padding in {(0, 0), "valid"}
+    )

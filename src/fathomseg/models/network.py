@@ -1,4 +1,4 @@
-"""THE network: encoders, a decoder and a head for each named task, and links between the decoders.
+"""THE network: encoders, a decoder and a head for each named task, and links between the branches.
 
 A branch is a decoder and goes by the name of the task that brings it; other tasks may read the same branch.
 
@@ -7,7 +7,8 @@ Pure PyTorch, exportable, and without knowledge of any task: what a head returns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from jaxtyping import Float
@@ -37,8 +38,24 @@ def early(task: str) -> str:
     return f"early_{task}"
 
 
+@contextmanager
+def linked(network: nn.Module, on: bool) -> Iterator[None]:
+    """With the links of a network switched off for a while, unless `on`; afterwards they are as they were."""
+    links = network.links if isinstance(network, Network) and not on else None
+    if links is None:
+        yield
+        return
+    before = links.on
+    links.on = False
+    try:
+        yield
+    finally:
+        links.on = before
+
+
 class Network(FixedNorms):
-    """image -> encoders -> decoders, level by level, with links between them -> heads."""
+    """image -> encoders -> decoders, level by level -> heads, with links from encoders to other branches' decoders, or
+    between decoders."""
 
     def __init__(
         self,
@@ -88,11 +105,14 @@ class Network(FixedNorms):
         """
         wanted = self.tasks if outputs is None else outputs
         running = self._running(wanted)
-        pyramids = self._pyramids(image, running, FEATURES in wanted)
+        pyramids = self._pyramids(image, self._encoding(running), FEATURES in wanted)
         if change is not None:
             pyramids = {name: change(maps) for name, maps in pyramids.items()}
         found: Outputs = {FEATURES: pyramids[SHARED][-1]} if FEATURES in wanted else {}
-        levels = self._decoded({branch: pyramids[self.encoder_of(branch)] for branch in running}, wanted, found)
+        maps = {branch: pyramids[self.encoder_of(branch)] for branch in self._encoding(running)}
+        if self.links is not None and self.links.on:
+            maps |= self.links.pyramids(maps, running)
+        levels = self._decoded({branch: maps[branch] for branch in running}, wanted, found)
         for task in self.tasks:
             if task in wanted:
                 found[task] = self.heads[task](levels[self.branch_of(task)])
@@ -101,7 +121,8 @@ class Network(FixedNorms):
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
         """What runs when these outputs are asked for."""
         running = self._running(outputs)
-        names = {self.encoder_of(branch) for branch in running} | ({SHARED} if FEATURES in outputs else set())
+        names = {self.encoder_of(branch) for branch in self._encoding(running)}
+        names |= {SHARED} if FEATURES in outputs else set()
         parts: list[nn.Module] = [self.encoders[name] for name in self.encoders if name in names]
         for branch in running:
             decoder, last = self.decoder_of(branch), self._last_level(branch, outputs)
@@ -109,6 +130,11 @@ class Network(FixedNorms):
         if self.links is not None and any(task in outputs for task in self.tasks):
             parts.append(self.links)
         return parts + [head for task, head in self.heads.items() if task in outputs]
+
+    def after_encoders(self) -> list[nn.Module]:
+        """Everything that sees feature maps and not the image."""
+        links = () if self.links is None else (self.links,)
+        return [self.decoders, self.heads, self.early_heads, *links]
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The parameters that were (or could have been) pretrained, for their own learning rate."""
@@ -119,13 +145,43 @@ class Network(FixedNorms):
         brought = self.decoders[task].parameters() if task in self.decoders else ()
         return [*brought, *self.heads[task].parameters()]
 
+    def shared_parameters(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
+        """Those that more than one of these groups of outputs depend on, in the network's order."""
+        reached = [{id(p) for part in self.modules_for(outputs) for p in part.parameters()} for outputs in groups]
+        return [p for p in self.parameters() if sum(id(p) in own for own in reached) > 1]
+
+    def shared_encoders(self, groups: Sequence[Collection[str]]) -> list[nn.Module]:
+        """The encoders that more than one of these groups of outputs depend on."""
+        parts = [self.modules_for(outputs) for outputs in groups]
+        return [one for one in self.encoders.values() if sum(one in own for own in parts) > 1]
+
+    def last_shared_weights(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
+        """The weights, without biases and scales, of the last thing all of these groups of outputs depend on: a head,
+        a decoder, else an encoder. Beyond an exchange of links an output depends more on one branch than on another,
+        so with links it is always an encoder. Empty if they share nothing."""
+        first, *others = [self.modules_for(outputs) for outputs in groups]
+        encoders = list(self.encoders.values())
+        common = [part for part in first if all(part in own for own in others)]
+        usable = [part for part in common if self.links is None or part in encoders]
+        return [p for p in usable[-1].parameters() if p.ndim > 1] if usable else []
+
     def _running(self, outputs: Collection[str]) -> list[str]:
         """The branches that must run, at least down to where they meet; always in the same order, for dropout."""
         running = self._read(outputs) | self._read_early(outputs)
-        if self.links is not None:
-            for receivers in self._receivers(outputs).values():
-                running |= self.links.senders(receivers) if receivers else frozenset()
+        for receivers in self._receivers(outputs).values():
+            running |= self._senders(receivers)
         return [branch for branch in self.decoders if branch in running]
+
+    def _encoding(self, running: Sequence[str]) -> list[str]:
+        """The branches whose encoders must run: with those that run, those that tell them something."""
+        told = self.links.encoder_senders(running) if self.links is not None and self.links.on else frozenset()
+        return [branch for branch in self.decoders if branch in running or branch in told]
+
+    def _senders(self, receivers: frozenset[str]) -> frozenset[str]:
+        """The branches whose decoders tell these something."""
+        if self.links is None or not self.links.on or not receivers:
+            return frozenset()
+        return self.links.senders(receivers)
 
     def _read(self, outputs: Collection[str]) -> frozenset[str]:
         """The branches whose final maps the heads of these outputs take."""
@@ -142,8 +198,7 @@ class Network(FixedNorms):
         needed = self._read(outputs)
         for level in () if self.links is None else reversed(self.links.levels):
             found[level] = needed
-            if self.links is not None and needed:
-                needed |= self.links.senders(needed)
+            needed |= self._senders(needed)
             if level == self.early_level:
                 needed |= self._read_early(outputs)
         return found
@@ -176,7 +231,7 @@ class Network(FixedNorms):
             if level == self.early_level:
                 heads = {task: head for task, head in self.early_heads.items() if early(task) in wanted}
                 found |= {early(task): head(levels[self.branch_of(task)][level]) for task, head in heads.items()}
-            if self.links is not None and receivers[level]:
+            if self.links is not None and self.links.on and receivers[level]:
                 there = {branch: x for branch, (x, _) in last.items()}
                 changed = self.links(level, there, [branch for branch in maps if branch in receivers[level]])
                 last |= {branch: (x, level) for branch, x in changed.items()}

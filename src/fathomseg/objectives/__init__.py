@@ -6,10 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fathomseg.objectives.contrastive import Contrastive
 from fathomseg.objectives.feature_distance import FeatureDistance
 from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
+from fathomseg.objectives.scene_consistency import SceneConsistency
 from fathomseg.objectives.supervised import Supervised
 
-AnyObjective = Annotated[Supervised | PseudoLabels | Photometric | FeatureDistance, Field(discriminator="name")]
+AnyObjective = Annotated[
+    Supervised | PseudoLabels | Photometric | FeatureDistance | Contrastive | SceneConsistency,
+    Field(discriminator="name"),
+]
 """Every objective there is. A new one is listed here and nowhere else."""

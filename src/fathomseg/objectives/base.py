@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.models.network import Network, Outputs, Pyramids
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import Batch, StepResult
+from fathomseg.types import Batch, ClassList, StepResult
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -94,10 +95,12 @@ class Setup:
     """By sample id the number of its camera, if that camera's focal length is to be learned."""
     focal_factors: Sequence[float] = ()
     """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
-    classes: tuple[str, ...] = ()
-    """The names of the classes that are learned."""
     class_weights: Float[Tensor, " c"] | None = None
     """The weights the supervised loss gives the classes, if it weighs them."""
+    classes: ClassList | None = None
+    """The classes of the labels; None if the recipe has none."""
+    samples: Mapping[str, tuple[Dataset, Sequence[str]]] = field(default_factory=dict)
+    """By stream the dataset it reads, and the ids."""
 
 
 class Objective(Part, ABC):
@@ -107,6 +110,9 @@ class Objective(Part, ABC):
     stream: str | tuple[str, ...]
     """The stream, or streams, it learns from."""
 
+    trains_network: ClassVar[bool] = True
+    """Whether it has anything to do with the network, or trains what it brings from what is known of the images."""
+
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams it learns from."""
@@ -115,6 +121,11 @@ class Objective(Part, ABC):
     @abstractmethod
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """The outputs of the network that it trains. Those of them that the network lacks are told by `check`."""
+
+    def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
+        """What may be balanced against other losses (`engine/balancing`): by `Term.group` the outputs these terms
+        train. All of them are one group, unless it trains no output: a regulariser keeps its weight."""
+        return {"": learned} if (learned := self.learns(network)) else {}
 
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The targets (`Batch.targets`) without which a sample teaches it nothing."""
@@ -159,6 +170,20 @@ class ObjectiveModule(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
+
+
+def groups_of(objectives: Mapping[str, Objective], network: NetworkConfig) -> dict[str, frozenset[str]]:
+    """All groups of loss terms of a step by name, with the outputs they train."""
+    return {
+        qualified(name, group): outputs
+        for name, objective in objectives.items()
+        for group, outputs in objective.groups(network).items()
+    }
+
+
+def qualified(objective: str, part: str) -> str:
+    """The name of a part of an objective; that of the objective itself for the part without a name."""
+    return f"{objective}.{part}" if part else objective
 
 
 def to_unit(image: Tensor) -> Float[Tensor, "*b 3 h w"]:

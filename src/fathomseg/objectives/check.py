@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.objectives.base import Objective
+from fathomseg.objectives.contrastive import Contrastive
 from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.objectives.supervised import Supervised
@@ -17,10 +19,13 @@ def misfits(
 ) -> Iterator[str]:
     """What does not fit, one sentence each: which objective, what it lacks, what to set.
 
-    `streams`: for each, the targets that only its own settings can give ("disparity", if it has a depth source).
+    `streams`: for each, the targets that only its own settings can give ("disparity", if it has a depth source;
+    "distilled_label" ..., if it has a teacher's predictions).
     """
     if not objectives:
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
+    elif not network.tasks and any(objective.trains_network for objective in objectives.values()):
+        yield "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
@@ -36,18 +41,41 @@ def misfits(
             yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
+        if isinstance(objective, Supervised):
+            for task in objective.distilled:
+                if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in objective.streams):
+                    yield (
+                        f"objective {name!r} learns {task} from a teacher's predictions, which no stream of it has: "
+                        f"give streams.{objective.streams[0]}.distilled.{task}.folder=FOLDER, or leave "
+                        f"objectives.{name}.distilled.{task} out"
+                    )
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
     for output in sorted(network.outputs - learned):
         yield f"the network predicts {output!r}, but no objective teaches it: {_remedy(output)}"
     read = {stream for objective in objectives.values() for stream in objective.streams}
     for stream in sorted(streams.keys() - read):
         yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
+    for stream, given in streams.items():
+        taught = {
+            task
+            for o in objectives.values()
+            if isinstance(o, Supervised) and stream in o.streams
+            for task in o.distilled
+        }
+        for task in (task for task, target in TARGETS.items() if target_name(target) in given and task not in taught):
+            yield (
+                f"stream {stream!r} has a teacher's predictions of {task}, but no objective learns from them: give "
+                f"objectives.supervised.distilled.{task}={{}}, or leave streams.{stream}.distilled.{task} out"
+            )
     photometric = [name for name, objective in objectives.items() if isinstance(objective, Photometric)]
     if len(photometric) > 1:
         yield (
             f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
             f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
         )
+    contrastive = [name for name, objective in objectives.items() if isinstance(objective, Contrastive)]
+    if len(contrastive) > 1:
+        yield f"{' and '.join(contrastive)} would each train a scene model, and a run has one: leave one of them out"
     adjusted = [name for name, o in objectives.items() if isinstance(o, PseudoLabels) and o.logit_adjusted]
     if adjusted and not any(_weighs_classes(objective) for objective in objectives.values()):
         yield (

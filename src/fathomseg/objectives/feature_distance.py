@@ -57,12 +57,13 @@ class FeatureDistance(Objective):
         """Keeps the copy. Raises `FathomError` for a class that is not learned."""
         original = brought["original"]
         assert isinstance(original, FeatureEncoder)
-        if unknown := [name for name in self.classes if name not in setup.classes]:
+        names = () if setup.classes is None else setup.classes.names
+        if unknown := [name for name in self.classes if name not in names]:
             raise FathomError(
                 f"feature_distance.classes names {unknown[0]!r}, which is no class of data; there is: "
-                f"{', '.join(setup.classes)}."
+                f"{', '.join(names)}."
             )
-        return FeatureDistanceObjective(self, original, [setup.classes.index(name) for name in self.classes])
+        return FeatureDistanceObjective(self, original, [names.index(name) for name in self.classes])
 
 
 class FeatureDistanceObjective(ObjectiveModule):

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from fathomseg.losses.targets import (
     AnyWeighting,
     ConfidentFraction,
     HardTarget,
+    Lesson,
     SoftTarget,
     Target,
     consistency,
@@ -34,10 +36,10 @@ from fathomseg.losses.targets import (
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, unit_disparity
 from fathomseg.models.network import Network
 from fathomseg.models.norms import evaluating
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight, to_unit
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import IGNORE, Batch, StepResult, Term
+from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
 
 
 class PseudoLabels(Objective):
@@ -49,6 +51,9 @@ class PseudoLabels(Objective):
     """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient."""
     target: AnyTarget = HardTarget()
     """hard: the teacher's best class. soft: its sharpened probabilities, which cannot be mixed."""
+    teacher_sees: Literal["whole", "view"] = "whole"
+    """whole: the whole image at working size, whatever part of it the student is shown. view: what the student is shown
+    before it is mixed and recoloured (as published); cheaper, if the crop is much smaller than the image."""
     weighting: AnyWeighting = ConfidentFraction()
     """How much each pixel counts by how sure the teacher is."""
     normalize_by: Literal["valid", "all", "kept"] = "valid"
@@ -89,9 +94,14 @@ class PseudoLabels(Objective):
         return frozenset({"disparity"}) if self.mixing.needs_disparity and not own else frozenset()
 
     def uses(self, network: NetworkConfig) -> frozenset[str]:
-        """Labels in the place of pseudo-labels, and disparity from elsewhere in the place of the network's own."""
-        labels = {"label"} if self.truth else set()
-        return frozenset(labels | ({"disparity"} if self.mixing.needs_disparity else set()))
+        """Labels in the place of pseudo-labels, disparity from elsewhere in the place of the network's own, and the
+        whole images for the teacher."""
+        wanted = {
+            "label": self.truth,
+            "disparity": self.mixing.needs_disparity,
+            "whole": self.teacher_sees == "whole",
+        }
+        return frozenset(name for name, there in wanted.items() if there)
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
@@ -107,69 +117,82 @@ class PseudoLabels(Objective):
         disparity: Float[Tensor, "b 1 _ _"] | None,
         classes: Float[Tensor, " c"] | None = None,
     ) -> tuple[Pixels, Target]:
-        """The clean images 0..1 with the teacher's predictions, and these with their probabilities if they are wanted.
+        """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
-        `disparity` (0..1, of any size) is used where the batch brings none. `classes`: the weights the teacher has
-        learned with, for `logit_adjusted`.
+        `logits` and `disparity` (0..1) are of `seen_by_teacher`, of any size; the latter is used where the batch brings
+        none. `classes`: the weights the teacher has learned with, for `logit_adjusted`.
         """
         if self.logit_adjusted and classes is not None:
             logits = without_balance(logits, classes)
         size = (image.shape[2], image.shape[3])
-        target = self.target(upsample(logits, size))
+        target = self.target(self._in_view(logits, batch, size))
+        truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
         if self.truth and "label" in batch.targets:
-            labelled = batch.present["label"].to(image.device, non_blocking=True)
-            target = with_truth(target, batch.targets["label"], labelled)
+            truth = batch.present["label"].to(image.device, non_blocking=True)
+            target = with_truth(target, batch.targets["label"], truth)
         valid = torch.ones_like(target.label, dtype=torch.bool) if batch.valid is None else batch.valid
-        pixels = Pixels(
-            image,
-            target.label.masked_fill(~valid, IGNORE),
-            target.confidence.masked_fill(~valid, 0.0),
-            valid,
-            self._disparity(batch.targets.get("disparity", disparity), valid),
-        )
-        return pixels, target
+        label, confidence = target.label.masked_fill(~valid, IGNORE), target.confidence.masked_fill(~valid, 0.0)
+        target = Target(label, confidence, target.probabilities)
+        # Of the whole image, before mixing, so that a pixel takes the weight of its image along.
+        weight = self.weighting(target, truth, valid)
+        if "disparity" in batch.targets:
+            disparity = batch.targets["disparity"]
+        elif disparity is not None:
+            disparity = self._in_view(disparity, batch, size)
+        return Pixels(image, label, weight, valid, self._disparity(disparity, valid)), target
+
+    def seen_by_teacher(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
+        """The images, 0..1, that the teacher is shown: the whole ones if they come along, else the clean views."""
+        return to_unit(batch.targets["whole"]) if self._whole(batch) else clean
 
     @torch.no_grad()
-    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Target]:
+    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Lesson]:
         """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike."""
         mixed, _ = mix(self.mixing, pixels, keys)
         seen = self.augment(mixed, keys)
         if (probabilities := target.probabilities) is not None:
             motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
             probabilities = probabilities if motion is None else motion.bilinear(probabilities)
-        label = seen.label.to(torch.uint8)
-        return seen.image, Target(label, seen.confidence.float(), probabilities)
+        return seen.image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), probabilities)
 
     def views_of(
         self, pixels: Pixels, target: Target, keys: Sequence[int]
-    ) -> tuple[Float[Tensor, "n 3 h w"], list[Target]]:
-        """All strong views in one batch, view by view, and their targets."""
+    ) -> tuple[Float[Tensor, "n 3 h w"], list[Lesson]]:
+        """All strong views in one batch, view by view, and what is to be learned of each."""
         made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
     def loss(
-        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Target], classes: Float[Tensor, " c"] | None = None
+        self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Lesson], classes: Float[Tensor, " c"] | None = None
     ) -> Term:
         """The student's loss over all views; its weight is that of this part. `classes`: as for `pseudo_labelled`."""
         classes = classes if self.logit_adjusted else None
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
-            consistency(one, target, self.weighting(target), self.normalize_by, classes)
+            consistency(one, target, self.normalize_by, classes)
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
 
+    def _whole(self, batch: Batch) -> bool:
+        return self.teacher_sees == "whole" and "whole" in batch.targets
+
+    def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
+        """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
+        if not self._whole(batch):
+            return upsample(maps, size)
+        grid = F.affine_grid(batch.targets["view"], [len(batch), 1, *size], align_corners=False)
+        return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+
     def _disparity(
-        self, disparity: Float[Tensor, "b 1 _ _"] | None, valid: Bool[Tensor, "b h w"]
+        self, disparity: Float[Tensor, "b 1 h w"] | None, valid: Bool[Tensor, "b h w"]
     ) -> Float[Tensor, "b 1 h w"] | None:
         """The disparity the mixing rule compares, at the size of the images; None if the rule needs none."""
         if not self.mixing.needs_disparity or disparity is None:
             return None
-        size = (valid.shape[1], valid.shape[2])
-        full = disparity if disparity.shape[2:] == size else upsample(disparity, size)
         # What a network sees in the padding must not decide the scale of the image.
-        full = full.masked_fill(~valid[:, None], torch.nan)
+        full = disparity.masked_fill(~valid[:, None], torch.nan)
         return unit_disparity(full) if self.depth_scale == "image" else full
 
 
@@ -189,13 +212,13 @@ class PseudoLabelsObjective(ObjectiveModule):
         config = self.config
         predicted = self._teacher(batch, base, nets)
         pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes)
-        images, targets = config.views_of(pixels, target, batch.keys)
+        images, lessons = config.views_of(pixels, target, batch.keys)
         change = complementary if config.complementary_dropout else None
         view = View(images, frozenset({"segmentation"}), change)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
-            term = config.loss(views[0]["segmentation"], targets, self.classes)
-            confidence = torch.cat([one.confidence for one in targets]).mean()
+            term = config.loss(views[0]["segmentation"], lessons, self.classes)
+            confidence = target.confidence.sum() / (target.label != IGNORE).sum().clamp(min=1)
             return StepResult({"": term}, {"confidence": confidence})
 
         return Request(losses, views=[view])
@@ -211,11 +234,12 @@ class PseudoLabelsObjective(ObjectiveModule):
     def _teacher(
         self, batch: Batch, base: Base, nets: Nets
     ) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 _ _"] | None]:
-        """The teacher's logits on the clean images, and its disparity if mixing needs one and the batch has none."""
+        """The teacher's logits of what it is shown, and its disparity if mixing needs one and the batch has none."""
         teacher = nets.averaged if self.config.teacher == "ema" else nets.student
         own_depth = self.config.mixing.needs_disparity and "disparity" not in batch.targets
         with evaluating(teacher):
-            outputs = teacher(base.clean, ("segmentation", "depth") if own_depth else ("segmentation",))
+            image = self.config.seen_by_teacher(batch, base.clean)
+            outputs = teacher(image, ("segmentation", "depth") if own_depth else ("segmentation",))
         if not own_depth:
             return outputs["segmentation"], None
         assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"

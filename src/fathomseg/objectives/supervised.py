@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from jaxtyping import Float
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
+from fathomseg.data.distilled import TARGETS
 from fathomseg.models.network import Network, Outputs, early
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, nothing
+from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
 
@@ -25,6 +27,9 @@ class Supervised(Objective):
     stream: str | tuple[str, ...] = "labelled"
     losses: Annotated[Mapping[str, AnyTaskLoss], BeforeValidator(named_by_key)] = {"segmentation": SegmentationLoss()}
     """The loss of each task that is taught, by its name; {segmentation: {}, depth: {}} teaches both."""
+    distilled: Mapping[str, Distilled] = {}
+    """By task how a teacher's predictions teach it on images without the target (`streams.NAME.distilled`):
+    {segmentation: {weight: 0.5}}. Logged as `TASK_distilled`."""
     early: Weight = 1.0
     """Weight of an early output (`network.links.early`) beside 1 of the final one; the two are averaged."""
     weight: Weight = 1.0
@@ -36,6 +41,13 @@ class Supervised(Objective):
             raise ValueError("give the loss of at least one task: losses={segmentation: {}} or losses={depth: {}}")
         if wrong := [key for key, loss in self.losses.items() if key != loss.name]:
             raise ValueError(f"a loss goes by its task's name, so {wrong[0]!r} must be {self.losses[wrong[0]].name!r}")
+        for task, how in self.distilled.items():
+            if task not in self.losses:
+                raise ValueError(f"distilled has {task!r}, which has no loss: give losses.{task}={{}} too")
+            if task not in TARGETS:
+                raise ValueError(f"distilled has {task!r}, but a teacher writes {', '.join(TARGETS)} alone")
+            if (reason := self.losses[task].distilled_misfit(how.soft, how.weigh)) is not None:
+                raise ValueError(f"distilled.{task}: {reason}")
         return self
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
@@ -43,9 +55,18 @@ class Supervised(Objective):
         early_too = {early(task) for task in self.losses if early(task) in network.outputs and self.early > 0}
         return frozenset({*self.losses, *early_too})
 
+    def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
+        """One for each task that counts, its early output included."""
+        learned = self.learns(network)
+        return {t: learned & {t, early(t)} for t, loss in self.losses.items() if loss.weight * self.weight > 0}
+
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The targets of its losses."""
         return frozenset(loss.target for loss in self.losses.values())
+
+    def uses(self, network: NetworkConfig) -> frozenset[str]:
+        """A teacher's predictions."""
+        return frozenset().union(*(how.uses(self.losses[task].target) for task, how in self.distilled.items()))
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """What a loss says about its task."""
@@ -85,6 +106,10 @@ class SupervisedObjective(ObjectiveModule):
         for task, criterion in self._criteria():
             if (count := criterion.count(batch)) is not None:
                 known |= dict.fromkeys(_outputs(task, self.shares[task]), count)
+            if (how := self.config.distilled.get(task)) is not None:
+                count = criterion.count(how.stand_in(batch, self.config.losses[task].target))
+                if count is not None:
+                    known |= {_distilled(name): count for name in _outputs(task, self.shares[task])}
         return known
 
     def after_step(self, step: int) -> None:
@@ -106,17 +131,31 @@ class SupervisedObjective(ObjectiveModule):
 
     def _losses(self, batch: Batch, outputs: Outputs) -> StepResult:
         terms = {}
-        for task, criterion in self._criteria():
-            share, weight = self.shares[task], self.config.weight * self.config.losses[task].weight
+        for task in self.criteria:
+            loss, how = self.config.losses[task], self.config.distilled.get(task)
+            share, weight = self.shares[task], self.config.weight * loss.weight
+            taught = None if how is None else how.stand_in(batch, loss.target)
             for output, part in zip(_outputs(task, share), (1 - share, share), strict=False):
-                there = self.config.losses[task].target in batch.targets
-                x = outputs[output]
-                total, count = criterion(x, batch, self.done / self.steps) if there else nothing(x)
-                terms[output] = Term(total, count, weight * part)
+                terms[output] = self._term(task, outputs[output], batch, weight * part)
+                if how is not None and taught is not None:
+                    by_teacher = weight * part * how.weight
+                    terms[_distilled(output)] = self._term(task, outputs[output], taught, by_teacher)
         return StepResult(terms)
+
+    def _term(self, task: str, output: Any, batch: Batch, weight: float) -> Term:
+        """The loss of an output of a task on those samples that have its target."""
+        there = self.config.losses[task].target in batch.targets
+        criterion = cast(TaskCriterion, self.criteria[task])
+        total, count = criterion(output, batch, self.done / self.steps) if there else nothing(output)
+        return Term(total, count, weight, task)
 
     def _criteria(self) -> Sequence[tuple[str, TaskCriterion]]:
         return list(self.criteria.items())  # type: ignore[arg-type]
+
+
+def _distilled(output: str) -> str:
+    """The name of the loss on a teacher's predictions."""
+    return f"{output}_distilled"
 
 
 def _outputs(task: str, share: float) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from fathomseg.io.files import write_text
 from fathomseg.report.depth import depth_section
 from fathomseg.report.html import environment
 from fathomseg.report.motion import motion_section
+from fathomseg.report.multitask import multitask_section
 from fathomseg.report.normals import normals_section
+from fathomseg.report.scenes import scenes_section
 from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
 
@@ -30,12 +32,17 @@ def sections(
     examples: Mapping[str, Examples] | None = None,
     drives: Sequence[Drive] = (),
 ) -> list[Section]:
-    """A section for each task that was scored, and one for camera motion. `result` is what scores.json holds."""
+    """A section for each task that was scored, one for camera motion, one for a scene model, and one for baselines.
+    `result` is what scores.json holds."""
     scores, found = result["scores"], []
     for name, section in SECTIONS.items():
         if by_weights := {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}:
             found.append(section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES)))
-    return [*found, motion_section(result["motion"], drives)] if result["motion"] else found
+    if result["motion"]:
+        found.append(motion_section(result["motion"], drives))
+    if result.get("scenes"):
+        found.append(scenes_section(result["scenes"]))
+    return [*found, multitask_section(result["delta_m"])] if result.get("delta_m") else found
 
 
 def write_page(folder: Path, result: Mapping[str, Any], sections: Sequence[Section], configuration: Path) -> Path:

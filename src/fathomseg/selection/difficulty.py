@@ -40,6 +40,7 @@ from fathomseg.models.network import Network
 from fathomseg.objectives.base import Setup
 from fathomseg.objectives.supervised import Supervised
 from fathomseg.selection.pool import Pool
+from fathomseg.selection.result import pool_hash
 from fathomseg.tasks.depth import Depth, DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 
@@ -159,11 +160,22 @@ class StudentError:
     def errors(self, labelled: Sequence[str], stage: int) -> Float32[np.ndarray, " n"]:
         """E of every image of the pool, by a student trained on `labelled`; `stage` counts students from 1.
 
-        A finished or interrupted stage of the same images is taken up where it stopped. Raises `FathomError` if the
-        student diverged.
+        A finished or interrupted stage of the same images, teacher and student is taken up where it stopped. Raises
+        `FathomError` if the student diverged.
         """
         folder = self.pool.folder / f"{len(labelled):06d}"
-        asked = json.dumps({"learned from": sorted(labelled), "judged": list(self.pool.ids)}, indent=0)
+        depends = {
+            "learned from": sorted(labelled),
+            "judged": list(self.pool.ids),
+            "images": pool_hash(self.pool.dataset, self.pool.ids),
+            "teacher": self.teacher.maps.key,
+            "student": self.student.model_dump(mode="json"),
+            "ignored regions": self.ignored_regions.model_dump(mode="json"),
+            "stage": stage,
+            "seed": self.pool.seed,
+            "size": list(self.pool.size),
+        }
+        asked = json.dumps(depends, indent=0)
         notes = folder / _ASKED
         if not notes.is_file() or notes.read_text(encoding="utf-8") != asked:
             folder.mkdir(parents=True, exist_ok=True)

@@ -12,17 +12,27 @@ from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
+from fathomseg.models.ema import effective_decay, reached_at
 from fathomseg.stages.recipe import Recipe
 
 
 @contextlib.contextmanager
 def memory_advice(recipe: Recipe) -> Iterator[None]:
-    """Turn running out of memory into advice that names the settings to change and their present values."""
-    loop, model = recipe.train, recipe.network.encoder.model
+    """Turn running out of memory, or of pixels for BatchNorm, into advice: what to change, and its present value."""
+    loop, encoder = recipe.train, recipe.network.encoder
+    setting = f"model   (now {encoder.model})" if encoder.name == "timm" else f"channels   (now {encoder.channels})"
     stream, config = next(iter(recipe.streams.items()))
     crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
     try:
         yield
+    except ValueError as error:  # of PyTorch's batch_norm
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise FathomError(
+            f"BatchNorm has one value to learn from: a batch of {loop.batch} in {loop.accumulate} part(s) at "
+            f"{crop[0]} x {crop[1]} leaves one pixel at the network's coarsest level. Give network.norm=frozen or "
+            "network.norm=group, a larger train.batch, or larger images."
+        ) from None
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not out_of_memory:
@@ -33,7 +43,7 @@ def memory_advice(recipe: Recipe) -> Iterator[None]:
             "train.precision=bf16   on a GPU that has it",
             f"streams.{stream}.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
             *(f"{name}.batch={size // 2}   (now {size})" for name, size in batches.items() if size > 1),
-            f"a smaller network.encoder.model   (now {model})",
+            f"a smaller network.encoder.{setting}",
         ]
         raise FathomError(
             "Out of memory. Any of these helps, those that change the result least first:\n"
@@ -48,6 +58,18 @@ def _accumulated(loop: Loop, batches: Collection[int]) -> list[str]:
         if all(batch % parts == 0 for batch in batches):
             return [f"train.accumulate={parts}   (now {loop.accumulate}; the batch stays {loop.batch})"]
     return []
+
+
+def averaging_advice(loop: Loop) -> str | None:
+    """What a decay of the averaged weights comes to in a training too short for it; None if it is long enough."""
+    first = reached_at(loop.ema_decay)
+    if first < loop.steps:
+        return None
+    last = effective_decay(loop.ema_decay, loop.steps - 1)
+    return (
+        f"train.ema_decay={loop.ema_decay:g} is not reached in {loop.steps} steps: it takes {first + 1}, and the decay "
+        f"of the averaged weights grows to {last:.3g} (they look back over a tenth of the steps so far)."
+    )
 
 
 @contextlib.contextmanager

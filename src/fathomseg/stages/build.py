@@ -11,8 +11,10 @@ from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
-from fathomseg.objectives import Photometric, Supervised
-from fathomseg.objectives.base import ObjectiveModule, Setup
+from fathomseg.models.scene.saved import SceneCard
+from fathomseg.objectives import Contrastive, Photometric, Supervised
+from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
+from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.stages.cameras import known_factors, learned
@@ -20,6 +22,7 @@ from fathomseg.stages.domains import held_for, own_norms, shared_classes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import Streams, colours
 from fathomseg.tasks.depth import Depth
+from fathomseg.types import ClassList
 
 Brought = Mapping[str, nn.ModuleDict]
 """What objectives bring, by the objective's name."""
@@ -47,8 +50,9 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         steps=recipe.train.steps,
         label_pixels={name: streams.by_name[name].label_pixels(len(recipe.data.classes)) for name in labels},
         focal_ids=streams.learned_focal_ids,
-        classes=recipe.data.classes.names if "segmentation" in recipe.network.tasks or labels else (),
         focal_factors=known_factors(recipe.init_from, learned(streams.intrinsics)),
+        classes=recipe.data.classes if labels or "segmentation" in recipe.network.tasks else None,
+        samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}
     for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
@@ -62,6 +66,8 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         colours(recipe),
         held_for(recipe, streams.by_name),
         recipe.train.ema_decay,
+        recipe.balancing,
+        groups_of(recipe.objectives, recipe.network),
         own_norms(recipe, streams.by_name),
     )
 
@@ -69,17 +75,34 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
 def model_card(recipe: Recipe) -> ModelCard:
     """What must be known beside the weights."""
     classes = recipe.data.classes if "segmentation" in recipe.network.tasks else None
+    labels = None if classes is None else recipe.data.label_map()
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
+    contrastive = next((o for o in recipe.objectives.values() if isinstance(o, Contrastive)), None)
     depth = recipe.network.tasks.get("depth")
     return ModelCard(
         network=recipe.network,
         classes=() if classes is None else classes.names,
         colours=() if classes is None else classes.colours,
         shared_classes=shared_classes(recipe),
+        ids=() if labels is None else labels.ids,
+        labels="ids" if labels is None else labels.kind,
         size=recipe.size,
         depth_unit=depth.unit if isinstance(depth, Depth) else None,
         pose=None if photometric is None else photometric.pose,
+        scene=None if contrastive is None else scene_card(contrastive, recipe.data.classes),
     )
+
+
+def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:
+    """What must be known beside the weights of the scene model."""
+    return SceneCard(
+        encoder=contrastive.encoder, classes=classes.names, colours=classes.colours, apart=contrastive.apart
+    )
+
+
+def contrastive_of(step: Step) -> ContrastiveObjective | None:
+    """The objective that trains a scene model, if there is one."""
+    return next((o for o in step.objectives.values() if isinstance(o, ContrastiveObjective)), None)
 
 
 def photometric_of(step: Step) -> PhotometricObjective | None:

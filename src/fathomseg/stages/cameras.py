@@ -30,7 +30,7 @@ def learned(intrinsics: Mapping[str, Intrinsics]) -> list[tuple[str, Camera]]:
 def known_factors(config: InitFrom | None, cameras: Sequence[tuple[str, Camera]]) -> list[float]:
     """By what each learned focal length had grown at the end of the run whose `pose` this one starts from; 1 = new."""
     factors = [1.0] * len(cameras)
-    if config is None or "pose" not in config.parts:
+    if config is None or config.run is None or "pose" not in config.parts:
         return factors
     for number, (name, camera) in enumerate(cameras):
         path = config.run / FILE.format(name)

@@ -14,12 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.class_counts import contradiction
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
+from fathomseg.io.shapes import same_shape
 from fathomseg.types import IGNORE
 
 
@@ -106,8 +108,11 @@ def check(
     layout: Iterable[Problem] = ()
     if isinstance(dataset, FileDataset | Several):
         layout = dataset.layout_problems(distinct)
-        notes += dataset.notes()
+        notes += [*dataset.notes(), *dataset.passed_over()]
+    notes += _traits(found.values())
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
+    problems |= dict.fromkeys(_contradictions(dataset, names, {"": distinct, **ids}, found))
+    problems |= dict.fromkeys(_other_shapes(dataset, found))
     return CheckReport(
         dataset=dataset.name,
         splits=reports,
@@ -115,6 +120,47 @@ def check(
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _traits(found: Iterable[Found]) -> Iterator[str]:
+    """What there is to know of how images are read."""
+    traits = [one.traits for one in found]
+    if turned := sum(one.turned for one in traits):
+        yield (
+            f"{_images(turned)} an EXIF orientation and will be turned upright. Their labels, depth maps and cameras "
+            "must belong to the upright image, as viewers show it, and not to the pixels as they are stored."
+        )
+    bits = Counter(one.bits for one in traits if one.bits is not None)
+    for used, count in sorted(bits.items()):
+        scaled = "" if used == 16 else f", of which they use {used}: values up to {(1 << used) - 1} become 0 to 255"
+        mixed = " (found from the largest value of each file; `bits` in dataset.yaml states it)" if used < 16 else ""
+        yield f"{_images(count)} 16 bits{scaled}{mixed}."
+
+
+def _other_shapes(dataset: Dataset, found: Mapping[str, Found]) -> Iterator[Problem]:
+    """Frames of another shape than the one before them."""
+    for id, one in found.items():
+        other = dataset.neighbour(id, -1)
+        before = None if other is None or other not in found else found[other].size
+        if one.size is not None and before is not None and not same_shape(one.size, before):
+            sizes = " but the frame before it ".join(f"{height} x {width}" for height, width in (one.size, before))
+            yield Problem(id, f"is {sizes} (height x width); make two clips of it, of one shape each")
+
+
+def _images(count: int) -> str:
+    return "1 image has" if count == 1 else f"{count} images have"
+
+
+def _contradictions(
+    dataset: Dataset, names: Sequence[str], ids: Mapping[str, Sequence[str]], found: Mapping[str, Found]
+) -> Iterator[Problem]:
+    """Labels in which fewer than two classes have pixels: of all that were scanned, or else of those to train on."""
+    for split in ("", "train"):
+        read = {id: pixels for id in ids.get(split, ()) if (pixels := found[id].pixels) is not None}
+        counts = sum(read.values(), start=np.zeros(256, np.int64))
+        if names and read and (reason := contradiction(names, counts, dataset, [*read])):
+            yield Problem(f"{split or 'all'} labels of {getattr(dataset, 'root', dataset.name)}", reason)
+            return
 
 
 def _report(dataset: Dataset, names: Sequence[str], found: Sequence[Found]) -> SplitReport:
@@ -211,6 +257,7 @@ def _remarks(report: CheckReport) -> Iterator[str]:
     yield from (f"Note: {note}" for note in report.notes)
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
-    count = len(report.problems)
+    problems = by_clip(report.problems)
+    count = len(problems)
     yield f"{count} {'problem' if count == 1 else 'problems'}:" if count else "No problems found."
-    yield from (f"  {problem}" for problem in report.problems)
+    yield from (f"  {problem}" for problem in problems)

@@ -25,7 +25,7 @@ from fathomseg.demo.pictures import gallery, labelled, spread
 from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, left_s, plan, standings, status
 from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
-from fathomseg.io.files import write_text
+from fathomseg.io.files import refuse_unwritable, write_text
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import PAGE, DemoPage, render
 from fathomseg.stages.run_folder import origin
@@ -48,6 +48,7 @@ def run(out: Path, minutes: float, seed: int) -> int:
     began = time.monotonic()
     tasks = plan(minutes)
     asked = {"minutes": minutes, "seed": seed}
+    refuse_unwritable(out)
     folder = open_demo(out, asked, tasks, recipes(tasks, seed))
     if not run_tasks(folder, tasks):
         options = " ".join(f"--{name} {value:g}" for name, value in asked.items())

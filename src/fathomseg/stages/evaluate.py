@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,19 +10,27 @@ from typing import Any, Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
-from fathomseg.errors import FathomError
+from fathomseg.engine.logging import METRICS
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
+from fathomseg.evaluation.scenes import pool_of, retrieval_scores
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
-from fathomseg.evaluation.stored import FromFolder, stored_task
+from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
-from fathomseg.inference.card import WEIGHTS, ModelCard, load_card, load_pose
+from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_card, load_pose
 from fathomseg.inference.onnx import is_onnx
+from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.progress import progress
+from fathomseg.io.files import digest
+from fathomseg.io.progress import progress, say
+from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.models.scene.saved import load_scene, same_classes
 from fathomseg.report.examples import examples
+from fathomseg.report.links import links_sections
 from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
@@ -29,6 +38,9 @@ from fathomseg.tasks.base import Task
 
 MOTION: Final = "motion"
 """What camera motion is called beside the tasks."""
+
+SCENES: Final = "scenes"
+"""And a scene model."""
 
 
 def run(
@@ -45,31 +57,41 @@ def run(
     limit: int | None,
     tasks: str | None = None,
     flip: bool = False,
+    links: str | None = None,
     max_depth: float | None = None,
     crop: str | None = None,
+    baselines: Sequence[str] = (),
 ) -> int:
     """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
-    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth.
+    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth;
+    `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
     """
     folder = Path(target)
-    dataset = resolve_dataset(data or own_data(folder), [o for o in overrides if not o.startswith("evaluation.")])
+    inference_settings, data_settings = _parted(overrides)
+    dataset = resolve_dataset(data or own_data(folder), data_settings)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    chosen = _chosen(folder, load_card(folder), names)[0].values()
-    if against is not None and (flip or mode is not None):
-        raise FathomError(f"The predictions in {against} are scored as they are; leave out --flip and --mode.")
-    if mode is not None and not any(task.windowed for task in chosen):
+    chosen = _chosen(folder, load_card(folder), names)[0]
+    chooses = flip or mode is not None or links is not None or inference_settings or weights != "both"
+    if against is not None and chooses:
+        raise FathomError(
+            f"The predictions in {against} are scored as they are; leave out --flip, --mode, --links and --weights, "
+            "and settings of evaluation.inference."
+        )
+    if is_onnx(folder) and weights != "both":
+        raise FathomError(f"The weights in {folder} were chosen when it was exported; leave out --weights.")
+    if mode is not None and not any(task.windowed for task in chosen.values()):
         raise FathomError(
             f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
         )
-    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen):
+    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen.values()):
         raise FathomError(f"No depth of {folder} is scored; --max-depth and --crop are for runs with the task depth.")
     given: dict[str, Any] = {k: v for k, v in (("max_depth", max_depth), ("crop", crop)) if v is not None}
     evaluate_run(
         folder,
         split=split,
         weights=weights,
-        inference=trained_inference(folder, mode, flip, overrides),
+        inference=trained_inference(folder, mode, flip, inference_settings, links),
         dataset=dataset,
         against=against,
         tasks=names,
@@ -77,8 +99,21 @@ def run(
         limit=limit,
         report=report,
         as_json=as_json,
+        baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
     )
     return 0
+
+
+def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of evaluation.inference, and those of the data. Raises `ConfigError` for others of evaluation."""
+    inference = [text for text in overrides if text.startswith("evaluation.")]
+    for text in inference:
+        if not text.startswith("evaluation.inference."):
+            raise ConfigError(
+                f"{text!r} is not used by `fathom evaluate`; of a run's settings evaluation.inference.KEY and data.KEY "
+                "can be given. The split and the number of images are --split and --limit."
+            )
+    return inference, [text for text in overrides if text not in inference]
 
 
 def evaluate_run(
@@ -95,16 +130,19 @@ def evaluate_run(
     report: bool = True,
     as_json: bool = False,
     optional: bool = False,
+    baselines: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Score a run on a split of its own dataset (or `dataset`), or the predictions of one task stored in `against`.
 
     `folder` may be a file that `fathom export` wrote; what is written goes into FILE.evaluation/ beside it then.
 
     Every task the split has truth for is scored, or those named in `tasks`; camera motion ("motion" among them) where
-    the run has a pose network and the split clips with poses. `limit` takes the first images with a truth, and the
+    the run has a pose network and the split clips with poses; retrieval ("scenes") where it has a scene model and the
+    split labels and depths of the same images. `limit` takes the first images with a truth, and the
     first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
     report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
-    can be measured, saying what is missing; if the scores are `optional`, returns {} then.
+    can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
+    it is compared with (Delta_m), scored in the same way before.
     """
     if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
@@ -120,11 +158,16 @@ def evaluate_run(
     split_ids = tuple(dataset.ids(split))
     if against is not None:
         stored = stored_task(against, chosen)
+        if stored.name == "segmentation":
+            refuse_other_classes(against, dataset)
         chosen = {stored.name: stored}
     ids, known = with_truth(dataset, chosen, split_ids, limit)
     moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
     moving = split_ids[:limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
-    if not known and not moving:
+    paired = card.scene is not None and against is None and not exported and (tasks is None or SCENES in tasks)
+    pool = pool_of(dataset, split_ids, card.scene.apart, limit) if card.scene is not None and paired else None
+    scening = pool is not None and len(pool.ids) > 1
+    if not known and not moving and not scening:
         if optional:
             return {}
         raise FathomError(_nothing_to_measure(folder, card, chosen, dataset, split, against))
@@ -146,7 +189,13 @@ def evaluate_run(
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
-        result = {
+        retrieved = None
+        if pool is not None and scening:
+            scene_card, scene = load_scene(folder)
+            same_classes(folder, scene_card, dataset.classes)
+            with progress("scene model", len(pool.ids)) as tick:
+                retrieved = retrieval_scores(scene.to(device), scene_card, dataset, pool, device, tick)
+        result: dict[str, Any] = {
             "run": str(folder),
             "dataset": dataset.name,
             "split": split,
@@ -156,15 +205,23 @@ def evaluate_run(
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
             "motion": motion_scores(drives) if drives else None,
+            "scenes": retrieved,
             "meaning": {
                 **{name: task.meaning for name, task in known.items()},
                 **({MOTION: MEANING} if drives else {}),
+                **({SCENES: retrieval.MEANING} if retrieved else {}),
             },
+            "made_by": _made_by(folder, names, against),
             "origin": origin(),
         }
+        how = [*([] if against else inference.differences(usual)), *protocol.differences()]
+        first = [f"first{limit}"] if limit else []
+        if baselines:
+            result["delta_m"] = compared(result, known, baselines, "-".join([split, *first, *how]))
+        _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            parts = [split, *([against.resolve().name] if against else []), *([f"first{limit}"] if limit else [])]
-            how = [*narrowed, *([] if against else inference.differences(usual)), *protocol.differences()]
+            other = [*_elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
+            parts = [split, *other, *first, *narrowed]
             place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
@@ -172,7 +229,9 @@ def evaluate_run(
             if report:
                 name = next(iter(sources), "")
                 best = {t: examples(sources[name], dataset, known[t], rows[name][t]) for t in rows.get(name, ())}
-                write_page(out, result, sections(result, dataset, best, drives), folder / CONFIG)
+                shown = sections(result, dataset, best, drives)
+                shown += [] if against or not inference.links else links_sections(folder / METRICS)
+                write_page(out, result, shown, folder / CONFIG)
             if as_json:
                 print(json.dumps(result))
             else:
@@ -180,9 +239,43 @@ def evaluate_run(
     return result
 
 
+def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:
+    """A word for data that is not the run's own, so that its scores never take the place of the run's own."""
+    tree = dataset.model_dump(mode="json")
+    try:
+        own = resolve_dataset(own_data(folder)).model_dump(mode="json")
+    except FathomError:  # an exported file without its run
+        own = None
+    if tree == own:
+        return []
+    root = getattr(dataset, "root", None)
+    name = root.name if isinstance(root, Path) and root.name else dataset.name
+    return [f"on-{name}-{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:6]}"]
+
+
+def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:
+    """A hash of the weights of each kind that were scored; of stored predictions, who made them, if it is known."""
+    if against is None:
+        files = {name: model_files(folder, name) for name in (names[:1] if is_onnx(folder) else names)}
+        return {name: digest(paths) for name, paths in files.items() if all(path.is_file() for path in paths)}
+    record = record_of(against)
+    claims = {} if record is None else {record.words(one): one for one in record.claims_below(against)}
+    return {"predictions": "; ".join(sorted(claims))} if claims else None
+
+
+def _warn_of_one_class(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Scores on labels of one class say nothing: predicting it everywhere is perfect."""
+    found = next((one["segmentation"] for one in scores.values() if "segmentation" in one), None)
+    if found is not None and found["classes_present"] < 2 and rank_and_world()[0] == 0:
+        named = [one["name"] for one in found["classes"] if one["pixels"]]
+        what = f"only the class {named[0]!r} occurs" if named else "every pixel is ignored"
+        say(f"WARNING: in the {found['images']} labels scored {what}, so the scores say nothing; see `fathom check`.")
+
+
 def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tuple[dict[str, Task], list[str]]:
     """The tasks of these names (or all), and the names if they are not all. Raises `FathomError` for one it lacks."""
-    offered = [*card.tasks, *([] if card.pose is None else [MOTION])]
+    beside = {MOTION: card.pose, SCENES: card.scene}
+    offered = [*card.tasks, *(name for name, part in beside.items() if part is not None)]
     if unknown := [name for name in names or () if name not in offered]:
         raise FathomError(f"{folder} cannot be scored on {unknown[0]!r}; --tasks may name {', '.join(offered)}.")
     named = [name for name in offered if names is None or name in names]
@@ -197,6 +290,8 @@ def _nothing_to_measure(
     reasons = (
         [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
     )
+    if card.scene is not None:
+        reasons.append("not two samples of different scenes have a label and a depth")
     if card.pose is not None:
         short = f"no clip of it has poses of {SNIPPET} frames or more"
         reasons.append(short if against is None else "stored predictions tell nothing of camera motion")

@@ -16,11 +16,13 @@ from fathomseg.errors import FathomError
 from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import WEIGHTS, as_weights, load_model
 from fathomseg.inference.export import Precision, check, describe, narrowed, to_half, to_int8, to_onnx
-from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package
+from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package, read_metadata
+from fathomseg.inference.predicted import model_files
 from fathomseg.inference.predictor import Predictor, chosen
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io.files import writing
+from fathomseg.io.files import digest, refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
+from fathomseg.io.listing import ending, walk
 from fathomseg.io.progress import progress
 from fathomseg.stages.run_folder import origin, own_data
 from fathomseg.types import Size
@@ -42,7 +44,7 @@ def run(
     calibration: Path | None = None,
     fixed_size: bool = False,
     data: str | None = None,
-    split: str = "val",
+    split: str | None = None,
     limit: int | None = None,
 ) -> int:
     """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
@@ -53,10 +55,18 @@ def run(
     kind = _precision(precision, int8)
     if not is_onnx(out):
         raise FathomError(f"{out} must end in {ENDING}, by which other commands know an exported file.")
+    if out.is_dir():
+        raise FathomError(f"{out} is a folder; give the name of a file.")
+    if out.exists():
+        _ours(out)
+    refuse_unwritable(out.parent, "file")
     if calibration is not None and kind != "int8":
         raise FathomError("--calibration is for --int8: other precisions need no images.")
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
+    if kind == "fp32" and (data is not None or split is not None or limit is not None):
+        raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
+    split = split or "val"
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     card = narrowed(card, chosen(card, names, str(run)))
@@ -85,7 +95,8 @@ def run(
             if data is not None:
                 raise
             lines.append(f"the loss of {kind} was not measured: {error}")
-    made = {"run": str(run), "weights": weights, **origin()}
+    files = model_files(run, as_weights(weights))
+    made = {"run": str(run), "weights": weights, "digest": digest(files), **origin()}
     describe(model, card, network, inference, kind, made, measured)
     if model.ByteSize() > _LIMIT:
         raise FathomError(
@@ -107,6 +118,14 @@ def _precision(name: str, int8: bool) -> Precision:
     return "int8" if int8 else next(kind for kind in known if kind == name)
 
 
+def _ours(out: Path) -> None:
+    """Raise `FathomError` unless a file was written by `fathom export`, and so may be replaced."""
+    try:
+        read_metadata(out)
+    except FathomError as error:
+        raise FathomError(f"{out} is there, and is no export that could be replaced: {error}") from None
+
+
 def _other(size: Size) -> Size:
     """About three quarters of a size, odd both ways, and large enough for every encoder."""
     height, width = (max(67, 3 * side // 4) | 1 for side in size)
@@ -116,7 +135,7 @@ def _other(size: Size) -> Size:
 def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
         if not files:
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"

@@ -6,6 +6,7 @@ import json as json_format
 from pathlib import Path
 
 from fathomseg.errors import FathomError
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
@@ -18,13 +19,15 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
     """
     if not source.exists():
         raise FathomError(f"There is no {source}. Give the file that CVAT or Label Studio exported.")
+    refuse_unwritable(root, "--to")
     done = import_labels(source, export_folder(selection), root, overwrite)
     if json:
         tree = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
+        tree |= {"unusable": [str(problem) for problem in done.unusable], "unpainted": done.unpainted}
         print(json_format.dumps(tree, indent=2, ensure_ascii=False))
     else:
         tell(done)
-    return 0
+    return 1 if done.unusable else 0
 
 
 def export_folder(selection: Path) -> Path:
@@ -48,9 +51,15 @@ def export_folder(selection: Path) -> Path:
 
 def tell(done: Imported) -> None:
     """Say what was done, and what to do next."""
-    count = len(done.labelled) + len(done.empty)
+    count = len(done.labelled) + len(done.empty) + len(done.unusable)
     say(f"{len(done.labelled)} of {count} images have a label now, in {done.root / 'labels'}.")
     if done.empty:
         shown = ", ".join(done.empty[:5]) + (" ..." if len(done.empty) > 5 else "")
         say(f"Nothing is drawn on the other {len(done.empty)} yet: {shown}")
+    if done.unusable:
+        say(f"{len(done.unusable)} of these cannot be used; the others are imported:")
+        for problem in done.unusable:
+            say(f"  {problem}")
+    meaning = "count nowhere" if done.unpainted is None else f"are {done.unpainted!r}"
+    say(f"Pixels on which nothing is drawn {meaning} (`unpainted` in dataset.yaml).")
     say(f"Look at it: fathom check --data {done.root}")

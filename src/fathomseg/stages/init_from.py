@@ -2,62 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card, load_weights
+from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card
 from fathomseg.models.init_from import transfer
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
+from fathomseg.models.saved import load_weights
 from fathomseg.tasks.network import NetworkConfig
 
-InitPart = Literal["encoder", "decoder", "head", "links", "pose"]
+BranchPart = Literal["encoder", "decoder", "head"]
+InitPart = BranchPart | Literal["links", "pose"]
+
+
+class TaskFrom(Part):
+    """The run that one task starts from."""
+
+    run: Path
+    """The folder of a run of that task, alone or among others, that has reached its end."""
+    parts: tuple[BranchPart, ...] = ("encoder", "decoder", "head")
+    """`encoder`: that of the task's own branch, from the encoder the task has in the run; `decoder`; `head`."""
+    weights: Weights = "ema"
+    """Averaged or last weights."""
 
 
 class InitFrom(Part):
-    """An earlier run, and which of its parts are taken over. What is loaded and what is not is always told."""
+    """Earlier runs, and which of their parts are taken over. What is loaded and what is not is always told."""
 
-    run: Path
-    """The folder of a run that has reached its end."""
+    run: Path | None = None
+    """The folder of a run that has reached its end; null where `tasks` says all."""
     parts: tuple[InitPart, ...] = ("encoder",)
     """`encoder`; `decoder`: that which the same task reads, or depth for a task the run does not have (of one kind);
     `head`: of the same task, for depth its disparity; `links`; `pose`: the pose network and learned focal lengths. A
     decoder and its head may have levels the other lacks, which begin anew."""
     weights: Weights = "ema"
     """Averaged or last weights. There is one pose network, the last."""
+    tasks: Mapping[str, TaskFrom] = Field(default_factory=dict)
+    """By task a run of its own, for what its branch takes over: networks that were trained one by one, to be linked.
+    What is said here goes before `run`."""
+
+    @model_validator(mode="after")
+    def _from_somewhere(self) -> Self:
+        if self.run is None and (not self.tasks or {"links", "pose"} & set(self.parts)):
+            raise ValueError("give run, the folder of an earlier run" + (", for links or pose" if self.tasks else ""))
+        return self
+
+    @property
+    def runs(self) -> tuple[Path, ...]:
+        """All folders that are read."""
+        return (*([] if self.run is None else [self.run]), *(task.run for task in self.tasks.values()))
 
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.
 
-        Raises `FathomError`, before anything is copied to the part in question, if the run lacks it or it differs.
+        Raises `FathomError`, before anything is copied to the part in question, if a run lacks it or it differs.
         """
-        theirs = load_card(self.run).network
-        state = load_weights(self.run / WEIGHTS[self.weights])
-        lines = [f"Starting from {self.run} ({self.weights} weights), parts: {', '.join(self.parts)}"]
-        routes: dict[str, str] = {}
-        for part in self.parts:
-            if part == "pose":
-                continue
-            found, anew = _routes(part, network, ours, theirs)
-            if not found:
-                raise FathomError(
-                    f"init_from.parts has {part!r}, but {self.run} has none that fits: its tasks are "
-                    f"{', '.join(theirs.tasks)}, those to be trained {', '.join(network.tasks)}. Leave it out."
-                )
-            routes |= found
-            lines += [f"{name} begins anew: {self.run} has none of its kind" for name in anew]
-        if routes:
-            lines.append(str(transfer(state, network, routes)))
+        lines: list[str] = []
+        for task, given in self.tasks.items():
+            _demand_own(task, given, network)
+            lines += _take(
+                given.run, given.weights, given.parts, network, ours, lambda part, task=task: _of(part, task)
+            )
+        if self.run is None:
+            return "\n".join(lines)
+        taken = {name for task, given in self.tasks.items() for part in given.parts for name in _of(part, task)}
+        names = [*(f"encoders.{n}" for n in network.encoders), *(f"decoders.{n}" for n in network.decoders)]
+        names += [f"{kind}.{task}" for kind in ("heads", "early_heads") for task in network.tasks]
+        left = {*names, "links"} - taken
+        lines += _take(self.run, self.weights, self.parts, network, ours, lambda part: left, optional=bool(taken))
         if "pose" in self.parts:
             if pose is None:
                 raise FathomError("init_from.parts has `pose`, but this training has no pose network. Leave it out.")
             lines.append(_load("pose network", pose, load_weights(self.run / POSE), self.run))
         return "\n".join(lines)
+
+
+def _take(
+    run: Path,
+    weights: Weights,
+    parts: Sequence[InitPart],
+    network: Network,
+    ours: NetworkConfig,
+    wanted: Callable[[InitPart], Collection[str]],
+    optional: bool = False,
+) -> list[str]:
+    """Copy the parts of one run, as far as they are among the `wanted` ones; what became of each. A run without any of
+    a part is an error unless `optional`."""
+    theirs = load_card(run).network
+    state = load_weights(run / WEIGHTS[weights])
+    lines = [f"Starting from {run} ({weights} weights), parts: {', '.join(parts)}"]
+    routes: dict[str, str] = {}
+    for part in (part for part in parts if part != "pose"):
+        found, anew = _routes(part, network, ours, theirs)
+        found = {name: origin for name, origin in found.items() if name in wanted(part)}
+        if not found and not optional:
+            raise FathomError(
+                f"init_from.parts has {part!r}, but {run} has none that fits: its tasks are "
+                f"{', '.join(theirs.tasks)}, those to be trained {', '.join(network.tasks)}. Leave it out."
+            )
+        routes |= found
+        lines += [f"{name} begins anew: {run} has none of its kind" for name in anew if name in wanted(part)]
+    return [*lines, str(transfer(state, network, routes))] if routes else lines
+
+
+def _of(part: InitPart, task: str) -> set[str]:
+    """What a part of a task's branch is called in a network."""
+    return {f"{part}s.{task}", f"early_{part}s.{task}"}
+
+
+def _demand_own(task: str, given: TaskFrom, network: Network) -> None:
+    """Raises `FathomError` for what is not the task's own, so that no other task is changed by it."""
+    if task not in network.tasks:
+        raise FathomError(f"init_from.tasks has {task!r}, but this network predicts {', '.join(network.tasks)}.")
+    for part, own in (("encoder", network.encoders), ("decoder", network.decoders)):
+        if part in given.parts and task not in own:
+            raise FathomError(
+                f"init_from.tasks.{task} takes over the {part}, but {task!r} shares that of other tasks: set "
+                f"network.tasks.{task}.{part}{'=own' if part == 'encoder' else ''}, or leave {part} out of its parts."
+            )
 
 
 def _routes(

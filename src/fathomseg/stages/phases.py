@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from fathomseg.config import load
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.loop import accelerator
 from fathomseg.inference.card import CARD, POSE, WEIGHTS
+from fathomseg.io.owned import clear
 from fathomseg.io.progress import say
+from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin
@@ -26,15 +28,15 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():
         inside = folder / name
-        if not (inside / WEIGHTS["ema"]).is_file():  # written last
+        if not (inside / CARD).is_file():  # written last
             say(f"Phase {name} of {', '.join(phases)}")
             interrupted = (inside / CHECKPOINT).is_file()
             if accelerate.is_main_process and not interrupted:
-                shutil.rmtree(inside, ignore_errors=True)  # it stopped before there was anything to go on with
+                clear(inside)  # it stopped before there was anything to go on with
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:
-        there = [*WEIGHTS.values(), POSE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
+        there = [*WEIGHTS.values(), POSE, SCENE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
         for file in (name for name in there if (inside / name).is_file()):
             shutil.copy2(inside / file, folder / file)
         if (inside / "evaluation").is_dir():
@@ -48,11 +50,22 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
     before: tuple[Path, Recipe] | None = None
     for name, changes in recipe.phases.items():
         tree = recipe.model_dump(mode="json", exclude={"phases"})
-        if before is not None:
+        if before is not None and before[1].network.tasks:
             tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
-        recipes[name] = load(Recipe, tree, changes)
+        recipes[name] = _placed(load(Recipe, tree, changes), folder, recipes)
         before = folder / name, recipes[name]
     return recipes
+
+
+def _placed(recipe: Recipe, folder: Path, before: Collection[str]) -> Recipe:
+    """`init_from.tasks` may name an earlier phase in place of a run."""
+    if recipe.init_from is None:
+        return recipe
+    tasks = {
+        task: given.model_copy(update={"run": folder / given.run}) if str(given.run) in before else given
+        for task, given in recipe.init_from.tasks.items()
+    }
+    return recipe.model_copy(update={"init_from": recipe.init_from.model_copy(update={"tasks": tasks})})
 
 
 def _parts(recipe: Recipe) -> list[str]:

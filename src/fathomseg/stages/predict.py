@@ -1,8 +1,9 @@
 """`fathom predict`: everything a network predicts for an image, a folder of images and videos, or a video.
 
-OUT/ids/<path>.png         segmentation: class index of every pixel, 8-bit grey, at the size of the (upright) image
+OUT/ids/<path>.png         segmentation: the class of every pixel, at the size of the (upright) image, by the ids of the
+                           dataset's own label files: copied there, it is a label of the same classes
 OUT/overlays/<path>.jpg    the class colours over the image
-OUT/classes.json           what the indices mean
+OUT/classes.json           what the ids mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
 OUT/views/<path>.jpg       the same in colours, near = bright
 OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
@@ -21,9 +22,12 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
-from fathomseg.inference.predict_folder import Work, find_jobs, unfinished
+from fathomseg.inference.onnx import is_onnx
+from fathomseg.inference.predict_folder import Work, find_jobs, passed_over
+from fathomseg.inference.predicted import Maker, Record
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import trained_inference
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import progress, say
 
 _BATCH: Final = {"cpu": 1, "cuda": 8}
@@ -39,6 +43,7 @@ def run(
     weights: str = "ema",
     mode: str | None = None,
     flip: bool = False,
+    links: str | None = None,
     overlay: bool = True,
     overwrite: bool = False,
     device: str | None = None,
@@ -47,21 +52,27 @@ def run(
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
-    be predicted window by window; `flip` averages with the mirrored picture's. What is already there is kept unless
-    `overwrite`. A file that cannot be read stops nothing: it is listed at the end.
+    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. What is already
+    there is kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops
+    nothing: it is listed at the end. Raises `FathomError` if `out` holds results of another network or other settings,
+    or files by the names of results that it has not written.
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
-    inference = trained_inference(Path(run), mode, flip)
+    if is_onnx(Path(run)) and weights != "ema":
+        raise FathomError(f"The weights in {run} were chosen when it was exported; leave out --weights.")
+    refuse_unwritable(Path(out))
+    inference = trained_inference(Path(run), mode, flip, links=links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
     jobs, problems = find_jobs(Path(source), Path(out), predictor.tasks, overlay)
+    maker = Maker.of(Path(run), as_weights(weights), predictor)
+    todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite)
     for task in predictor.tasks.values():
         task.describe(Path(out), predictor.card.known_classes, run)
-    todo = jobs if overwrite else unfinished(jobs)
     began = time.perf_counter()
     with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
         work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, tick)
@@ -75,5 +86,7 @@ def run(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
+    if others := passed_over(Path(source), Path(out)):
+        lines.append(f"Not read, since the endings are not known: {others}.")
     say("\n".join(lines))
     return 1 if problems else 0

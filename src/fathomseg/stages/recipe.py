@@ -9,22 +9,45 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part, named_by_key
 from fathomseg.data.class_match import ClassMapping
-from fathomseg.data.colour import ColourJitter
+from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
 from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.distillation import DistilledFolder
+from fathomseg.engine.balancing import AnyBalancing, Fixed
 from fathomseg.engine.loop import Loop, Positive
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.inference.settings import Inference
 from fathomseg.objectives import AnyObjective, Supervised
+from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.tasks.network import NetworkConfig
+
+
+class StreamColours(Part):
+    """Random colours of a stream: what is null is as usual for what the stream carries."""
+
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the samples that are changed at all."""
+    brightness: Strength | None = None
+    """Factor drawn from 1 - b .. 1 + b."""
+    contrast: Strength | None = None
+    """Factor drawn from 1 - c .. 1 + c, about the grey mean of each image."""
+    saturation: Strength | None = None
+    """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Shift drawn from -h .. h, in turns of the colour circle."""
+
+    def over(self, usual: ColourJitter) -> ColourJitter:
+        """The usual colours but for what is given here."""
+        return usual.model_copy(update=self.model_dump(exclude_none=True))
 
 
 class StreamConfig(Part):
@@ -49,6 +72,10 @@ class StreamConfig(Part):
     """Without labels of its own: whether the labelled images of the other streams are among its images."""
     depth: AnyDepthSource | None = None
     """Where the disparity of the images comes from, for DepthMix or as a target; null = nowhere."""
+    distilled: Mapping[str, DistilledFolder] = Field(default_factory=dict)
+    """By task (segmentation, depth, normals) the predictions of a teacher, which stand in for what images lack:
+    {segmentation: {folder: FOLDER}}. With that of segmentation and no labels of its own, the stream uses the labels of
+    the other streams' budgets of the same data, if there are any."""
     frames: AnyFrames = FixedStep()
     """Which frames are learned from together: `fixed` takes a fixed step, `motion` sees to it that the camera moves."""
     camera: AnyIntrinsics = Known()
@@ -58,15 +85,28 @@ class StreamConfig(Part):
     batch: Positive | None = None
     """How many images are in one optimiser step; null = train.batch."""
     geometry: Geometry | None = None
-    """Random scale, crop and flip. null: zoom 0.5 to 2 and flip; with neighbouring frames flip alone."""
-    colour: ColourJitter | None = None
-    """Random colours of the images the network sees. null: none without labels or frames; with frames `probability=0.5,
-    brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`; with labels the defaults below."""
+    """Random scale, crop and flip. null: zoom 1 to 2 and flip; with neighbouring frames flip alone."""
+    colour: StreamColours | None = None
+    """Random colours of the images the network sees. null: none without labels or frames. Usual are, with frames,
+    `probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`, else `probability=0.8, brightness=0.3,
+    contrast=0.3, saturation=0.3, hue=0.05`."""
     batch_norm: Literal["shared", "held", "own"] | None = None
     """Whose the BatchNorm statistics of what the other streams train are. shared: its images are averaged into them.
     held: they stay those of the other streams (Li et al. 2017, AdaBN). own: held, and its images go through a scale and
     shift of their own, which end with the training (Chang et al. 2019, DSBN). null = held if the data is another
     dataset than the recipe's, else shared."""
+
+    @model_validator(mode="after")
+    def _known_tasks(self) -> StreamConfig:
+        if unknown := [task for task in self.distilled if task not in TARGETS]:
+            raise ValueError(f"distilled has {unknown[0]!r}; a teacher writes {', '.join(TARGETS)}")
+        return self
+
+    @property
+    def gives(self) -> list[str]:
+        """The targets that these settings bring."""
+        disparity = ["disparity"] if self.depth is not None else []
+        return [*disparity, *(target_name(TARGETS[task]) for task in self.distilled)]
 
 
 class Evaluation(Part):
@@ -99,7 +139,10 @@ class Recipe(Part):
     objectives: Annotated[Mapping[str, AnyObjective], BeforeValidator(named_by_key)] = {"supervised": Supervised()}
     """What a step learns, by name."""
     init_from: InitFrom | None = None
-    """An earlier run, for example of `fathom pretrain`, whose weights this one begins with."""
+    """An earlier run, for example of `fathom pretrain`, or one for each task, whose weights this one begins with."""
+    balancing: AnyBalancing = Fixed()
+    """How the losses of several tasks are weighed against each other: `fixed` (by their weights in this recipe),
+    `uncertainty`, `dwa`, `gradnorm`, `pcgrad`, `mgda`."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""
     train: Loop = Loop()
@@ -111,15 +154,27 @@ class Recipe(Part):
     phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """Several trainings one after the other, each from the end of the one before: a name for each, and the settings it
     changes, written as on the command line ("train.steps=1000"). Empty = one training. A phase takes over everything
-    unless it says otherwise ("init_from.parts=[pose]")."""
+    unless it says otherwise ("init_from.parts=[pose]"); `init_from.tasks` may name any earlier phase as a run."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         if self.phases:
             return self  # each phase is checked as the recipe it becomes
-        given = {name: ["disparity"] if stream.depth is not None else [] for name, stream in self.streams.items()}
+        given = {name: stream.gives for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
+        if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:
+            raise ValueError(reason)
+        if self.balancing.splits_backward and self.train.compile:
+            raise ValueError(
+                f"balancing {self.balancing.name!r} differentiates the losses one by one, which a compiled network "
+                "cannot do: give train.compile=false, or balancing.name=uncertainty or dwa"
+            )
+        if (start := getattr(self.network.links, "start_step", 0)) >= self.train.steps:
+            raise ValueError(
+                f"network.links.start_step={start} is never reached in train.steps={self.train.steps}: give fewer, or "
+                "network.links.name=none"
+            )
         return self
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +16,12 @@ import torch
 import yaml
 
 from fathomseg.config import Part
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
+from fathomseg.engine.logging import BOARD, METRICS
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.io.files import write_config
+from fathomseg.io.owned import foreign, own, remove_own
 from fathomseg.version import __version__
 
 if TYPE_CHECKING:
@@ -45,29 +47,38 @@ def begin(
 ) -> None:
     """Create the run folder and write down its recipe, where it ran, and by stream the ids whose labels it uses.
 
-    Never overwrites a run, but takes the place of one that failed before its first step.
+    Never overwrites a run nor anything the program has not written, but takes the place of a run that failed before its
+    first step.
     """
     if accelerate.is_main_process:
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= _before_training(folder):
-            shutil.rmtree(folder)  # a run that failed before its first step, say for a missing file
-        if folder.exists():
-            raise FathomError(
-                f"{folder} exists and is not empty. Go on with it (--resume {folder}),"
-                " give another folder (--out), or delete it."
-            )
+        _make_way(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_config(recipe, folder / CONFIG)
         for stream, ids in labelled.items():
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
+        own(folder, [CONFIG, ORIGIN, *(IDS.format(stream) for stream in labelled)])
+        own(folder, [METRICS, f"{BOARD}/*"], grows=True)
     accelerate.wait_for_everyone()
 
 
-def _before_training(folder: Path) -> set[str]:
-    """What a run folder holds before the first step, by its own configuration."""
-    path = folder / CONFIG
-    streams = yaml.safe_load(path.read_text(encoding="utf-8")).get("streams", {}) if path.is_file() else {}
-    return {CONFIG, ORIGIN, *(name.format(stream) for stream in streams for name in (IDS, FRAMES))}
+def _make_way(folder: Path) -> None:
+    """Remove what a run has left that failed before its first step. Raises `FathomError` for anything else there."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FathomError(f"{folder} is a file. Give the name of a new folder (--out).")
+    if (folder / METRICS).is_file() or (folder / CHECKPOINT).is_file():
+        found = f"it is a run. Go on with it (--resume {folder})"
+    elif others := foreign(folder):
+        found = (
+            f"{others[0].relative_to(folder)} is not to be replaced. Go on with it if it is a run (--resume {folder})"
+        )
+        found += ", use an empty folder"
+    else:
+        remove_own(folder)
+        return
+    raise FathomError(f"{folder} exists and is not empty: {found}, or give another folder (--out).")
 
 
 def refuse_changes(overrides: Sequence[str]) -> None:

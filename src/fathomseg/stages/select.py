@@ -19,11 +19,11 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.files import read_ids, write_config
+from fathomseg.io.files import read_ids, refuse_unwritable, write_config
 from fathomseg.io.progress import preparing, say
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
-from fathomseg.selection.result import Selection, Skipped, pool_hash
+from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
 from fathomseg.stages.advice import resume_advice
 from fathomseg.stages.run_folder import CONFIG, begin, origin, reopen
 from fathomseg.stages.select_outputs import write_all
@@ -41,10 +41,14 @@ def run(
     """Choose images by a recipe into the folder `out`, or go on with the choice in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a choice, or --resume FOLDER to go on with one.")
+    if resume is not None and out is not None:
+        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     if resume is None:
         assert recipe is not None
-        select(load(SelectRecipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        folder = out or Path("runs") / recipe.stem
+        refuse_unwritable(folder)
+        select(load(SelectRecipe, recipe, overrides), folder, resume=False)
         return 0
     if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
         given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
@@ -69,12 +73,29 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
         say(f"Choosing {recipe.budget} of {len(pool.ids) - len(pool.already)} images by {recipe.criterion.name}.")
         answer = recipe.criterion.choose(pool, recipe.budget)
         selection = described(recipe, pool, answer, skipped)
+        if resume:
+            _same_beginning(folder, selection)
         selection.save(folder)
         write_all(recipe, folder, pool, selection, answer)
     for one in skipped:
         say(f"left out: {one.reason}")
     say(f"{len(selection.chosen)} images chosen; {folder / 'selection.txt'} lists them in order.")
     return selection
+
+
+def _same_beginning(folder: Path, now: Selection) -> None:
+    """Raise `FathomError` if a resumed choice does not begin with the images that were chosen before."""
+    if not (folder / JSON).is_file():
+        return
+    then = load_selection(folder)
+    count = min(len(then.ids), len(now.ids))
+    if then.ids[:count] != now.ids[:count]:
+        pool = "the images of the pool have changed" if then.pool_hash != now.pool_hash else "the pool is the same"
+        raise FathomError(
+            f"The choice in {folder} would not begin with the {count} images chosen before: {pool}; a run it goes by "
+            "may have been trained again, or labels added. It is left as it is: start a new choice (--out), with "
+            f"already={folder / TEXT} if these images are labelled."
+        )
 
 
 def build_pool(

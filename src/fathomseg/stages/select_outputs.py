@@ -9,9 +9,11 @@ from typing import Final
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, RunDepth, prepare
+from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
+from fathomseg.io.owned import own, remove_own
 from fathomseg.report.selection_page import PAGE, render_selection
 from fathomseg.selection.annotation import export
 from fathomseg.selection.base import Answer
@@ -27,7 +29,7 @@ ANNOTATION: Final = "annotation"
 def write_all(recipe: SelectRecipe, folder: Path, pool: Pool, selection: Selection, answer: Answer) -> None:
     """The folder of images, the imports of annotation tools, and the page, as far as they are wanted."""
     if recipe.copy_images != "none":
-        write_images(recipe.data, selection, folder / IMAGES, link=recipe.copy_images == "link")
+        write_images(recipe.data, selection, folder, link=recipe.copy_images == "link")
     if recipe.annotation:
         run, tasks = recipe.prelabels, ("segmentation",)
         prelabels = None if run is None else load(run, device=pool.place, tasks=tasks)
@@ -57,16 +59,26 @@ def _annotation_folder(folder: Path, selection: Selection) -> Path:
     return plain if same else folder / f"{ANNOTATION}-{len(selection.chosen)}"
 
 
-def write_images(dataset: Dataset, selection: Selection, folder: Path, link: bool) -> None:
-    """The chosen images as links or copies named `0001_<id>`; what is no file of its own is written as PNG."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for choice in selection.chosen:
-        name = f"{choice.rank:04d}_{choice.id.replace('/', '_')}"
-        files = dataset.files(choice.id) if isinstance(dataset, FileDataset) else None
-        if files is None or files.frame is not None:
-            draw.write(folder / f"{name}.png", dataset.image(choice.id))
+def write_images(dataset: Dataset, selection: Selection, out: Path, link: bool) -> None:
+    """`images/`: the chosen images as links or copies named `0001_<id>`; what is no file of its own as PNG.
+
+    Those of an earlier budget make way. Raises `FathomError` if a name is taken by a file of someone else.
+    """
+    folder = out / IMAGES
+    remove_own(out, IMAGES)
+    names = {choice.id: f"{choice.rank:04d}_{choice.id.replace('/', '_')}" for choice in selection.chosen}
+    files = {id: dataset.files(id) if isinstance(dataset, FileDataset) else None for id in names}
+    endings = {id: ".png" if one is None or one.frame is not None else one.image.suffix for id, one in files.items()}
+    places = {id: folder / f"{name}{endings[id]}" for id, name in names.items()}
+    if taken := [place for place in places.values() if place.exists() or place.is_symlink()]:
+        raise FathomError(f"{taken[0]} is there, and was not written by `fathom select`. Move it away and start again.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for id, place in places.items():
+        one = files[id]
+        if one is None or one.frame is not None:
+            draw.write(place, dataset.image(id))
         elif link:
-            (folder / f"{name}{files.image.suffix}").symlink_to(files.image)
+            place.symlink_to(one.image)
         else:
-            shutil.copy2(files.image, folder / f"{name}{files.image.suffix}")
+            shutil.copy2(one.image, place)
+    own(out, [f"{IMAGES}/{place.name}" for place in places.values()])

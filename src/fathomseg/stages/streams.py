@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from fathomseg.data.cache import Cache
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.distilled import TARGETS
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
@@ -20,11 +21,14 @@ from fathomseg.data.sampling import Endless, RareClasses, Uniform
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import FreshMaps, OwnDepth, prepare
+from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
+from fathomseg.io.owned import own
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
+from fathomseg.types import Size
 
 if TYPE_CHECKING:
     import accelerate
@@ -63,14 +67,31 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     chosen = {}
     for name, stream in recipe.streams.items():
         if stream.labels is not None or "label" in recipe.needs(name):
-            dataset = recipe.dataset(name)
+            dataset, split = recipe.dataset(name), stream.split or "train"
             if "label" in recipe.uses(name):
                 matched(recipe, name)  # fail before anything is read
             if endless(recipe, name):
                 _no_budget(stream.labels, name)
-                continue
-            chosen[name] = (stream.labels or Labels()).choose(dataset, stream.split or "train", recipe.seed)
+            elif stream.labels is None and "segmentation" in stream.distilled:
+                chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
+            else:
+                chosen[name] = (stream.labels or Labels()).choose(dataset, split, recipe.seed)
     return chosen
+
+
+def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a stream whose other labels are a teacher's, and that has no budget: never one that other budgets
+    hide."""
+    dataset = recipe.dataset(stream)
+    others = [
+        other.labels.choose(dataset, other.split or "train", recipe.seed)
+        for name, other in recipe.streams.items()
+        if other.labels is not None and recipe.dataset(name) == dataset
+    ]
+    if not others:
+        return tuple(sorted(id for id in ids if dataset.has_label(id)))
+    shared = set(ids) & {id for chosen in others for id in chosen}
+    return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 
 
 def build_streams(
@@ -119,9 +140,11 @@ class _Builder:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        size = config.size or recipe.size
+        working, ids = config.size or recipe.size, self.ids(needs)
+        geometry = config.geometry or Geometry()
+        geometry = geometry.for_frames() if "frames" in needs else geometry
+        size = _prepared(geometry, working, dataset, ids[0])
         cache = Cache(dataset, size)
-        ids = self.ids(needs)
         neighbours, intrinsics = None, None
         if "frames" in needs:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
@@ -131,10 +154,10 @@ class _Builder:
         kinds = tuple(kind for kind, wanted in there.items() if wanted)
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
+        distilled = dict(self._distilled(ids, uses, size))
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
-        geometry = config.geometry or (Geometry() if neighbours is None else Geometry(scale=(1.0, 1.0)))
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
             cache,
@@ -147,11 +170,13 @@ class _Builder:
             labels_of=labels_of,
             disparity=disparity,
             normals="normals" in uses,
+            distilled=distilled,
+            working=working,
+            with_whole="whole" in uses,
             classes=self._class_table() if labels_of else None,
         )
         if isinstance(config.sampling, RareClasses):
-            counts = stream.label_counts(len(recipe.data.classes))
-            stream.order = config.sampling.order(counts, size[0] * size[1], seed)
+            stream.order = config.sampling.order(stream.label_counts_by_id, len(recipe.data.classes), working, seed)
         return stream, intrinsics
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
@@ -170,19 +195,22 @@ class _Builder:
                 f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
                 f"streams.{self.name}.data.endless=false."
             )
-        size = config.size or recipe.size
+        working, geometry = config.size or recipe.size, config.geometry or Geometry()
+        order = Endless(dataset, split, seed)
+        size = _prepared(geometry, working, dataset, order.id_at(0))
         fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
         labels = "label" in uses
         there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
-        order = Endless(dataset, split, seed)
         stream = Stream(
             Cache(dataset, size, limit_gb=0),
             [order.id_at(position) for position in range(_COUNTED)],
             tuple(kind for kind, wanted in there.items() if wanted),
-            config.geometry or Geometry(),
+            geometry,
             seed,
             disparity=fresh,
             normals="normals" in uses,
+            working=working,
+            with_whole="whole" in uses,
             order=order,
             classes=self._class_table() if labels else None,
         )
@@ -202,12 +230,13 @@ class _Builder:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         everything = self._all()
+        asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
             for target, wanted in (("depth", has_depth), ("normals", has_normals)):
                 if target not in needs:
                     continue
-                having = [id for id in everything if wanted(dataset, id)]
+                having = [id for id in everything if id in asked.get(target, ()) or wanted(dataset, id)]
                 if not having:
                     what = "a depth" if target == "depth" else "a depth and a camera"
                     raise FathomError(
@@ -216,17 +245,36 @@ class _Builder:
                         "out."
                     )
                 deep |= set(having)
-            return sorted({*self.labelled.get(self.name, ()), *deep})
+            deep |= asked.get("label", frozenset()).intersection(everything) if "label" in needs else frozenset()
+            known = frozenset(self.labelled.get(self.name, ()))
+            if asked and not config.labelled_too:
+                deep = set(without(dataset, deep, self._labelled_elsewhere()))
+            return sorted({*known, *deep})
         ids = everything
         if not config.labelled_too:
-            known = frozenset().union(*(shown(recipe.dataset(name), own) for name, own in self.labelled.items()))
-            ids = without(dataset, ids, known)
+            ids = without(dataset, ids, self._labelled_elsewhere())
         if not ids:
             raise FathomError(
                 f"No image is left in stream {self.name!r} ({dataset.name}) without those of "
                 f"evaluation.split={recipe.evaluation.split!r}. Give another streams.{self.name}.split."
             )
         return ids
+
+    def _labelled_elsewhere(self) -> frozenset[str]:
+        """The images whose labels any stream uses."""
+        return frozenset().union(*(shown(self.recipe.dataset(name), own) for name, own in self.labelled.items()))
+
+    def _distilled(
+        self, ids: Sequence[str], uses: frozenset[str], size: Size
+    ) -> Iterator[tuple[str, DistilledTargets]]:
+        """What reads a teacher's predictions, as far as an objective makes use of them; every file was read once."""
+        dataset, config = self.recipe.dataset(self.name), self.recipe.streams[self.name]
+        for task, folder in config.distilled.items():
+            if parts := targets_of(uses, task):
+                classes = self.recipe.data.classes.names if task == "segmentation" else ()
+                reader = folder.reader(task, dataset, classes, size, parts)
+                reader.prepare(dataset, ids, self.progress)
+                yield TARGETS[task], reader
 
     def _all(self) -> list[str]:
         """The images of its split, never one that is evaluated on."""
@@ -256,6 +304,8 @@ class _Builder:
         cache.prepare([(id, "image") for id in frames], self.progress)
         file = self.folder / FRAMES.format(self.name)
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
+        if self.main:
+            own(self.folder, [file.name])
         wanted = frozenset(ids)
         triplets = [triplet for triplet in triplets if triplet.target in wanted]
         intrinsics = config.camera.intrinsics(cache.dataset, [x.target for x in triplets])
@@ -273,6 +323,13 @@ class _Builder:
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
 
 
+def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -> Size:
+    """The size images are prepared at; one of them stands for all if it is to be as large as they are stored."""
+    if geometry.detail is None and geometry.zoom[1] <= 1:
+        return working
+    return geometry.prepared(working, Cache(dataset, None).stored_size(first))
+
+
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     """The random colours of every stream."""
     papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
@@ -280,7 +337,9 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     for name, stream in recipe.streams.items():
         needs = recipe.needs(name)
         usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
-        found[name] = stream.colour or usual
+        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
+        colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
+        found[name] = colour if seen else None
     return found
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from fathomseg.config import load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
@@ -39,7 +40,9 @@ def run(
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
+    refuse_unwritable(out or Path("runs") / "studies" / path.stem)
     folder = JobFolder(out or Path("runs") / "studies" / path.stem)
+    _refuse_others(folder)
     title, made, stopped = study.title or path.stem, origin(), False
 
     def write() -> Report:
@@ -80,6 +83,7 @@ def report_of(study: Study, folder: JobFolder, title: str) -> Report:
         cells=cells,
         records=folder.records(cells),
         failed=folder.failures(cells),
+        singles=study.delta_m,
     )
 
 
@@ -95,6 +99,15 @@ def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
     words += [f"{failed} failed"] if failed else []
     words += [f"about {duration(minutes_left(left, known, parts, len(running)))} left"] if left else []
     return len(trainings) - len(left), ", ".join(words)
+
+
+def _refuse_others(folder: JobFolder) -> None:
+    """Raise `FathomError` if a folder that is not of a study has files by the names of results."""
+    there = sorted(folder.path.glob("results.*"))
+    if there and not folder.notes.is_dir():
+        raise FathomError(
+            f"{folder.path} holds {there[0].name} and is not the folder of a study. Give another (--out)."
+        )
 
 
 def _check_arguments(study: Study, workers: int, only: list[str]) -> None:

@@ -67,6 +67,9 @@ class Study(Part):
     """What is different from the recipes in all arms, nested as in a recipe."""
     baseline: str | None = None
     """The arm the others are compared with; null = the first."""
+    delta_m: dict[str, Name] = Field(default_factory=dict)
+    """For Delta_m in the table: by task the arm it is compared with, usually one that learns this task alone, such as
+    {segmentation: labels, depth: depths}. Cells are paired by seed and budget. Empty = no Delta_m."""
     keep_checkpoints: bool = False
     """Keep checkpoint.pt, about four times as large as the model, of finished trainings."""
 
@@ -74,6 +77,8 @@ class Study(Part):
     def _makes_sense(self) -> Study:
         if self.baseline is not None and self.baseline not in self.arms:
             raise ValueError(f"baseline {self.baseline!r} is none of the arms, which are {', '.join(self.arms)}")
+        if unknown := [arm for arm in self.delta_m.values() if arm not in self.arms]:
+            raise ValueError(f"delta_m names {unknown[0]!r}, which is none of the arms: {', '.join(self.arms)}")
         for values in (self.budgets, self.seeds, *(arm.budgets for arm in self.arms.values() if arm.budgets)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{list(values)} has a value twice")
@@ -142,7 +147,8 @@ def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
     looks: list[Callable[[], object]] = [partial(labelled, recipe), partial(_scored, recipe)]
     looks += [partial(getattr, s.data, "splits") for s in recipe.streams.values() if s.data]  # listing finds its files
-    runs = [getattr(part, "run", None) for part in (recipe.init_from, *(s.depth for s in recipe.streams.values()))]
+    runs = [getattr(part, "run", None) for part in (s.depth for s in recipe.streams.values())]
+    runs += recipe.init_from.runs if recipe.init_from is not None else ()
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
     for look in looks:

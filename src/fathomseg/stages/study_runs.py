@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fathomseg.config import load
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError
+from fathomseg.io.owned import clear
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, Record
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.text import read_text
 
 
 def job(cell: Cell, training: Training, run: Path) -> Job:
@@ -38,7 +40,8 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     split = recipe.evaluation.split or ""
     if not scores_file(run, split).is_file():
         return None
-    ema, last = (scores(run, split, weights)["segmentation"] for weights in ("ema", "last"))
+    all_tasks = scores(run, split, "ema")
+    ema, last = (scores(run, split, weights).get("segmentation", {}) for weights in ("ema", "last"))
     made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
     ids = [id for own in labelled_ids(run, recipe.streams).values() for id in own]
     return {
@@ -48,15 +51,24 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
         "images": len(ids),
         LABELLED_HASH: hashed(ids),
         "steps": recipe.train.steps,
-        "miou": 100 * ema["miou"],
-        "miou_last": 100 * last["miou"],
-        "boundary_miou": None if ema["boundary_miou"] is None else 100 * ema["boundary_miou"],
-        "pixel_accuracy": 100 * ema["pixel_accuracy"],
-        "ece": ema["ece"],
-        "scored_images": ema["images"],
+        "miou": _percent(ema.get("miou")),
+        "miou_last": _percent(last.get("miou")),
+        "boundary_miou": _percent(ema.get("boundary_miou")),
+        "pixel_accuracy": _percent(ema.get("pixel_accuracy")),
+        "ece": ema.get("ece"),
+        "scored_images": max(one["images"] for one in all_tasks.values()),
+        MAIN_SCORES: {
+            name: asdict(recipe.network.tasks[name].main_score(one))
+            for name, one in all_tasks.items()
+            if name in recipe.network.tasks
+        },
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
         SETTINGS: settings_of_arm(recipe),
     }
+
+
+def _percent(score: float | None) -> float | None:
+    return None if score is None else 100 * score
 
 
 def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path) -> int:
@@ -79,13 +91,15 @@ def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path
 def _read_known(path: Path) -> dict[Cell, Record]:
     """The finished trainings in a results.json, as they stand in the folder of a study."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(path))
         return {
             Cell(record["arm"], record["budget"], record["seed"]): {**record, SETTINGS: tree["recipes"][record["arm"]]}
             for record in tree["cells"]
         }
     except OSError as error:
         raise FathomError(f"{path} cannot be read: {error.strerror}. Give the results.json of a study.") from None
+    except DataError:
+        raise
     except (ValueError, KeyError, TypeError):
         raise FathomError(
             f"{path} is not the results.json of a study: `cells` (trainings) or `recipes` (of arms) is missing."
@@ -106,10 +120,11 @@ def hashed(ids: Iterable[str]) -> str:
 
 
 def forgive(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
-    """Let failed trainings be tried again: from their checkpoint, or anew where settings have changed since."""
+    """Let failed trainings be tried again: from their checkpoint, or anew where settings have changed since; the run of
+    the old settings is moved beside it then."""
     for cell in folder.failures(trainings):
         if _changed(folder.run(cell), trainings[cell].recipe):
-            shutil.rmtree(folder.run(cell))
+            clear(folder.run(cell))
         folder.forgive(cell)
 
 

@@ -13,13 +13,25 @@ from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score
-from fathomseg.inference.card import POSE, WEIGHTS, save_model, save_weights
+from fathomseg.inference.card import POSE, WEIGHTS, save_card
 from fathomseg.inference.predictor import Predictor
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
-from fathomseg.stages.advice import memory_advice, resume_advice
-from fathomseg.stages.build import build_networks, build_step, model_card, photometric_of, pose_network
+from fathomseg.models.saved import save_weights
+from fathomseg.models.scene.saved import SCENE
+from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
+from fathomseg.stages.build import (
+    build_networks,
+    build_step,
+    contrastive_of,
+    model_card,
+    photometric_of,
+    pose_network,
+)
 from fathomseg.stages.cameras import learned, save_cameras
+from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.labels_used import tell_labels
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
@@ -33,12 +45,16 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
     """Train by a recipe into the folder `out`, or resume the run in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
+    if resume is not None and out is not None:
+        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     if resume is not None:
         refuse_changes(overrides)
         train(load(Recipe, reopen(resume), overrides), resume, resume=True)
     else:
         assert recipe is not None
-        train(load(Recipe, recipe, overrides), out or Path("runs") / recipe.stem, resume=False)
+        folder = out or Path("runs") / recipe.stem
+        refuse_unwritable(folder)
+        train(load(Recipe, recipe, overrides), folder, resume=False)
     return 0
 
 
@@ -55,9 +71,12 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, saved model, scores."""
     accelerate = accelerator(recipe.train)
     if resume:
+        refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
     else:
         labelled = budgets(recipe)
+        if accelerate.is_main_process:
+            tell_labels(recipe, labelled)
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
@@ -65,7 +84,11 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
+    check_classes(recipe, streams, accelerate.is_main_process)
+    keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
     step = build_step(recipe, network, brought, streams)
+    if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
+        say(advice)
     with memory_advice(recipe):
         trainer = Trainer(
             step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch
@@ -80,13 +103,17 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
-    """Write what a user takes away: averaged and last weights, the pose network, learned cameras."""
-    card = model_card(recipe)
+    """Write what a user takes away: averaged and last weights, the pose network, learned cameras, the scene model; the
+    card comes last."""
     if (photometric := photometric_of(step)) is not None:
         save_weights(folder / POSE, photometric.pose.state_dict())
         save_cameras(folder, learned(streams.intrinsics), photometric.focal_factors())
-    save_model(folder, card, step.network.state_dict(), WEIGHTS["last"])
-    save_model(folder, card, step.ema.network.state_dict(), WEIGHTS["ema"])
+    if (contrastive := contrastive_of(step)) is not None:
+        save_weights(folder / SCENE, contrastive.scene.state_dict())
+    if step.network.tasks:
+        save_weights(folder / WEIGHTS["last"], step.network.state_dict())
+        save_weights(folder / WEIGHTS["ema"], step.ema.network.state_dict())
+    save_card(folder, model_card(recipe))
 
 
 def _evaluation(
@@ -96,7 +123,7 @@ def _evaluation(
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
-    if not ids or config.every == 0:
+    if not ids or config.every == 0 or not recipe.network.tasks:
         return None
     card = model_card(recipe)
     predictor = Predictor(step.ema.network, card, accelerate.device, config.inference)

@@ -29,6 +29,7 @@ def label_efficiency(
 
     `titles`: the name of each arm in the legend.
     """
+    records = {cell: one for cell, one in records.items() if one[SCORE] is not None}
     names = {row.arm: textwrap.fill(titles.get(row.arm, row.arm), 60) for row in rows}
     columns = 2 if max(map(len, names.values())) < 26 else 1
     with chart(height=3.2 + 0.2 * -(-len(names) // columns)) as figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
@@ -28,6 +28,11 @@ STATISTICS = (
     "its largest budget and the same seed."
 )
 
+DELTA_M = (
+    "Delta_m: per cent by which the tasks are better (> 0) on average than in the arm each is compared with, at the "
+    "same budget and seed (Maninis et al. 2019):"
+)
+
 _PATH: Final = re.compile(
     r"(?<![\w.:/\\~-])(?:~|\.\.|[A-Za-z]:)?(?:[/\\](?:[\w.@+~-]+[/\\])+|(?<=~)[/\\]|(?<=\.\.)[/\\])([\w.@+~-]+)"
 )
@@ -47,11 +52,13 @@ class Report:
     cells: Sequence[Cell]
     records: Mapping[Cell, Record]
     failed: Mapping[Cell, str]
+    singles: Mapping[str, str] = field(default_factory=dict)
+    """By task the arm that Delta_m compares it with; empty = no Delta_m."""
 
     @property
     def rows(self) -> list[Row]:
         """The table."""
-        return rows(self.cells, self.records, self.failed, self.baseline)
+        return rows(self.cells, self.records, self.failed, self.baseline, self.singles)
 
     def tree(self, study: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
         """Everything, for programs; without paths of this machine."""
@@ -76,9 +83,12 @@ class Report:
     def markdown(self, origin: Mapping[str, Any]) -> str:
         """A page with the table, the plot and where it all comes from."""
         lines = [f"# {self.title}", "", f"{WHAT}. {len(self.records)} of {len(self.cells)} trainings are finished.", ""]
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "|".join(["---", *["---:"] * (len(COLUMNS) - 1)]) + "|"]
+        columns = self.columns
+        lines += ["| " + " | ".join(columns) + " |", "|" + "|".join(["---", *["---:"] * (len(columns) - 1)]) + "|"]
         lines += ["| " + " | ".join(cells) + " |" for cells in self._table(_cell)]
         lines += ["", "![mIoU against the number of labelled images](results.svg)", "", STATISTICS, ""]
+        if self.singles:
+            lines += [f"{DELTA_M} {', '.join(f'{t} of `{arm}`' for t, arm in self.singles.items())}.", ""]
         if self.failed:
             found = [f"- `{cell}`: {_cell(redact_paths(error, 'error'))}" for cell, error in self.failed.items()]
             lines += ["Failed:", "", *found, ""]
@@ -91,7 +101,7 @@ class Report:
     def show(self, console: Console) -> None:
         """Print the table and what failed."""
         table = Table(title=Text(f"{self.title}: mIoU, per cent"))
-        for i, column in enumerate(COLUMNS):
+        for i, column in enumerate(self.columns):
             table.add_column(column, justify="right" if i else "left")
         for cells in self._table(str):
             table.add_row(*(Text(cell) for cell in cells))
@@ -111,7 +121,18 @@ class Report:
         write_bytes(path.with_suffix(".png"), png(drawing))
 
     def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
-        return [[cell(text) for text in _texts(row, self.titles.get(row.arm, row.arm))] for row in self.rows]
+        return [
+            [cell(text) for text in [*_texts(row, self.titles.get(row.arm, row.arm)), *self._delta_m(row)]]
+            for row in self.rows
+        ]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Heads of the table."""
+        return (*COLUMNS, *(["Delta_m"] if self.singles else []))
+
+    def _delta_m(self, row: Row) -> list[str]:
+        return [_mean(row.delta_m)] if self.singles else []
 
 
 COLUMNS = ("arm", "labels", "seeds", "mIoU", "% of all", "difference [95 %]", "p", "minutes", "CPU min")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from fathomseg.io.owned import clear
 from fathomseg.study.folder import JobFolder, Spent
 from fathomseg.study.table import Record
 
@@ -200,7 +200,7 @@ class Runner:
         run, words = self.folder.run(job.name), job.resume
         if not (run / CHECKPOINT).is_file():
             words = job.start
-            shutil.rmtree(run, ignore_errors=True)  # started, but nothing was saved
+            clear(run)  # started, but nothing was saved
         child = Child([self._program, *words], log, self._cwd)
         with self._lock:
             self._children[job.name] = child

@@ -18,6 +18,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from fathomseg.metrics.multitask import MainScore, delta_m, relative_change
+
 SEED: Final = "seed"
 LABEL_BUDGET: Final = "streams.labelled.labels.count"
 LABEL_FILE: Final = "streams.labelled.labels.file"
@@ -25,6 +27,9 @@ LABEL_FILE: Final = "streams.labelled.labels.file"
 
 SCORE: Final = "miou"
 """What is compared: mIoU of the averaged weights after the last step, per cent."""
+
+MAIN_SCORES: Final = "main_scores"
+"""In a record: by task the fields of its `MainScore`, of the averaged weights."""
 
 LEAST: Final = 3
 """Pairs below which no probability is given."""
@@ -114,6 +119,8 @@ class Row:
     """mIoU in per cent of that of the reference with the same seed."""
     against: Paired | None
     """Difference to the baseline with as many labels and the same seeds, in points of mIoU; None for the baseline."""
+    delta_m: Mean | None = None
+    """Per cent; None where no arms are named for it, or the row is one of them and has a task alone."""
     p_holm: float | None = None
     """`against.p`, allowing for the number of rows it is computed for (Holm)."""
 
@@ -127,8 +134,17 @@ class Row:
         return "not shown" if self.p_holm >= 0.05 else "better" if self.against.difference > 0 else "worse"
 
 
-def rows(cells: Sequence[Cell], records: Mapping[Cell, Record], failed: Mapping[Cell, str], baseline: str) -> list[Row]:
-    """A row for every arm and budget of the grid, arms in the order of the study, budgets from small to large."""
+def rows(
+    cells: Sequence[Cell],
+    records: Mapping[Cell, Record],
+    failed: Mapping[Cell, str],
+    baseline: str,
+    singles: Mapping[str, str] | None = None,
+) -> list[Row]:
+    """A row for every arm and budget of the grid, arms in the order of the study, budgets from small to large.
+
+    `singles`: by task the arm that Delta_m compares it with.
+    """
     arms = list(dict.fromkeys(cell.arm for cell in cells))
     places = {(cell.arm, cell.budget) for cell in cells}
     full = reference(cells, baseline)
@@ -140,7 +156,11 @@ def rows(cells: Sequence[Cell], records: Mapping[Cell, Record], failed: Mapping[
         def paired(other: Budget) -> list[tuple[float, float]]:
             """The scores of this row and of the baseline at a budget, with the same seeds."""
             beside = [(records[cell], records.get(Cell(baseline, other, cell.seed))) for cell in done]
-            return [(one[SCORE], base[SCORE]) for one, base in beside if base]
+            return [
+                (one[SCORE], base[SCORE])
+                for one, base in beside
+                if base and one[SCORE] is not None and base[SCORE] is not None
+            ]
 
         return Row(
             arm=arm,
@@ -153,6 +173,7 @@ def rows(cells: Sequence[Cell], records: Mapping[Cell, Record], failed: Mapping[
             cpu_minutes=_mean([records[cell]["cpu_minutes"] for cell in done]),
             relative=_mean([100 * one / whole for one, whole in paired(full) if whole]),
             against=None if arm == baseline else compare([one - base for one, base in paired(budget)]),
+            delta_m=_mean([delta_m_of(cell, records, singles) for cell in done]) if singles else None,
         )
 
     found = [row(*place) for place in sorted(places, key=lambda place: (arms.index(place[0]), size(place[1])))]
@@ -160,6 +181,20 @@ def rows(cells: Sequence[Cell], records: Mapping[Cell, Record], failed: Mapping[
     for i, p in zip(tested, holm(list(tested.values())), strict=True):
         found[i] = dataclasses.replace(found[i], p_holm=p)
     return found
+
+
+def delta_m_of(cell: Cell, records: Mapping[Cell, Record], singles: Mapping[str, str]) -> float | None:
+    """Delta_m of a finished cell in per cent, against the arms of its tasks with its budget and seed; None where one of
+    the tasks or of these cells is missing."""
+    own = records[cell].get(MAIN_SCORES, {})
+    changes = []
+    for task, arm in singles.items():
+        base = records.get(Cell(arm, cell.budget, cell.seed), {}).get(MAIN_SCORES, {})
+        if task not in own or task not in base:
+            return None
+        changes.append(relative_change(MainScore(**own[task]), MainScore(**base[task])))
+    found = delta_m(dict(zip(singles, changes, strict=True)))
+    return None if found is None else 100 * found
 
 
 def reference(cells: Sequence[Cell], baseline: str) -> Budget:

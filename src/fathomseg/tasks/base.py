@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.draw import Picture
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
+from fathomseg.models.any_encoder import AnyEncoder
 from fathomseg.models.decoders import AnyDecoder
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.encoders import Encoder
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
@@ -36,13 +38,15 @@ class Places:
 
     values: str
     views: str
+    about: str = ""
+    """The file beside them that `Task.describe` writes."""
 
 
 class Task(Part, ABC):
     """One branch of a network: its settings, and what its output means."""
 
     name: str
-    encoder: Literal["shared", "own"] | Encoder = "shared"
+    encoder: Literal["shared", "own"] | AnyEncoder = "shared"
     """shared: that of the network. own: another like it. Or the settings of one."""
     decoder: AnyDecoder | Literal["shared"]
     """What turns the encoder's pyramid into the map heads work on. shared: the decoder of the network's first task that
@@ -108,6 +112,10 @@ class Task(Part, ABC):
         return {}
 
     @abstractmethod
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """The one score by which runs are compared over several tasks (`metrics/multitask.py`)."""
+
+    @abstractmethod
     def badness(self, row: Row) -> float | None:
         """How bad the prediction of an image is, by its own scores; None where that is undefined."""
 
@@ -116,8 +124,9 @@ class Task(Part, ABC):
         """Whether a file can be a stored prediction of this task, and of no other, by its name and header."""
 
     @abstractmethod
-    def read_stored(self, path: Path, folder: Path) -> Shaped[np.ndarray, "h w *c"]:
-        """The numbers of a stored prediction, one of those in `folder`. Raises `DataError`."""
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Shaped[np.ndarray, "h w *c"]:
+        """The numbers of a stored prediction, one of those in `folder`; `labels` says how the dataset stores classes.
+        Raises `DataError`."""
 
     @abstractmethod
     def stored_fields(
@@ -127,6 +136,7 @@ class Task(Part, ABC):
         truth: Shaped[np.ndarray, "h2 w2 *c"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """What `read_stored` gave as the fields of a prediction at the size of the truth, which serves to check it, not
         to make it. Raises `DataError` naming `path` if it does not cover what counts."""
@@ -157,8 +167,8 @@ class Task(Part, ABC):
         perhaps with channels behind."""
 
     @abstractmethod
-    def write(self, path: Path, prediction: Prediction) -> None:
-        """Write the predicted numbers as a PNG, which appears only when complete."""
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
+        """Write the predicted numbers as a PNG, which appears only when complete. `classes`: those of the network."""
 
     @abstractmethod
     def painter(self, classes: ClassList | None) -> Painter:
@@ -183,6 +193,16 @@ class TaskLoss(Part, ABC):
     def misfit(self, task: Task) -> str | None:
         """Why it cannot teach the task, with what to set; None if it can."""
         return None
+
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Why it cannot learn from what a teacher predicted, with `soft` targets or pixels `weighed` by confidence.
+
+        A loss that can has `soft` targets beside its own as TARGET_classes and TARGET_probabilities, and the weights of
+        pixels as TARGET_weight (Float32 b h w, which multiplies a pixel's loss and leaves the count alone).
+        """
+        if soft:
+            return "soft targets are probabilities of classes: set soft=false"
+        return "this loss weighs no pixels: set weigh=false" if weighed else None
 
     @abstractmethod
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:

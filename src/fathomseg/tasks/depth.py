@@ -10,21 +10,24 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
-from fathomseg.io.images import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_has_colours
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
@@ -70,7 +73,7 @@ class Depth(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
-    places: ClassVar[Places] = Places(values="disparity", views="views")
+    places: ClassVar[Places] = Places(values="disparity", views="views", about="depth.json")
 
     @model_validator(mode="after")
     def _enough_levels(self) -> Self:
@@ -141,6 +144,11 @@ class Depth(Task):
         found = result["median"]
         return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
 
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """RMSE in metres: of depth as it is, if the task is metric, else after median scaling."""
+        how = "none" if self.output == "metric" else "median"
+        return MainScore(f"{how}.rmse", result[how]["rmse"], lower_is_better=True)
+
     def badness(self, row: Row) -> float | None:
         """AbsRel after median scaling."""
         return float(row["median"]["abs_rel"])
@@ -150,7 +158,7 @@ class Depth(Task):
         ending = path.suffix.lower()
         return ending == ".npy" or (ending == ".png" and png_bits(path) == 16 and not png_has_colours(path))
 
-    def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w"]:
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w"]:
         """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where
         nothing was predicted. Without a depth.json, PNGs mean the range of depths of this task."""
         if path.suffix.lower() == ".npy":
@@ -165,8 +173,10 @@ class Depth(Task):
         truth: Float[np.ndarray, "h2 w2"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`depth` alone, resampled in inverse depth, as the predictions of a network are."""
+        refuse_other_shape("the depth map", stored.shape, truth.shape, str(path))
         inverse = torch.from_numpy(stored)
         if stored.shape != truth.shape:
             inverse = F.interpolate(inverse[None, None], truth.shape, mode="bilinear", align_corners=False)[0, 0]
@@ -206,7 +216,7 @@ class Depth(Task):
             maps = depth_to_disparity(maps.clamp(*self.depth_range), *self.depth_range)
         return maps.clamp(0, 1)  # resampling may round to above 1
 
-    def write(self, path: Path, prediction: Prediction) -> None:
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
         """Disparity as 16-bit grey: round(65535 disparity)."""
         assert prediction.disparity is not None, "the task was predicted"
         write_disparity(path, prediction.disparity)
@@ -345,6 +355,15 @@ class DepthLoss(TaskLoss):
             return "output=metric may predict 0, which has no logarithm: set losses.depth.error to berhu or l1"
         return None
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Depth is compared with depth."""
+        if self.target == "disparity":
+            return (
+                "a teacher's depth is compared with depth: set losses.depth.target=depth, or give its disparity as "
+                "streams.NAME.depth={name: maps, folder: FOLDER}"
+            )
+        return super().distilled_misfit(soft, weighed=False)
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
@@ -363,7 +382,9 @@ class DepthCriterion(TaskCriterion):
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels of known depth, and their number."""
         truth = batch.targets[self.config.target]
-        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth)
+        each = batch.targets.get(f"{self.config.target}_weight")
+        weight = None if each is None else each[:, None]
+        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth, weight)
         # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
         return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
 
@@ -373,25 +394,35 @@ class DepthCriterion(TaskCriterion):
             return torch.zeros((), device=batch.image.device)
         return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
-    def _error(self, predicted: Float[Tensor, "b 1 h w"], truth: Float[Tensor, "b 1 h w"]) -> SumCount:
+    def _error(
+        self,
+        predicted: Float[Tensor, "b 1 h w"],
+        truth: Float[Tensor, "b 1 h w"],
+        weight: Float[Tensor, "b 1 h w"] | None = None,
+    ) -> SumCount:
         if self.error == "log":
             known = truth > 0
             inverse = inverse_depth(predicted, *self.depth_range)
             # ln z - ln z* = -(ln 1/z + ln z*)
-            return torch.where(known, (inverse * truth.clamp(min=1e-6)).log().abs(), 0.0).sum(), known.sum().float()
+            return _summed((inverse * truth.clamp(min=1e-6)).log().abs(), known, weight)
         if self.metric:
             predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
         else:
             wanted = truth if self.config.target == "disparity" else self._disparity(truth)
         if self.error == "berhu":
-            return berhu(predicted, wanted, self.config.threshold)
-        known = ~wanted.isnan()
-        return torch.where(known, (predicted - wanted.nan_to_num()).abs(), 0.0).sum(), known.sum().float()
+            return berhu(predicted, wanted, self.config.threshold, weight)
+        return _summed((predicted - wanted.nan_to_num()).abs(), ~wanted.isnan(), weight)
 
     def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
         disparity = depth_to_disparity(depth.clamp(*self.depth_range), *self.depth_range)
         return disparity.masked_fill(depth <= 0, torch.nan)
+
+
+def _summed(losses: Float[Tensor, "*b"], known: Bool[Tensor, "*b"], weight: Float[Tensor, "*b"] | None) -> SumCount:
+    """The sum over the pixels of known depth, each times its weight, and their number."""
+    losses = torch.where(known, losses, 0.0)
+    return (losses if weight is None else losses * weight).sum(), known.sum().float()
 
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:

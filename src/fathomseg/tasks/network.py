@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
 from torch import nn
 
 from fathomseg.config import Part, named_by_key
-from fathomseg.errors import FathomError
+from fathomseg.models.any_encoder import AnyEncoder
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Encoder, FeatureEncoder
 from fathomseg.models.links import AnyLinks, NoLinks
+from fathomseg.models.links.base import Branches
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.tasks import AnyTask, Segmentation
 from fathomseg.tasks.base import Task
@@ -28,27 +28,27 @@ class NetworkConfig(Part):
     """One network with named tasks. As published by Hoyer et al. (2021): resnet101 at output stride 16, tasks
     segmentation and depth with decoder depth_unet (channels 64, 128, 128, 256, 256; aspp 6, 12, 18), links padnet."""
 
-    encoder: Encoder = Encoder()
-    """The timm model that turns the image into a pyramid of feature maps, shared by all tasks without their own."""
+    encoder: AnyEncoder = Encoder()
+    """What turns the image into a pyramid of feature maps, shared by all tasks without their own: a timm model, or
+    ddpm (the encoder of a diffusion U-Net, from random weights)."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
     """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
-    shared` bring a head alone."""
+    shared` bring a head alone. {} where nothing but a scene model is trained (`contrastive`)."""
     links: AnyLinks = NoLinks()
-    """What branches tell each other: none, or padnet (gated messages at a quarter of the image's size)."""
+    """What branches tell each other: none; padnet (gated messages between decoders at a quarter of the image's size);
+    or, from each encoder to the others' decoders, zero_conv, plain, cross_stitch, nddr."""
     norm: Norm = "batch"
     """batch: BatchNorm with batch statistics. frozen: BatchNorm whose statistics never move (tiny batches). group:
     GroupNorm in decoders and fixed BatchNorm statistics in encoders. Scales and offsets train in all three."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if not self.tasks:
-            raise ValueError("a network needs a task: give tasks.segmentation={} or tasks.depth={}")
         if wrong := [key for key, task in self.tasks.items() if key != task.name]:
             raise ValueError(f"a task goes by its own name, so {wrong[0]!r} must be {self.tasks[wrong[0]].name!r}")
         if wrong := [task for task in self.links.early_tasks if task not in task_names()]:
             raise ValueError(f"links.early has {wrong[0]!r}, which is no task; there is: {', '.join(task_names())}")
         branches = [task for task in self.tasks.values() if task.decoder != "shared"]
-        if not branches:
+        if self.tasks and not branches:
             raise ValueError("all tasks have decoder=shared: give the first of them the decoder to be shared")
         if wrong := [
             task.name for task in self.tasks.values() if task.decoder == "shared" and task.encoder != "shared"
@@ -57,11 +57,14 @@ class NetworkConfig(Part):
                 f"tasks.{wrong[0]} shares the decoder of another task, and with it that task's encoder: give "
                 "encoder=shared, or a decoder of its own"
             )
-        if len(branches) == 1 and not isinstance(self.links, NoLinks):
+        if len(branches) < 2 and not isinstance(self.links, NoLinks):
             raise ValueError(
-                f"links.name={self.links.name} joins decoders, and there is one: give another task a decoder of its "
-                "own, or none"
+                f"links.name={self.links.name} joins decoders, and there is {'one' if branches else 'none'}: give "
+                "another task a decoder of its own, or none"
             )
+        own = {task.name: SHARED if task.encoder == "shared" else task.name for task in self.branches.values()}
+        if (reason := self.links.misfit(own)) is not None:
+            raise ValueError(reason)
         return self
 
     @property
@@ -108,13 +111,14 @@ class NetworkConfig(Part):
             decoders[name] = task.decoder.build(encoders[name if name in encoders else SHARED].pyramid, self.norm)
         read = {name: name if name in decoders else next(iter(decoders)) for name in self.ordered}
         heads = {name: task.build_head(decoders[read[name]], classes) for name, task in self.ordered.items()}
-        widths = partial(_widths, decoders)
+        pyramids = {name: encoders[name if name in encoders else SHARED].pyramid for name in decoders}
+        branches = Branches(decoders, pyramids, self.norm)
         early_heads: dict[str, nn.Module] = {}
         for name, task in self.ordered.items():
             if name in self.links.early_tasks:
-                early_heads[name] = task.build_early_head(widths(self.links.early_level)[read[name]], classes)
+                early_heads[name] = task.build_early_head(branches.widths(self.links.early_level)[read[name]], classes)
         level = self.links.early_level if early_heads else 0
-        links = self.links.build(widths)
+        links = self.links.build(branches)
         return Network(encoders, decoders, heads, links, early_heads, level, self.norm, read)
 
 
@@ -122,16 +126,3 @@ def task_names() -> tuple[str, ...]:
     """The names of all tasks, in the order of the table `AnyTask`."""
     union = typing.get_args(AnyTask)[0]
     return tuple(kind.model_fields["name"].default for kind in typing.get_args(union))
-
-
-def _widths(decoders: Mapping[str, DecoderModule], level: int) -> dict[str, int]:
-    """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
-    found = {}
-    for task, decoder in decoders.items():
-        if (width := decoder.width_at(level)) is None:
-            raise FathomError(
-                f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers at "
-                f"1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."
-            )
-        found[task] = width
-    return found

@@ -14,14 +14,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.normals import true_normals
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.draw import Picture
-from fathomseg.io.images import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.normal_maps import describe_normals, normals_picture, read_normals, write_normals
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.normals import MEANING, NormalScores
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
@@ -41,7 +44,7 @@ class Normals(Task):
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
-    places: ClassVar[Places] = Places(values="normals", views="normal-views")
+    places: ClassVar[Places] = Places(values="normals", views="normal-views", about="normals.json")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> unit vectors."""
@@ -73,6 +76,10 @@ class Normals(Task):
         """The mean angle in degrees, and the share within 11.25."""
         return {key: result[key] for key in ("mean", "within_11.25") if result[key] is not None}
 
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """The mean angle."""
+        return MainScore("mean", result["mean"], lower_is_better=True)
+
     def badness(self, row: Row) -> float | None:
         """The mean angle."""
         return float(row["mean"])
@@ -81,7 +88,7 @@ class Normals(Task):
         """An RGB PNG of 16 bits."""
         return path.suffix.lower() == ".png" and png_bits(path) == 16 and png_has_colours(path)
 
-    def read_stored(self, path: Path, folder: Path) -> Float32[np.ndarray, "h w 3"]:
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w 3"]:
         """Unit vectors."""
         return read_normals(path)
 
@@ -92,8 +99,10 @@ class Normals(Task):
         truth: Float32[np.ndarray, "h2 w2 3"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`normals`, resampled as the predictions of a network are."""
+        refuse_other_shape("the map of normals", stored.shape[:2], truth.shape[:2], str(path))
         known = torch.from_numpy(truth).square().sum(2) > 0
         found = _at_size(torch.from_numpy(stored).permute(2, 0, 1), (truth.shape[0], truth.shape[1]))
         if count := int(((found.square().sum(2) == 0) & known).sum()):
@@ -117,7 +126,7 @@ class Normals(Task):
         """`normals`, height x width x 3, resampled bilinearly and made unit vectors again."""
         return {"normals": _at_size(one, size)}
 
-    def write(self, path: Path, prediction: Prediction) -> None:
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
         """RGB of 16 bits: round(65535 (n + 1) / 2)."""
         assert prediction.normals is not None, "the task was predicted"
         write_normals(path, prediction.normals)
@@ -188,6 +197,10 @@ class NormalsLoss(TaskLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Pixels are weighed."""
+        return super().distilled_misfit(soft, weighed=False)
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> NormalsCriterion:
         """Needs nothing."""
         return NormalsCriterion()
@@ -202,7 +215,9 @@ class NormalsCriterion(TaskCriterion):
         truth = batch.targets["normals"]
         found = F.normalize(upsample(output, (truth.shape[2], truth.shape[3])), dim=1)
         known = _known(truth)
-        return torch.where(known, 1 - (found * truth).sum(1), 0.0).sum(), known.sum().float()
+        losses = torch.where(known, 1 - (found * truth).sum(1), 0.0)
+        weight = batch.targets.get("normals_weight")
+        return (losses if weight is None else losses * weight).sum(), known.sum().float()
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
         """The pixels whose normal is known."""

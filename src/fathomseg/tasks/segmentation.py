@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -16,20 +16,24 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.labels import LabelMap, pack, unpack
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
-from fathomseg.io.images import png_bits, read_values
+from fathomseg.io.formats import png_bits
+from fathomseg.io.images import read_colours, read_values
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,
     annealed_cross_entropy,
     balancing_weights,
     cross_entropy,
+    soft_cross_entropy,
     upsample,
 )
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores, mean_over
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
@@ -53,7 +57,7 @@ class Segmentation(Task):
 
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
-    places: ClassVar[Places] = Places(values="ids", views="overlays")
+    places: ClassVar[Places] = Places(values="ids", views="overlays", about="classes.json")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""
@@ -101,6 +105,10 @@ class Segmentation(Task):
         """`miou_shared`, and the classes it is taken over."""
         return {"miou_shared": mean_over(result, names), "shared_classes": list(names)} if names else {}
 
+    def main_score(self, result: Mapping[str, Any]) -> MainScore:
+        """mIoU."""
+        return MainScore("miou", result["miou"], lower_is_better=False)
+
     def badness(self, row: Row) -> float | None:
         """1 - mIoU."""
         return None if row["miou"] is None else 1 - float(row["miou"])
@@ -109,8 +117,10 @@ class Segmentation(Task):
         """A PNG of at most 8 bits."""
         return path.suffix.lower() == ".png" and png_bits(path) <= 8
 
-    def read_stored(self, path: Path, folder: Path) -> Integer[np.ndarray, "h w"]:
-        """Class indices."""
+    def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Integer[np.ndarray, "h w"]:
+        """Stored values: ids, or packed colours (uint32) where the dataset stores colours and the file has some."""
+        if labels is not None and labels.kind == "colours" and not png_bits(path, grey=True):
+            return pack(read_colours(path))
         return read_values(path)
 
     def stored_fields(
@@ -120,19 +130,29 @@ class Segmentation(Task):
         truth: UInt8[np.ndarray, "h2 w2"],
         dataset: Dataset,
         protocol: DepthProtocol | None,
+        labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`label` alone: of the size of the label, with indices of the class list wherever it has a class."""
+        """`label` alone: of the size of the label, with classes of the list wherever it has a class."""
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
             reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
             raise DataError([Problem(str(path), reason)])
         classes = len(dataset.classes)
-        foreign = np.unique(stored[(truth != IGNORE) & ((stored < 0) | (stored >= classes))])
+        coloured = labels is not None and labels.kind == "colours"
+        mapped = labels is not None and (not coloured or stored.dtype == np.uint32)
+        indices = (
+            labels.known(stored) if labels is not None and mapped else np.clip(stored, -1, IGNORE).astype(np.int16)
+        )
+        foreign = np.unique(stored[(truth != IGNORE) & ((indices < 0) | (indices >= classes))])
         if foreign.size:
-            shown = ", ".join(str(value) for value in foreign[:5])
-            reason = f"holds {shown} where the label has a class; expected class indices 0..{classes - 1}"
+            values: list[object] = [unpack(int(v)) if coloured and mapped else int(v) for v in foreign[:5]]
+            wanted = labels.ids if labels is not None else ()
+            expected = (
+                f"the ids of {dataset.name}: {', '.join(map(str, wanted))}" if wanted else f"ids 0..{classes - 1}"
+            )
+            reason = f"holds {', '.join(map(str, values))} where the label has a class; expected {expected}"
             raise DataError([Problem(str(path), reason)])
-        return {"label": torch.from_numpy(np.clip(stored, 0, IGNORE).astype(np.uint8))}
+        return {"label": torch.from_numpy(np.where(indices < 0, IGNORE, indices).astype(np.uint8))}
 
     def map(self, output: Float[Tensor, "b c h w"]) -> Float32[Tensor, "b c h w"]:
         """The logits."""
@@ -153,22 +173,24 @@ class Segmentation(Task):
         Bilinear, align_corners=False. Works in strips of rows, so that the upsampled logits of all classes never exist
         at once.
         """
-        height, width = size
-        wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
         label = torch.empty(size, dtype=torch.uint8, device=one.device)
         confidence = torch.empty(size, dtype=torch.float32, device=one.device)
-        step = max(1, _STRIP // (len(one) * width))
-        for top in range(0, height, step):
-            rows = slice(top, min(top + step, height))
-            strip = _rows(wide, height, rows)
+        for rows, strip in strips(one, size):
             best, index = strip.max(0)
             label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
         return {"label": label, "confidence": confidence}
 
-    def write(self, path: Path, prediction: Prediction) -> None:
-        """Class indices as 8-bit grey."""
+    def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
+        """The ids that the dataset itself stores, as grey of 8 bits, or 16 if needed. Where it stores colours: indices
+        of a palette of these colours, so that the file can be read as either."""
         assert prediction.label is not None, "the task was predicted"
-        draw.write(path, prediction.label)
+        if classes is not None and classes.by_colour:
+            draw.write_indexed(path, prediction.label, classes.palette)
+        elif classes is not None and classes.ids:
+            ids = np.array(classes.ids, np.uint8 if max(classes.ids) < 256 else np.uint16)
+            draw.write(path, ids[prediction.label])
+        else:
+            draw.write(path, prediction.label)
 
     def painter(self, classes: ClassList | None) -> Painter:
         """The class colours over the image."""
@@ -181,10 +203,10 @@ class Segmentation(Task):
         return paint
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
-        """classes.json: index, name and colour (RGB) of every class."""
+        """classes.json: id, name and colour (RGB) of every class."""
         assert classes is not None, "a network that segments has classes"
-        pairs = zip(classes.names, classes.colours, strict=True)
-        rows = [{"index": i, "name": name, "colour": colour} for i, (name, colour) in enumerate(pairs)]
+        whole = zip(classes.stored_ids, classes.names, classes.colours, strict=True)
+        rows = [{"id": id, "name": name, "colour": colour} for id, name, colour in whole]
         write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -271,6 +293,14 @@ class SegmentationLoss(TaskLoss):
             )
         return self
 
+    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+        """Plain cross-entropy takes both."""
+        if (soft or weighed) and (self.ohem is not None or self.annealing is not None):
+            return "ohem and annealing choose pixels by their label, all of one weight: set soft and weigh to false"
+        if soft and self.smoothing > 0:
+            return "smoothing is for hard labels: set it to 0, or soft=false"
+        return None
+
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
         """Needs the labelled pixels of every class."""
         assert pixels is not None, "labels are used, so they are counted"
@@ -294,7 +324,11 @@ class SegmentationCriterion(TaskCriterion):
         if self.config.ohem is not None:
             return self.config.ohem(logits, label)
         if self.config.annealing is None:
-            return cross_entropy(logits, label, self.weight, self.config.smoothing)
+            each = batch.targets.get("label_weight")
+            if "label_probabilities" in batch.targets:
+                soft = batch.targets["label_classes"], batch.targets["label_probabilities"]
+                return soft_cross_entropy(logits, label, *soft, self.weight, each)
+            return cross_entropy(logits, label, self.weight, self.config.smoothing, each)
         threshold = self.config.annealing.threshold(progress, logits.shape[1])
         return annealed_cross_entropy(logits, label, threshold, self.weight)
 
@@ -309,6 +343,16 @@ class SegmentationCriterion(TaskCriterion):
     def class_weights(self) -> Float[Tensor, " c"] | None:
         """The weights of the classes, if they differ."""
         return self.weight if self.config.balance > 0 else None
+
+
+def strips(one: Float32[Tensor, "c h w"], size: Size) -> Iterator[tuple[slice, Float32[Tensor, "c rows w2"]]]:
+    """`one` resampled to `size` (bilinear, align_corners=False) in strips of rows, so that memory stays bounded."""
+    height, width = size
+    wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
+    step = max(1, _STRIP // (len(one) * width))
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        yield rows, _rows(wide, height, rows)
 
 
 def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tensor, "c rows w"]:

@@ -45,7 +45,7 @@ def test_colour_labels_map_colours() -> None:
 
 
 def test_all_mistakes_of_form_come_at_once(tmp_path: Path) -> None:
-    classes = [{"name": "road", "idd": 1}, {"name": False, "id": 2}, {"name": "car", "colour": [0, 0, 256]}]
+    classes = [{"name": "road", "idd": 1}, {"name": ["sky"], "id": 2}, {"name": "car", "colour": [0, 0, 256]}]
     path = write_yaml(tmp_path / "dataset.yaml", {"classes": classes, "labels": "colors", "ignored": [1]})
     with pytest.raises(ConfigError) as caught:
         config.load(Description, path)
@@ -53,6 +53,16 @@ def test_all_mistakes_of_form_come_at_once(tmp_path: Path) -> None:
     for part in (str(path), "classes.0.idd", "did you mean 'id'", "classes.1.name", "classes.2.colour.2", "labels:"):
         assert part in text
     assert "ignored: unknown key; did you mean 'ignore'?" in text
+
+
+@pytest.mark.parametrize("names", ["[yes, no]", "[on, off]", "[0, 1]", "[01, 02]", "[2011_09_26, car]", "[1e3, 1:30]"])
+def test_class_names_are_text_as_they_are_written(names: str, tmp_path: Path) -> None:
+    path = tmp_path / "dataset.yaml"
+    path.write_text(f"classes: {names}\n")
+    assert config.load(Description, path).class_list().names == tuple(names.strip("[]").split(", "))
+    entries = "".join(f"- {{name: {name}, id: {i}}}\n" for i, name in enumerate(names.strip("[]").split(", ")))
+    path.write_text(f"classes:\n{entries}")
+    assert config.load(Description, path).class_list().names == tuple(names.strip("[]").split(", "))
 
 
 def test_all_mistakes_of_meaning_come_at_once() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours, pack, pack_one, unpack
 from fathomseg.errors import DataError, FathomError
@@ -76,7 +77,7 @@ def test_jpeg_and_a_wrong_size_are_refused(tmp_path: Path) -> None:
 @given(arrays(np.uint16, st.tuples(st.integers(1, 6), st.integers(1, 6))))
 def test_both_ways_of_looking_up_agree(stored: np.ndarray) -> None:
     """The table of unsigned values against the dictionary used for signed ones."""
-    np.testing.assert_array_equal(IDS._indices(stored), IDS._indices(stored.astype(np.int64)))
+    np.testing.assert_array_equal(IDS.known(stored), IDS.known(stored.astype(np.int64)))
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
@@ -134,3 +135,50 @@ def test_what_no_png_can_hold_is_refused() -> None:
     with pytest.raises(FathomError, match="The id 70000 cannot be stored"):
         far.stored(indices)
     assert far.stored(np.zeros((1, 1), np.uint8)) == 7  # what does not occur does not matter
+
+
+PALETTE = replace(
+    IDS,
+    names=("road", "car", "sky"),
+    values=(0, 1, 2),
+    ignored=(255,),
+    colours=(pack_one((128, 64, 128)), pack_one((0, 0, 142)), pack_one((70, 130, 180))),
+)
+
+
+def with_palette(path: Path, indices: list[list[int]], colours: dict[int, tuple[int, int, int]]) -> Path:
+    image = Image.fromarray(np.array(indices, np.uint8)).convert("P")
+    table = np.zeros((256, 3), np.uint8)
+    for index, colour in colours.items():
+        table[index] = colour
+    image.putdata(np.array(indices).ravel().tolist())
+    image.putpalette(table.ravel().tolist())
+    image.save(path)
+    return path
+
+
+def test_a_palette_in_another_order_counts_by_its_colours(tmp_path: Path) -> None:
+    road, car, sky = (unpack(value) for value in PALETTE.colours if value is not None)
+    right = with_palette(tmp_path / "a.png", [[0, 1, 2, 255]], {0: road, 1: car, 2: sky})
+    other = with_palette(tmp_path / "b.png", [[2, 0, 1, 255]], {2: road, 0: car, 1: sky, 255: (1, 1, 1)})
+    own = with_palette(tmp_path / "c.png", [[0, 1, 2, 255]], {0: (1, 0, 0), 1: (2, 0, 0), 2: (3, 0, 0)})
+    for path in (right, other, own):
+        np.testing.assert_array_equal(PALETTE.read(path), [[0, 1, 2, 255]])
+    mixed = with_palette(tmp_path / "d.png", [[0, 1]], {0: car, 1: (9, 9, 9)})
+    text = reason(PALETTE, mixed)
+    assert "its index 0 has the colour of the id 1, but index 1 has (9, 9, 9), which no class has" in text
+    np.testing.assert_array_equal(replace(PALETTE, colours=()).read(other), [[2, 0, 1, 255]])
+
+
+def test_unpainted_pixels_have_one_meaning(tmp_path: Path) -> None:
+    drawn = np.array([[[7, 7, 7, 255], [0, 0, 0, 0]]], np.uint8)
+    path = save(tmp_path / "a.png", drawn)
+    labels = replace(IDS, ignored=())
+    np.testing.assert_array_equal(labels.read(path), [[0, 255]])
+    np.testing.assert_array_equal(replace(labels, unpainted=1).read(path), [[0, 1]])
+    assert labels.key != replace(labels, unpainted=1).key
+
+
+def test_a_label_on_its_side_tells_of_orientations(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.full((4, 6), 7, np.uint8))
+    assert "and upright: images are turned as their EXIF orientation says" in reason(IDS, path, (6, 4))

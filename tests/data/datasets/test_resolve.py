@@ -66,6 +66,8 @@ def test_settings_are_validated(tmp_path: Path) -> None:
         resolve_dataset(str(write_yaml(tmp_path / "s.yaml", {"data": {"name": "camvit"}})))
     with pytest.raises(ConfigError, match=r"'train\.steps=3' is not used: only the data of .*t\.yaml counts here"):
         resolve_dataset(str(write_yaml(tmp_path / "t.yaml", {"data": {"name": "streets"}})), ["train.steps=3"])
+    with pytest.raises(ConfigError, match=r"did you mean 'data\.root=nowhere'"):
+        resolve_dataset(str(tmp_path / "t.yaml"), ["dta.roott=nowhere"])
 
 
 def test_every_dataset_has_the_name_it_is_listed_by() -> None:

@@ -200,20 +200,96 @@ def test_the_annotation_changed_last_counts_and_later_regions_lie_on_top(pool: F
     np.testing.assert_array_equal(Folder(root=pool.root).label(IDS[0]), new)
 
 
-def test_all_faults_are_met_together_and_nothing_is_written(pool: Folder, tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_told_and_stops_nothing_else(pool: Folder, tmp_path: Path) -> None:
     task = export(selection(IDS), pool, tmp_path / "out")
     labels = drawn(task)
     first, second, third = labels
     back = from_cvat(tmp_path / "job.zip", {first: labels[first][:12], second: labels[second]}, LINES)
     with zipfile.ZipFile(back, "a") as archive, archive.open(f"SegmentationClass/{third}.png", "w") as file:
         Image.new("RGB", (32, 24), (127, 64, 128)).save(file, "PNG")
-    with pytest.raises(DataError) as caught:
-        import_labels(back, tmp_path / "out", pool.root)
-    text = str(caught.value)
+    done = import_labels(back, tmp_path / "out", pool.root)
+    text = "\n".join(map(str, done.unusable))
+    assert done.labelled == (IDS[1],)
+    np.testing.assert_array_equal(Folder(root=pool.root).label(IDS[1]), labels[second])
+    assert len(list((pool.root / "labels").rglob("*.png"))) == 1
     assert f"{first}.png: the label is 12 x 32 (height x width) but its image is 24 x 32" in text
     assert f"{third}.png: colour (127, 64, 128) (768 pixels; nearest is road (128, 64, 128))" in text
-    assert len(caught.value.problems) == 2
+    assert len(done.unusable) == 2
+
+
+def test_where_nothing_can_be_used_nothing_is_written(pool: Folder, tmp_path: Path) -> None:
+    labels = drawn(export(selection(IDS), pool, tmp_path / "out"))
+    back = from_cvat(tmp_path / "job.zip", {stem: label[:12] for stem, label in labels.items()}, LINES)
+    with pytest.raises(DataError) as caught:
+        import_labels(back, tmp_path / "out", pool.root)
+    assert len(caught.value.problems) == 3
     assert not (pool.root / "labels").exists()
+
+
+def packed(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name  # as it is, whatever the system's separator
+            archive.writestr(entry, content)
+    return path
+
+
+def members(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_an_archive_packed_again_on_other_systems(pool: Folder, tmp_path: Path) -> None:
+    labels = drawn(export(selection(IDS), pool, tmp_path / "out"))
+    content = members(from_cvat(tmp_path / "job.zip", labels, LINES))
+    windows = {f"job\\{name}".replace("/", "\\"): data for name, data in content.items()}
+    windows |= {"__MACOSX/job/._labelmap.txt": b"\0", "__MACOSX/job/labelmap.txt": b"\0"}
+    done = import_labels(packed(tmp_path / "windows.zip", windows), tmp_path / "out", pool.root)
+    assert done.labelled == tuple(IDS)
+
+
+@pytest.mark.parametrize(
+    ("renamed", "message"),
+    [
+        ("SegmentationObject", r"no mask: expected PNGs in SegmentationClass/.*holds SegmentationObject/ with 3"),
+        ("segmentationclass", r"in this spelling.*It holds segmentationclass/ with 3 files"),
+        ("../SegmentationClass", "a path out of the archive; it is not opened"),
+        ("/SegmentationClass", "a path out of the archive; it is not opened"),
+    ],
+)
+def test_an_archive_without_masks_says_what_it_holds(pool: Folder, tmp_path: Path, renamed: str, message: str) -> None:
+    labels = drawn(export(selection(IDS), pool, tmp_path / "out"))
+    content = members(from_cvat(tmp_path / "job.zip", labels, LINES))
+    kept = {name: data for name, data in content.items() if not name.startswith("Segmentation")}
+    masks = {n.replace("SegmentationClass", renamed): data for n, data in content.items() if "Class/" in n}
+    with pytest.raises(FathomError, match=message):
+        import_labels(packed(tmp_path / "other.zip", kept | masks), tmp_path / "out", pool.root)
+    assert not (pool.root / "labels").exists()
+
+
+def test_an_empty_project_is_not_taken_for_work_undone(pool: Folder, tmp_path: Path) -> None:
+    export(selection(IDS), pool, tmp_path / "out")
+    (tmp_path / "job.json").write_text("[]")
+    with pytest.raises(FathomError, match=r"job\.json holds no task; expected 3"):
+        import_labels(tmp_path / "job.json", tmp_path / "out", pool.root)
+
+
+def test_unpainted_pixels_mean_the_same_from_both_tools(pool: Folder, tmp_path: Path) -> None:
+    description = yaml.safe_load((pool.root / "dataset.yaml").read_text())
+    write_yaml(pool.root / "dataset.yaml", {**description, "unpainted": "car"})
+    task = export(selection(IDS[:1]), pool, tmp_path / "out")
+    (stem, label), *_ = drawn(task).items()
+    assert (label == 255).any()
+    rows = {stem: [annotation(label, pool.classes.names)]}
+    tasks = tmp_path / "out/label_studio/tasks.json"
+    for back in (
+        from_cvat(tmp_path / "job.zip", {stem: label}, LINES),
+        from_label_studio(tmp_path / "job.json", tasks, rows),
+    ):
+        done = import_labels(back, tmp_path / "out", pool.root)
+        assert done.unpainted == "car"
+        np.testing.assert_array_equal(Folder(root=pool.root).label(IDS[0]), np.where(label == 255, 1, label))
 
 
 @pytest.mark.parametrize(
@@ -290,3 +366,16 @@ def test_json_that_is_no_export_of_label_studio_is_refused(pool: Folder, tmp_pat
         path.write_text(content)
         with pytest.raises(FathomError, match=reason):
             import_labels(path, tmp_path / "out", pool.root)
+
+
+def test_labels_of_one_class_are_refused_before_anything_is_written(
+    pool: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = export(selection(IDS), pool, tmp_path / "out")
+    one = {image.stem: np.where(np.eye(*image.size) > 0, 1, 255).astype(np.uint8) for image in task.images}
+    with pytest.raises(FathomError, match=r"All that is drawn is the class 'car'.*Nothing was written"):
+        import_labels(from_cvat(tmp_path / "job.zip", one, LINES), tmp_path / "out", pool.root)
+    assert not (pool.root / "labels").exists()
+    save(pool.root / "labels" / "003.png", np.full((24, 32), 7, np.uint16))  # another class, labelled before
+    import_labels(tmp_path / "job.zip", tmp_path / "out", pool.root)
+    assert "WARNING: no pixel has the class" in capsys.readouterr().err

@@ -8,17 +8,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import Problem
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import Camera, ClassList, Size
 
 Kind = Literal["image", "label", "depth"]
 """The arrays a sample can have; each is read, checked and cached by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a user may not know of an image of his."""
+
+    turned: bool = False
+    """Whether it is turned or mirrored as it is read, as an EXIF orientation asks for."""
+    bits: int | None = None
+    """How many bits an image in a file of 16 bits is taken to have; None for one of 8."""
 
 
 class Dataset(Part, ABC):
@@ -48,9 +60,18 @@ class Dataset(Part, ABC):
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
 
+    def size_of(self, id: str) -> Size:
+        """(height, width) of the stored image. Raises `DataError`."""
+        height, width = self.image(id).shape[:2]
+        return height, width
+
     def has_label(self, id: str) -> bool:
         """Whether a label exists, told WITHOUT opening the label file."""
         return False
+
+    def label_map(self, id: str | None = None) -> LabelMap | None:
+        """Which value in a label file means which class: of one sample, or of all alike. None = the class indices."""
+        return None
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""
@@ -77,9 +98,18 @@ class Dataset(Part, ABC):
         others, whose samples are those in `ids`."""
         return None
 
+    def moment(self, id: str) -> str:
+        """The id that stands for all samples of the same moment, in other weather or from a camera beside it; the id
+        itself in datasets that have no such."""
+        return id
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None
+
+    def traits(self, id: str) -> Traits:
+        """What is to be known of how the image is read. Raises `DataError` if it cannot be."""
+        return Traits()
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, in order, with the words training would stop with."""

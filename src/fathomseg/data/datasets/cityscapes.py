@@ -16,6 +16,8 @@ from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_bel
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import read_scaled
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.shapes import fitted
+from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
 
 CLASSES: Final = ClassList.of(
@@ -81,7 +83,7 @@ class Cityscapes(FileDataset):
         if match is None or not cameras:
             return None
         nearest = min(cameras, key=lambda frame: abs(frame - int(match["frame"])))
-        return _read_camera(cameras[nearest]).resized(self.files(id).size())
+        return fitted(_read_camera(cameras[nearest]), self.files(id).size(), str(cameras[nearest]))
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip whose number is `offset` higher, if it is stored."""
@@ -148,8 +150,10 @@ def _id(split: str, stem: str, ending: str) -> str:
 def _read_camera(path: Path) -> Camera:
     """The pinhole camera of a Cityscapes camera file, for the full-size image."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))["intrinsic"]
+        values = json.loads(read_text(path))["intrinsic"]
         fx, fy, u0, v0 = (float(values[key]) for key in ("fx", "fy", "u0", "v0"))
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError):
         reason = 'is not a Cityscapes camera file; expected {"intrinsic": {"fx": ..., "fy": ..., "u0": ..., "v0": ...}}'
         raise DataError([Problem(str(path), reason)]) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -27,6 +27,9 @@ def _named(value: Any) -> Any:
     """A class given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
+
+BACKGROUND: Final = "background"
+"""The class of this name is what nobody has painted, unless `unpainted` says otherwise."""
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
@@ -76,12 +79,19 @@ class Description(Part):
     """Whether a label file stores class ids (grey values or palette indices) or colours."""
     ignore: tuple[int | Rgb, ...] | None = None
     """Ids (or colours) that count nowhere; left out = id 255, and no colour."""
+    unpainted: str | None = None
+    """The class of pixels that nobody has painted: transparent ones of a label, and what an annotation tool leaves
+    empty. Left out = the class `background` if there is one, else they count nowhere."""
+    bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Description:
         faults = [*self._repeated(), *self._lacking()]
+        if self.unpainted is not None and self.unpainted not in (names := [entry.name for entry in self.classes]):
+            faults.append(f"`unpainted` is {self.unpainted!r}, but the classes are {', '.join(names)}")
         if both := set(self._values) & set(self._ignored):
             faults.append(f"{self._show(both)} is both a class and in `ignore`")
         if faults:
@@ -101,8 +111,19 @@ class Description(Part):
             names=tuple(entry.name for entry in self.classes),
             values=self._values,
             ignored=self._ignored,
+            colours=tuple(None if entry.colour is None else pack_one(entry.colour) for entry in self.classes)
+            if self.labels == "ids" and any(entry.colour for entry in self.classes)
+            else (),
+            unpainted=self.unpainted_index,
             remedy="add it to `classes` or to `ignore` in dataset.yaml, or correct the label",
         )
+
+    @property
+    def unpainted_index(self) -> int:
+        """The class index of pixels that nobody has painted; 255 if they count nowhere."""
+        names = [entry.name for entry in self.classes]
+        name = BACKGROUND if self.unpainted is None else self.unpainted
+        return names.index(name) if name in names else IGNORE
 
     @property
     def _values(self) -> tuple[int, ...]:

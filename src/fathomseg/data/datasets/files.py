@@ -19,14 +19,59 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import AfterValidator
 
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import SUFFIXES, image_size, read_rgb
+from fathomseg.io.images import SUFFIXES, bits_used, image_size, is_turned, read_rgb
+from fathomseg.io.listing import counted, ending, walk
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
+
+_FOREIGN: Final = frozenset(
+    [
+        ".3gp",
+        ".arw",
+        ".avif",
+        ".bpg",
+        ".cr2",
+        ".cr3",
+        ".dng",
+        ".exr",
+        ".flv",
+        ".gif",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".ico",
+        ".j2k",
+        ".jp2",
+        ".jpe",
+        ".jxl",
+        ".m2ts",
+        ".m2v",
+        ".mpeg",
+        ".mts",
+        ".mxf",
+        ".nef",
+        ".npy",
+        ".npz",
+        ".ogv",
+        ".orf",
+        ".pbm",
+        ".pnm",
+        ".psd",
+        ".raw",
+        ".rw2",
+        ".svg",
+        ".tga",
+        ".ts",
+        ".vob",
+        ".wmv",
+    ]
+)
+"""Endings of pictures and videos that are not read."""
 
 _NUMBER: Final = re.compile(r"\d+$")
 
@@ -49,9 +94,9 @@ class Files:
     frame: int | None = None
     """Which frame of the video, from 0."""
 
-    def read(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The decoded image. Raises `DataError`."""
-        return read_rgb(self.image) if self.frame is None else _video().read_frame(self.image, self.frame)
+    def read(self, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        """The decoded image; `bits` of a file of 16, if they are known. Raises `DataError`."""
+        return read_rgb(self.image, bits) if self.frame is None else _video().read_frame(self.image, self.frame)
 
     def size(self) -> Size:
         """(height, width) of the stored image, without decoding it. Raises `DataError`."""
@@ -91,6 +136,10 @@ class FileDataset(Dataset):
         """What the stored label values of this sample mean, where that differs between samples."""
         return self._labels
 
+    def label_map(self, id: str | None = None) -> LabelMap | None:
+        """That of the sample, or of the first sample there is."""
+        return self._labels_of(next(iter(self._listing.samples), "") if id is None else id)
+
     @cached_property
     def _listing(self) -> Listing:
         return self._list()
@@ -114,6 +163,10 @@ class FileDataset(Dataset):
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
         return self.files(id).read()
 
+    def size_of(self, id: str) -> Size:
+        """(height, width) of the stored image, without decoding it. Raises `DataError`."""
+        return self.files(id).size()
+
     def has_label(self, id: str) -> bool:
         """Whether the listing holds a label file; it is not opened."""
         return self.files(id).label is not None
@@ -132,6 +185,11 @@ class FileDataset(Dataset):
         labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
 
+    def traits(self, id: str) -> Traits:
+        """Whether the image is turned, and how many bits of 16 it is taken to have. Raises `DataError`."""
+        files = self.files(id)
+        return Traits() if files.frame is not None else Traits(is_turned(files.image), bits_used(files.image))
+
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Every bad file among these samples, with the words `image` and `label` raise, then faults of the layout."""
         seen: set[Problem] = set()
@@ -147,6 +205,11 @@ class FileDataset(Dataset):
     def notes(self) -> tuple[str, ...]:
         """What a reader of `fathom check` should know about how this copy was understood."""
         return ()
+
+    def passed_over(self) -> tuple[str, ...]:
+        """Pictures and videos below `root` that no one reads, counted by ending, for the user to know."""
+        found = Counter(end for name, _ in walk(self.root) if (end := ending(name)) in _FOREIGN)
+        return (f"{self.root} holds files that are not read: {counted(found)}.",) if found else ()
 
     def files(self, id: str) -> Files:
         """Where a sample is stored. Raises `FathomError` for an id that is not in the dataset."""
@@ -168,24 +231,20 @@ class FileDataset(Dataset):
 def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:
     """The files with these endings (images), by their path from the folder without the ending ("city/0001"), sorted.
 
-    Empty if there is no such folder; hidden files are passed over. Raises `DataError` if two files differ only in
-    their ending, since one id cannot mean both.
+    Empty if there is no such folder; `io.listing.walk` says what is seen. Raises `DataError` if two files differ only
+    in their ending, since one id cannot mean both.
     """
     wanted = frozenset(suffixes)
     found: dict[str, Path] = {}
     twins: list[Problem] = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(parent)
-        inside = "" if here == folder else here.relative_to(folder).as_posix() + "/"
-        for name in sorted(names):
-            base, suffix = os.path.splitext(name)  # noqa: PTH122 - pathlib would triple the time of long listings
-            if name.startswith(".") or suffix.lower() not in wanted:
-                continue
-            path, stem = here / name, inside + base
-            if stem in found:
-                twins.append(Problem(str(path), f"has the same name as {found[stem].name}; remove one of the two"))
-            found[stem] = path
+    for name, path in walk(folder):
+        suffix = ending(name)
+        if suffix not in wanted:
+            continue
+        stem = name[: -len(suffix)] if suffix else name
+        if stem in found:
+            twins.append(Problem(str(path), f"has the same name as {found[stem].name}; remove one of the two"))
+        found[stem] = path
     if twins:
         raise DataError(twins)
     return dict(sorted(found.items()))
@@ -218,12 +277,12 @@ def held_out(key: str, percent: int) -> bool:
 
 
 def hold_out(keys: Iterable[str], percent: int) -> set[str]:
-    """The keys that `held_out` says belong to the hold-out, but at least one of several."""
-    distinct = set(keys)
-    val = {key for key in distinct if held_out(key, percent)}
-    if not val and len(distinct) > 1:
-        val = {min(distinct, key=lambda key: hashlib.sha256(key.encode()).digest())}
-    return val
+    """The keys that `held_out` says belong to the hold-out, but at least one of several, and never all."""
+    ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
+    val = {key for key in ordered if held_out(key, percent)}
+    if not val and len(ordered) > 1:
+        val = {ordered[0]}
+    return val - set(ordered[-1:]) if len(val) == len(ordered) else val
 
 
 def stamp(path: Path) -> str:

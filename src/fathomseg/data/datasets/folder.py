@@ -10,15 +10,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg import config
+from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
-from fathomseg.types import Camera, ClassList
+from fathomseg.io.images import SUFFIXES
+from fathomseg.io.listing import VIDEOS, counted, passed_over
+from fathomseg.io.shapes import fitted
+from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
 
@@ -53,11 +59,28 @@ class Folder(FileDataset):
             )
         return config.load(Description, path)
 
+    def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+        return self.files(id).read(self._description.bits)
+
+    def traits(self, id: str) -> Traits:
+        """Those of the file, with the bits that dataset.yaml says."""
+        found, stated = super().traits(id), self._description.bits
+        return found if found.bits is None or stated is None else replace(found, bits=stated)
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """That of the files, and for an image how many bits they use."""
+        known, bits = super().fingerprint(id, kind), self._description.bits
+        return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
+
     def camera(self, id: str) -> Camera | None:
         """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""
         clip = _clip(id)
         entry = self._cameras.get(clip, self._description.camera) if clip else self._description.camera
-        return None if entry is None else entry.camera().resized(self.files(id).size())
+        if entry is None:
+            return None
+        files = self.files(id)
+        return fitted(entry.camera(), files.size(), str(files.image))
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""
@@ -79,6 +102,17 @@ class Folder(FileDataset):
             if stem not in samples and f"images/{stem}" not in samples:
                 yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
 
+    def passed_over(self) -> tuple[str, ...]:
+        """Every file in the four folders that is not read, counted by ending."""
+        companions = {"clips": {".yaml"}, "videos": {".yaml"}}
+        known = {"images": SUFFIXES, "labels": SUFFIXES, "clips": SUFFIXES, "videos": VIDEOS}
+        lines = []
+        for part, endings in known.items():
+            if found := passed_over(self.root / part, endings | companions.get(part, set())):
+                readable = " ".join(sorted(endings))
+                lines.append(f"{part}/ holds files that are not read: {counted(found)}. Known endings: {readable}")
+        return tuple(lines)
+
     def notes(self) -> tuple[str, ...]:
         """How the splits came about, where the user did not say."""
         listed = {name for name in LISTS if (self.root / "splits" / f"{name}.txt").is_file()}
@@ -86,13 +120,26 @@ class Folder(FileDataset):
         if "val" not in listed and "train" in listed:
             notes.append("There is no splits/val.txt: val is every labelled image that splits/train.txt leaves out.")
         elif "val" not in listed:
-            share = f"{self.val_percent} % of the labelled images are val, chosen by a hash of their id"
-            notes.append(f"There is no splits/val.txt: about {share}.")
+            notes.append(f"There is no splits/val.txt: {self._made()}.")
         if "train" not in listed:
             notes.append("There is no splits/train.txt: train is every image that is not in val.")
         if "labelled" in listed:
             notes.append("splits/labelled.txt: labels of other images of train are never opened.")
+        if any(files.label is not None for files in self._listing.samples.values()):
+            index = self._description.unpainted_index
+            meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
+            notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
+
+    def _made(self) -> str:
+        """How `val` was made without a list."""
+        val = len(self.ids("val")) if "val" in self.splits else 0
+        having = sum(files.label is not None for files in self._listing.samples.values())
+        share = f"about {self.val_percent} % of the labelled images are val, chosen by a hash of their id"
+        if not val:
+            few = "the only labelled image, which is never held out" if having == 1 else "no image"
+            return f"{share}; of {having} that is {few}, so that there is no val"
+        return f"{share}, of a clip all or none, at least one and never all: {val} of {having}"
 
     def _list(self) -> Listing:
         labels = files_below(self.root / "labels")
@@ -113,9 +160,7 @@ class Folder(FileDataset):
         folder = self.root / "videos"
         if not folder.is_dir():
             return
-        from fathomseg.io import video  # here, because it loads ffmpeg
-
-        for stem, path in files_below(folder, video.VIDEOS).items():
+        for stem, path in files_below(folder, VIDEOS).items():
             if (self.root / "clips" / stem).exists():
                 raise DataError([Problem(str(path), f"has the name of {self.root / 'clips' / stem}; rename one")])
             for frame in range(_frame_count(path)):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from fathomseg.data.datasets.files import Files, Listing, held_out
+from fathomseg.data.datasets.files import Files, Listing, held_out, hold_out
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import SUFFIXES
+from fathomseg.text import read_text
 
 LISTS: Final = ("train", "val", "labelled")
 """The names of the text files in splits/."""
@@ -54,28 +54,33 @@ def with_splits(root: Path, samples: Samples, val_percent: int) -> Listing:
 
 
 def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str], percent: int) -> set[str]:
-    """The labelled samples that are not trained on by a list, or else the hold-out of them: at least one of several.
+    """The labelled samples that are not trained on by a list, or else the hold-out of them: at least one of several,
+    and never all that could be trained on.
 
     A clip is held out as a whole, since its frames look alike.
     """
     if train is not None:
         return having - set(train)
     candidates = {id: id.rsplit("/", 1)[0] if id.startswith("clips/") else id for id in having - chosen}
-    val = {id for id, key in candidates.items() if held_out(key, percent)}
-    if not val and len(set(candidates.values())) > 1:
-        first = min(candidates.values(), key=lambda key: hashlib.sha256(key.encode()).digest())
-        val = {id for id, key in candidates.items() if key == first}
-    return val
+    keys = set(candidates.values())
+    val = {key for key in keys if held_out(key, percent)} if chosen else set()
+    val = val or hold_out(keys, percent)
+    return {id for id, key in candidates.items() if key in val}
 
 
 def _read(path: Path, samples: Samples, faults: list[Problem]) -> list[str]:
     """The ids a list names, in any of the ways a user may write them; lines that name nothing become faults."""
     ids = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    try:
+        lines = read_text(path).split("\n")
+    except DataError as error:
+        faults += error.problems
+        return []
+    for number, line in enumerate(lines, start=1):
         entry = line.strip().replace("\\", "/")
-        if not entry or entry.startswith("#"):
-            continue
         id = next((way for way in _ways(entry) if way in samples), None)
+        if id is None and (not entry or entry.startswith("#")):  # unless an image is called that, it is a comment
+            continue
         if id is None:
             close = difflib.get_close_matches(f"images/{entry}", samples, n=1) if len(faults) < _HINTS else []
             hint = f"; did you mean {close[0]}?" if close else ""

@@ -6,7 +6,7 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, held_out
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
@@ -51,8 +51,9 @@ class IddLite(FileDataset):
         if self._has_val:
             return Listing.of({"train": samples, "val": self._samples("val")})
         sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
+        val = hold_out((id.split("/")[1] for id in samples), self.val_percent)
         for id, files in samples.items():
-            sides["val" if held_out(id.split("/")[1], self.val_percent) else "train"][id] = files
+            sides["val" if id.split("/")[1] in val else "train"][id] = files
         return Listing.of(sides)
 
     @property

@@ -15,6 +15,8 @@ from pydantic import Field
 from fathomseg import config
 from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.errors import ConfigError, DataError, Problem
+from fathomseg.io.shapes import fitted
+from fathomseg.text import read_text
 from fathomseg.types import Camera, Size
 
 _RAW: Final = "calib_cam_to_cam"
@@ -38,7 +40,7 @@ class Calibration:
         projection = self._projection(number)
         focal_x, focal_y, centre = float(projection[0, 0]), float(projection[1, 1]), projection[:2, 2]
         size = self._size(number, focal_x) or stored
-        return Camera(focal_x, focal_y, float(centre[0]), float(centre[1]), *size).resized(stored)
+        return fitted(Camera(focal_x, focal_y, float(centre[0]), float(centre[1]), *size), stored, str(self.path))
 
     def position(self, number: int) -> Float64[np.ndarray, " 3"]:
         """Where a camera stands in the coordinates of camera 0, in metres. Raises `DataError`."""
@@ -83,7 +85,7 @@ class Calibration:
     def _rows(self) -> Mapping[str, Float64[np.ndarray, " n"]]:
         """The rows of numbers by their names; rows of text, such as the date, are left out."""
         rows = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_text(self.path).splitlines():
             key, _, text = line.partition(":")
             try:
                 rows[key.strip()] = np.array([float(word) for word in text.split()])

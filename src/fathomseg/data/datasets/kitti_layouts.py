@@ -19,6 +19,7 @@ from fathomseg.data.datasets.files import files_below, places
 from fathomseg.data.datasets.kitti_calibration import Calibration
 from fathomseg.errors import ConfigError, DataError, Problem
 from fathomseg.geometry.trajectory import read_poses
+from fathomseg.io.shapes import fitted
 from fathomseg.types import Camera, Size
 
 LEFT, RIGHT = 0, 1
@@ -60,7 +61,7 @@ class Clip:
         if not self.calibration.is_file():
             return None
         if self.calibration.suffix == ".yaml":
-            return self._yaml_camera.resized(stored)
+            return fitted(self._yaml_camera, stored, str(self.calibration))
         return self._calibration.camera(self.number, stored)
 
     @cached_property

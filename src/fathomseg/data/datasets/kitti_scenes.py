@@ -17,6 +17,7 @@ from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, C
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import Camera, Size
 
 _LEFT, _RIGHT = 2, 3
@@ -127,6 +128,8 @@ class KittiScenes(MapDataset):
         if (measured := self._calibrations.get(_scene(id))) is not None:
             return Stereo(measured.camera(_LEFT, size), measured.baseline(_LEFT, _RIGHT))
         pair = self._camera_yaml or (USUAL if self.calibration == "kitti" else None)
+        if pair is not None:
+            refuse_other_shape("the camera", (pair.camera.height, pair.camera.width), size, str(self.files(id).image))
         return None if pair is None else pair.resized(size)
 
     @cached_property

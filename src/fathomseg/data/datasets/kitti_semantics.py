@@ -65,6 +65,7 @@ class KittiSemantics(KittiScenes):
         return CLASSES if self.class_count == 19 else SIX
 
     def _labels_of(self, id: str) -> LabelMap:
+        """Cityscapes' ids, of which several may be one of the six classes."""
         return LABELS if self.class_count == 19 else _SIX_LABELS
 
     def notes(self) -> tuple[str, ...]:

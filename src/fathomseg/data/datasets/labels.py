@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Integer, UInt8, UInt16
+from jaxtyping import Bool, Integer, UInt8, UInt16
 
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_colours, read_values
+from fathomseg.io.images import read_drawing, read_stored
 from fathomseg.types import IGNORE, Size
 
 LabelKind = Literal["ids", "colours"]
@@ -36,28 +36,57 @@ class LabelMap:
     """What to do about a value that is in neither list."""
     indices: tuple[int, ...] = ()
     """The class index of every value, if several values mean one class; left out: 0, 1, ..."""
+    colours: tuple[int | None, ...] = ()
+    """With ids: the colour the user gave each value, by which the palettes of files are understood."""
+    unpainted: int = IGNORE
+    """The class index of pixels that nobody has painted: transparent ones of a drawing."""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The id of each class in order, the first if there are several; none if ids are the indices, if colours are
+        stored, or if a PNG cannot hold one of the ids."""
+        if self.kind == "colours":
+            return ()
+        first = dict(reversed([*zip(self._classes, self.values, strict=True)]))
+        ids = tuple(first[index] for index in sorted(first))
+        return () if ids == tuple(range(len(ids))) or not all(0 <= id <= 0xFFFF for id in ids) else ids
 
     @property
     def key(self) -> str:
         """A text that changes whenever the same file would be read as something else."""
-        return f"{self.kind}|{self.values}|{self.ignored}|{self.indices}"
+        key = f"{self.kind}|{self.values}|{self.ignored}|{self.indices}"
+        more = (self.colours, self.unpainted)
+        return key if more == ((), IGNORE) else f"{key}|{more}"
 
     def read(self, path: Path, size: Size | None = None) -> UInt8[np.ndarray, "h w"]:
         """The class indices stored in a file; `size` is the (height, width) its image has.
 
         Raises `DataError` if the file cannot be read, has another size, or holds a value that is not listed.
         """
-        if path.suffix.lower() in {".jpg", ".jpeg"}:
-            raise DataError([Problem(str(path), "is a JPEG, which changes labels near edges; store labels as PNG")])
-        stored = read_values(path) if self.kind == "ids" else pack(read_colours(path))
+        palette: Mapping[int, Colour] = {}
+        if self.kind == "ids":
+            file = read_stored(path)
+            stored, unpainted, palette = file.values, file.unpainted, file.palette
+        else:
+            colours, unpainted = read_drawing(path)
+            stored = pack(colours)
         if size is not None and stored.shape != size:
             sizes = f"{stored.shape[0]} x {stored.shape[1]} (height x width) but its image is {size[0]} x {size[1]}"
-            raise DataError([Problem(str(path), f"the label is {sizes}; export the label at the size of the image")])
-        return self.classes(stored, str(path))
+            remedy = "export the label at the size of the image"
+            if stored.shape == size[::-1]:
+                remedy += ", and upright: images are turned as their EXIF orientation says, and so must labels be"
+            raise DataError([Problem(str(path), f"the label is {sizes}; {remedy}")])
+        if palette and any(colour is not None for colour in self.colours):
+            stored = self._by_palette(stored, palette, path)
+        return self.classes(stored, str(path), unpainted)
 
-    def classes(self, stored: Integer[np.ndarray, "h w"], where: str) -> UInt8[np.ndarray, "h w"]:
+    def classes(
+        self, stored: Integer[np.ndarray, "h w"], where: str, unpainted: Bool[np.ndarray, "h w"] | None = None
+    ) -> UInt8[np.ndarray, "h w"]:
         """The class indices of stored values. Raises `DataError` naming `where` for a value that is not listed."""
-        indices = self._indices(stored)
+        indices = self.known(stored)
+        if unpainted is not None:
+            indices[unpainted] = self.unpainted
         unknown = indices == _UNKNOWN
         if unknown.any():
             raise DataError([Problem(where, self._explain(stored[unknown]))])
@@ -89,13 +118,44 @@ class LabelMap:
             return colours
         return np.asarray(table[label], np.uint8 if table[used].max() < 256 else np.uint16)
 
-    def _indices(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    def known(self, stored: Integer[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        """The class indices of stored values, 255 = ignore, 254 = a value that is not listed."""
         if stored.dtype.kind == "u":
             indices: UInt8[np.ndarray, "h w"] = _table(self)[stored]
             return indices
         known = dict(zip(self.values, self._classes, strict=True)) | dict.fromkeys(self.ignored, IGNORE)
         values, inverse = np.unique(stored, return_inverse=True)
         return np.array([known.get(int(v), _UNKNOWN) for v in values], np.uint8)[inverse].reshape(stored.shape)
+
+    def _by_palette(
+        self, stored: Integer[np.ndarray, "h w"], palette: Mapping[int, Colour], path: Path
+    ) -> Integer[np.ndarray, "h w"]:
+        """The ids that the indices of a file mean: themselves, unless its palette draws them as other classes.
+
+        Editors give palettes an order of their own. Where every colour in use is a class' own, colours count; where
+        some are and contradict their indices, it cannot be told, and `DataError` is raised.
+        """
+        ids = {colour: value for colour, value in zip(self.colours, self.values, strict=True) if colour is not None}
+        used = [int(index) for index in np.unique(stored)]
+        drawn = {index: ids.get(pack_one(palette[index])) for index in used if index in palette}
+        contrary = [index for index, id in drawn.items() if id is not None and id != index]
+        if not contrary:
+            return stored
+        kept = {index for index in used if index in self.ignored and drawn.get(index) is None}
+        meant = {index: index if index in kept else drawn.get(index) for index in used}
+        if lost := [index for index, id in meant.items() if id is None]:
+            one, id = contrary[0], drawn[contrary[0]]
+            reason = (
+                f"has a palette that contradicts the class list: its index {one} has the colour of the id {id}, but "
+                f"index {lost[0]} has {palette.get(lost[0], 'none')}, which no class has; save it with the ids as "
+                "indices, or with the colours of the classes"
+            )
+            raise DataError([Problem(str(path), reason)])
+        table = np.zeros(max(used) + 1, np.int64)
+        for index, id in meant.items():
+            assert id is not None, "those without were refused"
+            table[index] = id
+        return np.asarray(table[stored])
 
     def _explain(self, unknown: Integer[np.ndarray, " n"]) -> str:
         """The unlisted values, the most frequent first, with their pixel counts and the remedy."""

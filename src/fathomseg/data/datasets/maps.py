@@ -14,6 +14,7 @@ from fathomseg.data.datasets.files import FileDataset, stamp
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import Size
 
 
@@ -35,12 +36,20 @@ class MapDataset(FileDataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        return None if files.label is None else resize_nearest(self._labels_of(id).read(files.label), files.size())
+        if files.label is None:
+            return None
+        label, size = self._labels_of(id).read(files.label), files.size()
+        refuse_other_shape("the label", label.shape, size, str(files.label))
+        return resize_nearest(label, size)
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid, nearest at the size of the image; None if unknown. Raises `DataError`."""
         files, path = self.files(id), self._depth_file(id)
-        return None if path is None else resize_nearest(self._read_depth(id, path), files.size())
+        if path is None:
+            return None
+        depth, size = self._read_depth(id, path), files.size()
+        refuse_other_shape("the depth map", depth.shape, size, str(path))
+        return resize_nearest(depth, size)
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file; for labels and depth also the size of the image."""

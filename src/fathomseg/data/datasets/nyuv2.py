@@ -18,6 +18,7 @@ from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.data.datasets.nyuv2_mat import MAT, InMat, LabelledMat
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_values
+from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList
 
 _NAMES: Final = (
@@ -269,7 +270,7 @@ def _read_list(path: Path, ids: Sequence[str], faults: list[Problem]) -> list[st
         return []
     known = {id.rsplit("/", 1)[-1]: id for id in ids}
     found = set()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).split("\n"):
         name = Path(line.split()[0]).stem if line.strip() else ""
         if name in known:
             found.add(known[name])

@@ -38,7 +38,10 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
         return config.load(Folder, {"name": "folder", "root": text}, overrides)
     if path.is_file():
         if foreign := [override for override in overrides if not override.startswith("data.")]:
-            raise ConfigError(f"{foreign[0]!r} is not used: only the data of {text} counts here. Give data.KEY=VALUE.")
+            raise ConfigError(
+                f"{foreign[0]!r} is not used: only the data of {text} counts here. "
+                f"Give data.KEY=VALUE{_nearest(foreign[0])}"
+            )
         return config.load(_DataOfRecipe, path, overrides).data
     if text in kinds:
         return config.load(kinds[text], {"name": text}, overrides)
@@ -54,6 +57,14 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
         f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
         f"or one of the names {names}.{hint}"
     )
+
+
+def _nearest(override: str) -> str:
+    """The setting of some dataset that an override may mean: `root=x` and `dta.root=x` are `data.root=x`."""
+    key, equals, value = override.partition("=")
+    fields = {name for kind in dataset_kinds().values() for name in kind.model_fields}
+    close = difflib.get_close_matches(key.strip().rpartition(".")[2], sorted(fields), n=1)
+    return f"; did you mean 'data.{close[0]}={value}'?" if close and equals else "."
 
 
 def dataset_kinds() -> dict[str, type[Dataset]]:

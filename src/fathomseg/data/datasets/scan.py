@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.base import Dataset, Traits
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import Camera, Size
 
@@ -35,6 +35,8 @@ class Found:
     camera: Camera | None = None
     depth: DepthRange | None = None
     """None without a readable depth map."""
+    traits: Traits = field(default_factory=Traits)
+    """What is to be known of how the image is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,10 @@ def scan(dataset: Dataset, ids: Sequence[str]) -> Iterator[Found]:
 def look(dataset: Dataset, id: str) -> Found:
     """Decode one sample; a file that cannot be used becomes a problem, not an exception."""
     problems: dict[Problem, None] = {}  # a dict keeps the order and drops what image and label both report
-    size, pixels, camera, depth = None, None, None, None
+    size, pixels, camera, depth, traits = None, None, None, None, Traits()
     try:
         size = dataset.image(id).shape[:2]
+        traits = dataset.traits(id)
         camera = dataset.camera(id)
     except DataError as error:
         problems.update(dict.fromkeys(error.problems))
@@ -81,7 +84,7 @@ def look(dataset: Dataset, id: str) -> Found:
         depth = None if metres is None else DepthRange.of(metres)
     except DataError as error:
         problems.update(dict.fromkeys(error.problems))
-    return Found(id, tuple(problems), size, pixels, camera, depth)
+    return Found(id, tuple(problems), size, pixels, camera, depth, traits)
 
 
 def chunks(items: Sequence[A]) -> list[Sequence[A]]:

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from pydantic import AfterValidator, Field
 
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError, Problem
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import Camera, ClassList, Size
 
 if TYPE_CHECKING:
     from fathomseg.data.datasets import OneDataset
@@ -83,10 +84,24 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.image(inner)
 
+    def size_of(self, id: str) -> Size:
+        """(height, width) of the stored image. Raises `DataError`."""
+        _, dataset, inner = self.member(id)
+        return dataset.size_of(inner)
+
     def has_label(self, id: str) -> bool:
         """Whether a label exists, told without opening it."""
         _, dataset, inner = self.member(id)
         return dataset.has_label(inner)
+
+    def label_map(self, id: str | None = None) -> LabelMap | None:
+        """That of the sample's dataset; of all, if all have the same."""
+        if id is not None:
+            _, dataset, inner = self.member(id)
+            return dataset.label_map(inner)
+        maps = [dataset.label_map() for dataset in self.datasets.values()]
+        same = {None if one is None else (one.kind, one.ids) for one in maps}
+        return maps[0] if len(same) == 1 else None
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
@@ -114,10 +129,20 @@ class Several(Dataset):
         other = dataset.neighbour(inner, offset)
         return None if other is None else f"{key}/{other}"
 
+    def moment(self, id: str) -> str:
+        """The id that stands for all samples of the same moment in the same dataset."""
+        key, dataset, inner = self.member(id)
+        return f"{key}/{dataset.moment(inner)}"
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """That of the dataset itself, so its arrays are cached once, whether it is used alone or among several."""
         _, dataset, inner = self.member(id)
         return dataset.fingerprint(inner, kind)
+
+    def traits(self, id: str) -> Traits:
+        """Those the dataset itself tells."""
+        _, dataset, inner = self.member(id)
+        return dataset.traits(inner)
 
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, dataset by dataset."""
@@ -135,6 +160,11 @@ class Several(Dataset):
         """How each dataset made of files was understood, after its name."""
         files = {key: dataset for key, dataset in self.datasets.items() if isinstance(dataset, FileDataset)}
         return tuple(f"{key}: {note}" for key, dataset in files.items() for note in dataset.notes())
+
+    def passed_over(self) -> tuple[str, ...]:
+        """The files each dataset made of files does not read."""
+        files = [dataset for dataset in self.datasets.values() if isinstance(dataset, FileDataset)]
+        return tuple(dict.fromkeys(note for dataset in files for note in dataset.passed_over()))
 
     def _by_member(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """The ids of each dataset, as they are there."""

@@ -18,7 +18,7 @@ from fathomseg.data.world.labels import COLOURS, NAMES
 from fathomseg.data.world.render import Frame, camera_pose, pinhole, render
 from fathomseg.data.world.route import Clip
 from fathomseg.errors import FathomError
-from fathomseg.types import Camera, ClassList
+from fathomseg.types import Camera, ClassList, Size
 
 VERSION: Final = 1
 """Changes whenever the picture of any id would; part of every fingerprint."""
@@ -80,6 +80,10 @@ class Streets(Dataset):
             raise FathomError(f"Only the split 'train' of the generated streets is endless, not {split!r}.")
         clip, frame = np.random.default_rng((seed, position)).integers((_DRIVES, self.frames)).tolist()
         return f"{split}/{clip:04d}/{frame:06d}"
+
+    def size_of(self, id: str) -> Size:
+        """(height, width) of all images."""
+        return self.size
 
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The rendered RGB image."""

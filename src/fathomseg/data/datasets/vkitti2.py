@@ -17,6 +17,8 @@ from fathomseg.data.datasets.files import Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.shapes import fitted
+from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
 
 CLASSES: Final = ClassList.of(
@@ -95,7 +97,7 @@ class VKitti2(MapDataset):
         if row is None:
             return None
         fx, fy, cx, cy = map(float, row)
-        return Camera(fx, fy, cx, cy, *_FULL).resized(size)
+        return fitted(Camera(fx, fy, cx, cy, *_FULL), size, str(self.files(id).image))
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The pose from extrinsic.txt, which holds its inverse; None without that file. Raises `DataError`."""
@@ -107,6 +109,18 @@ class VKitti2(MapDataset):
         """The frame of the same scene, variation and camera whose number is `offset` higher, if it is stored."""
         self.files(id)
         return self.renumbered(id, offset)
+
+    def moment(self, id: str) -> str:
+        """The first stored sample of the same scene and frame, of whatever variation and camera."""
+        self.files(id)
+        scene, _, _, frame = id.split("/")
+        return self._moments[scene, frame]
+
+    @cached_property
+    def _moments(self) -> Mapping[tuple[str, str], str]:
+        """By scene and frame the first sample."""
+        parts = ((id.split("/"), id) for id in sorted(self._listing.samples, reverse=True))
+        return {(scene, frame): id for (scene, _, _, frame), id in parts}
 
     def notes(self) -> tuple[str, ...]:
         """Which scenes are on which side, and which kinds of files are not there."""
@@ -261,7 +275,7 @@ class _Table:
 def _read_colours(path: Path) -> LabelMap:
     """Lines of "Category r g b" below one line of headings. Raises `DataError`."""
     found: dict[str, int] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+    for line in read_text(path).splitlines()[1:]:
         name, *numbers = line.split() or [""]
         if len(numbers) == 3 and all(number.isdecimal() and int(number) < 256 for number in numbers):
             found[name] = pack_one((int(numbers[0]), int(numbers[1]), int(numbers[2])))

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from fathomseg.models.decoders.ddpm_unet import DdpmUNet
 from fathomseg.models.decoders.deeplab import DeepLabV3, DeepLabV3Plus
 from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.decoders.dpt import Dpt
@@ -14,5 +15,5 @@ from fathomseg.models.decoders.lw_refinenet import LwRefineNet
 from fathomseg.models.decoders.unet import UNet
 
 AnyDecoder = Annotated[
-    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet, Field(discriminator="name")
+    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet | DdpmUNet, Field(discriminator="name")
 ]

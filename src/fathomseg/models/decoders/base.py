@@ -18,6 +18,8 @@ class DecoderModule(nn.Module, ABC):
 
     channels: int
     stride: int
+    inputs: tuple[int, ...]
+    """The maps of the pyramid that it reads, by index: those another branch could add to."""
 
     @abstractmethod
     def forward(self, maps: Sequence[Map]) -> Map:

@@ -77,6 +77,7 @@ class DeepLabV3Decoder(DecoderModule):
         super().__init__()
         self.channels = part.channels
         self.stride = pyramid.strides[-1]
+        self.inputs = (len(pyramid.channels) - 1,)
         self.aspp = part.aspp(pyramid, norm)
         self.refine = ConvNormAct(part.channels, part.channels, 3, norm, separable=part.separable)
         he_init(self)
@@ -108,6 +109,7 @@ class DeepLabV3PlusDecoder(DecoderModule):
         super().__init__()
         self.channels = width = part.channels
         self.fine = pyramid.at(4, part.name)
+        self.inputs = (self.fine, len(pyramid.channels) - 1)
         self.aspp = part.aspp(pyramid, norm)
         self.low_level = ConvNormAct(pyramid.channels[self.fine], part.low_level, 1, norm)
         self.refine = nn.Sequential(

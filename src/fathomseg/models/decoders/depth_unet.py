@@ -60,6 +60,8 @@ class DepthUNetDecoder(DecoderModule):
         self.channels = part.channels[self.finest]
         self.widths = part.channels
         self.skips = {level: _skip(pyramid, level) for level in range(COARSEST, self.finest - 1, -1)}
+        skips = sorted({skip for skip in self.skips.values() if skip is not None})
+        self.inputs = (*skips, len(pyramid.channels) - 1)
         self.blocks = nn.ModuleDict()
         below = pyramid.channels[-1]
         for level, skip in self.skips.items():

@@ -57,6 +57,7 @@ class DptDecoder(DecoderModule):
         super().__init__()
         self.stride, self.channels = part.stride, part.channels
         self.patch = pyramid.strides[-1]
+        self.inputs = tuple(range(1, len(pyramid.strides)))
         tokens = pyramid.channels[1:]
         widths = part.widths or tuple(max(1, tokens[-1] // 2**k) for k in (3, 2, 1, 0))
         self.reassemble = nn.ModuleList(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from fathomseg.models.blocks import Map, Norm, resize_to
+from fathomseg.models.blocks import ChannelWeights, Map, Norm, resize_to
 from fathomseg.models.decoders.base import DecoderModule, DecoderPart
 from fathomseg.models.encoders import Pyramid
 
@@ -49,6 +49,7 @@ class LwRefineNetDecoder(DecoderModule):
         strides = sorted({stride for stride in pyramid.strides if stride >= self.stride}, reverse=True)
         self.taps = [[i for i, at in enumerate(pyramid.strides) if at == stride] for stride in strides]
         """The maps of every stride, coarse to fine."""
+        self.inputs = tuple(sorted(i for taps in self.taps for i in taps))
         self.stages = nn.ModuleList()
         for stride, taps in zip(strides, self.taps, strict=True):
             channels, first = [pyramid.channels[i] for i in taps], stride == strides[0]
@@ -94,8 +95,9 @@ class ChainedPooling(nn.Module):
     def __init__(self, channels: int, pools: int, *, depthwise: bool) -> None:
         super().__init__()
         self.channels = channels
-        groups = channels if depthwise else 1
-        self.convs = nn.ModuleList(_pointwise(channels, channels, groups) for _ in range(pools))
+        self.convs = nn.ModuleList(
+            ChannelWeights(channels, _START) if depthwise else _pointwise(channels, channels) for _ in range(pools)
+        )
 
     def forward(self, x: Map) -> Map:
         """Keeps the shape."""
@@ -106,5 +108,5 @@ class ChainedPooling(nn.Module):
         return x
 
 
-def _pointwise(inputs: int, outputs: int, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1, groups=groups, bias=False)
+def _pointwise(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, bias=False)

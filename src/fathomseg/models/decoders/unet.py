@@ -49,6 +49,7 @@ class UNetDecoder(DecoderModule):
         self.skips = tuple(skips)
         self.channels = widths[-1]
         self.stride = part.stride
+        self.inputs = (*sorted(skips), len(pyramid.channels) - 1)
         self.blocks = nn.ModuleList()
         below = pyramid.channels[-1]
         for skip, width in zip(skips, widths, strict=True):

@@ -7,7 +7,10 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.models.links.base import NoLinks
+from fathomseg.models.links.cross_stitch import CrossStitch
+from fathomseg.models.links.nddr import Nddr
+from fathomseg.models.links.one_by_one import PlainConv, ZeroConv
 from fathomseg.models.links.padnet import PadNet
 
-AnyLinks = Annotated[NoLinks | PadNet, Field(discriminator="name")]
+AnyLinks = Annotated[NoLinks | PadNet | ZeroConv | PlainConv | CrossStitch | Nddr, Field(discriminator="name")]
 """Every kind of link. A new one is listed here and nowhere else."""

@@ -3,35 +3,79 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from typing import Literal, cast
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.models.blocks import Map
+from fathomseg.errors import FathomError
+from fathomseg.models.blocks import Map, Norm
+from fathomseg.models.decoders.base import DecoderModule
+from fathomseg.models.encoders import Pyramid
 
-Widths = Callable[[int], Mapping[str, int]]
-"""The channels of every branch's map at a decoder level, by branch; raises `FathomError` where a branch has none."""
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """What links can join: the branches of a network, by name."""
+
+    decoders: Mapping[str, DecoderModule]
+    pyramids: Mapping[str, Pyramid]
+    """What the encoder of each branch delivers to its decoder."""
+    norm: Norm = "batch"
+
+    def widths(self, level: int) -> dict[str, int]:
+        """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
+        found = {}
+        for task, decoder in self.decoders.items():
+            if (width := decoder.width_at(level)) is None:
+                raise FathomError(
+                    f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers "
+                    f"at 1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."
+                )
+            found[task] = width
+        return found
 
 
-class LinkModule(nn.Module, ABC):
-    """Changes the maps of branches at some levels of their decoders; level i is at 1/2^i of the image's size."""
+class LinkModule(nn.Module):
+    """Changes the maps of branches: those their decoders read from encoders (`pyramids`), or those at some `levels` of
+    their decoders (`forward`; level i is at 1/2^i of the image's size). A link overrides the half it is about."""
 
-    levels: tuple[int, ...]
-    """Where the branches meet, coarse to fine."""
+    levels: tuple[int, ...] = ()
+    """Where decoders meet, coarse to fine."""
+    decays: ClassVar[bool] = True
+    """Whether weight decay applies to its matrices."""
+    on: bool = True
+    """Whether it takes part at all; where not, every branch is as it would be alone."""
 
-    @abstractmethod
     def senders(self, receivers: Collection[str]) -> frozenset[str]:
-        """The branches whose maps are needed to change those of `receivers`."""
+        """The branches whose decoders' maps are needed to change those of `receivers`."""
+        return frozenset()
 
-    @abstractmethod
     def forward(self, level: int, maps: Mapping[str, Map], receivers: Collection[str]) -> dict[str, Map]:
         """The changed maps of `receivers` at a level, from the maps of all branches that run there."""
+        return {receiver: maps[receiver] for receiver in receivers}
 
     def __call__(self, level: int, maps: Mapping[str, Map], receivers: Collection[str]) -> dict[str, Map]:
         """`forward` with the types it has (PyTorch's own `__call__` has none)."""
         return cast(dict[str, Map], super().__call__(level, maps, receivers))
+
+    def encoder_senders(self, receivers: Collection[str]) -> frozenset[str]:
+        """The branches whose encoders' maps are needed to change what the decoders of `receivers` read."""
+        return frozenset()
+
+    def pyramids(self, maps: Mapping[str, Sequence[Map]], receivers: Collection[str]) -> Mapping[str, Sequence[Map]]:
+        """The pyramids that the decoders of `receivers` read, from those of all branches whose encoders run."""
+        return {receiver: maps[receiver] for receiver in receivers}
+
+    def begin_step(self, step: int, measuring: bool = False) -> None:
+        """Called before optimiser step `step` (0 = first); `measuring`: whether `measured` will be asked for."""
+
+    def measured(self) -> dict[str, Float[Tensor, ""]]:
+        """What is to be logged of the last pass of a step that was measured, on the device."""
+        return {}
 
 
 class LinkPart(Part, ABC):
@@ -49,8 +93,12 @@ class LinkPart(Part, ABC):
         """The decoder level of these early predictions."""
         raise NotImplementedError
 
+    def misfit(self, encoders: Mapping[str, str]) -> str | None:
+        """Why it cannot join these branches, given the name of the encoder of each, and what to set; None if it can."""
+        return None
+
     @abstractmethod
-    def build(self, widths: Widths) -> LinkModule | None:
+    def build(self, branches: Branches) -> LinkModule | None:
         """The module between the branches, freshly initialised; None for no link.
 
         Raises `FathomError` if a branch has no map where they are to meet.
@@ -62,5 +110,5 @@ class NoLinks(LinkPart):
 
     name: Literal["none"] = "none"
 
-    def build(self, widths: Widths) -> None:
+    def build(self, branches: Branches) -> None:
         """Nothing."""

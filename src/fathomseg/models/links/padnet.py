@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from fathomseg.models.blocks import Map
-from fathomseg.models.links.base import LinkModule, LinkPart, Widths
+from fathomseg.models.links.base import Branches, LinkModule, LinkPart
 
 
 class PadNet(LinkPart):
@@ -34,9 +34,9 @@ class PadNet(LinkPart):
         """Where the exchange is."""
         return self.level
 
-    def build(self, widths: Widths) -> PadNetLink:
+    def build(self, branches: Branches) -> PadNetLink:
         """Raises `FathomError` if a branch has no map at `level`."""
-        return PadNetLink(self, widths(self.level))
+        return PadNetLink(self, branches.widths(self.level))
 
 
 class PadNetLink(LinkModule):

@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -26,7 +27,9 @@ from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.labels import Colour, LabelMap, distinct_colours, pack_one
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
+from fathomseg.io.listing import is_hidden, walk
 from fathomseg.selection.annotation.task import BACKGROUND, UNLABELLED, Mask, Task, TaskImage
+from fathomseg.text import read_text
 from fathomseg.types import IGNORE, ClassList
 
 LABELS: Final = "cvat/labels.json"
@@ -90,7 +93,8 @@ _OBJECTS: Final = np.array([*distinct_colours(IGNORE), UNLABELLED], np.uint8)
 def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
     """The masks in a zip that CVAT exported, or in the folder it was unpacked to; they can be read inside the `with`.
 
-    Raises `DataError` for files that belong to no exported image and classes that were not asked for.
+    Raises `FathomError` if there is no mask at all, and `DataError` for files that belong to no exported image and
+    classes that were not asked for.
     """
     with _unpacked(source) as folder:
         root = _root(folder, source)
@@ -99,7 +103,9 @@ def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
         images = {image.stem: image for image in task.images}
         files: dict[str, Path] = {}
         problems = []
-        for name, path in files_below(root / _CLASS_MASKS).items():
+        if not (found := files_below(root / _CLASS_MASKS)):
+            raise _nothing_found(root, source)
+        for name, path in found.items():
             stem = name.rsplit("/", 1)[-1]  # a task made from shared files keeps their folders
             if stem not in images or stem in files:
                 problems.append(Problem(f"{source}: {name}", _TWICE if stem in files else _STRANGE))
@@ -125,8 +131,21 @@ def _unpacked(source: Path) -> Iterator[Path]:
         yield source
     elif zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
-            wanted = [name for name in archive.namelist() if name.endswith(_LABELMAP) or f"{_CLASS_MASKS}/" in name]
-            archive.extractall(folder, wanted)  # which keeps names with ".." inside the folder
+            for entry in archive.infolist():
+                # Python makes "/" of the system's own separator only; old tools of Windows write theirs on any.
+                parts = entry.filename.replace("\\", "/").split("/")
+                if ".." in parts or parts[0] == "" or ":" in parts[0]:
+                    raise FathomError(
+                        f"{source} holds {entry.filename!r}, a path out of the archive; it is not opened."
+                    )
+                if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
+                    continue
+                place = Path(folder, *parts)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]:
+                    place.write_bytes(archive.read(entry))
+                else:
+                    place.touch()  # to be named if what is needed is not there
             yield Path(folder)
     else:
         raise FathomError(
@@ -137,19 +156,34 @@ def _unpacked(source: Path) -> Iterator[Path]:
 
 def _root(folder: Path, source: Path) -> Path:
     """The folder that holds labelmap.txt, which may lie in one of the archive's."""
-    maps = sorted(folder.rglob(_LABELMAP))
+    maps = [path for _, path in walk(folder) if path.name == _LABELMAP]
     if len(maps) != 1:
         raise FathomError(
-            f"{source} holds {len(maps)} files {_LABELMAP}; expected one: export from CVAT as Segmentation mask 1.1."
+            f"{source} holds {len(maps)} files {_LABELMAP}; expected one: export from CVAT as Segmentation mask 1.1. "
+            f"{_held(folder)}"
         )
     return maps[0].parent
+
+
+def _nothing_found(root: Path, source: Path) -> FathomError:
+    return FathomError(
+        f"{source} holds no mask: expected PNGs in {_CLASS_MASKS}/ beside {_LABELMAP}, in this spelling. {_held(root)} "
+        "Export from CVAT as Segmentation mask 1.1 (SegmentationObject/ alone says nothing of classes)."
+    )
+
+
+def _held(folder: Path, shown: int = 5) -> str:
+    """What there is, by folder."""
+    places = Counter(name.rpartition("/")[0] for name, _ in walk(folder))
+    parts = [f"{place or '(top)'}/ with {count} files" for place, count in places.most_common(shown)]
+    return f"It holds {', '.join(parts) or 'nothing'}{' and more' if len(places) > shown else ''}."
 
 
 def _label_map(path: Path) -> LabelMap:
     """Which colour means which line of labelmap.txt."""
     names: list[str] = []
     colours: list[Colour] = []
-    for line in path.read_text(encoding="utf-8-sig").splitlines():
+    for line in read_text(path).split("\n"):
         if not line.strip() or line.startswith("#"):
             continue
         if (found := _LINE.fullmatch(line.strip())) is None:
@@ -167,6 +201,8 @@ def _indices(labels: LabelMap, task: Task, source: Path) -> UInt8[np.ndarray, " 
     """The class index of every line of labelmap.txt, by the names; 255 for unlabelled pixels."""
     asked = {one.name: index for index, one in enumerate(task.classes)}
     known = {BACKGROUND: IGNORE} | asked
+    if pack_one(UNLABELLED) in labels.values:  # black is what nobody has painted: dataset.yaml says what that means
+        known[labels.names[labels.values.index(pack_one(UNLABELLED))]] = IGNORE
     if strange := [name for name in labels.names if name not in known]:
         what = f"was not in the export, which has {', '.join(asked)}; rename it in CVAT and export again"
         raise DataError([Problem(f"{source}: {_LABELMAP}", f"the class {name!r} {what}") for name in strange])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg import config
+from fathomseg.data.datasets.class_counts import Counts, absences
 from fathomseg.data.datasets.description import ClassEntry, Description
 from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
@@ -19,6 +21,7 @@ from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.files import write_config, writing
+from fathomseg.io.progress import say
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.exporting import IMAGES
 from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task
@@ -35,6 +38,10 @@ class Imported:
     """Ids, in that folder, of the images that have a label now, in the order of choice."""
     empty: tuple[str, ...]
     """Ids, in the dataset they were chosen from, of the images nobody has labelled yet."""
+    unusable: tuple[Problem, ...] = ()
+    """What was drawn on other images but cannot be used; they keep the label they had, or none."""
+    unpainted: str | None = None
+    """The class that pixels got on which nothing is drawn (`unpainted` in dataset.yaml); None: they count nowhere."""
 
 
 def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = False) -> Imported:
@@ -43,8 +50,10 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
     `source` is a zip or folder of CVAT's Segmentation mask 1.1, or a JSON file of Label Studio. A `root` with a
     dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a new dataset folder with
     `labels: colours`. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
-    read before anything is written. Raises `DataError` for masks that cannot be used, and labels that are there already
-    and differ, unless `overwrite`; `FathomError` if the classes are not those of `root`.
+    read before anything is written. A mask that cannot be used is told and stops no other.
+
+    Raises `DataError` if none can, and for labels that are there already and differ, unless `overwrite`; `FathomError`
+    if the classes are not those of `root`.
     """
     task = load_task(exported)
     description = _description(root, task)
@@ -56,11 +65,15 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
         image.id: exported / IMAGES / f"{image.stem}.png" for image in task.images if places[image.id] not in have
     }
     with _returned(source, task) as masks:
-        _check(masks, order, labels, {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()})
+        old_labels = {} if overwrite else {id: there.get(_key(p)) for id, p in places.items()}
+        fill = description.unpainted_index
+        offered = {image.id for image, _ in masks}
+        masks, unusable, counts = _check(masks, partial(_filled, order=order, unpainted=fill), labels, old_labels)
         _check_images(masks, lacking)
+        _check_classes(counts, labels, [path for key, path in there.items() if key not in map(_key, places.values())])
         drawn = set()
         for image, read in masks:
-            label = order[read()]
+            label = _filled(read, order, fill)
             if (label == IGNORE).all():
                 continue
             drawn.add(image.id)
@@ -69,14 +82,33 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 with writing(root / f"{place}.png") as temporary:
                     shutil.copyfile(lacking[image.id], temporary)
             path = root / "labels" / f"{_key(place)}.png"
+            old = there.get(_key(place))
+            if old is not None and not overwrite:
+                continue  # it is the same label, as `_check` has seen
             draw.write(path, labels.stored(label))
-            if (old := there.get(_key(place), path)) != path:
+            if old is not None and old != path:
                 old.unlink()  # it had another ending, and one id cannot mean both
     if not (root / DESCRIPTION).is_file():
         root.mkdir(parents=True, exist_ok=True)
         write_config(description, root / DESCRIPTION)
     ids = [image.id for image in task.images]
-    return Imported(root, tuple(places[id] for id in ids if id in drawn), tuple(id for id in ids if id not in drawn))
+    wrong = offered - {image.id for image, _ in masks}
+    return Imported(
+        root,
+        labelled=tuple(places[id] for id in ids if id in drawn),
+        empty=tuple(id for id in ids if id not in drawn and id not in wrong),
+        unusable=unusable,
+        unpainted=None if fill == IGNORE else description.classes[fill].name,
+    )
+
+
+def _filled(
+    read: Callable[[], UInt8[np.ndarray, "h w"]], order: UInt8[np.ndarray, " 256"], unpainted: int
+) -> UInt8[np.ndarray, "h w"]:
+    """A mask in the indices of the folder's classes, with what unpainted pixels mean there."""
+    label: UInt8[np.ndarray, "h w"] = order[read()]
+    label[label == IGNORE] = unpainted
+    return label
 
 
 @contextmanager
@@ -112,14 +144,27 @@ def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray
 
 
 def _check(
-    masks: Sequence[Mask], order: UInt8[np.ndarray, " 256"], labels: LabelMap, there: dict[str, Path | None]
-) -> None:
-    """Read every mask once, so that all faults are met together and before anything is written."""
+    masks: Sequence[Mask],
+    filled: Callable[[Callable[[], UInt8[np.ndarray, "h w"]]], UInt8[np.ndarray, "h w"]],
+    labels: LabelMap,
+    there: Mapping[str, Path | None],
+) -> tuple[list[Mask], tuple[Problem, ...], Counts]:
+    """Read every mask once, so that all faults are met together and before anything is written: those that can be used,
+    what is wrong with the others, and how many pixels of each class there are."""
     problems: list[Problem] = []
+    unusable: list[Problem] = []
+    usable: list[Mask] = []
+    counts = np.zeros(256, np.int64)
     for image, read in masks:
         try:
-            label = order[read()]
+            label = filled(read)
             labels.stored(label)
+            usable.append((image, read))
+            counts += np.bincount(label.ravel(), minlength=256)
+        except DataError as error:
+            unusable += error.problems
+            continue
+        try:
             old = there.get(image.id)
             if old is not None and (label != IGNORE).any() and not np.array_equal(labels.read(old), label):
                 problems.append(
@@ -127,8 +172,32 @@ def _check(
                 )
         except DataError as error:
             problems += error.problems
-    if problems:
-        raise DataError(problems)
+    if problems or (unusable and not usable):
+        raise DataError([*problems, *unusable])
+    return usable, tuple(unusable), counts
+
+
+def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> None:
+    """Raise `FathomError` if fewer than two classes are drawn, in these masks and the labels there already; warn of
+    classes that are not drawn."""
+    if not counts[:IGNORE].any():
+        return  # nothing is drawn, which is told elsewhere
+    whole = counts.copy()
+    for path in others:  # read until there are two
+        if np.count_nonzero(whole[:IGNORE]) > 1:
+            break
+        with suppress(DataError):  # not among those imported: `fathom check` names it
+            whole += np.bincount(labels.read(path).ravel(), minlength=256)
+    present = np.flatnonzero(whole[: len(labels.names)])
+    if len(present) < 2:
+        raise FathomError(
+            f"All that is drawn is the class {labels.names[present[0]]!r}, and "
+            f"{100 * counts[IGNORE] / counts.sum():.0f} % of the pixels are ignored; at least two classes are needed "
+            "to learn from. Pixels nobody has painted are ignored: paint the background as a class of its own. Nothing "
+            "was written."
+        )
+    if missing := absences(labels.names, counts):
+        say(f"WARNING: {missing}")
 
 
 def _check_images(masks: Sequence[Mask], lacking: Mapping[str, Path]) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.selection.annotation.brush import decode, encode
 from fathomseg.selection.annotation.task import Mask, Task, TaskImage
+from fathomseg.text import read_text
 from fathomseg.types import IGNORE, ClassList
 
 CONFIG: Final = "label_studio/config.xml"
@@ -68,7 +69,9 @@ def returned(source: Path, task: Task) -> list[Mask]:
     images = {image.stem: image for image in task.images}
     masks: list[Mask] = []
     problems = []
-    for number, one in enumerate(_tasks(source)):
+    if not (tasks := _tasks(source)):
+        raise FathomError(f"{source} holds no task; expected {len(images)}: export the whole project as JSON.")
+    for number, one in enumerate(tasks):
         stem = _stem(one)
         regions = _regions(one)
         if stem not in images:
@@ -82,7 +85,9 @@ def returned(source: Path, task: Task) -> list[Mask]:
 
 def _tasks(source: Path) -> list[Mapping[str, Any]]:
     try:
-        tree = json.loads(source.read_text(encoding="utf-8"))
+        tree = json.loads(read_text(source))
+    except FathomError:
+        raise
     except (ValueError, OSError) as error:
         raise FathomError(f"{source} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, list) or not all(isinstance(one, dict) and "annotations" in one for one in tree):

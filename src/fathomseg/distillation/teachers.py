@@ -1,0 +1,116 @@
+"""Teachers: what predicts the missing modality. Here a run of ours or a file of `fathom export`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from fathomseg.config import Part
+from fathomseg.distillation.answers import Answer, agreement, labels
+from fathomseg.distillation.classes import Matching
+from fathomseg.inference.card import CARD, WEIGHTS, Weights
+from fathomseg.inference.onnx import is_onnx
+from fathomseg.inference.predictor import Predictor, load, stacked
+from fathomseg.inference.settings import trained_inference
+from fathomseg.io.depth_maps import DepthUnit
+from fathomseg.io.files import digest
+from fathomseg.types import Size
+
+TaskName = Literal["segmentation", "depth", "normals"]
+Picture = UInt8[np.ndarray, "h w 3"]
+
+
+class TeacherNote(Part):
+    """Which teacher it was; the same text means the same predictions."""
+
+    kind: Literal["run", "onnx", "huggingface"]
+    source: str
+    """The run folder, the file, or the model's name on the hub, as given."""
+    revision: str | None = None
+    """The commit on the hub."""
+    weights: str
+    """A hash of the files that hold settings and weights."""
+    settings: dict[str, Any]
+    """How it was asked: size, windows, mirror ..."""
+
+
+class Teacher(ABC):
+    """Predicts one modality of images of any size."""
+
+    note: TeacherNote
+    target: Literal["label", "depth", "disparity", "normals"]
+    """What it gives. disparity: the larger the nearer, of unknown scale and offset."""
+    unit: DepthUnit | None = None
+    """What its depth is measured in."""
+    has_confidence: bool
+    classes: tuple[str, ...] = ()
+    """Those it tells apart."""
+
+    @abstractmethod
+    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+        """The predictions for each image at its size; `matching` of a teacher of classes."""
+
+
+class RunTeacher(Teacher):
+    """The network of a run, or one that `fathom export` wrote, asked as `fathom predict` asks it."""
+
+    def __init__(self, run: str, task: TaskName, weights: Weights, device: str | None, flip: bool) -> None:
+        """Raises `FathomError` if it has no such task."""
+        folder = Path(run)
+        inference = trained_inference(folder, None, flip)
+        self.predictor = load(folder, weights, device, inference, (task,))
+        self.task = self.predictor.tasks[task]
+        self.flip = inference.flip
+        self.target = {"segmentation": "label", "depth": "depth", "normals": "normals"}[task]  # type: ignore[assignment]
+        self.unit = self.predictor.card.depth_unit if task == "depth" else None
+        self.has_confidence = task == "segmentation" or self.flip
+        self.classes = self.predictor.card.classes if task == "segmentation" else ()
+        exported = is_onnx(folder)
+        files = [folder] if exported else [folder / CARD, folder / WEIGHTS[weights]]
+        self.note = TeacherNote(
+            kind="onnx" if exported else "run",
+            source=run,
+            weights=digest(files),
+            settings={**inference.model_dump(mode="json"), "working_size": list(self.predictor.size)},
+        )
+        plain = inference.model_copy(update={"flip": False})
+        card, place = self.predictor.card, self.predictor.device
+        self.one_sided = Predictor(self.predictor.network, card, place, plain, (task,))
+        """The same without its mirror, to see whether both agree."""
+
+    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+        """One pass for all images, two with the mirror."""
+        inputs = stacked(images, self.predictor.size)
+        sizes = [image.shape[:2] for image in images]
+        if self.target == "label":
+            assert matching is not None, "classes are matched"
+            maps = self.predictor.maps(inputs)[self.task.name]
+            return [labels(one, size, matching, soft) for one, size in zip(maps, sizes, strict=True)]
+        return self._two_views(inputs, sizes) if self.flip else self._decoded(self._maps(inputs), sizes)
+
+    def _maps(self, inputs: UInt8[Tensor, "b 3 h w"]) -> Tensor:
+        return self.one_sided.maps(inputs)[self.task.name]
+
+    @torch.inference_mode()
+    def _two_views(self, inputs: UInt8[Tensor, "b 3 h w"], sizes: Sequence[Size]) -> list[Answer]:
+        """The mean of the image and its mirror, with their agreement as the confidence."""
+        size = (inputs.shape[2], inputs.shape[3])
+        views = self._maps(inputs), self.task.mirrored(self._maps(inputs.flip(3)))
+        mean = sum(self.task.averaging(view, size) for view in views) / 2
+        answers = self._decoded(self.task.averaged(mean), sizes)  # type: ignore[arg-type]
+        for answer, *both in zip(answers, *(self._decoded(view, sizes) for view in views), strict=True):
+            a, b = (torch.from_numpy(one[self.target]) for one in both)
+            sure = agreement(a, b) if self.target == "depth" else (a * b).sum(2).clamp(0, 1)
+            answer[f"{self.target}_confidence"] = sure.numpy()
+        return answers
+
+    def _decoded(self, maps: Float32[Tensor, "b _ _ _"], sizes: Sequence[Size]) -> list[Answer]:
+        fields = (self.task.decode(one, size)[self.target] for one, size in zip(maps, sizes, strict=True))
+        return [{self.target: field.cpu().numpy()} for field in fields]

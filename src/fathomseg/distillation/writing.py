@@ -1,0 +1,121 @@
+"""A teacher at work: it answers for the images of a dataset, interruptibly, into a folder that is never mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.distillation.answers import Answer, finite
+from fathomseg.distillation.classes import Matching
+from fathomseg.distillation.files import is_written, parts_of, write_answer
+from fathomseg.distillation.provenance import (
+    FILE,
+    ImageNote,
+    Provenance,
+    image_source,
+    pixels_hash,
+    read_provenance,
+    unchanged,
+)
+from fathomseg.distillation.teachers import Picture, Teacher
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.prefetch import ahead
+
+_SAVED_EVERY: Final = 16
+"""Batches between two moments at which what was done is noted on disk; an interrupt notes it too."""
+
+
+@dataclass
+class Distillation:
+    """Writes a teacher's predictions of some images."""
+
+    teacher: Teacher
+    dataset: Dataset
+    folder: Path
+    provenance: Provenance
+    matching: Matching | None = None
+    batch: int = 1
+    """Images that go through the teacher at once."""
+    tick: Callable[[], None] = lambda: None
+    """Called after each image."""
+    problems: list[Problem] = field(default_factory=list, init=False)
+    """What could not be read so far."""
+    written: int = field(default=0, init=False)
+    """Images answered so far."""
+
+    @property
+    def soft(self) -> bool:
+        """Whether probabilities are kept."""
+        return self.provenance.soft is not None
+
+    def open(self) -> None:
+        """Take over what the folder holds already. Raises `FathomError` if it holds anything else."""
+        if (self.folder / FILE).is_file():
+            earlier = read_provenance(self.folder)
+            self.provenance.refuse_other(earlier, self.folder)
+            self.provenance = earlier
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            raise FathomError(f"{self.folder} is not empty and holds no {FILE}. Give another folder (--out).")
+        else:
+            self.provenance.write(self.folder)
+
+    def todo(self, ids: Sequence[str]) -> list[list[str]]:
+        """The batches that are not done. Batches are those of all ids, since a network's rounding may depend on what
+        goes through it together: an interrupted folder ends with the same bytes as one written in one go."""
+        batches = [list(ids[start : start + self.batch]) for start in range(0, len(ids), self.batch)]
+        return [batch for batch in batches if not all(self._done(id) for id in batch)]
+
+    def do(self, batches: Sequence[Sequence[str]]) -> None:
+        """Answer for all batches. Files are read ahead and written in threads."""
+        answers = self._answers(batches)
+        try:
+            for number, ((id, note, _), writing) in enumerate(ahead(self._write, answers, threads=2), start=1):
+                writing.result()
+                self.provenance.images[id] = note
+                self.written += 1
+                self.tick()
+                if number % (_SAVED_EVERY * self.batch) == 0:
+                    self.provenance.write(self.folder)
+        finally:
+            self.provenance.write(self.folder)
+
+    def _done(self, id: str) -> bool:
+        """Whether an image has been answered for, and is still the same."""
+        note = self.provenance.images.get(id)
+        confidence = self.provenance.confidence is not None
+        parts = parts_of(self.provenance.gives, confidence, self.soft)
+        try:
+            return note is not None and is_written(self.folder, id, parts) and unchanged(self.dataset, id, note)
+        except DataError:
+            return False  # it will be told when it is read
+
+    def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Answer]]:
+        for _, reading in ahead(self._read, batches):
+            images, problems = reading.result()
+            self.problems += problems
+            if not images:
+                continue
+            answers = self.teacher.answer(list(images.values()), self.matching, self.soft)
+            for (id, image), answer in zip(images.items(), answers, strict=True):
+                if not finite(answer):
+                    raise FathomError(f"The teacher gives NaN for {id}: its weights are not finite. Take another one.")
+                self.provenance.images.pop(id, None)  # until its files are whole again
+                source = image_source(self.dataset, id)
+                yield id, ImageNote(pixels=pixels_hash(image), source=source), answer
+
+    def _read(self, batch: Sequence[str]) -> tuple[dict[str, Picture], list[Problem]]:
+        images: dict[str, Picture] = {}
+        problems: list[Problem] = []
+        for id in batch:
+            try:
+                images[id] = self.dataset.image(id)
+            except DataError as error:
+                problems += error.problems
+        return images, problems
+
+    def _write(self, item: tuple[str, ImageNote, Answer]) -> None:
+        id, _, answer = item
+        write_answer(self.folder, id, answer, self.provenance.classes)

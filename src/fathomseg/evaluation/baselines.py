@@ -1,0 +1,80 @@
+"""A run of several tasks beside baselines, usually one run for each task: the parts of Delta_m."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import load_card
+from fathomseg.metrics.multitask import MainScore, delta_m, relative_change
+from fathomseg.tasks.base import Task
+
+MEANING: Final = {
+    "delta_m": "mean over the tasks of (M - M_b) / M_b, the sign turned where lower is better: above 0 the run is "
+    "better than its baselines (Maninis et al. 2019)",
+}
+
+_SAME: Final = ("dataset", "split", "limit")
+
+
+def parse_baselines(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
+    """{task: run} of "TASK=RUN", or of one "RUN" for all of these tasks. Raises `FathomError` for what is neither."""
+    if len(given) == 1 and "=" not in given[0]:
+        return dict.fromkeys(tasks, Path(given[0]))
+    found = {task: Path(run) for task, equals, run in (one.partition("=") for one in given) if equals}
+    if len(found) < len(given) or not found.keys() <= set(tasks):
+        raise FathomError(
+            f"--baseline is {', '.join(given)}; give one run, or TASK=RUN for each of the tasks {', '.join(tasks)}."
+        )
+    return found
+
+
+def compared(
+    result: Mapping[str, Any], tasks: Mapping[str, Task], baselines: Mapping[str, Path], place: str
+) -> dict[str, Any]:
+    """By weights Delta_m and its parts: of each task with a baseline its main score, the baseline's, and the change.
+
+    `result` is what scores.json holds; baselines were scored in the same way, in their folder `evaluation/place`.
+    Where a baseline lacks the weights, its averaged ones count. Raises `FathomError` if it was scored otherwise.
+    """
+    theirs = {task: _scores(run, task, result, place) for task, run in baselines.items()}
+    found: dict[str, Any] = {}
+    for weights, scores in result["scores"].items():
+        parts: dict[str, dict[str, Any]] = {}
+        changes: dict[str, float | None] = {}
+        for task in (task for task in baselines if task in scores):
+            own = tasks[task].main_score(scores[task])
+            base = theirs[task].get(weights, theirs[task]["ema"])
+            changes[task] = relative_change(own, base)
+            parts[task] = {
+                "score": own.name,
+                "lower_is_better": own.lower_is_better,
+                "value": own.value,
+                "baseline": base.value,
+                "change": changes[task],
+                "run": str(baselines[task]),
+            }
+        found[weights] = {"delta_m": delta_m(changes), "tasks": parts}
+    return found
+
+
+def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict[str, MainScore]:
+    """The main score of a baseline by weights."""
+    card, path = load_card(run), run / "evaluation" / place / "scores.json"
+    if task not in card.tasks:
+        raise FathomError(f"Baseline {run} has no task {task!r}; it has {', '.join(card.tasks)}.")
+    if not path.is_file():
+        raise FathomError(
+            f"Baseline {run} has no {path.relative_to(run)}: score it first, by `fathom evaluate {run}` with the same "
+            "options."
+        )
+    known = json.loads(path.read_text(encoding="utf-8"))
+    if unlike := [f"{key} is {known[key]}, not {result[key]}" for key in _SAME if known[key] != result[key]]:
+        raise FathomError(f"Baseline {run} was scored on something else: {', '.join(unlike)}.")
+    scored = {weights: tasks[task] for weights, tasks in known["scores"].items() if task in tasks}
+    if "ema" not in scored:
+        raise FathomError(f"{path} has no scores of {task} of the averaged weights: score it with --weights both.")
+    return {weights: card.tasks[task].main_score(one) for weights, one in scored.items()}

@@ -1,0 +1,81 @@
+"""The one way to list the user's folders, for all verbs: links are followed, hidden and system files passed over."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
+"""File name endings, in lower case, that count as videos. Here, because `io.video` loads ffmpeg."""
+
+_SYSTEM: Final = frozenset(
+    {
+        "__macosx",
+        "$recycle.bin",
+        "@eadir",
+        "desktop.ini",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "lost+found",
+        "system volume information",
+        "thumbs.db",
+    }
+)
+"""Files and folders that systems put beside the user's, in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether the name of a file or folder says that it is not the user's data."""
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below `folder`, sorted folder by folder: its path from there with "/" between, and where it is.
+
+    Linked folders are followed, but never into one they lie in. Nothing if there is no such folder.
+    """
+    above: dict[str, frozenset[str]] = {}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        within = above.pop(parent, frozenset()) | {os.path.realpath(parent)}
+        kept = []
+        for name in sorted(folders):
+            path = os.path.join(parent, name)  # noqa: PTH118 - pathlib would triple the time of long listings
+            if not is_hidden(name) and not (os.path.islink(path) and os.path.realpath(path) in within):  # noqa: PTH114
+                kept.append(name)
+                above[path] = within
+        folders[:] = kept
+        here = Path(parent)
+        inside = "" if here == folder else here.relative_to(folder).as_posix() + "/"
+        for name in sorted(names):
+            if not is_hidden(name):
+                yield inside + name, here / name
+
+
+def ending(name: str) -> str:
+    """What a file name ends in, in lower case and with its dot; "" without one."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - as above
+
+
+def passed_over(folder: Path, known: Collection[str]) -> Counter[str]:
+    """How many files below `folder` have each ending that is not `known`."""
+    return Counter(by_first_spelling(name for name, _ in walk(folder) if ending(name) not in known))
+
+
+def by_first_spelling(names: Iterable[str]) -> Iterator[str]:
+    """The ending of every name, in the spelling in which it was met first."""
+    met: dict[str, str] = {}
+    for name in names:
+        end = ending(name)
+        yield met.setdefault(end, name[len(name) - len(end) :])
+
+
+def counted(endings: Counter[str]) -> str:
+    """ "3 .gif, 1 .heic", the most frequent first; "" if there are none."""
+    return ", ".join(f"{count} {end or 'without an ending'}" for end, count in sorted(endings.items(), key=_most))
+
+
+def _most(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]

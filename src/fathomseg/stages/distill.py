@@ -1,0 +1,154 @@
+"""`fathom distill`: a teacher predicts what images of a dataset lack, to be learned from in the place of truth.
+
+OUT/provenance.json        teacher, settings, classes or unit, and which images were shown to it
+OUT/ids/<id>.png           segmentation: in the dataset's own ids
+OUT/depth/<id>.npz         depth: float32, in metres or relative (disparity/<id>.npz of a relative Hugging Face model)
+OUT/normals/<id>.png       normals: 16-bit RGB
+OUT/confidence/<id>.png    round(255 confidence), where there is one
+OUT/soft/<id>.npz          with --soft: the most probable classes and their probabilities
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from fathomseg.config import load, read_yaml
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.distillation.classes import match, read_mapping
+from fathomseg.distillation.files import CONFIDENCE, SOFT
+from fathomseg.distillation.huggingface import PREFIX, HuggingFaceLabels, HuggingFaceMaps
+from fathomseg.distillation.provenance import Provenance, StoredClasses
+from fathomseg.distillation.teachers import RunTeacher, TaskName, Teacher
+from fathomseg.distillation.writing import Distillation
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.card import as_weights
+from fathomseg.io.progress import progress, say
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.streams import budgets, has_depth, has_normals
+
+_BATCH: Final = 4
+"""Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
+
+Gives = Literal["depth", "disparity"]
+
+
+def run(
+    teacher: str,
+    data: str,
+    overrides: Sequence[str],
+    *,
+    task: str,
+    out: Path,
+    split: str = "train",
+    everything: bool = False,
+    soft: bool = False,
+    flip: bool = False,
+    classes: Path | None = None,
+    weights: str = "ema",
+    gives: str | None = None,
+    device: str | None = None,
+    batch: int = _BATCH,
+) -> int:
+    """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
+
+    Repeated, it goes on where it stopped, and does images again that have changed since. Raises `FathomError` for a
+    folder of another teacher or other settings.
+    """
+    wanted = _task(task)
+    if soft and wanted != "segmentation":
+        raise FathomError(f"--soft keeps probabilities of classes, and {task} has none; leave it out.")
+    if classes is not None and wanted != "segmentation":
+        raise FathomError(f"--classes says which class is which, and {task} has none; leave it out.")
+    if batch < 1:
+        raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
+    dataset, labelled = known_data(data, overrides, split)
+    ids = list(dataset.ids(split))
+    lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]
+    if not lacking:
+        say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
+        return 0
+    asked = _teacher(teacher, wanted, dataset, weights, gives, device, flip)
+    matching = None
+    if wanted == "segmentation":
+        matching = match(asked.classes, dataset.classes.names, read_mapping(classes))
+        say(matching.table())
+    work = Distillation(
+        asked,
+        dataset,
+        out,
+        Provenance(
+            task=wanted,
+            gives=asked.target,
+            teacher=asked.note.model_copy(update={"settings": {**asked.note.settings, "batch": batch}}),
+            dataset=dataset.name,
+            split=split,
+            unit=asked.unit,
+            classes=None if matching is None else StoredClasses.of(dataset, ids),
+            matched=None if matching is None else matching.by_name,
+            confidence=CONFIDENCE if asked.has_confidence else None,
+            soft=SOFT if soft else None,
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+        matching,
+        batch,
+    )
+    work.open()
+    todo = work.todo(lacking)
+    count = sum(map(len, todo))
+    with progress(f"distilling {task}", count) as work.tick:
+        work.do(todo)
+    there = f"; {len(lacking) - count} were there already" if count < len(lacking) else ""
+    unit = f", in {asked.unit} units" if asked.unit == "relative" else f", in {asked.unit}" if asked.unit else ""
+    say(f"{task} of {work.written} of {len(ids)} images written into {out}{unit}{there}.")
+    if work.problems:
+        say("\n".join([f"{len(work.problems)} images could not be used:", *(f"  {one}" for one in work.problems)]))
+    return 1 if work.problems else 0
+
+
+def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:
+    """The dataset, and by a recipe the images whose labels its trainings may see; None: all that have one."""
+    path = Path(text).expanduser()
+    if not path.is_file() or "data" not in read_yaml(path):
+        return resolve_dataset(text, overrides), None
+    recipe = load(Recipe, path, overrides)
+    of_data = [name for name in recipe.streams if recipe.dataset(name) == recipe.data]
+    chosen = budgets(recipe)
+    if not any(recipe.streams[name].labels is not None for name in of_data):
+        return recipe.data, None
+    return recipe.data, frozenset(id for name in of_data for id in chosen.get(name, ()))
+
+
+def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | None) -> bool:
+    """Whether nothing is known of an image that teaches the task; a label outside the budget is not known."""
+    if task == "segmentation":
+        return not dataset.has_label(id) or (labelled is not None and id not in labelled)
+    return not (has_depth if task == "depth" else has_normals)(dataset, id)
+
+
+def _task(name: str) -> TaskName:
+    for task in get_args(TaskName):
+        if task == name:
+            return task  # type: ignore[no-any-return]
+    raise FathomError(f"There is no task {name!r}; a teacher predicts {', '.join(get_args(TaskName))}.")
+
+
+def _teacher(
+    text: str, task: TaskName, dataset: Dataset, weights: str, gives: str | None, device: str | None, flip: bool
+) -> Teacher:
+    """The teacher that is meant. Raises `FathomError`."""
+    kinds: dict[str | None, Gives | None] = {"depth": "depth", "disparity": "disparity", None: None}
+    if gives not in kinds:
+        raise ConfigError(f"--gives is {gives!r}; choose depth or disparity.")
+    if not text.startswith(PREFIX):
+        if gives is not None:
+            raise FathomError("--gives is for depth models of Hugging Face that do not say it; leave it out.")
+        return RunTeacher(text, task, as_weights(weights), device, flip)
+    if task == "segmentation":
+        return HuggingFaceLabels(text, device, flip)
+    if task == "depth":
+        return HuggingFaceMaps(text, dataset, device, flip, kinds[gives])
+    raise FathomError(f"{text}: models of Hugging Face give segmentation or depth, not {task}. Give a run.")

@@ -1,0 +1,64 @@
+"""Tiny teachers and the data they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.inference.card import ModelCard, save_model
+from fathomseg.models.decoders import Fpn
+from fathomseg.models.encoders import Encoder
+from fathomseg.stages.distill import run
+from fathomseg.tasks import Depth, Normals, Segmentation
+from fathomseg.tasks.network import NetworkConfig
+from tests import fakes
+
+SIZE = (24, 32)
+CLASSES = ("road", "wall", "car", "tree")
+
+
+def own_data(folder: Path, labelled: int | None = 2, images: int = 5, kind: str = "ids") -> Folder:
+    """A dataset folder whose first images have a label."""
+    return Folder(root=fakes.make_folder(folder, images=images, labels=kind, labelled=labelled, clips=0, size=SIZE))
+
+
+def make_run(
+    folder: Path,
+    classes: Sequence[str] = CLASSES,
+    output: str = "metric",
+    seed: int = 0,
+    tasks: Sequence[str] = ("segmentation", "depth", "normals"),
+) -> Path:
+    """A run of a random network whose decoder all tasks share, with predictions that vary over an image."""
+    known = {
+        "segmentation": Segmentation(decoder=Fpn(channels=8)),
+        "depth": Depth(decoder="shared", output=output, min_depth=1.0, max_depth=50.0, start=0.1),
+        "normals": Normals(decoder="shared"),
+    }
+    config = NetworkConfig(
+        encoder=Encoder(model="test_efficientnet", pretrained="none"), tasks={name: known[name] for name in tasks}
+    )
+    torch.manual_seed(seed)
+    network = config.build(len(classes), pretrained=False)
+    for name, weights in network.heads.named_parameters():
+        if name.endswith("weight"):
+            nn.init.normal_(weights, std=0.5)
+    named = {"classes": tuple(classes), "colours": tuple((i, i, i) for i in range(len(classes)))}
+    unit = "metres" if output == "metric" else "relative"
+    save_model(folder, ModelCard(network=config, size=SIZE, depth_unit=unit, **named), network.state_dict())
+    return folder
+
+
+def distill(teacher: Path | str, data: Folder, out: Path, task: str = "segmentation", **how: object) -> int:
+    return run(str(teacher), str(data.root), [], task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files of a folder, without the date of the provenance."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    lines = files["provenance.json"].splitlines()
+    return files | {"provenance.json": b"\n".join(line for line in lines if b'"date"' not in line)}

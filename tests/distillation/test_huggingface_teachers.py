@@ -1,0 +1,128 @@
+"""Teachers of transformers: tiny random models saved by the test."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.distillation.files import read_part
+from fathomseg.distillation.provenance import read_provenance
+from fathomseg.errors import FathomError
+from fathomseg.models.compat import ensure_timm_imports
+from tests.distillation.teachers import distill, own_data
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs the extra hf"),
+    # transformers leaves its settings files to the garbage collector to close
+    pytest.mark.filterwarnings(
+        "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    return own_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    ensure_timm_imports()
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("segformer")
+    torch.manual_seed(0)
+    names = ("Road", "car", "spaceship", "tree")
+    settings = transformers.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )
+    network = transformers.SegformerForSemanticSegmentation(settings)
+    for weights in network.parameters():
+        if weights.ndim > 1:
+            torch.nn.init.xavier_normal_(weights, gain=2.0)
+    network.save_pretrained(folder)
+    transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_classes_of_a_model(segformer: Path, data: Folder, tmp_path: Path, flip: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    names = data.classes.names
+    (tmp_path / "m.yaml").write_text(json.dumps({"Road": names[1], "car": names[0], "tree": names[2]}))
+    out = tmp_path / "out"
+    assert distill(f"hf:{segformer}", data, out, classes=tmp_path / "m.yaml", flip=flip) == 0
+    known = read_provenance(out)
+    assert (known.teacher.kind, known.teacher.revision) == ("huggingface", None)
+    assert known.matched == {"Road": names[1], "car": names[0], "spaceship": None, "tree": names[2]}
+    network = transformers.SegformerForSemanticSegmentation.from_pretrained(segformer).eval()
+    processor = transformers.SegformerImageProcessor.from_pretrained(segformer)
+    id = next(iter(known.images))
+    views = []
+    for image in [data.image(id), np.ascontiguousarray(data.image(id)[:, ::-1])]:
+        with torch.no_grad():
+            logits = network(**processor(images=[image], return_tensors="pt")).logits
+        wide = torch.nn.functional.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)[0]
+        views.append(wide.softmax(0))
+    p = (views[0] + views[1].flip(2)) / 2 if flip else views[0]
+    assert len(p.argmax(0).unique()) > 1
+    wanted = np.array([1, 0, 255, 2])[p.argmax(0).numpy()]
+    found = read_part(out, id, "label", known.classes)
+    assert (found == wanted).mean() > 0.999
+
+
+def test_a_model_of_another_kind_is_refused(segformer: Path, data: Folder, tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match="cannot be loaded as a model for depth estimation"):
+        distill(f"hf:{segformer}", data, tmp_path / "out", "depth")
+
+
+def test_depth_of_a_model(data: Folder, tmp_path: Path) -> None:
+    ensure_timm_imports()
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    settings = transformers.DPTConfig(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=32,
+        patch_size=8,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+    )
+    network = transformers.DPTForDepthEstimation(settings)
+    for weights in network.parameters():
+        if weights.ndim > 1:
+            torch.nn.init.xavier_normal_(weights)
+    torch.nn.init.constant_(network.head.head[-2].bias, 5.0)
+    network.save_pretrained(tmp_path / "dpt")
+    transformers.DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dpt")
+    teacher = f"hf:{tmp_path / 'dpt'}"
+    assert distill(teacher, data, tmp_path / "metres", "depth", gives="depth") == 0
+    assert distill(teacher, data, tmp_path / "relative", "depth") == 0
+    metres, relative = (read_provenance(tmp_path / name) for name in ("metres", "relative"))
+    assert (metres.gives, metres.unit) == ("depth", "metres")
+    assert (relative.gives, relative.unit) == ("disparity", "relative")
+    id = data.ids("train")[0]
+    a, b = (
+        read_part(tmp_path / name, id, part, None) for name, part in (("metres", "depth"), ("relative", "disparity"))
+    )
+    np.testing.assert_array_equal(a, b)  # the same numbers, of which only a setting says what they are
+    assert a.std() > 0
+    assert a.shape == data.image(id).shape[:2]
