@@ -34,6 +34,7 @@ RULES: list[Mixing] = [
     CutMix(probability=1.0),
     ClassMix(),
     DepthMix(),
+    DepthMix(either_sign=True),
     DepthMix(foreground=(0.2, 0.8)),
     DepthMix(foreground=(0.5, 0.5), consistent=False),
     AllOf(),

@@ -23,12 +23,9 @@ from fathomseg.data.datasets.base import Kind
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.normals import true_normals
 from fathomseg.data.sampling import Order, Shuffled
-from fathomseg.data.transforms import Geometry, cut, whole
+from fathomseg.data.transforms import Geometry, cut, draws, whole
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
-
-_SAMPLE = 1
-"""Tells the random numbers of a view from those that choose its image (`sampling`)."""
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
 """Normalised disparity 0..1 of the whole image of an id at the size of the cache, NaN = not known."""
@@ -131,8 +128,7 @@ class Stream(TorchDataset[Sample]):
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""
         id = self.id_at(position)
-        rng = np.random.default_rng((self.seed, _SAMPLE, position))
-        key = int(rng.integers(2**63))
+        key, rng = draws(self.seed, position)
         sample = self._sample(id)
         view, tries = self._cut(sample, rng), 1
         while not self.order.accepts(position, view, tries):

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.geometry_sampling import MatchingGeometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample, Size
 
@@ -141,5 +142,5 @@ class RareClasses(Part):
         return ByClass(self.probabilities(total), images, seed, self.share * size[0] * size[1] / 2, self.tries)
 
 
-AnySampling = Annotated[Uniform | RareClasses, Field(discriminator="name")]
+AnySampling = Annotated[Uniform | RareClasses | MatchingGeometry, Field(discriminator="name")]
 """Every way to draw the images of a stream. A new one is listed here and nowhere else."""

@@ -80,10 +80,10 @@ class Step(nn.Module):
         """The losses of every objective by name."""
         terms: dict[str, Term] = {}
         logs: dict[str, Float[Tensor, ""]] = {}
-        for stream, batch in batches.items():
+        for stream in batches:
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
             with statistics_held(held), self._norms_of(stream):
-                for name, result in self._learn(stream, batch).items():
+                for name, result in self._learn(stream, batches).items():
                     terms |= {
                         self._named(name, term, stream): replace(value, group=qualified(name, value.group))
                         for term, value in result.terms.items()
@@ -157,9 +157,10 @@ class Step(nn.Module):
             for (scale, decays), parameters in sorted(groups.items(), reverse=True)
         ]
 
-    def _learn(self, stream: str, batch: Batch) -> dict[str, StepResult]:
+    def _learn(self, stream: str, batches: Batches) -> dict[str, StepResult]:
         """The losses of the objectives of one stream."""
-        base = Base.of(batch, self.colours[stream])
+        batch = batches[stream]
+        base = Base.of(batch, self.colours[stream], batches)
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
         views = {name: [self._seen(view) for view in request.views] for name, request in requests.items()}

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.cache import Cache
+from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.distilled import TARGETS
+from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.sampling import Endless, RareClasses, Uniform
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
-from fathomseg.depth_sources import FreshMaps, OwnDepth, prepare
+from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
+from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import preparing, say
 from fathomseg.stages.domains import endless, matched
@@ -116,6 +118,15 @@ def build_streams(
             if cameras is not None:
                 intrinsics[name] = cameras
     _all_learn(recipe, streams)
+    for name in streams:
+        if isinstance(sampling := recipe.streams[name].sampling, MatchingGeometry):
+            if sampling.partner not in streams or endless(recipe, sampling.partner):
+                raise FathomError(
+                    f"streams.{name}.sampling compares depths with those of stream {sampling.partner!r}, which gives "
+                    "nothing or is endless. Name another stream, or take sampling.name=uniform."
+                )
+            target, source = (geometries(streams[one], one) for one in (sampling.partner, name))
+            streams[name].order = sampling.order(target, source, recipe.seed)
     return Streams(streams, intrinsics)
 
 
@@ -381,6 +392,24 @@ def _no_budget(labels: Labels | None, stream: str) -> None:
         )
 
 
+def geometries(stream: Stream, name: str) -> Geometries:
+    """The depths of the images of a stream, small and kept in the cache, and the views it shows of them."""
+    assert stream.disparity is not None, f"checked: {name} has a source of depth"
+    kept = None
+    if isinstance(stream.disparity, DisparityMaps):
+        kept = array_store.entry(cache_folder(), f"small disparity|{stream.disparity.key}")
+    small = None if kept is None else array_store.load(kept)
+    if small is None or small.shape[0] != len(stream.ids):
+        small = np.stack([smaller(stream.disparity(id)) for id in sorted(stream.ids)])
+        if kept is not None:
+            array_store.store(kept, small)
+    places = {id: place for place, id in enumerate(sorted(stream.ids))}
+    assert stream.cache.size is not None
+    return Geometries(
+        small, places, stream.order.id_at, stream.geometry, stream.seed, stream.cache.size, stream.working
+    )
+
+
 def _all_learn(recipe: Recipe, given: Collection[str]) -> None:
     """Every objective has a stream that gives something. Raises `FathomError`."""
     for name, objective in recipe.objectives.items():
@@ -389,4 +418,9 @@ def _all_learn(recipe: Recipe, given: Collection[str]) -> None:
             raise FathomError(
                 f"Objective {name!r} has nothing to learn from: its streams ({streams}) have a budget of no labels. "
                 f"Give streams.{objective.streams[0]}.labels.count, or one more stream: objectives.{name}.stream=[...]."
+            )
+        if lacking := set(objective.partners) - set(given):
+            raise FathomError(
+                f"Objective {name!r} mixes in images of stream {min(lacking)!r}, which has a budget of no labels. Give "
+                f"streams.{min(lacking)}.labels.count."
             )
