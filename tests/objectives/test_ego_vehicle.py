@@ -52,7 +52,6 @@ def test_pseudo_labels_there_do_not_count_and_truth_does() -> None:
     pixels, _ = config.pseudo_labelled(batch, batch.image / 255, teacher, None, shown=shown)
     assert pixels.weight[:, 0].tolist() == [[0, 1, 1], [1, 1, 1]]
     assert predicted(config, batch, teacher)[0].weight.min() == 1
-    assert config.uses is not None
 
 
 def test_pasted_pixels_of_the_source_count_there_too() -> None:

@@ -19,7 +19,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.stages import streams as streams_module
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
 from fathomseg.stages.recipe import Recipe, StreamConfig
@@ -296,6 +296,103 @@ class TestEndlessStreams:
         maps = prepare(OwnDepth(), data, batch.ids, SIZE, folder=tmp_path / "maps")
         for id, found in zip(batch.ids, batch.targets["disparity"][:, 0].numpy(), strict=True):
             np.testing.assert_allclose(found, maps(id), atol=1e-4)
+
+
+class TestPairs:
+    """A source whose images are mixed into those of the target, one by one."""
+
+    OBJECTIVES: ClassVar[dict[str, Any]] = {
+        "supervised": {"stream": ["source", "labelled"]},
+        "pseudo_labels": {"partner": "source", "mixing": {"name": "depthmix"}, "teacher_sees": "view"},
+    }
+
+    def tree(self, camvid: Path, source: dict[str, Any] | None = None, **sections: Any) -> Recipe:
+        still = {"geometry": {"scale": [1, 1], "flip": 0}}
+        data = {**tiny_semi.STREETS, "size": list(SIZE), "train_clips": 3}
+        usual = {"data": data, "classes": "streets-camvid", "depth": {"name": "dataset"}, **still}
+        streams = {
+            "source": {**usual, **(source or {})},
+            "labelled": {"labels": {"count": 0}},
+            "unlabelled": {"data": {**data, "domain": "dusk"}, "depth": {"name": "dataset"}, **still},
+        }
+        return recipe(camvid, **{"streams": streams, "objectives": self.OBJECTIVES, **sections})
+
+    MATCHING: ClassVar[dict[str, Any]] = {"sampling": {"name": "matching_geometry", "candidates": 12}}
+
+    def test_the_image_drawn_is_the_one_whose_depth_fits_best(self, camvid: Path, tmp_path: Path) -> None:
+        """Of all images, compared by whole maps of disparity at full size."""
+        streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
+        source, target = streams.by_name["source"], streams.by_name["unlabelled"]
+        assert source.disparity is not None
+        assert target.disparity is not None
+        first, last = round(0.156 * SIZE[0]), round((1 - 0.195) * SIZE[0])
+        ranks = []
+        for position in range(6):
+            wanted = np.log1p(target.disparity(target.id_at(position))[first:last])
+            apart = {id: np.nanmean(np.abs(wanted - np.log1p(source.disparity(id)[first:last]))) for id in source.ids}
+            ranks.append(sorted(apart, key=apart.__getitem__).index(source.id_at(position)))
+        assert len(source.ids) == 12
+        assert max(ranks) <= 1, "maps of 16 x 32 may take the second best for the best"
+        assert ranks.count(0) >= 4
+
+    def test_processes_and_micro_batches_see_the_pairs_of_one(self, camvid: Path, tmp_path: Path) -> None:
+        streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
+
+        def pairs(share: Share) -> list[tuple[str, str]]:
+            both = [
+                [id for batch in loader(streams.by_name[name], Steps(share, 0, 2), 0, False) for id in batch.ids]
+                for name in ("source", "unlabelled")
+            ]
+            return list(zip(*both, strict=True))
+
+        whole = pairs(Share(4))
+        ranks = [pair for rank in range(2) for pair in pairs(Share(4, rank=rank, world=2))]
+        assert sorted(ranks) == sorted(whole)
+        assert pairs(Share(4, accumulate=2)) == whole
+
+    def test_small_maps_are_kept_in_the_cache(
+        self, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "a")
+        monkeypatch.setattr(streams_module, "smaller", lambda _: pytest.fail("a map was read again"))
+        again, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "b")
+        ids = [[made.by_name["source"].id_at(position) for position in range(5)] for made in (first, again)]
+        assert ids[0] == ids[1]
+
+    def test_the_source_is_read_with_labels_and_disparity(self, camvid: Path, tmp_path: Path) -> None:
+        tree = self.tree(camvid)
+        assert tree.needs("source") == {"label", "disparity"}
+        (batch,) = batches(built(tree, tmp_path)[0], "source", 2)
+        assert {"label", "disparity"} <= batch.targets.keys()
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ({"batch": 3}, r"'source' and 'unlabelled' are paired.*batches of 3 and 8: give streams\.source\.batch=8"),
+            ({"sampling": {"name": "matching_geometry", "partner": "other"}}, "is no other stream"),
+            (
+                {"sampling": {"name": "matching_geometry", "partner": "labelled"}},
+                r"compares depths: give streams\.labelled\.depth",
+            ),
+            ({"depth": None}, r"give streams\.source\.depth"),
+        ],
+    )
+    def test_what_cannot_be_paired_is_told_before_anything_is_read(
+        self, camvid: Path, source: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=message):
+            self.tree(camvid, source)
+
+    def test_a_source_without_labels_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        settings = self.tree(camvid)
+        labelled = {"labels": {"count": 2}}
+        streams = {**settings.model_dump()["streams"], "labelled": labelled}
+        streams["source"]["labels"] = {"count": 0}
+        streams["source"]["depth"] = None
+        pseudo = {**self.OBJECTIVES["pseudo_labels"], "mixing": {"name": "classmix"}}
+        objectives = {**self.OBJECTIVES, "pseudo_labels": pseudo}
+        with pytest.raises(FathomError, match=r"mixes in images of stream 'source', which has a budget of no labels"):
+            built(recipe(camvid, streams=streams, objectives=objectives), tmp_path)
 
 
 class TestWhole:
