@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import av
+import cv2
 import numpy as np
 import yaml
 from PIL import Image
 
 from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
+from fathomseg.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from fathomseg.data.datasets.vkitti2 import CLASSES as VKITTI2
 
 Size = tuple[int, int]
@@ -384,6 +386,105 @@ def make_vkitti2(
             (text / "extrinsic.txt").write_text("\n".join(extrinsic) + "\n")
             lines = ["Category r g b", *(f"{key} {r} {g} {b}" for key, (r, g, b) in table.items())]
             (text / "colors.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def make_gta5(
+    folder: Path,
+    numbers: Sequence[int] = (1, 2, 150, 151, 320, 321),
+    kind: str = "palette",
+    size: Size = (24, 40),
+    label_size: Size | None = None,
+    seed: int = 0,
+) -> Path:
+    """GTA5 with labels as "palette" images of Cityscapes' ids, or as RGB "colours". Class 19 of the scenes is void."""
+    for number in numbers:
+        image, label = scene(seed + number, size, 20)
+        label = np.asarray(Image.fromarray(label).resize((label_size or size)[::-1], Image.Resampling.NEAREST))
+        save(folder / "images" / f"{number:05d}.png", image)
+        path = folder / "labels" / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "colours":
+            save(path, np.array([*CITYSCAPES.colours, (0, 0, 0)], np.uint8)[label])
+        else:
+            indexed = Image.fromarray(np.array([*CITYSCAPES_IDS, 34], np.uint8)[label], mode="P")
+            indexed.putpalette([value for number in range(256) for value in (number, 255 - number, 7)])
+            indexed.save(path)
+    return folder
+
+
+SYNTHIA_IDS = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
+"""The id of each of Cityscapes' classes."""
+
+
+def make_synthia(
+    folder: Path,
+    numbers: Sequence[int] = (0, 1, 130, 131, 260, 261),
+    depth: bool = True,
+    size: Size = (24, 40),
+    seed: int = 0,
+) -> Path:
+    """SYNTHIA-RAND-CITYSCAPES: ids in the first of three channels of 16 bits, instances in the second. Depth is 4 m + 1
+    cm for each number, the upper third is sky. Class 19 of the scenes is void."""
+    for number in numbers:
+        image, label = scene(seed + number, size, 20)
+        save(folder / "RGB" / f"{number:07d}.png", image)
+        ids = np.array([*SYNTHIA_IDS, 22], np.uint16)[label]
+        for place in ("GT/LABELS", "Depth/Depth"):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        three = np.stack([np.zeros_like(ids), 1000 + ids, ids], axis=-1)  # OpenCV writes the last channel as red
+        cv2.imwrite(str(folder / "GT/LABELS" / f"{number:07d}.png"), three)
+        if depth:
+            centimetres = np.full(size, 400 + number, np.uint16)
+            centimetres[: size[0] // 3] = 65535
+            save(folder / "Depth/Depth" / f"{number:07d}.png", centimetres)
+    return folder
+
+
+MAPILLARY = (
+    ("animal--bird", "Bird", (165, 42, 42), True),
+    ("construction--flat--road", "Road", (128, 64, 128), True),
+    ("construction--flat--sidewalk", "Sidewalk", (244, 35, 232), True),
+    ("object--vehicle--car", "Car", (0, 0, 142), True),
+    ("void--unlabeled", "Unlabeled", (0, 0, 0), False),
+    ("human--rider--bicyclist", "Bicyclist", (255, 0, 0), True),
+    ("nature--sky", "Sky", (70, 130, 180), True),
+)
+"""Name, readable name, colour, and whether it is evaluated, by id."""
+
+
+def make_mapillary(
+    folder: Path,
+    version: str = "1.2",
+    images: int = 4,
+    kind: str = "palette",
+    size: Size = (24, 32),
+    seed: int = 0,
+    colours: Sequence[tuple[int, int, int]] | None = None,
+) -> Path:
+    """Mapillary Vistas with seven classes; version "" has its labels directly in the parts and a config.json."""
+    shades = colours or [row[2] for row in MAPILLARY]
+    rows = [
+        {"name": name, "readable": readable, "color": list(shade), "evaluate": evaluate, "instances": False}
+        for (name, readable, _, evaluate), shade in zip(MAPILLARY, shades, strict=True)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = f"config_v{version}.json" if version else "config.json"
+    (folder / config).write_text(json.dumps({"labels": rows, "folder_structure": {}, "version": version}))
+    for place, part in enumerate(("training", "validation", "testing")):
+        for number in range(images):
+            image, label = scene(seed + 100 * place + number, size, len(MAPILLARY))
+            save(folder / part / "images" / f"img{number}.jpg", image)
+            if part == "testing":
+                continue
+            inside = folder / part / (f"v{version}/labels" if version else "labels") / f"img{number}.png"
+            inside.parent.mkdir(parents=True, exist_ok=True)
+            if kind == "colours":
+                save(inside, np.array(shades, np.uint8)[label])
+            else:
+                indexed = Image.fromarray(label, mode="P")
+                indexed.putpalette([value for shade in shades for value in shade])
+                indexed.save(inside)
     return folder
 
 

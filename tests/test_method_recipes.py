@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
+from fathomseg.stages.domains import held_for
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import held_for
 from tests import fakes
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes"

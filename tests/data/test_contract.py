@@ -23,11 +23,14 @@ from tests.fakes import (
     make_camvid,
     make_cityscapes,
     make_folder,
+    make_gta5,
     make_idd_lite,
     make_kitti,
     make_kitti2015,
     make_kitti_semantics,
+    make_mapillary,
     make_nyuv2,
+    make_synthia,
     make_vkitti2,
 )
 
@@ -40,10 +43,13 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "kitti_semantics": make_kitti_semantics,
     "nyuv2": lambda folder: make_nyuv2(folder, "folders"),
     "vkitti2": make_vkitti2,
+    "gta5": make_gta5,
+    "synthia": make_synthia,
+    "mapillary": make_mapillary,
     "folder": lambda folder: make_folder(folder, videos=1),
 }
 UNLABELLED = {"kitti"}
-NO_VIDEO = {"idd_lite", "nyuv2"}
+NO_VIDEO = {"idd_lite", "nyuv2", "gta5", "synthia", "mapillary"}
 ONLY_EVALUATED = {"kitti2015"}
 COMPUTED = {
     "streets": {"size": (32, 64), "train_clips": 2, "val_clips": 1, "test_clips": 1, "frames": 3},

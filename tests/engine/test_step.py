@@ -240,6 +240,44 @@ class TestHeldStatistics:
         whole = {name for name in moved if name.startswith("decoders.depth.")}
         assert by_clips == (finer if exchange else whole)
 
+    def two_domains(self, **settings: Any) -> Step:
+        network = {**PLAIN, "tasks": {"segmentation": {"decoder": {**UNET, "norms": True, "stride": 2}}}}
+        both = {"supervised": {"stream": ["source", "labelled"]}}
+        held = {"source": ["segmentation"]}
+        return make_step(network, both, held_for=held, **settings).train()
+
+    @pytest.mark.parametrize("own", [False, True])
+    def test_those_of_the_target_are_unchanged_by_a_source(self, own: bool) -> None:
+        settings = {"own_norms": {"source": ["segmentation"]}} if own else {}
+        step, alone = self.two_domains(**settings), self.two_domains(**settings)
+        batches = {"source": make_batch(7, "label"), "labelled": make_batch(1, "label")}
+        step(batches)
+        alone({"labelled": batches["labelled"]})
+        target, expected = step.network.state_dict(), alone.network.state_dict()
+        assert any("running_mean" in name for name in target)
+        for name in target:
+            assert torch.equal(target[name], expected[name]), name
+
+    def test_a_source_may_have_a_scale_and_shift_of_its_own(self) -> None:
+        step = self.two_domains(own_norms={"source": ["segmentation"]})
+        source, target = {"source": make_batch(7, "label")}, {"labelled": make_batch(1, "label")}
+        norms = {name for name, m in step.network.named_modules() if isinstance(m, torch.nn.BatchNorm2d)}
+        weighed(step(source)).backward()
+        touched = {name for name, p in step.network.named_parameters() if p.grad is not None}
+        assert norms
+        assert touched
+        assert not {name for name in touched if name.rpartition(".")[0] in norms}
+        assert all(p.grad is not None for p in step.own_norms.parameters())
+        step.zero_grad()
+        weighed(step(target)).backward()
+        assert all(p.grad is None for p in step.own_norms.parameters())
+        assert step.network.encoders[SHARED].net.bn1.weight.grad is not None  # type: ignore[union-attr, operator]
+        groups = step.parameter_groups(encoder_lr=0.1, factors={})
+        scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+        assert {scale[id(p)] for p in step.own_norms.parameters()} == {0.1, 1.0}, "as those they stand for"
+        frozen = step.parameter_groups(encoder_lr=0.1, factors={"encoder": 0, "segmentation": 0})
+        assert frozen == []
+
     def test_clips_of_the_same_data_move_them(self) -> None:
         step = make_step(self.NETWORK, TOGETHER).train()
         name = "network.encoders.shared.net.bn1.num_batches_tracked"

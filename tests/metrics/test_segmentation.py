@@ -24,6 +24,7 @@ from fathomseg.metrics.segmentation import (
     class_iou,
     frequency_weighted_iou,
     mean_iou,
+    mean_over,
     pixel_accuracy,
 )
 from tests.typecheck import unchecked
@@ -233,7 +234,7 @@ def test_result_is_json_and_its_keys_are_explained() -> None:
         "predicted_pixels": 0,
     }
     assert (result["images"], result["pixels"], result["classes_present"]) == (1, 8, 3)
-    assert MEANING.keys() <= result.keys()
+    assert MEANING.keys() - {"miou_shared"} <= result.keys(), "that one is added by `mean_over`"
 
 
 def test_nothing_labelled_gives_nulls_not_nan() -> None:
@@ -262,3 +263,10 @@ def test_gpu_gives_the_same_counts() -> None:
         scores.update(*(x.to(device) for x in (u8(prediction), confidence, u8(truth))))
         results.append(scores.result())
     assert results[0] == results[1]
+
+
+def test_the_mean_over_some_classes_passes_over_what_the_truth_does_not_show() -> None:
+    rows = [{"name": name, "iou": iou} for name, iou in (("a", 0.2), ("b", 0.6), ("c", None), ("d", 0.9))]
+    assert mean_over({"classes": rows}, ("a", "b", "c")) == pytest.approx(0.4)
+    assert mean_over({"classes": rows}, ("d",)) == 0.9
+    assert mean_over({"classes": rows}, ("c",)) is None

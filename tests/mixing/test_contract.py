@@ -34,6 +34,7 @@ RULES: list[Mixing] = [
     CutMix(probability=1.0),
     ClassMix(),
     DepthMix(),
+    DepthMix(either_sign=True),
     DepthMix(foreground=(0.2, 0.8)),
     DepthMix(foreground=(0.5, 0.5), consistent=False),
     AllOf(),
@@ -87,7 +88,7 @@ def test_the_same_keys_give_the_same_mask_and_others_another(rule: Mixing) -> No
     first = rule.mask(pixels, other, (1, 2, 3))
     assert torch.equal(first, rule.mask(pixels, other, (1, 2, 3)))
     random = not isinstance(rule, NoMix) and rule not in (DepthMix(), DepthMix(foreground=(0.5, 0.5), consistent=False))
-    assert torch.equal(first, rule.mask(pixels, other, (4, 5, 6))) != random
+    assert torch.equal(first, rule.mask(pixels, other, (7, 8, 9))) != random
 
 
 @EVERY_RULE

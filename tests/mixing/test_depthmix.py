@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError
-from fathomseg.mixing import DepthMix, Pixels, mix, partner_shift, unit_disparity
+from fathomseg.mixing import DepthMix, Pixels, mix, mix_pairs, partner_shift, unit_disparity
 from tests.mixing.coded import coded
 
 # Multiples of 1/8, so that the margin of 1/8 is met exactly.
@@ -42,6 +42,18 @@ def test_a_wider_margin_keeps_more(margin: float, kept: int) -> None:
     _, keep = mix(DepthMix(margin=margin), scenes(FIRST, SECOND), (1, 2))
     assert keep[0].sum() == kept
     assert keep[1].sum() == {0.0: 4, 0.125: 5}.get(margin, 6)
+
+
+def test_half_of_the_images_take_the_margin_with_a_minus() -> None:
+    """With +1/8 a tie shows this image, with -1/8 the other; what is farther apart is the same with both."""
+    rule, keys = DepthMix(margin=0.125, either_sign=True), tuple(range(400))
+    this, other = (scenes(*[plane] * 400) for plane in (FIRST, SECOND))
+    _, keep = mix_pairs(rule, this, other, keys)
+    strictly = torch.tensor([[False, False, False], [True, False, False]])
+    found = [(torch.equal(one, FIRST_KEPT), torch.equal(one, strictly)) for one in keep]
+    assert all(sum(each) == 1 for each in found)
+    assert 160 < sum(plus for plus, _ in found) < 240
+    assert torch.equal(mix_pairs(rule, scenes(FIRST), scenes(SECOND), keys[7:8])[1][0], keep[7])
 
 
 def test_the_threshold_as_published_and_made_consistent_by_hand() -> None:

@@ -52,6 +52,7 @@ def make_step(
     pixels: Sequence[int] = (100,) * CLASSES,
     focal_ids: Mapping[str, int] | None = None,
     balancing: Mapping[str, Any] | None = None,
+    own_norms: Mapping[str, Collection[str]] | None = None,
     **known: Any,
 ) -> Step:
     """A step of these objectives on all streams they name; without random colours unless given.
@@ -64,7 +65,7 @@ def make_step(
     given = validate(_Objectives, {"objectives": objectives, "balancing": balancing or {"name": "fixed"}})
     parts, groups = given.objectives, groups_of(given.objectives, config)
     assert given.balancing.misfit(groups) is None
-    named = {stream: [] for part in parts.values() for stream in part.streams}
+    named = {stream: [] for part in parts.values() for stream in (*part.streams, *part.partners)}
     assert list(misfits(config, {key: ["disparity"] for key in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
@@ -81,7 +82,7 @@ def make_step(
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
     ordered = {name: modules[name] for name in parts}
-    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups)
+    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups, own_norms)
 
 
 def make_batch(

@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from fathomseg.engine.step import Step
+from fathomseg.errors import FathomError
 from fathomseg.models.network import SHARED
 from fathomseg.objectives.base import Base, Nets
-from fathomseg.objectives.feature_distance import FeatureDistanceObjective
+from fathomseg.objectives.feature_distance import FeatureDistance, FeatureDistanceObjective, shows
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import IGNORE, ClassList
 from tests.objectives.steps import DEPTH, PLAIN, POSE, Counted, copied, make_batch, make_step, moved, train, weighed
 
+CLASS_LIST = ClassList(tuple("abcd"), tuple((i, i, i) for i in range(4)))
 CLIPS = {"clips": make_batch(3, "frames")}
 
 
@@ -95,3 +99,46 @@ def test_beside_classes_on_images_without_frames() -> None:
     result = made({"labelled": make_batch(1, "label"), "unlabelled": make_batch(2)})
     assert set(result.terms) == {"supervised.segmentation", "feature_distance"}
     assert len(counted.calls["decoder"]) == 1
+
+
+class TestClasses:
+    def test_cells_that_one_of_the_classes_fills_by_hand(self) -> None:
+        label = torch.zeros(1, 4, 8, dtype=torch.uint8)
+        label[0, :2, :2] = 2  # all of the first cell
+        label[0, 0, 4:6], label[0, 1, 4] = 2, 2  # three quarters of the third
+        label[0, 2:, :2] = torch.tensor([[2, 3], [2, 3]])  # half of either class
+        label[0, 2:, 2:4] = IGNORE
+        found = shows(label, [2, 3], (2, 4), 0.75)
+        assert found.tolist() == [[[True, False, True, False], [False, False, False, False]]]
+        assert shows(label, [2, 3], (2, 4), 0.8).sum() == 1
+        assert shows(label, [2, 3], (2, 4), 0.5).sum() == 3
+
+    def test_the_mean_is_over_their_cells(self) -> None:
+        made = make_step(
+            PLAIN,
+            {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["c"], "weight": 0.005}},
+            classes=CLASS_LIST,
+        )
+        batch = make_batch(1, "label")
+        batch.targets["label"].zero_()
+        batch.targets["label"][0, :16] = 2
+        features = torch.zeros(2, 3, 2, 3)
+        features[0, :, 0] = 4.0
+        original(made).forward = lambda image: [torch.zeros_like(features)]  # type: ignore[method-assign]
+        objective = made.objectives["feature_distance"]
+        assert isinstance(objective, FeatureDistanceObjective)
+        request = objective.request(batch, Base.of(batch, None), Nets(made.network, made.ema.network))
+        term = request.losses({"features": features}, []).terms[""]
+        assert (term.count.item(), term.weight) == (3, 0.005)
+        assert term.sum.item() == pytest.approx(3 * 48**0.5)
+
+    def test_labels_are_needed_and_names_must_be_known(self) -> None:
+        config = FeatureDistance(classes=("c",))
+        assert config.needs(NetworkConfig()) == {"label"}
+        assert FeatureDistance().needs(NetworkConfig()) == frozenset()
+        with pytest.raises(FathomError, match=r"classes names 'bus', which is no class of data; there is: a, b, c, d"):
+            make_step(
+                PLAIN,
+                {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["bus"]}},
+                classes=CLASS_LIST,
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -15,10 +15,15 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
+from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, loader
-from fathomseg.errors import FathomError
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, budgets, build_streams, colours, held_for, same_data
+from fathomseg.depth_sources import OwnDepth, prepare
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.stages import streams as streams_module
+from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
+from fathomseg.stages.recipe import Recipe, StreamConfig
+from fathomseg.stages.streams import Streams, budgets, build_streams, colours
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
@@ -165,6 +170,231 @@ class TestOtherData:
             built(recipe(camvid, streams=streams_of(data={"name": "folder", "root": str(folder)})), tmp_path / "r")
 
 
+class TestOtherClasses:
+    """Labels of a source with other classes become the recipe's, in the loader."""
+
+    SOURCE: ClassVar[dict[str, Any]] = {"data": {**tiny_semi.STREETS, "size": list(SIZE)}, "labels": {"count": 2}}
+
+    def tree(self, camvid: Path, **source: Any) -> Recipe:
+        streams = {**streams_of(), "source": {**self.SOURCE, "geometry": {"scale": [1, 1], "flip": 0}, **source}}
+        objectives = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}}
+        return recipe(camvid, streams=streams, objectives=objectives)
+
+    def test_labels_have_our_indices(self, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        settings = self.tree(camvid, classes="streets-camvid")
+        streams, _ = built(settings, tmp_path)
+        (batch,) = batches(streams, "source", 2)
+        source, names = settings.dataset("source"), CamVid(root=camvid).classes.names
+        meaning = {"vegetation": "tree", "sidewalk": "pavement", "person": "pedestrian", "truck": "car"}
+        meaning |= dict.fromkeys(("traffic light", "traffic sign"), "sign") | dict.fromkeys(
+            ("rider", "bicycle"), "bicyclist"
+        )
+        for id, label in zip(batch.ids, batch.targets["label"].numpy(), strict=True):
+            theirs = source.label(id)
+            assert theirs is not None
+            for index, name in enumerate(source.classes.names):
+                ours = IGNORE if name == "terrain" else names.index(meaning.get(name, name))
+                assert (label[theirs == index] == ours).all()
+        pixels = streams.by_name["source"].label_pixels(11)
+        assert pixels[names.index("road")] == sum((b == 3).sum() for b in batch.targets["label"])
+        told = capsys.readouterr().err
+        assert "source: classes of camvid <- streets" in told
+        assert "bicyclist   rider, bicycle" in told
+        assert "(ignored)   terrain" in told
+
+    def test_what_has_no_partner_is_no_longer_learned(self, camvid: Path, tmp_path: Path) -> None:
+        streams, _ = built(self.tree(camvid), tmp_path)
+        (batch,) = batches(streams, "source", 2)
+        shared = {"sky", "building", "pole", "road", "fence", "car"}
+        names = CamVid(root=camvid).classes.names
+        assert {names[i] for i in np.unique(batch.targets["label"]) if i != IGNORE} <= shared
+        assert shared_classes(self.tree(camvid)) == tuple(name for name in names if name in shared)
+        assert shared_classes(self.tree(camvid, classes="streets-camvid")) == (), "the source has them all"
+        assert shared_classes(recipe(camvid)) == ()
+
+    def test_no_partner_at_all_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(tmp_path / "mine")}
+        fakes.write_yaml(tmp_path / "mine" / "dataset.yaml", {"classes": ["a", "b"]})
+        with pytest.raises(FathomError, match=r"None of the 2 classes.*streams\.source\.classes=\{THEIRS: OURS\}"):
+            budgets(self.tree(camvid, data=data))
+
+    @pytest.mark.parametrize("count", [0, 2])
+    def test_no_target_labels_are_the_same_recipe_with_another_number(
+        self, camvid: Path, tmp_path: Path, count: int, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings = self.tree(camvid, classes="streets-camvid")
+        labelled = {**settings.streams, "labelled": StreamConfig(labels=Labels(count=count))}
+        settings = settings.model_copy(update={"streams": labelled})
+        streams, ids = built(settings, tmp_path)
+        assert len(ids) == count
+        assert set(streams.by_name) == {"source", "unlabelled"} | ({"labelled"} if count else set())
+        (batch,) = batches(streams, "unlabelled", 6)
+        assert batch.has("label") == (count > 0)
+        assert len(set(batch.ids)) == 6
+        assert ("labelled: a budget of no labels" in capsys.readouterr().err) == (count == 0)
+
+    def test_no_labels_anywhere_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        streams = {**streams_of(), "labelled": {"labels": {"count": 0}}}
+        with pytest.raises(FathomError, match=r"'supervised' has nothing to learn from: its streams \(labelled\)"):
+            built(recipe(camvid, streams=streams), tmp_path)
+
+
+class TestEndlessStreams:
+    def tree(self, camvid: Path, **source: Any) -> Recipe:
+        data = {**tiny_semi.STREETS, "size": list(SIZE), "endless": True}
+        streams = {**streams_of(), "source": {"data": data, "classes": "streets-camvid", **source}}
+        objectives = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}}
+        return recipe(camvid, streams=streams, objectives=objectives)
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streams_module, "_COUNTED", 2)
+
+    def test_every_step_sees_new_frames_with_labels(self, camvid: Path, tmp_path: Path) -> None:
+        settings = self.tree(camvid)
+        assert set(budgets(settings)) == {"labelled"}
+        streams, _ = built(settings, tmp_path)
+        found = batches(streams, "source", 2, steps=2)
+        assert len({id for batch in found for id in batch.ids}) == 4
+        assert all(batch.present["label"].all() for batch in found)
+        assert streams.by_name["source"].label_pixels(11).sum() > 0
+        again, _ = built(settings, tmp_path)
+        assert [b.ids for b in batches(again, "source", 2, steps=2)] == [b.ids for b in found]
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ({"labels": {"count": 3}}, r"no label budget: leave streams\.source\.labels out"),
+            ({"sampling": {"name": "rare_classes"}}, r"streams\.source\.sampling needs all its images listed"),
+            ({"depth": {"name": "run", "run": "runs/depth"}}, r"streams\.source\.depth .*needs all its images listed"),
+            ({"split": "val"}, r"Only the split 'train'"),
+        ],
+    )
+    def test_what_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path, source: Any, message: str) -> None:
+        settings = self.tree(camvid, **source)
+        if "depth" in source:
+            pseudo = {"name": "pseudo_labels", "stream": ["source"], "mixing": {"name": "depthmix"}}
+            settings = recipe(
+                camvid,
+                streams=settings.model_dump()["streams"],
+                objectives={"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}, "source": pseudo},
+            )
+        with pytest.raises(FathomError, match=message):
+            built(settings, tmp_path)
+
+    def test_its_own_depth_gives_disparity_as_prepared_maps_do(self, camvid: Path, tmp_path: Path) -> None:
+        pseudo = {"stream": ["source"], "mixing": {"name": "depthmix"}}
+        depth = {"name": "dataset"}
+        still = {"geometry": {"scale": [1, 1], "flip": 0}}
+        streams = {**self.tree(camvid, depth=depth, **still).model_dump()["streams"]}
+        del streams["unlabelled"]
+        both = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": pseudo}
+        settings = recipe(camvid, streams=streams, objectives=both)
+        made, _ = built(settings, tmp_path)
+        (batch,) = batches(made, "source", 2)
+        data = settings.dataset("source")
+        maps = prepare(OwnDepth(), data, batch.ids, SIZE, folder=tmp_path / "maps")
+        for id, found in zip(batch.ids, batch.targets["disparity"][:, 0].numpy(), strict=True):
+            np.testing.assert_allclose(found, maps(id), atol=1e-4)
+
+
+class TestPairs:
+    """A source whose images are mixed into those of the target, one by one."""
+
+    OBJECTIVES: ClassVar[dict[str, Any]] = {
+        "supervised": {"stream": ["source", "labelled"]},
+        "pseudo_labels": {"partner": "source", "mixing": {"name": "depthmix"}, "teacher_sees": "view"},
+    }
+
+    def tree(self, camvid: Path, source: dict[str, Any] | None = None, **sections: Any) -> Recipe:
+        still = {"geometry": {"scale": [1, 1], "flip": 0}}
+        data = {**tiny_semi.STREETS, "size": list(SIZE), "train_clips": 3}
+        usual = {"data": data, "classes": "streets-camvid", "depth": {"name": "dataset"}, **still}
+        streams = {
+            "source": {**usual, **(source or {})},
+            "labelled": {"labels": {"count": 0}},
+            "unlabelled": {"data": {**data, "domain": "dusk"}, "depth": {"name": "dataset"}, **still},
+        }
+        return recipe(camvid, **{"streams": streams, "objectives": self.OBJECTIVES, **sections})
+
+    MATCHING: ClassVar[dict[str, Any]] = {"sampling": {"name": "matching_geometry", "candidates": 12}}
+
+    def test_the_image_drawn_is_the_one_whose_depth_fits_best(self, camvid: Path, tmp_path: Path) -> None:
+        """Of all images, compared by whole maps of disparity at full size."""
+        streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
+        source, target = streams.by_name["source"], streams.by_name["unlabelled"]
+        assert source.disparity is not None
+        assert target.disparity is not None
+        first, last = round(0.156 * SIZE[0]), round((1 - 0.195) * SIZE[0])
+        ranks = []
+        for position in range(6):
+            wanted = np.log1p(target.disparity(target.id_at(position))[first:last])
+            apart = {id: np.nanmean(np.abs(wanted - np.log1p(source.disparity(id)[first:last]))) for id in source.ids}
+            ranks.append(sorted(apart, key=apart.__getitem__).index(source.id_at(position)))
+        assert len(source.ids) == 12
+        assert max(ranks) <= 1, "maps of 16 x 32 may take the second best for the best"
+        assert ranks.count(0) >= 4
+
+    def test_processes_and_micro_batches_see_the_pairs_of_one(self, camvid: Path, tmp_path: Path) -> None:
+        streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
+
+        def pairs(share: Share) -> list[tuple[str, str]]:
+            both = [
+                [id for batch in loader(streams.by_name[name], Steps(share, 0, 2), 0, False) for id in batch.ids]
+                for name in ("source", "unlabelled")
+            ]
+            return list(zip(*both, strict=True))
+
+        whole = pairs(Share(4))
+        ranks = [pair for rank in range(2) for pair in pairs(Share(4, rank=rank, world=2))]
+        assert sorted(ranks) == sorted(whole)
+        assert pairs(Share(4, accumulate=2)) == whole
+
+    def test_small_maps_are_kept_in_the_cache(
+        self, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "a")
+        monkeypatch.setattr(streams_module, "smaller", lambda _: pytest.fail("a map was read again"))
+        again, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "b")
+        ids = [[made.by_name["source"].id_at(position) for position in range(5)] for made in (first, again)]
+        assert ids[0] == ids[1]
+
+    def test_the_source_is_read_with_labels_and_disparity(self, camvid: Path, tmp_path: Path) -> None:
+        tree = self.tree(camvid)
+        assert tree.needs("source") == {"label", "disparity"}
+        (batch,) = batches(built(tree, tmp_path)[0], "source", 2)
+        assert {"label", "disparity"} <= batch.targets.keys()
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            ({"batch": 3}, r"'source' and 'unlabelled' are paired.*batches of 3 and 8: give streams\.source\.batch=8"),
+            ({"sampling": {"name": "matching_geometry", "partner": "other"}}, "is no other stream"),
+            (
+                {"sampling": {"name": "matching_geometry", "partner": "labelled"}},
+                r"compares depths: give streams\.labelled\.depth",
+            ),
+            ({"depth": None}, r"give streams\.source\.depth"),
+        ],
+    )
+    def test_what_cannot_be_paired_is_told_before_anything_is_read(
+        self, camvid: Path, source: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=message):
+            self.tree(camvid, source)
+
+    def test_a_source_without_labels_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
+        settings = self.tree(camvid)
+        labelled = {"labels": {"count": 2}}
+        streams = {**settings.model_dump()["streams"], "labelled": labelled}
+        streams["source"]["labels"] = {"count": 0}
+        streams["source"]["depth"] = None
+        pseudo = {**self.OBJECTIVES["pseudo_labels"], "mixing": {"name": "classmix"}}
+        objectives = {**self.OBJECTIVES, "pseudo_labels": pseudo}
+        with pytest.raises(FathomError, match=r"mixes in images of stream 'source', which has a budget of no labels"):
+            built(recipe(camvid, streams=streams, objectives=objectives), tmp_path)
+
+
 class TestWhole:
     """Images are prepared larger than the network sees them, and come along whole for a teacher that wants them so."""
 
@@ -306,8 +536,22 @@ class TestStatistics:
     def test_of_other_data_do_not(self, tmp_path: Path) -> None:
         taught = frozenset({"segmentation", "early_segmentation"})
         assert self.held(data={"name": "kitti", "root": str(tmp_path)}) == {"clips": taught}
-        assert self.held(data={"name": "kitti", "root": str(tmp_path)}, freeze_bn=False) == {}
-        assert self.held(freeze_bn=True) == {"clips": taught}
+        assert self.held(data={"name": "kitti", "root": str(tmp_path)}, batch_norm="shared") == {}
+        assert self.held(batch_norm="held") == {"clips": taught}
+
+    def test_are_those_of_a_source_that_alone_gives_something(self, tmp_path: Path) -> None:
+        """Without one image of the target nothing else could move them, and they would stay as they began."""
+        source = {"data": {"name": "kitti", "root": str(tmp_path)}}
+        streams = {"labelled": {"labels": {"count": 0}}, "source": source}
+        both = {"supervised": {"stream": ["source", "labelled"]}}
+        settings = validate(Recipe, tiny_semi.settings(streams=streams, objectives=both))
+        assert set(held_for(settings)) == {"source"}
+        assert held_for(settings, {"source"}) == {}
+        assert own_norms(settings, {"source", "labelled"}) == {}
+        own = {**streams, "source": {**source, "batch_norm": "own"}}
+        settings = validate(Recipe, tiny_semi.settings(streams=own, objectives=both))
+        assert own_norms(settings, {"source", "labelled"}) == {"source": frozenset({"segmentation"})}
+        assert own_norms(settings, {"source"}) == {}
 
     def test_go_by_the_datasets_not_by_their_names(self, tmp_path: Path) -> None:
         def folder(name: str) -> Folder:
@@ -315,6 +559,8 @@ class TestStatistics:
 
         assert same_data(folder("a"), folder("a").model_copy(update={"val_percent": 50}))
         assert not same_data(folder("a"), folder("b"))
+        assert same_data(Streets(), Streets(endless=True))
+        assert not same_data(Streets(), Streets(domain="dusk"))
         assert same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("a")}))
         assert not same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("b")}))
         own, other = ({"name": "folder", "root": str(tmp_path / name)} for name in "ab")

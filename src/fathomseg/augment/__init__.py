@@ -9,6 +9,7 @@ from pydantic import Field
 from fathomseg.augment.affine import Motion
 from fathomseg.augment.base import Augmentation
 from fathomseg.augment.colours import Blur, Colours, NoAugmentation
+from fathomseg.augment.masking import Masking
 from fathomseg.augment.policies import AutoAugment, RandAugment
 
 AnyAugmentation = Annotated[NoAugmentation | Colours | RandAugment | AutoAugment, Field(discriminator="name")]
@@ -19,6 +20,7 @@ __all__ = [
     "AutoAugment",
     "Blur",
     "Colours",
+    "Masking",
     "Motion",
     "NoAugmentation",
     "RandAugment",

@@ -18,8 +18,9 @@ from fathomseg.io.files import read_ids
 class Labels(Part):
     """The label budget: all images that have a label, a random number of them, or the ids listed in a file."""
 
-    count: Annotated[int, Field(gt=0)] | None = None
-    """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100."""
+    count: Annotated[int, Field(ge=0)] | None = None
+    """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100. 0 = none: the
+    stream gives nothing, and its objectives learn from their other streams."""
     seed: int | None = None
     """Seed of the random choice; nothing = the seed of the run."""
     file: Path | None = None
@@ -37,6 +38,8 @@ class Labels(Part):
 
         Raises `FathomError` if fewer images have a label than were asked for, or a listed id does not exist.
         """
+        if self.count == 0:
+            return ()
         if self.file is not None:
             return tuple(sorted(self._listed(dataset, split)))
         if not (having := [id for id in dataset.ids(split) if dataset.has_label(id)]):

@@ -22,11 +22,10 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.normals import true_normals
-from fathomseg.data.transforms import Geometry, cut, whole
+from fathomseg.data.sampling import Order, Shuffled
+from fathomseg.data.transforms import Geometry, cut, draws, whole
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
-
-_ORDER, _SAMPLE = 0, 1
 
 Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
 """Normalised disparity 0..1 of the whole image of an id at the size of the cache, NaN = not known."""
@@ -61,7 +60,7 @@ class Share:
 
 
 class Stream(TorchDataset[Sample]):
-    """Samples by global position: position -> id by shuffled epochs -> cached arrays -> a random view."""
+    """Samples by global position: position -> id (by shuffled epochs, or another order) -> arrays -> a random view."""
 
     def __init__(
         self,
@@ -78,6 +77,8 @@ class Stream(TorchDataset[Sample]):
         distilled: Mapping[str, DistilledReader] | None = None,
         working: Size | None = None,
         with_whole: bool = False,
+        order: Order | None = None,
+        classes: UInt8[np.ndarray, " 256"] | None = None,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
@@ -87,6 +88,8 @@ class Stream(TorchDataset[Sample]):
         them of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a
         teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`: the size
         that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image at it.
+        `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of the
+        dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
@@ -95,15 +98,11 @@ class Stream(TorchDataset[Sample]):
         self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
         self.distilled = dict(distilled or {})
         self.working, self.with_whole = working, with_whole
-        self._epoch: tuple[int, list[int]] | None = None
+        self.order, self.classes = order or Shuffled(self.ids, seed), classes
 
     def id_at(self, position: int) -> str:
-        """The sample id at a global position of the endless sequence of shuffled epochs."""
-        epoch, place = divmod(position, len(self.ids))
-        if self._epoch is None or self._epoch[0] != epoch:
-            order = np.random.default_rng((self.seed, _ORDER, epoch)).permutation(len(self.ids)).tolist()
-            self._epoch = (epoch, order)
-        return self.ids[self._epoch[1][place]]
+        """The sample id at a global position of the endless sequence."""
+        return self.order.id_at(position)
 
     def label_pixels(self, classes: int) -> Int64[Tensor, " c"]:
         """Labelled pixels of every class over the whole stream, each image counted once, as it is cached; a teacher's
@@ -113,40 +112,56 @@ class Stream(TorchDataset[Sample]):
     @cached_property
     def label_counts(self) -> Int64[np.ndarray, " 256"]:
         """Pixels of every label value over the whole stream, each image counted once, as it is cached."""
-        counts = np.zeros(256, dtype=np.int64)
+        return sum(self.label_counts_by_id.values(), start=np.zeros(256, dtype=np.int64))
+
+    @cached_property
+    def label_counts_by_id(self) -> dict[str, Int64[np.ndarray, " 256"]]:
+        """Pixels of every label value in each of `ids`, as it is cached."""
+        counts = {}
         for id in self.ids:
-            label = None if self._hidden(id) else self.cache.read(id, "label")
+            label = self._label(id)
             if label is None and "label" in self.distilled:
                 label = (self.distilled["label"](id) or {}).get("label")
-            counts += 0 if label is None else np.bincount(label.ravel(), minlength=256)
+            counts[id] = np.bincount(np.zeros(0, np.uint8) if label is None else label.ravel(), minlength=256)
         return counts
 
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""
         id = self.id_at(position)
-        rng = np.random.default_rng((self.seed, _SAMPLE, position))
-        key = int(rng.integers(2**63))
+        key, rng = draws(self.seed, position)
         sample = self._sample(id)
+        view, tries = self._cut(sample, rng), 1
+        while not self.order.accepts(position, view, tries):
+            view, tries = self._cut(sample, rng), tries + 1
+        return key, view
+
+    def _cut(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """A random view of a sample."""
         view = self.geometry.draw(sample.size, rng, self.working)
         seen = cut(sample, view)
         if not self.with_whole:
-            return key, seen
-        return key, replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
+            return seen
+        return replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
         return self.labels_of is not None and id not in self.labels_of
 
+    def _label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Its label in the classes that are learned; None if it has none or it must not be opened."""
+        label = None if self._hidden(id) else self.cache.read(id, "label")
+        return label if label is None or self.classes is None else self.classes[label]
+
     def _sample(self, id: str) -> Sample:
         """What is known of one id at the size of the cache, as far as this stream wants it."""
-        hidden = self._hidden(id)
-        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if not (hidden and kind == "label")}
+        arrays = {kind: self.cache.read(id, kind) for kind in self.kinds if kind != "label"}
+        label = self._label(id) if "label" in self.kinds else None
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         disparity = None if self.disparity is None else self.disparity(id)
         depth = arrays.get("depth")
         normals = None if depth is None else self._normals(id, depth)
-        sample = Sample(id, image, label=arrays.get("label"), depth=depth, disparity=disparity, normals=normals)
+        sample = Sample(id, image, label=label, depth=depth, disparity=disparity, normals=normals)
         sample = self._with_distilled(sample)
         if self.neighbours is None or id not in self.neighbours:
             return sample

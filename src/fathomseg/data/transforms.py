@@ -21,6 +21,9 @@ from fathomseg.types import IGNORE, Camera, Sample, Size
 ZOOM: Final = (1.0, 2.0)
 """The usual range of the random zoom: with the whole image as the crop, nothing below 1 is without padding."""
 
+_SAMPLE: Final = 1
+"""Tells the random numbers of a view from those that choose its image (`sampling`)."""
+
 PositiveSize = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
 
 
@@ -44,6 +47,12 @@ class View:
         return np.array(
             [[across, 0, (2 * self.left + w) / width - 1], [0, down, (2 * self.top + h) / height - 1]], np.float32
         )
+
+
+def draws(seed: int, position: int) -> tuple[int, np.random.Generator]:
+    """The random key of what a stream shows at a position, and the random numbers its view is drawn with."""
+    rng = np.random.default_rng((seed, _SAMPLE, position))
+    return int(rng.integers(2**63)), rng
 
 
 class Geometry(Part):

@@ -70,6 +70,24 @@ class DisparityMaps:
         return decode(code)
 
 
+@dataclass(frozen=True, slots=True)
+class FreshMaps:
+    """Maps of a dataset without an end, made when they are asked for and kept nowhere: each normalised by itself."""
+
+    reader: DepthReader
+    size: Size
+    """(height, width) of every map."""
+    percentiles: tuple[float, float]
+
+    def __call__(self, id: str) -> Float32[np.ndarray, "h w"]:
+        """The values, NaN where disparity is not known. Raises `DataError` for an image without depth."""
+        (disparity,) = self.reader.disparity([id])
+        if disparity is None:
+            raise DataError([Problem(id, _LACKS)])
+        found = _resized(normalise(disparity, self.percentiles, None), self.size)
+        return np.where(found.valid, found.values, np.float32(np.nan))
+
+
 def prepare(
     source: DepthSource,
     dataset: Dataset,

@@ -8,6 +8,7 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -21,7 +22,7 @@ from fathomseg.engine.balancing.base import Balancing, Groups
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import statistics_held
+from fathomseg.models.norms import OwnNorms, statistics_held
 from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
 
@@ -45,12 +46,14 @@ class Step(nn.Module):
         ema_decay: float = 0.99,
         balancing: Balancing | None = None,
         groups: Groups | None = None,
+        own_norms: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
         network's BatchNorm statistics stay those of the other streams. `balancing` of the `groups` of loss terms
-        (`groups_of`); None = the weights of the terms.
+        (`groups_of`); None = the weights of the terms. `own_norms`: those of the held streams, with these outputs, that
+        have a scale and shift of their own in BatchNorms.
         """
         super().__init__()
         self.network = network
@@ -58,6 +61,10 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
+        self.own_outputs = dict(own_norms or {})
+        self.own_norms = nn.ModuleDict(
+            {stream: OwnNorms(network.modules_for(outputs)) for stream, outputs in self.own_outputs.items()}
+        )
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
         self.measuring = False
 
@@ -73,10 +80,10 @@ class Step(nn.Module):
         """The losses of every objective by name."""
         terms: dict[str, Term] = {}
         logs: dict[str, Float[Tensor, ""]] = {}
-        for stream, batch in batches.items():
+        for stream in batches:
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
-            with statistics_held(held):
-                for name, result in self._learn(stream, batch).items():
+            with statistics_held(held), self._norms_of(stream):
+                for name, result in self._learn(stream, batches).items():
                     terms |= {
                         self._named(name, term, stream): replace(value, group=qualified(name, value.group))
                         for term, value in result.terms.items()
@@ -133,6 +140,9 @@ class Step(nn.Module):
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
             scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
+        for stream, outputs in self.own_outputs.items():
+            pairs = self._own_norms(stream).originals(self.network.modules_for(outputs))
+            scales |= {id(own): scales.get(id(original), 1.0) for own, original in pairs}
         links = self.network.links
         undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -147,15 +157,27 @@ class Step(nn.Module):
             for (scale, decays), parameters in sorted(groups.items(), reverse=True)
         ]
 
-    def _learn(self, stream: str, batch: Batch) -> dict[str, StepResult]:
+    def _learn(self, stream: str, batches: Batches) -> dict[str, StepResult]:
         """The losses of the objectives of one stream."""
-        base = Base.of(batch, self.colours[stream])
+        batch = batches[stream]
+        base = Base.of(batch, self.colours[stream], batches)
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
         views = {name: [self._seen(view) for view in request.views] for name, request in requests.items()}
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
+
+    def _norms_of(self, stream: str) -> AbstractContextManager[None]:
+        """The scale and shift of a stream in BatchNorms, for its pass."""
+        if stream not in self.own_outputs:
+            return nullcontext()
+        return self._own_norms(stream).used(self.network.modules_for(self.own_outputs[stream]))
+
+    def _own_norms(self, stream: str) -> OwnNorms:
+        norms = self.own_norms[stream]
+        assert isinstance(norms, OwnNorms)
+        return norms
 
     def _seen(self, view: View) -> Outputs:
         """What an objective wants of images of its own.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -79,12 +79,13 @@ def score(
     device: torch.device | str = "cpu",
     protocol: DepthProtocol | None = None,
     tick: Callable[[], None] = lambda: None,
+    shared: Collection[str] = (),
 ) -> dict[str, Scored]:
     """The scores of each of these tasks that the dataset has a truth for on some of these samples.
 
-    `protocol` says which pixels of a true depth count. In a distributed run every rank calls it and scores
-    `ids[rank::world]`, so that every image counts once; all ranks return the same. Raises one `DataError` with
-    everything that could not be read, after all images have been tried.
+    `protocol` says which pixels of a true depth count; `shared` names classes that are also scored alone. In a
+    distributed run every rank calls it and scores `ids[rank::world]`, so that every image counts once; all ranks return
+    the same. Raises one `DataError` with everything that could not be read, after all images have been tried.
     """
     rank, world = rank_and_world()
     scores = {name: task.scores(dataset, device, protocol) for name, task in tasks.items()}
@@ -109,7 +110,9 @@ def score(
         if world > 1:
             scores[name].all_reduce()
         rows = scores[name].rows
-        scored[name] = Scored(scores[name].result(), {id: rows[id] for id in ids if id in rows})
+        result = scores[name].result()
+        result |= tasks[name].over_classes(result, shared)
+        scored[name] = Scored(result, {id: rows[id] for id in ids if id in rows})
     return scored
 
 

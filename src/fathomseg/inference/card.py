@@ -52,6 +52,9 @@ class ModelCard(Part):
     """Class names in the order of their indices; none if the network does not segment."""
     colours: tuple[tuple[Byte, Byte, Byte], ...] = ()
     """The colour (RGB) each class is drawn in."""
+    shared_classes: tuple[str, ...] = ()
+    """Those of `classes` that every dataset has whose labels it learned from, if some of these lack a class: scores
+    have their mean IoU, too."""
     ids: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = ()
     """What label files store for each class, by which predictions are written; none = the indices."""
     labels: LabelKind = "ids"

@@ -127,6 +127,25 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
         return Stored(values, palette, unpainted)
 
 
+def png_is_rgb(path: Path) -> bool:
+    """Whether a PNG holds colours themselves, not indices of a palette, by its header; False for all other files."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head.startswith(b"\x89PNG") and len(head) == 26 and head[25] in (2, 6)
+
+
+def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
+    """The first channel (red) of an image of 8 or 16 bits, as stored. Raises `DataError` as `read_rgb` does.
+
+    Pillow makes 8 bits of RGB images of 16, so that it only tells whether the file is whole.
+    """
+    with _opened(path):
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if stored is None:
+        raise DataError([Problem(str(path), "cannot be decoded; replace or remove it")])
+    return np.ascontiguousarray(stored[..., 2] if stored.ndim == 3 else stored)  # OpenCV has blue first
+
+
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """A colour-coded label as RGB, exactly as stored, upright: palettes are applied, alpha is dropped."""
     return read_drawing(path)[0]

@@ -8,7 +8,7 @@ counted where it lies and raised by `result()`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -21,6 +21,8 @@ from fathomseg.types import IGNORE
 
 MEANING: Final = {
     "miou": "mean intersection over union, over the classes PRESENT IN THE GROUND TRUTH of the images scored",
+    "miou_shared": "the same mean over those of them that every dataset has whose labels were learned from "
+    "(shared_classes); there only if some dataset lacks a class",
     "boundary_miou": "the same mean of the boundary IoU (Cheng et al. 2021) at 2 % of the image diagonal",
     "pixel_accuracy": "share of labelled pixels whose class is right",
     "mean_class_accuracy": "mean over present classes of the share of a class's pixels that are found (recall)",
@@ -90,6 +92,12 @@ def class_accuracy(matrix: Int64[Tensor, "c c"]) -> Float64[Tensor, " c"]:
 def mean_iou(matrix: Int64[Tensor, "c c"]) -> Float64[Tensor, ""]:
     """Mean of `class_iou` over the classes present in the ground truth; NaN if no pixel is labelled."""
     return class_iou(matrix).nanmean()
+
+
+def mean_over(result: Mapping[str, Any], names: Collection[str]) -> float | None:
+    """The mean IoU over the classes of these names that the ground truth of a `SegmentationScores.result()` shows."""
+    known = [row["iou"] for row in result["classes"] if row["name"] in names and row["iou"] is not None]
+    return sum(known) / len(known) if known else None
 
 
 def pixel_accuracy(matrix: Int64[Tensor, "c c"]) -> Float64[Tensor, ""]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from fathomseg.mixing.base import Mixing, NoMix, mix
+from fathomseg.mixing.base import Mixing, NoMix, mix, mix_pairs
 from fathomseg.mixing.classmix import ClassMix
 from fathomseg.mixing.combined import AllOf, OneOf
 from fathomseg.mixing.cutmix import CutMix
@@ -28,6 +28,7 @@ __all__ = [
     "Pixels",
     "composite",
     "mix",
+    "mix_pairs",
     "partner_shift",
     "subkeys",
     "unit_disparity",

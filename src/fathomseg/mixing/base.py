@@ -56,12 +56,19 @@ def mix(rule: Mixing, pixels: Pixels, keys: Sequence[int]) -> tuple[Pixels, Bool
     """Each image of the batch mixed with another one of it; and the mask, True where the image itself is seen.
 
     The partner of image i is image i + `partner_shift(keys)`, cyclically. A batch of one image has no partner and
-    comes back unchanged. Where one of the two shows its photograph and the other padding, the photograph is seen,
-    whatever the mask of the rule, but for images the rule leaves alone. To mix two different batches, call the rule's
-    `mask` and `composite`.
+    comes back unchanged.
     """
-    other = pixels.rolled(partner_shift(keys))
-    keep = rule.mask(pixels, other, keys)
+    return mix_pairs(rule, pixels, pixels.rolled(partner_shift(keys)), keys)
+
+
+@torch.no_grad()
+def mix_pairs(rule: Mixing, this: Pixels, other: Pixels, keys: Sequence[int]) -> tuple[Pixels, Bool[Tensor, "b h w"]]:
+    """Image i of one batch mixed with image i of another; and the mask, True where `this` is seen.
+
+    Where one of the two shows its photograph and the other padding, the photograph is seen, whatever the mask of the
+    rule, but for images the rule leaves alone.
+    """
+    keep = rule.mask(this, other, keys)
     fills = on_device(rule.fills(keys), keep).bool()[:, None, None]
-    keep = torch.where((pixels.valid == other.valid) | ~fills, keep, pixels.valid)
-    return composite(keep, pixels, other), keep
+    keep = torch.where((this.valid == other.valid) | ~fills, keep, this.valid)
+    return composite(keep, this, other), keep

@@ -36,6 +36,9 @@ class DepthMix(Mixing):
     """By how much of the range of disparity the other surface must be nearer to be seen."""
     foreground: tuple[Unit, Unit] = (0.0, 0.0)
     """Range of the threshold t, drawn evenly for each image; pixels with less disparity are background. 0, 0 = off."""
+    either_sign: bool = False
+    """Half of the images take the margin with a minus: they are seen only where they are nearer by more than it, and
+    on ties the other image is. For pairs of two domains, of which only one order is shown (Hoyer et al. 2023, IJCV)."""
     consistent: bool = True
     """The threshold only breaks ties, so the two orders of a pair never contradict. False: as published."""
 
@@ -62,13 +65,20 @@ class DepthMix(Mixing):
                 " or use a rule that needs none: cutmix or classmix."
             )
         mine, theirs = (pixels.disparity.detach()[:, 0] for pixels in (this, other))  # type: ignore[union-attr]
-        farther = mine < theirs - self.margin
+        farther = mine < theirs - self._margins(keys, mine)
         if self.foreground[1] > 0:
             background = mine < self._threshold(keys, mine)
             nearer = mine - self.margin > theirs
             farther |= background & ~nearer if self.consistent else background
         known, theirs_known = mine.isfinite() & this.valid, theirs.isfinite() & other.valid
         return torch.where(known & theirs_known, ~farther, known | ~theirs_known)
+
+    def _margins(self, keys: Sequence[int], like: Tensor) -> Float[Tensor, "b 1 1"] | float:
+        """The margin of each image with its sign."""
+        if not self.either_sign:
+            return self.margin
+        signs = [1.0 if generator(key, Use.MARGIN).random() < 0.5 else -1.0 for key in keys]
+        return self.margin * on_device(signs, like).view(-1, 1, 1)
 
     def _threshold(self, keys: Sequence[int], like: Tensor) -> Float[Tensor, "b 1 1"]:
         """The foreground threshold of each image."""

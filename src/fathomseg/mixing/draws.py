@@ -28,6 +28,8 @@ class Use(IntEnum):
     GREY = 8
     BLUR = 9
     POLICY = 10
+    MARGIN = 11
+    BLOCKS = 12
 
 
 def generator(key: int, use: Use) -> np.random.Generator:

@@ -37,8 +37,7 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     In training they go by the batch as ever. For images of another kind than those that the network will be used on,
     which would otherwise be averaged in with them (Li et al. 2017, AdaBN; Xie et al. 2020, AdvProp).
     """
-    norms = [norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm)]
-    tracking = [norm for norm in norms if norm.track_running_stats]
+    tracking = [norm for norm in _norms(modules) if norm.track_running_stats]
     for norm in tracking:
         norm.track_running_stats = False
     try:
@@ -46,6 +45,51 @@ def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     finally:
         for norm in tracking:
             norm.track_running_stats = True
+
+
+class OwnNorms(nn.Module):
+    """A scale and a shift in every BatchNorm for the images of one domain, beside those that the network keeps.
+
+    Domain-specific batch normalisation (Chang et al. 2019), begun at the network's own values. Statistics
+    are those of the batch in training (`statistics_held`), and the network is used on its own domain, so that no
+    running statistics are kept here.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        norms = _affine(modules)
+        self.weights = nn.ParameterList(nn.Parameter(norm.weight.detach().clone()) for norm in norms)
+        self.biases = nn.ParameterList(nn.Parameter(norm.bias.detach().clone()) for norm in norms)
+
+    @contextmanager
+    def used(self, modules: Iterable[nn.Module]) -> Iterator[None]:
+        """For a while the BatchNorms of these modules, those this was made for, have this scale and shift."""
+        norms = _affine(modules)
+        kept = [(norm.weight, norm.bias) for norm in norms]
+        for norm, weight, bias in zip(norms, self.weights, self.biases, strict=True):
+            norm.weight, norm.bias = weight, bias
+        try:
+            yield
+        finally:
+            for norm, (weight, bias) in zip(norms, kept, strict=True):
+                norm.weight, norm.bias = weight, bias
+
+    def originals(self, modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+        """Every parameter here with the network's own that it stands for."""
+        for norm, weight, bias in zip(_affine(modules), self.weights, self.biases, strict=True):
+            yield weight, norm.weight
+            yield bias, norm.bias
+
+
+def _norms(modules: Iterable[nn.Module]) -> list[_BatchNorm]:
+    """The BatchNorms of these modules, each once."""
+    found = (norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm))
+    return list(dict.fromkeys(found))
+
+
+def _affine(modules: Iterable[nn.Module]) -> list[_BatchNorm]:
+    """Those that have a scale and a shift."""
+    return [norm for norm in _norms(modules) if norm.affine]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ and turns what it gets into loss terms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -37,17 +37,19 @@ class Base:
     """In the random colours of the stream."""
     frames: Float[Tensor, "b s 3 h w"] | None
     """The frame before, the image and the frame after, all in the same random colours, if there are neighbours."""
+    beside: Mapping[str, Batch] = field(default_factory=dict)
+    """The batches of all streams in this step, for objectives that pair images of two (`Objective.partners`)."""
 
     @classmethod
-    def of(cls, batch: Batch, colour: ColourJitter | None) -> Base:
+    def of(cls, batch: Batch, colour: ColourJitter | None, beside: Mapping[str, Batch] | None = None) -> Base:
         """Converted on the device, so that a quarter of the bytes travels there."""
-        clean = to_unit(batch.image)
+        clean, beside = to_unit(batch.image), beside or {}
         if "frames" not in batch.targets:
-            return cls(clean, clean if colour is None else colour(clean, batch.keys), None)
+            return cls(clean, clean if colour is None else colour(clean, batch.keys), None, beside)
         frames = ordered(batch)
         if colour is not None:
             frames = recoloured(colour, frames, batch.keys)
-        return cls(clean, frames[:, frames.shape[1] // 2], frames)
+        return cls(clean, frames[:, frames.shape[1] // 2], frames, beside)
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,16 @@ class Nets:
     """The one that learns."""
     averaged: Network
     """Its averaged weights, in eval mode; takes no gradient."""
+    answers: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
+    """What teachers have said of the images of this batch, so that objectives with one teacher share its pass."""
+
+    def answer(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
+        """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier
+        pass in which they were among the outputs, else of `run`."""
+        found = self.answers.get(asked)
+        if found is None or not found.keys() >= set(outputs):
+            found = self.answers[asked] = run()
+        return found
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,20 @@ class Objective(Part, ABC):
     def streams(self) -> tuple[str, ...]:
         """The streams it learns from."""
         return (self.stream,) if isinstance(self.stream, str) else self.stream
+
+    @property
+    def partners(self) -> tuple[str, ...]:
+        """Streams whose batches it looks at beside that of the stream it learns from: image i of the one beside image i
+        of the other."""
+        return ()
+
+    def partner_needs(self, network: NetworkConfig) -> frozenset[str]:
+        """The targets without which an image of its `partners` is of no use."""
+        return frozenset()
+
+    def partner_uses(self, network: NetworkConfig) -> frozenset[str]:
+        """The targets of its `partners` that it makes use of where there are some."""
+        return frozenset()
 
     @abstractmethod
     def learns(self, network: NetworkConfig) -> frozenset[str]:

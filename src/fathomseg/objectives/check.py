@@ -36,6 +36,7 @@ def misfits(
                     f"objective {name!r} needs the disparity of the images of stream {stream!r}, which nothing gives: "
                     f"give streams.{stream}.depth={{name: run, run: RUN}}{own}"
                 )
+        yield from _partner_misfits(name, objective, network, streams)
         for output in sorted(objective.learns(network) - network.outputs):
             remedy = f"give network.tasks.{output}={{}}"
             yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
@@ -52,7 +53,7 @@ def misfits(
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
     for output in sorted(network.outputs - learned):
         yield f"the network predicts {output!r}, but no objective teaches it: {_remedy(output)}"
-    read = {stream for objective in objectives.values() for stream in objective.streams}
+    read = {stream for o in objectives.values() for stream in (*o.streams, *o.partners)}
     for stream in sorted(streams.keys() - read):
         yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
     for stream, given in streams.items():
@@ -82,6 +83,20 @@ def misfits(
             f"objective {adjusted[0]!r}: logit_adjusted has no class weights to go by: give "
             "objectives.supervised.losses.segmentation.balance, or set it to false"
         )
+
+
+def _partner_misfits(
+    name: str, objective: Objective, network: NetworkConfig, streams: Mapping[str, Collection[str]]
+) -> Iterator[str]:
+    """What keeps the images of other streams from being looked at beside those it learns from."""
+    for stream in objective.partners:
+        if stream not in streams:
+            yield f"objective {name!r} has the partner {stream!r}, but there is no such stream; give streams.{stream}"
+        elif "disparity" in objective.partner_needs(network) and "disparity" not in streams[stream]:
+            yield (
+                f"objective {name!r} compares depths with those of stream {stream!r}, which nothing gives: give "
+                f"streams.{stream}.depth={{name: dataset}} or {{name: run, run: RUN}}"
+            )
 
 
 def _weighs_classes(objective: Objective) -> bool:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
-from torch import nn
+from jaxtyping import Bool, Float, UInt8
+from pydantic import Field
+from torch import Tensor, nn
 
+from fathomseg.errors import FathomError
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.network import FEATURES, SHARED, Network, Outputs
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.tasks.base import nothing
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import Batch, StepResult, Term
+from fathomseg.types import Batch, Size, StepResult, Term
 
 
 class FeatureDistance(Objective):
@@ -23,11 +28,20 @@ class FeatureDistance(Objective):
     stream: str | tuple[str, ...] = "clips"
     weight: Weight = 0.02
     """Hoyer et al. (2021) take 0.01 times the norm over a whole batch of 4, which is 0.02 here: norms of a batch grow
-    with the square root of its images."""
+    with the square root of its images. DAFormer (Hoyer et al. 2022) takes 0.005 with `classes`."""
+    classes: tuple[str, ...] = ()
+    """Only where the labels show one of these classes, for example the things (what can be counted): the mean over
+    cells of the feature map of the L2 norm there (DAFormer, section 3.3). Empty = everywhere, image by image."""
+    min_ratio: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """With `classes`: the share of a cell that one of them fills at least."""
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """No output of its own: it holds the encoder."""
         return frozenset()
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        """Labels, to know where the classes are."""
+        return frozenset({"label"}) if self.classes else frozenset()
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """Needs an encoder that tasks share."""
@@ -40,18 +54,25 @@ class FeatureDistance(Objective):
         return nn.ModuleDict({"original": copy.deepcopy(network.encoders[SHARED])})
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> FeatureDistanceObjective:
-        """Keeps the copy."""
+        """Keeps the copy. Raises `FathomError` for a class that is not learned."""
         original = brought["original"]
         assert isinstance(original, FeatureEncoder)
-        return FeatureDistanceObjective(self.weight, original)
+        names = () if setup.classes is None else setup.classes.names
+        if unknown := [name for name in self.classes if name not in names]:
+            raise FathomError(
+                f"feature_distance.classes names {unknown[0]!r}, which is no class of data; there is: "
+                f"{', '.join(names)}."
+            )
+        return FeatureDistanceObjective(self, original, [names.index(name) for name in self.classes])
 
 
 class FeatureDistanceObjective(ObjectiveModule):
     """The distance of one batch."""
 
-    def __init__(self, weight: float, original: FeatureEncoder) -> None:
+    def __init__(self, config: FeatureDistance, original: FeatureEncoder, classes: Sequence[int] = ()) -> None:
+        """`classes`: the indices of those it is confined to."""
         super().__init__()
-        self.weight, self.original = weight, original.requires_grad_(False).eval()
+        self.config, self.original, self.classes = config, original.requires_grad_(False).eval(), tuple(classes)
 
     def train(self, mode: bool = True) -> FeatureDistanceObjective:
         """The original encoder stays in eval mode."""
@@ -65,7 +86,28 @@ class FeatureDistanceObjective(ObjectiveModule):
         def losses(outputs: Outputs, _: object) -> StepResult:
             with torch.no_grad():
                 wanted = self.original(base.image)[-1]
-            norms = torch.linalg.vector_norm((outputs[FEATURES].float() - wanted.float()).flatten(1), dim=1)
-            return StepResult({"": Term(norms.sum(), norms.new_tensor(float(len(norms))), self.weight)})
+            difference = outputs[FEATURES].float() - wanted.float()
+            if self.classes:
+                return StepResult({"": self._where_they_are(difference, batch)})
+            norms = torch.linalg.vector_norm(difference.flatten(1), dim=1)
+            return StepResult({"": Term(norms.sum(), norms.new_tensor(float(len(norms))), self.config.weight)})
 
         return Request(losses, frozenset({FEATURES}))
+
+    def _where_they_are(self, difference: Float[Tensor, "b c h w"], batch: Batch) -> Term:
+        """The norms of the cells that show one of the classes."""
+        norms = torch.linalg.vector_norm(difference, dim=1)
+        if "label" not in batch.targets:
+            return Term(*nothing(difference), self.config.weight)
+        size = (norms.shape[1], norms.shape[2])
+        shown = shows(batch.targets["label"], self.classes, size, self.config.min_ratio)
+        return Term((norms * shown).sum(), shown.sum().float(), self.config.weight)
+
+
+def shows(
+    label: UInt8[Tensor, "b hl wl"], classes: Sequence[int], size: Size, min_ratio: float
+) -> Bool[Tensor, "b h w"]:
+    """The cells of a (height, width) grid of which one of the classes fills at least this share."""
+    one_hot = torch.stack([label == index for index in classes], dim=1).float()
+    ratios = torch.nn.functional.adaptive_avg_pool2d(one_hot, size)
+    return (ratios >= min_ratio).any(dim=1)

@@ -7,12 +7,15 @@ The published methods are settings of it:
     CutMix-Seg (French et al. 2020), ClassMix (Olsson et al. 2021), DepthMix (Hoyer et al. 2021)   the mixing rule
     UDA (Xie et al. 2020)                     the network as its own teacher, soft targets, RandAugment
     UniMatch V2 (Yang et al. 2025)            two augmented views, complementary channel dropout
+    DACS (Tranheden et al. 2021)              ClassMix of a `partner` stream, the source, with the target
+    cross-domain DepthMix (Hoyer et al. 2023, IJCV)   DepthMix with a `partner`, the margin of either sign
+    MIC (Hoyer et al. 2023, CVPR)             no mixing, `masking`
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +23,8 @@ from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fathomseg.augment import AnyAugmentation, Colours
+from fathomseg.augment import AnyAugmentation, Colours, Masking
+from fathomseg.errors import FathomError
 from fathomseg.losses.segmentation import upsample, without_balance
 from fathomseg.losses.targets import (
     AnyTarget,
@@ -33,10 +37,11 @@ from fathomseg.losses.targets import (
     consistency,
     with_truth,
 )
-from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, subkeys, unit_disparity
-from fathomseg.models.network import Network
+from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
+from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight, to_unit
+from fathomseg.objectives.ego_vehicle import EgoVehicle, counted
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
@@ -62,10 +67,18 @@ class PseudoLabels(Objective):
     """Ground truth takes the place of the pseudo-label on images of the stream that are among the labelled ones."""
     mixing: AnyMixing = ClassMix()
     """none, cutmix, classmix, depthmix, or several of them."""
+    partner: str | None = None
+    """A labelled stream, the source, whose images are mixed into those of this one, image i into image i: the rule
+    decides which pixels of the source are seen. These count with their labels and a weight of 1, whatever the weight of
+    the pseudo-labels around them. null = images of this stream are mixed with each other."""
     depth_scale: Literal["given", "image"] = "given"
     """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
     augment: AnyAugmentation = Colours()
     """Strong augmentation of the mixed image."""
+    masking: Masking | None = None
+    """Blocks of the strong view that are hidden (MIC, Hoyer et al. 2023, CVPR: `{block: 0.125, ratio: 0.7}`)."""
+    ego_vehicle: EgoVehicle | None = None
+    """Parts of the images whose pseudo-labels do not count (DAFormer, Hoyer et al. 2022)."""
     views: Annotated[int, Field(ge=1, le=2)] = 1
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
@@ -82,6 +95,12 @@ class PseudoLabels(Objective):
             raise ValueError("soft targets cannot be mixed: give target.name=hard, or mixing.name=none")
         if self.complementary_dropout and self.views != 2:
             raise ValueError("complementary_dropout shares the channels out between two views: give views=2")
+        if self.partner is not None and isinstance(self.mixing, NoMix):
+            raise ValueError("a partner is there to be mixed with: give mixing.name=classmix, or partner=null")
+        if self.partner is not None and len(self.streams) > 1:
+            raise ValueError("images of several streams cannot all be paired with one partner's: give one stream")
+        if self.partner in self.streams:
+            raise ValueError("the partner must be another stream; partner=null mixes images of the same one")
         return self
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
@@ -93,13 +112,26 @@ class PseudoLabels(Objective):
         own = "depth" in network.tasks
         return frozenset({"disparity"}) if self.mixing.needs_disparity and not own else frozenset()
 
+    @property
+    def partners(self) -> tuple[str, ...]:
+        """The stream that is mixed in."""
+        return () if self.partner is None else (self.partner,)
+
+    def partner_needs(self, network: NetworkConfig) -> frozenset[str]:
+        """Labels, and disparity as of the stream itself."""
+        return frozenset({"label"}) | self.needs(network)
+
+    def partner_uses(self, network: NetworkConfig) -> frozenset[str]:
+        """Disparity from elsewhere in the place of the network's own."""
+        return frozenset({"disparity"}) if self.mixing.needs_disparity else frozenset()
+
     def uses(self, network: NetworkConfig) -> frozenset[str]:
         """Labels in the place of pseudo-labels, disparity from elsewhere in the place of the network's own, and the
         whole images for the teacher."""
         wanted = {
             "label": self.truth,
             "disparity": self.mixing.needs_disparity,
-            "whole": self.teacher_sees == "whole",
+            "whole": self.teacher_sees == "whole" or self.ego_vehicle is not None,
         }
         return frozenset(name for name, there in wanted.items() if there)
 
@@ -116,11 +148,13 @@ class PseudoLabels(Objective):
         logits: Float[Tensor, "b c _ _"],
         disparity: Float[Tensor, "b 1 _ _"] | None,
         classes: Float[Tensor, " c"] | None = None,
+        shown: Float[Tensor, "1 1 _ _"] | None = None,
     ) -> tuple[Pixels, Target]:
         """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
         `logits` and `disparity` (0..1) are of `seen_by_teacher`, of any size; the latter is used where the batch brings
-        none. `classes`: the weights the teacher has learned with, for `logit_adjusted`.
+        none. `classes`: the weights the teacher has learned with, for `logit_adjusted`. `shown`: where pseudo-labels
+        count in whole images (`EgoVehicle.shown`); ground truth counts everywhere.
         """
         if self.logit_adjusted and classes is not None:
             logits = without_balance(logits, classes)
@@ -135,31 +169,56 @@ class PseudoLabels(Objective):
         target = Target(label, confidence, target.probabilities)
         # Of the whole image, before mixing, so that a pixel takes the weight of its image along.
         weight = self.weighting(target, truth, valid)
+        if shown is not None and "view" in batch.targets:
+            weight = weight * torch.where(truth[:, None, None], 1.0, counted(shown, batch.targets["view"], size))
         if "disparity" in batch.targets:
             disparity = batch.targets["disparity"]
         elif disparity is not None:
             disparity = self._in_view(disparity, batch, size)
         return Pixels(image, label, weight, valid, self._disparity(disparity, valid)), target
 
+    @torch.no_grad()
+    def true_pixels(self, batch: Batch, disparity: Float[Tensor, "b 1 _ _"] | None) -> Pixels:
+        """The images of the partner with their labels, each of which counts fully; what has none is ignored.
+
+        `disparity` (0..1, of any size) is used where the batch brings none.
+        """
+        image = to_unit(batch.image)
+        valid = torch.ones_like(image[:, 0], dtype=torch.bool) if batch.valid is None else batch.valid
+        unknown = torch.full_like(batch.image[:, 0], IGNORE)
+        label = batch.targets.get("label", unknown).masked_fill(~valid, IGNORE)
+        if "disparity" in batch.targets:
+            disparity = batch.targets["disparity"]
+        elif disparity is not None:
+            disparity = upsample(disparity, (image.shape[2], image.shape[3]))
+        return Pixels(image, label, (label != IGNORE).float(), valid, self._disparity(disparity, valid))
+
     def seen_by_teacher(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
         """The images, 0..1, that the teacher is shown: the whole ones if they come along, else the clean views."""
         return to_unit(batch.targets["whole"]) if self._whole(batch) else clean
 
     @torch.no_grad()
-    def view(self, pixels: Pixels, target: Target, keys: Sequence[int]) -> tuple[Float[Tensor, "b 3 h w"], Lesson]:
-        """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike."""
-        mixed, _ = mix(self.mixing, pixels, keys)
+    def view(
+        self, pixels: Pixels, target: Target, keys: Sequence[int], partner: Pixels | None = None
+    ) -> tuple[Float[Tensor, "b 3 h w"], Lesson]:
+        """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike, then
+        perhaps masked. `partner`: the images that are mixed in; None = those of the batch itself."""
+        if partner is None:
+            mixed, _ = mix(self.mixing, pixels, keys)
+        else:
+            mixed, _ = mix_pairs(self.mixing, partner, pixels, keys)
         seen = self.augment(mixed, keys)
         if (probabilities := target.probabilities) is not None:
             motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
             probabilities = probabilities if motion is None else motion.bilinear(probabilities)
-        return seen.image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), probabilities)
+        image = seen.image if self.masking is None else self.masking(seen.image, keys)
+        return image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), probabilities)
 
     def views_of(
-        self, pixels: Pixels, target: Target, keys: Sequence[int]
+        self, pixels: Pixels, target: Target, keys: Sequence[int], partner: Pixels | None = None
     ) -> tuple[Float[Tensor, "n 3 h w"], list[Lesson]]:
         """All strong views in one batch, view by view, and what is to be learned of each."""
-        made = [self.view(pixels, target, subkeys(keys, number)) for number in range(self.views)]
+        made = [self.view(pixels, target, subkeys(keys, number), partner) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
     def loss(
@@ -197,22 +256,29 @@ class PseudoLabels(Objective):
 
 
 class PseudoLabelsObjective(ObjectiveModule):
-    """The loss of one batch: a pass of the teacher on the clean images, one of the student on all views."""
+    """The loss of one batch: a pass of the teacher on the clean images, one of the student on all views.
+
+    Objectives of one stream whose teachers see the same share the teacher's pass.
+    """
 
     classes: Float[Tensor, " c"] | None
+    shown: Float[Tensor, "1 1 _ _"] | None
 
     def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None) -> None:
         """`classes`: their weights in the supervised loss; `depth`: the network's task, if it has it."""
         super().__init__()
         self.config, self.depth = config, depth
         self.register_buffer("classes", classes, persistent=False)
+        shown = None if config.ego_vehicle is None else config.ego_vehicle.shown()
+        self.register_buffer("shown", shown, persistent=False)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The augmented views, for their classes."""
         config = self.config
         predicted = self._teacher(batch, base, nets)
-        pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes)
-        images, lessons = config.views_of(pixels, target, batch.keys)
+        pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes, self.shown)
+        partner = None if config.partner is None else self._partner(base.beside[config.partner], batch, nets)
+        images, lessons = config.views_of(pixels, target, batch.keys, partner)
         change = complementary if config.complementary_dropout else None
         view = View(images, frozenset({"segmentation"}), change)
 
@@ -237,13 +303,34 @@ class PseudoLabelsObjective(ObjectiveModule):
         """The teacher's logits of what it is shown, and its disparity if mixing needs one and the batch has none."""
         teacher = nets.averaged if self.config.teacher == "ema" else nets.student
         own_depth = self.config.mixing.needs_disparity and "disparity" not in batch.targets
-        with evaluating(teacher):
-            image = self.config.seen_by_teacher(batch, base.clean)
-            outputs = teacher(image, ("segmentation", "depth") if own_depth else ("segmentation",))
+        wanted = ("segmentation", "depth") if own_depth else ("segmentation",)
+
+        def run() -> Outputs:
+            with evaluating(teacher):
+                return cast(Outputs, teacher(self.config.seen_by_teacher(batch, base.clean), wanted))
+
+        outputs = nets.answer((self.config.teacher, self.config.teacher_sees), wanted, run)
         if not own_depth:
             return outputs["segmentation"], None
         assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
         return outputs["segmentation"], self.depth.disparity(outputs["depth"])
+
+    @torch.no_grad()
+    def _partner(self, batch: Batch, beside: Batch, nets: Nets) -> Pixels:
+        """The images that are mixed in. Raises `FathomError` if they cannot be paired with those of `beside`."""
+        if batch.image.shape != beside.image.shape:
+            found, wanted = (" x ".join(map(str, each.image.shape)) for each in (batch, beside))
+            raise FathomError(
+                f"Batches of {found} of stream {self.config.partner!r} cannot be mixed with batches of {wanted} of "
+                f"stream {self.config.streams[0]!r}: give both the same batch, size and geometry.crop."
+            )
+        disparity = None
+        if self.config.mixing.needs_disparity and "disparity" not in batch.targets:
+            assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
+            teacher = nets.averaged if self.config.teacher == "ema" else nets.student
+            with evaluating(teacher):
+                disparity = self.depth.disparity(teacher(to_unit(batch.image), ("depth",))["depth"])
+        return self.config.true_pixels(batch, disparity)
 
 
 def complementary(maps: Sequence[Float[Tensor, "n _ _ _"]]) -> list[Float[Tensor, "n _ _ _"]]:

@@ -31,6 +31,7 @@ from fathomseg.types import ClassList
 
 HEADLINES: Final = {
     "miou": "mIoU",
+    "miou_shared": "mIoU, shared classes",
     "boundary_miou": "boundary mIoU",
     "pixel_accuracy": "pixel accuracy",
     "mean_class_accuracy": "mean class accuracy",
@@ -48,6 +49,7 @@ def segmentation_section(
 ) -> Section:
     """The section of `SegmentationScores.result()` by weights, the first ones in full."""
     (weights, first), classes = next(iter(scores.items())), dataset.classes
+    headlines = {key: name for key, name in HEADLINES.items() if key in first}
     present = f"{first['classes_present']} of {len(first['classes'])} classes"
     return Section(
         title="Segmentation",
@@ -56,14 +58,14 @@ def segmentation_section(
         facts=[f"{thousands(first['images'])} images", f"{thousands(first['pixels'])} labelled pixels"],
         cards=[
             Card(name, percent(first[key]), "%", MEANING[key])
-            for key, name in HEADLINES.items()
+            for key, name in headlines.items()
             if first[key] is not None or key == "miou"
         ],
         meaning=MEANING,
         shown={
             "all": scores,
             "scores": first,
-            "headlines": HEADLINES,
+            "headlines": headlines,
             "present": present,
             "rows": list(zip(first["classes"], classes.colours, strict=True)),
             "matrix": _matrix(first),
@@ -124,5 +126,6 @@ def _headline_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
     for name in scores:
         table.add_column(WEIGHTS[name], justify="right")
     for key, title in HEADLINES.items():
-        table.add_row(title, *(percent(one[key], 2) for one in scores.values()))
+        if any(key in one for one in scores.values()):
+            table.add_row(title, *(percent(one.get(key), 2) for one in scores.values()))
     return table

@@ -18,8 +18,9 @@ from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.stages.cameras import known_factors, learned
+from fathomseg.stages.domains import held_for, own_norms, shared_classes
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, colours, held_for
+from fathomseg.stages.streams import Streams, colours
 from fathomseg.tasks.depth import Depth
 from fathomseg.types import ClassList
 
@@ -43,7 +44,7 @@ def pose_network(brought: Brought) -> PoseNetwork | None:
 
 def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Streams) -> Step:
     """The training step. Supervised losses come first, since pseudo-labels go by the weights they give the classes."""
-    labels = {name for name in recipe.streams if "label" in recipe.needs(name)}
+    labels = {name for name in streams.by_name if "label" in recipe.needs(name)}
     setup = Setup(
         network=recipe.network,
         steps=recipe.train.steps,
@@ -63,10 +64,11 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         {name: built[name] for name in recipe.objectives},
         {stream: tuple(recipe.objectives_of(stream)) for stream in recipe.streams},
         colours(recipe),
-        held_for(recipe),
+        held_for(recipe, streams.by_name),
         recipe.train.ema_decay,
         recipe.balancing,
         groups_of(recipe.objectives, recipe.network),
+        own_norms(recipe, streams.by_name),
     )
 
 
@@ -81,6 +83,7 @@ def model_card(recipe: Recipe) -> ModelCard:
         network=recipe.network,
         classes=() if classes is None else classes.names,
         colours=() if classes is None else classes.colours,
+        shared_classes=shared_classes(recipe),
         ids=() if labels is None else labels.ids,
         labels="ids" if labels is None else labels.kind,
         size=recipe.size,

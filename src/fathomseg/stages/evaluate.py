@@ -185,7 +185,7 @@ def evaluate_run(
         scored, drives = {}, []
         for name, source in sources.items():
             with progress(f"scoring {name}", len(ids)) as tick:
-                scored[name] = score(source, dataset, ids, known, device, protocol, tick)
+                scored[name] = score(source, dataset, ids, known, device, protocol, tick, card.shared_classes)
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)

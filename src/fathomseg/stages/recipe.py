@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part, named_by_key
+from fathomseg.data.class_match import ClassMapping
 from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS, target_name
+from fathomseg.data.geometry_sampling import MatchingGeometry
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
+from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.distillation import DistilledFolder
@@ -60,6 +63,13 @@ class StreamConfig(Part):
     labels: Labels | None = None
     """The label budget: which images are in the stream. null = all that have a label, where an objective needs
     labels."""
+    classes: ClassMapping | None = None
+    """Where the classes of `data` have other names than those of the recipe's: their name -> ours, or null for one that
+    is to be ignored; or the YAML file that holds this (streets-camvid and others come with the package). Classes it
+    does not name are matched by equal names, and ignored without a match."""
+    sampling: AnySampling = Uniform()
+    """`uniform`, `rare_classes`: images of rare classes more often, or `matching_geometry`: those whose depth fits an
+    image of another stream."""
     labelled_too: bool = True
     """Without labels of its own: whether the labelled images of the other streams are among its images."""
     depth: AnyDepthSource | None = None
@@ -82,9 +92,11 @@ class StreamConfig(Part):
     """Random colours of the images the network sees. null: none without labels or frames. Usual are, with frames,
     `probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`, else `probability=0.8, brightness=0.3,
     contrast=0.3, saturation=0.3, hue=0.05`."""
-    freeze_bn: bool | None = None
-    """Whether BatchNorm statistics of what the other streams train stay theirs; null = if the data is another dataset
-    than the recipe's, whose images would be averaged into them (Li et al. 2017, AdaBN)."""
+    batch_norm: Literal["shared", "held", "own"] | None = None
+    """Whose the BatchNorm statistics of what the other streams train are. shared: its images are averaged into them.
+    held: they stay those of the other streams (Li et al. 2017, AdaBN). own: held, and its images go through a scale and
+    shift of their own, which end with the training (Chang et al. 2019, DSBN). null = held if the data is another
+    dataset than the recipe's, else shared."""
 
     @model_validator(mode="after")
     def _known_tasks(self) -> StreamConfig:
@@ -97,6 +109,31 @@ class StreamConfig(Part):
         """The targets that these settings bring."""
         disparity = ["disparity"] if self.depth is not None else []
         return [*disparity, *(target_name(TARGETS[task]) for task in self.distilled)]
+
+
+def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:
+    """The streams whose depths decide which images of one of them are drawn."""
+    matched = {n: s.sampling.partner for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)}
+    return frozenset(matched.keys() | set(matched.values()))
+
+
+def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str, str]], batch: int) -> Iterator[str]:
+    """What keeps image i of one stream from being shown beside image i of another, one sentence each."""
+    drawn = [(n, s.sampling.partner) for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)]
+    for name, other in drawn:
+        if other not in streams or other == name:
+            yield f"streams.{name}.sampling.partner={other!r} is no other stream; there is: {', '.join(streams)}"
+        elif isinstance(streams[other].sampling, MatchingGeometry):
+            yield f"streams.{name} and streams.{other} would each be drawn by the other: leave one sampling out"
+        if lacking := [one for one in (name, other) if one in streams and streams[one].depth is None]:
+            yield f"streams.{name}.sampling compares depths: give streams.{lacking[0]}.depth={{name: run, run: RUN}}"
+    for first, second in dict.fromkeys([*pairs, *(pair for pair in drawn if pair[1] in streams)]):
+        sizes = [streams[one].batch or batch for one in (first, second)]
+        if sizes[0] != sizes[1]:
+            yield (
+                f"streams {first!r} and {second!r} are paired, image by image, but have batches of {sizes[0]} and "
+                f"{sizes[1]}: give streams.{first}.batch={sizes[1]}"
+            )
 
 
 class Evaluation(Part):
@@ -153,6 +190,9 @@ class Recipe(Part):
         given = {name: stream.gives for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
+        pairs = [(p, s) for o in self.objectives.values() for p in o.partners for s in o.streams]
+        if found := list(pair_misfits(self.streams, pairs, self.train.batch)):
+            raise ValueError("; ".join(found))
         if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:
             raise ValueError(reason)
         if self.balancing.splits_backward and self.train.compile:
@@ -182,8 +222,16 @@ class Recipe(Part):
 
     def needs(self, stream: str) -> frozenset[str]:
         """The targets that some objective of the stream cannot do without."""
-        return frozenset().union(*(o.needs(self.network) for o in self.objectives_of(stream).values()))
+        own = (o.needs(self.network) for o in self.objectives_of(stream).values())
+        return frozenset().union(*own, *(o.partner_needs(self.network) for o in self._paired_with(stream)))
 
     def uses(self, stream: str) -> frozenset[str]:
         """All targets that the objectives of the stream can make use of."""
-        return self.needs(stream).union(*(o.uses(self.network) for o in self.objectives_of(stream).values()))
+        own = (o.uses(self.network) for o in self.objectives_of(stream).values())
+        paired = (o.partner_uses(self.network) for o in self._paired_with(stream))
+        by_depth = {"disparity"} if stream in geometry_streams(self.streams) else set()
+        return self.needs(stream).union(by_depth, *own, *paired)
+
+    def _paired_with(self, stream: str) -> list[AnyObjective]:
+        """The objectives whose partner a stream is."""
+        return [objective for objective in self.objectives.values() if stream in objective.partners]

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fathomseg.data.cache import Cache
+import numpy as np
+from jaxtyping import UInt8
+
+from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
-from fathomseg.data.datasets.several import Several
 from fathomseg.data.distilled import TARGETS
+from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
+from fathomseg.data.sampling import Endless, RareClasses, Uniform
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
-from fathomseg.depth_sources import prepare
+from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
+from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import preparing, say
+from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
 from fathomseg.types import Size
@@ -31,6 +37,9 @@ if TYPE_CHECKING:
 
 _SEED_STEP: Final = 1_000_003
 """Between the seeds of two streams, so that streams of the same images are shuffled apart."""
+
+_COUNTED: Final = 64
+"""Images by which the classes of an endless stream are counted."""
 
 Progress = Callable[[int, int], None]
 
@@ -55,13 +64,17 @@ class Streams:
 
 
 def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The ids whose labels each stream may use. Only the existence of labels is looked at, no label is opened."""
+    """The ids whose labels each stream may use, save endless ones, which may use all. Only the existence of labels is
+    looked at, no label is opened."""
     chosen = {}
     for name, stream in recipe.streams.items():
         if stream.labels is not None or "label" in recipe.needs(name):
             dataset, split = recipe.dataset(name), stream.split or "train"
-            _same_classes(recipe, name)
-            if stream.labels is None and "segmentation" in stream.distilled:
+            if "label" in recipe.uses(name):
+                matched(recipe, name)  # fail before anything is read
+            if endless(recipe, name):
+                _no_budget(stream.labels, name)
+            elif stream.labels is None and "segmentation" in stream.distilled:
                 chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
             else:
                 chosen[name] = (stream.labels or Labels()).choose(dataset, split, recipe.seed)
@@ -86,7 +99,7 @@ def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[st
 def build_streams(
     recipe: Recipe, labelled: Mapping[str, Sequence[str]], folder: Path, accelerate: accelerate.Accelerator
 ) -> Streams:
-    """Every stream of the recipe; every bad file is named before training starts.
+    """Every stream of the recipe that gives something; every bad file is named before training starts.
 
     `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream, unless a
     label budget names that split.
@@ -96,9 +109,24 @@ def build_streams(
     with accelerate.local_main_process_first(), preparing(main) as progress:
         for position, name in enumerate(recipe.streams):
             seed = recipe.seed + _SEED_STEP * position
-            streams[name], cameras = _Builder(recipe, name, labelled, folder, progress, main).build(seed)
+            builder = _Builder(recipe, name, labelled, folder, progress, main)
+            if builder.is_empty:
+                if main:
+                    say(f"{name}: a budget of no labels, so that this stream gives nothing.")
+                continue
+            streams[name], cameras = builder.build_endless(seed) if endless(recipe, name) else builder.build(seed)
             if cameras is not None:
                 intrinsics[name] = cameras
+    _all_learn(recipe, streams)
+    for name in streams:
+        if isinstance(sampling := recipe.streams[name].sampling, MatchingGeometry):
+            if sampling.partner not in streams or endless(recipe, sampling.partner):
+                raise FathomError(
+                    f"streams.{name}.sampling compares depths with those of stream {sampling.partner!r}, which gives "
+                    "nothing or is endless. Name another stream, or take sampling.name=uniform."
+                )
+            target, source = (geometries(streams[one], one) for one in (sampling.partner, name))
+            streams[name].order = sampling.order(target, source, recipe.seed)
     return Streams(streams, intrinsics)
 
 
@@ -112,6 +140,12 @@ class _Builder:
     folder: Path
     progress: Progress
     main: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it gives nothing: it has a budget of no labels, and nothing else that it needs."""
+        labels = self.recipe.streams[self.name].labels
+        return labels is not None and labels.count == 0 and not self.ids(self.recipe.needs(self.name))
 
     def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
         """The stream, and the cameras of its frames if it has neighbours."""
@@ -150,8 +184,58 @@ class _Builder:
             distilled=distilled,
             working=working,
             with_whole="whole" in uses,
+            classes=self._class_table() if labels_of else None,
         )
+        if isinstance(config.sampling, RareClasses):
+            stream.order = config.sampling.order(stream.label_counts_by_id, len(recipe.data.classes), working, seed)
         return stream, intrinsics
+
+    def build_endless(self, seed: int) -> tuple[Stream, None]:
+        """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
+        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
+        needs, uses, split = recipe.needs(self.name), recipe.uses(self.name), config.split or "train"
+        depth = config.depth if "disparity" in uses else None
+        lists = {
+            "neighbouring frames": "frames" in needs,
+            f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
+            and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
+            f"streams.{self.name}.sampling": not isinstance(config.sampling, Uniform),
+        }
+        if wrong := [what for what, wanted in lists.items() if wanted]:
+            raise FathomError(
+                f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
+                f"streams.{self.name}.data.endless=false."
+            )
+        working, geometry = config.size or recipe.size, config.geometry or Geometry()
+        order = Endless(dataset, split, seed)
+        size = _prepared(geometry, working, dataset, order.id_at(0))
+        fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
+        labels = "label" in uses
+        there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
+        stream = Stream(
+            Cache(dataset, size, limit_gb=0),
+            [order.id_at(position) for position in range(_COUNTED)],
+            tuple(kind for kind, wanted in there.items() if wanted),
+            geometry,
+            seed,
+            disparity=fresh,
+            normals="normals" in uses,
+            working=working,
+            with_whole="whole" in uses,
+            order=order,
+            classes=self._class_table() if labels else None,
+        )
+        return stream, None
+
+    def _class_table(self) -> UInt8[np.ndarray, " 256"] | None:
+        """What its label values become; None if they mean the same. Tells people how classes were matched."""
+        match = matched(self.recipe, self.name)
+        if match.same:
+            return None
+        if self.main:
+            name = self.recipe.dataset(self.name).name
+            say("\n".join([f"{self.name}: classes of {self.recipe.data.name} <- {name}", *match.lines()]))
+        return match.table
 
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
@@ -198,7 +282,7 @@ class _Builder:
         dataset, config = self.recipe.dataset(self.name), self.recipe.streams[self.name]
         for task, folder in config.distilled.items():
             if parts := targets_of(uses, task):
-                classes = dataset.classes.names if task == "segmentation" else ()
+                classes = self.recipe.data.classes.names if task == "segmentation" else ()
                 reader = folder.reader(task, dataset, classes, size, parts)
                 reader.prepare(dataset, ids, self.progress)
                 yield TARGETS[task], reader
@@ -270,26 +354,6 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     return found
 
 
-def held_for(recipe: Recipe) -> dict[str, frozenset[str]]:
-    """The streams that leave BatchNorm statistics alone, with the outputs whose statistics those are."""
-    foreign = {
-        name: not same_data(recipe.dataset(name), recipe.data) if stream.freeze_bn is None else stream.freeze_bn
-        for name, stream in recipe.streams.items()
-    }
-    at_home = [o for o in recipe.objectives.values() if any(not foreign[stream] for stream in o.streams)]
-    outputs = frozenset().union(*(objective.learns(recipe.network) for objective in at_home))
-    return {name: outputs for name, apart in foreign.items() if apart and outputs}
-
-
-def same_data(a: Dataset, b: Dataset) -> bool:
-    """Whether two settings mean the same dataset, perhaps with other options."""
-    if isinstance(a, Several) and isinstance(b, Several):
-        return a.datasets.keys() == b.datasets.keys() and all(
-            same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
-        )
-    return a.name == b.name and getattr(a, "root", None) == getattr(b, "root", None)
-
-
 def has_depth(dataset: Dataset, id: str) -> bool:
     """Whether the sample has a true depth."""
     return dataset.fingerprint(id, "depth") is not None and dataset.depth(id) is not None
@@ -319,12 +383,44 @@ def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> lis
     return [id for id in ids if not images & shown(dataset, [id])]
 
 
-def _same_classes(recipe: Recipe, stream: str) -> None:
-    """Labels of another dataset must mean the same. Raises `FathomError`."""
-    theirs, ours = recipe.dataset(stream).classes.names, recipe.data.classes.names
-    if theirs != ours:
+def _no_budget(labels: Labels | None, stream: str) -> None:
+    """An endless stream has every label. Raises `FathomError`."""
+    if labels is not None and (labels.count is not None or labels.file is not None):
         raise FathomError(
-            f"Stream {stream!r} has labels of {len(theirs)} classes ({', '.join(theirs[:4])} ...) that are not the "
-            f"{len(ours)} classes of data ({', '.join(ours[:4])} ...). Give both the same "
-            "class list, in the same order."
+            f"Stream {stream!r} is endless, so that it has no label budget: leave streams.{stream}.labels out, or set "
+            f"streams.{stream}.data.endless=false."
         )
+
+
+def geometries(stream: Stream, name: str) -> Geometries:
+    """The depths of the images of a stream, small and kept in the cache, and the views it shows of them."""
+    assert stream.disparity is not None, f"checked: {name} has a source of depth"
+    kept = None
+    if isinstance(stream.disparity, DisparityMaps):
+        kept = array_store.entry(cache_folder(), f"small disparity|{stream.disparity.key}")
+    small = None if kept is None else array_store.load(kept)
+    if small is None or small.shape[0] != len(stream.ids):
+        small = np.stack([smaller(stream.disparity(id)) for id in sorted(stream.ids)])
+        if kept is not None:
+            array_store.store(kept, small)
+    places = {id: place for place, id in enumerate(sorted(stream.ids))}
+    assert stream.cache.size is not None
+    return Geometries(
+        small, places, stream.order.id_at, stream.geometry, stream.seed, stream.cache.size, stream.working
+    )
+
+
+def _all_learn(recipe: Recipe, given: Collection[str]) -> None:
+    """Every objective has a stream that gives something. Raises `FathomError`."""
+    for name, objective in recipe.objectives.items():
+        if not set(objective.streams) & set(given):
+            streams = " and ".join(objective.streams)
+            raise FathomError(
+                f"Objective {name!r} has nothing to learn from: its streams ({streams}) have a budget of no labels. "
+                f"Give streams.{objective.streams[0]}.labels.count, or one more stream: objectives.{name}.stream=[...]."
+            )
+        if lacking := set(objective.partners) - set(given):
+            raise FathomError(
+                f"Objective {name!r} mixes in images of stream {min(lacking)!r}, which has a budget of no labels. Give "
+                f"streams.{min(lacking)}.labels.count."
+            )

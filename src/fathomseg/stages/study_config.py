@@ -19,7 +19,7 @@ from fathomseg.stages.streams import budgets
 from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
-Budgets = Annotated[tuple[Annotated[int, Field(gt=0)] | Literal["all"], ...], Field(min_length=1)]
+Budgets = Annotated[tuple[Annotated[int, Field(ge=0)] | Literal["all"], ...], Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -61,7 +61,7 @@ class Study(Part):
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """The ways to train, by names of letters, digits, `-`, `_` and `+`."""
     budgets: Budgets
-    """Numbers of labelled images; `all` = every one that has a label."""
+    """Numbers of labelled images; `all` = every one that has a label. 0 = none, where another stream has labels."""
     seeds: Seeds = (0, 1, 2)
     """Every arm and budget is trained once with each."""
     settings: Settings = Field(default_factory=dict)

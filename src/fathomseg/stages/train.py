@@ -125,10 +125,12 @@ def _evaluation(
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
     if not ids or config.every == 0 or not recipe.network.tasks:
         return None
-    predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
+    card = model_card(recipe)
+    predictor = Predictor(step.ema.network, card, accelerate.device, config.inference)
 
     def evaluate(_: int) -> Mapping[str, Any]:
-        scored = score(FromNetwork(predictor, recipe.data), recipe.data, ids, predictor.tasks, accelerate.device)
+        source, shared = FromNetwork(predictor, recipe.data), card.shared_classes
+        scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device, shared=shared)
         headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())
         return {name: value for headline in headlines for name, value in headline.items()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -106,6 +106,10 @@ class Task(Part, ABC):
     @abstractmethod
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """The scores to look at first, as far as they are defined."""
+
+    def over_classes(self, result: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        """Further scores over these classes alone (`ModelCard.shared_classes`), for a task that has classes."""
+        return {}
 
     @abstractmethod
     def main_score(self, result: Mapping[str, Any]) -> MainScore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -34,7 +34,7 @@ from fathomseg.losses.segmentation import (
 )
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
-from fathomseg.metrics.segmentation import MEANING, SegmentationScores
+from fathomseg.metrics.segmentation import MEANING, SegmentationScores, mean_over
 from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
@@ -97,8 +97,13 @@ class Segmentation(Task):
         return LabelScores(dataset.classes.names, device)
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """mIoU and pixel accuracy, 0..1."""
-        return {key: result[key] for key in ("miou", "pixel_accuracy") if result[key] is not None}
+        """mIoU and pixel accuracy, 0..1; also the mIoU over shared classes, if there is one."""
+        keys = ("miou", "miou_shared", "pixel_accuracy")
+        return {key: result[key] for key in keys if result.get(key) is not None}
+
+    def over_classes(self, result: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        """`miou_shared`, and the classes it is taken over."""
+        return {"miou_shared": mean_over(result, names), "shared_classes": list(names)} if names else {}
 
     def main_score(self, result: Mapping[str, Any]) -> MainScore:
         """mIoU."""

@@ -7,16 +7,21 @@ from pydantic import Field
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.cityscapes import Cityscapes
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.gta5 import Gta5
 from fathomseg.data.datasets.idd_lite import IddLite
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.kitti2015 import Kitti2015
 from fathomseg.data.datasets.kitti_semantics import KittiSemantics
+from fathomseg.data.datasets.mapillary import Mapillary
 from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.datasets.synthia import Synthia
 from fathomseg.data.datasets.vkitti2 import VKitti2
 
-_One = Streets | CamVid | IddLite | Cityscapes | Kitti | Kitti2015 | KittiSemantics | NyuV2 | VKitti2 | Folder
+_Real = CamVid | IddLite | Cityscapes | Mapillary | Kitti | Kitti2015 | KittiSemantics | NyuV2 | Folder
+_Rendered = Streets | VKitti2 | Gta5 | Synthia
+_One = _Rendered | _Real
 """Every dataset there is. A new one is listed here and nowhere else."""
 
 OneDataset = Annotated[_One, Field(discriminator="name")]

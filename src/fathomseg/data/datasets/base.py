@@ -93,6 +93,11 @@ class Dataset(Part, ABC):
         """The id of the video frame `offset` steps later (earlier if negative); None if there is none."""
         return None
 
+    def fresh(self, split: str, seed: int, position: int) -> str | None:
+        """The id of a new random sample, a pure function of both numbers, of a dataset without an end; None for all
+        others, whose samples are those in `ids`."""
+        return None
+
     def moment(self, id: str) -> str:
         """The id that stands for all samples of the same moment, in other weather or from a camera beside it; the id
         itself in datasets that have no such."""

@@ -14,8 +14,8 @@ from jaxtyping import UInt8
 
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import read_scaled
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import resize_nearest
 from fathomseg.io.shapes import fitted
 from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
@@ -74,12 +74,7 @@ class Cityscapes(FileDataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        if files.label is None:
-            return None
-        label, size = self._labels.read(files.label), files.size()
-        if abs(label.shape[0] * size[1] - label.shape[1] * size[0]) >= label.shape[0]:  # a pixel or more of width off
-            return self._labels.read(files.label, size)  # raises, naming both sizes
-        return resize_nearest(label, size)
+        return None if files.label is None else read_scaled(self._labels, files.label, files.size())
 
     def camera(self, id: str) -> Camera | None:
         """The camera from camera/, scaled to the stored image. A frame without its own takes its clip's nearest."""

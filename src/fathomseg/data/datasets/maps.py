@@ -11,9 +11,11 @@ from jaxtyping import Float32, UInt8
 
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.files import FileDataset, stamp
+from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.io.shapes import refuse_other_shape
+from fathomseg.types import Size
 
 
 class MapDataset(FileDataset):
@@ -69,6 +71,17 @@ class MapDataset(FileDataset):
                 yield Problem(str(files.image), "has no label of the same name, as other images do")
             if measured and self._depth_file(id) is None:
                 yield Problem(str(files.image), "has no depth map of the same name, as other images do")
+
+
+def read_scaled(labels: LabelMap, path: Path, size: Size) -> UInt8[np.ndarray, "h w"]:
+    """Class indices, nearest at the (height, width) of an image stored smaller than its label.
+
+    Raises `DataError` if the label cannot be read, or is no scaled version of the image.
+    """
+    label = labels.read(path)
+    if abs(label.shape[0] * size[1] - label.shape[1] * size[0]) >= label.shape[0]:  # a pixel or more of width off
+        return labels.read(path, size)  # raises, naming both sizes
+    return resize_nearest(label, size)
 
 
 def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np.ndarray, "h w"]:

@@ -25,6 +25,8 @@ VERSION: Final = 1
 
 Split = Literal["train", "val", "test"]
 _SPLITS: Final[tuple[Split, ...]] = ("train", "val", "test")
+_DRIVES: Final = 1_000_000
+"""Drives of one split that no other split shares."""
 
 
 class Streets(Dataset):
@@ -51,6 +53,9 @@ class Streets(Dataset):
     """Mean distance between frames in metres; it varies by about half within and between drives."""
     seed: int = Field(default=0, ge=0)
     """Another seed is another city."""
+    endless: bool = False
+    """Whether a stream of the split `train` sees new frames at every step, of a million drives instead of
+    `train_clips`, rendered as they are needed and kept nowhere. `ids` still lists the first `train_clips`."""
 
     @property
     def classes(self) -> ClassList:
@@ -66,6 +71,15 @@ class Streets(Dataset):
         """All frames of all drives of a split, in order."""
         clips = range(self._clips(split))
         return [f"{split}/{clip:04d}/{frame:06d}" for clip in clips for frame in range(self.frames)]
+
+    def fresh(self, split: str, seed: int, position: int) -> str | None:
+        """A frame of one of a million drives. Raises `FathomError` for another split than `train`."""
+        if not self.endless:
+            return None
+        if split != "train":
+            raise FathomError(f"Only the split 'train' of the generated streets is endless, not {split!r}.")
+        clip, frame = np.random.default_rng((seed, position)).integers((_DRIVES, self.frames)).tolist()
+        return f"{split}/{clip:04d}/{frame:06d}"
 
     def size_of(self, id: str) -> Size:
         """(height, width) of all images."""
@@ -128,9 +142,10 @@ class Streets(Dataset):
         split, *rest = id.split("/")
         if split in _SPLITS and len(rest) == 2 and rest[0].isdecimal() and rest[1].isdecimal():
             clip, frame = int(rest[0]), int(rest[1])
-            known = clip < self._clips(split) and frame < self.frames
+            clips = _DRIVES if self.endless and split == "train" else self._clips(split)
+            known = clip < clips and frame < self.frames
             if known and id == f"{split}/{clip:04d}/{frame:06d}":
-                number = (self.seed * len(_SPLITS) + _SPLITS.index(split)) * 1_000_000 + clip
+                number = (self.seed * len(_SPLITS) + _SPLITS.index(split)) * _DRIVES + clip
                 return Clip(self.domain, number, self.step), frame
         raise FathomError(
             f"The generated streets have no sample {id!r}. Ids look like 'train/0003/000017'; here split is one of "

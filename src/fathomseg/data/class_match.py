@@ -1,0 +1,124 @@
+"""Classes of one dataset as classes of another: matched by their names, or by a mapping where the names differ."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+import yaml
+from jaxtyping import UInt8
+from pydantic import BeforeValidator
+
+from fathomseg.errors import FathomError
+from fathomseg.types import IGNORE
+
+SHIPPED: Final = Path(__file__).parent / "class_maps"
+"""Mapping files that come with the package, each named `theirs-ours.yaml`."""
+
+_IGNORED: Final = "(ignored)"
+
+
+def _read(given: Any) -> Any:
+    """The mapping in a YAML file, so that the saved recipe holds the mapping itself; all else is left as it is.
+
+    Raises `ValueError` for a file that is not there or holds no mapping.
+    """
+    if not isinstance(given, str | Path):
+        return given
+    path = Path(given).expanduser()
+    if not path.is_file() and (SHIPPED / f"{given}.yaml").is_file():
+        path = SHIPPED / f"{given}.yaml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise ValueError(f"there is no file {given}; give a YAML file, or one that comes with the package: {shipped}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} must hold a mapping, a line for each class: `rider: bicyclist`")
+    return tree
+
+
+ClassMapping = Annotated[Mapping[str, str | None], BeforeValidator(_read)]
+"""Their name -> our name, or null for a class that is to be ignored; or the YAML file that holds it."""
+
+
+@dataclass(frozen=True)
+class ClassMatch:
+    """What each class of a dataset ("theirs") is among the classes that are learned ("ours")."""
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    partners: tuple[int | None, ...]
+    """Our index of each of their classes; None = it has no partner, and its pixels are ignored."""
+
+    @cached_property
+    def table(self) -> UInt8[np.ndarray, " 256"]:
+        """Our class index of each of their label values; 255 (ignore) without a partner."""
+        table = np.full(256, IGNORE, np.uint8)
+        for index, partner in enumerate(self.partners):
+            table[index] = IGNORE if partner is None else partner
+        return table
+
+    @property
+    def same(self) -> bool:
+        """Whether both lists are the same classes in the same order, so that labels need no change."""
+        return self.partners == tuple(range(len(self.ours)))
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Our classes that some class of theirs means, in our order."""
+        return tuple(name for index, name in enumerate(self.ours) if index in self.partners)
+
+    def lines(self) -> Iterator[str]:
+        """The match as a table for people: our class, theirs; then what is ignored."""
+        width = max(map(len, (*self.ours, _IGNORED)))
+        for index, name in enumerate(self.ours):
+            partners = [their for their, partner in zip(self.theirs, self.partners, strict=True) if partner == index]
+            yield f"  {name:<{width}}  {', '.join(partners) or '-'}"
+        if ignored := [their for their, partner in zip(self.theirs, self.partners, strict=True) if partner is None]:
+            yield f"  {_IGNORED:<{width}}  {', '.join(ignored)}"
+
+
+def match_classes(
+    theirs: Sequence[str],
+    ours: Sequence[str],
+    mapping: Mapping[str, str | None] | None = None,
+    setting: str = "classes",
+) -> ClassMatch:
+    """Match by the mapping, and what it does not name by equal names, upper and lower case being the same.
+
+    Raises `FathomError` naming `setting` if the mapping names a class that is not there, or no class has a partner.
+    """
+    own, known = _index(ours), _index(theirs)
+    said: dict[int, int | None] = {}
+    for their, our in (mapping or {}).items():
+        said[_find(their, known, theirs, f"{setting} maps")] = (
+            None if our is None else _find(our, own, ours, f"{setting} maps {their!r} to")
+        )
+    partners = tuple(said.get(i, own.get(name.casefold())) for i, name in enumerate(theirs))
+    if all(partner is None for partner in partners):
+        raise FathomError(
+            f"None of the {len(theirs)} classes ({', '.join(theirs[:4])} ...) has a partner among the {len(ours)} "
+            f"classes that are learned ({', '.join(ours[:4])} ...). Say which mean the same: "
+            f"{setting}={{THEIRS: OURS}}."
+        )
+    return ClassMatch(tuple(theirs), tuple(ours), partners)
+
+
+def _index(names: Sequence[str]) -> dict[str, int]:
+    return {name.casefold(): index for index, name in enumerate(names)}
+
+
+def _find(name: str, known: Mapping[str, int], names: Sequence[str], what: str) -> int:
+    if (index := known.get(name.casefold())) is not None:
+        return index
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise FathomError(f"{what} {name!r}, which is no class there; there is: {', '.join(names)}.{hint}")

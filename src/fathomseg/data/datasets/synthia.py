@@ -1,0 +1,123 @@
+"""SYNTHIA-RAND-CITYSCAPES (Ros et al., CVPR 2016): 9,400 rendered images with labels and depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from pydantic import Field
+
+from fathomseg.data.datasets.cityscapes import CLASSES
+from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out
+from fathomseg.data.datasets.gta5 import block
+from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import MapDataset
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.images import read_first_channel, resize_nearest
+from fathomseg.types import ClassList
+
+_IDS: Final = {
+    "road": 3,
+    "sidewalk": 4,
+    "building": 2,
+    "wall": 21,
+    "fence": 5,
+    "pole": 7,
+    "traffic light": 15,
+    "traffic sign": 9,
+    "vegetation": 6,
+    "terrain": 16,
+    "sky": 1,
+    "person": 10,
+    "rider": 17,
+    "car": 8,
+    "truck": 18,
+    "bus": 19,
+    "train": 20,
+    "motorcycle": 12,
+    "bicycle": 11,
+}
+"""The ids of the release's readme. No image shows terrain, a truck or a train: scores are usual over 16 classes."""
+_LABELS: Final = LabelMap(
+    kind="ids",
+    names=CLASSES.names,
+    values=tuple(_IDS[name] for name in CLASSES.names),
+    ignored=(0, 13, 14, 22),  # void, parking slots, road works, lane markings
+    remedy="expected the ids of SYNTHIA-RAND-CITYSCAPES, 0 to 22",
+)
+_PER_METRE, _FAR = 100, 65535
+"""Depth is stored in centimetres; the largest value is the sky."""
+_BLOCK: Final = 100
+
+
+class Synthia(MapDataset):
+    """SYNTHIA-RAND-CITYSCAPES. Ids are the names of the images ("0000000"); they are no video, and no camera is known.
+
+    Splits are `train` and `val` by blocks of a hundred numbers, since there is no official one. Sky and whatever is
+    655.35 m away have depth 0 (invalid).
+    """
+
+    _labels: ClassVar = _LABELS
+    name: Literal["synthia"] = "synthia"
+    val_percent: int = Field(default=10, ge=1, le=99)
+    """Share of the images held out as `val`, in percent (about: each block of a hundred is drawn by itself)."""
+
+    @property
+    def classes(self) -> ClassList:
+        """The 19 classes of Cityscapes."""
+        return CLASSES
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        if files.label is None:
+            return None
+        return resize_nearest(_LABELS.classes(read_first_channel(files.label), str(files.label)), files.size())
+
+    def notes(self) -> tuple[str, ...]:
+        """How `val` came about, and how many images have depth."""
+        samples = self._listing.samples
+        known = sum(id in self._depths for id in samples)
+        return (f"val is by a hash of blocks of {_BLOCK} numbers; {known} of {len(samples)} images have depth.",)
+
+    def _depth_file(self, id: str) -> Path | None:
+        return self._depths.get(id)
+
+    def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
+        """Centimetres of 16 bits, in one channel or the same in three."""
+        stored = read_first_channel(path)
+        if stored.dtype != np.uint16:
+            reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in centimetres"
+            raise DataError([Problem(str(path), reason)])
+        return np.where(stored == _FAR, 0, stored).astype(np.float32) / np.float32(_PER_METRE)
+
+    @cached_property
+    def _depths(self) -> Mapping[str, Path]:
+        inner = self.root / "Depth" / "Depth"
+        return files_below(inner if inner.is_dir() else self.root / "Depth")
+
+    def _list(self) -> Listing:
+        images, labels = files_below(self.root / "RGB"), files_below(self.root / "GT" / "LABELS")
+        if not images:
+            raise FathomError(
+                f"No SYNTHIA-RAND-CITYSCAPES at {self.root}: expected RGB/0000000.png ..., GT/LABELS/0000000.png ... "
+                "and, if you have it, Depth/ there (SYNTHIA_RAND_CITYSCAPES.rar, unpacked). Set root=FOLDER."
+            )
+        return Listing.of(_sides({id: Files(path, labels.get(id)) for id, path in images.items()}, self.val_percent))
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Images without a label or depth map where others have one."""
+        yield from self._unpaired(ids)
+
+
+def _sides(samples: Mapping[str, Files], percent: int) -> dict[str, dict[str, Files]]:
+    """The samples of each split."""
+    val = hold_out({block(id, _BLOCK) for id in samples}, percent)
+    sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
+    for id, files in samples.items():
+        sides["val" if block(id, _BLOCK) in val else "train"][id] = files
+    return {side: split for side, split in sides.items() if split}

@@ -1,0 +1,168 @@
+"""Pairs of two domains: truth on the pixels of the source, the teacher's word on those of the target, each weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from fathomseg.config import validate
+from fathomseg.engine.step import Step
+from fathomseg.errors import ConfigError, FathomError
+from fathomseg.models.network import SHARED
+from fathomseg.objectives.base import Base, Nets
+from fathomseg.objectives.check import misfits
+from fathomseg.objectives.pseudo_labels import PseudoLabels, PseudoLabelsObjective
+from fathomseg.objectives.supervised import Supervised
+from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import IGNORE, Batch
+from tests.objectives.steps import JOINT, PLAIN, POSE, Counted, make_batch, make_step
+from tests.objectives.test_pseudo_labels import logits_of, pseudo_labels, row
+
+DEPTHMIX = {"name": "depthmix", "margin": 0.03}
+FRACTION = {"name": "fraction", "threshold": 0.85}
+OBJECTIVES: dict[str, Any] = {"supervised": {"stream": "source"}, "pseudo_labels": {"partner": "source"}}
+
+
+def step(network: Mapping[str, Any] = PLAIN, **settings: Any) -> Step:
+    own = {**OBJECTIVES["pseudo_labels"], **settings}
+    return make_step(network, {**OBJECTIVES, "pseudo_labels": own})
+
+
+def pair(*kinds: str) -> dict[str, Batch]:
+    return {"source": make_batch(1, "label", *kinds), "unlabelled": make_batch(2, *kinds)}
+
+
+class TestByHand:
+    """A source and a target image of four pixels; the teacher says class 1 with .9 .6 .97 .2 of the target's."""
+
+    teacher = logits_of([[0.9, 0.6, 0.97, 0.2]])
+
+    def target(self, **more: torch.Tensor) -> Batch:
+        return row(1, 4, disparity=torch.tensor([0.9, 0.2, 0.5, 0.5]).view(1, 1, 1, 4), **more)
+
+    def source(self) -> Batch:
+        label = torch.tensor([[[0, 0, 1, IGNORE]]], dtype=torch.uint8)
+        batch = row(1, 4, label=label, disparity=torch.tensor([0.1, 0.8, 0.51, 0.9]).view(1, 1, 1, 4))
+        return replace(batch, image=batch.image + 100)
+
+    def lesson(self, target: Batch, **settings: object) -> tuple[list[float], list[int], list[float]]:
+        """Red of the mixed image times 255, its labels and its weights."""
+        config = pseudo_labels(**{"mixing": DEPTHMIX, "partner": "source", "weighting": FRACTION, **settings})
+        pixels, found = config.pseudo_labelled(target, target.image / 255, self.teacher, None)
+        images, (wanted,) = config.views_of(pixels, found, target.keys, config.true_pixels(self.source(), None))
+        red = (images[0, 0, 0] * 255).round().tolist()
+        return red, wanted.label.flatten().tolist(), wanted.weight.flatten().tolist()
+
+    def test_truth_on_source_pixels_the_teacher_on_target_pixels_and_weights_by_domain(self) -> None:
+        """The target is nearer in pixel 0 alone; two of its four pixels are sure. An unlabelled source pixel is seen
+        and counts nowhere."""
+        red, label, weight = self.lesson(self.target())
+        assert red == [0, 101, 102, 103]
+        assert label == [1, 0, 1, IGNORE]
+        assert weight == pytest.approx([0.5, 1, 1, 0])
+
+    def test_a_labelled_image_of_the_target_counts_fully(self) -> None:
+        labelled = self.target(label=torch.tensor([[[0, 0, 0, 0]]], dtype=torch.uint8))
+        assert self.lesson(labelled)[1:] == ([0, 0, 1, IGNORE], [1, 1, 1, 0])
+
+    def test_dacs_pastes_half_of_the_classes_of_the_source(self) -> None:
+        """It shows the classes 0 and 1: either both pixels of 0 or the one of 1 are pasted."""
+        red, label, weight = self.lesson(self.target(), mixing={"name": "classmix"})
+        assert (red, label) in (([100, 101, 2, 3], [0, 0, 1, 0]), ([0, 1, 102, 3], [1, 1, 1, 0]))
+        assert weight == [1.0 if value >= 100 else 0.5 for value in red]
+
+
+def test_both_batches_reach_the_objective_and_the_source_is_not_asked_of_the_teacher() -> None:
+    made = step().train()
+    counted = Counted(teacher=made.ema.network.encoders[SHARED], student=made.network.encoders[SHARED])
+    result = made(pair())
+    assert set(result.terms) == {"supervised.segmentation", "pseudo_labels"}
+    assert [images for _, _, images in counted.calls["teacher"]] == [2]
+    assert len(counted.calls["student"]) == 2
+
+
+def test_the_pair_is_image_by_image() -> None:
+    """Exchanging the source's images changes the loss, unless the target's are exchanged with them."""
+    batches = pair("disparity")
+    other = {**batches, "source": batches["source"].take([1, 0])}
+    both = {name: batch.take([1, 0]) for name, batch in batches.items()}
+    plain = step(mixing=DEPTHMIX, augment={"name": "none"}, weighting={"name": "none"}).eval()
+    value = plain(batches).terms["pseudo_labels"].sum.item()
+    assert plain(other).terms["pseudo_labels"].sum.item() != pytest.approx(value, rel=1e-4)
+    assert plain(both).terms["pseudo_labels"].sum.item() == pytest.approx(value, rel=1e-5)
+
+
+def test_without_disparity_the_teacher_predicts_it_for_both() -> None:
+    """On the scale its own network has: the source's pixels are asked for depth alone."""
+    objectives = {
+        **OBJECTIVES,
+        "pseudo_labels": {"partner": "source", "mixing": DEPTHMIX},
+        "photometric": {"pose": POSE},
+    }
+    made = make_step(JOINT, objectives)
+    counted = Counted(encoder=made.ema.network.encoders[SHARED])
+    module = made.objectives["pseudo_labels"]
+    assert isinstance(module, PseudoLabelsObjective)
+    batches = pair()
+    nets = Nets(made.network, made.ema.network)
+    module.request(batches["unlabelled"], Base.of(batches["unlabelled"], None, batches), nets)
+    assert len(counted.calls["encoder"]) == 2
+
+
+def test_objectives_of_one_stream_share_the_pass_of_their_teacher() -> None:
+    """Cross-domain and intra-domain mixing and masked consistency, from one pass of the teacher."""
+    inner = {"name": "pseudo_labels", "mixing": DEPTHMIX}
+    masked = {"name": "pseudo_labels", "mixing": {"name": "none"}, "masking": {}}
+    made = make_step(PLAIN, {**OBJECTIVES, "intra": inner, "masked": masked}).eval()
+    counted = Counted(teacher=made.ema.network.encoders[SHARED])
+    result = made(pair("disparity"))
+    assert set(result.terms) == {"supervised.segmentation", "pseudo_labels", "intra", "masked"}
+    assert len(counted.calls["teacher"]) == 1
+    alone = make_step(PLAIN, {"supervised": {"stream": "source"}, "intra": inner}).eval()
+    assert alone(pair("disparity")).terms["intra"].sum.item() == result.terms["intra"].sum.item()
+
+
+def test_one_that_sees_the_view_has_a_pass_of_its_own() -> None:
+    other = {"name": "pseudo_labels", "teacher": "self"}
+    made = make_step(PLAIN, {**OBJECTIVES, "self": other}).train()
+    counted = Counted(teacher=made.ema.network.encoders[SHARED])
+    made(pair())
+    assert len(counted.calls["teacher"]) == 1, "the other teacher is the network itself"
+
+
+def test_batches_that_do_not_pair_are_an_error() -> None:
+    batches = pair() | {"source": make_batch(1, "label", count=3)}
+    with pytest.raises(FathomError, match=r"3 x 3 x 32 x 48 of stream 'source' cannot be mixed with batches of 2 x 3"):
+        step()(batches)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixing": {"name": "none"}}, "a partner is there to be mixed with"),
+        ({"stream": ["a", "b"]}, "images of several streams"),
+        ({"stream": "source"}, "must be another stream"),
+    ],
+)
+def test_settings_that_contradict(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(PseudoLabels, {"partner": "source", **settings})
+
+
+def test_what_the_partner_needs() -> None:
+    network = validate(NetworkConfig, PLAIN)
+    config = PseudoLabels(partner="source", mixing={"name": "depthmix"})  # type: ignore[arg-type]
+    assert config.partner_needs(network) == {"label", "disparity"}
+    assert config.partner_needs(validate(NetworkConfig, JOINT)) == {"label"}
+    assert PseudoLabels(partner="source").partner_needs(network) == {"label"}
+    both = {"supervised": Supervised(stream="source"), "pseudo_labels": config}
+    given = {"source": (), "unlabelled": ("disparity",)}
+    assert list(misfits(network, given, both)) == [
+        "objective 'pseudo_labels' compares depths with those of stream 'source', which nothing gives: give "
+        "streams.source.depth={name: dataset} or {name: run, run: RUN}"
+    ]
+    assert "no such stream" in " ".join(misfits(network, {"unlabelled": ("disparity",)}, both))

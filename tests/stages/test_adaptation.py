@@ -1,0 +1,45 @@
+"""A run with a source beside its target: killed and gone on with, it is the same run bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fathomseg.engine.checkpoint import load_checkpoint
+from fathomseg.stages import streams as streams_module
+from fathomseg.stages.train import train
+from tests.stages import tiny_semi
+from tests.stages.runs import metrics, same_run
+from tests.stages.tiny_semi import CROP, killed_and_resumed, recipe
+
+
+def tree(count: int) -> dict[str, Any]:
+    """Day -> dusk with everything that has to survive: an endless source, norms of its own, rare classes."""
+    source = {"data": {**tiny_semi.STREETS, "endless": True}, "batch_norm": "own", **CROP}
+    labelled = {"labels": {"count": count}, **CROP}
+    rare = {"sampling": {"name": "rare_classes", "temperature": 0.1}} if count else {}
+    return tiny_semi.settings(
+        data={**tiny_semi.STREETS, "domain": "dusk"},
+        streams={"source": source, "labelled": {**labelled, **rare}, "unlabelled": CROP},
+        objectives={
+            "supervised": {"stream": ["source", "labelled"]},
+            "pseudo_labels": {"weighting": {"name": "none"}},
+        },
+        train={**tiny_semi.LOOP, "steps": 4},
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_killed_run_resumes_bit_for_bit(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams_module, "_COUNTED", 2)
+    train(recipe(tree(count)), tmp_path / "whole", resume=False)
+    same_run(tmp_path / "whole", killed_and_resumed(tree(count), tmp_path / "killed", 3))
+    last = metrics(tmp_path / "whole")[-1]
+    assert last["supervised@source.segmentation"] > 0
+    assert ("supervised@labelled.segmentation" in last) == (count > 0)
+    state = load_checkpoint(tmp_path / "whole")["step_module"]
+    own = {name for name in state if name.startswith("own_norms.source.")}
+    assert bool(own), "without target labels the pseudo-labels still run the target through the network"
