@@ -88,8 +88,8 @@ class SemanticGuidance(Objective):
         for key, loss in self.losses.items():
             if loss.levels and not levels[key]:
                 raise FathomError(
-                    f"losses.{key} looks at the depth decoder's maps at 1/2, 1/4 or 1/8 of the image's size, and it has "
-                    "none of them: choose network.tasks.depth.decoder.name=depth_unet."
+                    f"losses.{key} looks at the maps of the depth decoder at 1/2, 1/4 or 1/8 of the image, of which it has "
+                    "none: choose network.tasks.depth.decoder.name=depth_unet."
                 )
         return SemanticGuidanceObjective(self, depth, roles, levels)
 

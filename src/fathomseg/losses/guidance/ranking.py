@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ class Ranking(Guidance):
         return {"": (ranking(seen.inverse_depth, seen.confidence, points, self.tolerance, self.margin), 1.0)}
 
 
-class Points(NamedTuple):
+@dataclass(frozen=True)
+class Points:
     """Four pixels on a line across each sampled border."""
 
     index: Int64[Tensor, "b 4 n"]
