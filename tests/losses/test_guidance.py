@@ -58,7 +58,7 @@ class TestEveryTerm:
         empty = term(none, roles)
         assert list(whole) == list(empty)
         for (total, count), _ in empty.values():
-            assert (float(total), float(count)) == (0, 0)
+            assert (total.item(), count.item()) == (0, 0)
             total.backward(retain_graph=True)
         for tensor in (d, *none.maps.values()):
             assert tensor.grad is None or not tensor.grad.any()

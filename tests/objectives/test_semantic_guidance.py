@@ -89,7 +89,9 @@ class TestWhichClasses:
         label[:, 0] = 0
         other[:, 2:] = IGNORE
         batch = clips(label=label, distilled_label=other)
-        found, sure = self.of(batch, {"segmentation": 9 * torch.eye(4)[3].view(1, 4, 1, 1).repeat(2, 1, 4, 6)}, predicted=True)
+        found, sure = self.of(
+            batch, {"segmentation": 9 * torch.eye(4)[3].view(1, 4, 1, 1).repeat(2, 1, 4, 6)}, predicted=True
+        )
         assert found[0, :, 0].tolist() == [0, 1, *[3] * 30]
         assert (sure == 1).all()
 
