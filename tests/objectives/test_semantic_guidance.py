@@ -134,8 +134,8 @@ def test_sky_gets_farther() -> None:
 
 
 def test_classes_without_a_sky_and_decoders_without_maps() -> None:
-    with pytest.raises(FathomError, match="name yours in losses.sky.classes"):
+    with pytest.raises(FathomError, match=r"name yours in losses\.sky\.classes"):
         make_step(DEPTH, {**VIDEO, "semantic_guidance": {}}, classes=ClassList(("a", "b"), ((0, 0, 0),) * 2))
     coarse = {**DEPTH, "tasks": {"depth": {"decoder": {"name": "deeplabv3", "channels": 8}}}}
-    with pytest.raises(FathomError, match="losses.triplet looks at the maps"):
+    with pytest.raises(FathomError, match=r"losses\.triplet looks at the maps"):
         made(coarse, losses={"triplet": {}})
