@@ -1,9 +1,9 @@
 """Where the error of depth lies on the generated city: pixels that move, borders of depth, and how far the sky is.
 
-    python benchmarks/depth_regions.py runs/depth-streets runs/depth-semantics --out results/depth_regions.json
+    python benchmarks/depth_regions.py runs/depth-streets runs/depth-semantics --out results/regions.json
 
-AbsRel after median scaling over the frames of val, to 80 m; `border`: within 3 pixels of a neighbour 1.25 times as far. The
-sky has no true depth: `sky_far` is the share of its pixels predicted beyond 80 m, after the same scaling.
+AbsRel after median scaling over the frames of val, to 80 m; `border`: within 3 pixels of a neighbour 1.25 times as far.
+The sky has no true depth: `sky_far` is the share of its pixels predicted beyond 80 m, after the same scaling.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class SemanticGuidance(Objective):
         for key, loss in self.losses.items():
             if loss.levels and not levels[key]:
                 raise FathomError(
-                    f"losses.{key} looks at the maps of the depth decoder at 1/2, 1/4 or 1/8 of the image, and there is "
+                    f"losses.{key} looks at the maps of the depth decoder at 1/2, 1/4 or 1/8 of the image: there is "
                     "none: choose network.tasks.depth.decoder.name=depth_unet."
                 )
         return SemanticGuidanceObjective(self, depth, roles, levels)
