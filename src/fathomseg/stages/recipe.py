@@ -108,7 +108,8 @@ class StreamConfig(Part):
     def gives(self) -> list[str]:
         """The targets that these settings bring."""
         disparity = ["disparity"] if self.depth is not None else []
-        return [*disparity, *(target_name(TARGETS[task]) for task in self.distilled)]
+        labels = ["label"] if self.labels is not None else []
+        return [*disparity, *labels, *(target_name(TARGETS[task]) for task in self.distilled)]
 
 
 def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:

@@ -29,6 +29,7 @@ from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
 from fathomseg.metrics.multitask import MainScore
 from fathomseg.models.blocks import Map
+from fathomseg.models.convex import ConvexUpsample
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
@@ -61,6 +62,9 @@ class Depth(Task):
     straight from a convolution, of one scale, to be learned from true depth (Nekrasov et al. 2019)."""
     scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
     """Disparity maps, beginning at the decoder's stride. null: down to 1/8, as far as the decoder has them."""
+    upsampling: Literal["bilinear", "convex"] = "bilinear"
+    """bilinear: the finest map stays at the decoder's stride. convex: a light step brings it to the image's size by
+    learned convex combinations of neighbours (Teed & Deng 2020), which can keep outlines sharp."""
     start: float = Field(default=0.2, gt=0, lt=1)
     """The disparity everywhere before training; metres begin at its depth. The scale of depth stays near where it
     begins, and disparity ends at 1: from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower
@@ -105,8 +109,9 @@ class Depth(Task):
         """{level: map} -> disparities, finest first, or one map of metres. Raises `FathomError` if the decoder lacks a
         level."""
         first = decoder.finest
+        finer = self._upsampling(decoder)
         if self.output == "metric":
-            return DepthHeads({first: self._regression(decoder.channels)})
+            return DepthHeads({first: self._regression(decoder.channels)}, finer)
         last = max(first, _COARSEST_SCALE) if self.scales is None else first + self.scales - 1
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
         own = self.decoder if isinstance(self.decoder, str) else self.decoder.name
@@ -115,7 +120,18 @@ class Depth(Task):
                 f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
                 f"which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
-        return DepthHeads({level: self._regression(width) for level, width in widths.items() if width is not None})
+        heads = {level: self._regression(width) for level, width in widths.items() if width is not None}
+        return DepthHeads(heads, finer)
+
+    def _upsampling(self, decoder: DecoderModule) -> ConvexUpsample | None:
+        if self.upsampling == "bilinear":
+            return None
+        if decoder.finest == 0:
+            raise FathomError(
+                "network.tasks.depth.upsampling=convex has nothing to do: the decoder ends at the image's size. Give "
+                "decoder.stride=2 or 4, or upsampling=bilinear."
+            )
+        return ConvexUpsample(decoder.channels, 2**decoder.finest)
 
     def build_early_head(self, width: int, classes: int) -> nn.Module:
         """A feature map -> one disparity (or map of metres) of the same size, in a list."""
@@ -274,13 +290,17 @@ class DepthTaskScores(TaskScores):
 class DepthHeads(nn.Module):
     """A head for each level of a decoder that has one."""
 
-    def __init__(self, heads: Mapping[int, DepthHead]) -> None:
+    def __init__(self, heads: Mapping[int, DepthHead], finer: ConvexUpsample | None = None) -> None:
         super().__init__()
         self.scales = nn.ModuleDict({str(level): head for level, head in sorted(heads.items())})
+        self.finer = finer
 
     def forward(self, levels: Mapping[int, Map]) -> list[Float[Tensor, "b 1 _ _"]]:
-        """What the heads give, finest first, each at the size of its level."""
-        return [head(levels[int(level)]) for level, head in self.scales.items()]
+        """What the heads give, finest first, each at the size of its level; the finest made finer yet by `finer`."""
+        found = [head(levels[int(level)]) for level, head in self.scales.items()]
+        if self.finer is not None:
+            found[0] = self.finer(levels[int(next(iter(self.scales)))], found[0])
+        return found
 
 
 class DepthHead(nn.Module):
