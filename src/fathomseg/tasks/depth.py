@@ -35,6 +35,7 @@ from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
@@ -333,11 +334,14 @@ class DepthLoss(TaskLoss):
     """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
-    error: Literal["log", "l1", "berhu"] | None = None
+    error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
     """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
-    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
+    inverse depth after aligning each image, so that maps of any source teach (MiDaS)."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
+    relative: RelativeDepth = RelativeDepth()
+    """Settings of scale_shift_invariant."""
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
@@ -346,8 +350,8 @@ class DepthLoss(TaskLoss):
         return self
 
     def misfit(self, task: Task) -> str | None:
-        """Metres are compared with metres."""
-        if not isinstance(task, Depth) or task.output == "disparity":
+        """Metres are compared with metres, but for a loss that leaves the scale open."""
+        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
             return None
         if self.target == "disparity":
             return "output=metric is learned from true depth: set losses.depth.target=depth"
@@ -364,9 +368,16 @@ class DepthLoss(TaskLoss):
             )
         return super().distilled_misfit(soft, weighed=False)
 
-    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
+    @property
+    def leaves_scale_open(self) -> bool:
+        """Whether depths of another scale and shift are as good to it, so that what it teaches is no depth in metres."""
+        return self.error == "scale_shift_invariant"
+
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
+        if self.leaves_scale_open:
+            return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
         return DepthCriterion(self, task)
 
 
