@@ -370,7 +370,7 @@ class DepthLoss(TaskLoss):
 
     @property
     def leaves_scale_open(self) -> bool:
-        """Whether depths of another scale and shift are as good to it, so that what it teaches is no depth in metres."""
+        """Whether depths of another scale and shift are as good to it: then what it teaches is not metres."""
         return self.error == "scale_shift_invariant"
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
