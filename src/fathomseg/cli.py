@@ -162,6 +162,12 @@ def evaluate(
     crop: Annotated[
         str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
     ] = None,
+    alignment: Annotated[
+        str | None,
+        typer.Option(
+            help="Depth: what to look at first: none, median or scale_shift; default: as the model card says."
+        ),
+    ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
@@ -192,6 +198,7 @@ def evaluate(
             limit=limit,
             max_depth=max_depth,
             crop=crop,
+            alignment=alignment,
             baselines=baseline or (),
         )
     )

@@ -71,6 +71,9 @@ class Depth(Task):
     """Depth of disparity 1: metres, if training can know the scale."""
     max_depth: float = Field(default=100.0, gt=0)
     """Depth of disparity 0."""
+    unit: DepthUnit | None = None
+    """What depth is measured in, as the card of a trained network says. null: metres with `output: metric`, else
+    relative until something in the training tells."""
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
@@ -98,9 +101,9 @@ class Depth(Task):
         return self.min_depth, self.max_depth
 
     @property
-    def unit(self) -> DepthUnit:
+    def depth_unit(self) -> DepthUnit:
         """What depth is measured in."""
-        return "metres" if self.output == "metric" else "relative"
+        return self.unit or ("metres" if self.output == "metric" else "relative")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> disparities, finest first, or one map of metres. Raises `FathomError` if the decoder lacks a
@@ -141,14 +144,19 @@ class Depth(Task):
         return DepthTaskScores(protocol)
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """AbsRel and delta < 1.25 after median scaling."""
-        found = result["median"]
+        """AbsRel and delta < 1.25 after the alignment to look at first."""
+        found = result[self._alignment(result)]
         return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
 
     def main_score(self, result: Mapping[str, Any]) -> MainScore:
-        """RMSE in metres: of depth as it is, if the task is metric, else after median scaling."""
-        how = "none" if self.output == "metric" else "median"
+        """RMSE in metres after the alignment to look at first."""
+        how = self._alignment(result)
         return MainScore(f"{how}.rmse", result[how]["rmse"], lower_is_better=True)
+
+    def _alignment(self, result: Mapping[str, Any]) -> str:
+        """That of the settings of the scores; by default none for metres, median for the rest."""
+        stated = result.get("settings", {}).get("alignment")
+        return stated or ("none" if self.depth_unit == "metres" else "median")
 
     def badness(self, row: Row) -> float | None:
         """AbsRel after median scaling."""
@@ -228,7 +236,7 @@ class Depth(Task):
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """depth.json: the range of depths, and the unit."""
-        write_scale(folder, self.depth_range, self.unit, run)
+        write_scale(folder, self.depth_range, self.depth_unit, run)
 
 
 class DisparityPainter:
