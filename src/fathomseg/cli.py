@@ -220,6 +220,16 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images at once; default: 8 on a GPU, 1 on a CPU.")] = None,
+    pointcloud: Annotated[
+        bool, typer.Option("--pointcloud", help="Write images as .ply points with colours and classes too.")
+    ] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(help="Camera of the point clouds: a camera.yaml, or the horizontal field of view in degrees."),
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
+    ] = 0.0,
 ) -> None:
     """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
@@ -238,6 +248,9 @@ def predict(
             overwrite=overwrite,
             device=device,
             batch=batch,
+            pointcloud=pointcloud,
+            camera=camera,
+            smooth=smooth,
         )
     )
 

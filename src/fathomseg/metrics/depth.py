@@ -181,14 +181,22 @@ def depth_errors(prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]
 def fit_disparity(prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     """scale * prediction + shift with the least squared distance to the truth (Ranftl et al., TPAMI 2022, eq. 4).
 
-    A constant prediction keeps only the shift. The result may be negative: clamp it before inverting.
+    The result may be negative: clamp it before inverting.
     """
+    scale, shift = scale_and_shift(prediction, truth)
+    return scale * prediction + shift
+
+
+def scale_and_shift(
+    prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]
+) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+    """Those of the least squared distance of inverse depths. A constant prediction has a scale of 0."""
     centred = prediction - prediction.mean()
     variance = centred.square().mean()
     covariance = (centred * (truth - truth.mean())).mean()
     flat = variance <= 1e-24 * prediction.square().mean()  # nothing but rounding
     scale = torch.where(flat, 0.0, covariance / torch.where(flat, 1.0, variance))
-    return scale * centred + truth.mean()
+    return scale, truth.mean() - scale * prediction.mean()
 
 
 def median(values: Float64[Tensor, " n"]) -> Float64[Tensor, ""]:
