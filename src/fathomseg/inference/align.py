@@ -32,7 +32,7 @@ class DepthAlignment:
 
 def align(
     prediction: Prediction | Float[np.ndarray, "h w"],
-    reference: Float[np.ndarray, "h w"] | Sequence[Point],
+    reference: Float[np.ndarray, "h2 w2"] | Sequence[Point],
     shift: bool = True,
 ) -> DepthAlignment:
     """The scale and shift of 1 / depth with the least squared distance to what is known (Ranftl et al. 2022, eq. 4).

@@ -58,8 +58,8 @@ def run(
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
-    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. `pointcloud` writes
-    images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view). `smooth`, 0
+    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. `pointcloud`
+    writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view). `smooth`, 0
     to below 1, is how much the depth of videos keeps from one frame to the next. What is already there is kept unless
     `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it is listed at
     the end. Raises `FathomError` if `out` holds results of another network or other settings, or files by the names of
