@@ -59,11 +59,11 @@ def run(
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
     be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. `pointcloud`
-    writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view). `smooth`, 0
-    to below 1, is how much the depth of videos keeps from one frame to the next. What is already there is kept unless
-    `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it is listed at
-    the end. Raises `FathomError` if `out` holds results of another network or other settings, or files by the names of
-    results that it has not written.
+    writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view).
+    `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. What is already there is
+    kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it
+    is listed at the end. Raises `FathomError` if `out` holds results of another network or other settings, or files by
+    the names of results that it has not written.
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
