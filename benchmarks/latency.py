@@ -2,12 +2,12 @@
 
     python benchmarks/latency.py [--run RUN] [--repeats 20] [--frames 60] [--out results/latency.json] [--table]
 
-Without --run: the default encoder and decoders for segmentation and depth, linked, with random weights. Every case
-gets the same 8-bit image and gives logits and disparity at a quarter of its size. The cases take turns, so that
-whatever else the machine does disturbs all alike. Times are wall milliseconds: the smallest, the median, and the
-quartiles as spread; `cpu` is the median of CPU milliseconds of all threads. `floor` is the time of the network's
-multiplications at the rate of a float32 matrix product of 1024 x 1024 on as many threads: what no float32 program is
-faster than.
+Without --run: the real-time joint network (recipes/realtime-joint.yaml, with its published encoder) for 40 classes and
+depth, with random weights. Every case gets the same 8-bit image and gives logits and metres at a quarter of its size.
+The cases take turns, so that whatever else the machine does disturbs all alike. Times are wall milliseconds: the
+smallest, the median, and the quartiles as spread; `cpu` is the median of CPU milliseconds of all threads. `floor` is
+the time of the network's multiplications at the rate of a float32 matrix product of 1024 x 1024 on as many threads:
+what no float32 program is faster than.
 
 End to end is what `fathom predict` does after loading: files are read, predicted, coloured and written, with the run
 and with its .onnx, beside the time inside the network.
@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fathomseg.config import validate
 from fathomseg.inference.card import ModelCard, load_model
 from fathomseg.inference.export import to_int8, to_onnx
 from fathomseg.inference.onnx import INPUT, OnnxNetwork
@@ -39,10 +40,8 @@ from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io import draw
 from fathomseg.io.video_writer import VideoWriter
-from fathomseg.models.links import PadNet
 from fathomseg.models.network import Network
 from fathomseg.stages.run_folder import origin
-from fathomseg.tasks import Depth, Segmentation
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Size
 
@@ -97,13 +96,17 @@ def main() -> None:
 
 
 def random_network() -> tuple[ModelCard, Network]:
-    """Segmentation of 19 classes and depth at a quarter of the size, with links."""
-    tasks = {"segmentation": Segmentation(), "depth": Depth(decoder={"name": "depth_unet", "stride": 4})}  # type: ignore[arg-type]
-    config = NetworkConfig(encoder={"pretrained": "none"}, tasks=tasks, links=PadNet())  # type: ignore[arg-type]
-    classes = tuple(f"class {i}" for i in range(19))
-    colours = tuple((13 * i % 256, 101 * i % 256, 57 * i % 256) for i in range(19))
+    """The real-time network of Nekrasov et al. 2019 with 40 classes and depth."""
+    encoder = {"model": "mobilenetv2_100", "pretrained": "none", "taps": "stages"}
+    segmentation = {"decoder": {"name": "lw_refinenet"}, "head": "separable", "dropout": 0.0}
+    depth = {"decoder": "shared", "head": "separable", "output": "metric"}
+    tasks = {"segmentation": segmentation, "depth": depth}
+    config = validate(NetworkConfig, {"encoder": encoder, "tasks": tasks})
+    classes = tuple(f"class {i}" for i in range(40))
+    colours = tuple((13 * i % 256, 101 * i % 256, 57 * i % 256) for i in range(40))
     torch.manual_seed(0)
-    return ModelCard(network=config, classes=classes, colours=colours, size=SIZES[0]), config.build(19)
+    card = ModelCard(network=config, classes=classes, colours=colours, size=SIZES[0], depth_unit="metres")
+    return card, config.build(len(classes))
 
 
 def photo(size: Size, seed: int = 0) -> np.ndarray:

@@ -69,6 +69,11 @@ def test_settings_are_applied_from_the_general_to_the_special(write: Callable[..
     assert jobs[Cell("plain", "all", 0)].recipe.streams["labelled"].labels.count is None
 
 
+def test_the_seed_stands_in_any_text(write: Callable[..., Path]) -> None:
+    study = load(Study, write(settings={"init_from": {"run": "runs/depth-{seed}"}}))
+    assert '"runs/depth-2"' in " ".join(study.overrides(Cell("plain", 2, 2)))
+
+
 def test_a_selection_is_used_for_budgets_and_not_for_all(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write()
     plain = load(Study, path).trainings()[Cell("plain", "all", 0)].recipe

@@ -44,7 +44,8 @@ class Arm(Part):
     title: str | None = None
     """How it is called in table and plot; null = its name."""
     settings: Settings = Field(default_factory=dict)
-    """What is different from the recipe, nested as in a recipe; stands over the settings of the study."""
+    """What is different from the recipe, nested as in a recipe; stands over the settings of the study. `{seed}` in a
+    text stands for the seed."""
     selection: str | None = None
     """A text file of sample ids in the order of `fathom select`, whose first ones are labelled; `{seed}` stands for the
     seed. null = random images. Has no effect on the budget `all`."""
@@ -102,9 +103,9 @@ class Study(Part):
         else:
             own += [(LABEL_BUDGET, cell.budget)]
             if arm.selection is not None:
-                own += [(LABEL_FILE, arm.selection.replace("{seed}", str(cell.seed)))]
+                own += [(LABEL_FILE, arm.selection)]
         settings = [*flat(self.settings), *flat(arm.settings), *own]
-        return [f"{key}={json.dumps(value, default=str)}" for key, value in settings]
+        return [f"{key}={json.dumps(value, default=str)}".replace("{seed}", str(cell.seed)) for key, value in settings]
 
     def trainings(self, only: Collection[str] = ()) -> dict[Cell, Training]:
         """Every cell, or those of the arms `only`, with its recipe.
