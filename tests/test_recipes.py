@@ -70,6 +70,8 @@ def small(path: Path, folder: Path) -> list[str]:
             settings.append(f"streams.{name}.geometry.crop=[64,64]")
     if "encoder" in tree.get("network", {}):
         settings.append("network.encoder.pretrained=none")
+        if tree["network"]["encoder"].get("model", "").startswith("vit"):
+            settings.append("network.encoder.model=test_vit")
     for name, changes in tree.get("phases", {}).items():
         settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
     return settings

@@ -29,6 +29,7 @@ from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
+from fathomseg.stages.metric_scale import MetricScale
 from fathomseg.tasks.network import NetworkConfig
 
 
@@ -177,6 +178,8 @@ class Recipe(Part):
     """Length, batch, precision, checkpoints."""
     evaluation: Evaluation = Evaluation()
     """Scoring."""
+    metric_scale: MetricScale = MetricScale()
+    """Where depth that is learned from video gets its metres from."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
     phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

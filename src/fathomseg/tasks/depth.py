@@ -36,6 +36,7 @@ from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
@@ -74,6 +75,9 @@ class Depth(Task):
     """Depth of disparity 1: metres, if training can know the scale."""
     max_depth: float = Field(default=100.0, gt=0)
     """Depth of disparity 0."""
+    unit: DepthUnit | None = None
+    """What depth is measured in, as the card of a trained network says. null: metres with `output: metric`, else
+    relative until something in the training tells."""
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
@@ -101,9 +105,9 @@ class Depth(Task):
         return self.min_depth, self.max_depth
 
     @property
-    def unit(self) -> DepthUnit:
+    def depth_unit(self) -> DepthUnit:
         """What depth is measured in."""
-        return "metres" if self.output == "metric" else "relative"
+        return self.unit or ("metres" if self.output == "metric" else "relative")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> disparities, finest first, or one map of metres. Raises `FathomError` if the decoder lacks a
@@ -156,14 +160,19 @@ class Depth(Task):
         return DepthTaskScores(protocol)
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """AbsRel and delta < 1.25 after median scaling."""
-        found = result["median"]
+        """AbsRel and delta < 1.25 after the alignment to look at first."""
+        found = result[self._alignment(result)]
         return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
 
     def main_score(self, result: Mapping[str, Any]) -> MainScore:
-        """RMSE in metres: of depth as it is, if the task is metric, else after median scaling."""
-        how = "none" if self.output == "metric" else "median"
+        """RMSE in metres after the alignment to look at first."""
+        how = self._alignment(result)
         return MainScore(f"{how}.rmse", result[how]["rmse"], lower_is_better=True)
+
+    def _alignment(self, result: Mapping[str, Any]) -> str:
+        """That of the settings of the scores; by default none for metres, median for the rest."""
+        stated = result.get("settings", {}).get("alignment")
+        return stated or ("none" if self.depth_unit == "metres" else "median")
 
     def badness(self, row: Row) -> float | None:
         """AbsRel after median scaling."""
@@ -243,7 +252,7 @@ class Depth(Task):
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """depth.json: the range of depths, and the unit."""
-        write_scale(folder, self.depth_range, self.unit, run)
+        write_scale(folder, self.depth_range, self.depth_unit, run)
 
 
 class DisparityPainter:
@@ -353,11 +362,14 @@ class DepthLoss(TaskLoss):
     """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
-    error: Literal["log", "l1", "berhu"] | None = None
+    error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
     """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
-    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
+    inverse depth after aligning each image, so that maps of any source teach (MiDaS)."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
+    relative: RelativeDepth = RelativeDepth()
+    """Settings of scale_shift_invariant."""
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
@@ -366,8 +378,8 @@ class DepthLoss(TaskLoss):
         return self
 
     def misfit(self, task: Task) -> str | None:
-        """Metres are compared with metres."""
-        if not isinstance(task, Depth) or task.output == "disparity":
+        """Metres are compared with metres, but for a loss that leaves the scale open."""
+        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
             return None
         if self.target == "disparity":
             return "output=metric is learned from true depth: set losses.depth.target=depth"
@@ -384,9 +396,16 @@ class DepthLoss(TaskLoss):
             )
         return super().distilled_misfit(soft, weighed=False)
 
-    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
+    @property
+    def leaves_scale_open(self) -> bool:
+        """Whether depths of another scale and shift are as good to it: then what it teaches is not metres."""
+        return self.error == "scale_shift_invariant"
+
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
+        if self.leaves_scale_open:
+            return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
         return DepthCriterion(self, task)
 
 

@@ -85,6 +85,10 @@ class Dataset(Part, ABC):
         """The pinhole camera of the stored image, in its pixels; None if it is not known."""
         return None
 
+    def camera_height(self, id: str) -> float | None:
+        """Metres from the ground to the camera; None if it is not known."""
+        return None
+
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The camera's pose (camera to world, metres); None if it is not known. Named target-first."""
         return None

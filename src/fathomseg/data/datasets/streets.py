@@ -111,6 +111,10 @@ class Streets(Dataset):
         clip, _ = self._parse(id)
         return pinhole(clip, *self.size)
 
+    def camera_height(self, id: str) -> float:
+        """Metres above the ground, which is flat."""
+        return -float(self.world_T_cam(id)[1, 3])  # y points down
+
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose in the drive's own world: x right, y down, z forward at the start, ground at y = 0."""
         return camera_pose(*self._parse(id)).matrix()
