@@ -189,7 +189,9 @@ def test_dilations_follow_the_output_stride(output_stride: int, rates: tuple[int
     assert tuple(dilations) == rates
 
 
-@pytest.mark.parametrize("part", [part for part in PYRAMIDS if not isinstance(part, UNet | LwRefineNet | DdpmUNet | SegFormer)])
+@pytest.mark.parametrize(
+    "part", [part for part in PYRAMIDS if not isinstance(part, UNet | LwRefineNet | DdpmUNet | SegFormer)]
+)
 def test_every_position_sees_the_whole_image(part: DecoderPart) -> None:
     """The pooled branch: a change in one far corner moves the opposite one."""
     torch.manual_seed(0)
