@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from rich.table import Table
-from rich.text import Text
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io import draw
@@ -28,6 +27,7 @@ from fathomseg.report.section import (
     figures,
     number,
     percent,
+    table,
     thousands,
 )
 from fathomseg.types import Size
@@ -93,15 +93,11 @@ def depth_section(
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("error", title=Text("depth"))
     first = next(iter(scores.values()))["settings"].get("alignment")
     shown = ("scale_shift", "median") if first == "scale_shift" else ("median", "none")
     columns = [(name, how) for name in scores for how in shown]
-    for name, how in columns:
-        table.add_column(Text(f"{WEIGHTS[name]}\n{ALIGNMENTS[how]}"), justify="right")
-    for key, text in ERRORS.items():
-        table.add_row(text, *(number(scores[name][how][key]) for name, how in columns))
-    return table
+    rows = [[text, *(number(scores[name][how][key]) for name, how in columns)] for key, text in ERRORS.items()]
+    return table("error", (f"{WEIGHTS[name]}\n{ALIGNMENTS[how]}" for name, how in columns), rows, "depth")
 
 
 def _figure(example: Example, protocol: DepthProtocol) -> Figure:

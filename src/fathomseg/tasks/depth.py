@@ -37,7 +37,7 @@ from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
-from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.tasks.scores import ImageScores, Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 _COARSEST_SCALE: Final = 3
@@ -155,9 +155,13 @@ class Depth(Task):
         """z-depth in metres, 0 = unknown."""
         return dataset.depth(id)
 
+    def has_truth(self, dataset: Dataset, id: str) -> bool:
+        """Told without opening the depth map where the dataset can."""
+        return dataset.has_depth(id)
+
     def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
         """Errors with and without alignment of the scale; always on the CPU, in float64."""
-        return DepthTaskScores(protocol)
+        return ImageScores("depth", DepthScores(protocol))
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """AbsRel and delta < 1.25 after the alignment to look at first."""
@@ -270,30 +274,6 @@ class DisparityPainter:
             low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
         self.limits = low, high
         return draw.colour_map(prediction.disparity, limits=self.limits, style="magma")
-
-
-class DepthTaskScores(TaskScores):
-    """`DepthScores`, which keep each image's own."""
-
-    def __init__(self, protocol: DepthProtocol | None) -> None:
-        self.images = DepthScores(protocol)
-
-    def update(self, id: str, fields: Mapping[str, Tensor], truth: Float32[np.ndarray, "h w"]) -> None:
-        """Takes `depth`."""
-        self.images.update(id, fields["depth"].cpu(), torch.tensor(truth))
-
-    def all_reduce(self) -> None:
-        """Gather the images."""
-        self.images.all_reduce()
-
-    def result(self) -> dict[str, Any]:
-        """As `DepthScores.result`."""
-        return self.images.result()
-
-    @property
-    def rows(self) -> Mapping[str, Row]:
-        """The errors of every image under each alignment, and under "image" its scale and pixels."""
-        return self.images.images
 
 
 class DepthHeads(nn.Module):

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.errors import Problem
+from fathomseg.errors import DataError, Problem
 from fathomseg.types import Camera, ClassList, Size
 
 Kind = Literal["image", "label", "depth"]
@@ -80,6 +80,13 @@ class Dataset(Part, ABC):
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid; None if there is none."""
         return None
+
+    def has_depth(self, id: str) -> bool:
+        """Whether a depth exists, told without opening its file where that can be; one that cannot be read counts."""
+        try:
+            return self.depth(id) is not None
+        except DataError:
+            return True
 
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image, in its pixels; None if it is not known."""

@@ -113,6 +113,11 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.depth(inner)
 
+    def has_depth(self, id: str) -> bool:
+        """Whether the dataset itself has one."""
+        _, dataset, inner = self.member(id)
+        return dataset.has_depth(inner)
+
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image; None if it is not known."""
         _, dataset, inner = self.member(id)

@@ -94,6 +94,8 @@ class Streets(Dataset):
         self._parse(id)
         return True
 
+    has_depth = has_label
+
     def label(self, id: str) -> UInt8[np.ndarray, "h w"]:
         """Class of the nearest surface at every pixel centre; nothing is ignored."""
         return self._frame(id).label
