@@ -25,13 +25,15 @@ HEAVY = (
     "transformers",
 )
 
+AT_HELP = (*HEAVY, "torch", "scipy", "numpy")
+
 RUN = f"""
 import json, sys
 from fathomseg import cli
 try:
     cli.main()
 finally:
-    print(json.dumps([name for name in {HEAVY} if name in sys.modules]))
+    print(json.dumps([name for name in {AT_HELP} if name in sys.modules]))
 """
 
 
@@ -82,5 +84,5 @@ def test_a_wrong_setting_is_told_within_seconds(arguments: str, said: str, tmp_p
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-        assert json.loads(done.stdout) == [], "import these where they are used"
+        assert not set(HEAVY).intersection(json.loads(done.stdout)), "import these where they are used"
     assert min(seconds) <= 3.5

@@ -300,8 +300,8 @@ class SegmentationLoss(TaskLoss):
         chosen = self.ohem is not None or self.annealing is not None
         if (self.focal is not None or self.region is not None) and (chosen or self.balance > 0):
             raise ValueError(
-                "focal and region weigh pixels and classes by themselves; set balance to 0, ohem and annealing to "
-                "null, or focal and region to null"
+                "focal and region weigh pixels and classes themselves; set balance to 0, ohem and annealing to null; "
+                "or focal and region to null"
             )
         if self.focal is not None and self.smoothing > 0:
             raise ValueError("smoothing belongs to the plain cross-entropy, which focal replaces; set one to 0/null")
