@@ -371,8 +371,12 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
     for folder, options, message in (
         (deep, {"mode": "slide"}, "leave out --mode"),
         (joint, {"mode": "slide", "tasks": "depth,motion"}, "leave out --mode"),
-        (saved, {"crop": "garg"}, "No depth of .*; --max-depth and --crop are for runs with the task depth"),
-        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth and --crop"),
+        (
+            saved,
+            {"crop": "garg"},
+            "No depth of .*; --max-depth, --crop and --alignment are for runs with the task depth",
+        ),
+        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth, --crop and --alignment"),
         (saved, {"tasks": "depth"}, "cannot be scored on 'depth'; --tasks may name segmentation"),
         (joint, {"tasks": "depth, normals"}, "'normals'; --tasks may name segmentation, depth, motion"),
         (joint, {"against": joint, "mode": "slide"}, "leave out --flip and --mode"),
