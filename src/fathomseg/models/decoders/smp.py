@@ -105,7 +105,8 @@ class SegFormerDecoder(SmpDecoder):
 
     def create(self, inputs: list[int], width: Any) -> nn.Module:
         """The map of stride 2, which it does not read, has no channels."""
-        return _library("segformer").SegformerDecoder([3, 0, *inputs], segmentation_channels=width)
+        decoder: nn.Module = _library("segformer").SegformerDecoder([3, 0, *inputs], segmentation_channels=width)
+        return decoder
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/4 x w/4."""
@@ -138,7 +139,8 @@ class MAnetDecoder(SmpDecoder):
     def create(self, inputs: list[int], width: Any) -> nn.Module:
         """As many blocks as doublings from the deepest map to the answer."""
         widths = width[::-1]
-        return _library("manet").MAnetDecoder([3, *inputs], widths, n_blocks=len(widths))
+        decoder: nn.Module = _library("manet").MAnetDecoder([3, *inputs], widths, n_blocks=len(widths))
+        return decoder
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/stride x w/stride.
