@@ -376,7 +376,7 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
             {"crop": "garg"},
             "No depth of .*; --max-depth, --crop and --alignment are for runs with the task depth",
         ),
-        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth and --crop"),
+        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth, --crop and --alignment"),
         (saved, {"tasks": "depth"}, "cannot be scored on 'depth'; --tasks may name segmentation"),
         (joint, {"tasks": "depth, normals"}, "'normals'; --tasks may name segmentation, depth, motion"),
         (joint, {"against": joint, "mode": "slide"}, "leave out --flip and --mode"),
