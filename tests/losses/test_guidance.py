@@ -206,12 +206,12 @@ def test_only_the_sky_is_pushed_away() -> None:
     d = torch.full((1, 1, 2, 4), 0.2, dtype=torch.float64, requires_grad=True)
     term = SkyIsFar()
     ((total, count), factor) = term(seen(label, d), term.indices(CLASSES))[""]
-    assert float(total) == pytest.approx(3)  # d / mean(d) of three pixels
-    assert (float(count), factor) == (3, 1)
+    assert total.item() == pytest.approx(3)  # d / mean(d) of three pixels
+    assert (count.item(), factor) == (3, 1)
     total.backward()
     assert d.grad is not None
     assert torch.equal(d.grad[0, 0] > 0, label[0] == 2)
-    assert not d.grad[0, 0][label[0] != 2].any()
+    assert d.grad.sum().item() == pytest.approx(0, abs=1e-5), "the scale of the image is left alone"
 
 
 class TestContact:
