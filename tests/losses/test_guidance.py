@@ -234,8 +234,8 @@ class TestContact:
         inverse.requires_grad_()
         row, there = foot(members(self.LABEL, (3,)), members(self.LABEL, (0,)), below=1)
         total, count = contact(inverse, row, there, torch.ones(1, 7, 4))
-        assert float(count) == 8
-        assert float(total) == pytest.approx(3 * math.log(2) + 5 * math.log(4))
+        assert count.item() == 8
+        assert total.item() == pytest.approx(3 * math.log(2) + 5 * math.log(4))
         total.backward()
         assert inverse.grad is not None
         assert torch.equal(inverse.grad[0, 0] < 0, self.LABEL[0] == 3)
