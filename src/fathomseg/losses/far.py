@@ -24,9 +24,10 @@ def far_away(
 ) -> SumCount:
     """The sum of confidence times d / mean(d) over the pixels that are `where`, and their number.
 
-    The mean, over the image, gets no gradient: nothing but these pixels is moved.
+    The mean, over the image, takes its part of the gradient, so that the loss does not change with the scale of an
+    image's disparity: with a mean held constant all of it was pushed to zero, the faster the smaller it became.
     """
-    d = disparity / (disparity.detach().mean((2, 3), keepdim=True) + 1e-7)
+    d = disparity / (disparity.mean((2, 3), keepdim=True) + 1e-7)
     return torch.where(where, d[:, 0] * confidence, 0.0).sum(), where.sum().to(d.dtype)
 
 

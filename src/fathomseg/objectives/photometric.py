@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
+from fathomseg.losses.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
-from fathomseg.objectives.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from fathomseg.config import validate
+from fathomseg.losses.moving import AnyMoving, Moving, MovingClasses, ResidualFlow, Views, known_classes
 from fathomseg.losses.photometric import PhotometricLoss
-from fathomseg.objectives.moving import AnyMoving, Moving, MovingClasses, ResidualFlow, Views, known_classes
 from fathomseg.types import IGNORE, ClassList
 
 SIZE = (48, 64)
