@@ -13,7 +13,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-HEAVY = ("timm", "accelerate", "kornia", "torchvision", "torch._dynamo", "tensorboard", "matplotlib", "transformers")
+HEAVY = (
+    "ray",
+    "timm",
+    "accelerate",
+    "kornia",
+    "torchvision",
+    "torch._dynamo",
+    "tensorboard",
+    "matplotlib",
+    "transformers",
+)
+
+AT_HELP = (*HEAVY, "torch", "scipy", "numpy")
 
 RUN = f"""
 import json, sys
@@ -21,7 +33,7 @@ from fathomseg import cli
 try:
     cli.main()
 finally:
-    print(json.dumps([name for name in {HEAVY} if name in sys.modules]))
+    print(json.dumps([name for name in {AT_HELP} if name in sys.modules]))
 """
 
 
@@ -37,6 +49,17 @@ def run(arguments: list[str], folder: Path) -> tuple[subprocess.CompletedProcess
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_help_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -> None:
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=99.0) > 0.5:
+        done, spent = run(["--help"], tmp_path)
+        seconds.append(spent)
+        assert done.returncode == 0, done.stderr
+        assert "predict" in done.stdout
+        assert json.loads(done.stdout.splitlines()[-1]) == []
+    assert min(seconds) <= 0.5
 
 
 @pytest.mark.parametrize(
@@ -61,5 +84,5 @@ def test_a_wrong_setting_is_told_within_seconds(arguments: str, said: str, tmp_p
         assert done.returncode == 2, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr
-        assert json.loads(done.stdout) == [], "import these where they are used"
+        assert not set(HEAVY).intersection(json.loads(done.stdout)), "import these where they are used"
     assert min(seconds) <= 3.5

@@ -60,13 +60,18 @@ def small(path: Path, folder: Path) -> list[str]:
         # The fakes' frames slide by, which is how a turn of the camera looks.
         still = frames["name"] == "motion" and data != "streets"
         settings += ["streams.clips.frames.min_parallax=0"] if still else []
-    else:
+    elif "labelled" in tree["streams"]:
         settings.append("streams.labelled.labels.count=1")
+    teacher: dict[str, object] = {"name": "streets", "size": [64, 96]}
     for name, stream in tree["streams"].items():
+        if "run" in stream.get("depth", {}):
+            settings.append(f"streams.{name}.depth.run={save_depth_run(folder / 'teacher', teacher)}")
         if "crop" in stream.get("geometry", {}):
             settings.append(f"streams.{name}.geometry.crop=[64,64]")
     if "encoder" in tree.get("network", {}):
         settings.append("network.encoder.pretrained=none")
+        if tree["network"]["encoder"].get("model", "").startswith("vit"):
+            settings.append("network.encoder.model=test_vit")
     for name, changes in tree.get("phases", {}).items():
         settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
     return settings

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 from fathomseg.version import __version__
 
 if TYPE_CHECKING:
+    from fathomseg.inference.align import align
     from fathomseg.inference.predictor import Predictor, load
     from fathomseg.types import Prediction
 
-__all__ = ["Prediction", "Predictor", "__version__", "load"]
+__all__ = ["Prediction", "Predictor", "__version__", "align", "load"]
 
-_HOMES = {"load": "inference.predictor", "Predictor": "inference.predictor", "Prediction": "types"}
+_HOMES = {
+    "align": "inference.align",
+    "load": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "Prediction": "types",
+}
 """The module each public name lives in."""
 
 

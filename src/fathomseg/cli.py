@@ -159,6 +159,12 @@ def evaluate(
     crop: Annotated[
         str | None, typer.Option(help="Depth: the part of the image that counts: none, garg or eigen.")
     ] = None,
+    alignment: Annotated[
+        str | None,
+        typer.Option(
+            help="Depth: what to look at first: none, median or scale_shift; default: as the model card says."
+        ),
+    ] = None,
     baseline: Annotated[
         list[str] | None,
         typer.Option(
@@ -189,6 +195,7 @@ def evaluate(
             limit=limit,
             max_depth=max_depth,
             crop=crop,
+            alignment=alignment,
             baselines=baseline or (),
         )
     )
@@ -210,6 +217,16 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images at once; default: 8 on a GPU, 1 on a CPU.")] = None,
+    pointcloud: Annotated[
+        bool, typer.Option("--pointcloud", help="Write images as .ply points with colours and classes too.")
+    ] = False,
+    camera: Annotated[
+        str | None,
+        typer.Option(help="Camera of the point clouds: a camera.yaml, or the horizontal field of view in degrees."),
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
+    ] = 0.0,
 ) -> None:
     """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
@@ -228,6 +245,9 @@ def predict(
             overwrite=overwrite,
             device=device,
             batch=batch,
+            pointcloud=pointcloud,
+            camera=camera,
+            smooth=smooth,
         )
     )
 

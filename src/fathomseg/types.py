@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -248,6 +248,23 @@ class Prediction:
     disparity: Float32[np.ndarray, "h w"] | None = None
     """0..1, 1 = nearest: linear in inverse depth over the range of depths the network was trained for."""
     depth: Float32[np.ndarray, "h w"] | None = None
-    """z-depth in the network's unit of length: metres only if its training could know the scale."""
+    """z-depth in `depth_unit`."""
     normals: Float32[np.ndarray, "h w 3"] | None = None
     """Unit vectors in the camera's frame (x right, y down, z forward) that point towards the camera."""
+    depth_unit: Literal["metres", "relative"] | None = None
+    """What depth is measured in. relative: the network's own unit, in which training has left the scale open."""
+
+    def depth_at(self, x: float, y: float) -> float:
+        """z-depth in `depth_unit` at the pixel nearest to column `x` and row `y` (centres at integers).
+
+        Raises `FathomError` outside the image, or if depth was not predicted.
+        """
+        if self.depth is None:
+            raise FathomError("This prediction has no depth; load a network with the task depth.")
+        height, width = self.depth.shape
+        row, column = round(y), round(x)
+        if not (0 <= row < height and 0 <= column < width):
+            raise FathomError(
+                f"({x}, {y}) lies outside the image, whose columns are 0 to {width - 1}, rows 0 to {height - 1}."
+            )
+        return float(self.depth[row, column])

@@ -252,6 +252,8 @@ def test_what_does_not_fit_is_told_before_anything_is_opened(camvid: Path, tmp_p
     for loss, how, reason in (
         ({"ohem": {}}, {"weigh": True}, "ohem and annealing choose pixels"),
         ({"smoothing": 0.1}, {"soft": True}, "smoothing is for hard labels"),
+        ({"focal": 2.0}, {"soft": True}, "the focal loss is for hard labels"),
+        ({"region": {"name": "dice"}}, {"weigh": True}, "a loss of areas takes hard labels"),
     ):
         supervised = {"losses": {"segmentation": loss}, "distilled": {"segmentation": how}}
         with pytest.raises(ConfigError, match=reason):

@@ -114,6 +114,19 @@ def test_a_transformer_at_a_fixed_size() -> None:
     assert [d.dim_value for d in fixed.graph.input[0].type.tensor_type.shape.dim] == [0, 64, 64, 3]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["segformer", "upernet", "manet"])
+def test_decoders_of_the_library_at_any_size(name: str) -> None:
+    narrow = {"channels": (8, 8, 8, 8, 8)} if name == "manet" else {"channels": 16}
+    encoder = {"model": "test_efficientnet", "pretrained": "none"}
+    tasks = {"segmentation": {"decoder": {"name": name, **narrow}}}
+    config = validate(NetworkConfig, {"encoder": encoder, "tasks": tasks})
+    network = build(config, 3, 0)
+    with unchecked():
+        model = to_onnx(network, config.ordered, (64, 96))
+        assert check(model, network, config.ordered, [(64, 96), (70, 131)]) < 1e-4
+
+
 @pytest.mark.parametrize(("fixed", "remedy"), [(False, "Try --fixed-size"), (True, "Choose another encoder")])
 def test_what_cannot_be_exported_is_said(
     network: Network, monkeypatch: pytest.MonkeyPatch, fixed: bool, remedy: str

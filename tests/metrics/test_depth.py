@@ -51,7 +51,7 @@ def oracle(prediction: np.ndarray, truth: np.ndarray, low: float = 1e-3, high: f
     design = np.stack([1 / np.array(guess), np.ones(len(guess))], axis=1)
     fit = design @ np.linalg.lstsq(design, 1 / np.array(true), rcond=None)[0]
     found = {}
-    depths = {"none": guess, "median": [ratio * p for p in guess], "disparity": [1 / max(d, 1 / high) for d in fit]}
+    depths = {"none": guess, "median": [ratio * p for p in guess], "scale_shift": [1 / max(d, 1 / high) for d in fit]}
     for how, depth in depths.items():
         sums = [0.0] * 7
         for p, g in zip(depth, true, strict=True):
@@ -86,7 +86,7 @@ def test_disparity_alignment_by_hand() -> None:
     np.testing.assert_allclose(fitted.numpy(), [0.05, 0.3, 0.55])
     found = scored(t([[1, 1 / 2, 1 / 3]]), t([[10, 5, 1 / 0.6]]))
     expected = (abs(20 - 10) / 10 + abs(1 / 0.3 - 5) / 5 + abs(1 / 0.55 - 1 / 0.6) * 0.6) / 3
-    assert found["disparity"]["abs_rel"] == pytest.approx(expected, rel=1e-6)
+    assert found["scale_shift"]["abs_rel"] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -108,7 +108,7 @@ def test_median_scaling_forgives_the_scale_and_nothing_else_does(seed: int, fact
     assert after["image"]["scale"] == pytest.approx(before["image"]["scale"] / factor, rel=1e-12)
     for error in ERRORS:
         assert after["median"][error] == pytest.approx(before["median"][error], rel=1e-9)
-        assert after["disparity"][error] == pytest.approx(before["disparity"][error], rel=1e-6)
+        assert after["scale_shift"][error] == pytest.approx(before["scale_shift"][error], rel=1e-6)
     if not 0.9 < factor < 1.1:
         assert after["none"]["abs_rel"] != pytest.approx(before["none"]["abs_rel"], rel=1e-3)
 
@@ -119,8 +119,8 @@ def test_disparity_alignment_forgives_scale_and_shift(seed: int, scale: float, s
     truth = scene(seed, (6, 10))[1].double()
     disparity = torch.where(truth > 0, scale / truth.clamp(min=1e-9) + shift, 1)
     found = scored(1 / disparity, truth)
-    assert found["disparity"]["abs_rel"] == pytest.approx(0, abs=1e-9)
-    assert found["disparity"]["delta1"] == 1
+    assert found["scale_shift"]["abs_rel"] == pytest.approx(0, abs=1e-9)
+    assert found["scale_shift"]["delta1"] == 1
 
 
 @settings(max_examples=20, deadline=None)
@@ -187,8 +187,8 @@ def test_flat_predictions_give_numbers() -> None:
     found = scored(torch.full((1, 4), 0.3), truth)
     assert found["median"]["abs_rel"] == pytest.approx(np.mean(np.abs(15 - truth.numpy()) / truth.numpy()))
     middle = 1 / (1 / truth.double()).mean().item()
-    assert found["disparity"]["rmse"] == pytest.approx(math.sqrt(np.mean((truth.numpy() - middle) ** 2)))
-    assert scored(torch.full((1, 1), 0.3), t([[5.0]]))["disparity"]["rmse"] == pytest.approx(0)
+    assert found["scale_shift"]["rmse"] == pytest.approx(math.sqrt(np.mean((truth.numpy() - middle) ** 2)))
+    assert scored(torch.full((1, 1), 0.3), t([[5.0]]))["scale_shift"]["rmse"] == pytest.approx(0)
 
 
 def test_images_without_truth_count_nowhere() -> None:

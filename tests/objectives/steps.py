@@ -66,7 +66,7 @@ def make_step(
     parts, groups = given.objectives, groups_of(given.objectives, config)
     assert given.balancing.misfit(groups) is None
     named = {stream: [] for part in parts.values() for stream in (*part.streams, *part.partners)}
-    assert list(misfits(config, {key: ["disparity"] for key in named}, parts)) == []
+    assert list(misfits(config, {key: ["disparity", "label"] for key in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]

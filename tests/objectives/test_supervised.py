@@ -70,6 +70,37 @@ class TestClasses:
         assert first == again
         assert step(other).terms["supervised.segmentation"].sum.item() != first
 
+    @pytest.mark.parametrize("share", [0.25, 1.0])
+    @pytest.mark.parametrize("name", ["dice", "lovasz"])
+    def test_a_loss_of_areas_takes_its_share(self, name: str, share: float) -> None:
+        plain, data = classes(focal=2.0).eval(), batch()
+        data["labelled"].targets["label"][:, :9] = IGNORE
+        pixels, areas, both = (
+            make_step(PLAIN, {"supervised": {"losses": {"segmentation": loss}}})
+            .eval()(data)
+            .terms["supervised.segmentation"]
+            for loss in (
+                {"focal": 2.0},
+                {"region": {"name": name, "share": 1}},
+                {"focal": 2.0, "region": {"name": name, "share": share}},
+            )
+        )
+        expected = (1 - share) * pixels.sum.item() + share * areas.sum.item()
+        assert both.sum.item() == pytest.approx(expected, rel=1e-5)
+        assert areas.sum.item() != pytest.approx(pixels.sum.item(), rel=0.01)
+        assert both.count.item() == pixels.count.item() == areas.count.item()
+        assert plain.counts(data) == {"supervised.segmentation": both.count}
+
+    @pytest.mark.parametrize("other", [{"balance": 0.5}, {"annealing": {}}, {"ohem": {}}])
+    @pytest.mark.parametrize("loss", [{"focal": 2.0}, {"region": {"name": "dice"}}])
+    def test_what_weighs_by_itself_is_not_weighed(self, loss: dict[str, Any], other: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match="focal and region weigh pixels and classes themselves"):
+            validate(Supervised, {"losses": {"segmentation": {**loss, **other}}})
+
+    def test_focal_has_no_smoothing(self) -> None:
+        with pytest.raises(ConfigError, match="smoothing belongs to the plain cross-entropy, which focal replaces"):
+            validate(Supervised, {"losses": {"segmentation": {"focal": 2.0, "smoothing": 0.1}}})
+
     def test_counts_known_before_are_the_counts_found(self) -> None:
         step, data = classes(), batch()
         data["labelled"].targets["label"][:, :20] = 255

@@ -178,7 +178,7 @@ def test_numbers_of_depth_and_motion_and_their_meaning_are_those_of_the_scores(p
     found = result()
     text = re.sub(r"<[^>]+>", " ", page)
     for one in found["scores"].values():
-        for how in ("median", "none", "disparity"):
+        for how in ("median", "none", "scale_shift"):
             for key in depth_metrics.ERRORS:
                 assert number(one["depth"][how][key]) in text
     for key in ("ate_m", "rotation_deg", "direction_deg", "scale"):

@@ -49,14 +49,15 @@ def test_a_student_learns_from_truth_and_from_the_teacher_and_resumes_exactly(
 
     how = {"weight": 0.5, "soft": True, "weigh": True, "min_confidence": 0.01}
     taught = [
-        f"streams.labelled.distilled.segmentation.folder={out}",
-        f"objectives.supervised.distilled.segmentation={yaml.safe_dump(how, default_flow_style=True).strip()}",
+        f"streams.measured.distilled.segmentation.folder={out}",
+        "objectives.metric.losses.segmentation={}",
+        f"objectives.metric.distilled.segmentation={yaml.safe_dump(how, default_flow_style=True).strip()}",
     ]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     fathom("train", RECIPE, *SMALL, *taught, "--out", whole)
     names = {name for line in metrics(whole) for name in line}
-    assert {"supervised.segmentation", "supervised.segmentation_distilled", "supervised.depth"} <= names
-    assert any(line.get("supervised.segmentation_distilled", 0) > 0 for line in metrics(whole))
+    assert {"supervised", "metric.segmentation", "metric.segmentation_distilled", "metric.depth"} <= names
+    assert any(line.get("metric.segmentation_distilled", 0) > 0 for line in metrics(whole))
     assert len((whole / "labelled.txt").read_text().splitlines()) == 2
 
     class Stopped(Exception):
@@ -82,6 +83,6 @@ def test_a_student_learns_from_truth_and_from_the_teacher_and_resumes_exactly(
     metres = tmp_path / "depth"
     fathom("distill", relative, RECIPE, *SMALL, "--task", "depth", "--all", "--out", metres)
     assert read_provenance(metres).unit == "relative"
-    wrong = [f"streams.labelled.distilled.depth.folder={metres}", "objectives.supervised.distilled={depth: {}}"]
+    wrong = [f"streams.measured.distilled.depth.folder={metres}", "objectives.metric.distilled={depth: {}}"]
     with pytest.raises(FathomError, match="does not know metres"):
         train(load(Recipe, RECIPE, [*SMALL, *wrong]), tmp_path / "wrong", resume=False)

@@ -464,3 +464,41 @@ def test_files_of_the_user_are_never_replaced(
         predict(saved, photos, out, overwrite=overwrite)
     assert (out / name).read_text() == "mine"
     assert files(out) == {name}
+
+
+def test_point_clouds_lie_beside_and_are_made_anew_by_another_camera(
+    both: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, cloud = tmp_path / "out", tmp_path / "out" / "points" / "a.ply"
+    assert predict(both, photos, out, overlay=False) == 0
+    assert not cloud.exists()
+    assert predict(both, photos, out, overlay=False, pointcloud=True, camera="60") == 0
+    first = cloud.read_bytes()
+    assert len(files(out / "points")) == 3
+    assert b"property ushort class" in first
+    assert predict(both, photos, out, overlay=False, pointcloud=True, camera="60") == 0
+    assert "3 were there already" in capsys.readouterr().err
+    assert predict(both, photos, out, overlay=False, pointcloud=True, camera="90") == 0
+    assert cloud.read_bytes() != first
+    with pytest.raises(FathomError, match="--camera is for --pointcloud"):
+        predict(both, photos, out, camera="60")
+
+
+def test_a_video_is_smoothed_over_time(both: Path, tmp_path: Path) -> None:
+    still = scene(7, (32, 48), 3)[0]
+    dice = np.random.default_rng(0)
+    frames = [(still.astype(int) + dice.integers(-6, 7, still.shape)).clip(0, 255).astype(np.uint8) for _ in range(6)]
+    make_video(tmp_path / "still.mp4", frames)
+    steps = {}
+    for smooth in (0.0, 0.8):
+        out = tmp_path / f"out{smooth}"
+        assert predict(both, tmp_path / "still.mp4", out, tasks="depth", overlay=False, smooth=smooth) == 0
+        maps = np.stack([read_disparity(path) for path in sorted((out / "disparity" / "still").iterdir())])
+        steps[smooth] = np.abs(np.diff(maps, axis=0)).mean()
+    assert 0 < steps[0.8] < 0.8 * steps[0.0]
+    with pytest.raises(FathomError, match="Give another folder"):
+        predict(both, tmp_path / "still.mp4", tmp_path / "out0.8", tasks="depth", overlay=False)
+    with pytest.raises(FathomError, match="Depth alone is smoothed"):
+        predict(both, tmp_path / "still.mp4", tmp_path / "c", tasks="segmentation", smooth=0.5)
+    with pytest.raises(FathomError, match="--pointcloud is for images"):
+        predict(both, tmp_path / "still.mp4", tmp_path / "d", pointcloud=True, camera="60")

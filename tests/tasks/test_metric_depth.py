@@ -100,9 +100,35 @@ def test_metres_are_learned() -> None:
     assert errors[-1] < 0.1 * errors[0]
 
 
-def test_the_card_states_the_unit() -> None:
-    assert model_card(recipe({"output": "metric"})).depth_unit == "metres"
-    assert model_card(recipe({})).depth_unit == "relative"
+def losses(**loss: Any) -> dict[str, Any]:
+    return {"objectives": {"supervised": {"losses": {"depth": loss}}}}
+
+
+VIDEO = {"objectives": {"photometric": {}}, "streams": {"clips": {}}}
+MAPS = {"streams": {"labelled": {"depth": {"name": "dataset"}}}}
+
+
+@pytest.mark.parametrize(
+    ("depth", "sections", "unit", "alignment"),
+    [
+        ({"output": "metric"}, {}, "metres", "none"),
+        ({}, {}, "metres", "none"),
+        ({}, VIDEO, "relative", "median"),
+        ({}, losses(error="scale_shift_invariant"), "relative", "scale_shift"),
+        ({"output": "metric"}, losses(error="scale_shift_invariant"), "relative", "scale_shift"),
+        ({}, {**losses(target="disparity", error="scale_shift_invariant"), **MAPS}, "relative", "scale_shift"),
+        ({"unit": "metres"}, VIDEO, "metres", "none"),
+    ],
+)
+def test_the_card_states_the_unit_and_the_alignment(
+    depth: dict[str, Any], sections: dict[str, Any], unit: str, alignment: str
+) -> None:
+    card = model_card(recipe(depth, **sections))
+    assert (card.depth_unit, card.depth_alignment) == (unit, alignment)
+    result = {"settings": {"alignment": alignment}, alignment: {"rmse": 2.0, "abs_rel": 0.1, "delta1": 0.9}}
+    task = card.tasks["depth"]
+    assert task.main_score(result).name == f"{alignment}.rmse"
+    assert task.headline(result) == {"abs_rel": 0.1, "delta1": 0.9}
 
 
 @pytest.mark.parametrize(

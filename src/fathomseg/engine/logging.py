@@ -1,19 +1,20 @@
-"""What a run says while it trains: metrics.jsonl, TensorBoard, and a progress bar or plain lines."""
+"""What a run says while it trains: metrics.jsonl, trackers (TensorBoard), and a progress bar or plain lines."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fathomseg.engine import trackers
 from fathomseg.io.files import write_text
 
-METRICS, BOARD = "metrics.jsonl", "tensorboard"
+METRICS = "metrics.jsonl"
 UNSHOWN = ("links.",)
 """Names that begin so are written but not shown while it trains: there are too many."""
 
@@ -25,20 +26,25 @@ class Log:
     and times go on from the last line kept.
     """
 
-    def __init__(self, folder: Path, steps: int, first_step: int = 0, active: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        first_step: int = 0,
+        active: bool = True,
+        tracked_by: Sequence[trackers.Name] = ("tensorboard",),
+    ) -> None:
         self.active = active
         self.steps = steps
         self._began, self._began_cpu = time.monotonic(), time.process_time()
         self._first_step = first_step
         if not active:
             return
-        from torch.utils.tensorboard.writer import SummaryWriter  # here, as no recipe is read by it
-
         self._console = Console(stderr=True)
         path = folder / METRICS
         self._before, self._before_cpu = _keep_until(path, first_step)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / BOARD), purge_step=first_step + 1 if first_step else None)
+        self._trackers = trackers.start(tracked_by, folder, first_step)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         more = (TimeRemainingColumn(), TextColumn("{task.fields[status]}"))
         self._bar = Progress(*columns, *more, console=self._console) if self._console.is_terminal else None
@@ -52,7 +58,7 @@ class Log:
             self._bar.update(self._task, completed=step)
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-        """Add one line to metrics.jsonl and its numbers to TensorBoard; `step` counts the steps done so far."""
+        """Add one line to metrics.jsonl and its numbers to the trackers; `step` counts the steps done so far."""
         if not self.active:
             return
         elapsed = time.monotonic() - self._began
@@ -61,9 +67,9 @@ class Log:
         line = {"step": step, "kind": kind, **values, **spent}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+        for tracker in self._trackers:
+            tracker.log(numbers, step=step)
         self._show(step, kind, values, elapsed)
 
     def _show(self, step: int, kind: str, values: Mapping[str, Any], elapsed: float) -> None:
@@ -82,7 +88,8 @@ class Log:
             return
         if self._bar is not None:
             self._bar.stop()
-        self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
         self._file.close()
 
 

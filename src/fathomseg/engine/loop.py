@@ -25,6 +25,7 @@ from fathomseg.engine.logging import Log
 from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches, Step
+from fathomseg.engine.trackers import Name, demand
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import effective_decay
 from fathomseg.types import StepResult
@@ -64,6 +65,8 @@ class Loop(Part):
     """Compile the network with torch.compile: faster steps after a slow first one."""
     log_every: Positive = 20
     """Steps between two lines of the log; losses are averaged over them."""
+    trackers: tuple[Name, ...] = ("tensorboard",)
+    """Where the numbers of metrics.jsonl also go: tensorboard, wandb (Weights & Biases), mlflow; [] = nowhere."""
     save_every: Positive = 200
     """Steps between two checkpoints; one more is written at the end, and on Ctrl-C or SIGTERM."""
 
@@ -72,6 +75,7 @@ def accelerator(config: Loop) -> accelerate.Accelerator:
     """Accelerate, set up for one process or for the processes torchrun started."""
     import accelerate  # here, as it takes long and no recipe is read by it
 
+    demand(config.trackers)
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     if config.device == "cuda" and cpu:
         raise FathomError("train.device is 'cuda', but PyTorch sees no GPU; use train.device=auto.")
@@ -119,7 +123,7 @@ class Trainer:
     def run(self, every: int, evaluate: Callable[[int], Mapping[str, Any]] | None) -> None:
         """Train until the last step; `evaluate(steps done)` is called every `every` steps and logged."""
         config, main = self.config, self.accelerate.is_main_process
-        log = Log(self.folder, config.steps, self.step_done, active=main)
+        log = Log(self.folder, config.steps, self.step_done, main, config.trackers)
         with contextlib.closing(log), StopRequest() as stop:
             batches = self._batches()
             for step in range(self.step_done, config.steps):

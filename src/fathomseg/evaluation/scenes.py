@@ -39,7 +39,7 @@ def pool_of(dataset: Dataset, ids: Sequence[str], apart: int, limit: int | None 
     """
     having = (id for id in ids if dataset.has_label(id) and dataset.fingerprint(id, "depth") is not None)
     known = list(islice(having, limit))
-    chosen = spread(places(dataset, known), known, apart, lambda id: _has_depth(dataset, id))
+    chosen = spread(places(dataset, known), known, apart, dataset.has_depth)
     return Pool(tuple(chosen), len(known) - len(chosen))
 
 
@@ -78,11 +78,3 @@ def retrieval_scores(
     by_id = dict(gathered(found))
     vectors: Tensor = torch.from_numpy(np.stack([by_id[id] for id in pool.ids]))
     return scores(vectors[:, 0], vectors[:, 1], pool.left_out, card.apart)
-
-
-def _has_depth(dataset: Dataset, id: str) -> bool:
-    """A file that cannot be read counts: scoring will name it."""
-    try:
-        return dataset.depth(id) is not None
-    except DataError:
-        return True

@@ -19,9 +19,11 @@ from torch import Tensor
 from fathomseg.config import Part, validate
 from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
+from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.inference.onnx import card_tree, is_onnx
 from fathomseg.io.depth_maps import DepthUnit
 from fathomseg.io.files import read_json, write_text
+from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
 from fathomseg.models.saved import CARD, load_into, save_weights
@@ -63,7 +65,12 @@ class ModelCard(Part):
     """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
     as many pixels."""
     depth_unit: DepthUnit | None = None
-    """What its depth is measured in; null if it gives none. relative: in metres only if its training knew the scale."""
+    """What its depth is measured in; null if it gives none."""
+    depth_scale: DepthScale | None = None
+    """How long a unit of its training was, where depth was learned from video and something told."""
+    depth_alignment: Alignment | None = None
+    """How its depth has to be aligned with a truth before the two compare; null if it gives none. scale_shift: it was
+    learned up to a scale and a shift of 1 / depth, and says no more."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
     scene: SceneCard | None = None

@@ -50,8 +50,8 @@ def narrowed(card: ModelCard, tasks: Mapping[str, Task]) -> ModelCard:
     alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
     network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside
     classes = {} if "segmentation" in tasks else {"classes": (), "colours": ()}
-    unit = card.depth_unit if "depth" in tasks else None
-    return card.model_copy(update={"network": network, "pose": None, "depth_unit": unit, **classes})
+    depth = {} if "depth" in tasks else {"depth_unit": None, "depth_scale": None, "depth_alignment": None}
+    return card.model_copy(update={"network": network, "pose": None, **depth, **classes})
 
 
 def _with_decoder(task: Task, network: NetworkConfig, kept: Collection[str]) -> Task:

@@ -23,7 +23,17 @@ from fathomseg.types import Size
 ENDING: Final = ".onnx"
 INPUT: Final = "image"
 """The name of the input: RGB, uint8, batch x height x width x 3."""
-CARD_KEYS: Final = ("network", "classes", "colours", "ids", "labels", "size", "depth_unit")
+CARD_KEYS: Final = (
+    "network",
+    "classes",
+    "colours",
+    "ids",
+    "labels",
+    "size",
+    "depth_unit",
+    "depth_scale",
+    "depth_alignment",
+)
 """What of a `ModelCard` is in the metadata."""
 FORMAT: Final = 1
 """Version of the metadata's layout."""

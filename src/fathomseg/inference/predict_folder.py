@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.inference.point_cloud import Lens, PointCloud
 from fathomseg.inference.predictor import Predictor
+from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
 from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, walk
@@ -27,6 +29,8 @@ A = TypeVar("A")
 
 TOGETHER: Final = "together"
 """The folder of videos that show the pictures of all tasks side by side."""
+POINTS: Final = "points"
+"""The folder of point clouds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ class Job:
     together: Path | None = None
     """Of a video: where the views of all tasks go side by side, if there are several."""
 
+    points: PointCloud | None = None
+    """Of an image: where its point cloud goes, if one is wanted."""
+
     @property
     def is_video(self) -> bool:
         """Whether the source is a video, by its name."""
@@ -67,8 +74,11 @@ class Job:
             return 0
 
 
-def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -> tuple[list[Job], list[Problem]]:
-    """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide."""
+def find_jobs(
+    source: Path, out: Path, tasks: Mapping[str, Task], views: bool, lens: Lens | None = None
+) -> tuple[list[Job], list[Problem]]:
+    """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide. With
+    a `lens` images become point clouds as well."""
     if not source.exists():
         raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
     known = images.SUFFIXES | VIDEOS
@@ -96,7 +106,8 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
             for task in tasks.values()
         )
         several = views and view == ".mp4" and len(tasks) > 1
-        jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None)
+        cloud = None if lens is None or view == ".mp4" else PointCloud(_with(out / POINTS / path, ".ply"), lens)
+        jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None, cloud)
     return list(jobs.values()), problems
 
 
@@ -120,7 +131,9 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
     for job in jobs:
         if job.together is None or job.together.exists():
             job = replace(job, goals=tuple(goal for goal in job.goals if not goal.done), together=None)
-        rest += [job] if job.goals else []
+        if job.points is not None and job.points.path.exists():
+            job = replace(job, points=None)
+        rest += [job] if job.goals or job.points else []
     return rest
 
 
@@ -135,6 +148,8 @@ class Work:
     """Whether frames that are there already are predicted again."""
     tick: Callable[[], None] = lambda: None
     """Called after each image and frame."""
+    smooth: float = 0.0
+    """Of videos: how much depth keeps from one frame to the next (`TemporalSmoother`)."""
     problems: list[Problem] = field(default_factory=list, init=False)
     """What could not be read so far."""
     predicted: int = field(default=0, init=False)
@@ -149,6 +164,8 @@ class Work:
                 goal.task.write(goal.values, prediction, self.predictor.card.known_classes)
                 if goal.view is not None:
                     draw.write(goal.view, self._painter(goal)(picture, prediction))
+            if job.points is not None:
+                job.points.write(picture, prediction, self.predictor.card)
 
         stills = (job for job in jobs if not job.is_video)
         self._write_all(write, self._predictions(stills, lambda job: images.read_rgb(job.source), 4), threads=2)
@@ -169,10 +186,15 @@ class Work:
             writers = {place: stack.enter_context(VideoWriter(place, rate)) for place in places}
 
             def needed(goal: Goal, frame: int) -> bool:
-                return self.overwrite or goal.view is not None or not _frame(goal, frame).exists()
+                # A smoothed frame depends on those before it: a video that was interrupted begins anew.
+                again = self.overwrite or goal.view is not None or self.smooth > 0
+                return again or not _frame(goal, frame).exists()
+
+            smoother = TemporalSmoother(self.smooth)
 
             def write(item: tuple[int, Picture, Prediction]) -> None:
                 frame, picture, prediction = item
+                prediction = smoother(picture, prediction)
                 for goal in job.goals:
                     if needed(goal, frame):
                         goal.task.write(_frame(goal, frame), prediction, self.predictor.card.known_classes)

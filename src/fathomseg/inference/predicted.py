@@ -16,7 +16,7 @@ from typing import Any, Final
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.predict_folder import TOGETHER, Job, unfinished
+from fathomseg.inference.predict_folder import POINTS, TOGETHER, Job, unfinished
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import digest
 from fathomseg.tasks.base import Task
@@ -35,9 +35,9 @@ class Maker:
     """For people."""
 
     @classmethod
-    def of(cls, run: Path, weights: Weights, predictor: Predictor) -> Maker:
-        """That of a run folder or an exported file."""
-        settings = predictor.inference.model_dump_json()
+    def of(cls, run: Path, weights: Weights, predictor: Predictor, smooth: float = 0.0) -> Maker:
+        """That of a run folder or an exported file; `smooth`: of the depth of videos, over time."""
+        settings = predictor.inference.model_dump_json() + (f", smoothed over time by {smooth}" if smooth else "")
         how = f"{run} ({'exported' if is_onnx(run) else f'{weights} weights'}, inference {settings})"
         return cls(f"{digest(model_files(run, weights))}|{settings}|{predictor.size}", how)
 
@@ -89,7 +89,7 @@ class Record:
         of another network that would be kept or are not to be overwritten.
         """
         about = [self.out / task.places.about for task in tasks.values() if task.places.about]
-        sources = {path: _stamp(job.source) for job in jobs for path in _outputs(job)}
+        sources = {path: _source(job, path) for job in jobs for path in _outputs(job)}
         if strange := [path for path in (*about, *sources) if any(self.claim(p) is None for p in _files(path))]:
             raise FathomError(
                 f"{strange[0]} is there, and the record of {self.out} does not say that `fathom predict` wrote it. It "
@@ -109,7 +109,8 @@ class Record:
         self, covered: frozenset[Path], tasks: Mapping[str, Task], maker: Maker, overwrite: bool
     ) -> None:
         """Raise `FathomError` for results of another network that would stay, or that nobody has said to overwrite."""
-        folders = {place for task in tasks.values() for place in (task.places.values, task.places.views)} | {TOGETHER}
+        folders = {place for task in tasks.values() for place in (task.places.values, task.places.views)}
+        folders |= {TOGETHER, POINTS}
         others = {
             self.out / name: claim
             for name, claim in self._claims.items()
@@ -157,7 +158,14 @@ def outdated(record: Record, path: Path, image: Path) -> bool:
 
 def _outputs(job: Job) -> list[Path]:
     paths = [path for goal in job.goals for path in (goal.values, goal.view) if path is not None]
-    return [*paths, *([job.together] if job.together else [])]
+    points = [job.points.path] if job.points else []
+    return [*paths, *([job.together] if job.together else []), *points]
+
+
+def _source(job: Job, path: Path) -> str:
+    """What a result was made of: the file, and for points the camera as well."""
+    lens = f"|camera {job.points.lens.given}" if job.points is not None and job.points.path == path else ""
+    return _stamp(job.source) + lens
 
 
 def _files(path: Path) -> list[Path]:

@@ -118,7 +118,7 @@ class Predictor:
             arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
             if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
                 raise FathomError("The network gives NaN for this image: its weights are not finite. Train it again.")
-            results.append(Prediction(**arrays))
+            results.append(Prediction(**arrays, depth_unit=self.card.depth_unit if "depth" in arrays else None))
         return results
 
     def decoded(

@@ -18,6 +18,7 @@ from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
 from fathomseg.losses.disparity import below_horizon, drift, smoothness
+from fathomseg.losses.far import far_away, looks_far
 from fathomseg.types import Size, StepResult, SumCount, Term
 
 
@@ -45,12 +46,15 @@ class PhotometricLoss(Part):
     mean_disparity: float = Field(default=0.15, gt=0, lt=1)
     """The mean disparity `scale` asks for."""
 
+    far: float = Field(default=0.0, ge=0)
+    """Weight of the rule that above the horizon, what any depth explains no better than infinity is infinitely far: the
+    sky, where nothing says which pixels are sky (`losses/far.py`). Costs another warp per step. 0 = off."""
+
     @property
     def extra_terms(self) -> tuple[str, ...]:
         """The names of the terms beside `photometric` and `smoothness`."""
-        return tuple(
-            name for name, weight in (("scale", self.scale), ("below_horizon", self.below_horizon)) if weight > 0
-        )
+        weights = {"scale": self.scale, "below_horizon": self.below_horizon, "far": self.far}
+        return tuple(name for name, weight in weights.items() if weight > 0)
 
     @full_precision
     def __call__(
@@ -63,29 +67,33 @@ class PhotometricLoss(Part):
         depth_range: tuple[float, float],
         K_src: Float[Tensor, "b s 3 3"] | None = None,
         valid: Bool[Tensor, "b 1 h w"] | None = None,
+        weight: Float[Tensor, "b 1 h w"] | None = None,
     ) -> StepResult:
         """The terms `photometric` and `smoothness`, and the share of pixels left out by the automask.
 
         Images are 0..1; `disparities` are sigmoid outputs 0..1 of any sizes, each judged at full resolution; `K`
         belongs to the full resolution (`K_src` is K if not given); `depth_range` is the depth of disparity 1 and of 0.
-        Pixels that are not `valid`, or that no source can show, count nowhere in `photometric`. Smoothness is asked of
-        all pixels: it is what fills the others.
+        Pixels that are not `valid`, or that no source can show, count nowhere in `photometric`, and the others by their
+        `weight` 0..1. Smoothness is asked of all pixels: it is what fills the others.
         """
         matrices = projection(K, src_T_tgt, K[:, None] if K_src is None else K_src, size_of(sources))
         reference = ssim.Target.of(target)
         unmoved = self._unmoved(sources, reference) if self.automask else None
         # Sampling at a position that is not a number gives a number, so a broken pose is passed on to the loss here.
         total = 0 * matrices.detach().sum()
+        finest = None
         count, masked = target.new_zeros(2).unbind()
         for disparity in disparities:
             error, known = self._synthesised(disparity, sources, matrices, reference, depth_range)
             if valid is not None:
                 known = known & valid[:, 0]
-            count = count + known.sum()
+            finest = (error.detach(), known) if finest is None else finest
+            counted = known if weight is None else torch.where(known, weight[:, 0], 0.0)
+            count = count + counted.sum()
             if unmoved is not None:
                 masked = masked + (known & (unmoved <= error)).sum()
                 error = torch.minimum(error, unmoved)
-            total = total + torch.where(known, error, 0.0).sum()
+            total = total + torch.where(known, error if weight is None else error * weight[:, 0], 0.0).sum()
         terms = {
             "photometric": Term(total, count),
             "smoothness": Term(*self._smoothness(disparities, target), weight=self.smoothness),
@@ -95,6 +103,11 @@ class PhotometricLoss(Part):
         if self.below_horizon > 0:
             full = _resized(disparities[0], size_of(target))
             terms["below_horizon"] = Term(*below_horizon(full, K), weight=self.below_horizon)
+        if self.far > 0:
+            assert finest is not None
+            terms["far"] = Term(
+                *self._far(disparities[0], sources, matrices, reference, depth_range, K, finest), self.far
+            )
         return StepResult(terms, {"automasked": (masked / count.clamp(min=1)).detach()})
 
     def inverse_depth(
@@ -117,6 +130,24 @@ class PhotometricLoss(Part):
             shown = shown & inside(grid)
         error = ssim.error(sample(sources, grid), target, self.alpha)
         return self._reduced(error, shown), shown.any(dim=1)
+
+    def _far(
+        self,
+        disparity: Float[Tensor, "b 1 _ _"],
+        sources: Float[Tensor, "b s 3 h w"],
+        matrices: Float[Tensor, "b s 3 4"],
+        target: ssim.Target,
+        depth_range: tuple[float, float],
+        K: Float[Tensor, "b 3 3"],
+        finest: tuple[Float[Tensor, "b h w"], Bool[Tensor, "b h w"]],
+    ) -> SumCount:
+        """The disparity of what looks infinitely far, given the finest map's error and the pixels it is known of."""
+        error, known = finest
+        with torch.no_grad():
+            at_infinity, shown = self._synthesised(torch.zeros_like(disparity), sources, matrices, target, depth_range)
+            where = looks_far(error, at_infinity, target.image, K) & known & shown
+        full = _resized(disparity, size_of(target.image))
+        return far_away(full, where, torch.ones_like(error))
 
     def _reduced(self, error: Float[Tensor, "b s h w"], shown: Bool[Tensor, "b s h w"]) -> Float[Tensor, "b h w"]:
         """One error a pixel, over the sources that show it."""

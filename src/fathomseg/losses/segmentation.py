@@ -106,6 +106,24 @@ def ohem_cross_entropy(
     return torch.where(keep, losses, 0.0).sum(), keep.sum().float()
 
 
+@full_precision
+def focal_loss(
+    logits: Float[Tensor, "b c h w"],
+    label: UInt8[Tensor, "b h w"],
+    gamma: float,
+    pixel_weight: Float[Tensor, "b h w"] | None = None,
+) -> SumCount:
+    """-(1 - p)^gamma log p of each pixel's class, summed over the pixels not ignored; and their number.
+
+    Lin et al. 2017, arXiv:1708.02002, equation 4, with softmax and not a sigmoid a class.
+    """
+    losses = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction="none")
+    losses = (-torch.expm1(-losses)).clamp(min=1e-12) ** gamma * losses  # the gradient of 0^gamma may be infinite
+    if pixel_weight is not None:
+        losses = losses * pixel_weight
+    return losses.sum(), (label != IGNORE).sum().float()
+
+
 class Ohem(Part):
     """Online hard example mining of a batch's pixels (Shrivastava et al. 2016)."""
 

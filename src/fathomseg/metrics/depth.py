@@ -31,14 +31,16 @@ _CROPS: Final[Mapping[Crop, tuple[float, float, float, float]]] = {
 }
 """First and end row and column as shares of the image (Garg et al., ECCV 2016; Eigen et al., NIPS 2014)."""
 
-ALIGNMENTS: Final = ("none", "median", "disparity")
-_UNSCALED, _MEDIAN, _DISPARITY = ALIGNMENTS
+Alignment = Literal["none", "median", "scale_shift"]
+
+ALIGNMENTS: Final[tuple[Alignment, ...]] = ("none", "median", "scale_shift")
+_UNSCALED, _MEDIAN, _SCALE_SHIFT = ALIGNMENTS
 
 MEANING: Final = {
     "none": "errors of the predicted depth as it is, in metres",
     "median": "errors after multiplying each predicted map by median(truth) / median(prediction) over its valid pixels "
     "(Zhou et al. 2017): the protocol for monocular self-supervised depth",
-    "disparity": "errors after fitting scale and shift of each predicted map to the truth by least squares in 1 / "
+    "scale_shift": "errors after fitting scale and shift of each predicted map to the truth by least squares in 1 / "
     "depth (Ranftl et al. 2022, MiDaS): two free numbers an image, so not comparable with `median`",
     "abs_rel": "mean of |prediction - truth| / truth",
     "sq_rel": "mean of (prediction - truth)^2 / truth; metres",
@@ -52,7 +54,9 @@ MEANING: Final = {
     "images": "images with at least one valid pixel; every error is the mean over them of the image's own error",
     "images_without_truth": "images whose ground truth has no valid pixel; they count nowhere",
     "pixels": "valid pixels of all images: truth strictly between min_depth and max_depth, within the crop",
-    "settings": "min_depth and max_depth in metres, to which predictions are clamped after alignment, and the crop",
+    "settings": "min_depth and max_depth in metres, to which predictions are clamped after alignment, the crop, and "
+    "the alignment to look at first: none for depth in metres, median for depth up to a scale, scale_shift for depth "
+    "up to a scale and a shift of 1 / depth",
 }
 """What each key of `DepthScores.result()` and of one image's scores means; written beside the numbers."""
 
@@ -69,12 +73,17 @@ class DepthProtocol:
     """Metres; truth at or above it is invalid, and predictions are clamped to it."""
     crop: Crop = "none"
     """The part of the image that counts: all of it, or the windows of Garg et al. or Eigen et al."""
+    alignment: Alignment | None = None
+    """How predictions are aligned, image by image, for the scores to look at first; all are always computed. None: as
+    the model card says."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_depth < self.max_depth:
             raise FathomError(
                 f"Expected 0 < min_depth < max_depth, but they are {self.min_depth} and {self.max_depth}."
             )
+        if self.alignment not in (None, *ALIGNMENTS):
+            raise FathomError(f"There is no alignment {self.alignment!r}; there is: {', '.join(ALIGNMENTS)}.")
         if self.crop not in _CROPS:
             raise FathomError(f"There is no crop {self.crop!r}; there is: {', '.join(_CROPS)}.")
 
@@ -124,7 +133,7 @@ class DepthScores:
         aligned = {
             _UNSCALED: guess,
             _MEDIAN: ratio * guess,
-            _DISPARITY: 1 / fit_disparity(1 / guess, 1 / true).clamp(min=1 / high),
+            _SCALE_SHIFT: 1 / fit_disparity(1 / guess, 1 / true).clamp(min=1 / high),
         }
         row: dict[str, Row] = {how: depth_errors(depth.clamp(low, high), true) for how, depth in aligned.items()}
         row["image"] = {"scale": float(ratio), "pixels": guess.numel()}
@@ -172,14 +181,22 @@ def depth_errors(prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]
 def fit_disparity(prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     """scale * prediction + shift with the least squared distance to the truth (Ranftl et al., TPAMI 2022, eq. 4).
 
-    A constant prediction keeps only the shift. The result may be negative: clamp it before inverting.
+    The result may be negative: clamp it before inverting.
     """
+    scale, shift = scale_and_shift(prediction, truth)
+    return scale * prediction + shift
+
+
+def scale_and_shift(
+    prediction: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]
+) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+    """Those of the least squared distance of inverse depths. A constant prediction has a scale of 0."""
     centred = prediction - prediction.mean()
     variance = centred.square().mean()
     covariance = (centred * (truth - truth.mean())).mean()
     flat = variance <= 1e-24 * prediction.square().mean()  # nothing but rounding
     scale = torch.where(flat, 0.0, covariance / torch.where(flat, 1.0, variance))
-    return scale * centred + truth.mean()
+    return scale, truth.mean() - scale * prediction.mean()
 
 
 def median(values: Float64[Tensor, " n"]) -> Float64[Tensor, ""]:

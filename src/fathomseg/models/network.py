@@ -38,6 +38,11 @@ def early(task: str) -> str:
     return f"early_{task}"
 
 
+def decoded(task: str) -> str:
+    """The name of the maps that the decoder of a task gives, by level: an output every network has for its tasks."""
+    return f"decoded_{task}"
+
+
 @contextmanager
 def linked(network: nn.Module, on: bool) -> Iterator[None]:
     """With the links of a network switched off for a while, unless `on`; afterwards they are as they were."""
@@ -90,14 +95,15 @@ class Network(FixedNorms):
 
     @property
     def outputs(self) -> frozenset[str]:
-        """Everything that can be asked for: the tasks, early outputs, and the features of a shared encoder."""
+        """What it predicts: the tasks, early outputs, and the features of a shared encoder."""
         shared = {FEATURES} if SHARED in self.encoders else set()
         return frozenset({*self.tasks, *(early(task) for task in self.early_heads), *shared})
 
     def forward(
         self, image: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None, change: Pyramids | None = None
     ) -> Outputs:
-        """`outputs` (by default those of all tasks) of RGB images 0..1 of any size, one pass of each encoder.
+        """`outputs` (by default those of all tasks) of RGB images 0..1 of any size, one pass of each encoder; beside
+        them the maps of decoders (`decoded`) can be asked for.
 
         Nothing that does not take part in them is computed. Resizing to the image's size is left to the caller
         (bilinear, align_corners=False), since a loss, a metric and an export each want another size. `change` is
@@ -116,6 +122,8 @@ class Network(FixedNorms):
         for task in self.tasks:
             if task in wanted:
                 found[task] = self.heads[task](levels[self.branch_of(task)])
+            if decoded(task) in wanted:
+                found[decoded(task)] = levels[self.branch_of(task)]
         return found
 
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
@@ -127,7 +135,7 @@ class Network(FixedNorms):
         for branch in running:
             decoder, last = self.decoder_of(branch), self._last_level(branch, outputs)
             parts += [decoder] if last is None else decoder.parts_down_to(last)
-        if self.links is not None and any(task in outputs for task in self.tasks):
+        if self.links is not None and self._read(outputs):
             parts.append(self.links)
         return parts + [head for task, head in self.heads.items() if task in outputs]
 
@@ -184,8 +192,8 @@ class Network(FixedNorms):
         return self.links.senders(receivers)
 
     def _read(self, outputs: Collection[str]) -> frozenset[str]:
-        """The branches whose final maps the heads of these outputs take."""
-        return frozenset(self.branch_of(task) for task in self.tasks if task in outputs)
+        """The branches that run to their end for these outputs."""
+        return frozenset(self.branch_of(task) for task in self.tasks if task in outputs or decoded(task) in outputs)
 
     def _read_early(self, outputs: Collection[str]) -> frozenset[str]:
         """The branches whose maps at `early_level` the early heads of these outputs take."""

@@ -9,6 +9,7 @@ from fathomseg.objectives.base import Objective
 from fathomseg.objectives.contrastive import Contrastive
 from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
+from fathomseg.objectives.semantic_guidance import SemanticGuidance
 from fathomseg.objectives.supervised import Supervised
 from fathomseg.tasks import SegmentationLoss
 from fathomseg.tasks.network import NetworkConfig
@@ -20,7 +21,7 @@ def misfits(
     """What does not fit, one sentence each: which objective, what it lacks, what to set.
 
     `streams`: for each, the targets that only its own settings can give ("disparity", if it has a depth source;
-    "distilled_label" ..., if it has a teacher's predictions).
+    "label", if it has a label budget; "distilled_label" ..., if it has a teacher's predictions).
     """
     if not objectives:
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
@@ -42,6 +43,16 @@ def misfits(
             yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
+        if isinstance(objective, SemanticGuidance) and not objective.predicted:
+            labelled = any("label" in given for given in streams.values())
+            labelled |= any("label" in other.needs(network) for other in objectives.values())
+            taught = any(target_name("label") in streams.get(stream, ()) for stream in objective.streams)
+            if not labelled and not taught:
+                yield (
+                    f"objective {name!r} goes by classes, which nothing gives: give "
+                    f"streams.{objective.streams[0]}.distilled.segmentation.folder=FOLDER, labels of the images "
+                    f"(streams.{objective.streams[0]}.labels={{}}), or objectives.{name}.predicted=true"
+                )
         if isinstance(objective, Supervised):
             for task in objective.distilled:
                 if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in objective.streams):
@@ -57,13 +68,11 @@ def misfits(
     for stream in sorted(streams.keys() - read):
         yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
     for stream, given in streams.items():
-        taught = {
-            task
-            for o in objectives.values()
-            if isinstance(o, Supervised) and stream in o.streams
-            for task in o.distilled
-        }
-        for task in (task for task, target in TARGETS.items() if target_name(target) in given and task not in taught):
+        used = frozenset().union(*(o.uses(network) for o in objectives.values() if stream in o.streams))
+        unused = [
+            task for task, target in TARGETS.items() if target_name(target) in given and target_name(target) not in used
+        ]
+        for task in unused:
             yield (
                 f"stream {stream!r} has a teacher's predictions of {task}, but no objective learns from them: give "
                 f"objectives.supervised.distilled.{task}={{}}, or leave streams.{stream}.distilled.{task} out"

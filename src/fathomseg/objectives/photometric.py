@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from fathomseg.geometry.alignment import align
@@ -19,6 +19,7 @@ from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
+from fathomseg.objectives.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
@@ -40,6 +41,9 @@ class Photometric(Objective):
     times as precise. The pose network learns to predict what alignment finds."""
     loss: PhotometricLoss = PhotometricLoss()
     """Photometric error and smoothness."""
+    moving: AnyMoving = Anything()
+    """Which pixels move in the world and are left out: `classes` (by labels, or a teacher's), `residual_flow` (by what
+    the camera's motion does not explain). The loss assumes that nothing moves."""
     weight: Weight = 1.0
     """Weight beside the other objectives."""
 
@@ -50,6 +54,10 @@ class Photometric(Objective):
     def needs(self, network: NetworkConfig) -> frozenset[str]:
         """The frames before and after, and the camera."""
         return frozenset({"frames", "camera"})
+
+    def uses(self, network: NetworkConfig) -> frozenset[str]:
+        """Classes, if moving pixels are found by them."""
+        return self.moving.uses()
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """Video does not tell metres, and images are synthesised by disparity."""
@@ -68,7 +76,8 @@ class Photometric(Objective):
         assert depth_range is not None
         pose = brought["pose"]
         assert isinstance(pose, PoseNetwork)
-        return PhotometricObjective(self, pose, depth_range, setup.focal_ids, setup.focal_factors)
+        moving = self.moving.indices(setup.classes)
+        return PhotometricObjective(self, pose, depth_range, setup.focal_ids, setup.focal_factors, moving)
 
 
 class PhotometricObjective(ObjectiveModule):
@@ -81,10 +90,12 @@ class PhotometricObjective(ObjectiveModule):
         depth_range: tuple[float, float],
         focal_ids: Mapping[str, int] | None = None,
         focal_factors: Sequence[float] = (),
+        moving: tuple[int, ...] = (),
     ) -> None:
         """`focal_ids`: by sample id the number of its camera, if that camera's focal length is to be learned; it begins
-        at `focal_factors` (by camera) times what it is given as."""
+        at `focal_factors` (by camera) times what it is given as. `moving`: the classes that move."""
         super().__init__()
+        self.moving = moving
         self.config, self.pose, self.depth_range, self.focal_ids = config, pose, depth_range, focal_ids or {}
         self.focal = nn.Parameter(torch.tensor(focal_factors).log() / _FOCAL_UNIT) if focal_ids else None
 
@@ -123,7 +134,8 @@ class PhotometricObjective(ObjectiveModule):
         total, count = nothing(disparities)
         total = total + sum(0 * parameter.sum() for parameter in self.parameters())
         names = ("", "smoothness", *self.config.loss.extra_terms, *(["motion"] if self.config.align else []))
-        return StepResult({name: Term(total, count) for name in names}, {"automasked": count})
+        moving = {} if isinstance(self.config.moving, Anything) else {"moving": count}
+        return StepResult({name: Term(total, count) for name in names}, {"automasked": count, **moving})
 
     def losses(
         self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]
@@ -141,12 +153,19 @@ class PhotometricObjective(ObjectiveModule):
         valid = None if batch.valid is None else batch.valid[:, None]
         images, sources = clean[:, 1], clean[:, [0, 2]]
         loss, depths = self.config.loss, self.depth_range
-        if not self.config.align:
-            return loss(images, sources, disparities, camera, src_T_tgt, depths, valid=valid)
         inverse_depth = loss.inverse_depth(disparities[0].detach(), images, depths)
-        aligned = align(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), valid)
-        result: StepResult = loss(images, sources, disparities, camera, aligned, depths, valid=valid)
-        return StepResult({**result.terms, "motion": motion_error(src_T_tgt, aligned, inverse_depth)}, result.logs)
+        used = src_T_tgt
+        if self.config.align:
+            used = align(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), valid)
+        views = Views(images, sources, inverse_depth, camera.detach(), used.detach(), _classes(batch))
+        weight = self.config.moving.weight(views, self.moving)
+        result: StepResult = loss(images, sources, disparities, camera, used, depths, valid=valid, weight=weight)
+        logs = dict(result.logs)
+        if not isinstance(self.config.moving, Anything):
+            logs["moving"] = torch.zeros_like(logs["automasked"]) if weight is None else 1 - weight.mean()
+        if not self.config.align:
+            return StepResult(result.terms, logs)
+        return StepResult({**result.terms, "motion": motion_error(src_T_tgt, used, inverse_depth)}, logs)
 
     def motions(
         self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
@@ -169,6 +188,11 @@ class PhotometricObjective(ObjectiveModule):
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""
         return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
+
+
+def _classes(batch: Batch) -> UInt8[Tensor, "b h w"] | None:
+    """The classes of the pixels, 255 = not known, if any image has some: those of its label, else a teacher's."""
+    return known_classes(batch.targets.get("label"), batch.targets.get("distilled_label"))
 
 
 @full_precision

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from rich.table import Table
-from rich.text import Text
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io import draw
@@ -28,6 +27,7 @@ from fathomseg.report.section import (
     figures,
     number,
     percent,
+    table,
     thousands,
 )
 from fathomseg.types import Size
@@ -41,7 +41,7 @@ ERRORS: Final = {
     "delta2": "δ < 1.25²",
     "delta3": "δ < 1.25³",
 }
-ALIGNMENTS: Final = {"median": "median-scaled", "none": "unscaled", "disparity": "fitted in 1 / depth"}
+ALIGNMENTS: Final = {"median": "median-scaled", "none": "unscaled", "scale_shift": "fitted in 1 / depth"}
 """In the order they are shown."""
 
 _TICKS_M: Final = (2, 5, 10, 20, 40, 80)
@@ -53,7 +53,9 @@ def depth_section(
 ) -> Section:
     """The section of `DepthScores.result()` by weights, the first ones in front; the dataset adds nothing."""
     first = next(iter(scores.values()))
-    scaled, plain, settings = first["median"], first["none"], first["settings"]
+    settings = first["settings"]
+    how = settings.get("alignment") or "median"
+    scaled, plain, words = first[how], first["none"], ALIGNMENTS[how]
     span, crop = f"{settings['min_depth']:g} to {settings['max_depth']:g} m", settings["crop"]
     without = first["images_without_truth"]
     left_out = f"; {without} more have a depth map without a pixel that counts" if without else ""
@@ -64,10 +66,10 @@ def depth_section(
         headline=f"AbsRel {number(scaled['abs_rel'])}",
         facts=[f"{thousands(first['images'])} images", f"{thousands(first['pixels'])} pixels with a true depth"],
         cards=[
-            Card("AbsRel, median-scaled", number(scaled["abs_rel"]), "", MEANING["abs_rel"]),
+            Card(f"AbsRel, {words}", number(scaled["abs_rel"]), "", MEANING["abs_rel"]),
             Card("AbsRel, unscaled", number(plain["abs_rel"]), "", f"{MEANING['abs_rel']}, as predicted"),
-            Card("RMSE, median-scaled", number(scaled["rmse"], 2), "m", MEANING["rmse"].removesuffix("; metres")),
-            Card("δ < 1.25, median-scaled", percent(scaled["delta1"]), "%", MEANING["delta1"]),
+            Card(f"RMSE, {words}", number(scaled["rmse"], 2), "m", MEANING["rmse"].removesuffix("; metres")),
+            Card(f"δ < 1.25, {words}", percent(scaled["delta1"]), "%", MEANING["delta1"]),
             Card("spread of the scale", percent(first["scale_std"]), "%", MEANING["scale_std"]),
         ],
         meaning=MEANING,
@@ -80,6 +82,7 @@ def depth_section(
         settings=[
             ("true depth that counts", f"{span}; predictions are clamped to it after scaling"),
             ("crop", crop),
+            ("alignment of each image", f"{words}: {MEANING[how]}"),
             ("images with depth", f"{first['images']}{left_out}"),
             ("scale of depth", f"{scale}, spread {percent(first['scale_std'])} %"),
         ],
@@ -90,13 +93,11 @@ def depth_section(
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("error", title=Text("depth"))
-    columns = [(name, how) for name in scores for how in ("median", "none")]
-    for name, how in columns:
-        table.add_column(Text(f"{WEIGHTS[name]}\n{ALIGNMENTS[how]}"), justify="right")
-    for key, text in ERRORS.items():
-        table.add_row(text, *(number(scores[name][how][key]) for name, how in columns))
-    return table
+    first = next(iter(scores.values()))["settings"].get("alignment")
+    shown = ("scale_shift", "median") if first == "scale_shift" else ("median", "none")
+    columns = [(name, how) for name in scores for how in shown]
+    rows = [[text, *(number(scores[name][how][key]) for name, how in columns)] for key, text in ERRORS.items()]
+    return table("error", (f"{WEIGHTS[name]}\n{ALIGNMENTS[how]}" for name, how in columns), rows, "depth")
 
 
 def _figure(example: Example, protocol: DepthProtocol) -> Figure:

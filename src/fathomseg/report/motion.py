@@ -8,13 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float64
-from rich.table import Table
-from rich.text import Text
 
 from fathomseg.evaluation.motion import MEANING, Drive
 from fathomseg.geometry.trajectory import SNIPPET, align, from_first
 from fathomseg.io.chart import ACCENT, INK, chart, svg
-from fathomseg.report.section import Card, Section, number
+from fathomseg.report.section import Card, Section, number, table
 
 MEASURES: Final = {
     "ate_m": "ATE of 5 frames (m)",
@@ -34,10 +32,7 @@ def motion_section(motion: Mapping[str, Any], drives: Sequence[Drive] = ()) -> S
     """The section of `motion_scores`; `drives` are what is drawn."""
     found, short = motion["all"], motion["all"]["clips_too_short"]
     longest = sorted((one for one in drives if len(one.ids) >= SNIPPET), key=lambda one: -len(one.ids))[:_PLANS]
-    table = Table("measure", title=Text("camera motion"))
-    table.add_column("over all clips", justify="right")
-    for key, text in (MEASURES | _SPREAD).items():
-        table.add_row(text, number(found[key]))
+    rows = [[text, number(found[key])] for key, text in (MEASURES | _SPREAD).items()]
     return Section(
         title="Camera motion",
         template="motion.html",
@@ -51,7 +46,7 @@ def motion_section(motion: Mapping[str, Any], drives: Sequence[Drive] = ()) -> S
         meaning=MEANING,
         shown={"motion": motion, "measures": MEASURES, "plans": [plan(drive) for drive in longest]},
         settings=[("clips too short", f"{short} have fewer than {SNIPPET} frames and count nowhere")] if short else [],
-        tables=[table],
+        tables=[table("measure", ["over all clips"], rows, "camera motion")],
         notes=[f"Camera motion over {found['clips']} clips, {found['frames']} frames."],
     )
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.table import Table
-from rich.text import Text
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io.images import resize_image
@@ -24,6 +23,7 @@ from fathomseg.report.section import (
     figures,
     number,
     percent,
+    table,
     thousands,
 )
 
@@ -54,14 +54,9 @@ def normals_section(
 
 
 def _table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("angle", title=Text("normals"))
-    for name in scores:
-        table.add_column(Text(WEIGHTS[name]), justify="right")
-    for key, text in ANGLES.items():
-        table.add_row(f"{text} (°)", *(number(one[key], 1) for one in scores.values()))
-    for key, text in SHARES.items():
-        table.add_row(f"{text} (%)", *(percent(one[key]) for one in scores.values()))
-    return table
+    rows = [[f"{text} (°)", *(number(one[key], 1) for one in scores.values())] for key, text in ANGLES.items()]
+    rows += [[f"{text} (%)", *(percent(one[key]) for one in scores.values())] for key, text in SHARES.items()]
+    return table("angle", (WEIGHTS[name] for name in scores), rows, "normals")
 
 
 def _figure(example: Example) -> Figure:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from rich.table import Table
+from rich.text import Text
 
 from fathomseg.tasks.scores import Row
 
@@ -98,6 +99,16 @@ def figures(examples: Examples, figure: Callable[[Example], Figure]) -> dict[str
     """The groups of examples there are, the worst first."""
     groups = {"Worst images": examples.worst, "Best images": examples.best}
     return {title: [figure(one) for one in group] for title, group in groups.items() if group}
+
+
+def table(first: str, columns: Iterable[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """For the terminal: a column of names under `first`, and columns of numbers."""
+    made = Table(first, title=None if title is None else Text(title))
+    for column in columns:
+        made.add_column(Text(column), justify="right")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
 
 
 def percent(value: float | None, digits: int = 1) -> str:

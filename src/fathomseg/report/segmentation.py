@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from rich.table import Table
-from rich.text import Text
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io import draw
@@ -25,6 +24,7 @@ from fathomseg.report.section import (
     Section,
     figures,
     percent,
+    table,
     thousands,
 )
 from fathomseg.types import ClassList
@@ -111,21 +111,18 @@ def _figure(example: Example, classes: ClassList) -> Figure:
 
 
 def _class_table(scores: Mapping[str, Any], title: str) -> Table:
-    table = Table("class", title=Text(title))
-    for column in ("pixels", "IoU", "boundary IoU", "accuracy"):
-        table.add_column(column, justify="right")
     total = max(1, scores["pixels"])
-    for row in scores["classes"]:
-        values: Sequence[float | None] = (row["pixels"] / total, row["iou"], row["boundary_iou"], row["accuracy"])
-        table.add_row(Text(row["name"]), *(percent(value) for value in values))
-    return table
+    rows = [
+        [row["name"], *map(percent, (row["pixels"] / total, row["iou"], row["boundary_iou"], row["accuracy"]))]
+        for row in scores["classes"]
+    ]
+    return table("class", ("pixels", "IoU", "boundary IoU", "accuracy"), rows, title)
 
 
 def _headline_table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table("score, per cent")
-    for name in scores:
-        table.add_column(WEIGHTS[name], justify="right")
-    for key, title in HEADLINES.items():
-        if any(key in one for one in scores.values()):
-            table.add_row(title, *(percent(one.get(key), 2) for one in scores.values()))
-    return table
+    rows = [
+        [title, *(percent(one.get(key), 2) for one in scores.values())]
+        for key, title in HEADLINES.items()
+        if any(key in one for one in scores.values())
+    ]
+    return table("score, per cent", (WEIGHTS[name] for name in scores), rows)

@@ -9,6 +9,7 @@ from torch import nn
 
 from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
+from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.scene.saved import SceneCard
@@ -21,7 +22,8 @@ from fathomseg.stages.cameras import known_factors, learned
 from fathomseg.stages.domains import held_for, own_norms, shared_classes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import Streams, colours
-from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
 
 Brought = Mapping[str, nn.ModuleDict]
@@ -45,13 +47,14 @@ def pose_network(brought: Brought) -> PoseNetwork | None:
 def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Streams) -> Step:
     """The training step. Supervised losses come first, since pseudo-labels go by the weights they give the classes."""
     labels = {name for name in streams.by_name if "label" in recipe.needs(name)}
+    told = any(recipe.uses(name) & {"label", "distilled_label"} for name in streams.by_name)
     setup = Setup(
         network=recipe.network,
         steps=recipe.train.steps,
         label_pixels={name: streams.by_name[name].label_pixels(len(recipe.data.classes)) for name in labels},
         focal_ids=streams.learned_focal_ids,
         focal_factors=known_factors(recipe.init_from, learned(streams.intrinsics)),
-        classes=recipe.data.classes if labels or "segmentation" in recipe.network.tasks else None,
+        classes=recipe.data.classes if told or "segmentation" in recipe.network.tasks else None,
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}
@@ -78,19 +81,41 @@ def model_card(recipe: Recipe) -> ModelCard:
     labels = None if classes is None else recipe.data.label_map()
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
     contrastive = next((o for o in recipe.objectives.values() if isinstance(o, Contrastive)), None)
-    depth = recipe.network.tasks.get("depth")
+    network, alignment = depth_of(recipe)
+    depth = network.tasks.get("depth")
     return ModelCard(
-        network=recipe.network,
+        network=network,
         classes=() if classes is None else classes.names,
         colours=() if classes is None else classes.colours,
         shared_classes=shared_classes(recipe),
         ids=() if labels is None else labels.ids,
         labels="ids" if labels is None else labels.kind,
         size=recipe.size,
-        depth_unit=depth.unit if isinstance(depth, Depth) else None,
+        depth_unit=depth.depth_unit if isinstance(depth, Depth) else None,
+        depth_alignment=alignment,
         pose=None if photometric is None else photometric.pose,
         scene=None if contrastive is None else scene_card(contrastive, recipe.data.classes),
     )
+
+
+def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
+    """The network with the unit that its depth is learned in, and how that has to be aligned with a truth.
+
+    metres: a loss of this very scale on true depth. A loss that leaves the scale open makes the rest relative, and
+    leaves a shift open as well unless depth is learned from video too.
+    """
+    network, depth = recipe.network, recipe.network.tasks.get("depth")
+    if not isinstance(depth, Depth):
+        return network, None
+    found = [loss for o in recipe.objectives.values() if isinstance(o, Supervised) for loss in o.losses.values()]
+    losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
+    metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
+    unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
+    shape_alone = losses and all(loss.leaves_scale_open or loss.target == "disparity" for loss in losses)
+    video = any(isinstance(o, Photometric) for o in recipe.objectives.values())
+    alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
+    tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}
+    return network.model_copy(update={"tasks": tasks}), alignment
 
 
 def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -38,6 +39,22 @@ def known_factors(config: InitFrom | None, cameras: Sequence[tuple[str, Camera]]
             factors[number] = float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / camera.fx
             say(f"The focal length of {name} goes on from {path}")
     return factors
+
+
+def trained_camera(
+    intrinsics: Intrinsics, numbers: Mapping[str, int], factors: Sequence[float]
+) -> Callable[[str], Camera | None]:
+    """The camera of each image of a stream, with the focal length that was learned; `numbers` by image that of its
+    learned camera over all streams (`Streams.learned_focal_ids`)."""
+
+    def camera(id: str) -> Camera | None:
+        one = intrinsics.cameras.get(id)
+        if one is None or id not in numbers:
+            return one
+        factor = factors[numbers[id]]
+        return replace(one, fx=one.fx * factor, fy=one.fy * factor)
+
+    return camera
 
 
 def save_cameras(folder: Path, cameras: Sequence[tuple[str, Camera]], factors: Sequence[float]) -> None:

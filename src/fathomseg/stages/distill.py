@@ -28,7 +28,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.io.progress import progress, say
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import budgets, has_depth, has_normals
+from fathomseg.stages.streams import budgets, has_normals
 
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
@@ -126,7 +126,7 @@ def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | 
     """Whether nothing is known of an image that teaches the task; a label outside the budget is not known."""
     if task == "segmentation":
         return not dataset.has_label(id) or (labelled is not None and id not in labelled)
-    return not (has_depth if task == "depth" else has_normals)(dataset, id)
+    return not (dataset.has_depth(id) if task == "depth" else has_normals(dataset, id))
 
 
 def _task(name: str) -> TaskName:

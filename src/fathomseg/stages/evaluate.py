@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,12 +61,13 @@ def run(
     links: str | None = None,
     max_depth: float | None = None,
     crop: str | None = None,
+    alignment: str | None = None,
     baselines: Sequence[str] = (),
 ) -> int:
     """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
 
-    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres) and `crop` for depth;
-    `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
+    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres), `crop` and
+    `alignment` for depth; `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
     """
     folder = Path(target)
     inference_settings, data_settings = _parted(overrides)
@@ -84,9 +86,12 @@ def run(
         raise FathomError(
             f"{folder} predicts nothing in windows, and depth always sees the whole image; leave out --mode."
         )
-    if (max_depth is not None or crop is not None) and not any(task.depth_range for task in chosen.values()):
-        raise FathomError(f"No depth of {folder} is scored; --max-depth and --crop are for runs with the task depth.")
-    given: dict[str, Any] = {k: v for k, v in (("max_depth", max_depth), ("crop", crop)) if v is not None}
+    depth = {"max_depth": max_depth, "crop": crop, "alignment": alignment}
+    given: dict[str, Any] = {name: value for name, value in depth.items() if value is not None}
+    if given and not any(task.depth_range for task in chosen.values()):
+        raise FathomError(
+            f"No depth of {folder} is scored; --max-depth, --crop and --alignment are for runs with the task depth."
+        )
     evaluate_run(
         folder,
         split=split,
@@ -152,6 +157,8 @@ def evaluate_run(
     dataset = dataset or resolve_dataset(own_data(folder))
     card, usual = load_card(folder), trained_inference(folder)
     inference, protocol = inference or usual, protocol or DepthProtocol()
+    if protocol.alignment is None:
+        protocol = replace(protocol, alignment=card.depth_alignment)
     chosen, narrowed = _chosen(folder, card, tasks)
     if optional and split not in dataset.splits:
         return {}

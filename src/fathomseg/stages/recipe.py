@@ -29,6 +29,7 @@ from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
+from fathomseg.stages.metric_scale import MetricScale
 from fathomseg.tasks.network import NetworkConfig
 
 
@@ -108,7 +109,8 @@ class StreamConfig(Part):
     def gives(self) -> list[str]:
         """The targets that these settings bring."""
         disparity = ["disparity"] if self.depth is not None else []
-        return [*disparity, *(target_name(TARGETS[task]) for task in self.distilled)]
+        labels = ["label"] if self.labels is not None else []
+        return [*disparity, *labels, *(target_name(TARGETS[task]) for task in self.distilled)]
 
 
 def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:
@@ -176,6 +178,8 @@ class Recipe(Part):
     """Length, batch, precision, checkpoints."""
     evaluation: Evaluation = Evaluation()
     """Scoring."""
+    metric_scale: MetricScale = MetricScale()
+    """Where depth that is learned from video gets its metres from."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Every random choice of the run is a function of this number, the step and the sample."""
     phases: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -17,7 +17,8 @@ import yaml
 
 from fathomseg.config import Part
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
-from fathomseg.engine.logging import BOARD, METRICS
+from fathomseg.engine.logging import METRICS
+from fathomseg.engine.trackers import BOARD, TRACKED
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.io.files import write_config
@@ -58,7 +59,7 @@ def begin(
             (folder / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids), encoding="utf-8")
         (folder / ORIGIN).write_text(json.dumps(origin(), indent=2) + "\n", encoding="utf-8")
         own(folder, [CONFIG, ORIGIN, *(IDS.format(stream) for stream in labelled)])
-        own(folder, [METRICS, f"{BOARD}/*"], grows=True)
+        own(folder, [METRICS, f"{BOARD}/*", TRACKED], grows=True)
     accelerate.wait_for_everyone()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -244,10 +245,10 @@ class _Builder:
         asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
-            for target, wanted in (("depth", has_depth), ("normals", has_normals)):
+            for target, wanted in (("depth", dataset.has_depth), ("normals", partial(has_normals, dataset))):
                 if target not in needs:
                     continue
-                having = [id for id in everything if id in asked.get(target, ()) or wanted(dataset, id)]
+                having = [id for id in everything if id in asked.get(target, ()) or wanted(id)]
                 if not having:
                     what = "a depth" if target == "depth" else "a depth and a camera"
                     raise FathomError(
@@ -354,14 +355,9 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     return found
 
 
-def has_depth(dataset: Dataset, id: str) -> bool:
-    """Whether the sample has a true depth."""
-    return dataset.fingerprint(id, "depth") is not None and dataset.depth(id) is not None
-
-
 def has_normals(dataset: Dataset, id: str) -> bool:
     """Whether true normals can be computed for the sample."""
-    return has_depth(dataset, id) and dataset.camera(id) is not None
+    return dataset.has_depth(id) and dataset.camera(id) is not None
 
 
 def evaluated(recipe: Recipe) -> Sequence[str]:

@@ -13,7 +13,7 @@ from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score
-from fathomseg.inference.card import POSE, WEIGHTS, save_card
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
@@ -28,10 +28,11 @@ from fathomseg.stages.build import (
     photometric_of,
     pose_network,
 )
-from fathomseg.stages.cameras import learned, save_cameras
+from fathomseg.stages.cameras import learned, save_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.labels_used import tell_labels
+from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
@@ -113,7 +114,22 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
     if step.network.tasks:
         save_weights(folder / WEIGHTS["last"], step.network.state_dict())
         save_weights(folder / WEIGHTS["ema"], step.ema.network.state_dict())
-    save_card(folder, model_card(recipe))
+    save_card(folder, _card(recipe, step, streams))
+
+
+def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
+    """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
+    video."""
+    card, photometric = model_card(recipe), photometric_of(step)
+    if photometric is None or card.depth_unit != "relative" or recipe.metric_scale.source == "none":
+        return card
+    name = next(stream for stream in photometric.config.streams if stream in streams.intrinsics)
+    intrinsics = streams.intrinsics[name]
+    camera = trained_camera(intrinsics, streams.learned_focal_ids, photometric.focal_factors())
+    scale = recipe.metric_scale.measure(
+        card, step.ema.network, photometric.pose, recipe.dataset(name), list(intrinsics.cameras), camera
+    )
+    return with_scale(card, scale)
 
 
 def _evaluation(

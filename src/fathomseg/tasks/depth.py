@@ -29,13 +29,15 @@ from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
 from fathomseg.metrics.multitask import MainScore
 from fathomseg.models.blocks import Map
+from fathomseg.models.convex import ConvexUpsample
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
 from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
-from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
+from fathomseg.tasks.scores import ImageScores, Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 _COARSEST_SCALE: Final = 3
@@ -61,6 +63,9 @@ class Depth(Task):
     straight from a convolution, of one scale, to be learned from true depth (Nekrasov et al. 2019)."""
     scales: int | None = Field(default=None, ge=1, le=COARSEST + 1)
     """Disparity maps, beginning at the decoder's stride. null: down to 1/8, as far as the decoder has them."""
+    upsampling: Literal["bilinear", "convex"] = "bilinear"
+    """bilinear: the finest map stays at the decoder's stride. convex: a light step brings it to the image's size by
+    learned convex combinations of neighbours (Teed & Deng 2020), which can keep outlines sharp."""
     start: float = Field(default=0.2, gt=0, lt=1)
     """The disparity everywhere before training; metres begin at its depth. The scale of depth stays near where it
     begins, and disparity ends at 1: from 0.2, nothing can come much nearer than a fifth of the usual distance. Lower
@@ -70,6 +75,9 @@ class Depth(Task):
     """Depth of disparity 1: metres, if training can know the scale."""
     max_depth: float = Field(default=100.0, gt=0)
     """Depth of disparity 0."""
+    unit: DepthUnit | None = None
+    """What depth is measured in, as the card of a trained network says. null: metres with `output: metric`, else
+    relative until something in the training tells."""
 
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
@@ -97,16 +105,17 @@ class Depth(Task):
         return self.min_depth, self.max_depth
 
     @property
-    def unit(self) -> DepthUnit:
+    def depth_unit(self) -> DepthUnit:
         """What depth is measured in."""
-        return "metres" if self.output == "metric" else "relative"
+        return self.unit or ("metres" if self.output == "metric" else "relative")
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> disparities, finest first, or one map of metres. Raises `FathomError` if the decoder lacks a
         level."""
         first = decoder.finest
+        finer = self._upsampling(decoder)
         if self.output == "metric":
-            return DepthHeads({first: self._regression(decoder.channels)})
+            return DepthHeads({first: self._regression(decoder.channels)}, finer)
         last = max(first, _COARSEST_SCALE) if self.scales is None else first + self.scales - 1
         widths = {level: decoder.width_at(level) for level in range(first, last + 1)}
         own = self.decoder if isinstance(self.decoder, str) else self.decoder.name
@@ -115,7 +124,18 @@ class Depth(Task):
                 f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
                 f"which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
-        return DepthHeads({level: self._regression(width) for level, width in widths.items() if width is not None})
+        heads = {level: self._regression(width) for level, width in widths.items() if width is not None}
+        return DepthHeads(heads, finer)
+
+    def _upsampling(self, decoder: DecoderModule) -> ConvexUpsample | None:
+        if self.upsampling == "bilinear":
+            return None
+        if decoder.finest == 0:
+            raise FathomError(
+                "network.tasks.depth.upsampling=convex has nothing to do: the decoder ends at the image's size. Give "
+                "decoder.stride=2 or 4, or upsampling=bilinear."
+            )
+        return ConvexUpsample(decoder.channels, 2**decoder.finest)
 
     def build_early_head(self, width: int, classes: int) -> nn.Module:
         """A feature map -> one disparity (or map of metres) of the same size, in a list."""
@@ -135,19 +155,28 @@ class Depth(Task):
         """z-depth in metres, 0 = unknown."""
         return dataset.depth(id)
 
+    def has_truth(self, dataset: Dataset, id: str) -> bool:
+        """Told without opening the depth map where the dataset can."""
+        return dataset.has_depth(id)
+
     def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
         """Errors with and without alignment of the scale; always on the CPU, in float64."""
-        return DepthTaskScores(protocol)
+        return ImageScores("depth", DepthScores(protocol))
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
-        """AbsRel and delta < 1.25 after median scaling."""
-        found = result["median"]
+        """AbsRel and delta < 1.25 after the alignment to look at first."""
+        found = result[self._alignment(result)]
         return {key: found[key] for key in ("abs_rel", "delta1") if found[key] is not None}
 
     def main_score(self, result: Mapping[str, Any]) -> MainScore:
-        """RMSE in metres: of depth as it is, if the task is metric, else after median scaling."""
-        how = "none" if self.output == "metric" else "median"
+        """RMSE in metres after the alignment to look at first."""
+        how = self._alignment(result)
         return MainScore(f"{how}.rmse", result[how]["rmse"], lower_is_better=True)
+
+    def _alignment(self, result: Mapping[str, Any]) -> str:
+        """That of the settings of the scores; by default none for metres, median for the rest."""
+        stated = result.get("settings", {}).get("alignment")
+        return stated or ("none" if self.depth_unit == "metres" else "median")
 
     def badness(self, row: Row) -> float | None:
         """AbsRel after median scaling."""
@@ -227,7 +256,7 @@ class Depth(Task):
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """depth.json: the range of depths, and the unit."""
-        write_scale(folder, self.depth_range, self.unit, run)
+        write_scale(folder, self.depth_range, self.depth_unit, run)
 
 
 class DisparityPainter:
@@ -247,40 +276,20 @@ class DisparityPainter:
         return draw.colour_map(prediction.disparity, limits=self.limits, style="magma")
 
 
-class DepthTaskScores(TaskScores):
-    """`DepthScores`, which keep each image's own."""
-
-    def __init__(self, protocol: DepthProtocol | None) -> None:
-        self.images = DepthScores(protocol)
-
-    def update(self, id: str, fields: Mapping[str, Tensor], truth: Float32[np.ndarray, "h w"]) -> None:
-        """Takes `depth`."""
-        self.images.update(id, fields["depth"].cpu(), torch.tensor(truth))
-
-    def all_reduce(self) -> None:
-        """Gather the images."""
-        self.images.all_reduce()
-
-    def result(self) -> dict[str, Any]:
-        """As `DepthScores.result`."""
-        return self.images.result()
-
-    @property
-    def rows(self) -> Mapping[str, Row]:
-        """The errors of every image under each alignment, and under "image" its scale and pixels."""
-        return self.images.images
-
-
 class DepthHeads(nn.Module):
     """A head for each level of a decoder that has one."""
 
-    def __init__(self, heads: Mapping[int, DepthHead]) -> None:
+    def __init__(self, heads: Mapping[int, DepthHead], finer: ConvexUpsample | None = None) -> None:
         super().__init__()
         self.scales = nn.ModuleDict({str(level): head for level, head in sorted(heads.items())})
+        self.finer = finer
 
     def forward(self, levels: Mapping[int, Map]) -> list[Float[Tensor, "b 1 _ _"]]:
-        """What the heads give, finest first, each at the size of its level."""
-        return [head(levels[int(level)]) for level, head in self.scales.items()]
+        """What the heads give, finest first, each at the size of its level; the finest made finer yet by `finer`."""
+        found = [head(levels[int(level)]) for level, head in self.scales.items()]
+        if self.finer is not None:
+            found[0] = self.finer(levels[int(next(iter(self.scales)))], found[0])
+        return found
 
 
 class DepthHead(nn.Module):
@@ -333,11 +342,14 @@ class DepthLoss(TaskLoss):
     """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
-    error: Literal["log", "l1", "berhu"] | None = None
+    error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
     """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
-    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise."""
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
+    inverse depth after aligning each image, so that maps of any source teach (MiDaS)."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
+    relative: RelativeDepth = RelativeDepth()
+    """Settings of scale_shift_invariant."""
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
@@ -346,8 +358,8 @@ class DepthLoss(TaskLoss):
         return self
 
     def misfit(self, task: Task) -> str | None:
-        """Metres are compared with metres."""
-        if not isinstance(task, Depth) or task.output == "disparity":
+        """Metres are compared with metres, but for a loss that leaves the scale open."""
+        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
             return None
         if self.target == "disparity":
             return "output=metric is learned from true depth: set losses.depth.target=depth"
@@ -364,9 +376,16 @@ class DepthLoss(TaskLoss):
             )
         return super().distilled_misfit(soft, weighed=False)
 
-    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> DepthCriterion:
+    @property
+    def leaves_scale_open(self) -> bool:
+        """Whether depths of another scale and shift are as good to it: then what it teaches is not metres."""
+        return self.error == "scale_shift_invariant"
+
+    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
+        if self.leaves_scale_open:
+            return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
         return DepthCriterion(self, task)
 
 

@@ -32,7 +32,7 @@ from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.heads import separable
 from fathomseg.models.norms import in_own_precision
 from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
-from fathomseg.tasks.scores import Row, TaskScores
+from fathomseg.tasks.scores import ImageScores, Row, TaskScores
 from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
 
 
@@ -62,15 +62,15 @@ class Normals(Task):
         return None if depth is None or camera is None else true_normals(depth, camera)
 
     def has_truth(self, dataset: Dataset, id: str) -> bool:
-        """Whether depth and camera are known."""
+        """Whether depth and camera are known. Files that cannot be read count."""
         try:
-            return dataset.camera(id) is not None and dataset.depth(id) is not None
+            return dataset.camera(id) is not None and dataset.has_depth(id)
         except DataError:
             return True
 
     def scores(self, dataset: Dataset, device: torch.device | str, protocol: DepthProtocol | None) -> TaskScores:
         """Angles in degrees; always on the CPU, in float64."""
-        return NormalTaskScores()
+        return ImageScores("normals", NormalScores())
 
     def headline(self, result: Mapping[str, Any]) -> dict[str, float]:
         """The mean angle in degrees, and the share within 11.25."""
@@ -143,30 +143,6 @@ class Normals(Task):
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """normals.json: what the colours mean."""
         describe_normals(folder, run)
-
-
-class NormalTaskScores(TaskScores):
-    """`NormalScores` on the CPU."""
-
-    def __init__(self) -> None:
-        self.sums = NormalScores()
-
-    def update(self, id: str, fields: Mapping[str, Tensor], truth: Float32[np.ndarray, "h w 3"]) -> None:
-        """Takes `normals`."""
-        self.sums.update(id, fields["normals"].cpu(), torch.from_numpy(truth))
-
-    def all_reduce(self) -> None:
-        """Counts are added up, images gathered."""
-        self.sums.all_reduce()
-
-    def result(self) -> dict[str, Any]:
-        """As `NormalScores.result`."""
-        return self.sums.result()
-
-    @property
-    def rows(self) -> Mapping[str, Row]:
-        """Every image's own angles."""
-        return self.sums.images
 
 
 class NormalHead(nn.Module):

@@ -23,12 +23,14 @@ from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
 from fathomseg.io.images import read_colours, read_values
+from fathomseg.losses.regions import AnyRegion
 from fathomseg.losses.segmentation import (
     Annealing,
     Ohem,
     annealed_cross_entropy,
     balancing_weights,
     cross_entropy,
+    focal_loss,
     soft_cross_entropy,
     upsample,
 )
@@ -278,6 +280,10 @@ class SegmentationLoss(TaskLoss):
     """Hard example mining; null = all pixels."""
     annealing: Annealing | None = None
     """Training-signal annealing; null = all pixels count all the time."""
+    focal: Annotated[float, Field(gt=0)] | None = None
+    """gamma of the focal loss, which takes the place of the plain cross-entropy; null = that. Lin et al. (2017): 2."""
+    region: AnyRegion | None = None
+    """A loss of areas that takes a share of the loss: dice or lovasz; null = pixels alone."""
 
     @model_validator(mode="after")
     def _plain_or_chosen(self) -> Self:
@@ -291,6 +297,14 @@ class SegmentationLoss(TaskLoss):
             raise ValueError(
                 "smoothing belongs to the plain cross-entropy, which annealing replaces; set one to 0/null"
             )
+        chosen = self.ohem is not None or self.annealing is not None
+        if (self.focal is not None or self.region is not None) and (chosen or self.balance > 0):
+            raise ValueError(
+                "focal and region weigh pixels and classes themselves; set balance to 0, ohem and annealing to null; "
+                "or focal and region to null"
+            )
+        if self.focal is not None and self.smoothing > 0:
+            raise ValueError("smoothing belongs to the plain cross-entropy, which focal replaces; set one to 0/null")
         return self
 
     def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
@@ -299,6 +313,10 @@ class SegmentationLoss(TaskLoss):
             return "ohem and annealing choose pixels by their label, all of one weight: set soft and weigh to false"
         if soft and self.smoothing > 0:
             return "smoothing is for hard labels: set it to 0, or soft=false"
+        if soft and self.focal is not None:
+            return "the focal loss is for hard labels: set focal to null, or soft=false"
+        if (soft or weighed) and self.region is not None:
+            return "a loss of areas takes hard labels of one weight: set region to null, or soft and weigh to false"
         return None
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
@@ -319,12 +337,24 @@ class SegmentationCriterion(TaskCriterion):
 
     def forward(self, output: Float[Tensor, "b c _ _"], batch: Batch, progress: float) -> SumCount:
         """The sum over the pixels that count, and their number."""
-        label = batch.targets["label"]
+        label, region = batch.targets["label"], self.config.region
         logits = upsample(output, (label.shape[1], label.shape[2]))
+        if region is None:
+            return self._of_pixels(logits, label, batch, progress)
+        areas, count = region(logits, label)
+        if region.share == 1:
+            return areas, count
+        return (1 - region.share) * self._of_pixels(logits, label, batch, progress)[0] + region.share * areas, count
+
+    def _of_pixels(
+        self, logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], batch: Batch, progress: float
+    ) -> SumCount:
         if self.config.ohem is not None:
             return self.config.ohem(logits, label)
         if self.config.annealing is None:
             each = batch.targets.get("label_weight")
+            if self.config.focal is not None:
+                return focal_loss(logits, label, self.config.focal, each)
             if "label_probabilities" in batch.targets:
                 soft = batch.targets["label_classes"], batch.targets["label_probabilities"]
                 return soft_cross_entropy(logits, label, *soft, self.weight, each)

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.errors import Problem
+from fathomseg.errors import DataError, Problem
 from fathomseg.types import Camera, ClassList, Size
 
 Kind = Literal["image", "label", "depth"]
@@ -81,8 +81,19 @@ class Dataset(Part, ABC):
         """z-depth in metres, 0 = invalid; None if there is none."""
         return None
 
+    def has_depth(self, id: str) -> bool:
+        """Whether a depth exists, told without opening its file where that can be; one that cannot be read counts."""
+        try:
+            return self.depth(id) is not None
+        except DataError:
+            return True
+
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image, in its pixels; None if it is not known."""
+        return None
+
+    def camera_height(self, id: str) -> float | None:
+        """Metres from the ground to the camera; None if it is not known."""
         return None
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:

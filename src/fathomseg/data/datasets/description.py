@@ -86,6 +86,8 @@ class Description(Part):
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
+    camera_height: Positive | None = None
+    """Metres from the ground to the camera of all clips: what depth that is learned from video gets its metres from."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Description:

@@ -82,6 +82,10 @@ class Folder(FileDataset):
         files = self.files(id)
         return fitted(entry.camera(), files.size(), str(files.image))
 
+    def camera_height(self, id: str) -> float | None:
+        """That of dataset.yaml."""
+        return self._description.camera_height
+
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""
         place = self._places.get(id)

@@ -21,6 +21,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.types import IGNORE, Camera, ClassList
 
 _LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(len(CLASSES))), (IGNORE,), "KITTI's video has no labels")
+_CAMERA_HEIGHT_M: Final = 1.65
 LEVELS_PER_METRE: Final = 256
 """KITTI stores depth as 16-bit whole numbers, in 1/256 metre; 0 = not measured."""
 
@@ -51,6 +52,10 @@ class Kitti(MapDataset):
         """The rectified camera from the drive's calibration file, scaled to the stored image. Raises `DataError`."""
         files = self.files(id)
         return self._clip(id)[0].camera(files.size())
+
+    def camera_height(self, id: str) -> float:
+        """1.65 m: all cameras of KITTI are mounted at this height (Geiger et al. 2013, figure 3)."""
+        return _CAMERA_HEIGHT_M
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The pose in the drive's own world (camera 0 of its first frame, usually). Raises `DataError`."""

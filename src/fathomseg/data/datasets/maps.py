@@ -51,6 +51,10 @@ class MapDataset(FileDataset):
         refuse_other_shape("the depth map", depth.shape, size, str(path))
         return resize_nearest(depth, size)
 
+    def has_depth(self, id: str) -> bool:
+        """Whether there is a depth file; it is not opened."""
+        return self._depth_file(id) is not None
+
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
         files = self.files(id)

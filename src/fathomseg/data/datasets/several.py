@@ -113,10 +113,20 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.depth(inner)
 
+    def has_depth(self, id: str) -> bool:
+        """Whether the dataset itself has one."""
+        _, dataset, inner = self.member(id)
+        return dataset.has_depth(inner)
+
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image; None if it is not known."""
         _, dataset, inner = self.member(id)
         return dataset.camera(inner)
+
+    def camera_height(self, id: str) -> float | None:
+        """Metres from the ground to the camera; None if it is not known."""
+        _, dataset, inner = self.member(id)
+        return dataset.camera_height(inner)
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The camera's pose in the world of its own clip, metres; None if it is not known."""

@@ -94,6 +94,8 @@ class Streets(Dataset):
         self._parse(id)
         return True
 
+    has_depth = has_label
+
     def label(self, id: str) -> UInt8[np.ndarray, "h w"]:
         """Class of the nearest surface at every pixel centre; nothing is ignored."""
         return self._frame(id).label
@@ -110,6 +112,10 @@ class Streets(Dataset):
         """The pinhole camera; the same for every frame of a domain."""
         clip, _ = self._parse(id)
         return pinhole(clip, *self.size)
+
+    def camera_height(self, id: str) -> float:
+        """Metres above the ground, which is flat."""
+        return -float(self.world_T_cam(id)[1, 3])  # y points down
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose in the drive's own world: x right, y down, z forward at the start, ground at y = 0."""

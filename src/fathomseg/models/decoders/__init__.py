@@ -12,8 +12,10 @@ from fathomseg.models.decoders.depth_unet import DepthUNet
 from fathomseg.models.decoders.dpt import Dpt
 from fathomseg.models.decoders.fpn import Fpn
 from fathomseg.models.decoders.lw_refinenet import LwRefineNet
+from fathomseg.models.decoders.smp import MAnet, SegFormer, UPerNet
 from fathomseg.models.decoders.unet import UNet
 
 AnyDecoder = Annotated[
-    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet | DdpmUNet, Field(discriminator="name")
+    Fpn | DeepLabV3Plus | DeepLabV3 | UNet | DepthUNet | Dpt | LwRefineNet | DdpmUNet | SegFormer | UPerNet | MAnet,
+    Field(discriminator="name"),
 ]

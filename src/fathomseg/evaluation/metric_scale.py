@@ -1,0 +1,80 @@
+"""Metres per unit of a depth learned from video, which one camera leaves open: from poses, or the camera's height."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Final, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.evaluation.motion import clips, predict_motions
+from fathomseg.geometry.camera import intrinsics
+from fathomseg.geometry.ground import camera_heights
+from fathomseg.inference.depth_scale import DepthScale, median_scale
+from fathomseg.inference.predictor import Predictor, stacked
+from fathomseg.types import Camera, Size
+
+T = TypeVar("T")
+
+FRAMES: Final = 64
+"""Frames that are looked at."""
+_CLIP: Final = 8
+"""And at most so many of one clip, as far as others are there."""
+_LEAST_M: Final = 0.05
+"""Shorter motions than this, in metres, tell no scale."""
+
+
+def scale_from_poses(
+    pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str = "cpu"
+) -> DepthScale | None:
+    """The median of |true translation| / |predicted translation| from each frame to the next; None without poses.
+
+    `pose` is as for `evaluation.motion.predict_motions`. Depth and translations are in one unit, for views are
+    synthesised from their ratio. Raises `DataError` for a frame that cannot be read.
+    """
+    found = clips(dataset, ids)
+    ratios: list[float] = []
+    for clip in spread(found, FRAMES // _CLIP):
+        part = clip[:_CLIP]
+        motions = predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in part), device)
+        places = [dataset.world_T_cam(id) for id in part]
+        for motion, (before, after) in zip(motions, pairwise(places), strict=True):
+            assert before is not None, "clips are made of frames with poses"
+            assert after is not None, "clips are made of frames with poses"
+            true = float(np.linalg.norm(after[:3, 3] - before[:3, 3]))
+            predicted = float(np.linalg.norm(motion[:3, 3]))
+            if true >= _LEAST_M and predicted > 0:
+                ratios.append(true / predicted)
+    return median_scale(ratios, "poses")
+
+
+def scale_from_camera_height(
+    predictor: Predictor,
+    dataset: Dataset,
+    ids: Sequence[str],
+    camera: Callable[[str], Camera | None],
+    height: Callable[[str], float | None],
+) -> DepthScale | None:
+    """The median of the known height of the camera over the one the predicted depth shows (`geometry.ground`).
+
+    `camera` gives that of the stored image, `height` metres above the ground. None if no image has both, or none shows
+    ground. Raises `DataError` for an image that cannot be read.
+    """
+    ratios: list[float] = []
+    for id in spread(ids, FRAMES):
+        known, metres = camera(id), height(id)
+        if known is None or metres is None:
+            continue
+        (fields,) = predictor.decoded([dataset.image(id)], [predictor.size])
+        K = intrinsics([known.resized(predictor.size)], predictor.device)
+        ratios.append(metres / float(camera_heights(fields["depth"][None, None], K)))
+    return median_scale(ratios, "camera_height")
+
+
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most `count` items, evenly spread over all."""
+    return list(items[:: max(1, -(-len(items) // count))])

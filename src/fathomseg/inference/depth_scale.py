@@ -1,0 +1,76 @@
+"""How long one unit of a network's depth is, with what it was found from; a card that knows it is one in metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fathomseg.config import Part
+
+if TYPE_CHECKING:
+    from fathomseg.inference.card import ModelCard
+
+ScaleSource = Literal["poses", "camera_height"]
+
+WORDS: Final[dict[ScaleSource, str]] = {
+    "poses": "the poses of the clips: true over predicted distance from frame to frame",
+    "camera_height": "the camera's height above the ground that the predicted depth shows (Xue et al. 2020)",
+}
+LEAST: Final = 5
+"""Fewer measurements are no scale."""
+MAX_SPREAD: Final = 0.5
+"""Measurements that differ by more than this are no scale: the network has hardly learned anything."""
+
+
+class DepthScale(Part):
+    """The scale of a depth that was learned without one."""
+
+    metres_per_unit: float = Field(gt=0, allow_inf_nan=False)
+    """One unit of length of the network as it was trained, in metres. The range of depths in the card has been
+    multiplied by it; translations of the pose network have not."""
+    source: ScaleSource
+    """What it was found from."""
+    measured: int = Field(ge=1)
+    """Frames, or motions from frame to frame, it is the median of."""
+    spread: float = Field(ge=0)
+    """How much they differ: 1.48 times the median absolute deviation, as a share of the median."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether there are enough measurements that agree."""
+        return self.measured >= LEAST and self.spread <= MAX_SPREAD
+
+    def __str__(self) -> str:
+        return (
+            f"1 unit = {self.metres_per_unit:.3g} m (median of {self.measured}, spread {100 * self.spread:.0f} %), "
+            f"from {WORDS[self.source]}"
+        )
+
+
+def median_scale(ratios: Sequence[float], source: ScaleSource) -> DepthScale | None:
+    """The median of metres per unit, as measured several times; what is not positive and finite is left out. None if
+    nothing is left."""
+    values = np.asarray(ratios, np.float64)
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        return None
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle))) / middle
+    return DepthScale(metres_per_unit=middle, source=source, measured=values.size, spread=spread)
+
+
+def in_metres(card: ModelCard, scale: DepthScale) -> ModelCard:
+    """The card of the same network whose depth is in metres: 1 / depth is linear in disparity between the ends of the
+    range of depths, so that to multiply these is to multiply the depth."""
+    depth, factor = card.network.tasks["depth"], scale.metres_per_unit
+    assert depth.depth_range is not None
+    near, far = depth.depth_range
+    known = {"min_depth": near * factor, "max_depth": far * factor, "unit": "metres"}
+    tasks = {**card.network.tasks, "depth": depth.model_copy(update=known)}
+    network = card.network.model_copy(update={"tasks": tasks})
+    return card.model_copy(
+        update={"network": network, "depth_unit": "metres", "depth_scale": scale, "depth_alignment": "none"}
+    )

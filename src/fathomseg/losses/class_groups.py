@@ -1,0 +1,53 @@
+"""Classes by what they do, by name: the sky is infinitely far, some move, some are ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from jaxtyping import Bool, UInt8
+from torch import Tensor
+
+from fathomseg.errors import FathomError
+from fathomseg.types import ClassList
+
+SKY: Final = ("sky",)
+MOVING: Final = (
+    "person", "pedestrian", "child", "human", "rider", "bicyclist", "cyclist", "animal", "living things", "car", "van",
+    "truck", "bus", "train", "caravan", "trailer", "motorcycle", "motorcyclist", "bicycle", "vehicle", "vehicles",
+    "road user",
+)  # fmt: skip
+GROUND: Final = (
+    "road", "sidewalk", "terrain", "parking", "pavement", "ground", "drivable", "non drivable", "roadmarking", "flat"
+)  # fmt: skip
+
+
+def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassList, setting: str) -> tuple[int, ...]:
+    """The indices of the classes of these names, or of those of the `usual` ones that the list has.
+
+    Case, hyphens and underscores do not count. Raises `FathomError` for a name that is not in the list, and if there is
+    none at all; `setting` is what to change.
+    """
+    own = {_plain(name): index for index, name in enumerate(classes.names)}
+    names = usual if wanted is None else wanted
+    if wanted is not None and (unknown := [name for name in wanted if _plain(name) not in own]):
+        raise FathomError(f"{setting} has {unknown[0]!r}, which is no class; there is: {', '.join(classes.names)}.")
+    found = tuple(own[_plain(name)] for name in names if _plain(name) in own)
+    if not found:
+        raise FathomError(
+            f"None of the classes {', '.join(classes.names)} is one of {', '.join(usual)}: name yours in {setting}."
+        )
+    return found
+
+
+def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tensor, "*b h w"]:
+    """Where the label is one of these classes."""
+    found = torch.zeros_like(label, dtype=torch.bool)
+    for index in classes:
+        found |= label == index
+    return found
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ")

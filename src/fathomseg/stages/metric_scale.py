@@ -1,0 +1,70 @@
+"""Depth in metres for a run that learned it from video: what tells the scale, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from fathomseg.config import Part
+from fathomseg.data.datasets.base import Dataset
+from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses
+from fathomseg.inference.card import ModelCard
+from fathomseg.inference.depth_scale import DepthScale, in_metres
+from fathomseg.inference.predictor import Predictor
+from fathomseg.io.progress import say
+from fathomseg.models.network import Network
+from fathomseg.models.pose import PoseNetwork
+from fathomseg.types import Camera
+
+
+class MetricScale(Part):
+    """How depth that is learned from video gets a scale, which one camera leaves open; looked for after training."""
+
+    source: Literal["auto", "poses", "camera_height", "none"] = "auto"
+    """poses: the clips' known poses. camera_height: the camera's height above the ground. auto: poses where there are
+    some, else the height if it is known. none: depth stays relative."""
+    camera_height: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Metres from the ground to the camera, which looks ahead and is held level. null = what the dataset says
+    (`camera_height` in dataset.yaml)."""
+
+    def measure(
+        self,
+        card: ModelCard,
+        network: Network,
+        pose: PoseNetwork,
+        dataset: Dataset,
+        ids: Sequence[str],
+        camera: Callable[[str], Camera | None],
+    ) -> DepthScale | None:
+        """Metres per unit of a trained network and its pose network, on frames it learned from; None if nothing tells
+        it. `camera` is that of a stored image. Networks are left as they are."""
+        device = next(network.parameters()).device
+        found = None
+        if self.source in {"auto", "poses"}:
+            found = scale_from_poses(pose, dataset, ids, card.size, device)
+        if found is None and self.source in {"auto", "camera_height"}:
+            predictor = Predictor(network, card, device, tasks=["depth"])
+
+            def height(id: str) -> float | None:
+                return self.camera_height or dataset.camera_height(id)
+
+            found = scale_from_camera_height(predictor, dataset, ids, camera, height)
+        return found
+
+
+def with_scale(card: ModelCard, scale: DepthScale | None) -> ModelCard:
+    """The card in metres if the scale can be relied on; says how long a unit is and how that is known, or what to
+    do."""
+    if scale is not None and scale.reliable:
+        say(f"Depth is in metres: {scale}. The card says so, and predictions are in metres.")
+        return in_metres(card, scale)
+    if scale is not None:
+        say(f"Depth stays relative: the measurements of its scale differ too much or are too few ({scale}).")
+    else:
+        say(
+            "Depth stays relative: neither poses nor the camera's height tell its scale. To get metres, give "
+            "camera_height: METRES in dataset.yaml, or metric_scale.camera_height=METRES."
+        )
+    return card
