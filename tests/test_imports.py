@@ -85,7 +85,8 @@ def test_pending_files_exist() -> None:
 
 
 def test_objectives_do_not_import_each_other() -> None:
-    files = {path.stem for path in (SOURCE / "objectives").glob("*.py")} - {"__init__", "base", "check"}
+    files = {path.stem for path in (SOURCE / "objectives").glob("*.py") if "(Objective):" in path.read_text()}
+    assert "supervised" in files
     for path in (SOURCE / "objectives").glob("*.py"):
         if path.stem in files:
             others = {name.split(".")[1] for name in imported(path) if name.startswith("objectives.")} & files

@@ -17,7 +17,7 @@ def main() -> None:
     """Two U-Nets as V shapes: encoders go down, decoders come up, dashed lines are the links."""
     with chart(9, 4.6) as figure:
         axes = figure.add_subplot()
-        axes.set(xlim=(-0.6, 11.6), ylim=(-4.6, 1.5))
+        axes.set(xlim=(-0.6, 11.6), ylim=(-4.6, 2.0))
         axes.axis("off")
         starts = {"segmentation": (0.0, ACCENT), "depth": (6.4, SECOND)}
         for name, (x, colour) in starts.items():
@@ -27,7 +27,7 @@ def main() -> None:
             up = -1.1 * level
             _link(axes, (left + 0.45 * level, up), (right + 4.6 - 0.45 * level, up), ACCENT, -0.22)
             _link(axes, (right + 0.45 * level, up), (left + 4.6 - 0.45 * level, up), SECOND, 0.22)
-        axes.text(5.5, 1.2, "RGB image", ha="center", color=INK, weight="bold")
+        axes.text(5.5, 1.6, "RGB image", ha="center", color=INK, weight="bold")
         axes.text(
             5.5,
             -4.5,

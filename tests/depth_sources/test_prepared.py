@@ -95,7 +95,8 @@ def test_what_is_not_known_is_neither_averaged_nor_near(data: CamVid, maps: Stor
     values = np.arange(36, dtype=np.float32).reshape(6, 6)
     values[0:3, 0:3] = np.nan
     np.save(maps.folder / f"{id}.npy", values)
-    result = prepare(maps, data, [id], (2, 2), tmp_path / "cache").read(id)
+    square = maps.model_copy(update={"stretched": True})
+    result = prepare(square, data, [id], (2, 2), tmp_path / "cache").read(id)
     assert result.valid.tolist() == [[False, True], [True, True]]
     expected = normalise(values).values[1::3, 1::3]  # nearest: the centre of each 3 x 3
     np.testing.assert_allclose(result.values, expected, atol=STEP)

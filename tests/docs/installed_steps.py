@@ -17,7 +17,7 @@ from tests.objectives.steps import ENCODER, UNET, make_batch, make_step, train, 
 STITCHED: dict[str, Any] = {
     "encoder": ENCODER,
     "tasks": {"segmentation": {"decoder": UNET}, "depth": {"decoder": UNET}},
-    "links": {"name": "cross_stitch"},
+    "links": {"name": "decoder_stitch"},
 }
 
 

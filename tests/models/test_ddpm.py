@@ -51,7 +51,7 @@ def test_the_published_network_has_56_million_parameters() -> None:
         down += block(below, width) + block(width, width) + attention(width, norms=2)
         down += conv(width, width, 4) if width < 512 else 0
     up = block(64, 64)
-    for width, below in itertools.pairwise(widths):
+    for width, below in itertools.pairwise(widths[1:]):
         up += block(2 * below, width) + block(width, width) + attention(width, norms=2) + conv(width, width, 4)
     assert parameters(encoder) == down
     assert parameters(published) == up

@@ -371,8 +371,12 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
     for folder, options, message in (
         (deep, {"mode": "slide"}, "leave out --mode"),
         (joint, {"mode": "slide", "tasks": "depth,motion"}, "leave out --mode"),
-        (saved, {"crop": "garg"}, "No depth of .*; --max-depth and --crop are for runs with the task depth"),
-        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth and --crop"),
+        (
+            saved,
+            {"crop": "garg"},
+            "No depth of .*; --max-depth, --crop and --alignment are for runs with the task depth",
+        ),
+        (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth, --crop and --alignment"),
         (saved, {"tasks": "depth"}, "cannot be scored on 'depth'; --tasks may name segmentation"),
         (joint, {"tasks": "depth, normals"}, "'normals'; --tasks may name segmentation, depth, motion"),
         (joint, {"against": joint, "mode": "slide"}, "leave out --flip and --mode"),
@@ -391,14 +395,22 @@ def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: P
         next(iter(evaluate_run(deep, against=against, weights="ema")["scores"].values()))["depth"]
         for against in (None, tmp_path / "maps")
     )
-    for how in ("none", "median", "disparity"):
+    for how in ("none", "median", "scale_shift"):
         assert theirs[how] == pytest.approx(ours[how], rel=1e-5)
     assert (deep / "evaluation" / "val-maps" / "report.html").is_file()
 
 
 def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
     result = evaluate_run(deep, protocol=DepthProtocol(max_depth=20.0), report=False, limit=1)
-    assert result["scores"]["ema"]["depth"]["settings"] == {"min_depth": 1e-3, "max_depth": 20.0, "crop": "none"}
+    assert result["scores"]["ema"]["depth"]["settings"] == {
+        "min_depth": 1e-3,
+        "max_depth": 20.0,
+        "crop": "none",
+        "alignment": None,
+    }
+    chosen = evaluate_run(deep, protocol=DepthProtocol(alignment="scale_shift"), report=False, limit=1)
+    assert chosen["scores"]["ema"]["depth"]["settings"]["alignment"] == "scale_shift"
+    assert result["scores"]["ema"]["depth"]["scale_shift"]["abs_rel"] is not None
     meaning = evaluate_run(deep, report=False)["meaning"]
     assert {"abs_rel", "median"} <= set(meaning["depth"])
     assert "ate_m" in meaning["motion"]

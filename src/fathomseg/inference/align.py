@@ -27,7 +27,9 @@ class DepthAlignment:
     def __call__(self, depth: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         """z-depth in metres; infinite where it would be behind the camera."""
         inverse = self.scale / depth.astype(np.float64) + self.shift
-        return np.divide(1, inverse, out=np.full(depth.shape, np.inf), where=inverse > 0).astype(np.float32)
+        metres = np.full(depth.shape, np.inf, np.float32)
+        np.divide(1, inverse, out=metres, where=inverse > 0, casting="unsafe")
+        return metres
 
 
 def align(

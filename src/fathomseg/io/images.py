@@ -266,7 +266,7 @@ def _unpainted(pixels: Shaped[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"] |
     """
     if pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
         return None
-    empty: Bool[np.ndarray, "h w"] = ~pixels.any(axis=2)
+    empty: Bool[np.ndarray, "h w"] = ~np.asarray(pixels.any(axis=2), np.bool_)
     return empty if empty.any() else None
 
 

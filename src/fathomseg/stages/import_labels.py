@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
+from typing import Any
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import refuse_unwritable
@@ -22,7 +23,7 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
     refuse_unwritable(root, "--to")
     done = import_labels(source, export_folder(selection), root, overwrite)
     if json:
-        tree = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
+        tree: dict[str, Any] = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
         tree |= {"unusable": [str(problem) for problem in done.unusable], "unpainted": done.unpainted}
         print(json_format.dumps(tree, indent=2, ensure_ascii=False))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -68,9 +69,7 @@ class InitFrom(Part):
         lines: list[str] = []
         for task, given in self.tasks.items():
             _demand_own(task, given, network)
-            lines += _take(
-                given.run, given.weights, given.parts, network, ours, lambda part, task=task: _of(part, task)
-            )
+            lines += _take(given.run, given.weights, given.parts, network, ours, partial(_of, task=task))
         if self.run is None:
             return "\n".join(lines)
         taken = {name for task, given in self.tasks.items() for part in given.parts for name in _of(part, task)}

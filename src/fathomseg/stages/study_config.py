@@ -60,8 +60,9 @@ class Study(Part):
     """Heading of table and plot; null = the name of the file."""
     arms: Annotated[dict[Name, Arm], Field(min_length=1)]
     """The ways to train, by names of letters, digits, `-`, `_` and `+`."""
-    budgets: Budgets
-    """Numbers of labelled images; `all` = every one that has a label. 0 = none, where another stream has labels."""
+    budgets: Budgets | None = None
+    """Numbers of labelled images; `all` = every one that has a label. 0 = none, where another stream has labels. null =
+    what each recipe says, as for depth from video, where there are no labels."""
     seeds: Seeds = (0, 1, 2)
     """Every arm and budget is trained once with each."""
     settings: Settings = Field(default_factory=dict)
@@ -80,7 +81,7 @@ class Study(Part):
             raise ValueError(f"baseline {self.baseline!r} is none of the arms, which are {', '.join(self.arms)}")
         if unknown := [arm for arm in self.delta_m.values() if arm not in self.arms]:
             raise ValueError(f"delta_m names {unknown[0]!r}, which is none of the arms: {', '.join(self.arms)}")
-        for values in (self.budgets, self.seeds, *(arm.budgets for arm in self.arms.values() if arm.budgets)):
+        for values in (self.budgets or (), self.seeds, *(arm.budgets or () for arm in self.arms.values())):
             if len(set(values)) < len(values):
                 raise ValueError(f"{list(values)} has a value twice")
         return self
@@ -92,13 +93,15 @@ class Study(Part):
 
     def cells(self) -> list[Cell]:
         """All trainings, in the order they are done."""
-        return grid({name: arm.budgets or self.budgets for name, arm in self.arms.items()}, self.seeds)
+        return grid({name: arm.budgets or self.budgets or ("all",) for name, arm in self.arms.items()}, self.seeds)
 
     def overrides(self, cell: Cell) -> list[str]:
         """The settings of a cell over its arm's recipe, as `a.b=c`, in the order they are applied."""
         arm = self.arms[cell.arm]
         own: list[tuple[str, Any]] = [(SEED, cell.seed)]
-        if cell.budget == "all":
+        if arm.budgets is None and self.budgets is None:
+            pass
+        elif cell.budget == "all":
             own += [(LABEL_BUDGET, None), (LABEL_FILE, None)]
         else:
             own += [(LABEL_BUDGET, cell.budget)]

@@ -29,8 +29,8 @@ class InMat(Files):
     frame: int = 0
     """Which image of the file, from 0."""
 
-    def read(self) -> UInt8[np.ndarray, "h w 3"]:
-        """The RGB image. Raises `DataError`."""
+    def read(self, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+        """The RGB image, of 8 bits. Raises `DataError`."""
         return np.ascontiguousarray(_read(self.image, "images", self.frame).transpose(2, 1, 0))
 
     def size(self) -> Size:

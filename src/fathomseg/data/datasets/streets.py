@@ -94,7 +94,9 @@ class Streets(Dataset):
         self._parse(id)
         return True
 
-    has_depth = has_label
+    def has_depth(self, id: str) -> bool:
+        """True for every id there is."""
+        return self.has_label(id)
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"]:
         """Class of the nearest surface at every pixel centre; nothing is ignored."""

@@ -90,22 +90,23 @@ class SmpDecoder(DecoderModule):
         ensure_timm_imports()  # the library imports torchvision
         self.inputs, self.stride = tuple(used), stride
         self.channels = width if isinstance(width, int) else width[0]
-        self.net = self.create([pyramid.channels[i] for i in used], width)
+        self.net: nn.Module = self.create([pyramid.channels[i] for i in used], width)
         importlib.import_module("segmentation_models_pytorch.base.initialization").initialize_decoder(self.net)
         if norm == "group":
             _replace(self.net, nn.BatchNorm2d, lambda old: norm_layer(old.num_features, norm))
 
     @abstractmethod
-    def create(self, inputs: list[int], width: Any) -> nn.Module:
+    def create(self, inputs: list[int], width: Any) -> Any:
         """The library's module for maps of these channels, fine to coarse."""
 
 
 class SegFormerDecoder(SmpDecoder):
     """Maps at strides 4, 8, 16 ... -> one map at stride 4."""
 
-    def create(self, inputs: list[int], width: Any) -> nn.Module:
+    def create(self, inputs: list[int], width: Any) -> Any:
         """The map of stride 2, which it does not read, has no channels."""
-        return _library("segformer").SegformerDecoder([3, 0, *inputs], segmentation_channels=width)
+        decoder: nn.Module = _library("segformer").SegformerDecoder([3, 0, *inputs], segmentation_channels=width)
+        return decoder
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/4 x w/4."""
@@ -118,12 +119,12 @@ class SegFormerDecoder(SmpDecoder):
 class UPerNetDecoder(SmpDecoder):
     """Maps at strides 4, 8, 16 ... -> one map at stride 4."""
 
-    def create(self, inputs: list[int], width: Any) -> nn.Module:
+    def create(self, inputs: list[int], width: Any) -> Any:
         """The coarsest pooling, to one value, is ours: BatchNorm over so few makes constants of them."""
-        net: Any = _library("upernet").UPerNetDecoder([0, 0, *inputs], decoder_channels=width)
+        net = _library("upernet").UPerNetDecoder([0, 0, *inputs], decoder_channels=width)
         net.psp.blocks[0] = PooledContext(inputs[-1], width)
         _replace(net, nn.AdaptiveAvgPool2d, lambda old: AdaptivePool(old.output_size))
-        return net  # type: ignore[no-any-return]
+        return net
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/4 x w/4."""
@@ -135,10 +136,11 @@ class UPerNetDecoder(SmpDecoder):
 class MAnetDecoder(SmpDecoder):
     """Maps at every stride from the deepest up -> one map at `stride`."""
 
-    def create(self, inputs: list[int], width: Any) -> nn.Module:
+    def create(self, inputs: list[int], width: Any) -> Any:
         """As many blocks as doublings from the deepest map to the answer."""
         widths = width[::-1]
-        return _library("manet").MAnetDecoder([3, *inputs], widths, n_blocks=len(widths))
+        decoder: nn.Module = _library("manet").MAnetDecoder([3, *inputs], widths, n_blocks=len(widths))
+        return decoder
 
     def forward(self, maps: Sequence[Map]) -> Map:
         """The pyramid's maps -> b x channels x h/stride x w/stride.

@@ -215,4 +215,5 @@ def _strides(pyramid: Pyramid, indices: Collection[int]) -> str:
 
 def _norm(x: Tensor) -> Float[Tensor, ""]:
     """The Euclidean norm, at least in float32, without a gradient."""
-    return torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, torch.float32))
+    found: Tensor = torch.linalg.vector_norm(x.detach(), dtype=torch.promote_types(x.dtype, torch.float32))
+    return found
