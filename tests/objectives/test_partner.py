@@ -96,6 +96,21 @@ def test_the_pair_is_image_by_image() -> None:
     assert plain(both).terms["pseudo_labels"].sum.item() == pytest.approx(value, rel=1e-5)
 
 
+@pytest.mark.parametrize("mixing", [{**DEPTHMIX, "either_sign": True}, {"name": "classmix"}], ids=lambda m: m["name"])
+def test_halves_of_a_batch_give_together_what_the_whole_gives(mixing: dict[str, Any]) -> None:
+    """So that two processes, or two micro-batches, are one: no pair crosses the border of a part."""
+    batches = {
+        "source": make_batch(1, "label", "disparity", count=4),
+        "unlabelled": make_batch(2, "disparity", count=4),
+    }
+    made = step(mixing=mixing).eval()
+    parts = [{name: batch.take(rows) for name, batch in batches.items()} for rows in ([0, 1], [2, 3])]
+    terms = [made(part).terms["pseudo_labels"] for part in (batches, *parts)]
+    assert terms[0].sum.item() > 0
+    assert (terms[1].sum + terms[2].sum).item() == pytest.approx(terms[0].sum.item(), rel=1e-5)
+    assert (terms[1].count + terms[2].count).item() == terms[0].count.item()
+
+
 def test_without_disparity_the_teacher_predicts_it_for_both() -> None:
     """On the scale its own network has: the source's pixels are asked for depth alone."""
     objectives = {

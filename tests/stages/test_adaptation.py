@@ -31,6 +31,32 @@ def tree(count: int) -> dict[str, Any]:
     )
 
 
+def paired() -> dict[str, Any]:
+    """Day -> dusk with everything that pairs: matched geometry, DepthMix of both domains and of one, masked blocks."""
+    deep = {"depth": {"name": "dataset"}, **CROP}
+    matching = {"sampling": {"name": "matching_geometry", "candidates": 3}}
+    depthmix = {"name": "pseudo_labels", "weighting": {"name": "none"}, "mixing": {"name": "depthmix"}}
+    return tiny_semi.settings(
+        data={**tiny_semi.STREETS, "domain": "dusk"},
+        streams={"source": {"data": tiny_semi.STREETS, **deep, **matching}, "unlabelled": deep},
+        objectives={
+            "supervised": {"stream": "source"},
+            "across": {**depthmix, "partner": "source", "mixing": {"name": "depthmix", "either_sign": True}},
+            "within": {**depthmix, "masking": {}, "ego_vehicle": {"bottom": 0.2}},
+        },
+        train={**tiny_semi.LOOP, "steps": 4},
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_pairs_resumes_bit_for_bit(tmp_path: Path) -> None:
+    train(recipe(paired()), tmp_path / "whole", resume=False)
+    same_run(tmp_path / "whole", killed_and_resumed(paired(), tmp_path / "killed", 3))
+    last = metrics(tmp_path / "whole")[-1]
+    assert {"supervised.segmentation", "across", "within"} <= last.keys()
+    assert last["across"] != last["within"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 3])
 def test_a_killed_run_resumes_bit_for_bit(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

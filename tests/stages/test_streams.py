@@ -21,6 +21,7 @@ from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.stages import streams as streams_module
+from fathomseg.stages.data_record import check_classes
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
 from fathomseg.stages.recipe import Recipe, StreamConfig
 from fathomseg.stages.streams import Streams, budgets, build_streams, colours
@@ -260,6 +261,25 @@ class TestEndlessStreams:
         assert streams.by_name["source"].label_pixels(11).sum() > 0
         again, _ = built(settings, tmp_path)
         assert [b.ids for b in batches(again, "source", 2, steps=2)] == [b.ids for b in found]
+
+    def test_classes_are_checked_on_a_few_frames(
+        self, camvid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A class that the frames do not show may come yet; one without a partner does not."""
+        fence = CamVid(root=camvid).classes.names.index("fence")
+
+        def told(classes: Any) -> str:
+            settings = self.tree(camvid, classes=classes)
+            streams, _ = built(settings, tmp_path)
+            for stream in streams.by_name.values():
+                assert (stream.label_counts[:11] > 0).sum() >= 2
+                stream.label_counts[fence] = 0
+            capsys.readouterr()
+            check_classes(settings, streams, main=True)
+            return capsys.readouterr().err
+
+        assert "fence" not in told("streets-camvid")
+        assert "no pixel has the class fence" in told({"fence": None, "sidewalk": "pavement"})
 
     @pytest.mark.parametrize(
         ("source", "message"),

@@ -99,7 +99,7 @@ def test_the_name_of_a_part_is_set_before_its_settings() -> None:
     [
         ({"arms": {}}, "arms: "),
         ({"arms": {"a/b": {"recipe": "x"}}}, "arms.a/b"),
-        ({"budgets": [0]}, "budgets.0"),
+        ({"budgets": [-1]}, "budgets.0"),
         ({"budgets": [4, 4]}, "has a value twice"),
         ({"budgets": []}, "budgets: "),
         ({"seeds": [-1]}, "seeds.0"),

@@ -22,7 +22,6 @@ from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.inference.card import load_model
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
-from tests.stages import tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
 Make = Callable[..., Recipe]
@@ -225,7 +224,7 @@ def test_training_on_a_gpu(recipe: Make, tmp_path: Path, precision: str) -> None
 
 
 def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Path, tmp_path: Path) -> None:
-    """Of the same classes; those of the generated city are others."""
+    """Of the same classes, or of others that are matched; if none is the same, it is an error."""
     other = shutil.copytree(camvid, tmp_path / "other")
     streams = {
         "labelled": {"labels": {"count": 3}},
@@ -239,6 +238,8 @@ def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Pa
     assert last["supervised@labelled.segmentation"] > 0
     assert last["supervised@more.segmentation"] > 0
     run(None, [f"streams.more.data.root={other}"], None, tmp_path / "run")
-    streams["more"]["data"] = tiny_semi.STREETS
-    with pytest.raises(FathomError, match=r"Stream 'more' has labels of .* classes .* that are not the 11 classes"):
+    streams["more"]["data"] = {"name": "folder", "root": str(tmp_path / "mine")}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "dataset.yaml").write_text("classes: [x, y]")
+    with pytest.raises(FathomError, match=r"None of the 2 classes .* has a partner among the 11 classes"):
         train(recipe(streams=streams, objectives=objectives), tmp_path / "wrong", resume=False)

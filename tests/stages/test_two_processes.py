@@ -74,6 +74,27 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def paired_settings() -> dict[str, Any]:
+    """Two domains whose images are paired, with nothing in it that depends on the rest of a batch."""
+    still = {"depth": {"name": "dataset"}, "geometry": {"scale": [1, 1]}}
+    matching = {"sampling": {"name": "matching_geometry", "candidates": 3}}
+    across = {"name": "pseudo_labels", "partner": "source", "mixing": {"name": "depthmix", "either_sign": True}}
+    return {
+        "data": {**STREETS, "domain": "dusk"},
+        "size": list(tiny_semi.SIZE),
+        "network": {
+            "encoder": tiny_semi.ENCODER,
+            "norm": "frozen",
+            "tasks": {"segmentation": {"decoder": {**tiny_semi.DECODER, "norms": False}, "dropout": 0.0}},
+        },
+        "streams": {"source": {"data": STREETS, **still, **matching}, "unlabelled": still},
+        "objectives": {"supervised": {"stream": "source"}, "across": {**across, "weighting": {"name": "none"}}},
+        "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
+        "train": {**tiny_semi.LOOP, "steps": 4, "batch": 4},
+        "evaluation": {"split": None},
+    }
+
+
 def settings_of(name: str) -> list[str]:
     """A balancing that does something in the four steps."""
     return [f"balancing.name={name}", *(["balancing.window=1"] if name == "dwa" else [])]
@@ -93,12 +114,14 @@ def together(
     shutil.copytree(joint, folder / "joint")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(settings()))
     (folder / "scene.yaml").write_text(yaml.safe_dump(SCENE))
+    (folder / "paired.yaml").write_text(yaml.safe_dump(paired_settings()))
     tiny = ["train", str(folder / "recipe.yaml")]
     commands = [
         *(["evaluate", str(folder / name), "--no-report", "--json"] for name in ("saved", "joint")),
         *([*tiny, f"train.accumulate={n}", "--out", str(folder / f"accumulate{n}")] for n in (1, 2)),
         *(["train", str(balanced), *settings_of(name), "--out", str(folder / name)] for name in BALANCED),
         ["train", str(folder / "scene.yaml"), "--out", str(folder / "scene")],
+        ["train", str(folder / "paired.yaml"), "--out", str(folder / "paired")],
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -157,3 +180,9 @@ def test_wrong_pairs_come_from_all_ranks(together: Path, tmp_path: Path) -> None
     ]
     assert scores[0] == scores[1]
     assert scores[0]["pool"] == 6
+
+
+def test_pairs_of_two_domains_are_those_of_one_process(together: Path, tmp_path: Path) -> None:
+    """Each rank draws the source's images by the target's at its own positions."""
+    train(recipe(paired_settings()), tmp_path / "alone", resume=False)
+    nearly_the_same_run(tmp_path / "alone", together / "paired")

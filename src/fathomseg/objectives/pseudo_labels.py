@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking
 from fathomseg.errors import FathomError
+from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from fathomseg.losses.segmentation import upsample, without_balance
 from fathomseg.losses.targets import (
     AnyTarget,
@@ -41,7 +42,6 @@ from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs,
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight, to_unit
-from fathomseg.objectives.ego_vehicle import EgoVehicle, counted
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, Size, StepResult, Term

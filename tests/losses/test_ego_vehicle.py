@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fathomseg.data.transforms import View
-from fathomseg.objectives.ego_vehicle import EgoVehicle, counted
+from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from tests import fakes
 from tests.objectives.test_partner import TestByHand
 from tests.objectives.test_pseudo_labels import known, logits_of, predicted, pseudo_labels, row
