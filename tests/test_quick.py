@@ -13,7 +13,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-HEAVY = ("timm", "accelerate", "kornia", "torchvision", "torch._dynamo", "tensorboard", "matplotlib", "transformers")
+HEAVY = (
+    *("timm", "accelerate", "kornia", "torchvision", "torch._dynamo", "tensorboard", "matplotlib", "transformers"),
+    *("ray", "submitit"),
+)
 
 RUN = f"""
 import json, sys

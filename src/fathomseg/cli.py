@@ -46,6 +46,10 @@ Flip = Annotated[
 Links = Annotated[
     str | None, typer.Option(help="on or off: whether what branches tell each other takes part; default: the run's.")
 ]
+Engine = Annotated[
+    str, typer.Option(help="local: this machine; ray: the cluster RAY_ADDRESS names, or one that is started here.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that share the work, each with the network loaded.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
 ]
@@ -340,7 +344,15 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study (YAML): arms, label budgets, seeds.")],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/studies/STUDY.")] = None,
-    workers: Annotated[int, typer.Option(help="Trainings to run side by side in this process.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; default: one a GPU, or as the cluster has room.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where they run: local (this machine), ray (a cluster) or slurm (a job each).")
+    ] = "local",
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each training, 0.5: two share one; default: 1 where there are any.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Train again what failed.")] = False,
@@ -352,7 +364,7 @@ def study(
     """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
     from fathomseg.stages.study import run
 
-    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or []))
+    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or [], engine, gpus))
 
 
 @app.command()
