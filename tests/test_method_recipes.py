@@ -238,3 +238,12 @@ def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest
     for words, more in zip(commands, ("streams.clips.frames.min_parallax=0", "evaluation.report=false"), strict=True):
         fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", more)
     assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()
+
+
+def test_the_published_rate_of_the_pose_network_and_the_halved_sum_of_unimatch() -> None:
+    """Hoyer et al.: 1e-6 for all of it, its encoder too. UniMatch V2: half of the sum of both losses."""
+    trained = load(Recipe, ROOT / "cityscapes/three-ways.yaml").optimiser
+    assert trained.lr * trained.factors["photometric"] == pytest.approx(1e-6)
+    for name in ("unimatch-v2", "unimatch-v2-dinov2"):
+        objectives = load(Recipe, ROOT / f"cityscapes/{name}.yaml").objectives
+        assert [objectives[key].weight for key in ("supervised", "pseudo_labels")] == [0.5, 0.5]

@@ -28,10 +28,7 @@ _PATIENCE_S: Final = 5.0
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
 ]
-RecipeAnd_PATIENCE_S: Final = 5.0
-"""How long a process that is not the one to speak waits before it does."""
-
-Overrides = Annotated[
+RecipeAndOverrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False

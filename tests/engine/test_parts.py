@@ -45,22 +45,22 @@ def test_groups_get_their_own_rate_and_decay(name: str) -> None:
 def test_the_meter_weighs_by_count_and_survives_a_checkpoint() -> None:
     meter = Meter(CPU)
     meter.add_term("loss", torch.tensor(6.0), torch.tensor(2.0))
-    meter.add_step(0.5, torch.tensor(1.0))
+    meter.add_step(0.5, 0.9, torch.tensor(1.0))
     resumed = Meter(CPU)
     resumed.load_state_dict(meter.state_dict())
     for m in (meter, resumed):
         m.add_term("loss", torch.tensor(4.0), torch.tensor(3.0))
         m.add_logs({"share": torch.tensor(0.25)})
-        m.add_step(0.4, torch.tensor(3.0))
-        assert m.take() == {"loss": 2.0, "gradient_norm": 2.0, "share": 0.25, "lr": 0.4}
+        m.add_step(0.4, 0.9, torch.tensor(3.0))
+        assert m.take() == {"loss": 2.0, "gradient_norm": 2.0, "share": 0.25, "lr": 0.4, "ema_decay": 0.9}
         assert m.take() == {}
 
 
 def test_a_non_finite_gradient_forbids_the_checkpoint() -> None:
     meter = Meter(CPU)
-    meter.add_step(0.1, torch.tensor(2.0))
+    meter.add_step(0.1, 0.9, torch.tensor(2.0))
     meter.demand_finite(3)
-    meter.add_step(0.1, torch.tensor(float("nan")))
+    meter.add_step(0.1, 0.9, torch.tensor(float("nan")))
     with pytest.raises(FathomError, match="gradient became infinite or NaN before step 4"):
         meter.demand_finite(4)
 

@@ -281,8 +281,10 @@ class TestParameterGroups:
         assert of("network.decoders.depth.", "network.heads.depth.") == {0.25}
         assert of("network.links.") == {0.5}
         assert of("network.decoders.segmentation.", "network.heads.segmentation.", "network.early_heads.") == {1.0}
-        assert of("objectives.photometric.pose.encoder.") == {0.001}
-        assert of("objectives.photometric.pose.decoder.", "objectives.photometric.pose.motion.") == {0.01}
+        assert of("objectives.photometric.") == {0.01}, "all of it, its encoder too"
+        found = self.rates(step)
+        assert of("objectives.photometric.pose.encoder.") == {0.1}
+        assert of("objectives.photometric.pose.decoder.", "objectives.photometric.pose.motion.") == {1.0}
         assert len(found) == sum(p.requires_grad for p in step.parameters())
 
     def test_a_factor_of_0_freezes(self) -> None:

@@ -156,13 +156,27 @@ def test_inference_at_another_size_than_the_training() -> None:
     assert other.network.seen == [(1, 3, 12, 20)]
 
 
+def test_an_image_of_other_proportions_keeps_them() -> None:
+    upright = predictor((32, 96))
+    image = np.zeros((60, 80, 3), np.uint8)
+    image[30:, :, 0] = 255
+    found = upright.predict(image)
+    (shape,) = upright.network.seen
+    assert shape == (1, 3, 64, 64), "at steps of 32 the nearest to 4 : 3 with as many pixels"
+    assert found.label is not None
+    assert (found.label[32:] == 0).all()
+    stretched = Predictor(Known(), upright.card, "cpu", Inference(size=(32, 96)))
+    stretched.predict(image)
+    assert stretched.network.seen == [(1, 3, 32, 96)]
+
+
 # --- what may be given ----------------------------------------------------------------------------------------------
 
 
-def test_a_batch_of_different_sizes_is_one_pass_and_equals_single_images() -> None:
-    images, batched = [photo(20, 30), photo(47, 21, 1), photo(24, 32, 2)], predictor(cell=4)
+def test_a_batch_of_different_sizes_is_one_pass_for_each_proportion_and_equals_single_images() -> None:
+    images, batched = [photo(23, 30), photo(47, 21, 1), photo(24, 32, 2)], predictor(cell=4)
     together = batched.predict_batch(images)
-    assert batched.network.seen == [(3, 3, 24, 32)]
+    assert batched.network.seen == [(2, 3, 24, 32), (1, 3, 40, 16)]
     for image, one in zip(images, together, strict=True):
         assert_same(one, predictor(cell=4).predict(image), rtol=1e-6)
 
@@ -337,7 +351,7 @@ def test_one_pass_of_the_encoder_serves_all_tasks_and_the_whole_batch(links: Pad
     subject = around(network, (48, 64))
     subject.predict(photo(50, 70))
     assert passes == [1]
-    subject.predict([photo(50, 70), photo(31, 20), photo(48, 64)])
+    subject.predict([photo(50, 70), photo(31, 40), photo(48, 64)])
     assert passes == [1, 3]
     around(network, (48, 64), flip=True).predict(photo(50, 70))
     assert passes == [1, 3, 1, 1]

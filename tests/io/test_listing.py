@@ -33,5 +33,5 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
 
 def test_what_is_passed_over_is_counted_by_ending(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.GIF", "c.gif", "d.npy", "e", ".x.gif")
-    assert counted(passed_over(tmp_path, {".png"})) == "2 .gif, 1 without an ending, 1 .npy"
+    assert counted(passed_over(tmp_path, {".png"})) == "2 .GIF, 1 without an ending, 1 .npy"
     assert counted(passed_over(tmp_path / "none", {".png"})) == ""

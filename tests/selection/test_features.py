@@ -14,6 +14,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_model
+from fathomseg.inference.shape import kept_aspect
 from fathomseg.io.images import resize_image
 from fathomseg.models.network import Network
 from fathomseg.selection import extraction
@@ -57,11 +58,11 @@ def slowly(data: CamVid, network: Network, ids: list[str], size: tuple[int, int]
 
 
 def test_depth_features_equal_the_slow_ones(run: Path, data: CamVid, tmp_path: Path) -> None:
-    """The network sees images at the size it was trained at, not at the working size."""
+    """The network sees images at as many pixels as it was trained at, in the proportions of the working size."""
     _, network = load_model(run)
     ids = list(data.ids("train"))
-    found = extract(DepthFeatures(run=run, grid=(4, 6)), Cache(data, SIZE), ids[::-1], "cpu", tmp_path)
-    expected = slowly(data, network, ids, (64, 96), (4, 6))
+    found = extract(DepthFeatures(run=run, grid=(4, 8)), Cache(data, SIZE), ids[::-1], "cpu", tmp_path)
+    expected = slowly(data, network, ids, kept_aspect((64, 96), SIZE), (4, 8))
     assert found.ids == tuple(ids)
     assert found.matrix.dtype == np.float16
     np.testing.assert_allclose(found.matrix.astype(np.float64), expected, rtol=2e-3, atol=2e-3)

@@ -39,7 +39,7 @@ def test_the_least_sure_images_come_first(kind: type[Entropy | Margin], tmp_path
     scores = part.scores(whole)
     predictor = load(run, device="cpu")
     for row in (0, 7):
-        image = torch.from_numpy(whole.read([whole.ids[row]], whole.at((48, 64)))).permute(0, 3, 1, 2)
+        image = torch.from_numpy(whole.read([whole.ids[row]], whole.at(predictor.size_for(SIZE)))).permute(0, 3, 1, 2)
         assert scores[row] == pytest.approx(float(part.uncertainty(predictor.maps(image)["segmentation"])), rel=1e-4)
     known = pool(data, tmp_path / "work", already=tuple(sorted(whole.ids[i] for i in (1, int(scores.argmax())))))
     choices = part.choose(known, 5).choices

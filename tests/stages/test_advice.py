@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from fathomseg.config import load, validate
+from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
-from fathomseg.stages.advice import memory_advice
+from fathomseg.models.ema import reached_at
+from fathomseg.stages.advice import averaging_advice, memory_advice
 from fathomseg.stages.recipe import Recipe
 from tests.stages import tiny_semi
 
@@ -76,3 +78,21 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("shapes do not fit")
     with pytest.raises(FathomError, match="Out of memory"), memory_advice(settings):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+
+def test_one_value_for_batchnorm_is_told_in_settings() -> None:
+    fault = r"a batch of .*network\.norm=frozen or network\.norm=group"
+    with pytest.raises(FathomError, match=fault), memory_advice(validate(Recipe, recipe())):
+        torch.nn.functional.batch_norm(torch.zeros(1, 4, 1, 1), None, None, training=True)
+
+
+@pytest.mark.parametrize(("decay", "reached"), [(0.9, 81), (0.99, 891), (0.996, 2241), (0.999, 8991), (0.0, 0)])
+def test_a_decay_that_a_training_is_too_short_for_is_told(decay: float, reached: int) -> None:
+    """Against the first step in which s / (s + 9) is as large."""
+    assert next(s for s in range(10_000) if s / (s + 9) >= decay - 1e-12) == reached == reached_at(decay)
+    assert averaging_advice(Loop(steps=reached + 1, ema_decay=decay)) is None
+    if reached:
+        advice = averaging_advice(Loop(steps=reached, ema_decay=decay))
+        assert advice is not None
+        assert f"is not reached in {reached} steps: it takes {reached + 1}" in advice
+    assert "grows to 0.978 " in str(averaging_advice(Loop(steps=400, ema_decay=0.99)))

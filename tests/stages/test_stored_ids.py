@@ -52,7 +52,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 def run_of(data: AnyDataset, folder: Path) -> Path:
     """A random network of the classes of a dataset."""
     save_run(folder, data.classes, data.model_dump(mode="json"))
-    labels, card = data.stored_labels(), load_card(folder)
+    labels, card = data.label_map(), load_card(folder)
     assert labels is not None
     card = ModelCard.model_validate({**card.model_dump(), "ids": labels.ids, "labels": labels.kind})
     save_model(folder, card, load_model(folder)[1].state_dict())
@@ -154,5 +154,5 @@ def test_indices_are_not_taken_for_the_ids_of_a_dataset(tmp_path: Path) -> None:
 def test_what_label_files_of_other_datasets_store(tmp_path: Path) -> None:
     six = KittiSemantics(root=tmp_path, class_count=6).label_map("")
     assert six.ids == (7, 11, 17, 21, 23, 24)  # road, building, pole, vegetation, sky, person
-    assert Streets().stored_labels() is None
-    assert Several(datasets={"a": Streets(), "b": Streets(seed=1)}).stored_labels() is None
+    assert Streets().label_map() is None
+    assert Several(datasets={"a": Streets(), "b": Streets(seed=1)}).label_map() is None

@@ -16,14 +16,14 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthSource, NetworkReader
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
-from fathomseg.inference.predictor import load, stacked
+from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.io.files import digest
 
 
 class RunDepth(DepthSource):
-    """The network of a run with the task depth, shown each image at the size it was trained at, whatever its
-    evaluation."""
+    """The network of a run with the task depth, shown each image at as many pixels as it was trained at and in its own
+    proportions, whatever the run's evaluation."""
 
     name: Literal["run"] = "run"
     run: Root
@@ -49,7 +49,7 @@ class RunReader(NetworkReader):
 
     def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
         """Disparity at the network's own finest resolution. Raises `FathomError` if it is not finite."""
-        maps = self.predictor.maps(stacked(loaded, self.predictor.size))["depth"][:, 0].cpu().numpy()
-        if not np.isfinite(maps).all():
+        maps = [one["depth"][0].cpu().numpy() for one in self.predictor.each(loaded)]
+        if not all(np.isfinite(one).all() for one in maps):
             raise FathomError(f"The network of {self.run} gives NaN: its weights are not finite. Train it anew.")
-        return list(maps)
+        return maps

@@ -13,7 +13,6 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.depth_sources.base import digest
 from fathomseg.depth_sources.huggingface import (
     HuggingFaceDepth,
     HuggingFaceReader,
@@ -28,6 +27,7 @@ from fathomseg.distillation.classes import Matching
 from fathomseg.distillation.teachers import Picture, Teacher, TeacherNote
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
+from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
 from fathomseg.types import Size
 

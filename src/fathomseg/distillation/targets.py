@@ -52,8 +52,8 @@ class DistilledFolder(Part):
         if found.unit == "relative" and self.scale is None:
             raise FathomError(
                 f"The depth in {self.folder} is relative: its teacher does not know metres. Say how many metres one "
-                "unit of it is (streams.NAME.distilled.depth.scale; `fathom evaluate` of the teacher prints the factor "
-                "as `scale`), or take a teacher that gives metres."
+                "unit of it is (streams.NAME.distilled.depth.scale; `fathom evaluate` of the teacher writes it as "
+                "`scale_median` into scores.json), or take a teacher that gives metres."
             )
         return found
 

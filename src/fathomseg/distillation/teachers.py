@@ -13,7 +13,6 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.depth_sources.base import digest
 from fathomseg.distillation.answers import Answer, agreement, labels
 from fathomseg.distillation.classes import Matching
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
@@ -21,6 +20,7 @@ from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import Predictor, load, stacked
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.depth_maps import DepthUnit
+from fathomseg.io.files import digest
 from fathomseg.types import Size
 
 TaskName = Literal["segmentation", "depth", "normals"]

@@ -26,6 +26,7 @@ from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches, Step
 from fathomseg.errors import FathomError
+from fathomseg.models.ema import effective_decay
 from fathomseg.types import StepResult
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class Loop(Part):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels."""
+    """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. A limit:
+    in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81 on, 0.99
+    from 891, 0.996 from 2241 and 0.999 from 8991; before that an average looks back over a tenth of the steps so far.
+    The log shows it."""
     clip: Annotated[float, Field(ge=0)] = 10.0
     """Largest norm of the gradient over all parameters; 0 = no clipping."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -148,7 +152,7 @@ class Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
         self.module.after_step(step)
-        self.meter.add_step(lr, norm)
+        self.meter.add_step(lr, effective_decay(self.config.ema_decay, step), norm)
 
     def _learn(self, batches: Batches, counts: Mapping[str, Tensor], last: bool) -> None:
         """Forward and backward of one micro-batch."""

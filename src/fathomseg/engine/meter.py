@@ -18,7 +18,7 @@ class Meter:
         self.device = device
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
-        self._lr = 0.0
+        self._lr = self._ema_decay = 0.0
 
     def add_term(self, name: str, total: Tensor, count: Tensor) -> None:
         """Add a loss term's sum and count over all ranks."""
@@ -31,9 +31,9 @@ class Meter:
         for name, value in logs.items():
             self.add_term(name, value.detach().float(), torch.ones((), device=self.device))
 
-    def add_step(self, lr: float, gradient_norm: Tensor) -> None:
-        """Note the end of an optimiser step."""
-        self._lr = lr
+    def add_step(self, lr: float, ema_decay: float, gradient_norm: Tensor) -> None:
+        """Note the end of an optimiser step, with the decay that the averaged weights had in it."""
+        self._lr, self._ema_decay = lr, ema_decay
         self.add_term("gradient_norm", gradient_norm.detach().float(), torch.ones((), device=self.device))
 
     def demand_finite(self, step: int) -> None:
@@ -53,14 +53,14 @@ class Meter:
         counts = torch.stack([self._counts[name] for name in names])
         values = (sums / counts.clamp(min=1)).tolist()
         self._sums, self._counts = {}, {}
-        return {**dict(zip(names, values, strict=True)), "lr": self._lr}
+        return {**dict(zip(names, values, strict=True)), "lr": self._lr, "ema_decay": self._ema_decay}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs, so that an average that spans an interruption comes out the same."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts), "lr": self._lr}
+        return {"sums": dict(self._sums), "counts": dict(self._counts), "lr": self._lr, "ema_decay": self._ema_decay}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue averaging where `state` stopped."""
         self._sums = {name: value.to(self.device) for name, value in state["sums"].items()}
         self._counts = {name: value.to(self.device) for name, value in state["counts"].items()}
-        self._lr = state["lr"]
+        self._lr, self._ema_decay = state["lr"], state["ema_decay"]

@@ -23,10 +23,10 @@ class Optimiser(Part):
     """The encoder's learning rate as a factor of `lr`; pretrained ones want smaller steps. 0 freezes its weights."""
     factors: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Further factors of the learning rate: of `encoder` (the network's), of a task's decoder and head by the task's
-    name, of `links`, and of what an objective brings by the objective's name (`photometric`: the pose network). Not
-    named = 1; 0 freezes. What comes from a depth run wants the rate it has learned at: classes learn fast at rates that
-    make depth worse again, and with it DepthMix. Hoyer et al. (2021) give the pose network 1e-6 where decoders have
-    1e-2."""
+    name, of `links`, and of what an objective brings by the objective's name (`photometric`: the pose network, its
+    encoder included, to which `encoder_lr` then does not apply). Not named = 1; 0 freezes. What comes from a depth run
+    wants the rate it has learned at: classes learn fast at rates that make depth worse again, and with it DepthMix.
+    Hoyer et al. (2021) give the pose network 1e-6 where decoders have 1e-2."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled for AdamW, L2 for SGD; never on biases and normalisation layers."""
     schedule: Literal["poly", "cosine", "constant"] = "poly"

@@ -111,8 +111,9 @@ class Step(nn.Module):
 
         `encoder_lr` is the factor of the learning rate of encoders; `factors` that of the network's encoders
         ("encoder"), of a task's branch (by the task's name), of the links ("links"), of learned weights of losses
-        ("balancing"), and of everything an objective brings (by the objective's name). Parameters whose factor is 0 are
-        frozen. Raises `FathomError` for a name that is none of these.
+        ("balancing"), and of everything an objective brings (by the objective's name), its encoder included, to which
+        `encoder_lr` then does not apply. Parameters whose factor is 0 are frozen. Raises `FathomError` for a name that
+        is none of these.
         """
         balanced = list(self.balancer.parameters())
         known = {"encoder", "links", *(["balancing"] if balanced else []), *self.network.tasks, *self.objectives}
@@ -131,7 +132,7 @@ class Step(nn.Module):
         for name in self.objectives:
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
-            scales |= {id(p): factor[name] * encoder_lr for p in objective.encoder_parameters()}
+            scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
         links = self.network.links
         undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}

@@ -16,7 +16,7 @@ from torch import Tensor
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
 from fathomseg.evaluation.ranks import gathered, rank_and_world
-from fathomseg.inference.predictor import Predictor, stacked
+from fathomseg.inference.predictor import Predictor
 from fathomseg.io.prefetch import ahead
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
@@ -66,9 +66,9 @@ class FromNetwork:
 
     def predict(self, id: str, stored: UInt8[np.ndarray, "h w 3"], truths: Truths) -> Fields:
         """The network's predictions, on its device."""
-        maps = self.predictor.maps(stacked([stored], self.predictor.size))
+        (maps,) = self.predictor.each([stored])
         tasks = self.predictor.tasks
-        return {name: tasks[name].decode(maps[name][0], truth.shape[:2]) for name, truth in truths.items()}
+        return {name: tasks[name].decode(maps[name], truth.shape[:2]) for name, truth in truths.items()}
 
 
 def score(

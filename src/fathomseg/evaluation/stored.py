@@ -100,7 +100,7 @@ class FromFolder:
         if self._record is not None and image is not None and outdated(self._record, self.path(id), image):
             reason = f"{self.path(id)} was predicted before {image} changed; predict it again"
             raise DataError([Problem(id, reason)])
-        return self.task.read_stored(self.path(id), self.folder, self.dataset.stored_labels(id))
+        return self.task.read_stored(self.path(id), self.folder, self.dataset.label_map(id))
 
     def path(self, id: str) -> Path:
         """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
@@ -109,7 +109,7 @@ class FromFolder:
     def predict(self, id: str, stored: Shaped[np.ndarray, "h w *c"], truths: Truths) -> Fields:
         """The stored numbers, checked; `truths` must hold that of the task."""
         name = self.task.name
-        labels = self.dataset.stored_labels(id)
+        labels = self.dataset.label_map(id)
         return {name: self.task.stored_fields(self.path(id), stored, truths[name], self.dataset, self.protocol, labels)}
 
     def _image(self, id: str) -> Path | None:
@@ -156,7 +156,7 @@ def refuse_other_classes(folder: Path, dataset: Dataset) -> None:
         theirs = {int(row["id"]): str(row["name"]) for row in json.loads(path.read_text(encoding="utf-8"))["classes"]}
     except (ValueError, KeyError, TypeError):
         return  # a file of another program
-    labels, names = dataset.stored_labels(), dataset.classes.names
+    labels, names = dataset.label_map(), dataset.classes.names
     ours = dict(zip((labels.ids if labels is not None else ()) or range(len(names)), names, strict=True))
     if theirs != ours:
         shown = (", ".join(f"{id} {name}" for id, name in sorted(one.items())[:8]) for one in (theirs, ours))

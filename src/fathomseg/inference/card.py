@@ -57,7 +57,8 @@ class ModelCard(Part):
     labels: LabelKind = "ids"
     """Whether the label files it was trained on store ids or colours."""
     size: tuple[Pixels, Pixels]
-    """(height, width) in pixels of the images the network was trained on."""
+    """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
+    as many pixels."""
     depth_unit: DepthUnit | None = None
     """What its depth is measured in; null if it gives none. relative: in metres only if its training knew the scale."""
     pose: AnyPose | None = None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.tasks.base import Task
+from fathomseg.types import Size
 
 ENDING: Final = ".onnx"
 INPUT: Final = "image"
@@ -109,6 +110,12 @@ class OnnxNetwork(nn.Module):
                 f"{self.name} has inputs {', '.join(inputs)} and outputs {', '.join(sorted(outputs))}; expected one "
                 f"input {INPUT}, uint8 of batch x height x width x 3, and outputs {', '.join(tasks)}. Export it again."
             )
+
+    @property
+    def fixed_size(self) -> Size | None:
+        """The only (height, width) that the file takes; None = any."""
+        height, width = self.session.get_inputs()[0].shape[1:3]
+        return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
     def forward(self, images: Float[Tensor, "b 3 h w"], outputs: Collection[str] | None = None) -> dict[str, Any]:
         """The outputs of these tasks (None = all). Raises `FathomError` for a size the file cannot take."""

@@ -17,7 +17,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
-from fathomseg.io.listing import VIDEOS, counted, walk
+from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, walk
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
@@ -102,8 +102,8 @@ def find_jobs(source: Path, out: Path, tasks: Mapping[str, Task], views: bool) -
 
 def passed_over(source: Path, out: Path) -> str:
     """What there is in `source` besides images and videos, counted by ending; "" if nothing."""
-    endings = (path.suffix.lower() for path in _below(source, out))
-    return "" if source.is_file() else counted(Counter(end for end in endings if end not in images.SUFFIXES | VIDEOS))
+    names = (path.name for path in _below(source, out) if path.suffix.lower() not in images.SUFFIXES | VIDEOS)
+    return "" if source.is_file() else counted(Counter(by_first_spelling(names)))
 
 
 def _below(source: Path, out: Path) -> list[Path]:
@@ -214,8 +214,6 @@ class Work:
                 writing.result()
             except DataError as error:
                 self.problems += error.problems
-            except OSError as error:
-                self.problems.append(Problem(str(error.filename), f"cannot be written ({error.strerror})"))
             self.tick()
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:

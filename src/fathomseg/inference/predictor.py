@@ -48,6 +48,8 @@ def load(
         inference = inference or trained_inference(folder)
         if not inference.links:
             raise FathomError(f"The links of {folder} are part of its graph; switch them off in the run it came from.")
+        if inference.size is None:
+            inference = inference.model_copy(update={"size": exported.fixed_size})
         return Predictor(exported, known, "cpu", inference, tasks)
     file = WEIGHTS[as_weights(weights)]
     place = pick_device(device)
@@ -110,7 +112,7 @@ class Predictor:
     def predict_batch(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
     ) -> list[Prediction]:
-        """Predictions for RGB images of any sizes, in one pass, at these sizes or at `sizes`."""
+        """Predictions for RGB images of any sizes, at these sizes or at `sizes`; in one pass for each proportion."""
         results = []
         for fields in self.decoded(images, sizes):
             arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}
@@ -124,14 +126,27 @@ class Predictor:
     ) -> list[dict[str, Tensor]]:
         """The fields of each image's `Prediction` as tensors on the device; does not wait for them."""
         sizes = [image.shape[:2] for image in images] if sizes is None else sizes
-        maps = self.maps(stacked(images, self.size))
         results: list[dict[str, Tensor]] = []
-        for index, size in enumerate(sizes):
+        for maps, size in zip(self.each(images), sizes, strict=True):
             fields: dict[str, Tensor] = {}
             for name, task in self.tasks.items():
-                fields |= task.decode(maps[name][index], size)
+                fields |= task.decode(maps[name], size)
             results.append(fields)
         return results
+
+    def size_for(self, image: Size) -> Size:
+        """The (height, width) at which an image of this size goes through the network (`Inference.size`)."""
+        return self.inference.size_for(self.card.size, image)
+
+    def each(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[dict[str, Float32[Tensor, "_ _ _"]]]:
+        """The maps (see `maps`) of each of some RGB images of any sizes, in one pass for each working size."""
+        shapes = [self.size_for((image.shape[0], image.shape[1])) for image in images]
+        found: dict[int, dict[str, Tensor]] = {}
+        for shape in dict.fromkeys(shapes):
+            rows = [row for row, own in enumerate(shapes) if own == shape]
+            maps = self.maps(stacked([images[row] for row in rows], shape))
+            found |= {row: {name: x[place] for name, x in maps.items()} for place, row in enumerate(rows)}
+        return [found[row] for row in range(len(images))]
 
     @torch.inference_mode()
     def maps(self, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Float32[Tensor, "b _ _ _"]]:

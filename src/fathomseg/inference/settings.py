@@ -13,6 +13,7 @@ from fathomseg.config import Part
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
+from fathomseg.inference.shape import kept_aspect
 from fathomseg.types import Size
 
 LINKS: Final = {"on": True, "off": False}
@@ -41,13 +42,18 @@ class Inference(Part):
     """whole: the image at once. slide: overlapping windows, whose probabilities are averaged; depth always sees the
     whole image."""
     size: PositiveSize | None = None
-    """(height, width) an image is resized to first; null = the working size of the training."""
+    """(height, width) an image is resized to first, whatever its shape. null = the working size of the training, or as
+    many pixels in the proportions of the image, if these are not those of the training (by a tenth)."""
     window: Window = Window()
     """The window of mode slide."""
     flip: bool = False
     """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
     links: bool = True
     """Whether the network's links take part; false shows what they are worth."""
+
+    def size_for(self, trained: Size, image: Size) -> Size:
+        """The (height, width) at which an image goes through a network trained at another size."""
+        return self.size or kept_aspect(trained, image)
 
     def differences(self, usual: Inference) -> list[str]:
         """A word for each setting that is not the usual one; they tell the folders of results apart."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +61,15 @@ def ending(name: str) -> str:
 
 def passed_over(folder: Path, known: Collection[str]) -> Counter[str]:
     """How many files below `folder` have each ending that is not `known`."""
-    return Counter(ending(name) for name, _ in walk(folder) if ending(name) not in known)
+    return Counter(by_first_spelling(name for name, _ in walk(folder) if ending(name) not in known))
+
+
+def by_first_spelling(names: Iterable[str]) -> Iterator[str]:
+    """The ending of every name, in the spelling in which it was met first."""
+    met: dict[str, str] = {}
+    for name in names:
+        end = ending(name)
+        yield met.setdefault(end, name[len(name) - len(end) :])
 
 
 def counted(endings: Counter[str]) -> str:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import copy
-from typing import Generic, TypeVar
+import math
+from typing import Final, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 N = TypeVar("N", bound=nn.Module)
+
+
+_WARMUP: Final = 9.0
+
+
+def effective_decay(decay: float, step: int) -> float:
+    """The decay in optimiser step number `step` (0 = the first): min(step / (step + 9), decay)."""
+    return min(step / (step + _WARMUP), decay)
+
+
+def reached_at(decay: float) -> int:
+    """The first optimiser step in which `decay` is in effect, and no less."""
+    return math.ceil(_WARMUP * decay / (1 - decay) - 1e-6)
 
 
 class Ema(nn.Module, Generic[N]):
@@ -32,7 +46,7 @@ class Ema(nn.Module, Generic[N]):
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Move towards `network` after optimiser step number `step` (0 = the first), in a few large kernels."""
-        decay = min(step / (step + 9.0), self.decay)
+        decay = effective_decay(self.decay, step)
         mine, theirs = _tensors(self.network), _tensors(network)
         averaged = [(m, t) for m, t in zip(mine, theirs, strict=True) if m.is_floating_point()]
         copied = [(m, t) for m, t in zip(mine, theirs, strict=True) if not m.is_floating_point()]

@@ -19,6 +19,7 @@ from fathomseg.config import Part
 from fathomseg.data.datasets.files import Root
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_model
+from fathomseg.inference.shape import kept_aspect
 from fathomseg.io.files import digest
 from fathomseg.models.encoders import Encoder
 from fathomseg.selection.result import Skipped
@@ -87,7 +88,10 @@ class DepthFeatures(FeatureSource):
     """Level i is at 1/2^i of the image's size."""
 
     def open(self, size: Size, device: torch.device) -> Extractor:
-        """Images are shown at the size the run was trained at. Raises `FathomError` if the run gives no depth."""
+        """Images are shown at as many pixels as the run was trained at, in the proportions of `size`.
+
+        Raises `FathomError` if the run gives no depth.
+        """
         card, network = load_model(self.run, WEIGHTS[self.weights])
         if "depth" not in card.tasks:
             raise FathomError(f"{self.run} gives no depth; it predicts {', '.join(card.tasks)}. Give a run of depth.")
@@ -99,7 +103,7 @@ class DepthFeatures(FeatureSource):
             found: Tensor = decoder.levels(encoder(images), self.level)[self.level]
             return found
 
-        return Extractor(maps, card.size, f"depth|{key}|{self.level}", device)
+        return Extractor(maps, kept_aspect(card.size, size), f"depth|{key}|{self.level}", device)
 
 
 class EncoderFeatures(FeatureSource):

@@ -37,7 +37,7 @@ class _Unsure(Criterion):
     def scores(self, pool: Pool) -> Float32[np.ndarray, " n"]:
         """The uncertainty of every image of the pool. Raises `FathomError` if the run is none or gives NaN."""
         predictor = load(self.run, self.weights, pool.place, tasks=("segmentation",))
-        cache = pool.at(predictor.size)
+        cache = pool.at(predictor.size_for(pool.size))
         batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
         found: list[Tensor] = []
         for _, reading in ahead(lambda ids: pool.read(ids, cache), batches):

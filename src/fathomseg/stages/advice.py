@@ -12,6 +12,7 @@ from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
+from fathomseg.models.ema import effective_decay, reached_at
 from fathomseg.stages.recipe import Recipe
 
 
@@ -57,6 +58,18 @@ def _accumulated(loop: Loop, batches: Collection[int]) -> list[str]:
         if all(batch % parts == 0 for batch in batches):
             return [f"train.accumulate={parts}   (now {loop.accumulate}; the batch stays {loop.batch})"]
     return []
+
+
+def averaging_advice(loop: Loop) -> str | None:
+    """What a decay of the averaged weights comes to in a training too short for it; None if it is long enough."""
+    first = reached_at(loop.ema_decay)
+    if first < loop.steps:
+        return None
+    last = effective_decay(loop.ema_decay, loop.steps - 1)
+    return (
+        f"train.ema_decay={loop.ema_decay:g} is not reached in {loop.steps} steps: it takes {first + 1}, and the decay "
+        f"of the averaged weights grows to {last:.3g} (they look back over a tenth of the steps so far)."
+    )
 
 
 @contextlib.contextmanager

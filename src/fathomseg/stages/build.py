@@ -73,7 +73,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
 def model_card(recipe: Recipe) -> ModelCard:
     """What must be known beside the weights."""
     classes = recipe.data.classes if "segmentation" in recipe.network.tasks else None
-    labels = None if classes is None else recipe.data.stored_labels()
+    labels = None if classes is None else recipe.data.label_map()
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
     contrastive = next((o for o in recipe.objectives.values() if isinstance(o, Contrastive)), None)
     depth = recipe.network.tasks.get("depth")

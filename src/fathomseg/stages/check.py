@@ -156,9 +156,9 @@ def _contradictions(
 ) -> Iterator[Problem]:
     """Labels in which fewer than two classes have pixels: of all that were scanned, or else of those to train on."""
     for split in ("", "train"):
-        labelled = [id for id in ids.get(split, ()) if found[id].pixels is not None]
-        counts = sum((found[id].pixels for id in labelled), start=np.zeros(256, np.int64))  # type: ignore[misc]
-        if names and labelled and (reason := contradiction(names, counts, dataset, labelled)):
+        read = {id: pixels for id in ids.get(split, ()) if (pixels := found[id].pixels) is not None}
+        counts = sum(read.values(), start=np.zeros(256, np.int64))
+        if names and read and (reason := contradiction(names, counts, dataset, [*read])):
             yield Problem(f"{split or 'all'} labels of {getattr(dataset, 'root', dataset.name)}", reason)
             return
 

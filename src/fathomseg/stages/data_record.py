@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
+
 from fathomseg.config import Part, validate
 from fathomseg.data.datasets.class_counts import absences, contradiction
 from fathomseg.errors import FathomError
@@ -55,6 +57,7 @@ class DataRecord(Part):
 
     def differences(self, now: DataRecord) -> list[str]:
         """In words, what is not as it was."""
+        pairs: dict[str, tuple[Images | None, Images | None]]
         pairs = {f"stream {name!r}": (then, now.streams.get(name)) for name, then in self.streams.items()}
         pairs["the evaluation split"] = (self.evaluation, now.evaluation)
         found = []
@@ -103,7 +106,7 @@ def check_classes(recipe: Recipe, streams: Streams, main: bool) -> None:
     used = {name: stream for name, stream in streams.by_name.items() if "label" in recipe.needs(name)}
     if not used or not (names := class_names(recipe)):
         return
-    counts = sum(stream.label_counts for stream in used.values())
+    counts = sum((stream.label_counts for stream in used.values()), start=np.zeros(256, np.int64))
     for name, stream in used.items():
         labelled = [id for id in stream.ids if recipe.dataset(name).has_label(id)]
         alone = stream.label_counts[: len(names)].sum() == 0

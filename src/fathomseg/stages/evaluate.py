@@ -195,7 +195,7 @@ def evaluate_run(
             same_classes(folder, scene_card, dataset.classes)
             with progress("scene model", len(pool.ids)) as tick:
                 retrieved = retrieval_scores(scene.to(device), scene_card, dataset, pool, device, tick)
-        result = {
+        result: dict[str, Any] = {
             "run": str(folder),
             "dataset": dataset.name,
             "split": split,

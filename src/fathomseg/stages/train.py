@@ -19,7 +19,7 @@ from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
-from fathomseg.stages.advice import memory_advice, resume_advice
+from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
 from fathomseg.stages.build import (
     build_networks,
     build_step,
@@ -87,6 +87,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     check_classes(recipe, streams, accelerate.is_main_process)
     keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
     step = build_step(recipe, network, brought, streams)
+    if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
+        say(advice)
     with memory_advice(recipe):
         trainer = Trainer(
             step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch

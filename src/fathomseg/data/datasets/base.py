@@ -69,16 +69,12 @@ class Dataset(Part, ABC):
         """Whether a label exists, told WITHOUT opening the label file."""
         return False
 
-    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+    def label_map(self, id: str | None = None) -> LabelMap | None:
         """Which value in a label file means which class: of one sample, or of all alike. None = the class indices."""
         return None
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, at the stored size; None if there is none. Raises `DataError` if it is bad."""
-        return None
-
-    def label_map(self, id: str) -> LabelMap | None:
-        """How label files of this sample store classes; None for a dataset without such files."""
         return None
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:

@@ -132,13 +132,13 @@ class FileDataset(Dataset):
     def _labels(self) -> LabelMap:
         """What the stored label values mean."""
 
-    def label_map(self, id: str) -> LabelMap:
+    def _labels_of(self, id: str) -> LabelMap:
         """What the stored label values of this sample mean, where that differs between samples."""
         return self._labels
 
-    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+    def label_map(self, id: str | None = None) -> LabelMap | None:
         """That of the sample, or of the first sample there is."""
-        return self.label_map(next(iter(self._listing.samples), "") if id is None else id)
+        return self._labels_of(next(iter(self._listing.samples), "") if id is None else id)
 
     @cached_property
     def _listing(self) -> Listing:
@@ -174,7 +174,7 @@ class FileDataset(Dataset):
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
         """Class indices, 255 = ignore, of the size of the image; None if there is none. Raises `DataError`."""
         files = self.files(id)
-        return None if files.label is None else self.label_map(id).read(files.label, files.size())
+        return None if files.label is None else self._labels_of(id).read(files.label, files.size())
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file, and for a label the class list."""
@@ -182,7 +182,7 @@ class FileDataset(Dataset):
         path = files.image if kind == "image" else files.label if kind == "label" else None
         if path is None:
             return None
-        labels = f"|{self.label_map(id).key}" if kind == "label" else ""
+        labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
 
     def traits(self, id: str) -> Traits:

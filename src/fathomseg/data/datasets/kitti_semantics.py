@@ -64,7 +64,7 @@ class KittiSemantics(KittiScenes):
         """The 19 classes of Cityscapes or the six they are merged to."""
         return CLASSES if self.class_count == 19 else SIX
 
-    def label_map(self, id: str) -> LabelMap:
+    def _labels_of(self, id: str) -> LabelMap:
         """Cityscapes' ids, of which several may be one of the six classes."""
         return LABELS if self.class_count == 19 else _SIX_LABELS
 

@@ -36,7 +36,7 @@ class MapDataset(FileDataset):
         files = self.files(id)
         if files.label is None:
             return None
-        label, size = self.label_map(id).read(files.label), files.size()
+        label, size = self._labels_of(id).read(files.label), files.size()
         refuse_other_shape("the label", label.shape, size, str(files.label))
         return resize_nearest(label, size)
 

@@ -94,12 +94,12 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.has_label(inner)
 
-    def stored_labels(self, id: str | None = None) -> LabelMap | None:
+    def label_map(self, id: str | None = None) -> LabelMap | None:
         """That of the sample's dataset; of all, if all have the same."""
         if id is not None:
             _, dataset, inner = self.member(id)
-            return dataset.stored_labels(inner)
-        maps = [dataset.stored_labels() for dataset in self.datasets.values()]
+            return dataset.label_map(inner)
+        maps = [dataset.label_map() for dataset in self.datasets.values()]
         same = {None if one is None else (one.kind, one.ids) for one in maps}
         return maps[0] if len(same) == 1 else None
 
@@ -107,11 +107,6 @@ class Several(Dataset):
         """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
         _, dataset, inner = self.member(id)
         return dataset.label(inner)
-
-    def label_map(self, id: str) -> LabelMap | None:
-        """How label files of this sample store classes."""
-        _, dataset, inner = self.member(id)
-        return dataset.label_map(inner)
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid; None if there is none."""

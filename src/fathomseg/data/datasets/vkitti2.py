@@ -86,7 +86,7 @@ class VKitti2(MapDataset):
         """The 14 classes; the fifteenth name, Undefined, is ignored."""
         return CLASSES
 
-    def label_map(self, id: str) -> LabelMap:
+    def _labels_of(self, id: str) -> LabelMap:
         """By the colors.txt of the scene and variation, if it is there."""
         return self._colours.get(_clip(id), _USUAL)
 
