@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fathomseg.errors import FathomError
-from fathomseg.selection import farthest_first
+from fathomseg.selection import shard
 from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.picker import Pick
 
@@ -48,7 +48,7 @@ def rows(picks: list[Pick]) -> list[int]:
 @pytest.mark.parametrize("candidates", [1, 3, 512])
 @pytest.mark.parametrize("with_bonus", [False, True])
 def test_equals_the_definition(candidates: int, with_bonus: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farthest_first, "_CANDIDATES", candidates)
+    monkeypatch.setattr(shard, "CANDIDATES", candidates)
     monkeypatch.setattr("fathomseg.selection.picker._CHUNK", 7 * 40)  # several blocks, the last one short
     for seed in range(4):
         features = clouds(seed, 61, 5, clusters=1 + 3 * seed)
@@ -88,7 +88,7 @@ def test_ties_go_to_the_first_row(points: list[tuple[int, int]], count: int, fir
     features = np.array(points, np.float32)
     count, first = min(count, len(points) - 1), first % len(points)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(farthest_first, "_CANDIDATES", candidates)
+        patch.setattr(shard, "CANDIDATES", candidates)
         picker = FarthestFirst(features)
         picker.take([first])
         assert rows(picker.pick(count)) == [row for row, _, _ in by_loops(features, first, count)]

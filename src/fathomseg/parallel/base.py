@@ -74,10 +74,13 @@ class Engine(ABC):
     def room(self, gpus: float) -> int:
         """How many jobs with this share of a GPU are best asked for at once."""
 
-    def crew(self, count: int, make: Callable[..., object], *arguments: Any, gpus: float | None = None) -> list[Actor]:
-        """`count` equal actors; by default each has a GPU if there are any."""
-        share = float(self.gpus > 0) if gpus is None else gpus
-        return [self.actor(make, *arguments, gpus=share) for _ in range(count)]
+    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> list[Actor]:
+        """`count` equal actors, each with its share of the GPUs if there are any."""
+        return [self.actor(make, *arguments, gpus=self.share(count)) for _ in range(count)]
+
+    def share(self, count: int) -> float:
+        """The part of a GPU that each of so many actors gets: a whole one, or of fewer GPUs what there is."""
+        return min(1.0, self.gpus / count)
 
     @abstractmethod
     def close(self) -> None:

@@ -27,6 +27,7 @@ class LocalEngine(Engine):
 
     def __init__(self) -> None:
         self._devices = visible_gpus()
+        self._threads = os.cpu_count() or 1
         self._users: Counter[str] = Counter()
         self._actors: list[Actor] = []
 
@@ -39,9 +40,16 @@ class LocalEngine(Engine):
         """As many as the GPUs hold; without GPUs one, since a job has threads of its own."""
         return max(1, int(self.gpus / gpus)) if gpus > 0 else 1
 
+    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> list[Actor]:
+        """The processors are shared out as well, unless OMP_NUM_THREADS says how many each process uses."""
+        self._threads = max(1, (os.cpu_count() or 1) // count)
+        return super().crew(count, make, *arguments)
+
     def actor(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
         """A process, started by `spawn`."""
         environment, free = self._environment(gpus)
+        threads = os.environ.get("OMP_NUM_THREADS", str(self._threads))
+        environment = {"OMP_NUM_THREADS": threads, **environment}
         actor = ProcessActor(lambda: _process(environment, make, arguments), retries, free)
         self._actors.append(actor)
         return actor

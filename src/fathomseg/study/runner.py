@@ -82,6 +82,9 @@ class Runner:
             except BaseException:
                 self.stop()
                 wait(self._running)
+                for other in self._running.values():
+                    other.actor.close()
+                self._running.clear()
                 raise
             finally:
                 running.actor.close()
