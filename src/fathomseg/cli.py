@@ -111,11 +111,13 @@ def select(
     out: Annotated[Path | None, typer.Option(help="Folder to create; default runs/RECIPE.")] = None,
     budget: Annotated[int | None, typer.Option(help="How many images to choose; default: the recipe's.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this choice, perhaps with a larger --budget.")] = None,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
     from fathomseg.stages.select import run
 
-    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget))
+    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget, engine, workers))
 
 
 @app.command("import-labels")
@@ -214,6 +216,8 @@ def predict(
     overwrite: Annotated[bool, typer.Option(help="Predict again what is already there.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images at once; default: 8 on a GPU, 1 on a CPU.")] = None,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
@@ -232,6 +236,8 @@ def predict(
             overwrite=overwrite,
             device=device,
             batch=batch,
+            engine=engine,
+            workers=workers,
         )
     )
 
@@ -312,6 +318,8 @@ def distill(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to go on."""
     from fathomseg.stages.distill import run
@@ -332,6 +340,8 @@ def distill(
             gives=gives,
             device=device,
             batch=batch,
+            engine=engine,
+            workers=workers,
         )
     )
 
@@ -348,7 +358,8 @@ def study(
         str, typer.Option(help="Where they run: local (this machine), ray (a cluster) or slurm (a job each).")
     ] = "local",
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each training, 0.5: two share one; default: 1 where there are any.")
+        float | None,
+        typer.Option(min=0, help="GPUs of each training, 0.5: two share one; default: 1 where there are any."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,

@@ -32,7 +32,9 @@ def alone_in(folder: Path, command: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise FathomError(f"{folder} is in use by {_holder(folder)}. Wait for its end, or give another folder.") from None
+        raise FathomError(
+            f"{folder} is in use by {_holder(folder)}. Wait for its end, or give another folder."
+        ) from None
     try:
         host, now = socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S")
         holder = {"command": command, "host": host, "process": os.getpid(), "since": now}

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from fathomseg.errors import FathomError
-from fathomseg.parallel.base import Engine
+from fathomseg.parallel.base import Engine, Team
 
 EngineName = Literal["local", "ray", "slurm"]
 
 MISSING: Final = "--engine {name} needs the package {package}: pip install 'fathomseg[cluster]'"
+
+
+@contextmanager
+def open_team(name: str, workers: int) -> Iterator[Team | None]:
+    """So many actors of an engine for work that is done in batches; None where this process does it alone."""
+    if name == "slurm":
+        raise FathomError("--engine slurm is for the trainings of `fathom study`; start Ray inside a job of Slurm.")
+    if name == "local" and workers == 1:
+        yield None
+        return
+    with open_engine(name) as engine:
+        yield Team(engine, workers)
 
 
 def open_engine(name: str, files: Path | None = None) -> Engine:

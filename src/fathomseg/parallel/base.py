@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -74,9 +76,15 @@ class Engine(ABC):
     def room(self, gpus: float) -> int:
         """How many jobs with this share of a GPU are best asked for at once."""
 
-    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> list[Actor]:
+    @contextmanager
+    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:
         """`count` equal actors, each with its share of the GPUs if there are any."""
-        return [self.actor(make, *arguments, gpus=self.share(count)) for _ in range(count)]
+        actors = [self.actor(make, *arguments, gpus=self.share(count)) for _ in range(count)]
+        try:
+            yield actors
+        finally:
+            for actor in actors:
+                actor.close()
 
     def share(self, count: int) -> float:
         """The part of a GPU that each of so many actors gets: a whole one, or of fewer GPUs what there is."""
@@ -93,6 +101,20 @@ class Engine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Team:
+    """An engine, and how many actors share each piece of work."""
+
+    engine: Engine
+    size: int
+
+    @contextmanager
+    def of(self, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:
+        """Equal actors, for as long as they are needed."""
+        with self.engine.crew(self.size, make, *arguments) as actors:
+            yield actors
 
 
 def spread(actors: Sequence[Actor], method: str, items: Iterable[A], waiting: int = 2) -> Iterator[tuple[A, Any]]:

@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, Final
 
@@ -40,10 +41,12 @@ class LocalEngine(Engine):
         """As many as the GPUs hold; without GPUs one, since a job has threads of its own."""
         return max(1, int(self.gpus / gpus)) if gpus > 0 else 1
 
-    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> list[Actor]:
+    @contextmanager
+    def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:
         """The processors are shared out as well, unless OMP_NUM_THREADS says how many each process uses."""
         self._threads = max(1, (os.cpu_count() or 1) // count)
-        return super().crew(count, make, *arguments)
+        with super().crew(count, make, *arguments) as actors:
+            yield actors
 
     def actor(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
         """A process, started by `spawn`."""

@@ -68,8 +68,10 @@ class RayEngine(Engine):
     def _actor(
         self, make: Callable[..., object], arguments: Sequence[Any], gpus: float, retries: int, at_once: int
     ) -> Actor:
-        how = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": retries, "max_task_retries": retries}
-        actor = RayActor(_HELD.options(**how, max_concurrency=at_once).remote(make, *arguments))
+        # A call is tried as long as its actor is: every failed connection to a dead node counts as a try.
+        tries = -1 if retries else 0
+        how = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": retries, "max_task_retries": tries}
+        actor = RayActor(_HELD.options(**how, max_concurrency=at_once).remote(os.getcwd(), make, *arguments))
         self._actors.append(actor)
         return actor
 
@@ -112,10 +114,11 @@ class RayActor(Actor):
 class _Held:
     """What Ray keeps in the process of an actor."""
 
-    def __init__(self, make: Callable[..., object], *arguments: Any) -> None:
+    def __init__(self, folder: str, make: Callable[..., object], *arguments: Any) -> None:
         self.held: object = None
         self.error: Exception | None = None
         try:
+            os.chdir(folder)  # paths are those of the command
             self.held = make(*arguments)
         except Exception as error:  # told by the first call, since Ray would only say that the actor has died
             self.error = error

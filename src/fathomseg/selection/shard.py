@@ -8,8 +8,10 @@ them the choice, are those of one shard that holds all rows, on the same kind of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +19,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 
-from fathomseg.selection.picker import Rows
+from fathomseg.parallel.base import Actor, Team
+from fathomseg.selection.picker import Rows, block_rows
 
 CANDIDATES: Final = 512
 """Rows that may be picked before the whole pool is compared with them."""
@@ -123,6 +126,20 @@ def load_shard(path: Path, rows: tuple[int, int], step: int, device: str | None)
     """Rows from .. to of a memory-mapped matrix, where they are to be held."""
     matrix = np.load(path, mmap_mode="c", allow_pickle=False)  # torch takes no arrays it may not write to
     return Shard(matrix[rows[0] : rows[1]], rows[0], device, step)
+
+
+@contextmanager
+def held(path: Path, shape: tuple[int, ...], team: Team, device: str | None) -> Iterator[list[Actor]]:
+    """The rows of a matrix of this shape in shards, one for each actor of a team. An actor that dies is not replaced,
+    since its distances are lost with it; the features are not."""
+    step, share = block_rows(shape[1], CANDIDATES), team.engine.share(team.size)
+    make = partial(team.engine.actor, load_shard, gpus=share, retries=0)
+    shards = [make(path, rows, step, device) for rows in cut(shape[0], step, team.size)]
+    try:
+        yield shards
+    finally:
+        for shard in shards:
+            shard.close()
 
 
 def cut(count: int, step: int, shards: int) -> list[tuple[int, int]]:
