@@ -89,7 +89,8 @@ def prepare(
     some pixels are not known. They lie in `folder` (the cache by default), named by a hash of everything they depend
     on, and appear there only when complete: an interrupt loses the batch in work, and several processes may prepare
     the same images at once. With `normalise.over: dataset` the ids given together share one scale. `progress` is told
-    (done, total); `team` makes the maps, by default this process. Raises one `DataError` with every image that has no disparity, after the others are made.
+    (done, total); `team` makes the maps, by default this process. Raises one `DataError` with every image that has no
+    disparity, after the others are made.
     """
     folder = cache_folder() if folder is None else folder
     work = _Work(source.open(dataset, device), tuple(dict.fromkeys(ids)), progress)

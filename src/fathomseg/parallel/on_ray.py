@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -36,8 +37,8 @@ class RayEngine(Engine):
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise FathomError(
-                f"There is no Ray cluster at RAY_ADDRESS={address} ({error}). Start one with `ray start --head`, or unset "
-                "the variable: then one is started on this machine alone."
+                f"There is no Ray cluster at RAY_ADDRESS={address} ({error}). Start one with `ray start --head`, or "
+                "unset the variable: then one is started on this machine alone."
             ) from None
 
     @property
@@ -71,7 +72,7 @@ class RayEngine(Engine):
         # A call is tried as long as its actor is: every failed connection to a dead node counts as a try.
         tries = -1 if retries else 0
         how = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": retries, "max_task_retries": tries}
-        actor = RayActor(_HELD.options(**how, max_concurrency=at_once).remote(os.getcwd(), make, *arguments))
+        actor = RayActor(_HELD.options(**how, max_concurrency=at_once).remote(str(Path.cwd()), make, *arguments))
         self._actors.append(actor)
         return actor
 

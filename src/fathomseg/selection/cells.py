@@ -57,10 +57,9 @@ class StrangestCell(Rows, Picker):
         """One after the other."""
         self._check(count)
         extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
-        picks: list[Pick] = []
-        for _ in range(count):
-            picks.append(self._take(int(np.where(self._taken, -math.inf, self.distances + extra).argmax())))
-        return picks
+        return [
+            self._take(int(np.where(self._taken, -math.inf, self.distances + extra).argmax())) for _ in range(count)
+        ]
 
     def _take(self, row: int) -> Pick:
         """Take one row and compare the whole pool with it."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -146,7 +147,7 @@ def cut(count: int, step: int, shards: int) -> list[tuple[int, int]]:
     """The rows from .. to of at most so many shards, about equal and of whole blocks of `step` rows."""
     blocks = -(-count // step)
     ends = [step * (blocks * i // shards) for i in range(shards)] + [count]
-    return [(first, last) for first, last in zip(ends, ends[1:], strict=False) if first < last]
+    return [(first, last) for first, last in pairwise(ends) if first < last]
 
 
 def merged(parts: Sequence[Some]) -> Some:

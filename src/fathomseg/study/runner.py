@@ -1,4 +1,4 @@
-"""Running named jobs, each a `fathom` command in a process of its own, by an engine: on this machine or on a cluster."""
+"""Running named jobs, each a `fathom` command in a process of its own, on this machine or on a cluster."""
 
 from __future__ import annotations
 
