@@ -29,6 +29,7 @@ ROOMS = (
     "losses",
     "data",
     "metrics",
+    "parallel",
     "io",
     "geometry",
 )

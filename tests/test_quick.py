@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HEAVY = (
     "ray",
+    "submitit",
     "timm",
     "accelerate",
     "kornia",

@@ -43,6 +43,10 @@ Flip = Annotated[
 Links = Annotated[
     str | None, typer.Option(help="on or off: whether what branches tell each other takes part; default: the run's.")
 ]
+Engine = Annotated[
+    str, typer.Option(help="local: this machine; ray: the cluster RAY_ADDRESS names, or one that is started here.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that share the work, each with the network loaded.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
 ]
@@ -107,11 +111,13 @@ def select(
     out: Annotated[Path | None, typer.Option(help="Folder to create; default runs/RECIPE.")] = None,
     budget: Annotated[int | None, typer.Option(help="How many images to choose; default: the recipe's.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this choice, perhaps with a larger --budget.")] = None,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
     from fathomseg.stages.select import run
 
-    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget))
+    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget, engine, workers))
 
 
 @app.command("import-labels")
@@ -227,6 +233,8 @@ def predict(
     smooth: Annotated[
         float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
     ] = 0.0,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
     from fathomseg.stages.predict import run
@@ -248,6 +256,8 @@ def predict(
             pointcloud=pointcloud,
             camera=camera,
             smooth=smooth,
+            engine=engine,
+            workers=workers,
         )
     )
 
@@ -328,6 +338,8 @@ def distill(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: a GPU if there is one.")] = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+    engine: Engine = "local",
+    workers: Workers = 1,
 ) -> None:
     """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to go on."""
     from fathomseg.stages.distill import run
@@ -348,6 +360,8 @@ def distill(
             gives=gives,
             device=device,
             batch=batch,
+            engine=engine,
+            workers=workers,
         )
     )
 
@@ -357,7 +371,16 @@ def study(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study (YAML): arms, label budgets, seeds.")],
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/studies/STUDY.")] = None,
-    workers: Annotated[int, typer.Option(help="Trainings to run side by side in this process.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Trainings side by side; default: one a GPU, or as the cluster has room.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where they run: local (this machine), ray (a cluster) or slurm (a job each).")
+    ] = "local",
+    gpus: Annotated[
+        float | None,
+        typer.Option(min=0, help="GPUs of each training, 0.5: two share one; default: 1 where there are any."),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Train again what failed.")] = False,
@@ -369,7 +392,7 @@ def study(
     """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
     from fathomseg.stages.study import run
 
-    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or []))
+    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or [], engine, gpus))
 
 
 @app.command()

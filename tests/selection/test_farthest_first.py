@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fathomseg.errors import FathomError
-from fathomseg.selection import farthest_first
+from fathomseg.parallel.inline import Inline
+from fathomseg.selection import shard
 from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.picker import Pick
 
@@ -48,7 +49,7 @@ def rows(picks: list[Pick]) -> list[int]:
 @pytest.mark.parametrize("candidates", [1, 3, 512])
 @pytest.mark.parametrize("with_bonus", [False, True])
 def test_equals_the_definition(candidates: int, with_bonus: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farthest_first, "_CANDIDATES", candidates)
+    monkeypatch.setattr(shard, "CANDIDATES", candidates)
     monkeypatch.setattr("fathomseg.selection.picker._CHUNK", 7 * 40)  # several blocks, the last one short
     for seed in range(4):
         features = clouds(seed, 61, 5, clusters=1 + 3 * seed)
@@ -88,7 +89,7 @@ def test_ties_go_to_the_first_row(points: list[tuple[int, int]], count: int, fir
     features = np.array(points, np.float32)
     count, first = min(count, len(points) - 1), first % len(points)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(farthest_first, "_CANDIDATES", candidates)
+        patch.setattr(shard, "CANDIDATES", candidates)
         picker = FarthestFirst(features)
         picker.take([first])
         assert rows(picker.pick(count)) == [row for row, _, _ in by_loops(features, first, count)]
@@ -141,3 +142,31 @@ def test_what_cannot_be_done_says_why() -> None:
         features[4, 1] = value
         with pytest.raises(FathomError, match="row 4 are NaN or infinite"):
             FarthestFirst(features)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 5), st.integers(9, 30), st.booleans(), st.integers(2, 30))
+def test_shards_give_what_one_process_gives(
+    seed: int, shards: int, step: int, with_bonus: bool, candidates: int
+) -> None:
+    """Id for id, distance for distance: the numbers are the same to the last bit, since shards end where blocks do."""
+    rng = np.random.default_rng(seed)
+    features = clouds(seed, 97, 6, clusters=7) if seed % 2 else rng.integers(-2, 3, (97, 3)).astype(np.float32)
+    bonus = rng.random(97) if with_bonus else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shard, "CANDIDATES", candidates)
+        parts = [Inline(shard.Shard(features[a:b], a, step=step)) for a, b in shard.cut(97, step, shards)]
+        many = FarthestFirst(features, taken=[3, 90, 41], shards=parts)
+        one = FarthestFirst(features, taken=[3, 90, 41], shards=[Inline(shard.Shard(features, step=step))])
+        assert many.central() == one.central()
+        assert many.pick(20) == one.pick(20)
+        assert many.pick(20, bonus) == one.pick(20, bonus)
+        assert (many.distances == one.distances).all()
+
+
+def test_shards_are_whole_blocks_and_all_rows() -> None:
+    assert shard.cut(10, 3, 2) == [(0, 6), (6, 10)]
+    assert shard.cut(10, 3, 9) == [(0, 3), (3, 6), (6, 9), (9, 10)]
+    assert shard.cut(2, 100, 4) == [(0, 2)]
+    with pytest.raises(FathomError, match="row 104 are NaN"):
+        shard.Shard(np.array([[0.0], [np.nan]], np.float32), first=103)

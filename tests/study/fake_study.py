@@ -1,4 +1,4 @@
-"""One of several processes at a study of fake trainings; arguments: FOLDER CELLS PAUSE."""
+"""A study of fake trainings in a process of its own; arguments: FOLDER CELLS PAUSE."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A training that takes no time: what a `fathom train` does to its folder, without any network.
 
-python -m fathomseg.study.runner tests.study.fake_train FOLDER STEPS SECONDS_PER_STEP [crash|fail|silent] [resume]
+python -m fathomseg.study.child tests.study.fake_train FOLDER STEPS SECONDS_PER_STEP [crash|fail|silent] [resume]
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs that run once, after what they read, by several processes, through failures, kills and requests to stop."""
+"""Jobs that run once, after what they read, through failures, kills and requests to stop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,18 +48,15 @@ def process(folder: Path, count: int, pause: float) -> Iterator[subprocess.Popen
             started.kill()
 
 
-def test_three_processes_do_every_cell_once(tmp_path: Path) -> None:
-    count = 9
-    with ExitStack() as stack:
-        started = [stack.enter_context(process(tmp_path, count, pause=0.02)) for _ in range(3)]
-        assert [one.wait(60) for one in started] == [0, 0, 0]
-    assert Counter(notes(tmp_path)) == Counter(f"{cell} {text}" for cell in cells(count) for text in ("from 0", "done"))
-    folder = JobFolder(tmp_path)
-    records = folder.records(cells(count))
-    assert len(records) == count
+def test_every_cell_is_done_once(tmp_path: Path) -> None:
+    doing, folder = runner(tmp_path, 5, 0.02), JobFolder(tmp_path)
+    finish(doing, workers=2)
+    assert Counter(notes(tmp_path)) == Counter(f"{cell} {text}" for cell in cells(5) for text in ("from 0", "done"))
+    records = folder.records(cells(5))
+    assert len(records) == 5
     assert all(record["minutes"] > record["cpu_minutes"] > 0 for record in records.values())
-    assert not any(folder.busy(cell) for cell in cells(count))
     assert not list((tmp_path / "runs").glob("*/checkpoint.pt"))
+    assert doing.running() == set()
 
 
 def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Path) -> None:
@@ -96,23 +93,21 @@ def test_a_request_to_stop_frees_the_cells_at_once(tmp_path: Path) -> None:
     assert len((tmp_path / "cells" / f"{cell}.minutes.jsonl").read_text().splitlines()) == 2
 
 
-def test_one_process_at_a_job_and_the_lock_is_gone_with_it(tmp_path: Path) -> None:
+def test_a_job_is_claimed_as_long_as_its_training_lives(tmp_path: Path) -> None:
     folder = JobFolder(tmp_path)
-    assert not folder.busy("a")
     with folder.claimed("a") as log:
         assert log is not None
-        assert folder.busy("a")
-        assert not folder.busy("b")
         with folder.claimed("a") as second, folder.claimed("b") as other:
             assert second is None
             assert other is not None
-        assert folder.busy("a")
         with subprocess.Popen(["sleep", "60"], stdout=log) as training:
             log.close()
-            assert folder.busy("a")  # as long as the training whose output it is
+            with folder.claimed("a") as second:  # as long as the training whose output it is
+                assert second is None
             training.kill()
             training.wait()
-    assert not folder.busy("a")
+    with folder.claimed("a") as log:
+        assert log is not None
 
 
 def finish(doing: Runner, workers: int = 1) -> None:
@@ -162,7 +157,7 @@ def test_a_mistake_of_ours_stops_everything_and_is_told(tmp_path: Path, monkeypa
     def broken(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("fathomseg.study.runner.Child", broken)
+    monkeypatch.setattr("fathomseg.study.attempt.Child", broken)
     doing.start(2)
     with pytest.raises(OSError, match="no space left"):
         until(doing.wait)

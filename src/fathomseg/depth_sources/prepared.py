@@ -9,7 +9,7 @@ What `prepare` gives is small, runs no network and can be sent to the workers of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.array_store import entry, is_whole, load, store
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.io.prefetch import ahead
+from fathomseg.parallel.base import Team, spread
 from fathomseg.types import Size
 
 FORMAT: Final = 2
@@ -34,6 +35,8 @@ FORMAT: Final = 2
 
 _LACKS: Final = "has no depth in this depth source; leave it out, or take another source"
 _STEPS: Final = 65534
+_BATCHES: Final = 4
+"""Batches that are given to a process at once."""
 _SAMPLED: Final = 256
 """Images that decide the percentiles of a dataset."""
 
@@ -96,6 +99,7 @@ def prepare(
     folder: Path | None = None,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    team: Team | None = None,
 ) -> DisparityMaps:
     """Make the normalised disparity of these images at `size` (height, width), as far as the cache lacks it.
 
@@ -103,7 +107,8 @@ def prepare(
     some pixels are not known. They lie in `folder` (the cache by default), named by a hash of everything they depend
     on, and appear there only when complete: an interrupt loses the batch in work, and several processes may prepare
     the same images at once. With `normalise.over: dataset` the ids given together share one scale. `progress` is told
-    (done, total). Raises one `DataError` with every image that has no disparity, after the others are made.
+    (done, total); `team` makes the maps, by default this process. Raises one `DataError` with every image that has no
+    disparity, after the others are made.
     """
     folder = cache_folder() if folder is None else folder
     work = _Work(source.open(dataset, device), tuple(dict.fromkeys(ids)), progress)
@@ -113,8 +118,13 @@ def prepare(
         bounds = _dataset_bounds(work, texts, percentiles, folder)
     scale = f"{FORMAT}|{size}|{percentiles if bounds is None else bounds}"
     entries = {id: entry(folder, f"disparity|{scale}|{text}") for id, text in texts.items()}
-    for id, disparity in work.maps(entries, lambda id: not is_whole(entries[id], size, np.uint16)):
-        _keep(entries[id], encode(_resized(normalise(disparity, percentiles, bounds), size)))
+    if team is None:
+        work.store(entries, size, percentiles, bounds)
+    else:
+        with team.of(DepthWorker, source, dataset, device) as actors:
+            for part, problems in spread(actors, "make", _parts(entries, size, percentiles, bounds, work.reader.batch)):
+                work.problems.update(dict.fromkeys(problems))
+                work.tell(len(part[0]))
     if work.problems:
         raise DataError(tuple(work.problems))
     return DisparityMaps(entries, size)
@@ -170,9 +180,20 @@ class _Work:
             self.problems.update(dict.fromkeys(problems))
             if loaded:
                 yield from zip(loaded, self.reader.finish(list(loaded.values())), strict=True)
-            self.done += len(batch)
-            if self.progress is not None:
-                self.progress(self.done, self.total)
+            self.tell(len(batch))
+
+    def store(
+        self, entries: Mapping[str, Path], size: Size, percentiles: tuple[float, float], bounds: Bounds | None
+    ) -> None:
+        """Keep the maps of these images as far as they are not there yet, in the files `entries`."""
+        for id, disparity in self.maps(entries, lambda id: not is_whole(entries[id], size, np.uint16)):
+            _keep(entries[id], encode(_resized(normalise(disparity, percentiles, bounds), size)))
+
+    def tell(self, count: int) -> None:
+        """So many images are done."""
+        self.done += count
+        if self.progress is not None:
+            self.progress(self.done, self.total)
 
     def _load(self, ids: Iterable[str]) -> tuple[dict[str, NDArray[Any]], list[Problem]]:
         """What the reader loads of some images, and what is wrong with the others."""
@@ -189,6 +210,32 @@ class _Work:
                 else:
                     loaded[id] = item
         return loaded, problems
+
+
+Part = tuple[dict[str, Path], Size, tuple[float, float], Bounds | None]
+"""Images with their files, and how their maps are made."""
+
+
+class DepthWorker:
+    """A depth source in one of the processes, which share the folder of the cache."""
+
+    def __init__(self, source: DepthSource, dataset: Dataset, device: torch.device | str | None) -> None:
+        self.reader = source.open(dataset, device)
+
+    def make(self, part: Part) -> list[Problem]:
+        """Make some maps; returns what is wrong with images that have none."""
+        work = _Work(self.reader, tuple(part[0]), None)
+        work.store(*part)
+        return list(work.problems)
+
+
+def _parts(
+    entries: dict[str, Path], size: Size, percentiles: tuple[float, float], bounds: Bounds | None, batch: int
+) -> Iterator[Part]:
+    """Some batches at a time."""
+    ids = list(entries)
+    for start in range(0, len(ids), _BATCHES * batch):
+        yield {id: entries[id] for id in ids[start : start + _BATCHES * batch]}, size, percentiles, bounds
 
 
 def _dataset_bounds(

@@ -23,9 +23,12 @@ from fathomseg.distillation.provenance import (
 from fathomseg.distillation.teachers import Picture, Teacher
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.prefetch import ahead
+from fathomseg.parallel.base import Team, spread
 
 _SAVED_EVERY: Final = 16
 """Batches between two moments at which what was done is noted on disk; an interrupt notes it too."""
+
+Maker = tuple[Callable[..., object], tuple[object, ...]]
 
 
 @dataclass
@@ -68,12 +71,11 @@ class Distillation:
         batches = [list(ids[start : start + self.batch]) for start in range(0, len(ids), self.batch)]
         return [batch for batch in batches if not all(self._done(id) for id in batch)]
 
-    def do(self, batches: Sequence[Sequence[str]]) -> None:
-        """Answer for all batches. Files are read ahead and written in threads."""
-        answers = self._answers(batches)
+    def do(self, batches: Sequence[Sequence[str]], team: Team | None = None, make: Maker | None = None) -> None:
+        """Answer for all batches: here, or by a team whose actors are what `make` (function, arguments) makes."""
+        answered = self._answered(batches) if team is None or make is None else self._by(team, make, batches)
         try:
-            for number, ((id, note, _), writing) in enumerate(ahead(self._write, answers, threads=2), start=1):
-                writing.result()
+            for number, (id, note) in enumerate(answered, start=1):
                 self.provenance.images[id] = note
                 self.written += 1
                 self.tick()
@@ -81,6 +83,27 @@ class Distillation:
                     self.provenance.write(self.folder)
         finally:
             self.provenance.write(self.folder)
+
+    def part(self, batch: Sequence[str]) -> tuple[dict[str, ImageNote], list[Problem]]:
+        """Answer for one batch and write it, for another process that notes it: what is to be noted, what is bad."""
+        self.problems = []
+        return dict(self._answered([batch])), self.problems
+
+    def _answered(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote]]:
+        """Files are read ahead and written in threads."""
+        for (id, note, _), writing in ahead(self._write, self._answers(batches), threads=2):
+            writing.result()
+            yield id, note
+
+    def _by(self, team: Team, make: Maker, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote]]:
+        for batch in batches:  # until their files are whole again
+            for id in batch:
+                self.provenance.images.pop(id, None)
+        self.provenance.write(self.folder)
+        with team.of(make[0], *make[1]) as actors:
+            for _, (notes, problems) in spread(actors, "part", batches):
+                self.problems += problems
+                yield from notes.items()
 
     def _done(self, id: str) -> bool:
         """Whether an image has been answered for, and is still the same."""

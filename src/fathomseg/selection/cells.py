@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from fathomseg.selection.picker import Pick, Picker, parts
+from fathomseg.selection.picker import Pick, Picker, Rows, parts
 
 
-class StrangestCell(Picker):
+class StrangestCell(Rows, Picker):
     """Each row has the cell farthest from all cells of the rows taken before (a directed Hausdorff distance).
 
     One pass over the pool for every pick: O(picked x pool x cells^2 x channels) time, O(pool x cells) memory.
@@ -53,8 +53,13 @@ class StrangestCell(Picker):
         """Take these rows, in this order, whatever their distances; tells what these were."""
         return [self._take(row) for row in rows]
 
-    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
-        return [self._take(int(scores.argmax()))]
+    def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
+        """One after the other."""
+        self._check(count)
+        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
+        return [
+            self._take(int(np.where(self._taken, -math.inf, self.distances + extra).argmax())) for _ in range(count)
+        ]
 
     def _take(self, row: int) -> Pick:
         """Take one row and compare the whole pool with it."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ from fathomseg.selection.features import AnyFeatures, Features, Grid
 from fathomseg.selection.picker import Pick, Picker
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
+from fathomseg.selection.shard import held
 
 
 class Comparing(Part):
@@ -35,16 +38,21 @@ class Comparing(Part):
     """The first image if none is labelled yet: the most ordinary one (nearest to the mean of the pool), or a random one
     by the seed. Hoyer et al. (2021) take a random one; the rest of the choice depends little on it."""
 
-    def picker(self, pool: Pool) -> tuple[Picker, Features]:
+    @contextmanager
+    def picker(self, pool: Pool) -> Iterator[tuple[Picker, Features]]:
         """The pool by its features, with those taken that are labelled already."""
         found, taken, device = self.extracted(pool), pool.rows(pool.already), pick_device(pool.place)
-        if self.compare == "images":
-            return FarthestFirst(found.matrix, taken, device), found
-        return StrangestCell(found.matrix, self.cells, taken, device), found
+        if self.compare == "cells":
+            yield StrangestCell(found.matrix, self.cells, taken, device), found
+        elif pool.team is None or found.file is None:
+            yield FarthestFirst(found.matrix, taken, device), found
+        else:
+            with held(found.file, found.matrix.shape, pool.team, pool.place) as shards:
+                yield FarthestFirst(found.matrix, taken, device, shards), found
 
     def extracted(self, pool: Pool) -> Features:
         """The features of the pool, in the order of its ids."""
-        found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress)
+        found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress, team=pool.team)
         if found.ids != pool.ids:
             raise FathomError(f"{found.skipped[0].id} could be read a moment ago, and now: {found.skipped[0].reason}.")
         return found

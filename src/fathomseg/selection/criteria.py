@@ -38,10 +38,10 @@ class Diversity(Comparing, Criterion):
     name: Literal["diversity"] = "diversity"
 
     def _choose(self, pool: Pool, budget: int) -> Answer:
-        picker, features = self.picker(pool)
-        choices = [] if pool.already else [self.first(pool, picker)]
-        picks = picker.pick(budget - len(choices))
-        choices += [self.far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
+        with self.picker(pool) as (picker, features):
+            choices = [] if pool.already else [self.first(pool, picker)]
+            picks = picker.pick(budget - len(choices))
+            choices += [self.far(pool, pick, rank) for rank, pick in enumerate(picks, len(choices) + 1)]
         return Answer(tuple(choices), features)
 
 
@@ -128,19 +128,19 @@ class DiversityAndDifficulty(Comparing, _ByStudentError, Criterion):
 
     def _choose(self, pool: Pool, budget: int) -> Answer:
         student_error = self.student_error(pool)
-        picker, features = self.picker(pool)
-        choices = [] if pool.already else [self.first(pool, picker)]
-        known = [*pool.already, *(choice.id for choice in choices)]
-        for student, end in self.stages(len(known), len(pool.already) + budget):
-            count = end - len(known)
-            if student == 0:
-                new = [self.far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
-            else:
-                errors = student_error.errors(known, student)
-                picks = picker.pick(count, self.bonus(picker, errors))
-                new = [self.far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
-            choices += new
-            known += [choice.id for choice in new]
+        with self.picker(pool) as (picker, features):
+            choices = [] if pool.already else [self.first(pool, picker)]
+            known = [*pool.already, *(choice.id for choice in choices)]
+            for student, end in self.stages(len(known), len(pool.already) + budget):
+                count = end - len(known)
+                if student == 0:
+                    new = [self.far(pool, pick, len(choices) + i) for i, pick in enumerate(picker.pick(count), 1)]
+                else:
+                    errors = student_error.errors(known, student)
+                    picks = picker.pick(count, self.bonus(picker, errors))
+                    new = [self.far_and_hard(pool, pick, errors, len(choices) + i) for i, pick in enumerate(picks, 1)]
+                choices += new
+                known += [choice.id for choice in new]
         return Answer(tuple(choices), features)
 
     def bonus(self, picker: Picker, errors: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:

@@ -154,7 +154,9 @@ class StudentError:
     @classmethod
     def of(cls, pool: Pool, source: AnyDepthSource, student: Student, ignored_regions: IgnoredRegions) -> StudentError:
         """Prepares the teacher's maps of the whole pool. Raises `DataError` if images have none."""
-        maps = prepare(source, pool.dataset, pool.ids, pool.size, device=pool.place, progress=pool.progress)
+        maps = prepare(
+            source, pool.dataset, pool.ids, pool.size, device=pool.place, progress=pool.progress, team=pool.team
+        )
         return cls(pool, student, ignored_regions, TeacherMaps(maps, ignored_regions))
 
     def errors(self, labelled: Sequence[str], stage: int) -> Float32[np.ndarray, " n"]:

@@ -4,7 +4,8 @@
     features.matrix         # float16, one row an image
     features.skipped        # images that could not be read
 
-The file is named by a hash of everything it depends on. It is filled in batches, and an interrupt loses one of them.
+The file is named by a hash of everything it depends on. It is filled in batches, and an interrupt loses those in work.
+A team of processes shares out the batches; this one alone writes the file.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
@@ -25,6 +27,7 @@ from fathomseg.errors import DataError, FathomError
 from fathomseg.inference.predictor import pick_device
 from fathomseg.io.files import write_text, writing
 from fathomseg.io.prefetch import ahead
+from fathomseg.parallel.base import Team, spread
 from fathomseg.selection.features import Extractor, Features, FeatureSource, Grid
 from fathomseg.selection.pool import read_images
 from fathomseg.selection.result import Skipped
@@ -40,6 +43,8 @@ _BLOCK: Final = 2**22
 """Numbers held in memory at once."""
 
 Matrix = Float[np.ndarray, "n d"]
+Found = tuple[list[str], Float32[np.ndarray, "b d"] | None, list[Skipped]]
+"""The images of a batch that could be read, their features, and why the others could not."""
 
 
 def extract(
@@ -49,25 +54,29 @@ def extract(
     device: torch.device | str | None = None,
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    team: Team | None = None,
 ) -> Features:
     """The standardised features of these images of `cache.dataset`, whatever their order; made if not there yet.
 
     `cache.size` is the working size, `folder` the place of the files (the cache by default). Images that cannot be read
-    are listed and left out. `progress` is told (done, total). Raises `FathomError` if none can be read or the network
-    gives NaN.
+    are listed and left out. `progress` is told (done, total); `team` makes them, by default this process. Raises
+    `FathomError` if none can be read or the network gives NaN.
     """
     if cache.size is None:
         raise FathomError("Features need a working size: give `size`.")
     ids = sorted(set(ids))
-    extractor = source.open(cache.size, pick_device(device))
-    if extractor.size != cache.size:
-        cache = Cache(cache.dataset, extractor.size, limit_gb=0)  # read once, so not worth storing
+    worker = FeatureWorker(source, cache, device)
+    extractor = worker.extractor
     folder = (cache_folder() if folder is None else folder) / "features"
     path = folder / f"{_key(extractor, source.grid, cache.dataset, ids)}.npy"
     notes, raw = path.with_suffix(".json"), path.with_suffix(".part")
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        skipped = _fill(raw, extractor, source.grid, cache, ids, progress)
+        if team is None:
+            skipped = _fill(raw, worker.many, ids, progress)
+        else:
+            with team.of(FeatureWorker, source, cache, device) as actors:
+                skipped = _fill(raw, partial(spread, actors, "pooled"), ids, progress)
         left_out = {one.id for one in skipped}
         write_text(notes, json.dumps([one.model_dump() for one in skipped]))
         _standardise(raw, path, np.array([id not in left_out for id in ids]), source.grid)
@@ -76,7 +85,7 @@ def extract(
     left_out = {one.id for one in skipped}
     # Copy on write: torch takes no arrays it may not write to.
     matrix = np.load(path, mmap_mode="c", allow_pickle=False)
-    return Features(tuple(id for id in ids if id not in left_out), matrix, tuple(skipped))
+    return Features(tuple(id for id in ids if id not in left_out), matrix, tuple(skipped), path)
 
 
 def _key(extractor: Extractor, grid: Grid, dataset: Dataset, ids: Sequence[str]) -> str:
@@ -96,11 +105,34 @@ def _identity(dataset: Dataset, id: str) -> str:
         return "unreadable"
 
 
+class FeatureWorker:
+    """A network with the images it is shown, in one of the processes."""
+
+    def __init__(self, source: FeatureSource, cache: Cache, device: torch.device | str | None) -> None:
+        """`cache` has the working size."""
+        assert cache.size is not None
+        self.extractor, self.grid = source.open(cache.size, pick_device(device)), source.grid
+        same = self.extractor.size == cache.size
+        self.cache = cache if same else Cache(cache.dataset, self.extractor.size, limit_gb=0)  # read once: not stored
+
+    def many(self, batches: Sequence[list[str]]) -> Iterator[tuple[list[str], Found]]:
+        """Every batch of ids with what is found, in order; images are read ahead in threads."""
+        for batch, reading in ahead(lambda batch: read_images(self.cache, batch), batches):
+            images, problems = reading.result()
+            found = None
+            if images:
+                stacked = torch.from_numpy(np.stack(list(images.values()))).permute(0, 3, 1, 2)
+                found = self.extractor.pooled(stacked, self.grid)
+            yield batch, (list(images), found, problems)
+
+    def pooled(self, batch: list[str]) -> Found:
+        """The same of one batch."""
+        return next(self.many([batch]))[1]
+
+
 def _fill(
     path: Path,
-    extractor: Extractor,
-    grid: Grid,
-    cache: Cache,
+    many: Callable[[Sequence[list[str]]], Iterator[tuple[list[str], Found]]],
     ids: Sequence[str],
     progress: Callable[[int, int], None] | None,
 ) -> list[Skipped]:
@@ -109,31 +141,31 @@ def _fill(
     Returns the images that could not be read.
     """
     rows: np.memmap[Any, Any] | None = np.lib.format.open_memmap(path, "r+") if path.is_file() else None
-    todo = list(range(len(ids)) if rows is None else _unknown(rows))
+    todo = [ids[row] for row in (range(len(ids)) if rows is None else _unknown(rows))]
+    place = {id: row for row, id in enumerate(ids)}
     skipped: list[Skipped] = []
+    done = len(ids) - len(todo)
     batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
-    reading_ahead = ahead(lambda batch: read_images(cache, [ids[row] for row in batch]), batches)
-    for number, (batch, reading) in enumerate(reading_ahead):
-        images, problems = reading.result()
+    for number, (batch, (read, found, problems)) in enumerate(many(batches)):
         skipped += problems
-        if images:
-            found = extractor.pooled(torch.from_numpy(np.stack(list(images.values()))).permute(0, 3, 1, 2), grid)
+        done += len(batch)
+        if found is not None:
             if not np.isfinite(found).all():
                 raise FathomError(
-                    f"The features of {next(iter(images))} are NaN or infinite: the weights of the network are broken. "
+                    f"The features of {read[0]} are NaN or infinite: the weights of the network are broken. "
                     "Take another run or encoder."
                 )
             rows = _empty(path, len(ids), found.shape[1]) if rows is None else rows
-            rows[[row for row in batch if ids[row] in images]] = found
+            rows[[place[id] for id in read]] = found
         if rows is not None and number % _SAVED_EVERY == _SAVED_EVERY - 1:
             rows.flush()
         if progress is not None:
-            progress(len(ids) - len(todo) + min((number + 1) * _BATCH, len(todo)), len(ids))
+            progress(done, len(ids))
     if rows is None or len(skipped) == len(ids):
         first = f", the first because: {skipped[0].reason}" if skipped else ""
         raise FathomError(f"None of the {len(ids)} images of the pool can be read{first}.")
     rows.flush()
-    return skipped
+    return sorted(skipped, key=lambda one: one.id)
 
 
 def _empty(path: Path, count: int, width: int) -> np.memmap[Any, Any]:

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -38,6 +39,8 @@ class Features:
     """One row an id: every channel has mean 0 and standard deviation 1 over all images and cells."""
     skipped: tuple[Skipped, ...] = ()
     """Images that could not be read."""
+    file: Path | None = None
+    """The `.npy` file of the matrix, if it has one."""
 
 
 @dataclass(frozen=True)

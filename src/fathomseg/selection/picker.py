@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,9 +35,15 @@ class Rows:
     """Rows of features, some of them taken, that are read in blocks: a pool may be larger than memory."""
 
     def __init__(
-        self, features: Float[np.ndarray, "n d"], width: int, device: torch.device | str | None = None
+        self,
+        features: Float[np.ndarray, "n d"],
+        width: int,
+        device: torch.device | str | None = None,
+        first: int = 0,
+        step: int | None = None,
     ) -> None:
-        """`features` may be memory-mapped; `width`: numbers a row is compared with at once.
+        """`features` may be memory-mapped; `width`: numbers a row is compared with at once; `first`: the number of the
+        first row, of those that are a part of more; `step`: rows of a block, by default what `block_rows` says.
 
         Raises `FathomError` if there is no row, or one that is not finite.
         """
@@ -46,12 +51,12 @@ class Rows:
         count = len(features)
         if count == 0:
             raise FathomError("There is nothing to pick from: the pool is empty.")
-        self._step = max(1, _CHUNK // max(features.shape[1], width))
+        self._step = step or block_rows(features.shape[1], width)
         self._squares = torch.cat([self._lengths(block).cpu() for _, block in self._blocks()])
         bad = (~self._squares.isfinite()).view(count, -1).any(1)
         if bool(bad.any()):
             raise FathomError(
-                f"The features of row {int(bad.nonzero()[0])} are NaN or infinite, as are those of "
+                f"The features of row {first + int(bad.nonzero()[0])} are NaN or infinite, as are those of "
                 f"{int(bad.sum()) - 1} other rows, so no distance can be told. The network "
                 "that made them is broken; take another run or encoder."
             )
@@ -64,9 +69,7 @@ class Rows:
 
     def _check(self, count: int) -> None:
         """Raises `FathomError` if fewer rows are left to pick than that."""
-        if count > len(self.left):
-            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
-        assert self._taken.any(), "the first row must be taken by `take`"
+        check_left(count, len(self.left), bool(self._taken.any()))
 
     def central(self) -> int:
         """The row nearest to the mean of all rows: the most ordinary one."""
@@ -97,7 +100,7 @@ class Rows:
         return torch.from_numpy(owned).to(self.device, torch.float32)
 
 
-class Picker(Rows, ABC):
+class Picker(ABC):
     """Picks rows of features one after the other, each the farthest from those taken before.
 
     Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
@@ -108,26 +111,37 @@ class Picker(Rows, ABC):
     def distances(self) -> Float64[np.ndarray, " n"]:
         """Distance of every row to what is taken; infinite if nothing is."""
 
+    @property
+    @abstractmethod
+    def left(self) -> Int64[np.ndarray, " m"]:
+        """The rows not taken yet."""
+
+    @abstractmethod
+    def central(self) -> int:
+        """The row nearest to the mean of all rows: the most ordinary one."""
+
     @abstractmethod
     def take(self, rows: Sequence[int]) -> list[Pick]:
         """Take these rows, in this order, whatever their distances; tells what these were."""
 
+    @abstractmethod
     def pick(self, count: int, bonus: Float[np.ndarray, " n"] | None = None) -> list[Pick]:
         """The next `count` rows: of those left, the one of the largest distance, plus its `bonus` if given.
 
         At least one row must have been taken. Raises `FathomError` if fewer rows are left.
         """
-        self._check(count)
-        extra = np.zeros(len(self._taken)) if bonus is None else np.asarray(bonus, np.float64)
-        picks: list[Pick] = []
-        while len(picks) < count:
-            scores = np.where(self._taken, -math.inf, self.distances + extra)
-            picks += self._next_few(count - len(picks), scores, extra)
-        return picks
 
-    @abstractmethod
-    def _next_few(self, most: int, scores: Float64[np.ndarray, " n"], bonus: Float64[np.ndarray, " n"]) -> list[Pick]:
-        """Take at least one and up to `most` rows. `scores`: distance and bonus, -inf for rows that are taken."""
+
+def block_rows(numbers: int, width: int) -> int:
+    """Rows read at once, of so many numbers each."""
+    return max(1, _CHUNK // max(numbers, width))
+
+
+def check_left(count: int, left: int, any_taken: bool) -> None:
+    """Raises `FathomError` if fewer rows are left to pick than that."""
+    if count > left:
+        raise FathomError(f"{count} images were to be picked, but only {left} are left in the pool.")
+    assert any_taken, "the first row must be taken by `take`"
 
 
 def parts(block: Float32[Tensor, "m d"], cells: int) -> Float32[Tensor, "m cells c"]:

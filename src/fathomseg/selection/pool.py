@@ -16,6 +16,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, FathomError
+from fathomseg.parallel.base import Team
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size
 
@@ -38,6 +39,8 @@ class Pool:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
     """CPU threads; None = PyTorch's choice."""
+    team: Team | None = field(default=None, compare=False)
+    """Who makes features and depth maps and holds shards; None = this process alone."""
     progress: Progress | None = field(default=None, compare=False)
     """Told (done, total) of whatever takes long."""
 

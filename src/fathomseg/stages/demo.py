@@ -26,6 +26,7 @@ from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, left_s, plan, standi
 from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
 from fathomseg.io.files import refuse_unwritable, write_text
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import PAGE, DemoPage, render
 from fathomseg.stages.run_folder import origin
@@ -50,7 +51,9 @@ def run(out: Path, minutes: float, seed: int) -> int:
     asked = {"minutes": minutes, "seed": seed}
     refuse_unwritable(out)
     folder = open_demo(out, asked, tasks, recipes(tasks, seed))
-    if not run_tasks(folder, tasks):
+    with alone_in(out, "fathom demo"):
+        done = run_tasks(folder, tasks)
+    if not done:
         options = " ".join(f"--{name} {value:g}" for name, value in asked.items())
         say(f"Stopped. What is done is kept; resume with: fathom demo {options} --out {out}")
         return 130

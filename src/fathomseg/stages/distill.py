@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from fathomseg.config import load, read_yaml
 from fathomseg.data.datasets.base import Dataset
@@ -26,7 +26,9 @@ from fathomseg.distillation.teachers import RunTeacher, TaskName, Teacher
 from fathomseg.distillation.writing import Distillation
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import progress, say
+from fathomseg.parallel import open_team
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets, has_normals
 
@@ -52,6 +54,8 @@ def run(
     gives: str | None = None,
     device: str | None = None,
     batch: int = _BATCH,
+    engine: str = "local",
+    workers: int = 1,
 ) -> int:
     """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
 
@@ -76,37 +80,38 @@ def run(
     if wanted == "segmentation":
         matching = match(asked.classes, dataset.classes.names, read_mapping(classes))
         say(matching.table())
-    work = Distillation(
-        asked,
-        dataset,
-        out,
-        Provenance(
-            task=wanted,
-            gives=asked.target,
-            teacher=asked.note.model_copy(update={"settings": {**asked.note.settings, "batch": batch}}),
-            dataset=dataset.name,
-            split=split,
-            unit=asked.unit,
-            classes=None if matching is None else StoredClasses.of(dataset, ids),
-            matched=None if matching is None else matching.by_name,
-            confidence=CONFIDENCE if asked.has_confidence else None,
-            soft=SOFT if soft else None,
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
-        matching,
-        batch,
+    provenance = Provenance(
+        task=wanted,
+        gives=asked.target,
+        teacher=asked.note.model_copy(update={"settings": {**asked.note.settings, "batch": batch}}),
+        dataset=dataset.name,
+        split=split,
+        unit=asked.unit,
+        classes=None if matching is None else StoredClasses.of(dataset, ids),
+        matched=None if matching is None else matching.by_name,
+        confidence=CONFIDENCE if asked.has_confidence else None,
+        soft=SOFT if soft else None,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    work = Distillation(asked, dataset, out, provenance, matching, batch)
+    how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, matching, batch)
     work.open()
-    todo = work.todo(lacking)
-    count = sum(map(len, todo))
-    with progress(f"distilling {task}", count) as work.tick:
-        work.do(todo)
+    with alone_in(out, f"fathom distill {teacher}"), open_team(engine, workers) as team:
+        todo = work.todo(lacking)
+        count = sum(map(len, todo))
+        with progress(f"distilling {task}", count) as work.tick:
+            work.do(todo, team, (_distillation, how))
     there = f"; {len(lacking) - count} were there already" if count < len(lacking) else ""
     unit = f", in {asked.unit} units" if asked.unit == "relative" else f", in {asked.unit}" if asked.unit else ""
     say(f"{task} of {work.written} of {len(ids)} images written into {out}{unit}{there}.")
     if work.problems:
         say("\n".join([f"{len(work.problems)} images could not be used:", *(f"  {one}" for one in work.problems)]))
     return 1 if work.problems else 0
+
+
+def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation:
+    """The same work in another process, with a teacher of its own."""
+    return Distillation(_teacher(*asked), asked[2], *work)
 
 
 def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:

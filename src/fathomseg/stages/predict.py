@@ -19,22 +19,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.point_cloud import Lens, refuse_unfit
 from fathomseg.inference.predict_folder import Work, find_jobs, passed_over
+from fathomseg.inference.predict_parts import BATCH, do_by
 from fathomseg.inference.predicted import Maker, Record
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import trained_inference
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import progress, say
-
-_BATCH: Final = {"cpu": 1, "cuda": 8}
-"""Pictures that go through the network at once, unless said. A CPU is no faster with more."""
+from fathomseg.parallel import open_team
 
 
 def run(
@@ -54,6 +53,8 @@ def run(
     pointcloud: bool = False,
     camera: str | None = None,
     smooth: float = 0.0,
+    engine: str = "local",
+    workers: int = 1,
 ) -> int:
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
@@ -84,18 +85,25 @@ def run(
     if lens is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
     maker = Maker.of(Path(run), as_weights(weights), predictor, smooth)
-    todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite)
-    for task in predictor.tasks.values():
-        task.describe(Path(out), predictor.card.known_classes, run)
     began = time.perf_counter()
-    with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
-        work = Work(predictor, batch or _BATCH.get(predictor.device.type, 1), overwrite, tick, smooth)
-        work.do(todo)
-    problems += work.problems
-    rate = work.predicted / max(time.perf_counter() - began, 1e-9)
+    with alone_in(Path(out), f"fathom predict {run}"), open_team(engine, workers) as team:
+        todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite)
+        for task in predictor.tasks.values():
+            task.describe(Path(out), predictor.card.known_classes, run)
+        at_once = batch or BATCH.get(predictor.device.type, 1)
+        with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
+            if team is None:
+                work = Work(predictor, at_once, overwrite, tick, smooth)
+                work.do(todo)
+                predicted, bad = work.predicted, work.problems
+            else:
+                how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth)
+                predicted, bad = do_by(team, todo, at_once, how, tick)
+    problems += bad
+    rate = predicted / max(time.perf_counter() - began, 1e-9)
     there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
     what = "frames" if all(job.is_video for job in todo) else "images"
-    speed = f" ({work.predicted} {what}, {rate:.1f} {what}/s)" if work.predicted else ""
+    speed = f" ({predicted} {what}, {rate:.1f} {what}/s)" if predicted else ""
     lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]

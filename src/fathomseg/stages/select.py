@@ -21,6 +21,8 @@ from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, refuse_unwritable, write_config
 from fathomseg.io.progress import preparing, say
+from fathomseg.parallel import open_team
+from fathomseg.parallel.base import Team
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
 from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
@@ -36,7 +38,13 @@ CHANGEABLE: Final = ("data.root", "budget", "copy_images", "annotation", "prelab
 
 
 def run(
-    recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None, budget: int | None
+    recipe: Path | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    resume: Path | None,
+    budget: int | None,
+    engine: str = "local",
+    workers: int = 1,
 ) -> int:
     """Choose images by a recipe into the folder `out`, or go on with the choice in `resume`. Returns the exit code."""
     if (recipe is None) == (resume is None):
@@ -48,20 +56,24 @@ def run(
         assert recipe is not None
         folder = out or Path("runs") / recipe.stem
         refuse_unwritable(folder)
-        select(load(SelectRecipe, recipe, overrides), folder, resume=False)
+        loaded = load(SelectRecipe, recipe, overrides)
+        with open_team(engine, workers) as team:
+            select(loaded, folder, resume=False, team=team)
         return 0
     if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
         given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
         raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
-    select(load(SelectRecipe, reopen(resume), overrides), resume, resume=True)
+    loaded = load(SelectRecipe, reopen(resume), overrides)
+    with open_team(engine, workers) as team:
+        select(loaded, resume, resume=True, team=team)
     return 0
 
 
-def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
-    """One choice, top to bottom: pool, criterion, result, images, page."""
+def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None = None) -> Selection:
+    """One choice, top to bottom: pool, criterion, result, images, page. `team` makes depth maps and features."""
     accelerate = accelerator(Loop(device=recipe.device, threads=recipe.threads))
     if accelerate.num_processes > 1:
-        raise FathomError("`fathom select` works in one process; start it without torchrun.")
+        raise FathomError("`fathom select` is not for torchrun; --workers and --engine ray share out its work.")
     ids, already = pool_ids(recipe)
     if resume:
         write_config(recipe, folder / CONFIG)  # a larger budget, perhaps
@@ -69,7 +81,7 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool) -> Selection:
         begin(folder, recipe, {}, accelerate)
     torch.manual_seed(recipe.seed)
     with resume_advice("select", folder), preparing(active=True) as progress:
-        pool, skipped = build_pool(recipe, ids, already, folder, progress)
+        pool, skipped = build_pool(recipe, ids, already, folder, progress, team)
         say(f"Choosing {recipe.budget} of {len(pool.ids) - len(pool.already)} images by {recipe.criterion.name}.")
         answer = recipe.criterion.choose(pool, recipe.budget)
         selection = described(recipe, pool, answer, skipped)
@@ -99,7 +111,12 @@ def _same_beginning(folder: Path, now: Selection) -> None:
 
 
 def build_pool(
-    recipe: SelectRecipe, ids: Sequence[str], already: Sequence[str], folder: Path, progress: Progress | None
+    recipe: SelectRecipe,
+    ids: Sequence[str],
+    already: Sequence[str],
+    folder: Path,
+    progress: Progress | None,
+    team: Team | None = None,
 ) -> tuple[Pool, list[Skipped]]:
     """The readable images among `ids`, and why the others cannot be read. Raises `FathomError` if none can."""
     cache = Cache(recipe.data, recipe.size)
@@ -113,6 +130,7 @@ def build_pool(
         device=recipe.device,
         threads=recipe.threads,
         progress=progress,
+        team=team,
     )
     return pool, skipped
 

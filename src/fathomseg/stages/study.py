@@ -1,9 +1,10 @@
-"""`fathom study`: train a grid of recipes x label budgets x seeds, beside other processes, and compare."""
+"""`fathom study`: train a grid of recipes x label budgets x seeds, here or on a cluster, and compare."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,9 @@ from fathomseg.config import load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import say
+from fathomseg.parallel import open_engine
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
 from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
@@ -27,16 +30,20 @@ def run(
     path: Path,
     overrides: list[str],
     out: Path | None,
-    workers: int,
+    workers: int | None,
     only: list[str],
     table: bool,
     retry: bool,
     known: Sequence[Path] = (),
+    engine: str = "local",
+    gpus: float | None = None,
 ) -> int:
     """Do the study in the YAML file `path`, or as much of it as the arms `only`; returns the exit code.
 
     `table`: train nothing, show what there is. `retry`: train again what failed. `known`: results.json files of the
-    same study, whose trainings are not done again.
+    same study, whose trainings are not done again. `workers`: trainings side by side; None = as many as `engine` has
+    room for. `gpus`: the share of a GPU each gets; None = one, where there are any. Raises `FathomError` if another
+    command trains in the folder.
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
@@ -50,18 +57,24 @@ def run(
         found.write(folder, study.model_dump(mode="json"), made)
         return found
 
-    if known or not table:
-        trainings = study.trainings(only)
-        if retry:
-            forgive(folder, trainings)
-        refuse_other_settings(folder, trainings)
-        for other in known:
-            if count := take_known(folder, trainings, other):
-                say(f"{count} trainings are known from {other} and not done again.")
-    if not table:
-        jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
-        runner = Runner(folder, jobs, changed=write, keep_checkpoints=study.keep_checkpoints)
-        stopped = run_all(runner, workers, lambda: status(runner, trainings))
+    with ExitStack() as stack:
+        if known or not table:
+            trainings = study.trainings(only)
+            stack.enter_context(alone_in(folder.path, f"fathom study {path}"))
+            if retry:
+                forgive(folder, trainings)
+            refuse_other_settings(folder, trainings)
+            for other in known:
+                if count := take_known(folder, trainings, other):
+                    say(f"{count} trainings are known from {other} and not done again.")
+        if not table:
+            opened = stack.enter_context(open_engine(engine, folder.path / "submitit"))
+            share = float(opened.gpus > 0) if gpus is None else gpus
+            jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
+            runner = Runner(
+                folder, jobs, changed=write, keep_checkpoints=study.keep_checkpoints, engine=opened, gpus=share
+            )
+            stopped = run_all(runner, workers or opened.room(share), lambda: status(runner, trainings))
     report = write()
     report.show(Console(width=None if sys.stdout.isatty() else 140))
     say(f"Written to {folder.path}: results.json, results.md, results.svg, results.png")
@@ -110,8 +123,8 @@ def _refuse_others(folder: JobFolder) -> None:
         )
 
 
-def _check_arguments(study: Study, workers: int, only: list[str]) -> None:
+def _check_arguments(study: Study, workers: int | None, only: list[str]) -> None:
     if unknown := [name for name in only if name not in study.arms]:
         raise FathomError(f"--only {unknown[0]}: there is no such arm; the study has {', '.join(study.arms)}.")
-    if workers < 1:
+    if workers is not None and workers < 1:
         raise FathomError(f"--workers is {workers}; give the number of trainings to run side by side, at least 1.")

@@ -54,14 +54,7 @@ class JobFolder:
         """
         self.notes.mkdir(parents=True, exist_ok=True)
         with self.log(job).open("ab") as log:
-            yield log if _locked(log, fcntl.LOCK_EX) else None
-
-    def busy(self, job: Name) -> bool:
-        """Whether a process is at the job, this one or another."""
-        if not self.log(job).is_file():
-            return False
-        with self.log(job).open("rb") as log:
-            return not _locked(log, fcntl.LOCK_SH)
+            yield log if _locked(log) else None
 
     def record(self, job: Name) -> Record | None:
         """The result; None while there is none."""
@@ -131,9 +124,9 @@ def scores(run: Path, split: str, weights: str = "ema") -> Mapping[str, Mapping[
     return found
 
 
-def _locked(file: IO[bytes], how: int) -> bool:
+def _locked(file: IO[bytes]) -> bool:
     try:
-        fcntl.flock(file, how | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
