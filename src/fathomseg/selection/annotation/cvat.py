@@ -112,15 +112,24 @@ def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
             files[stem] = path
         if problems:
             raise DataError(problems)
-        yield [(images[stem], partial(_read, path, images[stem], labels, table)) for stem, path in files.items()]
+        where = {stem: f"{source}: {path.relative_to(root).as_posix()}" for stem, path in files.items()}
+        yield [
+            (images[stem], partial(_read, path, where[stem], images[stem], labels, table))
+            for stem, path in files.items()
+        ]
 
 
 _STRANGE = "is the mask of no image of this export; give the folder of the right export, or remove it"
 _TWICE = "is the second mask of this image; remove one of the two"
 
 
-def _read(path: Path, image: TaskImage, labels: LabelMap, table: UInt8[np.ndarray, " 256"]) -> UInt8[np.ndarray, "h w"]:
-    label: UInt8[np.ndarray, "h w"] = table[labels.read(path, image.size)]
+def _read(
+    path: Path, where: str, image: TaskImage, labels: LabelMap, table: UInt8[np.ndarray, " 256"]
+) -> UInt8[np.ndarray, "h w"]:
+    try:
+        label: UInt8[np.ndarray, "h w"] = table[labels.read(path, image.size)]
+    except DataError as error:  # the file lies in a folder that will be gone when the message is read
+        raise DataError([Problem(where, problem.reason) for problem in error.problems]) from None
     return label
 
 
