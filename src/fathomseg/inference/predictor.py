@@ -174,8 +174,8 @@ class Predictor:
     def _refuse_tiles(self) -> None:
         if self._tiled:
             raise FathomError(
-                "This run predicts in tiles at the scale of each image (evaluation.inference.mode: tiles), which is for "
-                "`fathom predict` and `fathom evaluate`. Set the mode to whole or slide in its config.yaml for this."
+                "This run predicts in tiles at the scale of each image (evaluation.inference.mode: tiles), as `fathom "
+                "predict` and `fathom evaluate` can. Set the mode to whole or slide in its config.yaml for this."
             )
 
     def _each(
@@ -279,4 +279,3 @@ def pick_device(wanted: torch.device | str | None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise FathomError(f"Device {wanted} was asked for, but torch finds no CUDA device. Give cpu.")
     return device
-

@@ -287,8 +287,9 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
         raise DataError([Problem(str(path), f"{reason}; replace or remove it")]) from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError([Problem(str(path), f"cannot be decoded ({error}); replace or remove it")]) from None
+    except Exception as error:  # Pillow's readers raise what a damaged header makes of their arithmetic
+        reason = str(error) or type(error).__name__
+        raise DataError([Problem(str(path), f"cannot be decoded ({reason}); replace or remove it")]) from None
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:

@@ -139,7 +139,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield source
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
+        with _archive(source) as archive, tempfile.TemporaryDirectory() as folder:
             for entry in archive.infolist():
                 # Python makes "/" of the system's own separator only; old tools of Windows write theirs on any.
                 parts = entry.filename.replace("\\", "/").split("/")
@@ -149,18 +149,35 @@ def _unpacked(source: Path) -> Iterator[Path]:
                     )
                 if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
                     continue
-                place = Path(folder, *parts)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                if parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]:
-                    place.write_bytes(archive.read(entry))
-                else:
-                    place.touch()  # to be named if what is needed is not there
+                # What is not needed is kept as a name, to be told if what is needed is not there.
+                needed = parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]
+                content = _content(archive, entry, source) if needed else b""
+                try:
+                    place = Path(folder, *parts)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(content)
+                except (OSError, ValueError) as error:
+                    raise FathomError(f"{source}: {entry.filename!r} cannot be unpacked ({error}).") from None
             yield Path(folder)
     else:
         raise FathomError(
             f"{source} is neither a zip nor a folder of CVAT's format Segmentation mask 1.1, nor a JSON file of "
             "Label Studio."
         )
+
+
+def _archive(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except Exception as error:  # damaged directories end in errors of arithmetic and text too
+        raise FathomError(f"{source} cannot be opened as a zip ({error}). Export it again.") from None
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: Path) -> bytes:
+    try:
+        return archive.read(entry)
+    except Exception as error:  # a wrong checksum, a password, a compression that is not known
+        raise FathomError(f"{source}: {entry.filename} cannot be unpacked ({error}). Export it again.") from None
 
 
 def _root(folder: Path, source: Path) -> Path:
