@@ -35,7 +35,11 @@ RecipeAndOverrides = Annotated[
     ),
 ]
 Mode = Annotated[
-    str | None, typer.Option(help="Segmentation: whole image or slide (sliding window); default: the run's.")
+    str | None,
+    typer.Option(
+        help="Segmentation: whole image, slide (sliding window) or tiles (windows at the image's own scale, for large "
+        "images); default: the run's."
+    ),
 ]
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")

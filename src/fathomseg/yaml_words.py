@@ -13,6 +13,8 @@ from typing import Any, Final
 import yaml
 
 _TAG: Final = "tag:yaml.org,2002:"
+_MOST_NODES: Final = 1_000_000
+"""Words, lists and mappings of a tree, with what is referred to counted each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,21 @@ class Word:
 
 
 def parse(text: str) -> Any:
-    """The tree of a YAML text. Keys of mappings are text. Raises `yaml.YAMLError`, for a key given twice as well."""
-    return yaml.load(text, Loader=_Loader)
+    """The tree of a YAML text. Keys of mappings are text.
+
+    Raises `yaml.YAMLError`, also for a key that is given twice, for what refers to itself, and for a short text that
+    stands for a huge tree (references to references ...).
+    """
+    loader = _Loader(text)
+    try:
+        if (node := loader.get_single_node()) is None:
+            return None
+        _refuse_bomb(node)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    finally:
+        loader.dispose()
 
 
 def unquoted(text: str) -> str | None:
@@ -42,6 +57,25 @@ def unquoted(text: str) -> str | None:
     except yaml.YAMLError:
         return None
     return inside if isinstance(inside, str) else None
+
+
+def _refuse_bomb(root: yaml.Node) -> None:
+    sizes: dict[int, int] = {}  # by the identity of a node; 0 while it is being counted
+
+    def size(node: yaml.Node) -> int:
+        if (known := sizes.get(id(node))) is not None:
+            if not known:
+                raise yaml.constructor.ConstructorError(None, None, "something refers to itself", node.start_mark)
+            return known
+        sizes[id(node)] = 0
+        parts = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else ()
+        total = 1 + sum(size(part) for one in parts for part in (one if isinstance(one, tuple) else (one,)))
+        if total > _MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "its references make a huge tree", node.start_mark)
+        sizes[id(node)] = total
+        return total
+
+    size(root)
 
 
 class _Loader(yaml.SafeLoader):

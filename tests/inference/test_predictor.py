@@ -290,6 +290,35 @@ def test_overlapping_windows_average_probabilities_by_weight() -> None:
     assert logits.exp()[0, 0, 0, 0].item() == pytest.approx(likely, rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(40, 56), (24, 32), (25, 90), (10, 200)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_tiles_are_windows_at_the_scale_of_the_image(shape: tuple[int, int], flip: bool) -> None:
+    image, how = photo(*shape), {"window": Window(size=(16, 20), stride=0.5), "flip": flip}
+    tiles = around(Sided(), (24, 32), ("segmentation",), mode="tiles", **how).predict(image)
+    slide = around(Sided(), shape, ("segmentation",), mode="slide", **how).predict(image)
+    assert_same(tiles, slide, rtol=1e-5)
+    assert len(np.unique(tiles.label)) > 1 or flip  # Sided and its mirror cancel out
+
+
+def test_tiles_are_by_default_as_large_as_the_images_of_the_training() -> None:
+    tiled = around(Known(), (24, 32), None, mode="tiles")
+    prediction = tiled.predict(photo(60, 80))
+    assert set(tiled.network.seen) == {(1, 3, 24, 32), (1, 3, 24, 32)}  # the windows, and the whole image for depth
+    assert len(tiled.network.seen) == 1 + 16
+    assert prediction.label is not None
+    assert (prediction.label == photo(60, 80).argmax(2)).mean() > 0.99
+    with pytest.raises(FathomError, match=r"mode: tiles.*Set the mode to whole or slide"):
+        tiled.maps(torch.zeros(1, 3, 24, 32, dtype=torch.uint8))
+
+
+def test_tiles_never_hold_the_map_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **more: held.append(size[0]) or zeros(*size, **more))
+    around(Known(), (24, 32), ("segmentation",), mode="tiles").predict(photo(500, 40))
+    assert max(held) <= 24
+
+
 def test_flip_averages_probabilities_and_disparity_with_the_mirrored_image() -> None:
     found = around(Sided(), (4, 6), flip=True).maps(torch.zeros(1, 3, 4, 6, dtype=torch.uint8))
     expected = (np.exp(2) + 1) / 2 / (np.exp(2) + 2)
@@ -324,7 +353,7 @@ def test_inference_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"window\.stride"):
         validate(Inference, {"mode": "slide", "window": {"stride": 0}})
     with pytest.raises(ConfigError, match="mode"):
-        validate(Inference, {"mode": "tiles"})
+        validate(Inference, {"mode": "windows"})
 
 
 # --- tasks ----------------------------------------------------------------------------------------------------------
@@ -410,7 +439,7 @@ def test_mode_replaces_the_mode_of_the_run(run: Path, tmp_path: Path) -> None:
     assert trained_inference(tmp_path, flip=True) == Inference(flip=True)
     assert trained_inference(tmp_path) == Inference()
     with pytest.raises(ConfigError, match="mode"):
-        trained_inference(run, "tiles")
+        trained_inference(run, "windows")
 
 
 def test_what_a_run_does_not_have_is_named(run: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Cache:
             array: np.ndarray = np.load(entry, allow_pickle=False)
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError):
+        except Exception:  # whatever NumPy makes of a damaged header
             _log.warning("The cache file %s is damaged and is made anew.", entry)
             return None
         size = self.size or array.shape[:2]

@@ -56,9 +56,13 @@ class Labels(Part):
         listed = read_ids(self.file)
         known = set(dataset.ids(split))
         if unknown := [id for id in listed if id not in known]:
+            elsewhere = [name for name in dataset.splits if name != "all" and unknown[0] in dataset.ids(name)]
+            hint = f"its own ids look like {next(iter(sorted(known)), '(none)')!r}"
+            if elsewhere:
+                hint = f"that one is in {elsewhere[0]!r}. Leave such ids out, or say otherwise which images are val"
             raise FathomError(
                 f"{self.file} lists {len(unknown)} ids that split {split!r} of {dataset.name} does not have,"
-                f" for example {unknown[0]!r}; its own ids look like {next(iter(sorted(known)), '(none)')!r}."
+                f" for example {unknown[0]!r}; {hint}."
             )
         if unlabelled := [id for id in listed if not dataset.has_label(id)]:
             raise FathomError(

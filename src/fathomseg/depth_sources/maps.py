@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -20,6 +19,7 @@ from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.stored import ByName
 from fathomseg.io.images import read_stored
+from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
 
 SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
@@ -125,11 +125,7 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
 
 
 def _numpy(path: Path, wanted: str) -> NDArray[Any]:
-    try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError([Problem(str(path), f"cannot be read ({error}); replace it")]) from None
+    arrays = load_arrays(path)
     name = next(iter(arrays)) if len(arrays) == 1 else wanted
     if name not in arrays:
         there = ", ".join(arrays) or "none"

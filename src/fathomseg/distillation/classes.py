@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from jaxtyping import Int64
 from torch import Tensor
 
+from fathomseg.config import read_yaml
 from fathomseg.errors import ConfigError
+from fathomseg.yaml_words import Word
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,15 @@ def read_mapping(path: Path | None) -> dict[str, str | None]:
     """The mapping in a YAML file, `teacher's name: dataset's name` or null; {} without one. Raises `ConfigError`."""
     if path is None:
         return {}
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {error}.") from None
-    if not isinstance(tree, dict) or not all(
-        isinstance(a, str) and (b is None or isinstance(b, str)) for a, b in tree.items()
-    ):
+    found = {name: _name(value) for name, value in read_yaml(path).items()}
+    if not all(value is None or isinstance(value, str) for value in found.values()):
         raise ConfigError(f"{path} must map names to names, one `teacher's class: dataset's class` (or null) a line.")
-    return tree
+    return found
+
+
+def _name(value: Any) -> Any:
+    """The name of a class: a word keeps its spelling, such as `no` or `01`, and only null is none."""
+    return value if not isinstance(value, Word) else None if value.value is None else value.text
 
 
 def _plain(name: str) -> str:

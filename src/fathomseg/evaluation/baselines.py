@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_card
+from fathomseg.io.files import read_tree
 from fathomseg.metrics.multitask import MainScore, delta_m, relative_change
 from fathomseg.tasks.base import Task
 
@@ -71,7 +71,9 @@ def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict
             f"Baseline {run} has no {path.relative_to(run)}: score it first, by `fathom evaluate {run}` with the same "
             "options."
         )
-    known = json.loads(path.read_text(encoding="utf-8"))
+    known = read_tree(path)
+    if not isinstance(known, dict) or not {*_SAME, "scores"} <= known.keys() or not isinstance(known["scores"], dict):
+        raise FathomError(f"{path} is not what `fathom evaluate` writes; score the baseline again.")
     if unlike := [f"{key} is {known[key]}, not {result[key]}" for key in _SAME if known[key] != result[key]]:
         raise FathomError(f"Baseline {run} was scored on something else: {', '.join(unlike)}.")
     scored = {weights: tasks[task] for weights, tasks in known["scores"].items() if task in tasks}

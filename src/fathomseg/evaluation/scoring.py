@@ -17,6 +17,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
 from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.inference.predictor import Predictor
+from fathomseg.io.images import LARGE_PIXELS
 from fathomseg.io.prefetch import ahead
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
@@ -66,9 +67,8 @@ class FromNetwork:
 
     def predict(self, id: str, stored: UInt8[np.ndarray, "h w 3"], truths: Truths) -> Fields:
         """The network's predictions, on its device."""
-        (maps,) = self.predictor.each([stored])
-        tasks = self.predictor.tasks
-        return {name: tasks[name].decode(maps[name], truth.shape[:2]) for name, truth in truths.items()}
+        (fields,) = self.predictor.by_task([stored], [{name: truth.shape[:2] for name, truth in truths.items()}])
+        return fields
 
 
 def score(
@@ -91,7 +91,9 @@ def score(
     scores = {name: task.scores(dataset, device, protocol) for name, task in tasks.items()}
     seen: set[str] = set()
     problems: list[Problem] = []
-    for id, read in ahead(partial(_read, source, dataset, tasks), ids[rank::world]):
+    mine = ids[rank::world]
+    pace = (1, 1) if mine and _are_large(dataset, mine[0]) else (4, None)
+    for id, read in ahead(partial(_read, source, dataset, tasks), mine, *pace):
         try:
             if (found := read.result()) is not None:
                 stored, truths = found
@@ -123,6 +125,15 @@ def with_truth(
     if limit is not None:
         ids = list(islice((id for id in ids if any(task.has_truth(dataset, id) for task in tasks.values())), limit))
     return list(ids), {n: task for n, task in tasks.items() if any(task.has_truth(dataset, id) for id in ids)}
+
+
+def _are_large(dataset: Dataset, id: str) -> bool:
+    """Whether images are so large, by one of them, that only one after the other fits into memory."""
+    try:
+        height, width = dataset.size_of(id)
+    except DataError:
+        return False
+    return height * width > LARGE_PIXELS
 
 
 def _read(

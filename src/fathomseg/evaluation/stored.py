@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import Fields, Truths
 from fathomseg.inference.predicted import Record, outdated, record_of
+from fathomseg.io.files import read_tree
 from fathomseg.io.listing import walk
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
@@ -153,7 +153,7 @@ def refuse_other_classes(folder: Path, dataset: Dataset) -> None:
     if path is None:
         return
     try:
-        theirs = {int(row["id"]): str(row["name"]) for row in json.loads(path.read_text(encoding="utf-8"))["classes"]}
+        theirs = {int(row["id"]): str(row["name"]) for row in read_tree(path)["classes"]}
     except (ValueError, KeyError, TypeError):
         return  # a file of another program
     labels, names = dataset.label_map(), dataset.classes.names

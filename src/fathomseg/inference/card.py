@@ -131,6 +131,8 @@ def load_card(folder: Path) -> ModelCard:
     """
     if is_onnx(folder):
         return validate(ModelCard, card_tree(folder), str(folder))
+    if folder.is_file():
+        raise FathomError(f"{folder} is a file; give the run folder it lies in, or a file of `fathom export` (.onnx).")
     path = folder / CARD
     remedy = (
         f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."

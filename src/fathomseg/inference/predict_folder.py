@@ -167,8 +167,14 @@ class Work:
             if job.points is not None:
                 job.points.write(picture, prediction, self.predictor.card)
 
-        stills = (job for job in jobs if not job.is_video)
-        self._write_all(write, self._predictions(stills, lambda job: images.read_rgb(job.source), 4), threads=2)
+        stills = [job for job in jobs if not job.is_video]
+        large = {job.source for job in stills if _is_large(job.source)}
+        usual = (job for job in stills if job.source not in large)
+        self._write_all(write, self._predictions(usual, lambda job: images.read_rgb(job.source), 4), threads=2)
+        for job in stills:
+            if job.source in large:  # one is in memory at a time
+                one = self._predictions([job], lambda job: images.read_rgb(job.source), 1)
+                self._write_all(write, one, threads=1)
         for job in jobs:
             if job.is_video:
                 self._do_video(job)
@@ -240,6 +246,15 @@ class Work:
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:
         return goal.task.painter(self.predictor.card.known_classes)
+
+
+def _is_large(path: Path) -> bool:
+    """By its header; False for a file that cannot be read, which reading will say."""
+    try:
+        height, width = images.image_size(path)
+    except DataError:
+        return False
+    return height * width > images.LARGE_PIXELS
 
 
 def _frame(goal: Goal, frame: int) -> Path:

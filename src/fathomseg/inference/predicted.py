@@ -20,6 +20,7 @@ from fathomseg.inference.predict_folder import POINTS, TOGETHER, Job, unfinished
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import digest
 from fathomseg.tasks.base import Task
+from fathomseg.text import read_text
 
 RECORD: Final = ".fathom-predicted.jsonl"
 _FRAME: Final = re.compile(r"\d{6}\.png")
@@ -137,11 +138,22 @@ class Record:
 
     def _lines(self) -> Iterable[dict[str, Any]]:
         path = self.out / RECORD
-        for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        for text in _text(path).splitlines() if path.is_file() else ():
             try:
-                yield json.loads(text)
-            except ValueError:  # cut short by a crash: what it was about is not known to be ours
+                line = json.loads(text)
+            except (ValueError, RecursionError):  # cut short by a crash: what it was about is not known to be ours
                 continue
+            keys = {"file", "maker", "source"} if isinstance(line, dict) and "file" in line else {"maker", "words"}
+            if isinstance(line, dict) and keys <= line.keys() and all(isinstance(line[key], str) for key in keys):
+                yield line
+
+
+def _text(path: Path) -> str:
+    """What is no text is not ours either."""
+    try:
+        return read_text(path)
+    except FathomError:
+        return ""
 
 
 def record_of(folder: Path) -> Record | None:

@@ -6,7 +6,7 @@ prediction = predictor.predict(image)     # path, PIL image or uint8 array -> la
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import overload
@@ -20,6 +20,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, load_card, load_model
 from fathomseg.inference.onnx import OnnxNetwork, is_onnx
 from fathomseg.inference.settings import Inference, trained_inference
+from fathomseg.inference.tiles import falling, strips
 from fathomseg.io.images import Readable, as_rgb, resize_image
 from fathomseg.models.network import linked
 from fathomseg.models.norms import evaluating
@@ -126,13 +127,26 @@ class Predictor:
     ) -> list[dict[str, Tensor]]:
         """The fields of each image's `Prediction` as tensors on the device; does not wait for them."""
         sizes = [image.shape[:2] for image in images] if sizes is None else sizes
-        results: list[dict[str, Tensor]] = []
-        for maps, size in zip(self.each(images), sizes, strict=True):
-            fields: dict[str, Tensor] = {}
-            for name, task in self.tasks.items():
-                fields |= task.decode(maps[name], size)
-            results.append(fields)
-        return results
+        found = self.by_task(images, [dict.fromkeys(self.tasks, size) for size in sizes])
+        return [{name: x for fields in own.values() for name, x in fields.items()} for own in found]
+
+    def by_task(
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Mapping[str, Size]]
+    ) -> list[dict[str, dict[str, Tensor]]]:
+        """The same by task, of those tasks and at those sizes that `sizes` has for each image."""
+        tiled = self._tiled
+        maps = self._each(images, [name for name in self.tasks if name not in tiled])
+        found: list[dict[str, dict[str, Tensor]]] = []
+        for image, own, wanted in zip(images, maps, sizes, strict=True):
+            found.append(
+                {
+                    name: self._in_tiles(name, image, size)
+                    if name in tiled
+                    else self.tasks[name].decode(own[name], size)
+                    for name, size in wanted.items()
+                }
+            )
+        return found
 
     def size_for(self, image: Size) -> Size:
         """The (height, width) at which an image of this size goes through the network (`Inference.size`)."""
@@ -140,28 +154,67 @@ class Predictor:
 
     def each(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[dict[str, Float32[Tensor, "_ _ _"]]]:
         """The maps (see `maps`) of each of some RGB images of any sizes, in one pass for each working size."""
-        shapes = [self.size_for((image.shape[0], image.shape[1])) for image in images]
-        found: dict[int, dict[str, Tensor]] = {}
-        for shape in dict.fromkeys(shapes):
-            rows = [row for row, own in enumerate(shapes) if own == shape]
-            maps = self.maps(stacked([images[row] for row in rows], shape))
-            found |= {row: {name: x[place] for name, x in maps.items()} for place, row in enumerate(rows)}
-        return [found[row] for row in range(len(images))]
+        self._refuse_tiles()
+        return self._each(images, list(self.tasks))
 
-    @torch.inference_mode()
     def maps(self, images: UInt8[Tensor, "b 3 h w"]) -> dict[str, Float32[Tensor, "b _ _ _"]]:
         """By task the map its predictions are made from (`Task.map`), of images at working size.
 
         At the network's own resolution and in one pass; mirrored and window by window, averaged as the task says, at
-        working size.
+        working size. Raises `FathomError` in mode `tiles`, where there is no working size.
         """
+        self._refuse_tiles()
+        return self._maps(images, list(self.tasks))
+
+    @property
+    def _tiled(self) -> list[str]:
+        """The tasks that are predicted tile by tile."""
+        return [name for name, task in self.tasks.items() if self.inference.mode == "tiles" and task.windowed]
+
+    def _refuse_tiles(self) -> None:
+        if self._tiled:
+            raise FathomError(
+                "This run predicts in tiles at the scale of each image (evaluation.inference.mode: tiles), as `fathom "
+                "predict` and `fathom evaluate` can. Set the mode to whole or slide in its config.yaml for this."
+            )
+
+    def _each(
+        self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], tasks: Sequence[str]
+    ) -> list[dict[str, Float32[Tensor, "_ _ _"]]]:
+        if not tasks:
+            return [{} for _ in images]
+        shapes = [self.size_for((image.shape[0], image.shape[1])) for image in images]
+        found: dict[int, dict[str, Tensor]] = {}
+        for shape in dict.fromkeys(shapes):
+            rows = [row for row, own in enumerate(shapes) if own == shape]
+            maps = self._maps(stacked([images[row] for row in rows], shape), tasks)
+            found |= {row: {name: x[place] for name, x in maps.items()} for place, row in enumerate(rows)}
+        return [found[row] for row in range(len(images))]
+
+    @torch.inference_mode()
+    def _maps(self, images: UInt8[Tensor, "b 3 h w"], tasks: Sequence[str]) -> dict[str, Float32[Tensor, "b _ _ _"]]:
         inputs = images.to(self.device).float().div(255).contiguous(memory_format=torch.channels_last)
-        slid = [name for name, task in self.tasks.items() if self.inference.mode == "slide" and task.windowed]
-        whole = [name for name in self.tasks if name not in slid]
+        slid = [name for name in tasks if self.inference.mode == "slide" and self.tasks[name].windowed]
+        whole = [name for name in tasks if name not in slid]
         found = {} if not whole else self._averaged(inputs, whole) if self.inference.flip else self._run(inputs, whole)
         if slid:
             found |= self._slide(inputs, slid)
-        return {name: found[name] for name in self.tasks}
+        return {name: found[name] for name in tasks}
+
+    @torch.inference_mode()
+    def _in_tiles(self, name: str, image: UInt8[np.ndarray, "_ _ 3"], size: Size) -> dict[str, Tensor]:
+        """The fields of one task from tiles at the scale of the image, which is resized first if `size` differs."""
+        image, task, fields = resize_image(image, size), self.tasks[name], dict[str, Tensor]()
+        tile = self.inference.window.size or self.inference.size or self.card.size
+        for rows, strip in strips(
+            image, self.inference.window, tile, lambda x: self._views(x, [name])[name], self.device
+        ):
+            part = task.decode(task.averaged(strip[None])[0], (strip.shape[1], strip.shape[2]))
+            for key, values in part.items():
+                if key not in fields:
+                    fields[key] = values.new_empty(*size, *values.shape[2:])
+                fields[key][rows] = values
+        return fields
 
     def _in_batches(self, images: Iterator[Readable], batch: int) -> Iterator[Prediction]:
         if batch < 1:
@@ -196,7 +249,7 @@ class Predictor:
         weight = inputs.new_zeros(size)
         for top, left, height, width in self.inference.window.boxes(size):
             inside = (..., slice(top, top + height), slice(left, left + width))
-            hat = _hat(height, inputs.device)[:, None] * _hat(width, inputs.device)
+            hat = falling(height, inputs.device)[:, None] * falling(width, inputs.device)
             for name, view in self._views(inputs[inside], tasks).items():
                 if name not in totals:
                     totals[name] = view.new_zeros(*view.shape[:2], *size)
@@ -226,9 +279,3 @@ def pick_device(wanted: torch.device | str | None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise FathomError(f"Device {wanted} was asked for, but torch finds no CUDA device. Give cpu.")
     return device
-
-
-def _hat(length: int, device: torch.device) -> Float32[Tensor, " length"]:
-    """Weights that rise evenly from the ends of a window to its middle, where the network sees most context."""
-    ramp = torch.arange(1, length + 1, device=device, dtype=torch.float32)
-    return torch.minimum(ramp, ramp.flip(0)) / length

@@ -38,14 +38,15 @@ class Window(Part):
 class Inference(Part):
     """How an image goes through the network."""
 
-    mode: Literal["whole", "slide"] = "whole"
-    """whole: the image at once. slide: overlapping windows, whose probabilities are averaged; depth always sees the
-    whole image."""
+    mode: Literal["whole", "slide", "tiles"] = "whole"
+    """whole: the image at once. slide: overlapping windows of the resized image, whose probabilities are averaged.
+    tiles: the same of the image as it is, not resized, for images much larger than those of the training but of their
+    scale, such as aerial ones. Depth always sees the whole image."""
     size: PositiveSize | None = None
     """(height, width) an image is resized to first, whatever its shape. null = the working size of the training, or as
     many pixels in the proportions of the image, if these are not those of the training (by a tenth)."""
     window: Window = Window()
-    """The window of mode slide."""
+    """The window of modes slide and tiles; its size in tiles is by default that of the training."""
     flip: bool = False
     """Average with the prediction of the mirrored image: twice the time, often half a per cent of mIoU."""
     links: bool = True

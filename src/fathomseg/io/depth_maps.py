@@ -6,7 +6,6 @@ A PNG holds round(65535 disparity) of a disparity 0..1, 1 = nearest. By the rang
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final, Literal
 
@@ -17,9 +16,8 @@ from pydantic import Field
 from fathomseg.config import Part, validate
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
-from fathomseg.io.files import write_text
+from fathomseg.io.files import read_tree, write_text
 from fathomseg.io.images import read_values
-from fathomseg.text import read_text
 
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535
@@ -85,12 +83,7 @@ def read_scale(folder: Path) -> tuple[float, float] | None:
     path = next((path for path in (folder / SCALE, folder.parent / SCALE) if path.is_file()), None)
     if path is None:
         return None
-    try:
-        tree = json.loads(read_text(path))
-    except FathomError:
-        raise
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
+    tree = read_tree(path)
     if not isinstance(tree, dict):
         raise FathomError(f"{path} holds no JSON object; `fathom predict` writes one beside its maps.")
     scale = validate(DisparityScale, tree, str(path))

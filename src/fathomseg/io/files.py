@@ -91,6 +91,16 @@ def read_ids(path: Path) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line))
 
 
+def read_tree(path: Path) -> Any:
+    """What a JSON file holds. Raises `FileNotFoundError`, or `FathomError` if it cannot be read."""
+    try:
+        return json.loads(read_text(path))
+    except (FathomError, FileNotFoundError):
+        raise
+    except (ValueError, OSError, RecursionError) as error:
+        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
+
+
 def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     """The mapping in a JSON file of format 1.
 
@@ -98,13 +108,9 @@ def read_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     be: `what` names that.
     """
     try:
-        tree = json.loads(read_text(path))
+        tree = read_tree(path)
     except FileNotFoundError:
         raise FathomError(f"There is no {path}. {remedy}") from None
-    except FathomError:
-        raise
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(tree, dict) or tree.get("format") != 1:
         raise FathomError(
             f"{path} is not {what} of a format this version reads (1). It was written by another program or another "

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -16,13 +16,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import formats
+from fathomseg.io.memory import free_memory
 from fathomseg.types import Size
 
 SUFFIXES = frozenset({".bmp", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File name endings, in lower case, that count as images."""
 
 MOST_PIXELS = 1_000_000_000
-"""Larger images are refused: each pixel takes some 12 bytes of memory on its way through a prediction."""
+"""Larger images are refused."""
+LARGE_PIXELS: Final = 50_000_000
+"""From here on an image is read alone, and only if there is memory for it."""
+BYTES_PER_PIXEL: Final = 20
+"""Memory that a pixel takes at most on its way through reading, predicting and drawing."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit of 179 megapixels is below what aerial images have
 
 _DEPTHS = (8, 10, 12, 14, 16)
@@ -270,15 +275,26 @@ def _unpainted(pixels: Shaped[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"] |
     return empty if empty.any() else None
 
 
+def _refuse_too_large(pixels: int, path: Path) -> None:
+    """Raise `DataError` before anything is decoded for which there is no memory."""
+    has = f"has {pixels / 1e6:.0f} megapixels"
+    if pixels > MOST_PIXELS:
+        raise DataError([Problem(str(path), f"{has}, of at most {MOST_PIXELS / 1e6:.0f}; cut it into tiles")])
+    if pixels <= LARGE_PIXELS:
+        return
+    needed, free = pixels * BYTES_PER_PIXEL, free_memory()
+    if free is not None and needed > free:
+        reason = f"{has}, which take about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} are free"
+        raise DataError([Problem(str(path), f"{reason}; end other programs, or cut it into tiles")])
+
+
 @contextmanager
 def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
     """An image of Pillow's, decoded to its end; whatever goes wrong becomes a `DataError` naming the file."""
     try:
         # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
         with path.open("rb") as file, Image.open(file) as image:
-            if image.width * image.height > MOST_PIXELS:
-                reason = f"has {image.width * image.height / 1e6:.0f} megapixels, of at most {MOST_PIXELS / 1e6:.0f}"
-                raise DataError([Problem(str(path), f"{reason}; cut it into tiles")])
+            _refuse_too_large(image.width * image.height, path)
             if decode:
                 image.load()
             yield image
@@ -290,10 +306,11 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
         raise DataError([Problem(str(path), f"{reason}; replace or remove it")]) from None
     except DataError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError([Problem(str(path), f"cannot be decoded ({error}); replace or remove it")]) from None
+    except Exception as error:  # Pillow's readers raise what a damaged header makes of their arithmetic
+        reason = str(error) or type(error).__name__
+        raise DataError([Problem(str(path), f"cannot be decoded ({reason}); replace or remove it")]) from None
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     image.info.pop("transparency", None)  # or Pillow warns that alpha is dropped, which is the purpose
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

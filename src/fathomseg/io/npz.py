@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,24 @@ def write_npz(path: Path, **arrays: NDArray[Any]) -> None:
 
 def read_npz(path: Path, *names: str) -> list[NDArray[Any]]:
     """The arrays of these names. Raises `DataError` if the file is missing or damaged, or has no such array."""
+    stored = load_arrays(path)
+    if lacking := [name for name in names if name not in stored]:
+        there = ", ".join(filter(None, stored)) or "no named array"
+        reason = (
+            f"cannot be read as .npz with {' and '.join(names)}: it holds {there}, not {lacking[0]}; write it again"
+        )
+        raise DataError([Problem(str(path), reason)])
+    return [stored[name] for name in names]
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an .npz by name, or that of an .npy under the name "". Nothing is unpickled. Raises `DataError`."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return [stored[name] for name in names]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = f"cannot be read as .npz with {' and '.join(names)} ({error}); write it again"
-        raise DataError([Problem(str(path), reason)]) from None
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"": loaded}
+        with loaded:
+            return dict(loaded)
+    except Exception as error:  # NumPy evaluates headers as Python's literals, and raises all that can go wrong there
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise DataError([Problem(str(path), f"cannot be read as a file of NumPy ({reason}); replace it")]) from None

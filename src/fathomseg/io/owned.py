@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from fathomseg.io.files import write_text
+from fathomseg.errors import FathomError
+from fathomseg.io.files import read_tree, write_text
 
 LIST: Final = ".fathom-wrote.json"
 _GROWS: Final = "grows"
@@ -57,10 +58,10 @@ def clear(folder: Path) -> None:
 
 def _known(folder: Path) -> dict[str, str]:
     try:
-        known = json.loads((folder / LIST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        known = read_tree(folder / LIST)
+    except (OSError, FathomError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return {key: mark for key, mark in known.items() if isinstance(mark, str)} if isinstance(known, dict) else {}
 
 
 def _owned(path: Path, name: str, known: dict[str, str]) -> bool:

@@ -143,8 +143,9 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
         with av.open(str(path)) as container:
             size = _upright(next(container.decode(video=0))).shape[:2]
         with av.open(str(path)) as container:  # once more: not every container can go back to its start
-            packets = [packet for packet in container.demux(video=0) if packet.size and not packet.is_discard]
-            times = [packet.pts for packet in packets]
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            times = [packet.pts for packet in packets if not packet.is_discard]
+            # That key frame may be among what an edit list hides.
             first = next((packet.pts for packet in packets if packet.is_keyframe), None)
     except (av.FFmpegError, IndexError, StopIteration) as error:
         reason = str(error) or "it holds no picture"

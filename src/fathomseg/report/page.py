@@ -17,6 +17,7 @@ from fathomseg.report.normals import normals_section
 from fathomseg.report.scenes import scenes_section
 from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
+from fathomseg.text import read_text
 
 SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset, Examples], Section]]] = {
     "segmentation": segmentation_section,
@@ -48,7 +49,7 @@ def sections(
 def write_page(folder: Path, result: Mapping[str, Any], sections: Sequence[Section], configuration: Path) -> Path:
     """Write report.html beside scores.json; `configuration` is the run's file, shown if there is one."""
     path = folder / "report.html"
-    text = configuration.read_text(encoding="utf-8") if configuration.is_file() else None
+    text = read_text(configuration) if configuration.is_file() else None
     write_text(path, render(result, sections, text))
     return path
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from fathomseg import config as config_file
+from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.data.intrinsics import Intrinsics, field_of_view
 from fathomseg.io.files import write_text
 from fathomseg.io.progress import say
@@ -36,7 +38,7 @@ def known_factors(config: InitFrom | None, cameras: Sequence[tuple[str, Camera]]
     for number, (name, camera) in enumerate(cameras):
         path = config.run / FILE.format(name)
         if path.is_file():
-            factors[number] = float(yaml.safe_load(path.read_text(encoding="utf-8"))["fx"]) / camera.fx
+            factors[number] = config_file.load(CameraEntry, path).fx / camera.fx
             say(f"The focal length of {name} goes on from {path}")
     return factors
 

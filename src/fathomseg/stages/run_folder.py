@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
-from fathomseg.config import Part
+from fathomseg.config import Part, read_yaml
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.logging import METRICS
 from fathomseg.engine.trackers import BOARD, TRACKED
@@ -23,6 +22,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.io.files import write_config
 from fathomseg.io.owned import foreign, own, remove_own
+from fathomseg.text import read_text
 from fathomseg.version import __version__
 
 if TYPE_CHECKING:
@@ -120,14 +120,14 @@ def own_data(folder: Path) -> str:
 def own_device(folder: Path) -> str:
     """`train.device` of a run; "auto" for a folder that does not say."""
     path = folder / CONFIG
-    tree = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return str(tree.get("train", {}).get("device", "auto"))
+    train = read_yaml(path).get("train") if path.is_file() else None
+    return str(train.get("device", "auto")) if isinstance(train, dict) else "auto"
 
 
 def labelled_ids(folder: Path, streams: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """By stream the ids of the images whose labels the run may use, for the streams that have any."""
     files = {stream: folder / IDS.format(stream) for stream in streams}
-    return {s: tuple(f.read_text(encoding="utf-8").split("\n")[:-1]) for s, f in files.items() if f.is_file()}
+    return {stream: tuple(read_text(file).split("\n")[:-1]) for stream, file in files.items() if file.is_file()}
 
 
 def origin() -> dict[str, Any]:

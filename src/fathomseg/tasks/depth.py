@@ -23,6 +23,7 @@ from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
 from fathomseg.io.formats import png_bits, png_has_colours
+from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
@@ -446,12 +447,9 @@ def _summed(losses: Float[Tensor, "*b"], known: Bool[Tensor, "*b"], weight: Floa
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:
     """The depth map in a .npy file. Raises `DataError` if it holds something else."""
-    try:
-        depth = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError([Problem(str(path), f"cannot be read as .npy ({error})")]) from None
-    if not isinstance(depth, np.ndarray) or depth.ndim != 2 or depth.dtype.kind != "f" or not depth.size:
-        what = f"{depth.dtype} of shape {depth.shape}" if isinstance(depth, np.ndarray) else "an archive"
+    depth = load_arrays(path).get("")
+    if depth is None or depth.ndim != 2 or depth.dtype.kind != "f" or not depth.size:
+        what = f"{depth.dtype} of shape {depth.shape}" if depth is not None else "an archive"
         raise DataError([Problem(str(path), f"holds {what}; expected floating-point depth of height x width, metres")])
     return depth
 

@@ -25,6 +25,8 @@ def _from_hex(value: Any) -> Any:
 
 def _named(value: Any) -> Any:
     """A class given by its name alone."""
+    if value is None:
+        raise ValueError("is null, which YAML writes as null, ~ or nothing; put a name that looks so in quotes")
     return {"name": value} if isinstance(value, str) else value
 
 

@@ -22,7 +22,7 @@ from fathomseg.data.datasets.folder_splits import LISTS, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
-from fathomseg.io.listing import VIDEOS, counted, passed_over
+from fathomseg.io.listing import VIDEOS, counted, passed_over, walk
 from fathomseg.io.shapes import fitted
 from fathomseg.types import IGNORE, Camera, ClassList
 
@@ -105,6 +105,20 @@ class Folder(FileDataset):
         for stem, path in files_below(self.root / "labels").items():
             if stem not in samples and f"images/{stem}" not in samples:
                 yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
+        yield from self._stray_cameras()
+
+    def _stray_cameras(self) -> Iterator[Problem]:
+        """YAML files where cameras are looked for that are the camera of no clip."""
+        clips = {_clip(id) for id in self._listing.samples}
+        used = {path for clip, path in self._camera_files.items() if clip in clips}
+        beside = [path for path in self.root.iterdir() if path.stem.lower() == "camera"] if self.root.is_dir() else []
+        for path in [*(path for part in ("clips", "videos") for _, path in walk(self.root / part)), *sorted(beside)]:
+            if path.suffix.lower() in {".yaml", ".yml"} and path not in used:
+                yield Problem(
+                    str(path),
+                    "is the camera of no clip; expected clips/NAME/camera.yaml or videos/NAME.yaml, or for all images "
+                    "`camera` in dataset.yaml",
+                )
 
     def passed_over(self) -> tuple[str, ...]:
         """Every file in the four folders that is not read, counted by ending."""
@@ -191,12 +205,16 @@ class Folder(FileDataset):
         return {before: after for ((clip, i), before), ((other, j), after) in steps if clip == other and j - i > 1}
 
     @cached_property
-    def _cameras(self) -> dict[str, CameraEntry]:
-        """The camera files of clips (clips/<name>/camera.yaml) and videos (videos/<name>.yaml)."""
+    def _camera_files(self) -> dict[str, Path]:
+        """By clip its camera file (clips/<name>/camera.yaml), or that of its video (videos/<name>.yaml)."""
         files = {f"clips/{stem.removesuffix('/camera')}": path for stem, path in _yaml(self.root / "clips").items()}
-        files |= {f"clips/{stem}": path for stem, path in _yaml(self.root / "videos").items()}
+        return files | {f"clips/{stem}": path for stem, path in _yaml(self.root / "videos").items()}
+
+    @cached_property
+    def _cameras(self) -> dict[str, CameraEntry]:
+        """What these files hold."""
         cameras, problems = {}, []
-        for clip, path in files.items():
+        for clip, path in self._camera_files.items():
             try:
                 cameras[clip] = config.load(CameraEntry, path)
             except ConfigError as error:

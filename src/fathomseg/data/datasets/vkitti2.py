@@ -262,8 +262,9 @@ class _Table:
 
     @cached_property
     def _rows(self) -> Mapping[tuple[int, int], Float64[np.ndarray, " n"]]:
+        lines = [line for line in read_text(self.path).splitlines()[1:] if line.strip()]
         try:
-            rows = np.loadtxt(self.path, skiprows=1, ndmin=2)
+            rows = np.loadtxt(lines, ndmin=2, comments=None) if lines else np.zeros((0, 0))
         except ValueError:
             rows = np.zeros((0, 0))
         if rows.shape[1:] != (self.count + 2,) or not np.isfinite(rows).all():

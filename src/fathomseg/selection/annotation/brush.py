@@ -81,7 +81,7 @@ class _Reader:
 
 def _as_bytes(code: Sequence[int]) -> bytes:
     try:
-        return bytes(code)
+        return bytes(list(code))  # a number alone would ask for as many zeros
     except (TypeError, ValueError):
         raise ValueError("is not a list of bytes (0 to 255)") from None
 

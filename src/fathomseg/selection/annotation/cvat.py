@@ -112,15 +112,24 @@ def returned(source: Path, task: Task) -> Iterator[list[Mask]]:
             files[stem] = path
         if problems:
             raise DataError(problems)
-        yield [(images[stem], partial(_read, path, images[stem], labels, table)) for stem, path in files.items()]
+        where = {stem: f"{source}: {path.relative_to(root).as_posix()}" for stem, path in files.items()}
+        yield [
+            (images[stem], partial(_read, path, where[stem], images[stem], labels, table))
+            for stem, path in files.items()
+        ]
 
 
 _STRANGE = "is the mask of no image of this export; give the folder of the right export, or remove it"
 _TWICE = "is the second mask of this image; remove one of the two"
 
 
-def _read(path: Path, image: TaskImage, labels: LabelMap, table: UInt8[np.ndarray, " 256"]) -> UInt8[np.ndarray, "h w"]:
-    label: UInt8[np.ndarray, "h w"] = table[labels.read(path, image.size)]
+def _read(
+    path: Path, where: str, image: TaskImage, labels: LabelMap, table: UInt8[np.ndarray, " 256"]
+) -> UInt8[np.ndarray, "h w"]:
+    try:
+        label: UInt8[np.ndarray, "h w"] = table[labels.read(path, image.size)]
+    except DataError as error:  # the file lies in a folder that will be gone when the message is read
+        raise DataError([Problem(where, problem.reason) for problem in error.problems]) from None
     return label
 
 
@@ -130,7 +139,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield source
     elif zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive, tempfile.TemporaryDirectory() as folder:
+        with _archive(source) as archive, tempfile.TemporaryDirectory() as folder:
             for entry in archive.infolist():
                 # Python makes "/" of the system's own separator only; old tools of Windows write theirs on any.
                 parts = entry.filename.replace("\\", "/").split("/")
@@ -140,18 +149,35 @@ def _unpacked(source: Path) -> Iterator[Path]:
                     )
                 if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
                     continue
-                place = Path(folder, *parts)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                if parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]:
-                    place.write_bytes(archive.read(entry))
-                else:
-                    place.touch()  # to be named if what is needed is not there
+                # What is not needed is kept as a name, to be told if what is needed is not there.
+                needed = parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]
+                content = _content(archive, entry, source) if needed else b""
+                try:
+                    place = Path(folder, *parts)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(content)
+                except (OSError, ValueError) as error:
+                    raise FathomError(f"{source}: {entry.filename!r} cannot be unpacked ({error}).") from None
             yield Path(folder)
     else:
         raise FathomError(
             f"{source} is neither a zip nor a folder of CVAT's format Segmentation mask 1.1, nor a JSON file of "
             "Label Studio."
         )
+
+
+def _archive(source: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(source)
+    except Exception as error:  # damaged directories end in errors of arithmetic and text too
+        raise FathomError(f"{source} cannot be opened as a zip ({error}). Export it again.") from None
+
+
+def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: Path) -> bytes:
+    try:
+        return archive.read(entry)
+    except Exception as error:  # a wrong checksum, a password, a compression that is not known
+        raise FathomError(f"{source}: {entry.filename} cannot be unpacked ({error}). Export it again.") from None
 
 
 def _root(folder: Path, source: Path) -> Path:

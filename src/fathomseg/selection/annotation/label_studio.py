@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.files import read_tree
 from fathomseg.selection.annotation.brush import decode, encode
 from fathomseg.selection.annotation.task import Mask, Task, TaskImage
-from fathomseg.text import read_text
 from fathomseg.types import IGNORE, ClassList
 
 CONFIG: Final = "label_studio/config.xml"
@@ -84,20 +83,25 @@ def returned(source: Path, task: Task) -> list[Mask]:
 
 
 def _tasks(source: Path) -> list[Mapping[str, Any]]:
-    try:
-        tree = json.loads(read_text(source))
-    except FathomError:
-        raise
-    except (ValueError, OSError) as error:
-        raise FathomError(f"{source} cannot be read as JSON: {error}.") from None
-    if not isinstance(tree, list) or not all(isinstance(one, dict) and "annotations" in one for one in tree):
+    tree = read_tree(source)
+    if not isinstance(tree, list) or not all(map(_is_task, tree)):
         raise FathomError(f"{source} is no list of tasks with annotations; export from Label Studio as JSON.")
     return tree
 
 
+def _is_task(one: Any) -> bool:
+    """Whether it is a task with annotations, each with regions, of whatever kind these are."""
+    annotations = one.get("annotations") if isinstance(one, dict) else None
+    if not isinstance(annotations, list) or not all(isinstance(each, dict) for each in annotations):
+        return False
+    results = [each.get("result", []) for each in annotations]
+    return all(isinstance(found, list) and all(isinstance(one, dict) for one in found) for found in results)
+
+
 def _stem(task: Mapping[str, Any]) -> str | None:
     data = task.get("data")
-    return data.get("stem") if isinstance(data, dict) else None
+    stem = data.get("stem") if isinstance(data, dict) else None
+    return stem if isinstance(stem, str) else None
 
 
 def _regions(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
@@ -119,12 +123,13 @@ def _label(
     indices = {one.name: index for index, one in enumerate(task.classes)}
     label = np.full(image.size, IGNORE, np.uint8)
     for region in regions:
-        value = region.get("value", {})
+        value = region.get("value")
+        value = value if isinstance(value, dict) else {}
         names = value.get("brushlabels", [])
-        fault = _fault(region, names, indices, image)
+        fault = _fault(region, value, names, indices, image)
         try:
             if fault is None:
-                label[decode(value["rle"], image.size)] = indices[names[0]]
+                label[decode(value.get("rle", ()), image.size)] = indices[str(names[0])]
         except ValueError as error:
             fault = f"its mask {error}"
         if fault is not None:
@@ -133,12 +138,14 @@ def _label(
     return label
 
 
-def _fault(region: Mapping[str, Any], names: Sequence[str], indices: Mapping[str, int], image: TaskImage) -> str | None:
+def _fault(
+    region: Mapping[str, Any], value: Mapping[str, Any], names: Any, indices: Mapping[str, int], image: TaskImage
+) -> str | None:
     """What is wrong with a region, before its mask is opened."""
     size = (region.get("original_height"), region.get("original_width"))
-    if region.get("type") != "brushlabels" or region.get("value", {}).get("format") != "rle":
+    if region.get("type") != "brushlabels" or value.get("format") != "rle":
         return f"is of type {region.get('type')!r}; expected a brush mask (brushlabels, rle)"
-    if len(names) != 1 or names[0] not in indices:
+    if not isinstance(names, list) or len(names) != 1 or str(names[0]) not in indices:
         return f"has the labels {names}; expected one of {', '.join(indices)}"
     if size != image.size:
         return f"is {size[0]} x {size[1]} (height x width), but its image is {image.size[0]} x {image.size[1]}"

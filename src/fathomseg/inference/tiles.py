@@ -1,0 +1,59 @@
+"""Large images in tiles at their own scale: what is finished leaves, so that memory does not grow with the height."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby, pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from fathomseg.inference.settings import Window
+from fathomseg.types import Size
+
+Views = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b c h w"]]
+"""Images 0..1 to what may be averaged of them, at their size."""
+
+
+def strips(
+    image: UInt8[np.ndarray, "h w 3"], window: Window, size: Size, views: Views, device: torch.device
+) -> Iterator[tuple[slice, Float32[Tensor, "c rows w"]]]:
+    """The average of all tiles, strip by strip from the top: rows, and the finished map of these rows.
+
+    Tiles have the (height, width) `size` in pixels of the image, or less where the image ends, and overlap as `window`
+    says. At any time the sums of one row of tiles are held, c + 1 numbers for each of its pixels, and never the map of
+    the whole image.
+    """
+    boxes = Window(size=size, stride=window.stride).boxes((image.shape[0], image.shape[1]))
+    rows = [(top, list(row)) for top, row in groupby(boxes, key=lambda box: box[0])]
+    height, width = boxes[0][2], image.shape[1]
+    weight = torch.zeros(height, width, device=device)
+    total: Tensor | None = None
+    for (top, row), after in pairwise([*rows, (image.shape[0], [])]):
+        for _, left, _, across in row:
+            tile = torch.from_numpy(np.ascontiguousarray(image[top : top + height, left : left + across]))
+            inputs = tile.to(device).permute(2, 0, 1)[None].float().div(255)
+            view = views(inputs.contiguous(memory_format=torch.channels_last))[0]
+            total = view.new_zeros(len(view), height, width) if total is None else total
+            hat = falling(height, device)[:, None] * falling(across, device)
+            total[..., left : left + across] += hat * view
+            weight[:, left : left + across] += hat
+        assert total is not None, "every row has a tile"
+        done = min(after[0] - top, height)
+        yield slice(top, top + done), total[:, :done] / weight[:done]
+        total, weight = _moved(total, done), _moved(weight[None], done)[0]
+
+
+def falling(length: int, device: torch.device) -> Float32[Tensor, " length"]:
+    """Weights that rise evenly from the ends of a window to its middle, where the network sees most context."""
+    ramp = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+    return torch.minimum(ramp, ramp.flip(0)) / length
+
+
+def _moved(sums: Float32[Tensor, "c h w"], done: int) -> Float32[Tensor, "c h w"]:
+    """Sums of the next row of tiles: what overlaps it, and zeros below."""
+    moved = torch.zeros_like(sums)
+    moved[:, : sums.shape[1] - done] = sums[:, done:]
+    return moved
