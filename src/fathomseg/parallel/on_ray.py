@@ -44,11 +44,11 @@ class RayEngine(Engine):
     @property
     def gpus(self) -> int:
         """Those of all nodes."""
-        return int(ray.cluster_resources().get("GPU", 0))
+        return int(_resources().get("GPU", 0))
 
     def room(self, gpus: float) -> int:
         """As many as all nodes hold: one a processor, or what the GPUs hold."""
-        places = ray.cluster_resources().get("CPU", 1)
+        places = _resources().get("CPU", 1)
         return max(1, int(min(places, self.gpus / gpus) if gpus > 0 else places))
 
     def actor(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
@@ -135,3 +135,8 @@ class _Held:
 
 _HELD: Any = ray.remote(_Held)
 _OF_THIS_MACHINE: dict[str, Any] = {"include_dashboard": False}
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found

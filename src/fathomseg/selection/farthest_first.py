@@ -62,7 +62,7 @@ class FarthestFirst(Picker):
         """The row nearest to the mean of all rows: the most ordinary one."""
         sums = [one for part in all_of(self.shards, "sums") for one in part]
         mean = (np.sum(sums, 0) / len(self.features)).astype(np.float32)
-        return min(all_of(self.shards, "nearest_to", mean))[1]
+        return int(min(all_of(self.shards, "nearest_to", mean))[1])
 
     def take(self, rows: Sequence[int]) -> list[Pick]:
         """Take these rows, in this order, whatever their distances; tells what these were."""

@@ -163,4 +163,5 @@ def highest(scores: Float64[np.ndarray, " n"], count: int) -> Int64[np.ndarray, 
     bound = float(np.partition(scores, len(scores) - count)[len(scores) - count])
     above, equal = np.flatnonzero(scores > bound), np.flatnonzero(scores == bound)
     places = np.sort(np.concatenate([above, equal[: count - len(above)]]))
-    return places[scores[places] > -math.inf]
+    found: Int64[np.ndarray, " m"] = places[scores[places] > -math.inf]
+    return found
