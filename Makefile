@@ -44,7 +44,7 @@ docs: $(STAMP)
 # versions everywhere.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,hf,onnx,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,hf,onnx,cluster,dev]'
 	touch $@
 
 clean:
