@@ -40,9 +40,9 @@ class Counted(FarthestFirst):
 
     passes = 0
 
-    def _update(self, rows: Any) -> None:
+    def _update(self, group: Any, rows: Any) -> None:
         self.passes += 1
-        super()._update(rows)
+        super()._update(group, rows)
 
 
 def main() -> None:
