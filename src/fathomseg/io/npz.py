@@ -33,11 +33,9 @@ def read_npz(path: Path, *names: str) -> list[NDArray[Any]]:
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an .npz by name, or that of an .npy under the name "". Nothing is unpickled. Raises `DataError`."""
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return dict(loaded)
+        with path.open("rb") as file:  # given a path, NumPy leaves damaged files open
+            loaded: Any = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except Exception as error:  # NumPy evaluates headers as Python's literals, and raises all that can go wrong there
         reason = str(error).split("\n")[0] or type(error).__name__
         raise DataError([Problem(str(path), f"cannot be read as a file of NumPy ({reason}); replace it")]) from None
