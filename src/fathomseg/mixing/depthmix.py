@@ -65,7 +65,8 @@ class DepthMix(Mixing):
                 " or use a rule that needs none: cutmix or classmix."
             )
         mine, theirs = (pixels.disparity.detach()[:, 0] for pixels in (this, other))  # type: ignore[union-attr]
-        farther = mine < theirs - self._margins(keys, mine)
+        margins = self._margins(keys, mine)
+        farther = (mine < theirs - margins) | ((mine == theirs - margins) & (margins < 0))
         if self.foreground[1] > 0:
             background = mine < self._threshold(keys, mine)
             nearer = mine - self.margin > theirs
