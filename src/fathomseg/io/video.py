@@ -147,7 +147,7 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
             times = [packet.pts for packet in packets if not packet.is_discard]
             # That key frame may be among what an edit list hides.
             first = next((packet.pts for packet in packets if packet.is_keyframe), None)
-    except (av.FFmpegError, IndexError, StopIteration) as error:
+    except Exception as error:  # of ffmpeg, and of Python over what a damaged header says
         reason = str(error) or "it holds no picture"
         raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
     known = tuple(sorted({time for time in times if time is not None}))
