@@ -138,5 +138,5 @@ _OF_THIS_MACHINE: dict[str, Any] = {"include_dashboard": False}
 
 
 def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.cluster_resources()
     return found
