@@ -375,7 +375,7 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
         (joint, {"max_depth": 8.0, "tasks": "segmentation"}, "--max-depth and --crop"),
         (saved, {"tasks": "depth"}, "cannot be scored on 'depth'; --tasks may name segmentation"),
         (joint, {"tasks": "depth, normals"}, "'normals'; --tasks may name segmentation, depth, motion"),
-        (joint, {"against": joint, "mode": "slide"}, "leave out --flip and --mode"),
+        (joint, {"against": joint, "mode": "slide"}, "leave out --flip, --mode, --links and --weights"),
     ):
         with pytest.raises(FathomError, match=message):
             run(str(folder), **arguments(**options))
