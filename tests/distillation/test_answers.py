@@ -42,7 +42,7 @@ class TestMatching:
         with pytest.raises(ConfigError, match=r"None of the teacher's classes .*--classes"):
             match(("a", "b"), OURS, {})
         (tmp_path / "m.yaml").write_text("- truck")
-        with pytest.raises(ConfigError, match="must map names to names"):
+        with pytest.raises(ConfigError, match=r"must hold a mapping"):
             read_mapping(tmp_path / "m.yaml")
 
 
@@ -109,5 +109,5 @@ class TestFiles:
     def test_a_damaged_file_is_named(self, tmp_path: Path) -> None:
         write_answer(tmp_path, "a", {"depth": np.ones((2, 3), np.float32)}, None)
         path_of(tmp_path, "a", "depth").write_bytes(b"PK no zip")
-        with pytest.raises(DataError, match=r"depth/a\.npz.*write it again"):
+        with pytest.raises(DataError, match=r"depth/a\.npz: cannot be read as a file of NumPy"):
             read_part(tmp_path, "a", "depth", None)

@@ -90,7 +90,7 @@ def test_two_kinds_of_one_map_are_refused(tmp_path: Path) -> None:
 def test_a_damaged_file_and_an_archive_are_named(tmp_path: Path) -> None:
     (tmp_path / "00.npy").write_bytes(b"\x93NUMPY")
     (tmp_path / "01.npy").write_bytes(b"")
-    for id, reason in (("c0/00", "cannot be read as .npy"), ("c0/01", "cannot be read as .npy")):
+    for id, reason in (("c0/00", "cannot be read as a file of NumPy"), ("c0/01", "cannot be read as a file of NumPy")):
         with pytest.raises(DataError, match=reason):
             source(tmp_path).read(id)
 

@@ -14,7 +14,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.images import LARGE_PIXELS
@@ -131,7 +131,7 @@ def _are_large(dataset: Dataset, id: str) -> bool:
     """Whether images are so large, by one of them, that only one after the other fits into memory."""
     try:
         height, width = dataset.size_of(id)
-    except DataError:
+    except FathomError:  # whatever it is, reading will say it
         return False
     return height * width > LARGE_PIXELS
 
