@@ -179,7 +179,10 @@ class Sparse(Streets):
         return label.repeat(2, 0).repeat(2, 1) if label is not None and self.has_label(id) else None
 
     def depth(self, id: str) -> np.ndarray | None:
-        return super().depth(id) if id.endswith("0") else None
+        return super().depth(id) if self.has_depth(id) else None
+
+    def has_depth(self, id: str) -> bool:
+        return id.endswith("0")
 
 
 def test_each_task_is_scored_where_it_has_a_truth_at_the_size_of_that() -> None:
