@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One test process a core, each with one thread: several multi-threaded ones on few cores mostly wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test quick slow lint types format docs clean
+.PHONY: demo test quick slow fuzz lint types format docs clean
 
 # The whole idea on two idle cores; `make demo MINUTES=3` shows less of it in less time.
 MINUTES ?= 10
@@ -22,6 +22,10 @@ quick: $(STAMP)
 
 slow: $(STAMP)
 	$(PYTEST) -m slow
+
+# Every reader of foreign files on 2000 damaged ones each, some minutes.
+fuzz: $(STAMP)
+	FUZZ_EXAMPLES=2000 $(PYTEST) -m slow tests/fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
