@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One test process a core, each with one thread: several multi-threaded ones on few cores mostly wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test quick slow fuzz lint types format docs clean
+.PHONY: demo test quick slow long lint types format docs clean
 
 # The whole idea on two idle cores; `make demo MINUTES=3` shows less of it in less time.
 MINUTES ?= 10
@@ -23,9 +23,9 @@ quick: $(STAMP)
 slow: $(STAMP)
 	$(PYTEST) -m slow
 
-# Every reader of foreign files on 2000 damaged ones each, some minutes.
-fuzz: $(STAMP)
-	FUZZ_EXAMPLES=2000 $(PYTEST) -m slow tests/fuzz
+# What takes too long for every change: damaged files by the thousand, a Ray cluster that loses a node, large exports.
+long: $(STAMP)
+	$(PYTEST) -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

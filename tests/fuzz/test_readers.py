@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -259,10 +258,6 @@ NAMES = (
 """Of `targets`, so that each is a test of its own before any seed is written."""
 
 
-MORE = int(os.environ.get("FUZZ_EXAMPLES", "200"))
-"""In the slow suite; `make fuzz` tries 2000."""
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
     found = targets(tmp_path_factory.mktemp("seeds"))
@@ -271,7 +266,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("examples", [10, pytest.param(MORE, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [10, pytest.param(2000, marks=pytest.mark.long)])
 def test_a_damaged_file_is_refused_in_words(
     name: str, examples: int, table: dict[str, Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,7 @@ def test_a_transformer_at_a_fixed_size() -> None:
     assert [d.dim_value for d in fixed.graph.input[0].type.tensor_type.shape.dim] == [0, 64, 64, 3]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["segformer", "upernet", "manet"])
 def test_decoders_of_the_library_at_any_size(name: str) -> None:
     narrow = {"channels": (8, 8, 8, 8, 8)} if name == "manet" else {"channels": 16}

@@ -42,6 +42,7 @@ from tests.models.networks import (
 from tests.typecheck import unchecked
 
 DECODERS = [kind.model_fields["name"].default for kind in get_args(get_args(AnyDecoder)[0])]
+LIBRARY = ("segformer", "upernet", "manet")  # slow ones, by one encoder here
 MODELS = ["tf_efficientnet_lite0", "mobilenetv2_100", "resnet18"]
 PLAIN = ["test_vit", "test_vit2"]  # with a class token; with a register token and a norm behind the mean
 VIT = segmenting({"name": "dpt", "channels": 16}, encoder={"model": "test_vit", "pretrained": "none"})
@@ -54,8 +55,11 @@ SHARED_HEADS = {"decoder": "shared", "head": "separable"}
 CONFIGS: dict[str, NetworkConfig] = {
     **{
         f"{model}-{decoder}": segmenting({"name": decoder}, encoder={"model": model, "pretrained": "none"})
-        for model, decoder in itertools.product(MODELS, [name for name in DECODERS if name not in ("dpt", "ddpm_unet")])
+        for model, decoder in itertools.product(
+            MODELS, [d for d in DECODERS if d not in ("dpt", "ddpm_unet", *LIBRARY)]
+        )
     },
+    **{f"resnet18-{d}": segmenting({"name": d}, encoder={**LITE, "model": "resnet18"}) for d in LIBRARY},
     **{f"{m}-dpt": segmenting({"name": "dpt", "channels": 16}, encoder={**LITE, "model": m}) for m in PLAIN},
     "depth": seeing_depth({"name": "depth_unet"}, encoder=LITE),
     "depth at a quarter": seeing_depth({"name": "depth_unet", "stride": 4}, encoder=LITE),

@@ -56,7 +56,7 @@ def test_a_student_learns_from_truth_and_from_the_teacher_and_resumes_exactly(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     fathom("train", RECIPE, *SMALL, *taught, "--out", whole)
     names = {name for line in metrics(whole) for name in line}
-    assert {"supervised", "metric.segmentation", "metric.segmentation_distilled", "metric.depth"} <= names
+    assert {"supervised.segmentation", "metric.segmentation", "metric.segmentation_distilled", "metric.depth"} <= names
     assert any(line.get("metric.segmentation_distilled", 0) > 0 for line in metrics(whole))
     assert len((whole / "labelled.txt").read_text().splitlines()) == 2
 

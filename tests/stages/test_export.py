@@ -133,11 +133,13 @@ def test_int8_without_the_data(joint: Path, tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.usefixtures("at_once")
 def test_nothing_is_half_written(joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
-    (tmp_path / "kept.onnx").write_bytes(b"old")
     with pytest.raises(FathomError, match=r"not PyTorch's: segmentation differs by .*Nothing was written"):
         export.run(joint, tmp_path / "kept.onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["kept.onnx"]
-    assert (tmp_path / "kept.onnx").read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "kept.onnx").write_bytes(b"of somebody else")
+    with pytest.raises(FathomError, match="is no export that could be replaced"):
+        export.run(joint, tmp_path / "kept.onnx")
+    assert (tmp_path / "kept.onnx").read_bytes() == b"of somebody else"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.parallel.clusters import two_nodes
 from tests.stages.runs import same_run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 def test_six_cells_while_a_node_is_killed(settings: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     recipe, file, out = tmp_path / "tiny.yaml", tmp_path / "study.yaml", tmp_path / "out"

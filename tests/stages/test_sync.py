@@ -140,7 +140,7 @@ def test_a_run_for_each_task_by_the_names_of_phases(tmp_path: Path) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_export(run: Path, tmp_path: Path) -> None:
     """The exported pair is PyTorch's; its links cannot be switched off."""
     pytest.importorskip("onnxscript", reason="needs the extra `export`")
