@@ -23,7 +23,7 @@ quick: $(STAMP)
 slow: $(STAMP)
 	$(PYTEST) -m slow
 
-# What takes too long for every change: damaged files by the thousand, a Ray cluster that loses a node, large exports.
+# What takes too long for every change: damaged files by the thousand, Ray, the whole demo, exports of every decoder.
 long: $(STAMP)
 	$(PYTEST) -m long
 

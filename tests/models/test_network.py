@@ -526,7 +526,7 @@ class TestMistakes:
             joint(unet(), links={**PADNET, "early": ["classes"]})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_size_of_the_published_network() -> None:
     """ResNet-101 at output stride 16: 42.5 M in the encoder, 44.7 M beside it (19 classes)."""
     decoder = {"name": "depth_unet", "channels": (64, 128, 128, 256, 256), "aspp": (6, 12, 18)}
@@ -541,7 +541,7 @@ def test_size_of_the_published_network() -> None:
 
 class TestExport:
     @pytest.mark.parametrize(
-        "decoder", ["fpn", *(pytest.param(d, marks=pytest.mark.slow) for d in DECODERS if d not in ("fpn", "dpt"))]
+        "decoder", ["fpn", *(pytest.param(d, marks=pytest.mark.long) for d in DECODERS if d not in ("fpn", "dpt"))]
     )
     def test_of_every_decoder(self, decoder: str) -> None:
         self.exported(segmenting({"name": decoder}, encoder=LITE), (64, 96))
@@ -561,7 +561,7 @@ class TestExport:
             found, expected = program(other), network(other)
         torch.testing.assert_close(flat(found), flat(expected), rtol=1e-5, atol=1e-5)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     @pytest.mark.parametrize("output", ["segmentation", "depth"])
     @pytest.mark.parametrize("name", ["tf_efficientnet_lite0-fpn", "joint"])
     def test_with_free_batch_and_size(self, name: str, output: str) -> None:
@@ -590,7 +590,7 @@ class TestLearning:
     def test_a_pattern_of_one_image(self, decoder: str) -> None:
         self.learns(segmenting({"name": decoder}, encoder=LITE, dropout=0.0), with_norms=decoder != "depth_unet")
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_a_pattern_of_one_image_by_a_diffusion_unet(self) -> None:
         self.learns(segmenting(DDPM, encoder=DDPM_ENCODER, dropout=0.0), with_norms=True, steps=70)
 

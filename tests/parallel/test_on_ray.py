@@ -19,7 +19,7 @@ from tests.parallel.clusters import MEMORY, two_nodes
 from tests.parallel.things import Thing, lives
 from tests.selection.test_farthest_first import clouds
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

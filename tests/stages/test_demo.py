@@ -83,7 +83,7 @@ def test_another_plan_is_refused_before_anything_runs(tmp_path: Path) -> None:
         demo.run(tmp_path / "demo", 10, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command in earnest, with six steps each; then the page, again without training, and after a loss."""

@@ -18,7 +18,7 @@ from tests.parallel.clusters import two_nodes
 from tests.selection.pools import ENCODER
 from tests.stages.saved_run import save_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore")]
 
 CLASSES = ClassList(("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (255, 255, 0)))
 
