@@ -53,9 +53,8 @@ def small(path: Path, folder: Path) -> list[str]:
         settings.append(f"data.root={MAKERS[data](folder)}")
     else:
         settings += ["data.size=[64,96]", "data.val_clips=1", f"data.frames={5 if depth else 2}"]
-        settings += [] if depth else ["data.train_clips=2"]
+        settings += [f"data.train_clips={1 if depth else 2}"]
     if depth:
-        settings += ["data.train_clips=1"] if data == "streets" else []
         pose, frames = tree["objectives"]["photometric"].get("pose", {}), tree["streams"]["clips"]["frames"]
         settings += ["objectives.photometric.pose.encoder.pretrained=none"] if "encoder" in pose else []
         # The fakes' frames slide by, which is how a turn of the camera looks.

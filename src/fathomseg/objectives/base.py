@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -196,6 +196,29 @@ class ObjectiveModule(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
+
+
+class SteppedObjective(ObjectiveModule):
+    """An objective that goes by the optimiser steps done."""
+
+    done: int = 0
+    """They go on in a resumed run."""
+
+    def warmed(self, steps: int) -> float:
+        """0..1: grows linearly over the first `steps`; 0 = 1 from the first on."""
+        return min(1.0, self.done / steps) if steps else 1.0
+
+    def after_step(self, step: int) -> None:
+        """Count it."""
+        self.done = step + 1
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The steps done, for a resumed run."""
+        return {"done": self.done}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue from the steps done."""
+        self.done = int(state["done"])
 
 
 def groups_of(objectives: Mapping[str, Objective], network: NetworkConfig) -> dict[str, frozenset[str]]:

@@ -22,7 +22,7 @@ from fathomseg.models.network import Network, Outputs
 from fathomseg.models.scene.inputs import NEUTRAL, painted, palette
 from fathomseg.models.scene.model import SceneModel
 from fathomseg.models.scene.saved import SCENE, SceneCard, load_scene, same_classes
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
@@ -75,33 +75,28 @@ class SceneConsistency(Objective):
         return SceneConsistencyObjective(self, frozen, depth)
 
 
-class SceneConsistencyObjective(ObjectiveModule):
+class SceneConsistencyObjective(SteppedObjective):
     """The similarity of one batch of predictions."""
 
     colours: Float[Tensor, "c 3"]
 
     def __init__(self, config: SceneConsistency, frozen: Frozen, depth: Depth) -> None:
         super().__init__()
-        self.config, self.frozen, self.depth, self.done = config, frozen, depth, 0
+        self.config, self.frozen, self.depth = config, frozen, depth
         self.register_buffer("colours", palette(frozen.card.colours), persistent=False)
 
     @property
     def weight(self) -> float:
         """The weight after the steps done."""
-        warmup = self.config.warmup_steps
-        return self.config.weight * (min(1.0, self.done / warmup) if warmup else 1.0)
+        return self.config.weight * self.warmed(self.config.warmup_steps)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """Both predictions of the images."""
         return Request(lambda outputs, _: self._losses(batch, outputs), frozenset({"segmentation", "depth"}))
 
-    def after_step(self, step: int) -> None:
-        """The warm-up goes by the steps done."""
-        self.done = step + 1
-
     def get_extra_state(self) -> dict[str, Any]:
         """The steps done, and which scene model has judged them."""
-        return {"done": self.done, "scene": self.frozen.digest}
+        return {**super().get_extra_state(), "scene": self.frozen.digest}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Continue from the steps done. Raises `FathomError` if the scene model is another one by now."""
@@ -110,7 +105,7 @@ class SceneConsistencyObjective(ObjectiveModule):
                 f"The scene model in {self.config.run} is not the one this run began with, so that it cannot go on as "
                 "before. Put the old one back, or start the run anew."
             )
-        self.done = int(state["done"])
+        super().set_extra_state(state)
 
     def _losses(self, batch: Batch, outputs: Outputs) -> StepResult:
         disparity = self.depth.disparity(outputs["depth"])

@@ -6,7 +6,7 @@ It teaches no depth by itself: others do (`photometric`, `supervised`), on the s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,7 +20,7 @@ from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, 
 from fathomseg.losses.guidance.base import Seen
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.network import Network, Outputs, decoded
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
@@ -94,7 +94,7 @@ class SemanticGuidance(Objective):
         return SemanticGuidanceObjective(self, depth, roles, levels)
 
 
-class SemanticGuidanceObjective(ObjectiveModule):
+class SemanticGuidanceObjective(SteppedObjective):
     """The terms of one batch."""
 
     def __init__(
@@ -105,13 +105,12 @@ class SemanticGuidanceObjective(ObjectiveModule):
         levels: Mapping[str, tuple[int, ...]],
     ) -> None:
         super().__init__()
-        self.config, self.depth, self.roles, self.levels, self.done = config, depth, roles, levels, 0
+        self.config, self.depth, self.roles, self.levels = config, depth, roles, levels
 
     @property
     def weight(self) -> float:
         """The weight after the steps done."""
-        warmup = self.config.warmup_steps
-        return self.config.weight * (min(1.0, self.done / warmup) if warmup else 1.0)
+        return self.config.weight * self.warmed(self.config.warmup_steps)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The depth of the images, with the decoder's maps and the classes where they are looked at."""
@@ -119,18 +118,6 @@ class SemanticGuidanceObjective(ObjectiveModule):
         wanted |= {decoded("depth")} if any(self.levels.values()) else set()
         wanted |= {"segmentation"} if self.config.predicted else set()
         return Request(lambda outputs, _: self._losses(batch, outputs), frozenset(wanted))
-
-    def after_step(self, step: int) -> None:
-        """The warm-up goes by the steps done."""
-        self.done = step + 1
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The steps done, for a resumed run."""
-        return {"done": self.done}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Continue from the steps done."""
-        self.done = int(state["done"])
 
     def _losses(self, batch: Batch, outputs: Outputs) -> StepResult:
         label, confidence = self._classes(batch, outputs)

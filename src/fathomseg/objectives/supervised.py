@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS
 from fathomseg.models.network import Network, Outputs, early
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, nothing
 from fathomseg.tasks.distilled import Distilled
@@ -83,14 +83,14 @@ class Supervised(Objective):
         return SupervisedObjective(self, criteria, shares, setup.steps)
 
 
-class SupervisedObjective(ObjectiveModule):
+class SupervisedObjective(SteppedObjective):
     """The losses of one batch, by task."""
 
     def __init__(
         self, config: Supervised, criteria: Mapping[str, TaskCriterion], early_weights: Mapping[str, float], steps: int
     ) -> None:
         super().__init__()
-        self.config, self.steps, self.done = config, steps, 0
+        self.config, self.steps = config, steps
         self.criteria = nn.ModuleDict(criteria)
         self.shares = {task: weight / (1 + weight) for task, weight in early_weights.items()}
         """What part of a task's loss is that of its early output."""
@@ -111,18 +111,6 @@ class SupervisedObjective(ObjectiveModule):
                 if count is not None:
                     known |= {_distilled(name): count for name in _outputs(task, self.shares[task])}
         return known
-
-    def after_step(self, step: int) -> None:
-        """Annealing goes by the steps done."""
-        self.done = step + 1
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """The steps done, for a resumed run."""
-        return {"done": self.done}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Continue from the steps done."""
-        self.done = int(state["done"])
 
     def class_weights(self) -> Float[Tensor, " c"] | None:
         """The weights it gives the classes, if they differ."""

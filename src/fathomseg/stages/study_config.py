@@ -99,14 +99,10 @@ class Study(Part):
         """The settings of a cell over its arm's recipe, as `a.b=c`, in the order they are applied."""
         arm = self.arms[cell.arm]
         own: list[tuple[str, Any]] = [(SEED, cell.seed)]
-        if arm.budgets is None and self.budgets is None:
-            pass
-        elif cell.budget == "all":
-            own += [(LABEL_BUDGET, None), (LABEL_FILE, None)]
-        else:
-            own += [(LABEL_BUDGET, cell.budget)]
-            if arm.selection is not None:
-                own += [(LABEL_FILE, arm.selection)]
+        if arm.budgets or self.budgets:
+            every = cell.budget == "all"
+            own += [(LABEL_BUDGET, None if every else cell.budget)]
+            own += [(LABEL_FILE, None if every else arm.selection)] if every or arm.selection is not None else []
         settings = [*flat(self.settings), *flat(arm.settings), *own]
         return [f"{key}={json.dumps(value, default=str)}".replace("{seed}", str(cell.seed)) for key, value in settings]
 
