@@ -22,6 +22,7 @@ from fathomseg.depth_sources import huggingface as module
 from fathomseg.depth_sources.normalise import normalise
 from fathomseg.errors import FathomError
 from fathomseg.models.compat import ensure_timm_imports
+from tests.depth_sources.random_dpt import save_dpt, say_something
 from tests.fakes import make_camvid
 
 needs_transformers = pytest.mark.skipif(
@@ -38,36 +39,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> CamVid:
     return CamVid(root=make_camvid(tmp_path_factory.mktemp("data"), train=3, size=(24, 40)))
 
 
-def say_something(network: torch.nn.Module, last: torch.nn.Parameter) -> None:
-    """Weights large enough for depth that varies over an image, and an offset away from the zero of the last ReLU."""
-    for weights in network.parameters():
-        if weights.ndim > 1:
-            torch.nn.init.xavier_normal_(weights)
-    torch.nn.init.constant_(last, 5.0)
-
-
 @pytest.fixture(scope="module")
 def dpt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DPT of random weights that works at 32 x 32."""
-    ensure_timm_imports()
-    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
     folder = tmp_path_factory.mktemp("dpt")
-    torch.manual_seed(0)
-    settings = transformers.DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=32,
-        patch_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-    )
-    network = transformers.DPTForDepthEstimation(settings)
-    say_something(network, network.head.head[-2].bias)
-    network.save_pretrained(folder)
-    transformers.DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    save_dpt(folder)
     return folder
 
 

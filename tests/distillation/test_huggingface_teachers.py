@@ -15,6 +15,7 @@ from fathomseg.distillation.files import read_part
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import FathomError
 from fathomseg.models.compat import ensure_timm_imports
+from tests.depth_sources.random_dpt import save_dpt
 from tests.distillation.teachers import distill, own_data
 
 pytestmark = [
@@ -92,27 +93,7 @@ def test_a_model_of_another_kind_is_refused(segformer: Path, data: Folder, tmp_p
 
 
 def test_depth_of_a_model(data: Folder, tmp_path: Path) -> None:
-    ensure_timm_imports()
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    settings = transformers.DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=32,
-        patch_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-    )
-    network = transformers.DPTForDepthEstimation(settings)
-    for weights in network.parameters():
-        if weights.ndim > 1:
-            torch.nn.init.xavier_normal_(weights)
-    torch.nn.init.constant_(network.head.head[-2].bias, 5.0)
-    network.save_pretrained(tmp_path / "dpt")
-    transformers.DPTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "dpt")
+    save_dpt(tmp_path / "dpt")
     teacher = f"hf:{tmp_path / 'dpt'}"
     assert distill(teacher, data, tmp_path / "metres", "depth", gives="depth") == 0
     assert distill(teacher, data, tmp_path / "relative", "depth") == 0
