@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-import yaml
 from jaxtyping import UInt8
 from pydantic import BeforeValidator
 
-from fathomseg.errors import FathomError
+from fathomseg.config import read_yaml
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.types import IGNORE
+from fathomseg.yaml_words import Word
 
 SHIPPED: Final = Path(__file__).parent / "class_maps"
 """Mapping files that come with the package, each named `theirs-ours.yaml`."""
@@ -37,12 +38,18 @@ def _read(given: Any) -> Any:
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise ValueError(f"there is no file {given}; give a YAML file, or one that comes with the package: {shipped}")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
+        tree = read_yaml(path)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if not tree:
         raise ValueError(f"{path} must hold a mapping, a line for each class: `rider: bicyclist`")
-    return tree
+    return {name: class_name(value) for name, value in tree.items()}
+
+
+def class_name(value: Any) -> Any:
+    """The name of a class in a tree of `read_yaml`: a word keeps its spelling, such as `no` or `01`, and only null is
+    none."""
+    return value if not isinstance(value, Word) else None if value.value is None else value.text
 
 
 ClassMapping = Annotated[Mapping[str, str | None], BeforeValidator(_read)]

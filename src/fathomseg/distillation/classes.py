@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from fathomseg.config import read_yaml
+from fathomseg.data.class_match import class_name
 from fathomseg.errors import ConfigError
-from fathomseg.yaml_words import Word
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,10 @@ def read_mapping(path: Path | None) -> dict[str, str | None]:
     """The mapping in a YAML file, `teacher's name: dataset's name` or null; {} without one. Raises `ConfigError`."""
     if path is None:
         return {}
-    found = {name: _name(value) for name, value in read_yaml(path).items()}
+    found = {name: class_name(value) for name, value in read_yaml(path).items()}
     if not all(value is None or isinstance(value, str) for value in found.values()):
         raise ConfigError(f"{path} must map names to names, one `teacher's class: dataset's class` (or null) a line.")
     return found
-
-
-def _name(value: Any) -> Any:
-    """The name of a class: a word keeps its spelling, such as `no` or `01`, and only null is none."""
-    return value if not isinstance(value, Word) else None if value.value is None else value.text
 
 
 def _plain(name: str) -> str:
