@@ -10,13 +10,13 @@ import yaml
 
 from fathomseg.config import load
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.held_out import shown
 from fathomseg.demo import folder as module
 from fathomseg.demo.folder import open_demo, recipes
 from fathomseg.demo.plan import ROWS, TASKS, Task, plan
 from fathomseg.errors import FathomError
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.select_recipe import SelectRecipe
-from fathomseg.stages.streams import shown
 from fathomseg.study.folder import JobFolder, Spent
 
 ASKED = {"minutes": 2.0, "seed": 1}

@@ -26,7 +26,7 @@ class Intrinsics:
     assumed: Mapping[str, int]
     """For every image without a known camera the number of its camera; images of one number share a camera."""
     names: tuple[str, ...] = ()
-    """What each of these numbers stands for: a clip's folder, or a dataset among several."""
+    """What each of these numbers stands for: `device`."""
     learned: bool = False
     """Whether training is to find the focal lengths of the assumed ones."""
 
@@ -68,7 +68,9 @@ class FieldOfView(Part):
 
 
 class Learned(Part):
-    """As `field_of_view`, but one focal length for each unknown camera is learned with depth and motion.
+    """As `field_of_view`, but one focal length for each unknown camera is learned with depth and motion. Clips of one
+    folder and one size of images share a camera: clips of another go into a folder of their own (clips/NAME/CLIP/,
+    videos/NAME/CLIP.mp4).
 
     What a focal length does to the image is seen when the camera turns (Gordon et al., ICCV 2019): clips that only go
     straight ahead cannot teach it.
@@ -95,15 +97,20 @@ def _filled(dataset: Dataset, ids: Sequence[str], degrees: float) -> Intrinsics:
     for id in ids:
         if (known := dataset.camera(id)) is None:
             clip = id.rpartition("/")[0]
-            if clip not in pinholes:  # frames of one clip have one size, and one decoded image tells it
-                height, width = dataset.image(id).shape[:2]
-                pinholes[clip] = pinhole((height, width), degrees)
+            if clip not in pinholes:  # frames of one clip have one size, and one image tells it
+                pinholes[clip] = pinhole(dataset.size_of(id), degrees)
             known = pinholes[clip]
-            # The images of one dataset are taken to come from one device, of several datasets each by itself.
-            device = id.partition("/")[0] if dataset.name == "several" else dataset.name
-            assumed[id] = numbers.setdefault(device, len(numbers))
+            assumed[id] = numbers.setdefault(device(dataset, clip, known), len(numbers))
         cameras[id] = known
     return Intrinsics(cameras, assumed, tuple(numbers))
+
+
+def device(dataset: Dataset, clip: str, camera: Camera) -> str:
+    """The name of the camera that made a clip, as far as one can tell: the folder the clip lies in and the size of its
+    images ("clips-gopro-1920x1080"), since cameras are kept apart by folders, and a mode of another size or a turned
+    phone has another focal length."""
+    folder = clip.rpartition("/")[0] or dataset.name
+    return f"{folder.replace('/', '-')}-{camera.width}x{camera.height}"
 
 
 def pinhole(size: Size, degrees: float) -> Camera:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.held_out import NOTHING, HeldOut
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids
 
@@ -32,17 +33,18 @@ class Labels(Part):
             raise ValueError("give either a file of ids or a seed for a random choice, not both")
         return self
 
-    def choose(self, dataset: Dataset, split: str, seed: int) -> tuple[str, ...]:
-        """The ids of the labelled images of a split, sorted. Only the existence of labels is looked at, no label is
-        opened.
+    def choose(self, dataset: Dataset, split: str, seed: int, held_out: HeldOut = NOTHING) -> tuple[str, ...]:
+        """The ids of the labelled images of a split that are not held out, sorted. Only the existence of labels is
+        looked at, no label is opened.
 
         Raises `FathomError` if fewer images have a label than were asked for, or a listed id does not exist.
         """
         if self.count == 0:
             return ()
         if self.file is not None:
-            return tuple(sorted(self._listed(dataset, split)))
-        if not (having := [id for id in dataset.ids(split) if dataset.has_label(id)]):
+            return tuple(sorted(self._listed(dataset, split, held_out)))
+        having = held_out.without(dataset, (id for id in dataset.ids(split) if dataset.has_label(id)))
+        if not having:
             raise FathomError(f"No image of split {split!r} of {dataset.name} has a label; label a few, then train.")
         if self.count is None:
             return tuple(sorted(having))
@@ -51,7 +53,7 @@ class Labels(Part):
         order = np.random.default_rng(seed if self.seed is None else self.seed).permutation(len(having))
         return tuple(sorted(having[i] for i in order[: self.count]))
 
-    def _listed(self, dataset: Dataset, split: str) -> Sequence[str]:
+    def _listed(self, dataset: Dataset, split: str, held_out: HeldOut) -> Sequence[str]:
         assert self.file is not None
         listed = read_ids(self.file)
         known = set(dataset.ids(split))
@@ -63,6 +65,11 @@ class Labels(Part):
             raise FathomError(
                 f"{self.file} lists {len(unknown)} ids that split {split!r} of {dataset.name} does not have,"
                 f" for example {unknown[0]!r}; {hint}."
+            )
+        if away := sorted(set(listed) - set(held_out.without(dataset, listed))):
+            raise FathomError(
+                f"{self.file} lists {len(away)} images that are held out to be scored on, for example {away[0]!r}. "
+                "Leave such ids out, or say otherwise which images are val."
             )
         if unlabelled := [id for id in listed if not dataset.has_label(id)]:
             raise FathomError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
+from fathomseg.data.held_out import HeldOut
 from fathomseg.data.motion import AnyFrames, Triplet
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import writing
@@ -16,14 +17,14 @@ from fathomseg.io.shapes import refuse_other_shape
 
 
 def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> tuple[str, ...]:
-    """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out`.
+    """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out` and
+    the drives that the dataset holds out.
 
     Of several datasets each has its own `clips` or `train`. Raises `FathomError` if nothing would be held out.
     """
     if split is not None and split == held_out:
         raise FathomError(f"split and evaluation.split are both {split!r}: no training may see what it is scored on.")
-    kept_away = set(dataset.ids(held_out)) if held_out is not None and held_out in dataset.splits else set()
-    return tuple(id for id in _frames(dataset, split) if id not in kept_away)
+    return tuple(HeldOut.of(dataset, held_out).without(dataset, _frames(dataset, split)))
 
 
 def _frames(dataset: Dataset, split: str | None) -> list[str]:

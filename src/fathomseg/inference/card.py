@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from fathomseg.config import Part, validate
+from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
 from fathomseg.inference.depth_scale import DepthScale
@@ -73,6 +74,8 @@ class ModelCard(Part):
     learned up to a scale and a shift of 1 / depth, and says no more."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
+    cameras: Mapping[str, CameraEntry] = Field(default_factory=dict)
+    """By name the cameras whose focal length was learned, in pixels of the images as they are stored."""
     scene: SceneCard | None = None
     """The model that tells whether a depth map and a segmentation show the same scene, if its weights lie beside."""
     fathomseg: str = __version__

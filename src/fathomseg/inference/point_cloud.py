@@ -34,7 +34,13 @@ class Lens:
         `FathomError`."""
         if text is None:
             learned = sorted(run.glob("camera-*.yaml")) if run.is_dir() else []
-            if len(learned) != 1:
+            if len(learned) > 1:
+                names = ", ".join(path.name for path in learned)
+                raise FathomError(
+                    f"{run} has learned several cameras ({names}): say which made the images by --camera "
+                    f"{learned[0]}, or --camera DEGREES."
+                )
+            if not learned:
                 raise FathomError(
                     "A point cloud needs the camera of the images, and none is known. Give --camera FILE, a "
                     "camera.yaml with width, height, fx, fy, cx and cy in pixels, or --camera DEGREES, the horizontal "

@@ -107,6 +107,8 @@ class Setup:
     """By sample id the number of its camera, if that camera's focal length is to be learned."""
     focal_factors: Sequence[float] = ()
     """By camera, what its learned focal length begins at, as a factor of the one it is given as."""
+    focal_cameras: Sequence[tuple[str, float]] = ()
+    """By camera its name and the focal length it is given as, in pixels of the stored images, to be logged by."""
     class_weights: Float[Tensor, " c"] | None = None
     """The weights the supervised loss gives the classes, if it weighs them."""
     classes: ClassList | None = None

@@ -77,7 +77,8 @@ class Photometric(Objective):
         pose = brought["pose"]
         assert isinstance(pose, PoseNetwork)
         moving = self.moving.indices(setup.classes)
-        return PhotometricObjective(self, pose, depth_range, setup.focal_ids, setup.focal_factors, moving)
+        cameras = setup.focal_cameras
+        return PhotometricObjective(self, pose, depth_range, setup.focal_ids, setup.focal_factors, moving, cameras)
 
 
 class PhotometricObjective(ObjectiveModule):
@@ -91,13 +92,18 @@ class PhotometricObjective(ObjectiveModule):
         focal_ids: Mapping[str, int] | None = None,
         focal_factors: Sequence[float] = (),
         moving: tuple[int, ...] = (),
+        focal_cameras: Sequence[tuple[str, float]] = (),
     ) -> None:
         """`focal_ids`: by sample id the number of its camera, if that camera's focal length is to be learned; it begins
-        at `focal_factors` (by camera) times what it is given as. `moving`: the classes that move."""
+        at `focal_factors` (by camera) times what it is given as. `moving`: the classes that move. `focal_cameras`: by
+        camera the name it is logged by and what it is given as, in pixels."""
         super().__init__()
         self.moving = moving
         self.config, self.pose, self.depth_range, self.focal_ids = config, pose, depth_range, focal_ids or {}
         self.focal = nn.Parameter(torch.tensor(focal_factors).log() / _FOCAL_UNIT) if focal_ids else None
+        self.focal_names = tuple(name for name, _ in focal_cameras) if focal_ids else ()
+        self.given_px: Tensor
+        self.register_buffer("given_px", torch.tensor([px for _, px in focal_cameras]), persistent=False)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """Disparity of the images."""
@@ -127,7 +133,7 @@ class PhotometricObjective(ObjectiveModule):
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
             own = "" if name == "photometric" else name  # the main term goes by the objective's own name
             terms[own] = Term(total, count, self.config.weight * term.weight)
-        return StepResult(terms, result.logs)
+        return StepResult(terms, {**result.logs, **self.focal_logs()})
 
     def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:
         """Every term of a batch without frames, in the usual order, with a gradient of zero for every parameter."""
@@ -135,7 +141,8 @@ class PhotometricObjective(ObjectiveModule):
         total = total + sum(0 * parameter.sum() for parameter in self.parameters())
         names = ("", "smoothness", *self.config.loss.extra_terms, *(["motion"] if self.config.align else []))
         moving = {} if isinstance(self.config.moving, Anything) else {"moving": count}
-        return StepResult({name: Term(total, count) for name in names}, {"automasked": count, **moving})
+        logs = {"automasked": count, **moving, **self.focal_logs()}
+        return StepResult({name: Term(total, count) for name in names}, logs)
 
     def losses(
         self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]
@@ -184,6 +191,13 @@ class PhotometricObjective(ObjectiveModule):
         scale = torch.stack([factors, factors, torch.ones_like(factors)], dim=1)[number]
         focal = torch.diag_embed(torch.diagonal(camera, dim1=1, dim2=2) * scale)
         return focal + camera * (1 - torch.eye(3, device=camera.device))
+
+    def focal_logs(self) -> dict[str, Float[Tensor, ""]]:
+        """The focal length of each camera that is learned, in pixels of its stored images."""
+        if self.focal is None or not self.focal_names:
+            return {}
+        lengths = self.given_px * (_FOCAL_UNIT * self.focal.detach()).exp()
+        return {f"focal_px.{name}": px for name, px in zip(self.focal_names, lengths.unbind(), strict=True)}
 
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""

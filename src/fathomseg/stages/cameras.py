@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,14 +60,41 @@ def trained_camera(
     return camera
 
 
+def tell_cameras(cameras: Sequence[tuple[str, Camera]], intrinsics: Mapping[str, Intrinsics]) -> None:
+    """Say which frames are taken to come from which camera, before their focal lengths are learned."""
+    counts = Counter(one.names[number] for one in intrinsics.values() for number in one.learned_focal_ids.values())
+    for name, camera in cameras:
+        say(
+            f"Camera {name}: {counts[name]} frames share one focal length, which is learned; it begins at "
+            f"{camera.fx:.1f} px."
+        )
+    if cameras:
+        say("Clips of one folder and one size share a camera; put those of another into a folder of their own.")
+
+
+def learned_cameras(cameras: Sequence[tuple[str, Camera]], factors: Sequence[float]) -> dict[str, CameraEntry]:
+    """Each learned camera by its name, with the focal length that was found."""
+    return {
+        name: CameraEntry(
+            width=guess.width,
+            height=guess.height,
+            fx=guess.fx * factor,
+            fy=guess.fy * factor,
+            cx=guess.cx,
+            cy=guess.cy,
+        )
+        for (name, guess), factor in zip(cameras, factors, strict=True)
+    }
+
+
 def save_cameras(folder: Path, cameras: Sequence[tuple[str, Camera]], factors: Sequence[float]) -> None:
     """Write each learned camera, and say what it is."""
-    for (name, guess), factor in zip(cameras, factors, strict=True):
-        camera = {"width": guess.width, "height": guess.height, "fx": guess.fx * factor, "fy": guess.fy * factor}
-        camera |= {"cx": guess.cx, "cy": guess.cy}
-        path = folder / FILE.format(name)
-        write_text(path, yaml.safe_dump(camera, sort_keys=False))
+    found = learned_cameras(cameras, factors)
+    for name, guess in cameras:
+        entry, path = found[name], folder / FILE.format(name)
+        write_text(path, yaml.safe_dump(entry.model_dump(exclude_none=True), sort_keys=False))
         say(
-            f"Learned camera of {name}: focal length {camera['fx']:.1f} px at {guess.height} x {guess.width} "
-            f"(began at {guess.fx:.1f}, {field_of_view(guess):.0f} degrees); written to {path}"
+            f"Learned camera of {name}: focal length {entry.fx:.1f} px at {guess.height} x {guess.width}, "
+            f"{field_of_view(entry.camera()):.0f} degrees (began at {guess.fx:.1f} px, {field_of_view(guess):.0f} "
+            f"degrees); written to {path}"
         )

@@ -14,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.class_counts import contradiction
+from fathomseg.data.datasets.class_counts import contradiction, much_ignored
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
+from fathomseg.data.held_out import VAL, HeldOut, shared_clips, warning
 from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
@@ -110,6 +111,7 @@ def check(
         layout = dataset.layout_problems(distinct)
         notes += [*dataset.notes(), *dataset.passed_over()]
     notes += _traits(found.values())
+    notes += [*_shared_clips(dataset, ids), *_ignored(reports)]
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
     problems |= dict.fromkeys(_contradictions(dataset, names, {"": distinct, **ids}, found))
     problems |= dict.fromkeys(_other_shapes(dataset, found))
@@ -120,6 +122,22 @@ def check(
         problems=tuple(problems),
         notes=tuple(notes),
     )
+
+
+def _shared_clips(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Warnings of clips that have frames to score on and frames to learn from."""
+    for used in ("train", "clips"):
+        if VAL in ids and used in ids:
+            away = HeldOut.of(dataset).without(dataset, ids[used])
+            if text := warning(shared_clips(dataset, ids[VAL], away), VAL, used):
+                yield text
+
+
+def _ignored(reports: Mapping[str, SplitReport]) -> Iterator[str]:
+    """A note if much of what is labelled is ignored; `all` has every label."""
+    split = reports.get("all") or max(reports.values(), key=lambda one: one.labelled, default=None)
+    if split is not None and (text := much_ignored(split.ignored, split.ignored + split.labelled_pixels)):
+        yield text
 
 
 def _traits(found: Iterable[Found]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from fathomseg.config import Part, validate
-from fathomseg.data.datasets.class_counts import absences, contradiction
+from fathomseg.data.datasets.class_counts import absences, contradiction, much_ignored
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text
 from fathomseg.io.owned import own
@@ -18,6 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import Streams, evaluated
+from fathomseg.types import IGNORE
 
 FILE: Final = "data.json"
 
@@ -116,6 +117,8 @@ def check_classes(recipe: Recipe, streams: Streams, main: bool) -> None:
     for name in used:
         if endless(recipe, name):  # counted on a few of its images: what they do not show may come yet
             counts[[names.index(shared) for shared in matched(recipe, name).shared]] += 1
+    if main and (note := much_ignored(int(counts[IGNORE]), int(counts.sum()))):
+        say(f"Note: {note}")
     if main and (missing := absences(names, counts)):
         say(f"WARNING: in the labels that are learned from {missing}")
 

@@ -71,6 +71,9 @@ def run(
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
     dataset, labelled = known_data(data, overrides, split)
     ids = list(dataset.ids(split))
+    if split != VAL and len(kept := HeldOut.of(dataset).without(dataset, ids)) < len(ids):
+        say(f"{len(ids) - len(kept)} of {len(ids)} images of split {split!r} are held out and left out.")
+        ids = kept
     lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]
     if not lacking:
         say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")

@@ -160,6 +160,8 @@ def evaluate_run(
     if protocol.alignment is None:
         protocol = replace(protocol, alignment=card.depth_alignment)
     chosen, narrowed = _chosen(folder, card, tasks)
+    if is_pattern(split):
+        raise FathomError(f"--split {split} is a pattern; hold it out as val in dataset.yaml (`val: [{split}]`).")
     if optional and split not in dataset.splits:
         return {}
     split_ids = tuple(dataset.ids(split))

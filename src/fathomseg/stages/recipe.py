@@ -12,6 +12,7 @@ from fathomseg.data.class_match import ClassMapping
 from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.files import is_pattern
 from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.data.geometry_sampling import MatchingGeometry
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
@@ -59,8 +60,8 @@ class StreamConfig(Part):
     data: AnyDataset | None = None
     """Where the images come from; null = the dataset of the recipe."""
     split: str | None = None
-    """The split; null = `train`, or for frames of video `clips` if there is one. No image of evaluation.split is
-    used."""
+    """The split, or a pattern of images (`clips/town/*`); null = `train`, or for frames of video `clips` if there is
+    one. No image of evaluation.split is used, and none of a drive that the dataset holds out (`data.val`)."""
     labels: Labels | None = None
     """The label budget: which images are in the stream. null = all that have a label, where an objective needs
     labels."""
@@ -143,7 +144,7 @@ class Evaluation(Part):
 
     split: str | None = "val"
     """The split to score on, every task that it has truth for, at the native size. A dataset without it is not scored.
-    null: nothing is held out and nothing scored, for data too small to spare any."""
+    null: nothing is scored, and nothing held out but what the dataset itself holds out (`data.val`)."""
     every: Annotated[int, Field(ge=0)] = 0
     """Steps between evaluations of the averaged weights; 0 = only after the last step."""
     limit: Annotated[int, Field(gt=0)] | None = None
@@ -152,6 +153,12 @@ class Evaluation(Part):
     """Whole image or sliding window, and at what size."""
     report: bool = True
     """Write the HTML report after the last step."""
+
+    @model_validator(mode="after")
+    def _names_a_split(self) -> Evaluation:
+        if self.split is not None and is_pattern(self.split):
+            raise ValueError(f"split is the pattern {self.split!r}: hold it out by data.val=[{self.split}], split=val")
+        return self
 
 
 class Recipe(Part):

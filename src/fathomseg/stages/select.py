@@ -17,6 +17,7 @@ import torch
 from fathomseg.config import load
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, refuse_unwritable, write_config
@@ -138,12 +139,21 @@ def build_pool(
 def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
     """All ids of the pool, and those labelled already; what is wrong with the recipe is told before any image is read.
 
+    Images that are held out are in no pool but that of `split=val`, from which those to be scored on are chosen.
     Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
     """
     dataset: Dataset = recipe.data
     where = f"split {recipe.split!r} of {dataset.name}"
-    if not (ids := dataset.ids(recipe.split)):
+    if not (everything := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
+    ids: Sequence[str] = everything if recipe.split == VAL else HeldOut.of(dataset).without(dataset, everything)
+    if not ids:
+        raise FathomError(
+            f"The pool is empty: all {len(everything)} images of {where} are held out. To choose which of them are "
+            "labelled, to be scored on: split=val."
+        )
+    if len(ids) < len(everything):
+        say(f"{len(everything) - len(ids)} of {len(everything)} images of {where} are held out and cannot be chosen.")
     match recipe.already:
         case None:
             already = []

@@ -19,7 +19,8 @@ class SelectRecipe(Part):
     data: AnyDataset
     """Where the images are."""
     split: str = "train"
-    """The pool: all images of this split. No label is opened."""
+    """The pool: all images of this split, or of a pattern (`clips/town/*`), that are not held out; `val`: those that
+    are, to choose which of them are labelled and scored on. No label is opened."""
     size: PositiveSize
     """Working (height, width): images are prepared at this size once. Encoders and depth students see this size; the
     network of a depth run sees the size it was trained at."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
+from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
@@ -78,8 +79,14 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
             elif stream.labels is None and "segmentation" in stream.distilled:
                 chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
             else:
-                chosen[name] = (stream.labels or Labels()).choose(dataset, split, recipe.seed)
+                chosen[name] = _budget(recipe, stream.labels or Labels(), dataset, split)
     return chosen
+
+
+def _budget(recipe: Recipe, labels: Labels, dataset: Dataset, split: str) -> tuple[str, ...]:
+    """The labels a stream may use: none that is held out, unless it names the very split that is."""
+    named = split in (VAL, recipe.evaluation.split)
+    return labels.choose(dataset, split, recipe.seed, NOTHING if named else held_out(recipe, dataset))
 
 
 def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[str, ...]:
@@ -87,7 +94,7 @@ def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[st
     hide."""
     dataset = recipe.dataset(stream)
     others = [
-        other.labels.choose(dataset, other.split or "train", recipe.seed)
+        _budget(recipe, other.labels, dataset, other.split or "train")
         for name, other in recipe.streams.items()
         if other.labels is not None and recipe.dataset(name) == dataset
     ]
@@ -267,8 +274,8 @@ class _Builder:
             ids = without(dataset, ids, self._labelled_elsewhere())
         if not ids:
             raise FathomError(
-                f"No image is left in stream {self.name!r} ({dataset.name}) without those of "
-                f"evaluation.split={recipe.evaluation.split!r}. Give another streams.{self.name}.split."
+                f"No image is left in stream {self.name!r} ({dataset.name}) without those that are held out "
+                f"(evaluation.split={recipe.evaluation.split!r}). Give another streams.{self.name}.split."
             )
         return ids
 
@@ -289,14 +296,14 @@ class _Builder:
                 yield TARGETS[task], reader
 
     def _all(self) -> list[str]:
-        """The images of its split, never one that is evaluated on."""
+        """The images of its split, never one that is held out."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        held_out = recipe.evaluation.split if dataset == recipe.data else None
         if "frames" in recipe.needs(self.name):
-            ids: Sequence[str] = training_ids(dataset, config.split, held_out)
+            scored = recipe.evaluation.split if dataset == recipe.data else None
+            ids: Sequence[str] = training_ids(dataset, config.split, scored)
         else:
             ids = dataset.ids(config.split or "train")
-        return without(dataset, ids, shown(recipe.data, evaluated(recipe)))
+        return held_out(recipe, dataset).without(dataset, ids)
 
     def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
         """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
@@ -366,17 +373,11 @@ def evaluated(recipe: Recipe) -> Sequence[str]:
     return recipe.data.ids(split) if split is not None and split in recipe.data.splits else ()
 
 
-def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
-    """Names of the images behind some ids, the same whether a dataset is used alone, among several, or set otherwise.
-
-    An image that has no fingerprint is known by its id and the dataset's name.
-    """
-    return frozenset(dataset.fingerprint(id, "image") or f"{dataset.name} {id}" for id in ids)
-
-
-def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> list[str]:
-    """The ids that show none of these images."""
-    return [id for id in ids if not images & shown(dataset, [id])]
+def held_out(recipe: Recipe, dataset: Dataset) -> HeldOut:
+    """What no stream of the recipe may read: the images it is scored on, and the drives that its data, or the data of
+    the stream, hold out as a whole."""
+    own = HeldOut.of(recipe.data, recipe.evaluation.split)
+    return own if dataset == recipe.data else own | HeldOut.of(dataset, None)
 
 
 def _no_budget(labels: Labels | None, stream: str) -> None:

@@ -12,7 +12,7 @@ from fathomseg.config import load
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
-from fathomseg.evaluation.scoring import FromNetwork, score
+from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
@@ -28,10 +28,10 @@ from fathomseg.stages.build import (
     photometric_of,
     pose_network,
 )
-from fathomseg.stages.cameras import learned, save_cameras, trained_camera
+from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.labels_used import tell_labels
+from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
@@ -85,8 +85,12 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
+    if accelerate.is_main_process:
+        tell_shared_clips(recipe, streams)
     check_classes(recipe, streams, accelerate.is_main_process)
     keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
+    if accelerate.is_main_process:
+        tell_cameras(learned(streams.intrinsics), streams.intrinsics)
     step = build_step(recipe, network, brought, streams)
     if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
         say(advice)
@@ -121,6 +125,9 @@ def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
     video."""
     card, photometric = model_card(recipe), photometric_of(step)
+    if photometric is not None:
+        cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
+        card = card.model_copy(update={"cameras": cameras})
     if photometric is None or card.depth_unit != "relative" or recipe.metric_scale.source == "none":
         return card
     name = next(stream for stream in photometric.config.streams if stream in streams.intrinsics)
@@ -138,6 +145,7 @@ def _evaluation(
     """Scores of the averaged weights in the middle of training; None if there is nothing to score on."""
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:
+        ids, _ = with_truth(recipe.data, recipe.network.tasks, ids, len(ids))
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
     if not ids or config.every == 0 or not recipe.network.tasks:
         return None

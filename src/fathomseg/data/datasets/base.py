@@ -104,6 +104,15 @@ class Dataset(Part, ABC):
         """The id of the video frame `offset` steps later (earlier if negative); None if there is none."""
         return None
 
+    def clip(self, id: str) -> str | None:
+        """The clip (drive, video) whose frame the sample is; None if it is of none, or nothing is known of it."""
+        return None
+
+    def held_out(self) -> frozenset[str]:
+        """Ids that nothing may be learned from, whatever split names them: drives that are held out as a whole, their
+        frames without a label included. `data.held_out.HeldOut` adds the split that is scored on."""
+        return frozenset()
+
     def fresh(self, split: str, seed: int, position: int) -> str | None:
         """The id of a new random sample, a pure function of both numbers, of a dataset without an end; None for all
         others, whose samples are those in `ids`."""

@@ -60,6 +60,17 @@ def absences(names: Sequence[str], counts: Counts) -> str | None:
     return f"no pixel has the class {shown}; nothing can be learned of it.{hint}"
 
 
+def much_ignored(ignored: int, pixels: int) -> str | None:
+    """A note that more than a third of the pixels of labelled images is ignored; None if it is not so."""
+    if 3 * ignored <= pixels:
+        return None
+    return (
+        f"{100 * ignored / pixels:.0f} % of the pixels of labelled images are ignored: nothing is learned or scored "
+        "there. If they are what nobody painted, give them a class: `unpainted: NAME` in dataset.yaml (for masks that "
+        "store a value there, give that value to the class, and take it out of `ignore`)."
+    )
+
+
 def stored_values(dataset: Dataset, ids: Sequence[str]) -> str:
     """The values in some label files as they are stored, the most frequent first ("0 (70 %), 255 (30 %)")."""
     found: Counter[int] = Counter()

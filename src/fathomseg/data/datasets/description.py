@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part
+from fathomseg.data.datasets.folder_splits import SplitLists
 from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
 from fathomseg.types import IGNORE, Camera, ClassList
 
@@ -32,6 +33,8 @@ def _named(value: Any) -> Any:
 
 BACKGROUND: Final = "background"
 """The class of this name is what nobody has painted, unless `unpainted` says otherwise."""
+IGNORED: Final = "ignore"
+"""What `unpainted` says if no class is meant."""
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
@@ -72,8 +75,8 @@ class CameraEntry(Part):
         return Camera(fx=self.fx, fy=self.fy, cx=self.cx, cy=self.cy, height=self.height, width=self.width)
 
 
-class Description(Part):
-    """The file `dataset.yaml`."""
+class Description(SplitLists):
+    """The file `dataset.yaml`: classes, labels, cameras, and which images are held out."""
 
     classes: Annotated[tuple[Annotated[ClassEntry, BeforeValidator(_named)], ...], Field(min_length=2, max_length=254)]
     """The classes, in the order they get their index in."""
@@ -82,8 +85,8 @@ class Description(Part):
     ignore: tuple[int | Rgb, ...] | None = None
     """Ids (or colours) that count nowhere; left out = id 255, and no colour."""
     unpainted: str | None = None
-    """The class of pixels that nobody has painted: transparent ones of a label, and what an annotation tool leaves
-    empty. Left out = the class `background` if there is one, else they count nowhere."""
+    """The class of pixels that nobody has painted, or `ignore`: they count nowhere. These are the transparent ones of a
+    label, and what an annotation tool leaves empty. Left out = the class `background` if there is one, else ignored."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
     camera: CameraEntry | None = None
@@ -94,8 +97,9 @@ class Description(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Description:
         faults = [*self._repeated(), *self._lacking()]
-        if self.unpainted is not None and self.unpainted not in (names := [entry.name for entry in self.classes]):
-            faults.append(f"`unpainted` is {self.unpainted!r}, but the classes are {', '.join(names)}")
+        names = [entry.name for entry in self.classes]
+        if self.unpainted is not None and self.unpainted not in (*names, IGNORED):
+            faults.append(f"`unpainted` is {self.unpainted!r}; expected {IGNORED} or a class: {', '.join(names)}")
         if both := set(self._values) & set(self._ignored):
             faults.append(f"{self._show(both)} is both a class and in `ignore`")
         if faults:

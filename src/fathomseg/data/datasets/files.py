@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import hashlib
 import os
 import re
@@ -109,6 +110,8 @@ class Listing:
 
     samples: Mapping[str, Files]
     splits: Mapping[str, tuple[str, ...]]
+    held_out: frozenset[str] = frozenset()
+    """Ids that nothing may be learned from (`Dataset.held_out`)."""
 
     @classmethod
     def of(cls, splits: Mapping[str, Mapping[str, Files]]) -> Listing:
@@ -154,10 +157,20 @@ class FileDataset(Dataset):
         return tuple(self._listing.splits)
 
     def ids(self, split: str) -> Sequence[str]:
-        """The sorted ids of a split. Raises `FathomError` naming the splits there are if there is no such split."""
-        if split not in self.splits:
-            raise FathomError(f"{self.name} has no split {split!r}; there is: {', '.join(self.splits)}.")
-        return self._listing.splits[split]
+        """The sorted ids of a split, or of all samples that a pattern fits ("clips/harbour/*").
+
+        Raises `FathomError` naming the splits there are if there is no such split.
+        """
+        if split in self.splits:
+            return self._listing.splits[split]
+        if is_pattern(split) and (found := fitting(split, self._listing.samples)):
+            return tuple(sorted(found))
+        what = f"no sample that fits {split!r}" if is_pattern(split) else f"no split {split!r}"
+        raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.")
+
+    def held_out(self) -> frozenset[str]:
+        """What the listing holds out."""
+        return self._listing.held_out
 
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
@@ -226,6 +239,17 @@ class FileDataset(Dataset):
             return None
         other = f"{id[: number.start()]}{int(number[0]) + step:0{len(number[0])}d}"
         return other if other in self._listing.samples else None
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text has wildcards: `*`, `?` or `[...]`."""
+    return any(mark in text for mark in "*?[")
+
+
+def fitting(pattern: str, ids: Iterable[str]) -> list[str]:
+    """The ids that a pattern fits, in their order; `*` is any text, with slashes, and large letters are not small."""
+    fits = re.compile(fnmatch.translate(pattern)).match
+    return [id for id in ids if fits(id)]
 
 
 def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
-from fathomseg.data.datasets.folder_splits import LISTS, with_splits
+from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
@@ -29,12 +29,13 @@ from fathomseg.types import IGNORE, Camera, ClassList
 DESCRIPTION: Final = "dataset.yaml"
 
 
-class Folder(FileDataset):
+class Folder(SplitLists, FileDataset):
     """Images, labels, clips and videos below one folder, described by its `dataset.yaml`.
 
     Ids are "images/<path without ending>" and "clips/<clip or video>/<frame>"; the label of either is the file of the
     same name below labels/ (for a frame of a clip, below labels/clips/). Splits are `train`, `val`, `labelled` (the
-    part of `train` whose labels may be used), `clips` (all video frames) and `all`; empty ones do not exist.
+    part of `train` whose labels may be used), `clips` (all video frames that are not held out) and `all`; empty ones do
+    not exist. Lists of images and patterns say what is in `train`, `val` and `labelled` (`SplitLists`).
     """
 
     name: Literal["folder"] = "folder"
@@ -75,7 +76,7 @@ class Folder(FileDataset):
 
     def camera(self, id: str) -> Camera | None:
         """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""
-        clip = _clip(id)
+        clip = clip_of(id)
         entry = self._cameras.get(clip, self._description.camera) if clip else self._description.camera
         if entry is None:
             return None
@@ -86,10 +87,14 @@ class Folder(FileDataset):
         """That of dataset.yaml."""
         return self._description.camera_height
 
+    def clip(self, id: str) -> str | None:
+        """The clip or video a frame belongs to ("clips/harbour"); None for a single image."""
+        return clip_of(id)
+
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""
         place = self._places.get(id)
-        return None if place is None else self._at_place.get((_clip(id), place + offset))
+        return None if place is None else self._at_place.get((clip_of(id), place + offset))
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Gaps in clips, and files that belong to no clip or image."""
@@ -109,7 +114,7 @@ class Folder(FileDataset):
 
     def _stray_cameras(self) -> Iterator[Problem]:
         """YAML files where cameras are looked for that are the camera of no clip."""
-        clips = {_clip(id) for id in self._listing.samples}
+        clips = {clip_of(id) for id in self._listing.samples}
         used = {path for clip, path in self._camera_files.items() if clip in clips}
         beside = [path for path in self.root.iterdir() if path.stem.lower() == "camera"] if self.root.is_dir() else []
         for path in [*(path for part in ("clips", "videos") for _, path in walk(self.root / part)), *sorted(beside)]:
@@ -133,21 +138,31 @@ class Folder(FileDataset):
 
     def notes(self) -> tuple[str, ...]:
         """How the splits came about, where the user did not say."""
-        listed = {name for name in LISTS if (self.root / "splits" / f"{name}.txt").is_file()}
+        listed = {name for name in LISTS if self._is_listed(name)}
         notes = []
         if "val" not in listed and "train" in listed:
-            notes.append("There is no splits/val.txt: val is every labelled image that splits/train.txt leaves out.")
+            notes.append("There is no list of val: val is every labelled image that the list of train leaves out.")
         elif "val" not in listed:
-            notes.append(f"There is no splits/val.txt: {self._made()}.")
+            notes.append(
+                f"There is no list of val: {self._made()}. If images come from drives, hold out whole ones: "
+                "`val: [clips/NAME/*]` in dataset.yaml."
+            )
         if "train" not in listed:
-            notes.append("There is no splits/train.txt: train is every image that is not in val.")
+            notes.append("There is no list of train: train is every image that is not in val.")
         if "labelled" in listed:
-            notes.append("splits/labelled.txt: labels of other images of train are never opened.")
+            notes.append("There is a list of labelled: labels of other images of train are never opened.")
+        if away := self.held_out():
+            notes.append(f"{len(away)} of {len(self._listing.samples)} images are held out: nothing learns from them.")
         if any(files.label is not None for files in self._listing.samples.values()):
             index = self._description.unpainted_index
             meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
             notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
+
+    def _is_listed(self, name: str) -> bool:
+        """Whether somebody wrote this list."""
+        given = getattr(self, name) is not None or getattr(self._description, name) is not None
+        return given or (self.root / "splits" / f"{name}.txt").is_file()
 
     def _made(self) -> str:
         """How `val` was made without a list."""
@@ -165,7 +180,7 @@ class Folder(FileDataset):
         clips = {id: replace(files, label=labels.get(id)) for id, files in (*self._frames(), *self._video_frames())}
         if not images and not clips:
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
-        return with_splits(self.root, images | clips, self.val_percent)
+        return with_splits(self.root, images | clips, self.val_percent, self._description, self)
 
     def _frames(self) -> Iterator[tuple[str, Files]]:
         """The frames stored as images in clips/<name>/."""
@@ -189,13 +204,13 @@ class Folder(FileDataset):
         """Where each frame stands in its clip."""
         clips: dict[str, list[str]] = defaultdict(list)
         for id in self._listing.samples:
-            if clip := _clip(id):
+            if clip := clip_of(id):
                 clips[clip].append(id)
         return {id: place for ids in clips.values() for id, place in places(ids).items()}
 
     @cached_property
     def _at_place(self) -> dict[tuple[str | None, int], str]:
-        return {(_clip(id), place): id for id, place in self._places.items()}
+        return {(clip_of(id), place): id for id, place in self._places.items()}
 
     @cached_property
     def _before_gap(self) -> dict[str, str]:
@@ -222,11 +237,6 @@ class Folder(FileDataset):
         if problems:
             raise DataError(problems)
         return cameras
-
-
-def _clip(id: str) -> str | None:
-    """The clip or video a frame belongs to ("clips/drive"); None for a single image."""
-    return id.rsplit("/", 1)[0] if id.startswith("clips/") else None
 
 
 def _yaml(folder: Path) -> dict[str, Path]:

@@ -139,6 +139,16 @@ class Several(Dataset):
         other = dataset.neighbour(inner, offset)
         return None if other is None else f"{key}/{other}"
 
+    def clip(self, id: str) -> str | None:
+        """The clip of the sample's dataset, after that dataset's name."""
+        key, dataset, inner = self.member(id)
+        clip = dataset.clip(inner)
+        return None if clip is None else f"{key}/{clip}"
+
+    def held_out(self) -> frozenset[str]:
+        """What each dataset holds out."""
+        return frozenset(f"{key}/{id}" for key, dataset in self.datasets.items() for id in dataset.held_out())
+
     def moment(self, id: str) -> str:
         """The id that stands for all samples of the same moment in the same dataset."""
         key, dataset, inner = self.member(id)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg import config
-from fathomseg.data.datasets.class_counts import Counts, absences
+from fathomseg.data.datasets.class_counts import Counts, absences, much_ignored
 from fathomseg.data.datasets.description import ClassEntry, Description
 from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
@@ -105,9 +105,11 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
 def _filled(
     read: Callable[[], UInt8[np.ndarray, "h w"]], order: UInt8[np.ndarray, " 256"], unpainted: int
 ) -> UInt8[np.ndarray, "h w"]:
-    """A mask in the indices of the folder's classes, with what unpainted pixels mean there."""
+    """A mask in the indices of the folder's classes, with what unpainted pixels mean there; one on which nothing is
+    drawn is nobody's work yet and stays empty."""
     label: UInt8[np.ndarray, "h w"] = order[read()]
-    label[label == IGNORE] = unpainted
+    if (label != IGNORE).any():
+        label[label == IGNORE] = unpainted
     return label
 
 
@@ -193,9 +195,11 @@ def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> 
         raise FathomError(
             f"All that is drawn is the class {labels.names[present[0]]!r}, and "
             f"{100 * counts[IGNORE] / counts.sum():.0f} % of the pixels are ignored; at least two classes are needed "
-            "to learn from. Pixels nobody has painted are ignored: paint the background as a class of its own. Nothing "
-            "was written."
+            "to learn from. What pixels are that nobody has painted is said by `unpainted` in dataset.yaml: give the "
+            "background a class of its own (`unpainted: other`). Nothing was written."
         )
+    if note := much_ignored(int(counts[IGNORE]), int(counts.sum())):
+        say(f"Note: {note}")
     if missing := absences(labels.names, counts):
         say(f"WARNING: {missing}")
 

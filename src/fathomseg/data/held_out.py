@@ -1,0 +1,73 @@
+"""Which images are held out, to be scored on: the one place that streams, selections and teachers ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fathomseg.data.datasets.base import Dataset
+
+VAL: Final = "val"
+"""The split that is held out where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Images that nothing may be learned from or chosen of, known by what they show and not by their ids."""
+
+    images: frozenset[str] = frozenset()
+    """As `shown` names them."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str | None = VAL) -> HeldOut:
+        """The images of this split, if there is one, and whole drives that the dataset itself holds out."""
+        ids = set(dataset.held_out())
+        if split is not None and split in dataset.splits:
+            ids.update(dataset.ids(split))
+        return cls(shown(dataset, ids))
+
+    def __or__(self, other: HeldOut) -> HeldOut:
+        """The images of both."""
+        return HeldOut(self.images | other.images)
+
+    def without(self, dataset: Dataset, ids: Iterable[str]) -> list[str]:
+        """The ids that show none of them, in their order."""
+        return without(dataset, ids, self.images)
+
+
+NOTHING: Final = HeldOut()
+"""No image is held out."""
+
+
+def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
+    """Names of the images behind some ids, the same whether a dataset is used alone, among several, or set otherwise.
+
+    An image that has no fingerprint is known by its id and the dataset's name.
+    """
+    return frozenset(dataset.fingerprint(id, "image") or f"{dataset.name} {id}" for id in ids)
+
+
+def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> list[str]:
+    """The ids that show none of these images."""
+    return [id for id in ids if not images & shown(dataset, [id])] if images else list(ids)
+
+
+def shared_clips(dataset: Dataset, scored: Iterable[str], used: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """By clip that has frames among both how many it has: (scored, used otherwise), the most frequent first."""
+    left, right = (Counter(clip for id in ids if (clip := dataset.clip(id)) is not None) for ids in (scored, used))
+    return {clip: (left[clip], count) for clip, count in right.most_common() if clip in left}
+
+
+def warning(shared: Mapping[str, tuple[int, int]], scored: str, used: str) -> str | None:
+    """What to say of clips that a split to score on shares with images to learn from; None if there are none."""
+    if not shared:
+        return None
+    (clip, (held, other)), *more = shared.items()
+    others = f" and {len(more)} more" if more else ""
+    return (
+        f"WARNING: {scored} and {used} share clips: {clip} ({held} and {other} of its frames){others}. Frames of one "
+        "clip look alike, so that scores come out too good: hold out whole drives (`val: [clips/NAME/*]` in "
+        "dataset.yaml, or data.val=[clips/NAME/*])."
+    )
