@@ -78,19 +78,37 @@ def test_only_the_unknown_are_guessed(folder: Folder, part: FieldOfView | Learne
     assert intrinsics.cameras[KNOWN] == folder.camera(KNOWN)
     assert intrinsics.cameras[VIDEO] == pinhole((24, 32), 90)
     assert intrinsics.cameras[FREE] == pinhole((30, 20), 90), "each clip has its own size"
-    assert intrinsics.assumed == {VIDEO: 0, FREE: 0}, "one folder is one device"
-    assert intrinsics.names == ("folder",)
+    assert intrinsics.assumed == {VIDEO: 0, FREE: 1}, "another size is another camera"
+    assert intrinsics.names == ("clips-32x24", "clips-20x30")
     assert intrinsics.learned == isinstance(part, Learned)
 
 
-def test_a_clip_is_decoded_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    original = Folder.image
-    monkeypatch.setattr(Folder, "image", lambda self, id: read.append(id) or original(self, id))
+def test_a_clip_is_looked_at_once_and_not_decoded(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    original = Folder.size_of
+    monkeypatch.setattr(Folder, "image", None)
+    monkeypatch.setattr(Folder, "size_of", lambda self, id: looked.append(id) or original(self, id))
     ids = [id for id in folder.ids("clips") if "drive0" not in id]
     assert len(ids) == 6
     FieldOfView().intrinsics(folder, ids)
-    assert len(read) == 2
+    assert len(looked) == 2
+
+
+def test_clips_of_one_folder_and_size_share_a_camera(tmp_path: Path) -> None:
+    fakes.make_folder(tmp_path, images=0, clips=0)
+    sizes = {"a": (24, 32), "b": (24, 32), "tall": (32, 24), "gopro/a": (24, 32), "gopro/b": (48, 64)}
+    for clip, size in sizes.items():
+        fakes.save(tmp_path / "clips" / clip / "0.png", fakes.scene(0, size, 4)[0])
+    folder = Folder(root=tmp_path)
+    intrinsics = Learned().intrinsics(folder, folder.ids("clips"))
+    named = {id: intrinsics.names[number] for id, number in intrinsics.learned_focal_ids.items()}
+    assert named == {
+        "clips/a/0": "clips-32x24",
+        "clips/b/0": "clips-32x24",
+        "clips/tall/0": "clips-24x32",
+        "clips/gopro/a/0": "clips-gopro-32x24",
+        "clips/gopro/b/0": "clips-gopro-64x48",
+    }
 
 
 def test_each_of_several_datasets_is_a_device_of_its_own(folder: Folder, tmp_path: Path) -> None:
@@ -100,8 +118,8 @@ def test_each_of_several_datasets_is_a_device_of_its_own(folder: Folder, tmp_pat
     )
     ids = [f"a/{KNOWN}", f"b/{VIDEO}", f"a/{FREE}", f"a/{VIDEO}"]
     intrinsics = Learned(degrees=90).intrinsics(both, ids)
-    assert intrinsics.names == ("b", "a"), "in the order they are met"
-    assert intrinsics.assumed == {f"b/{VIDEO}": 0, f"a/{FREE}": 1, f"a/{VIDEO}": 1}
+    assert intrinsics.names == ("b-clips-48x16", "a-clips-20x30", "a-clips-32x24"), "in the order they are met"
+    assert intrinsics.assumed == {f"b/{VIDEO}": 0, f"a/{FREE}": 1, f"a/{VIDEO}": 2}
     assert intrinsics.cameras[f"b/{VIDEO}"] == pinhole((16, 48), 90)
 
 

@@ -147,7 +147,7 @@ def test_the_path_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert not [id for id in learned if id.startswith(HELD_OUT)]
         assert (tmp_path / "runs" / run / "evaluation" / "val" / "report.html").is_file() == (run != "depth")
     first, val, more = (load_selection(tmp_path / name) for name in ("selected", "selected-val", "selected-2"))
-    assert (len(first.ids), len(val.ids), len(more.ids)) == (8, 3, 4)
+    assert (len(first.ids), len(val.ids), len(more.ids)) == (8, 3, 6)
     assert first.pool_size == more.pool_size == 2 * FRAMES
     assert all(id.startswith(HELD_OUT) for id in val.ids)
     assert not [id for id in (*first.ids, *more.ids) if id.startswith(HELD_OUT)]

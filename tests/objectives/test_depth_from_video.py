@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,9 +27,14 @@ NETWORK = {
 }
 
 
-def depth(focal_ids: dict[str, int] | None = None, more: dict[str, Any] | None = None, **settings: Any) -> Step:
+def depth(
+    focal_ids: dict[str, int] | None = None,
+    more: dict[str, Any] | None = None,
+    setup: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Step:
     objectives = {"photometric": {"pose": POSE, **settings}, **(more or {})}
-    return make_step(NETWORK, objectives, focal_ids=focal_ids)
+    return make_step(NETWORK, objectives, focal_ids=focal_ids, **(setup or {}))
 
 
 def photometric(step: Step) -> PhotometricObjective:
@@ -178,6 +184,59 @@ class TestLearnedFocalLength:
             (term.sum / term.count).backward()
             optimiser.step()
         assert wrong * objective.focal_factors()[0] == pytest.approx(1.0, rel=0.01)
+
+    def test_each_camera_finds_its_own(self) -> None:
+        """Two cameras of other focal lengths in one batch, given as the same one (as above)."""
+        true, turn, guess = (54.0, 66.0), 0.06, 60.0
+        pictures = [[scenery(angle, focal).float() for focal in true] for angle in (-turn, 0.0, turn)]
+        before, target, after = (torch.stack(pair) for pair in pictures)
+        motion = se3(torch.tensor([[0.0, turn, 0.0]]), torch.zeros(1, 3))
+        src_T_tgt = torch.stack([invert(motion), motion], dim=1).repeat(2, 1, 1, 1)
+        given = torch.tensor([[guess, 0, 47.5], [0, guess, 31.5], [0, 0, 1]]).repeat(2, 1, 1)
+        objective = photometric(depth({"x": 1, "y": 0}, setup={"focal_cameras": [("b", 600.0), ("a", 60.0)]}))
+        assert objective.focal is not None
+        optimiser = torch.optim.Adam([objective.focal], lr=4e-3, betas=(0.5, 0.9))
+        steps = 30
+        for number in range(steps):
+            optimiser.param_groups[0]["lr"] = 4e-3 * (1 - number / steps)
+            camera = objective.corrected(given, ("x", "y"))
+            disparity = torch.full((2, 1, 64, 96), 0.1)
+            sources = torch.stack([before, after], 1)
+            result = objective.config.loss(target, sources, [disparity], camera, src_T_tgt, (0.1, 100.0))
+            term = result.terms["photometric"]
+            optimiser.zero_grad()
+            (term.sum / term.count).backward()
+            optimiser.step()
+        assert objective.focal_factors() == pytest.approx([true[1] / guess, true[0] / guess], rel=0.01)
+        logs = objective.focal_logs()
+        assert float(logs["focal_px.a"]) == pytest.approx(54, rel=0.01), "in pixels of its own stored images"
+        assert float(logs["focal_px.b"]) == pytest.approx(660, rel=0.01)
+
+    def test_the_correction_in_float64_is_the_pinholes(self) -> None:
+        """Against the projection of points, one image at a time."""
+        ids = tuple("pqrst")
+        objective = photometric(depth({id: number for number, id in enumerate(ids[:4])})).double()
+        assert objective.focal is not None
+        with torch.no_grad():
+            objective.focal.copy_(torch.tensor([-0.02, -0.005, 0.0, 0.03]))
+        rng = np.random.default_rng(0)
+        camera = np.zeros((5, 3, 3))
+        camera[:, 0, 0], camera[:, 1, 1], camera[:, :2, 2] = rng.uniform(20, 90, 5), rng.uniform(20, 90, 5), 31.5
+        camera[:, 2, 2] = 1
+        found = objective.corrected(torch.from_numpy(camera), ids).detach().numpy()
+        point = np.array([0.3, -0.2, 2.0])
+        for number, factor in enumerate([np.exp(-0.2), np.exp(-0.05), 1.0, np.exp(0.3), 1.0]):
+            u, v, _ = found[number] @ point / 2
+            assert u == pytest.approx(camera[number, 0, 0] * factor * 0.15 + 31.5, rel=1e-7)
+            assert v == pytest.approx(camera[number, 1, 1] * factor * -0.1 + 31.5, rel=1e-7)
+
+    def test_every_batch_logs_every_camera(self, batch: Batch) -> None:
+        cameras = [("a", 100.0), ("b", 50.0)]
+        step = depth({batch.ids[0]: 0, "elsewhere": 1}, setup={"focal_cameras": cameras})
+        logs = step({"clips": batch}).logs
+        assert logs["photometric.focal_px.a"].item() == pytest.approx(100)
+        assert logs["photometric.focal_px.b"].item() == pytest.approx(50)
+        assert "given_px" not in "".join(step.state_dict())
 
 
 def scenery(turn: float, focal: float, size: tuple[int, int] = (64, 96)) -> torch.Tensor:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from rich.console import Console
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.stages.check import check, run, show
-from tests.fakes import make_camvid, make_cityscapes, make_folder, save, write_yaml
+from tests.fakes import make_camvid, make_cityscapes, make_folder, save, scene, stored_label, write_yaml
 
 
 def small_camvid(root: Path) -> CamVid:
@@ -78,7 +79,7 @@ def test_every_problem_and_note_is_printed(tmp_path: Path) -> None:
     assert "26 problems:" in text
     assert text.count("is empty (0 bytes)") == 25
     assert "missing neighbour" in text
-    assert "Note: There is no splits/val.txt: about 20 %" in text
+    assert "Note: There is no list of val: about 20 %" in text
 
 
 def test_names_are_printed_as_they_are_not_as_markup(tmp_path: Path) -> None:
@@ -118,3 +119,32 @@ def test_the_exit_code_tells_of_problems(tmp_path: Path, capsys: pytest.CaptureF
 @pytest.mark.realdata
 def test_the_real_sets_have_no_problems(real_data: Path) -> None:
     assert check(CamVid(root=real_data / "camvid"), ["val"]).problems == ()
+
+
+def drives(root: Path, **lists: object) -> Folder:
+    """Two clips of four frames, each with a label on its second; `lists` of dataset.yaml."""
+    make_folder(root, images=2, clips=2, frames=4)
+    tree = yaml.safe_load((root / "dataset.yaml").read_text())
+    write_yaml(root / "dataset.yaml", {**tree, **lists})
+    for clip in range(2):
+        save(root / f"labels/clips/drive{clip}/000001.png", stored_label(scene(clip, (24, 32), 4)[1], "ids"))
+    return Folder(root=root)
+
+
+def test_a_clip_on_both_sides_is_a_warning(tmp_path: Path) -> None:
+    notes = check(drives(tmp_path / "bad", val=["clips/drive0/000001"])).notes
+    assert [n for n in notes if "WARNING: val and clips share clips: clips/drive0 (1 and 3 of its frames)" in n]
+    notes = check(drives(tmp_path / "good", val=["clips/drive0/*"])).notes
+    assert not [n for n in notes if "WARNING" in n]
+    assert [n for n in notes if "4 of 10 images are held out" in n]
+
+
+@pytest.mark.parametrize(("ignored", "told"), [([9, 7], True), ([9], False)])
+def test_much_that_is_ignored_is_noted(tmp_path: Path, ignored: list[int], told: bool) -> None:
+    make_folder(tmp_path, images=4, clips=0)
+    classes = [{"name": "car", "id": 300}, {"name": "sky", "id": 2}] + ([] if told else [{"name": "road", "id": 7}])
+    write_yaml(tmp_path / "dataset.yaml", {"classes": classes, "ignore": ignored})
+    report = check(Folder(root=tmp_path))
+    share = report.splits["all"].ignored / (report.splits["all"].ignored + report.splits["all"].labelled_pixels)
+    assert (share > 1 / 3) == told
+    assert any("of the pixels of labelled images are ignored" in note for note in report.notes) == told

@@ -183,7 +183,7 @@ class TestResume:
         assert not (killed / "model.json").exists()
         run(None, [], None, killed)
         same_depth_run(whole, killed)
-        assert [p.name for p in whole.glob("camera-*.yaml")] == ["camera-folder.yaml"]
+        assert [p.name for p in whole.glob("camera-*.yaml")] == ["camera-clips-96x48.yaml"]
         state = torch.load(killed / "checkpoint.pt", weights_only=True)["step_module"]
         built = {n: t for n, t in state.items() if n.startswith("objectives.feature_distance.original.")}
         assert built
@@ -294,8 +294,8 @@ class TestPhases:
             tmp_path / "run",
             resume=False,
         )
-        first, last = (tmp_path / "run" / name / "camera-folder.yaml" for name in phases)
-        assert (tmp_path / "run" / "camera-folder.yaml").read_text() == last.read_text()
+        first, last = (tmp_path / "run" / name / "camera-clips-96x48.yaml" for name in phases)
+        assert (tmp_path / "run" / "camera-clips-96x48.yaml").read_text() == last.read_text()
         learned = config.load(CameraEntry, first).fx
         assert abs(learned / pinhole(SIZE, 70).fx - 1) > 1e-3
         assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)
@@ -368,7 +368,7 @@ class TestCameras:
         )
         said = capsys.readouterr().err
         assert "its focal length is learned" in said
-        path = tmp_path / "run" / "camera-folder.yaml"
+        path = tmp_path / "run" / "camera-clips-96x48.yaml"
         assert f"written to {path}" in said
         entry = config.load(CameraEntry, path)
         guess = pinhole(SIZE, 70)
@@ -504,6 +504,6 @@ def test_two_processes_equal_one(own: dict[str, Any], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for part in ("", "-phased/b"):
         nearly_the_same_depth_run(tmp_path / f"one{part}", tmp_path / f"two{part}")
-    assert done.stderr.count("Learned camera of folder") == 3, "the first process alone speaks"
-    one, two = (yaml.safe_load((tmp_path / n / "camera-folder.yaml").read_text()) for n in ("one", "two"))
+    assert done.stderr.count("Learned camera of clips-96x48") == 3, "the first process alone speaks"
+    one, two = (yaml.safe_load((tmp_path / n / "camera-clips-96x48.yaml").read_text()) for n in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-5)

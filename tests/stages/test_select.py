@@ -17,6 +17,7 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.labelled import Labels
 from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
+from fathomseg.errors import FathomError
 from fathomseg.io.images import read_rgb
 from fathomseg.selection.annotation import load_task
 from fathomseg.selection.extraction import extract
@@ -235,3 +236,31 @@ def test_the_result_is_plain_json(data: CamVid, tmp_path: Path) -> None:
     assert [choice["rank"] for choice in tree["chosen"]] == [1, 2, 3, 4]
     assert not (tmp_path / "out" / "images").exists()
     assert "command" in tree["origin"]
+
+
+class TestHeldOut:
+    """Drives that are held out are in no pool, save that from which those to be scored on are chosen."""
+
+    @pytest.fixture(scope="class")
+    def drives(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=4, size=SIZE)
+
+    def chosen(self, root: Path, folder: Path, **changes: Any) -> tuple[str, ...]:
+        data = {"name": "folder", "root": str(root), "val": ["clips/drive1/*"]}
+        tree = {"data": data, "size": list(SIZE), "criterion": {"name": "random"}, "device": "cpu", "report": False}
+        recipe = validate(SelectRecipe, {**tree, "annotation": False, "copy_images": "none", **changes})
+        return select(recipe, folder, resume=False).ids
+
+    @pytest.mark.parametrize(("split", "budget"), [("clips", 4), ("all", 6), ("clips/*", 4)])
+    def test_no_frame_can_be_chosen(self, drives: Path, tmp_path: Path, split: str, budget: int) -> None:
+        ids = self.chosen(drives, tmp_path, split=split, budget=budget)
+        assert len(ids) == budget
+        assert not [id for id in ids if "drive1" in id]
+        with pytest.raises(FathomError, match="budget"):
+            self.chosen(drives, tmp_path / "more", split=split, budget=budget + 1)
+
+    def test_val_is_for_what_is_scored_on(self, drives: Path, tmp_path: Path) -> None:
+        ids = self.chosen(drives, tmp_path, split="val", budget=4)
+        assert set(ids) == {f"clips/drive1/{i:06d}" for i in range(4)}
+        with pytest.raises(FathomError, match=r"all 4 images .* are held out.*split=val"):
+            self.chosen(drives, tmp_path / "none", split="clips/drive1/*", budget=1)

@@ -281,11 +281,11 @@ class TestWhatDepthIsLearnedFrom:
         assert list(card.tasks) == ["segmentation", "depth"]
         assert card.pose == recipe(tree).objectives["photometric"].pose  # type: ignore[union-attr]
         assert load_pose(tmp_path / "run").state_dict().keys() == load_file(tmp_path / "run" / POSE).keys()
-        camera = yaml.safe_load((tmp_path / "run" / "camera-folder.yaml").read_text())
+        camera = yaml.safe_load((tmp_path / "run" / "camera-clips-96x48.yaml").read_text())
         assert (camera["width"], camera["height"]) == (96, 48)
         again = killed_and_resumed(tree, tmp_path / "killed", 3)
         same_run(tmp_path / "run", again)
-        assert yaml.safe_load((again / "camera-folder.yaml").read_text()) == camera
+        assert yaml.safe_load((again / "camera-clips-96x48.yaml").read_text()) == camera
 
 
 class TestRecipesThatDoNotFit:

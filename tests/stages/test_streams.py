@@ -23,6 +23,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.stages import streams as streams_module
 from fathomseg.stages.data_record import check_classes
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
+from fathomseg.stages.labels_used import tell_shared_clips
 from fathomseg.stages.recipe import Recipe, StreamConfig
 from fathomseg.stages.streams import Streams, budgets, build_streams, colours
 from fathomseg.types import IGNORE, Batch
@@ -590,3 +591,57 @@ class TestStatistics:
     def test_a_network_that_learns_from_other_data_alone_keeps_theirs(self, tmp_path: Path) -> None:
         tree = tiny_depth.settings(streams=tiny_depth.clips(data={"name": "kitti", "root": str(tmp_path)}))
         assert held_for(validate(Recipe, tree)) == {}
+
+
+class TestHeldOutDrives:
+    """A drive that the data holds out is in no stream, whatever split a stream names and whether anything is scored."""
+
+    @pytest.fixture(scope="class")
+    def drives(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Two photographs and two drives without a camera of their own; the second frame of each has a label."""
+        root = fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=5, size=SIZE)
+        for clip in range(2):
+            label = fakes.stored_label(fakes.scene(clip, SIZE, 4)[1], "ids")
+            fakes.save(root / f"labels/clips/drive{clip}/000001.png", label)
+        return root
+
+    def own(self, root: Path, **sections: Any) -> Recipe:
+        return recipe(root, **{"data": {"name": "folder", "root": str(root), "val": ["clips/drive1/*"]}, **sections})
+
+    @pytest.mark.parametrize("scored", ["val", None])
+    @pytest.mark.parametrize("split", ["clips", "all", "clips/*"])
+    def test_of_any_split(self, drives: Path, tmp_path: Path, split: str, scored: str | None) -> None:
+        streams = {"labelled": {"split": split}, "unlabelled": {"split": split}}
+        found, labelled = built(self.own(drives, streams=streams, evaluation={"split": scored}), tmp_path)
+        assert "clips/drive0/000001" in labelled
+        ids = {id for stream in found.by_name.values() for id in stream.ids}
+        assert len(ids) == (7 if split == "all" else 5)
+        assert not [id for id in (*labelled, *ids) if "drive1" in id]
+
+    def test_of_another_dataset(self, camvid: Path, drives: Path, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(drives), "val": ["clips/drive1/*"]}
+        found, _ = built(recipe(camvid, streams=streams_of(data=data, split="all")), tmp_path)
+        assert not [id for id in found.by_name["unlabelled"].ids if "drive1" in id]
+        assert len(found.by_name["unlabelled"].ids) == 7
+
+    def test_everything_is_learned_from_if_it_is_said(self, drives: Path, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(drives), "val": []}
+        streams = {"labelled": {}, "unlabelled": {"split": "all"}}
+        found, labelled = built(self.own(drives, data=data, streams=streams), tmp_path)
+        assert "clips/drive1/000001" in labelled
+        assert len(found.by_name["unlabelled"].ids) == 12
+
+    def test_a_clip_shared_with_val_is_told(
+        self, drives: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        data = {"name": "folder", "root": str(drives), "val": ["clips/drive1/000001"]}
+        settings = self.own(drives, data=data, streams={"labelled": {}, "unlabelled": {"split": "clips"}})
+        found, _ = built(settings, tmp_path)
+        tell_shared_clips(settings, found)
+        said = capsys.readouterr().err
+        assert "WARNING: split 'val' and stream 'unlabelled' share clips: clips/drive1 (1 and 4 of its frames)" in said
+        assert "stream 'labelled'" not in said
+
+    def test_a_pattern_is_no_split_to_score_on(self, drives: Path) -> None:
+        with pytest.raises(ConfigError, match=r"evaluation: split is the pattern.*data\.val=\[clips/drive1/\*\]"):
+            self.own(drives, evaluation={"split": "clips/drive1/*"})

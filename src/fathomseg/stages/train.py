@@ -36,6 +36,7 @@ from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
+from fathomseg.stages.seen_before import tell_seen_before
 from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         labelled = budgets(recipe)
         if accelerate.is_main_process:
             tell_labels(recipe, labelled)
+            tell_seen_before(recipe)
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)

@@ -91,3 +91,23 @@ def test_a_camera_entry_is_the_camera() -> None:
     entry = config.load(CameraEntry, {"width": 8, "height": 6, "fx": 5, "fy": 4, "cx": 3.5, "cy": 2.5, "fps": 10})
     camera = entry.camera()
     assert (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height) == (5, 4, 3.5, 2.5, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("names", "unpainted", "index"),
+    [
+        (["road", "other"], None, 255),
+        (["road", "other"], "other", 1),
+        (["road", "background"], None, 1),
+        (["road", "background"], "ignore", 255),
+        (["road", "ignore"], "ignore", 1),
+    ],
+)
+def test_one_setting_says_what_nobody_has_painted(names: list[str], unpainted: str | None, index: int) -> None:
+    described = read(classes=names, unpainted=unpainted)
+    assert described.unpainted_index == index
+    assert described.label_map().unpainted == index
+
+
+def test_unpainted_is_a_class_or_ignore() -> None:
+    assert "`unpainted` is 'sky'; expected ignore or a class: road, car" in faults(unpainted="sky")

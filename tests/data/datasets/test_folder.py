@@ -39,7 +39,7 @@ def test_without_lists_some_labelled_images_are_held_out(tmp_path: Path) -> None
     assert all(data.has_label(id) for id in val)
     assert 4 <= len(val) <= 12
     assert set(data.ids("labelled")) == {f"images/{i:03d}" for i in range(40)} - val
-    assert "no splits/val.txt: about 20 % of the labelled" in data.notes()[0]
+    assert "no list of val: about 20 % of the labelled" in data.notes()[0]
 
 
 @pytest.mark.parametrize("labelled", range(2, 9))
@@ -203,3 +203,92 @@ def test_a_clip_and_a_video_must_not_share_a_name(tmp_path: Path) -> None:
     save(tmp_path / "clips/film0/000000.jpg", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DataError, match="has the name of"):
         Folder(root=tmp_path).ids("train")
+
+
+class TestPatterns:
+    """Drives are held out by patterns, in a list, in dataset.yaml or by a setting."""
+
+    @pytest.fixture
+    def drives(self, tmp_path: Path) -> Path:
+        """Two photographs and three clips of three frames, of each of which the second has a label."""
+        root = make_folder(tmp_path, images=2, clips=3, frames=3, size=(4, 6))
+        for clip in range(3):
+            label = stored_label(scene(clip, (4, 6), 4)[1], "ids")
+            save(root / f"labels/clips/drive{clip}/000001.png", label)
+        return root
+
+    def described(self, root: Path, **lists: object) -> Folder:
+        tree = {"classes": [{"name": "a", "id": 7}, {"name": "b", "id": 300}, {"name": "c", "id": 2}], "ignore": [9]}
+        write_yaml(root / "dataset.yaml", {**tree, **lists})
+        return Folder(root=root)
+
+    @pytest.mark.parametrize("how", ["list", "yaml", "one", "setting", "over"])
+    def test_a_drive_is_held_out_with_all_its_frames(self, drives: Path, how: str) -> None:
+        pattern = "clips/drive1/*"
+        match how:
+            case "list":
+                data = lists(drives, val=f"# a drive\n{pattern}\n")
+            case "yaml":
+                data = self.described(drives, val=[pattern])
+            case "one":
+                data = self.described(drives, val=pattern)
+            case "setting":
+                data = Folder(root=drives, val=pattern)
+            case _:
+                self.described(drives, val=["clips/drive0/*"])
+                data = Folder(root=drives, val=(pattern,))
+        drive = {f"clips/drive1/{i:06d}" for i in range(3)}
+        assert set(data.ids("val")) == drive == data.held_out()
+        assert len(data.ids("clips")) == 6
+        assert set(data.ids("train")) == {"images/000", "images/001", "clips/drive0/000001", "clips/drive2/000001"}
+        assert not drive & {id for split in ("train", "labelled", "clips") for id in data.ids(split)}
+        assert len(data.ids("all")) == 11
+        assert any("3 of 11 images are held out" in note for note in data.notes())
+
+    def test_the_default_holds_out_all_frames_of_its_clips(self, drives: Path) -> None:
+        data = Folder(root=drives)
+        away = {id.rsplit("/", 1)[0] for id in data.ids("val") if id.startswith("clips/")}
+        held = {id for id in data.ids("all") if id in data.ids("val") or id.rsplit("/", 1)[0] in away}
+        assert data.held_out() == held
+        assert not held & set(data.ids("clips"))
+        many = Folder(root=drives, val_percent=99)
+        assert len([id for id in many.held_out() if id.startswith("clips/")]) >= 6
+
+    def test_a_frame_alone_is_held_out_alone(self, drives: Path) -> None:
+        data = lists(drives, val="clips/drive1/000001\n")
+        assert data.held_out() == {"clips/drive1/000001"}
+        assert len(data.ids("clips")) == 8
+
+    def test_train_and_labelled_take_patterns_too(self, drives: Path) -> None:
+        data = Folder(root=drives, train=["clips/drive[02]/*", "*.png"], labelled="00?", val=[])
+        assert len(data.ids("train")) == 8
+        assert data.ids("labelled") == ("images/000", "images/001")
+        assert "val" not in data.splits
+        assert data.held_out() == frozenset()
+
+    def test_a_split_may_be_a_pattern(self, drives: Path) -> None:
+        assert Folder(root=drives).ids("clips/*/000000") == tuple(f"clips/drive{i}/000000" for i in range(3))
+        with pytest.raises(FathomError, match=r"no sample that fits 'clips/x\*'; there is: train"):
+            Folder(root=drives).ids("clips/x*")
+
+    @pytest.mark.parametrize(
+        ("entry", "said"),
+        [
+            ("clips/drive1", r"there is no image 'clips/drive1'; did you mean clips/drive1/\*"),
+            ("drive1/*", r"no image fits the pattern 'drive1/\*'; did you mean clips/drive1/\*"),
+            ("clips/nowhere/*", r"no image fits.*; images lie in clips/drive0, clips/drive1, clips/drive2, images"),
+        ],
+    )
+    def test_what_fits_nothing_says_what_there_is(self, drives: Path, entry: str, said: str) -> None:
+        with pytest.raises(DataError, match=said):
+            self.described(drives, val=[entry]).ids("all")
+
+    def test_two_lists_of_one_split_are_one_too_many(self, drives: Path) -> None:
+        self.described(drives, val=["clips/drive1/*"])
+        with pytest.raises(DataError, match=r"val\.txt.*val is in dataset\.yaml as well"):
+            lists(drives, val="000\n").ids("all")
+
+    def test_an_image_whose_name_looks_like_a_pattern_is_one(self, tmp_path: Path) -> None:
+        make_folder(tmp_path, images=2, clips=0, size=(4, 6))
+        save(tmp_path / "images/[0].png", scene(0, (4, 6), 4)[0])
+        assert lists(tmp_path, val="[0].png\n").ids("val") == ("images/[0]",)

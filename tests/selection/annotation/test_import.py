@@ -379,3 +379,29 @@ def test_labels_of_one_class_are_refused_before_anything_is_written(
     save(pool.root / "labels" / "003.png", np.full((24, 32), 7, np.uint16))  # another class, labelled before
     import_labels(tmp_path / "job.zip", tmp_path / "out", pool.root)
     assert "WARNING: no pixel has the class" in capsys.readouterr().err
+
+
+def test_an_image_on_which_nothing_is_drawn_is_no_background(pool: Folder, tmp_path: Path) -> None:
+    """Whatever unpainted pixels are, an image that nobody has worked on yet gets no label."""
+    description = yaml.safe_load((pool.root / "dataset.yaml").read_text())
+    write_yaml(pool.root / "dataset.yaml", {**description, "unpainted": "sky"})
+    task = export(selection(IDS), pool, tmp_path / "out")
+    masks = drawn(task)
+    todo = task.images[1]
+    masks[todo.stem] = np.full_like(masks[todo.stem], 255)
+    done = import_labels(from_cvat(tmp_path / "job.zip", masks, LINES), tmp_path / "out", pool.root)
+    assert done.empty == (todo.id,)
+    assert [Folder(root=pool.root).has_label(id) for id in IDS] == [True, False, True]
+
+
+@pytest.mark.parametrize(("unpainted", "told"), [("ignore", True), ("sky", False)])
+def test_much_that_is_ignored_is_told(
+    pool: Folder, tmp_path: Path, unpainted: str, told: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    description = yaml.safe_load((pool.root / "dataset.yaml").read_text())
+    write_yaml(pool.root / "dataset.yaml", {**description, "unpainted": unpainted})
+    task = export(selection(IDS[:1]), pool, tmp_path / "out")
+    (stem, label), *_ = drawn(task).items()
+    label[:12], label[0, :9], label[1, :9] = 255, 0, 1
+    import_labels(from_cvat(tmp_path / "job.zip", {stem: label}, LINES), tmp_path / "out", pool.root)
+    assert ("of the pixels of labelled images are ignored" in capsys.readouterr().err) == told
