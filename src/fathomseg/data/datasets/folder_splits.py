@@ -169,8 +169,7 @@ def _hint(entry: str, samples: Samples) -> str:
 def _ways(entry: str) -> Iterator[str]:
     """The ids an entry may mean: with or without "images/" in front and the ending behind."""
     stem = entry.rsplit(".", 1)[0] if Path(entry).suffix.lower() in SUFFIXES else entry
-    for name in (entry, stem):
-        yield from (name, f"images/{name}")
+    yield from (entry, f"images/{entry}", f"images/{stem}", stem)
 
 
 def _clashes(
