@@ -182,3 +182,15 @@ def test_a_label_outside_the_budget_counts_as_lacking(teacher: Path, tmp_path: P
     assert set(hidden) == set(dataset.ids("train")) - labelled
     assert known_data("camvid", [f"root={camvid}"], "train") == (dataset, None)
     assert not any(lacks(dataset, id, "segmentation", None) for id in dataset.ids("train"))
+
+
+def test_no_teacher_labels_what_is_held_out(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = own_data(tmp_path / "data")
+    away = data.ids("all")[-1]
+    (data.root / "splits").mkdir()
+    (data.root / "splits" / "val.txt").write_text(f"{away}\n")
+    assert distill(teacher, data, tmp_path / "out", split="all") == 0
+    images = read_provenance(tmp_path / "out").images
+    assert images
+    assert away not in images
+    assert "held out and left out" in " ".join(capsys.readouterr().err.split())

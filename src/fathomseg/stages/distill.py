@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 from fathomseg.config import load, read_yaml
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.distillation.classes import match, read_mapping
 from fathomseg.distillation.files import CONFIDENCE, SOFT
 from fathomseg.distillation.huggingface import PREFIX, HuggingFaceLabels, HuggingFaceMaps
