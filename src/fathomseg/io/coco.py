@@ -10,7 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,8 @@ def read_coco(path: Path, tree: Any = None) -> Coco:
         drawn: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for one in tree.get("annotations", []):
             drawn[int(one["image_id"])].append({**one, "category_id": int(one["category_id"])})
+        if nameless := [one for one in tree["images"] if not PurePosixPath(str(one["file_name"])).name]:
+            raise ValueError(f"the file_name {nameless[0]['file_name']!r}")
         images = tuple(
             CocoImage(str(one["file_name"]), (int(one["height"]), int(one["width"])), tuple(drawn[int(one["id"])]))
             for one in tree["images"]

@@ -63,9 +63,7 @@ class CocoFolder(RegionDataset):
     @cached_property
     def _files(self) -> dict[Path, Coco]:
         """The annotation files. Raises `FathomError` if there is none, or if their categories differ."""
-        found = sorted({path for place in _PLACES for path in self.root.glob(place)})
-        found = [path for path in found if not path.name.startswith(_OTHERS)]
-        if not found:
+        if not (found := annotation_files(self.root)):
             raise FathomError(
                 f"No COCO annotations at {self.root}: expected {', '.join(_PLACES)}, with images beside or below. Set "
                 "root=FOLDER."
@@ -124,6 +122,12 @@ class CocoFolder(RegionDataset):
             for path, file in self._files.items()
         }
         return {path: names for path, names in lost.items() if names}
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The files of a folder that are COCO's annotations by their names and places, sorted."""
+    found = {path for place in _PLACES for path in root.glob(place)}
+    return sorted(path for path in found if not path.name.startswith(_OTHERS))
 
 
 def _words(name: str) -> str:
