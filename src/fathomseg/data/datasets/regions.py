@@ -16,6 +16,7 @@ from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, ClassList, Size
 
+_IGNORED: Final = "ignore"
 _MADE: Final = "There is no split val: about {} % of the labelled images are val, chosen by a hash of their id."
 
 
@@ -23,8 +24,8 @@ class RegionDataset(FileDataset):
     """Base of `coco` and `yolo`: the class list is that of their files, label values are its indices."""
 
     unpainted: str | None = None
-    """The class of pixels that no region covers; a name the file does not have is added as the last class. Null = the
-    class `background` if there is one, else they count nowhere."""
+    """The class of pixels that no region covers, or `ignore`: they count nowhere. A name the files do not have is added
+    as the last class. Null = the class `background` if there is one, else ignored."""
     val_percent: int = Field(default=20, ge=1, le=99)
     """Without a split val: the share of the labelled images, in percent, that is held out as `val`."""
 
@@ -33,7 +34,7 @@ class RegionDataset(FileDataset):
         """The classes of the files in the order of their numbers, then `unpainted`. Raises `FathomError` for fewer than
         two."""
         names = (*self._numbers.values(),)
-        if self.unpainted is not None and self.unpainted not in names:
+        if self.unpainted is not None and self.unpainted not in (*names, _IGNORED):
             names = (*names, self.unpainted)
         if len(names) < 2:
             raise FathomError(
