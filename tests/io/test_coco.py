@@ -16,10 +16,12 @@ from fathomseg.io.coco import decode, encode, read_coco, write_coco
 from fathomseg.io.polygons import Region, as_ring, fill, paint
 from tests.fakes import scene
 
+THEIRS = "ignore:__array__ implementation:DeprecationWarning"
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.filterwarnings(THEIRS)
+@settings(max_examples=30, deadline=None)
 @given(MASKS)
 def test_codes_are_those_of_pycocotools(mask: np.ndarray) -> None:
     theirs = pytest.importorskip("pycocotools.mask")
@@ -37,6 +39,7 @@ def test_a_code_by_hand() -> None:
     np.testing.assert_array_equal(decode("141", [3, 2], (3, 2)), mask)  # "0" + 1, "0" + 4, "0" + 1
 
 
+@pytest.mark.filterwarnings(THEIRS)
 def test_polygons_differ_from_pycocotools_at_the_edge_alone() -> None:
     theirs = pytest.importorskip("pycocotools.mask")
     corners = [3.2, 2.1, 27.9, 5.5, 20.3, 21.7, 6.6, 17.0]

@@ -51,7 +51,7 @@ def test_settings_are_those_of_the_command_line(recipe: Path, camvid: Path) -> N
 
 
 @pytest.mark.slow
-def test_from_training_to_an_exported_file(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = fathomseg.train(recipe, train={"steps": 2, "save_every": 2})
     assert run.folder == Path("runs/recipe")
@@ -73,7 +73,6 @@ def test_from_training_to_an_exported_file(recipe: Path, tmp_path: Path, monkeyp
     assert (tmp_path / "seen" / "ids" / photo.name).is_file()
 
 
-@pytest.mark.slow
 def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:
     tree = {
         "data": {"name": "camvid", "root": str(camvid)},

@@ -54,7 +54,7 @@ class CocoFolder(RegionDataset):
 
     @property
     def _says_val(self) -> bool:
-        return "val" in map(_split_of, self._files)
+        return "val" in map(self._split_of, self._files)
 
     def _painted(self, id: str, size: Size) -> UInt8[np.ndarray, "h w"]:
         file, image = self._drawn[id]
@@ -82,13 +82,18 @@ class CocoFolder(RegionDataset):
         twice = []
         for path, file in self._files.items():
             for image in file.images:
-                id = f"{_split_of(path) or 'train'}/{PurePosixPath(image.file_name).with_suffix('').as_posix()}"
+                id = f"{self._split_of(path) or 'train'}/{PurePosixPath(image.file_name).with_suffix('').as_posix()}"
                 if id in found:
                     twice.append(Problem(str(path), f"{image.file_name} has the id of another image, {id!r}; rename"))
                 found[id] = file, image
         if twice:
             raise DataError(twice)
         return found
+
+    def _split_of(self, path: Path) -> str | None:
+        """The split an annotation file is of, by its name or its folder's below the root; None if neither says."""
+        folder = "" if path.parent == self.root else path.parent.name
+        return _SPLITS.get(_words(path.stem) or _words(folder))
 
     def _list(self) -> Listing:
         splits: dict[str, dict[str, Files]] = {}
@@ -109,7 +114,7 @@ class CocoFolder(RegionDataset):
         for path, file in self._files.items():
             beside = PurePosixPath(path.parent.relative_to(self.root).as_posix())
             usual = [beside, PurePosixPath("."), PurePosixPath("images"), beside / "images"]
-            own = [one for one in folders if _SPLITS.get(_words(one.name)) == (_split_of(path) or "none")]
+            own = [one for one in folders if _SPLITS.get(_words(one.name)) == (self._split_of(path) or "none")]
             tries = {one.file_name: [(way / one.file_name).as_posix() for way in [*usual, *own]] for one in file.images}
             hits = {name: next((way for way in ways if way in there), None) for name, ways in tries.items()}
             found[path] = {name: there[hit] for name, hit in hits.items() if hit is not None}
@@ -133,8 +138,3 @@ def annotation_files(root: Path) -> list[Path]:
 def _words(name: str) -> str:
     """The first word of a name that means a split ("instances_train2017" -> "train"); "" if none does."""
     return next((word for word in re.findall("[a-z]+", name.lower()) if word in _SPLITS), "")
-
-
-def _split_of(path: Path) -> str | None:
-    """The split an annotation file is of, by its name or its folder's; None if neither says."""
-    return _SPLITS.get(_words(path.stem) or _words(path.parent.name))
