@@ -21,6 +21,7 @@ from PIL import Image
 from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
 from fathomseg.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from fathomseg.data.datasets.vkitti2 import CLASSES as VKITTI2
+from fathomseg.io.coco import write_coco
 
 Size = tuple[int, int]
 
@@ -575,3 +576,50 @@ def make_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+REGION_CLASSES = ("road", "car", "sky")
+
+
+def _regions(seed: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
+    """An image and its label, in which a border is not drawn (255)."""
+    image, label = scene(seed, size, 3)
+    label[:2] = 255
+    return image, label
+
+
+def make_coco(folder: Path, images: int = 8, size: Size = (24, 32), seed: int = 0, layout: str = "official") -> Path:
+    """Data with COCO's annotations: "official" (train2017/ and val2017/), "roboflow" (a file in each split's folder) or
+    "one" (one file for all, of which the last image is not annotated)."""
+    for place, split in enumerate(("train", "val") if layout != "one" else ("all",)):
+        drawn = []
+        for number in range(images):
+            image, label = _regions(seed + 100 * place + number, size)
+            name = f"{number:04d}.png"
+            save(folder / {"official": f"{split}2017", "roboflow": split, "one": "images"}[layout] / name, image)
+            drawn.append((name, np.full_like(label, 255) if layout == "one" and number == images - 1 else label))
+        where = {
+            "official": f"annotations/instances_{split}2017.json",
+            "roboflow": f"{split}/_annotations.coco.json",
+            "one": "annotations.json",
+        }[layout]
+        write_coco(folder / where, REGION_CLASSES, drawn, "fake")
+    return folder
+
+
+def make_yolo(folder: Path, images: int = 8, size: Size = (24, 32), seed: int = 0, splits: bool = True) -> Path:
+    """Data with YOLO's segmentation texts, one triangle for each image: with data.yaml and images/train, images/val, or
+    with classes.txt and images/ alone."""
+    names = list(REGION_CLASSES)
+    folder.mkdir(parents=True, exist_ok=True)
+    if splits:
+        write_yaml(folder / "data.yaml", {"train": "images/train", "val": "images/val", "names": names})
+    else:
+        (folder / "classes.txt").write_text("\n".join(names))
+    for place, split in enumerate(("train/", "val/") if splits else ("",)):
+        for number in range(images):
+            save(folder / f"images/{split}{number:04d}.png", scene(seed + 100 * place + number, size, 3)[0])
+            text = folder / f"labels/{split}{number:04d}.txt"
+            text.parent.mkdir(parents=True, exist_ok=True)
+            text.write_text(f"{number % 3} 0.1 0.1 0.9 0.1 0.{number + 1} 0.9\n")
+    return folder

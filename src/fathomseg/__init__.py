@@ -2,6 +2,9 @@
 
 predictor = fathomseg.load("runs/mine")
 prediction = predictor.predict(image)  # path, PIL image, uint8 array -> label, confidence, disparity, depth
+prediction.overlay(); prediction.save("seen")
+
+run = fathomseg.train("recipe.yaml", data={"root": "mydata"})  # and pretrain, select, evaluate, predict, export
 """
 
 from __future__ import annotations
@@ -14,15 +17,29 @@ from fathomseg.version import __version__
 if TYPE_CHECKING:
     from fathomseg.inference.align import align
     from fathomseg.inference.predictor import Predictor, load
+    from fathomseg.stages.api import evaluate, export, predict, pretrain, select, train
     from fathomseg.types import Prediction
 
-__all__ = ["Prediction", "Predictor", "__version__", "align", "load"]
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "__version__",
+    "align",
+    "evaluate",
+    "export",
+    "load",
+    "predict",
+    "pretrain",
+    "select",
+    "train",
+]
 
 _HOMES = {
     "align": "inference.align",
     "load": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prediction": "types",
+    **dict.fromkeys(("evaluate", "export", "predict", "pretrain", "select", "train"), "stages.api"),
 }
 """The module each public name lives in."""
 

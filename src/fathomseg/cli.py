@@ -127,7 +127,12 @@ def select(
 @app.command("import-labels")
 def import_labels(
     source: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CVAT's zip (Segmentation mask 1.1) or Label Studio's JSON.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="What the tool exported: CVAT's masks (Segmentation mask 1.1), COCO, YOLO segmentation, or Label "
+            "Studio's JSON. The content says which.",
+        ),
     ],
     selection: Annotated[Path, typer.Option(help="The folder of `fathom select`, or its folder of the export.")],
     to: Annotated[Path, typer.Option(help="Dataset folder to put the labels in; made if it is not there.")],
@@ -214,7 +219,13 @@ def evaluate(
 @app.command()
 def predict(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a file of `fathom export`.")],
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="An image, a video, a folder of them, a pattern such as 'drive/*.png', or a camera: 0.",
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
     tasks: Annotated[
         str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
@@ -237,6 +248,10 @@ def predict(
     smooth: Annotated[
         float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
     ] = 0.0,
+    format: Annotated[
+        str, typer.Option(help="Classes also as coco (coco.json) or yolo (yolo/labels/): ids, coco, yolo, with commas.")
+    ] = "ids",
+    frames: Annotated[int | None, typer.Option(help="Cameras: how many pictures; default: until Ctrl-C.")] = None,
     engine: Engine = "local",
     workers: Workers = 1,
 ) -> None:
@@ -262,6 +277,8 @@ def predict(
             smooth=smooth,
             engine=engine,
             workers=workers,
+            format=format,
+            frames=frames,
         )
     )
 

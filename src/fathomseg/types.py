@@ -254,6 +254,12 @@ class Prediction:
     depth_unit: Literal["metres", "relative"] | None = None
     """What depth is measured in. relative: the network's own unit, in which training has left the scale open."""
 
+    def __repr__(self) -> str:
+        """The fields there are, with their sizes."""
+        arrays = {name: getattr(self, name) for name in ("label", "confidence", "disparity", "depth", "normals")}
+        sizes = [f"{name} {' x '.join(map(str, x.shape))}" for name, x in arrays.items() if x is not None]
+        return f"Prediction({', '.join(sizes)})"
+
     def depth_at(self, x: float, y: float) -> float:
         """z-depth in `depth_unit` at the pixel nearest to column `x` and row `y` (centres at integers).
 

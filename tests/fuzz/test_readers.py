@@ -38,12 +38,13 @@ from fathomseg.inference.card import load_card
 from fathomseg.inference.onnx import read_metadata
 from fathomseg.inference.predicted import RECORD, Record
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io import images, owned
+from fathomseg.io import coco, images, owned
 from fathomseg.io.depth_maps import read_scale
 from fathomseg.io.files import read_ids
 from fathomseg.io.normal_maps import read_normals
 from fathomseg.io.npz import read_npz
 from fathomseg.io.video import read_frame, video_index
+from fathomseg.io.yolo import class_names, label_of, parse_description
 from fathomseg.models.pretrained import read_weights
 from fathomseg.models.saved import load_weights
 from fathomseg.selection.annotation import cvat, label_studio
@@ -99,6 +100,14 @@ REGION = {
     "value": {"format": "rle", "rle": [0, 0, 0, 96, 57, 219, 255], "brushlabels": ["dark"]},
 }
 STUDIO = [{"data": {"stem": "0001-a"}, "annotations": [{"updated_at": "1", "result": [REGION]}]}]
+REGIONS = ([[0, 0, 4, 0, 4, 3]], {"size": [4, 6], "counts": [2, 20, 2]}, {"size": [4, 6], "counts": "2d02"})
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "height": 4, "width": 6}],
+    "categories": [{"id": 1, "name": "a"}],
+    "annotations": [{"id": i, "image_id": 1, "category_id": 1, "segmentation": s} for i, s in enumerate(REGIONS)],
+}
+YOLO = b"0 0.1 0.1 0.9 0.1 0.5 0.9\n0 0 0 1 0 1 1 0 1\n"
+NAMED = {"train": "images", "names": {0: "a", 1: "b"}}
 EXPORT = {"labelmap.txt": b"background:0,0,0::\ndark:10,20,30::\nbright:200,0,0::\n"}
 CHOSEN = {"rank": 1, "id": "images/a", "score": 1.0}
 SELECTION = {
@@ -148,6 +157,13 @@ def _masks(path: Path) -> None:
 def _brushes(path: Path) -> None:
     for _, read in label_studio.returned(path, TASK):
         read()
+
+
+def _regions(path: Path) -> None:
+    image, file = (4, 6), coco.read_coco(path)
+    for one in file.images:
+        with suppress(FathomError):
+            file.label(one, image, {1: 0}, 255)
 
 
 def _calibration(path: Path) -> None:
@@ -226,6 +242,9 @@ def targets(tmp: Path) -> dict[str, Target]:
         "annotation": Target(lambda p: load_task(p.parent), "annotation.json", _json(TASK.model_dump(mode="json"))),
         "selection": Target(load_selection, "selection.json", _json(SELECTION)),
         "label studio": Target(_brushes, "export.json", _json(STUDIO)),
+        "coco": Target(_regions, "c.json", _json(COCO)),
+        "yolo": Target(lambda p: label_of(p.read_bytes(), (4, 6), {0: 0}, 255, "a"), "a.txt", damaged((YOLO,))),
+        "data.yaml": Target(lambda p: class_names(parse_description(text.read_text(p), "d"), "d"), "d", _yaml(NAMED)),
         "results": Target(_read_known, "results.json", _json(CELLS)),
         "record": Target(lambda p: Record(p.parent), RECORD, _json({"file": "a", "maker": "b"})),
         "owned": Target(lambda p: owned.foreign(p.parent), owned.LIST, _json({"config.yaml": "3|4"})),
@@ -252,7 +271,19 @@ NAMES = (
     *("image", "label", "depth png", "normals", "map npy", "map npz", "map pfm", "map tiff", "depth npy", "npz"),
     *("video", "text", "ids", "splits", "dataset.yaml", "camera.yaml", "stereo", "recipe", "classes", "inference"),
     *("device", "card", "provenance", "depth.json", "classes.json", "annotation", "selection", "label studio"),
-    *("results", "record", "owned", "cvat", "cvat masks", "cityscapes camera", "kitti calibration", "vkitti table"),
+    *(
+        "coco",
+        "yolo",
+        "data.yaml",
+        "results",
+        "record",
+        "owned",
+        "cvat",
+        "cvat masks",
+        "cityscapes camera",
+        "kitti calibration",
+        "vkitti table",
+    ),
     *("vkitti colours", "safetensors", "pth", "checkpoint", "onnx"),
 )
 """Of `targets`, so that each is a test of its own before any seed is written."""

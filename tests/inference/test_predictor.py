@@ -311,6 +311,16 @@ def test_tiles_are_by_default_as_large_as_the_images_of_the_training() -> None:
         tiled.maps(torch.zeros(1, 3, 24, 32, dtype=torch.uint8))
 
 
+def test_tiles_of_a_row_go_through_the_network_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photo(40, 100)
+    one_by_one = around(Sided(), (24, 32), ("segmentation",), mode="tiles").predict(image)
+    monkeypatch.setattr("fathomseg.inference.predictor.BATCH", {"cpu": 3})
+    network = Known()
+    around(network, (24, 32), ("segmentation",), mode="tiles").predict(image)
+    assert network.seen == [(3, 3, 24, 32), (2, 3, 24, 32)] * 2  # two rows of five
+    assert_same(around(Sided(), (24, 32), ("segmentation",), mode="tiles").predict(image), one_by_one, rtol=1e-5)
+
+
 def test_tiles_never_hold_the_map_of_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
     zeros = torch.zeros

@@ -5,25 +5,26 @@ Files are read ahead and results are written in threads, while the network predi
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.errors import DataError, Problem
 from fathomseg.inference.point_cloud import Lens, PointCloud
 from fathomseg.inference.predictor import Predictor
+from fathomseg.inference.sources import Found
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
-from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, walk
+from fathomseg.io.listing import VIDEOS
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
-from fathomseg.types import Prediction
+from fathomseg.types import Prediction, Size
 
 A = TypeVar("A")
 
@@ -75,24 +76,14 @@ class Job:
 
 
 def find_jobs(
-    source: Path, out: Path, tasks: Mapping[str, Task], views: bool, lens: Lens | None = None
+    found: Found, out: Path, tasks: Mapping[str, Task], views: bool, lens: Lens | None = None
 ) -> tuple[list[Job], list[Problem]]:
-    """Every image and video in `source` (itself, or below it but not below `out`), and names that would collide. With
-    a `lens` images become point clouds as well."""
-    if not source.exists():
-        raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
-    known = images.SUFFIXES | VIDEOS
-    files = [path for path in _below(source, out) if path.suffix.lower() in known]
-    if not files:
-        what = f"has the ending {source.suffix!r}" if source.is_file() else "holds no image and no video"
-        if others := passed_over(source, out):
-            what += f", but {others}"
-        raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(known))}")
-    root = source.parent if source.is_file() else source
+    """A job for every image and video, and names that would collide. With a `lens` images become point clouds as
+    well."""
     jobs: dict[Path, Job] = {}
     problems = []
-    for file in files:
-        path = file.relative_to(root).with_suffix("")
+    for file in found.files:
+        path = file.relative_to(found.root).with_suffix("")
         if path in jobs:
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
             continue
@@ -109,20 +100,6 @@ def find_jobs(
         cloud = None if lens is None or view == ".mp4" else PointCloud(_with(out / POINTS / path, ".ply"), lens)
         jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None, cloud)
     return list(jobs.values()), problems
-
-
-def passed_over(source: Path, out: Path) -> str:
-    """What there is in `source` besides images and videos, counted by ending; "" if nothing."""
-    names = (path.name for path in _below(source, out) if path.suffix.lower() not in images.SUFFIXES | VIDEOS)
-    return "" if source.is_file() else counted(Counter(by_first_spelling(names)))
-
-
-def _below(source: Path, out: Path) -> list[Path]:
-    """The file itself, or all below a folder that are not below `out`."""
-    if source.is_file():
-        return [source]
-    results = out.resolve()
-    return sorted(path for _, path in walk(source) if results not in path.resolve().parents)
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:
@@ -156,7 +133,7 @@ class Work:
     """Images and frames predicted so far."""
 
     def do(self, jobs: Sequence[Job]) -> None:
-        """Do all jobs, images first."""
+        """Do all jobs: images first, those of one size together."""
 
         def write(item: tuple[Job, Picture, Prediction]) -> None:
             job, picture, prediction = item
@@ -167,8 +144,8 @@ class Work:
             if job.points is not None:
                 job.points.write(picture, prediction, self.predictor.card)
 
-        stills = [job for job in jobs if not job.is_video]
-        large = {job.source for job in stills if _is_large(job.source)}
+        stills, sizes = by_size(jobs)
+        large = {job.source for job in stills if math.prod(sizes[job.source]) > images.LARGE_PIXELS}
         usual = (job for job in stills if job.source not in large)
         self._write_all(write, self._predictions(usual, lambda job: images.read_rgb(job.source), 4), threads=2)
         for job in stills:
@@ -248,13 +225,18 @@ class Work:
         return goal.task.painter(self.predictor.card.known_classes)
 
 
-def _is_large(path: Path) -> bool:
-    """By its header; False for a file that cannot be read, which reading will say."""
-    try:
-        height, width = images.image_size(path)
-    except DataError:
-        return False
-    return height * width > images.LARGE_PIXELS
+def by_size(jobs: Iterable[Job]) -> tuple[list[Job], dict[Path, Size]]:
+    """The images, those of one size together, so that they can go through the network at once; and their sizes.
+
+    By their headers; a file that cannot be read has the size (0, 0), and reading it will say why.
+    """
+    sizes: dict[Path, Size] = {}
+    stills = [job for job in jobs if not job.is_video]
+    for job in stills:
+        with suppress(DataError):
+            sizes[job.source] = images.image_size(job.source)
+        sizes.setdefault(job.source, (0, 0))
+    return sorted(stills, key=lambda job: sizes[job.source]), sizes
 
 
 def _frame(goal: Goal, frame: int) -> Path:

@@ -8,13 +8,11 @@ from typing import Final
 
 from fathomseg.errors import Problem
 from fathomseg.inference.card import Weights
-from fathomseg.inference.predict_folder import Job, Work
-from fathomseg.inference.predictor import load
+from fathomseg.inference.predict_folder import Job, Work, by_size
+from fathomseg.inference.predictor import BATCH, load
 from fathomseg.inference.settings import Inference
 from fathomseg.parallel.base import Team, spread
 
-BATCH: Final = {"cpu": 1, "cuda": 8}
-"""Pictures that go through the network at once, unless said. A CPU is no faster with more."""
 _BATCHES: Final = 4
 """Batches of images that are given to a process at once."""
 
@@ -60,7 +58,7 @@ def do_by(
 
 
 def _parts(jobs: Sequence[Job], images: int) -> Iterator[list[Job]]:
-    """Videos one by one, as they take longest; then images, so many together."""
+    """Videos one by one, as they take longest; then images, so many together, of one size if possible."""
     yield from ([job] for job in jobs if job.is_video)
-    stills = [job for job in jobs if not job.is_video]
+    stills, _ = by_size(jobs)
     yield from (stills[start : start + images] for start in range(0, len(stills), images))

@@ -23,7 +23,7 @@ from fathomseg.tasks.base import Task
 from fathomseg.text import read_text
 
 RECORD: Final = ".fathom-predicted.jsonl"
-_FRAME: Final = re.compile(r"\d{6}\.png")
+_FRAME: Final = re.compile(r"\d{6}\.(png|txt)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +83,21 @@ class Record:
         """Who made a file, for people."""
         return self._words.get(claim.maker, claim.maker)
 
-    def begin(self, jobs: Sequence[Job], tasks: Mapping[str, Task], maker: Maker, overwrite: bool) -> list[Job]:
+    def begin(
+        self,
+        jobs: Sequence[Job],
+        tasks: Mapping[str, Task],
+        maker: Maker,
+        overwrite: bool,
+        beside: Sequence[Path] = (),
+    ) -> list[Job]:
         """The jobs that are to be done, noted in the record; what was made of other files or by `overwrite` goes.
+        What is `beside` the results is written anew each time.
 
         Raises `FathomError`, before anything is changed, if a file is there that the record does not know, or results
         of another network that would be kept or are not to be overwritten.
         """
-        about = [self.out / task.places.about for task in tasks.values() if task.places.about]
+        about = [*(self.out / task.places.about for task in tasks.values() if task.places.about), *beside]
         sources = {path: _source(job, path) for job in jobs for path in _outputs(job)}
         if strange := [path for path in (*about, *sources) if any(self.claim(p) is None for p in _files(path))]:
             raise FathomError(
@@ -103,7 +111,7 @@ class Record:
                     file.unlink()
         todo = list(jobs) if overwrite else unfinished(jobs)
         new = {path: sources[path] for job in todo for path in _outputs(job)}
-        self._add(maker, new | dict.fromkeys(about, ""))
+        self.add(maker, new | dict.fromkeys(about, ""))
         return todo
 
     def _refuse_others(
@@ -126,7 +134,8 @@ class Record:
                 + (f", or remove {len(stay)} that are not of these files." if stay else ", or --overwrite.")
             )
 
-    def _add(self, maker: Maker, sources: Mapping[Path, str]) -> None:
+    def add(self, maker: Maker, sources: Mapping[Path, str]) -> None:
+        """Note files that are about to be written, each with what it is made of."""
         lines: list[dict[str, Any]] = [{"maker": maker.key, "words": maker.words}] if sources else []
         for path, source in sources.items():
             self._claims[path.relative_to(self.out).as_posix()] = Claim(maker.key, source)

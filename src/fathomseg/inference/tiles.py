@@ -18,28 +18,29 @@ Views = Callable[[Float[Tensor, "b 3 h w"]], Float[Tensor, "b c h w"]]
 
 
 def strips(
-    image: UInt8[np.ndarray, "h w 3"], window: Window, size: Size, views: Views, device: torch.device
+    image: UInt8[np.ndarray, "h w 3"], window: Window, size: Size, views: Views, device: torch.device, batch: int = 1
 ) -> Iterator[tuple[slice, Float32[Tensor, "c rows w"]]]:
     """The average of all tiles, strip by strip from the top: rows, and the finished map of these rows.
 
     Tiles have the (height, width) `size` in pixels of the image, or less where the image ends, and overlap as `window`
-    says. At any time the sums of one row of tiles are held, c + 1 numbers for each of its pixels, and never the map of
-    the whole image.
+    says; `batch` of a row go through the network at once. At any time the sums of one row of tiles are held, c + 1
+    numbers for each of its pixels, and never the map of the whole image.
     """
     boxes = Window(size=size, stride=window.stride).boxes((image.shape[0], image.shape[1]))
-    rows = [(top, list(row)) for top, row in groupby(boxes, key=lambda box: box[0])]
-    height, width = boxes[0][2], image.shape[1]
+    rows = [(top, [left for _, left, _, _ in row]) for top, row in groupby(boxes, key=lambda box: box[0])]
+    (_, _, height, across), width = boxes[0], image.shape[1]
+    hat = falling(height, device)[:, None] * falling(across, device)
     weight = torch.zeros(height, width, device=device)
     total: Tensor | None = None
-    for (top, row), after in pairwise([*rows, (image.shape[0], [])]):
-        for _, left, _, across in row:
-            tile = torch.from_numpy(np.ascontiguousarray(image[top : top + height, left : left + across]))
-            inputs = tile.to(device).permute(2, 0, 1)[None].float().div(255)
-            view = views(inputs.contiguous(memory_format=torch.channels_last))[0]
-            total = view.new_zeros(len(view), height, width) if total is None else total
-            hat = falling(height, device)[:, None] * falling(across, device)
-            total[..., left : left + across] += hat * view
-            weight[:, left : left + across] += hat
+    for (top, lefts), after in pairwise([*rows, (image.shape[0], [])]):
+        for chunk in (lefts[start : start + batch] for start in range(0, len(lefts), batch)):
+            tiles = np.stack([image[top : top + height, left : left + across] for left in chunk])
+            inputs = torch.from_numpy(tiles).to(device).permute(0, 3, 1, 2).float().div(255)
+            seen = views(inputs.contiguous(memory_format=torch.channels_last))
+            total = seen.new_zeros(seen.shape[1], height, width) if total is None else total
+            for left, view in zip(chunk, seen, strict=True):
+                total[..., left : left + across] += hat * view
+                weight[:, left : left + across] += hat
         assert total is not None, "every row has a tile"
         done = min(after[0] - top, height)
         yield slice(top, top + done), total[:, :done] / weight[:done]

@@ -45,18 +45,24 @@ SCENES: Final = "scenes"
 """And a scene model."""
 
 
-def run(
+def run(target: str, **options: Any) -> int:
+    """`scored`, for the command line: returns the exit code."""
+    scored(target, **options)
+    return 0
+
+
+def scored(
     target: str,
     *,
-    data: str | None,
-    overrides: Sequence[str],
-    split: str,
-    weights: str,
-    mode: str | None,
-    against: Path | None,
-    as_json: bool,
-    report: bool,
-    limit: int | None,
+    data: str | None = None,
+    overrides: Sequence[str] = (),
+    split: str = "val",
+    weights: str = "both",
+    mode: str | None = None,
+    against: Path | None = None,
+    as_json: bool = False,
+    report: bool = True,
+    limit: int | None = None,
     tasks: str | None = None,
     flip: bool = False,
     links: str | None = None,
@@ -64,8 +70,8 @@ def run(
     crop: str | None = None,
     alignment: str | None = None,
     baselines: Sequence[str] = (),
-) -> int:
-    """Score a run folder, an exported file, or stored predictions, and print the result. Returns the exit code.
+) -> dict[str, Any]:
+    """Score a run folder, an exported file, or stored predictions, and print the result, which `evaluate_run` gives.
 
     `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres), `crop` and
     `alignment` for depth; `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
@@ -93,7 +99,7 @@ def run(
         raise FathomError(
             f"No depth of {folder} is scored; --max-depth, --crop and --alignment are for runs with the task depth."
         )
-    evaluate_run(
+    return evaluate_run(
         folder,
         split=split,
         weights=weights,
@@ -107,7 +113,6 @@ def run(
         as_json=as_json,
         baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
     )
-    return 0
 
 
 def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -148,7 +153,7 @@ def evaluate_run(
     first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
     report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
     can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
-    it is compared with (Delta_m), scored in the same way before.
+    it is compared with (Delta_m), scored in the same way before. Rank 0's result has the `folder` it was written to.
     """
     if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
@@ -246,6 +251,7 @@ def evaluate_run(
                 print(json.dumps(result))
             else:
                 show(result, sections(result, dataset), out)
+            result["folder"] = str(out)
     return result
 
 

@@ -11,6 +11,8 @@ OUT/points/<path>.ply      with --pointcloud: a point for every pixel of an imag
 OUT/normals/<path>.png     normals: unit vectors as 16-bit RGB, round(65535 (n + 1) / 2)
 OUT/normal-views/<path>.jpg   the same as a picture
 OUT/normals.json           what the colours mean
+OUT/coco.json              with --format coco: the classes of all images as COCO's regions
+OUT/yolo/                  with --format yolo: labels/<path>.txt with polygons, and data.yaml
 of a video:  OUT/ids/<path>/<frame>.png  and  OUT/overlays/<path>.mp4, and so on; with several tasks also
 OUT/together/<path>.mp4    their pictures side by side
 """
@@ -18,17 +20,21 @@ OUT/together/<path>.mp4    their pictures side by side
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 
 from fathomseg.errors import FathomError
+from fathomseg.inference.camera import goals_of, pictures, predict_camera
 from fathomseg.inference.card import as_weights
+from fathomseg.inference.label_formats import IDS, parse_formats, places, write_formats
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.point_cloud import Lens, refuse_unfit
-from fathomseg.inference.predict_folder import Work, find_jobs, passed_over
-from fathomseg.inference.predict_parts import BATCH, do_by
+from fathomseg.inference.predict_folder import Work, find_jobs
+from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
-from fathomseg.inference.predictor import Predictor, load
+from fathomseg.inference.predictor import BATCH, Predictor, load
 from fathomseg.inference.settings import trained_inference
+from fathomseg.inference.sources import find_files
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
@@ -55,8 +61,13 @@ def run(
     smooth: float = 0.0,
     engine: str = "local",
     workers: int = 1,
+    format: str = IDS,
+    frames: int | None = None,
 ) -> int:
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
+
+    `source`: an image, a video, a folder of them, a pattern such as "drive/*.png", or the number of a camera, which is
+    watched until Ctrl-C or for so many `frames`. `format`: names of `FORMATS` separated by commas.
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
     be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. `pointcloud`
@@ -81,13 +92,22 @@ def run(
     if smooth and "depth" not in predictor.tasks:
         raise FathomError(f"Depth alone is smoothed over time, but here is predicted: {names}. Leave out --smooth.")
     TemporalSmoother(smooth)  # an error of the strength comes before anything is written
-    jobs, problems = find_jobs(Path(source), Path(out), predictor.tasks, overlay, lens)
+    formats = parse_formats(format, list(predictor.tasks))
+    maker = Maker.of(Path(run), as_weights(weights), predictor, smooth)
+    if source.isdecimal() and not Path(source).exists():
+        if lens is not None or formats or workers > 1:
+            raise FathomError("--pointcloud, --format and --workers are not for cameras; leave them out.")
+        return _watch(int(source), predictor, maker, Path(out), run, overlay, frames, smooth)
+    if frames is not None:
+        raise FathomError(f"--frames is for cameras, but {source} is none; leave it out.")
+    found = find_files(source, Path(out))
+    jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, lens)
     if lens is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
-    maker = Maker.of(Path(run), as_weights(weights), predictor, smooth)
     began = time.perf_counter()
     with alone_in(Path(out), f"fathom predict {run}"), open_team(engine, workers) as team:
-        todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite)
+        beside = places(Path(out), formats, jobs)
+        todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite, beside)
         for task in predictor.tasks.values():
             task.describe(Path(out), predictor.card.known_classes, run)
         at_once = batch or BATCH.get(predictor.device.type, 1)
@@ -99,6 +119,8 @@ def run(
             else:
                 how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth)
                 predicted, bad = do_by(team, todo, at_once, how, tick)
+        if formats:
+            write_formats(Path(out), formats, jobs, predictor.classes, run)
     problems += bad
     rate = predicted / max(time.perf_counter() - began, 1e-9)
     there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
@@ -108,10 +130,39 @@ def run(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
-    if others := passed_over(Path(source), Path(out)):
-        lines.append(f"Not read, since the endings are not known: {others}.")
+    if found.others:
+        lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
     return 1 if problems else 0
+
+
+def _watch(
+    number: int,
+    predictor: Predictor,
+    maker: Maker,
+    out: Path,
+    run: str,
+    overlay: bool,
+    frames: int | None,
+    smooth: float,
+) -> int:
+    """Predict what a camera sees."""
+    if frames is not None and frames < 1:
+        raise FathomError(f"--frames is {frames}; give the number of pictures to take, at least 1.")
+    now = datetime.now().astimezone()
+    with alone_in(out, f"fathom predict {run}"), pictures(number) as seen:
+        goals = goals_of(number, out, predictor.tasks, overlay, now)
+        record = Record(out)
+        record.begin([], predictor.tasks, maker, overwrite=False)
+        made = [path for goal in goals for path in (goal.values, goal.view) if path is not None]
+        record.add(maker, dict.fromkeys(made, f"camera {number}|{now.isoformat()}"))
+        for task in predictor.tasks.values():
+            task.describe(out, predictor.card.known_classes, run)
+        say(f"Predicting camera {number}; " + ("Ctrl-C ends it." if frames is None else f"{frames} frames."))
+        count, seconds = predict_camera(predictor, seen, goals, frames, smooth)
+    names = ", ".join(predictor.tasks)
+    say(f"{names} of {count} frames written into {out} ({count / max(seconds, 1e-9):.1f} frames/s).")
+    return 0
 
 
 def _lens(wanted: bool, camera: str | None, run: Path, predictor: Predictor) -> Lens | None:

@@ -47,7 +47,22 @@ def run(
     engine: str = "local",
     workers: int = 1,
 ) -> int:
-    """Choose images by a recipe into the folder `out`, or go on with the choice in `resume`. Returns the exit code."""
+    """`chosen`, for the command line: returns the exit code."""
+    chosen(recipe, overrides, out, resume, budget, engine, workers)
+    return 0
+
+
+def chosen(
+    recipe: Path | None,
+    overrides: Sequence[str],
+    out: Path | None,
+    resume: Path | None,
+    budget: int | None,
+    engine: str = "local",
+    workers: int = 1,
+) -> tuple[Path, Selection]:
+    """Choose images by a recipe into the folder `out` (runs/RECIPE), or go on with the choice in `resume`. Returns the
+    folder and what was chosen."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a choice, or --resume FOLDER to go on with one.")
     if resume is not None and out is not None:
@@ -59,15 +74,13 @@ def run(
         refuse_unwritable(folder)
         loaded = load(SelectRecipe, recipe, overrides)
         with open_team(engine, workers) as team:
-            select(loaded, folder, resume=False, team=team)
-        return 0
+            return folder, select(loaded, folder, resume=False, team=team)
     if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
         given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
         raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
     loaded = load(SelectRecipe, reopen(resume), overrides)
     with open_team(engine, workers) as team:
-        select(loaded, resume, resume=True, team=team)
-    return 0
+        return resume, select(loaded, resume, resume=True, team=team)
 
 
 def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None = None) -> Selection:

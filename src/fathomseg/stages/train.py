@@ -44,7 +44,13 @@ if TYPE_CHECKING:
 
 
 def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
-    """Train by a recipe into the folder `out`, or resume the run in `resume`. Returns the exit code."""
+    """`trained`, for the command line: returns the exit code."""
+    trained(recipe, overrides, out, resume)
+    return 0
+
+
+def trained(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> Path:
+    """Train by a recipe into the folder `out` (runs/RECIPE), or resume the run in `resume`. Returns the folder."""
     if (recipe is None) == (resume is None):
         raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
     if resume is not None and out is not None:
@@ -52,12 +58,12 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
     if resume is not None:
         refuse_changes(overrides)
         train(load(Recipe, reopen(resume), overrides), resume, resume=True)
-    else:
-        assert recipe is not None
-        folder = out or Path("runs") / recipe.stem
-        refuse_unwritable(folder)
-        train(load(Recipe, recipe, overrides), folder, resume=False)
-    return 0
+        return resume
+    assert recipe is not None
+    folder = out or Path("runs") / recipe.stem
+    refuse_unwritable(folder)
+    train(load(Recipe, recipe, overrides), folder, resume=False)
+    return folder
 
 
 def train(recipe: Recipe, folder: Path, resume: bool) -> None:

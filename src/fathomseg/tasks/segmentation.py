@@ -212,6 +212,15 @@ class Segmentation(Task):
         write_text(folder / "classes.json", json.dumps({"classes": rows}, indent=1, ensure_ascii=False) + "\n")
 
 
+def written_label(path: Path, classes: ClassList) -> UInt8[np.ndarray, "h w"]:
+    """The class indices of a file that `Segmentation.write` wrote. Raises `DataError` for other ids."""
+    stored = read_values(path)
+    if classes.by_colour or not classes.ids:
+        return stored.astype(np.uint8)
+    ids = LabelMap("ids", classes.names, classes.ids, (), "predict it again")
+    return ids.classes(stored, str(path))
+
+
 class LabelScores(TaskScores):
     """`SegmentationScores`, and each image's own mIoU."""
 

@@ -158,9 +158,11 @@ def test_the_interface_of_label_studio_takes_any_name(tmp_path: Path) -> None:
     write_yaml(tmp_path / "pool/dataset.yaml", {"classes": classes})
     export(selection(["images/000"]), Folder(root=tmp_path / "pool"), tmp_path / "out")
     view = ET.parse(tmp_path / "out/label_studio/config.xml").getroot()
-    assert [one.attrib["value"] for one in view.iter("Label")] == classes
-    (image,) = view.iter("Image")
-    (brush,) = view.iter("BrushLabels")
+    (image,), (brush,), (polygon,) = (view.iter(kind) for kind in ("Image", "BrushLabels", "PolygonLabels"))
+    for tool in (brush, polygon):
+        assert [one.attrib["value"] for one in tool.iter("Label")] == classes
+        assert tool.attrib["toName"] == "image"
+    assert brush.attrib["name"] != polygon.attrib["name"]
     assert (image.attrib["name"], image.attrib["value"], brush.attrib["toName"]) == ("image", "$image", "image")
     (task,) = json.loads((tmp_path / "out/label_studio/tasks.json").read_text())
     assert "predictions" not in task

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.cityscapes import Cityscapes
+from fathomseg.data.datasets.coco import CocoFolder
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.gta5 import Gta5
 from fathomseg.data.datasets.idd_lite import IddLite
@@ -18,8 +19,21 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.datasets.synthia import Synthia
 from fathomseg.data.datasets.vkitti2 import VKitti2
+from fathomseg.data.datasets.yolo import YoloFolder
 
-_Real = CamVid | IddLite | Cityscapes | Mapillary | Kitti | Kitti2015 | KittiSemantics | NyuV2 | Folder
+_Real = (
+    CamVid
+    | IddLite
+    | Cityscapes
+    | Mapillary
+    | Kitti
+    | Kitti2015
+    | KittiSemantics
+    | NyuV2
+    | Folder
+    | CocoFolder
+    | YoloFolder
+)
 _Rendered = Streets | VKitti2 | Gta5 | Synthia
 _One = _Rendered | _Real
 """Every dataset there is. A new one is listed here and nowhere else."""

@@ -14,8 +14,11 @@ from fathomseg import config
 from fathomseg.config import Part
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.coco import CocoFolder, annotation_files
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
+from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.yolo import DESCRIPTION as YOLO
 
 
 class _DataOfRecipe(Part):
@@ -27,7 +30,8 @@ class _DataOfRecipe(Part):
 
 
 def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
-    """The dataset meant by a recipe, a dataset.yaml, the folder of one, or a dataset's name with `root=FOLDER`.
+    """The dataset meant by a recipe, a dataset.yaml, the folder of one or with COCO's or YOLO's labels, or a dataset's
+    name with `root=FOLDER`.
 
     Overrides are `root=...`, for a recipe `data.root=...` and no others. Raises `FathomError` saying what was expected.
     """
@@ -46,6 +50,10 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     if text in kinds:
         return config.load(kinds[text], {"name": text}, overrides)
     names = ", ".join(sorted(kinds))
+    if path.is_dir() and (path / YOLO).is_file():
+        return config.load(YoloFolder, {"name": "yolo", "root": text}, overrides)
+    if path.is_dir() and any(_surely_coco(file) for file in annotation_files(path)):
+        return config.load(CocoFolder, {"name": "coco", "root": text}, overrides)
     if path.is_dir():
         raise FathomError(
             f"The folder {text} holds no {DESCRIPTION}. Write one (docs/data.md), or name the dataset it is a copy of: "
@@ -57,6 +65,11 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
         f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
         f"or one of the names {names}.{hint}"
     )
+
+
+def _surely_coco(path: Path) -> bool:
+    """Whether the name of a JSON file says what it is, without opening it."""
+    return path.parent.name == "annotations" or "coco" in path.name
 
 
 def _nearest(override: str) -> str:

@@ -27,7 +27,8 @@ from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.labels import Colour, LabelMap, distinct_colours, pack_one
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
-from fathomseg.io.listing import is_hidden, walk
+from fathomseg.io.listing import walk
+from fathomseg.selection.annotation.archive import content_of, open_zip, parts_of
 from fathomseg.selection.annotation.task import BACKGROUND, UNLABELLED, Mask, Task, TaskImage
 from fathomseg.text import read_text
 from fathomseg.types import IGNORE, ClassList
@@ -139,19 +140,13 @@ def _unpacked(source: Path) -> Iterator[Path]:
     if source.is_dir():
         yield source
     elif zipfile.is_zipfile(source):
-        with _archive(source) as archive, tempfile.TemporaryDirectory() as folder:
+        with open_zip(source) as archive, tempfile.TemporaryDirectory() as folder:
             for entry in archive.infolist():
-                # Python makes "/" of the system's own separator only; old tools of Windows write theirs on any.
-                parts = entry.filename.replace("\\", "/").split("/")
-                if ".." in parts or parts[0] == "" or ":" in parts[0]:
-                    raise FathomError(
-                        f"{source} holds {entry.filename!r}, a path out of the archive; it is not opened."
-                    )
-                if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
+                if (parts := parts_of(entry, source)) is None:
                     continue
                 # What is not needed is kept as a name, to be told if what is needed is not there.
                 needed = parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]
-                content = _content(archive, entry, source) if needed else b""
+                content = content_of(archive, entry, source) if needed else b""
                 try:
                     place = Path(folder, *parts)
                     place.parent.mkdir(parents=True, exist_ok=True)
@@ -161,23 +156,9 @@ def _unpacked(source: Path) -> Iterator[Path]:
             yield Path(folder)
     else:
         raise FathomError(
-            f"{source} is neither a zip nor a folder of CVAT's format Segmentation mask 1.1, nor a JSON file of "
-            "Label Studio."
+            f"{source} is neither a zip nor a folder of CVAT's format Segmentation mask 1.1, of COCO or of YOLO, nor a "
+            "JSON file of Label Studio or COCO."
         )
-
-
-def _archive(source: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(source)
-    except Exception as error:  # damaged directories end in errors of arithmetic and text too
-        raise FathomError(f"{source} cannot be opened as a zip ({error}). Export it again.") from None
-
-
-def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: Path) -> bytes:
-    try:
-        return archive.read(entry)
-    except Exception as error:  # a wrong checksum, a password, a compression that is not known
-        raise FathomError(f"{source}: {entry.filename} cannot be unpacked ({error}). Export it again.") from None
 
 
 def _root(folder: Path, source: Path) -> Path:

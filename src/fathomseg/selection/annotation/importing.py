@@ -20,10 +20,13 @@ from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
-from fathomseg.io.files import write_config, writing
+from fathomseg.io.coco import is_coco
+from fathomseg.io.files import read_tree, write_config, writing
 from fathomseg.io.progress import say
 from fathomseg.selection.annotation import cvat, label_studio
+from fathomseg.selection.annotation.archive import kind_of
 from fathomseg.selection.annotation.exporting import IMAGES
+from fathomseg.selection.annotation.regions import coco_returned, yolo_returned
 from fathomseg.selection.annotation.task import UNLABELLED, Mask, Task, load_task
 from fathomseg.types import IGNORE
 
@@ -47,7 +50,8 @@ class Imported:
 def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = False) -> Imported:
     """Put what annotators drew on the images of the export `exported` into the dataset folder `root`.
 
-    `source` is a zip or folder of CVAT's Segmentation mask 1.1, or a JSON file of Label Studio. A `root` with a
+    `source` is what the tool exported, and its content says which format it is: a zip or folder of CVAT's Segmentation
+    mask 1.1, of COCO or of YOLO segmentation, or a JSON file of Label Studio or COCO. A `root` with a
     dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a new dataset folder with
     `labels: colours`. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
     read before anything is written. A mask that cannot be used is told and stops no other.
@@ -116,7 +120,12 @@ def _filled(
 @contextmanager
 def _returned(source: Path, task: Task) -> Iterator[list[Mask]]:
     if source.suffix.lower() == ".json":
-        yield label_studio.returned(source, task)
+        tree = read_tree(source)
+        yield coco_returned(source, task, tree) if is_coco(tree) else label_studio.returned(source, task, tree)
+    elif (kind := kind_of(source)) == "coco":
+        yield coco_returned(source, task)
+    elif kind == "yolo":
+        yield yolo_returned(source, task)
     else:
         with cvat.returned(source, task) as masks:
             yield masks

@@ -1,4 +1,4 @@
-"""Label Studio: the labelling interface, tasks with brush masks to correct, and its JSON export (labelstud.io)."""
+"""Label Studio (labelstud.io): the labelling interface, tasks with brush masks to correct, and its JSON export."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import read_tree
+from fathomseg.io.polygons import as_ring, fill
 from fathomseg.selection.annotation.brush import decode, encode
 from fathomseg.selection.annotation.task import Mask, Task, TaskImage
-from fathomseg.types import IGNORE, ClassList
+from fathomseg.types import IGNORE, ClassList, Size
 
 CONFIG: Final = "label_studio/config.xml"
 TASKS: Final = "label_studio/tasks.json"
 
-_TAG, _IMAGE = "label", "image"
+_KINDS: Final = {"brushlabels": "mask", "polygonlabels": "polygon"}
+"""The types of regions that are read, and what they are called."""
+_TAG, _OUTLINE, _IMAGE = "label", "outline", "image"
 
 
 def config(classes: ClassList) -> str:
-    """The labelling interface: one brush a class."""
+    """The labelling interface: a brush and a polygon tool for each class."""
     pairs = zip(classes.names, classes.colours, strict=True)
-    brushes = "".join(
+    labels = "".join(
         f'    <Label value={quoteattr(name)} background="#{red:02x}{green:02x}{blue:02x}"/>\n'
         for name, (red, green, blue) in pairs
     )
     head = f'  <Image name="{_IMAGE}" value="${_IMAGE}" zoom="true" zoomControl="true"/>'
-    labels = f'  <BrushLabels name="{_TAG}" toName="{_IMAGE}">\n{brushes}  </BrushLabels>'
-    return f"<View>\n{head}\n{labels}\n</View>\n"
+    tools = "".join(
+        f'  <{tool} name="{name}" toName="{_IMAGE}">\n{labels}  </{tool}>\n'
+        for tool, name in (("BrushLabels", _TAG), ("PolygonLabels", _OUTLINE))
+    )
+    return f"<View>\n{head}\n{tools}</View>\n"
 
 
 def new_task(image: TaskImage, label: UInt8[np.ndarray, "h w"] | None, classes: ClassList) -> dict[str, Any]:
@@ -60,15 +66,16 @@ def _region(image: TaskImage, index: int, name: str, mask: np.ndarray) -> dict[s
     }
 
 
-def returned(source: Path, task: Task) -> list[Mask]:
-    """The labels in a JSON file that Label Studio exported (Export, JSON); tasks without an annotation are left out.
+def returned(source: Path, task: Task, tree: Any = None) -> list[Mask]:
+    """The labels in a JSON file that Label Studio exported (Export, JSON): brush masks and polygons. Tasks without an
+    annotation are left out; `tree` is the file's content if it is read already.
 
     Raises `DataError` for tasks of no exported image. Of several annotations of a task the one changed last counts.
     """
     images = {image.stem: image for image in task.images}
     masks: list[Mask] = []
     problems = []
-    if not (tasks := _tasks(source)):
+    if not (tasks := _tasks(source, read_tree(source) if tree is None else tree)):
         raise FathomError(f"{source} holds no task; expected {len(images)}: export the whole project as JSON.")
     for number, one in enumerate(tasks):
         stem = _stem(one)
@@ -82,8 +89,7 @@ def returned(source: Path, task: Task) -> list[Mask]:
     return masks
 
 
-def _tasks(source: Path) -> list[Mapping[str, Any]]:
-    tree = read_tree(source)
+def _tasks(source: Path, tree: Any) -> list[Mapping[str, Any]]:
     if not isinstance(tree, list) or not all(map(_is_task, tree)):
         raise FathomError(f"{source} is no list of tasks with annotations; export from Label Studio as JSON.")
     return tree
@@ -125,26 +131,42 @@ def _label(
     for region in regions:
         value = region.get("value")
         value = value if isinstance(value, dict) else {}
-        names = value.get("brushlabels", [])
-        fault = _fault(region, value, names, indices, image)
+        kind = _KINDS.get(str(region.get("type")))
+        names = value.get(str(region.get("type")), [])
+        fault = _fault(region, kind, names, indices, image)
         try:
             if fault is None:
-                label[decode(value.get("rle", ()), image.size)] = indices[str(names[0])]
+                mask = _brush(value, image.size) if kind == "mask" else _polygon(value, image.size)
+                label[mask] = indices[str(names[0])]
         except ValueError as error:
-            fault = f"its mask {error}"
+            fault = f"its {kind} {error}"
         if fault is not None:
             where = f"{source}: {image.stem}, region {region.get('id')}"
             raise DataError([Problem(where, f"{fault}; mend it in Label Studio and export again")])
     return label
 
 
+def _brush(value: Mapping[str, Any], size: Size) -> Bool[np.ndarray, "h w"]:
+    if value.get("format") != "rle":
+        raise ValueError(f"has the format {value.get('format')!r}; expected rle")
+    return decode(value.get("rle", ()), size)
+
+
+def _polygon(value: Mapping[str, Any], size: Size) -> Bool[np.ndarray, "h w"]:
+    """The pixels of a polygon, whose points are per cent of width and height. Raises `ValueError`."""
+    mask = np.zeros(size, bool)
+    top, left, inside = fill(as_ring(value.get("points")) / 100 * size[::-1], size)
+    mask[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return mask
+
+
 def _fault(
-    region: Mapping[str, Any], value: Mapping[str, Any], names: Any, indices: Mapping[str, int], image: TaskImage
+    region: Mapping[str, Any], kind: str | None, names: Any, indices: Mapping[str, int], image: TaskImage
 ) -> str | None:
     """What is wrong with a region, before its mask is opened."""
     size = (region.get("original_height"), region.get("original_width"))
-    if region.get("type") != "brushlabels" or value.get("format") != "rle":
-        return f"is of type {region.get('type')!r}; expected a brush mask (brushlabels, rle)"
+    if kind is None:
+        return f"is of type {region.get('type')!r}; expected a brush mask (brushlabels) or a polygon (polygonlabels)"
     if not isinstance(names, list) or len(names) != 1 or str(names[0]) not in indices:
         return f"has the labels {names}; expected one of {', '.join(indices)}"
     if size != image.size:

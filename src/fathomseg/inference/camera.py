@@ -1,0 +1,81 @@
+"""Predicting what a camera of this machine sees, picture by picture, until it ends, a limit, or Ctrl-C."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from fathomseg.errors import FathomError
+from fathomseg.inference.predict_folder import Goal
+from fathomseg.inference.predictor import Predictor
+from fathomseg.inference.temporal import TemporalSmoother
+from fathomseg.io.draw import Picture
+from fathomseg.io.video_writer import VideoWriter
+from fathomseg.tasks.base import Task
+
+_FASTEST: Final = 60.0
+"""Frames per second of the videos that are written, at most."""
+
+
+@contextmanager
+def pictures(number: int) -> Iterator[Iterator[Picture]]:
+    """The pictures of a camera, RGB, as they come. Raises `FathomError` if there is no such camera."""
+    capture: Any = cv2.VideoCapture(number)
+    try:
+        if not capture.isOpened():
+            raise FathomError(f"There is no camera {number}, or another program uses it. Cameras are numbered from 0.")
+        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not one that has waited
+        yield _read(capture)
+    finally:
+        capture.release()
+
+
+def _read(capture: Any) -> Iterator[Picture]:
+    while (found := capture.read())[0]:
+        picture: Picture = np.asarray(cv2.cvtColor(found[1], cv2.COLOR_BGR2RGB))
+        yield picture
+
+
+def goals_of(number: int, out: Path, tasks: Mapping[str, Task], views: bool, now: datetime) -> tuple[Goal, ...]:
+    """Where the results go: as those of a video that is called by the camera and the time."""
+    name = f"camera{number}-{now:%Y%m%d-%H%M%S}"
+    return tuple(
+        Goal(task, out / task.places.values / name, out / task.places.views / f"{name}.mp4" if views else None)
+        for task in tasks.values()
+    )
+
+
+def predict_camera(
+    predictor: Predictor, seen: Iterator[Picture], goals: tuple[Goal, ...], limit: int | None, smooth: float
+) -> tuple[int, float]:
+    """Predict the pictures as they come, at most `limit`, and write the results; how many, and in how many seconds.
+
+    Ctrl-C ends it, and what was written until then is kept. The videos run at the pace of the first prediction.
+    """
+    smoother, classes, count = TemporalSmoother(smooth), predictor.card.known_classes, 0
+    painters = {goal: goal.task.painter(classes) for goal in goals if goal.view is not None}
+    began = time.perf_counter()
+    with ExitStack() as stack, suppress(KeyboardInterrupt):
+        writers: dict[Goal, VideoWriter] = {}
+        for picture in islice(seen, limit):
+            prediction = smoother(picture, predictor.predict_batch([picture])[0])
+            if count == 0:
+                pace = Fraction(min(1 / max(time.perf_counter() - began, 1e-3), _FASTEST)).limit_denominator(100)
+                pace = max(pace, Fraction(1))
+                views = {goal: goal.view for goal in painters if goal.view is not None}
+                writers = {goal: stack.enter_context(VideoWriter(view, pace)) for goal, view in views.items()}
+            for goal in goals:
+                goal.task.write(goal.values / f"{count:06d}.png", prediction, classes)
+                if goal in writers:
+                    writers[goal].add(painters[goal](picture, prediction))
+            count += 1
+    return count, time.perf_counter() - began

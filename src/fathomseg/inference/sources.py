@@ -1,0 +1,64 @@
+"""What a user may give to be predicted: an image, a video, a folder of them, or a pattern such as `drive/*.png`."""
+
+from __future__ import annotations
+
+import glob
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fathomseg.errors import FathomError
+from fathomseg.io import images
+from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, ending, walk
+
+KNOWN: Final = images.SUFFIXES | VIDEOS
+"""The endings of what can be predicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files that were given."""
+
+    root: Path
+    """The folder that results keep the paths from."""
+    files: tuple[Path, ...]
+    """Images and videos, sorted."""
+    others: str
+    """What else lies in a folder, counted by ending; "" if nothing."""
+
+
+def find_files(source: str | Path, out: Path) -> Found:
+    """All images and videos in `source`, but not what lies below `out`. A pattern has *, ? or [...]; ** is any folders.
+
+    Raises `FathomError` if there are none.
+    """
+    path = Path(source)
+    pattern = not path.exists() and glob.has_magic(str(source))
+    if not path.exists() and not pattern:
+        raise FathomError(
+            f"There is no file or folder {source}. Give an image, a video, a folder of them, a pattern in quotes such "
+            "as 'drive/*.png', or the number of a camera."
+        )
+    results = out.resolve()
+    if path.is_file():
+        root, every = path.parent, [path]
+    else:
+        root = _fixed(path) if pattern else path
+        matches = root.glob(str(path.relative_to(root))) if pattern else (file for _, file in walk(path))
+        every = sorted(file for file in matches if file.is_file() and results not in file.resolve().parents)
+    files = tuple(file for file in every if ending(file.name) in KNOWN)
+    unknown = counted(Counter(by_first_spelling(file.name for file in every if ending(file.name) not in KNOWN)))
+    if not files:
+        what = f"has the ending {path.suffix!r}" if path.is_file() else "holds no image and no video"
+        what = "matches no image and no video" if pattern else what
+        what += f", but {unknown}" if unknown and not path.is_file() else ""
+        raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(KNOWN))}")
+    return Found(root, files, "" if path.is_file() else unknown)
+
+
+def _fixed(pattern: Path) -> Path:
+    """The folders in front of the first part of a pattern that has a wildcard."""
+    parts = pattern.parts[:-1]
+    fixed = next((place for place, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:fixed])

@@ -1,0 +1,185 @@
+"""The verbs as functions of Python: what the command line does, with results instead of exit codes.
+
+run = fathomseg.train("recipes/own-data/supervised.yaml", data={"root": "mydata"}, out="runs/mine")
+run.scores["segmentation"]["miou"], run.load().predict("photo.jpg")
+
+Settings are those of the recipe: `data={"root": "mydata"}` is `data.root=mydata` of the command line, and so is
+`**{"data.root": "mydata"}`. All raise `FathomError`, with the words of the command line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fathomseg.config import read_yaml
+from fathomseg.inference.card import load_card
+from fathomseg.inference.predictor import Predictor, load
+from fathomseg.io.files import read_tree
+from fathomseg.stages.run_folder import CONFIG
+
+if TYPE_CHECKING:
+    from fathomseg.selection.result import Selection
+
+Place = Path | str
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How good a run is on a split: what `fathom evaluate` writes into scores.json."""
+
+    folder: Path
+    """With scores.json, images.csv and, unless it was switched off, report.html."""
+    dataset: str
+    split: str
+    by_weights: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    """Weights (ema, last; onnx; predictions) -> task -> the scores by name."""
+    headlines: Mapping[str, Mapping[str, float]]
+    """Task -> the scores to look at first, of the first weights."""
+
+    def __getitem__(self, task: str) -> Mapping[str, Any]:
+        """All scores of a task, of the first weights."""
+        return next(iter(self.by_weights.values()))[task]
+
+    def __repr__(self) -> str:
+        """The scores to look at first, and where the page is."""
+        found = (f"{task} " + " ".join(f"{k} {v:.4f}" for k, v in one.items()) for task, one in self.headlines.items())
+        return f"Scores({self.dataset} {self.split}: {', '.join(found)}; {self.folder})"
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any], folder: Path) -> Scores:
+        """Those in what `evaluate_run` gives or scores.json holds."""
+        by_weights = result["scores"]
+        tasks = load_card(Path(result["run"])).tasks
+        first = next(iter(by_weights.values()), {})
+        headlines = {name: tasks[name].headline(scores) for name, scores in first.items()}
+        return cls(folder, result["dataset"], result["split"], by_weights, headlines)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run folder that training has finished."""
+
+    folder: Path
+    scores: Scores | None
+    """On its evaluation split; None if it has none."""
+
+    def load(self, **options: Any) -> Predictor:
+        """The trained network, ready to predict: `fathomseg.load`."""
+        return load(self.folder, **options)
+
+    def __repr__(self) -> str:
+        """The folder, and the scores."""
+        return f"Run({self.folder}, {self.scores})"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which images to label."""
+
+    folder: Path
+    """With selection.txt, the page, and the imports for annotation tools."""
+    selection: Selection
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The chosen images, in order."""
+        return self.selection.ids
+
+    def __repr__(self) -> str:
+        """How many, and where."""
+        return f"Choice({len(self.ids)} images: {', '.join(self.ids[:3])} ...; {self.folder})"
+
+
+def train(
+    recipe: Place | None = None, *, out: Place | None = None, resume: Place | None = None, **settings: Any
+) -> Run:
+    """Train by a recipe into the folder `out` (runs/RECIPE), or go on with the run in `resume`."""
+    from fathomseg.stages.train import trained
+
+    folder = trained(_path(recipe), overrides(settings), _path(out), _path(resume))
+    return Run(folder, _own_scores(folder))
+
+
+pretrain = train
+"""Depth and camera motion from unlabelled video are learned by recipes, too."""
+
+
+def select(
+    recipe: Place | None = None,
+    *,
+    out: Place | None = None,
+    resume: Place | None = None,
+    budget: int | None = None,
+    engine: str = "local",
+    workers: int = 1,
+    **settings: Any,
+) -> Choice:
+    """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or go on with `resume`."""
+    from fathomseg.stages.select import chosen
+
+    return Choice(*chosen(_path(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+
+
+def evaluate(run: Place, *, data: Place | None = None, split: str = "val", **options: Any) -> Scores:
+    """Score a run folder or an exported file on a split of its own data, or of other `data`.
+
+    `options` are those of `fathom evaluate` (weights, tasks, mode, flip, limit, report, max_depth ...); settings, by
+    their dotted names, are in `overrides`, a list of "key=value".
+    """
+    from fathomseg.stages.evaluate import scored
+
+    result = scored(str(run), data=None if data is None else str(data), split=split, **options)
+    return Scores.of(result, Path(result["folder"]))
+
+
+def predict(run: Place, source: Place, out: Place, **options: Any) -> Path:
+    """Predict an image, a video, a folder of them or a pattern into the folder `out`, which is returned.
+
+    `options` are those of `fathom predict` (tasks, format, batch, device, engine, workers ...). For predictions in
+    memory: `load(run).predict(image)`.
+    """
+    from fathomseg.stages.predict import run as start
+
+    start(str(run), str(source), str(out), **options)
+    return Path(out)
+
+
+def export(run: Place, out: Place, **options: Any) -> Path:
+    """Write a run as one ONNX file, which is returned; `options` are those of `fathom export`."""
+    from fathomseg.stages.export import run as start
+
+    start(Path(run), Path(out), **options)
+    return Path(out)
+
+
+def overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Nested settings as the `a.b=c` of the command line."""
+    return [f"{key}={_text(value)}" for key, value in _flat(settings)]
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _text(value: Any) -> str:
+    """A value as it would be typed."""
+    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+
+
+def _path(place: Place | None) -> Path | None:
+    return None if place is None else Path(place)
+
+
+def _own_scores(folder: Path) -> Scores | None:
+    """What a training has scored itself on."""
+    tree: Any = read_yaml(folder / CONFIG).get("evaluation")
+    place = folder / "evaluation" / str(tree.get("split") if isinstance(tree, dict) else None)
+    return Scores.of(read_tree(place / "scores.json"), place) if (place / "scores.json").is_file() else None
