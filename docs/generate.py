@@ -27,6 +27,8 @@ VERBS = (
     "export",
     "study",
     "demo",
+    "recipes",
+    "settings",
 )
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"

@@ -108,7 +108,9 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The tree of a YAML file, a mapping, with a `Word` where YAML sees no text. Raises `ConfigError`."""
     if not path.is_file():
-        raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
+        raise ConfigError(
+            f"No recipe at {path}. Give the path of a YAML file; `fathom recipes` lists the project's own."
+        )
     try:
         tree = parse(read_text(path))
     except DataError as error:
