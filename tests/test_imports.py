@@ -33,6 +33,7 @@ ROOMS = (
     "parallel",
     "io",
     "geometry",
+    "settings",
 )
 """From the top down. docs/architecture.md says what is in them."""
 

@@ -12,6 +12,7 @@ import typer
 
 from fathomseg.errors import FathomError
 from fathomseg.named_recipes import find
+from fathomseg.shell.completion import recipe_or_setting, setting_in
 from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
 from fathomseg.version import __version__
 
@@ -20,7 +21,6 @@ app = Verbs(
     help="Learn semantic segmentation from very few labelled images.",
     no_args_is_help=True,
     context_settings=HELP,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -29,7 +29,13 @@ _PATIENCE_S: Final = 5.0
 """How long a process that is not the one to speak waits before it does."""
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings to change, as group.key=value.",
+        show_default=False,
+        autocompletion=setting_in("data.", "evaluation.inference."),
+    ),
 ]
 RecipeAndOverrides = Annotated[
     list[str] | None,
@@ -37,6 +43,7 @@ RecipeAndOverrides = Annotated[
         metavar="[RECIPE] [KEY=VALUE]...",
         help="A recipe by its name (`fathom recipes`) or path, and settings to change.",
         show_default=False,
+        autocompletion=recipe_or_setting,
     ),
 ]
 Mode = Annotated[
@@ -106,6 +113,7 @@ def check(
             metavar="DATA [KEY=VALUE]...",
             help="A recipe, a dataset.yaml or its folder, or a dataset's name, and settings to change.",
             show_default=False,
+            autocompletion=recipe_or_setting,
         ),
     ] = None,
     data: Annotated[str | None, typer.Option(help="Another way to give DATA.")] = None,
@@ -244,6 +252,8 @@ def evaluate(
 def predict(
     run_folder: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, or a file of `fathom export`.")],
     source: Annotated[str, typer.Argument(metavar="INPUT", help="An image, a folder of images, or a video.")],
+    *,
+    overrides: Overrides = None,
     out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
     tasks: Annotated[
         str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
@@ -291,6 +301,7 @@ def predict(
             smooth=smooth,
             engine=engine,
             workers=workers,
+            overrides=overrides or [],
         )
     )
 
@@ -299,6 +310,7 @@ def predict(
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, for example model.onnx.")],
+    overrides: Overrides = None,
     tasks: Annotated[
         str | None, typer.Option(help="What it predicts: segmentation,depth; default: all the run has.")
     ] = None,
@@ -337,6 +349,7 @@ def export(
             data=data,
             split=split,
             limit=limit,
+            overrides=overrides or [],
         )
     )
 
@@ -403,9 +416,21 @@ def distill(
 def study(
     file: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="A study by its name (`fathom recipes`) or path: arms, budgets, seeds."),
+        typer.Argument(
+            metavar="STUDY",
+            help="A study by its name (`fathom recipes`) or path: arms, label budgets, seeds.",
+            autocompletion=recipe_or_setting,
+        ),
     ],
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings to change, as group.key=value.",
+            show_default=False,
+            autocompletion=recipe_or_setting,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/studies/STUDY.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; default: one a GPU, or as the cluster has room.")
@@ -455,6 +480,21 @@ def recipes(
     from fathomseg.shell.recipes import run
 
     raise typer.Exit(run(word))
+
+
+@app.command()
+def settings(
+    arguments: RecipeAndOverrides = None,
+    word: Annotated[str | None, typer.Option(help="Only those with this word in key, kind or meaning.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema instead, by which editors complete and check.")
+    ] = False,
+) -> None:
+    """List every setting with its type, default and meaning; of a recipe, with its values."""
+    recipe = _recipe_first(arguments)
+    from fathomseg.stages.settings import run
+
+    raise typer.Exit(run(*recipe, word, schema))
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -17,7 +16,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 class Verb(TyperCommand):
     """A verb that imports PyTorch."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         """Say that it has begun, then do it."""
         if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
             print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
