@@ -475,11 +475,12 @@ def recipes(
     word: Annotated[
         str | None, typer.Argument(help="Only those with this word in name or header.", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> None:
     """List the recipes that come with the package, with what was measured."""
     from fathomseg.shell.recipes import run
 
-    raise typer.Exit(run(word))
+    raise typer.Exit(run(word, json))
 
 
 @app.command()

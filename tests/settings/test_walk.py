@@ -91,11 +91,12 @@ def test_every_setting_is_explained(kind: str) -> None:
     assert [one.key for one in settings if not one.type] == []
 
 
-def test_meanings_of_bases_count() -> None:
-    class Nearer(Near):
-        closer: int = 0
-        """Closer still."""
+class Nearer(Near):
+    closer: int = 0
+    """Closer still."""
 
+
+def test_meanings_of_bases_count() -> None:
     assert dict(meanings(Nearer)) == {"reach": "How far, in metres.", "closer": "Closer still."}
 
 

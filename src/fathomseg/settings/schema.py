@@ -5,6 +5,7 @@ A schema is looser than the program: a recipe that it refuses is wrong, one that
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Final
 
 from pydantic import BaseModel, BeforeValidator
@@ -47,6 +48,12 @@ class _Generator(GenerateJsonSchema):
         tree = super().tagged_union_schema(schema)
         tree.pop("discriminator", None)
         return {"anyOf": tree.pop("oneOf"), **tree} if "oneOf" in tree else tree
+
+    def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
+        """A function in front of a field reads texts too: the name of a file that holds the value."""
+        tree, function = super().function_before_schema(schema), schema["function"]["function"]
+        reads = inspect.isfunction(function) and function is not named_by_key  # the validators of parts are methods
+        return {"anyOf": [tree, {"type": "string"}]} if reads else tree
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:
         """What JSON cannot describe may be anything."""

@@ -33,7 +33,7 @@ def recipe_or_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
         yield from (one.name for one in listed() if one.verb in wanted and one.name.startswith(incomplete))
         return
     path = lookup(given[0]) if given else None
-    yield from settings(_BY_VERB.get(verb, "recipe"), given, incomplete, _tree(path))
+    yield from settings(_BY_VERB.get(verb, "recipe"), given[1:], incomplete, _tree(path))
 
 
 def setting_in(*groups: str) -> Callable[[typer.Context, str], Iterator[str]]:
@@ -51,9 +51,9 @@ def settings(kind: str, given: Sequence[str], incomplete: str, tree: Node) -> It
     """What may be typed for `incomplete`: keys, or values behind the sign of equality."""
     file = SCHEMAS / f"{kind}.json"
     root: Node = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if incomplete == "=" or (given and given[-1] == "="):  # bash gives key, sign and value as words of their own
-        key = given[-2] if len(given) > 1 and given[-1] == "=" else given[-1] if given else ""
-        yield from (one for one in _values(_at(root, key, tree)) if one.startswith(incomplete.strip("=")))
+    words = [word for word in given if word != "="]
+    if words and "=" not in words[-1]:  # bash gives key, sign and value as words of their own
+        yield from (one for one in _values(_at(root, words[-1], tree)) if one.startswith(incomplete))
         return
     key, equals, begun = incomplete.partition("=")
     if equals:
@@ -110,10 +110,12 @@ def _inside(nodes: Sequence[Node], here: Any, key: str, root: Node) -> dict[str,
     alternatives = [one for node in nodes for one in _alternatives(node, root)]
     said = here.get("name", key) if isinstance(here, dict) else key
     named = [one for one in alternatives if one.get("properties", {}).get("name", {}).get("const") == said]
-    found: dict[str, list[Node]] = {}
+    kinds = [one["properties"]["name"] for one in alternatives if "name" in one.get("properties", {})]
+    found: dict[str, list[Node]] = {"name": kinds} if kinds else {}  # it can be changed to that of another part
     for one in named or alternatives:
         for name, node in one.get("properties", {}).items():
-            found.setdefault(name, []).extend(_alternatives(node, root))
+            if name != "name" or not kinds:
+                found.setdefault(name, []).extend(_alternatives(node, root))
         if isinstance(rest := one.get("additionalProperties"), dict):
             for name in here if isinstance(here, dict) else ():
                 found.setdefault(name, []).extend(_alternatives(rest, root))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
 from fathomseg.errors import FathomError
 from fathomseg.named_recipes import Named, listed, nearest
@@ -13,13 +15,16 @@ _VERBS = ("train", "pretrain", "select", "study")
 _INDENT = "    "
 
 
-def run(word: str | None) -> int:
+def run(word: str | None, as_json: bool) -> int:
     """List them on standard output, all or those that have a word. Returns the exit code."""
     found = listed(word)
     if not found:
         near = nearest(word or "")
         hint = f"; did you mean {', '.join(near)}?" if near else "."
         raise FathomError(f"No recipe has {word!r} in its name or header{hint} `fathom recipes` lists all.")
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False))
+        return 0
     print("\n".join(lines(found, shutil.get_terminal_size((120, 24)).columns)))
     return 0
 

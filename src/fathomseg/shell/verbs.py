@@ -16,7 +16,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 class Verb(TyperCommand):
     """A verb that imports PyTorch."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Say that it has begun, then do it."""
         if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
             print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
