@@ -1,10 +1,11 @@
-"""Writes docs/cli.md and docs/recipes.md from the command line and the recipes themselves: `python docs/generate.py`.
+"""Writes docs/cli.md, docs/recipes.md and the schemas of recipes from the sources: `python docs/generate.py`.
 
-Both are committed, so that they can be read without a build; a test says when they are not current.
+All are committed, so that they can be read without a build; a test says when they are not current.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import typer
 
 from fathomseg.cli import app
+from fathomseg.settings.schema import schema
+from fathomseg.shell.completion import SCHEMAS
 
 ROOT = Path(__file__).resolve().parent.parent
 VERBS = (
@@ -27,6 +30,8 @@ VERBS = (
     "export",
     "study",
     "demo",
+    "recipes",
+    "settings",
 )
 """In the order of use; others follow."""
 _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->\n"
@@ -77,9 +82,9 @@ def verb(name: str, command: Any) -> Iterator[str]:
 
 def metavar(argument: Any) -> str:
     """How an argument is written."""
-    if argument.metavar:
-        return str(argument.metavar)
-    return "[KEY=VALUE]..." if argument.name == "overrides" else argument.name.upper()
+    if argument.name == "overrides":
+        return "[KEY=VALUE]..."
+    return str(argument.metavar) if argument.metavar else argument.name.upper()
 
 
 def spelled(parameter: Any) -> str:
@@ -138,9 +143,20 @@ def about(path: Path) -> str:
     return " ".join(part for part in head(path) if not part.startswith("fathom "))
 
 
+def schema_file(kind: str) -> str:
+    """The JSON schema of a kind of recipe, which shell completion reads and editors may."""
+    from fathomseg.stages.settings import KINDS
+
+    return json.dumps(schema(KINDS[kind][0]), indent=1) + "\n"
+
+
 PAGES = {"cli.md": cli_page, "recipes.md": recipes_page}
+KINDS_OF_FILES = ("recipe", "selection", "study")
 
 
 if __name__ == "__main__":
+    for kind in KINDS_OF_FILES:
+        SCHEMAS.mkdir(exist_ok=True)
+        (SCHEMAS / f"{kind}.json").write_text(schema_file(kind), encoding="utf-8")
     for name, page in PAGES.items():
         (ROOT / "docs" / name).write_text(page(), encoding="utf-8")

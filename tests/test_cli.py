@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
@@ -69,6 +70,12 @@ def test_what_is_no_command_is_refused_in_one_line(
     ("arguments", "message"),
     [
         (("train", "{}/nowhere.yaml"), "nowhere.yaml"),
+        (("train", "own-dta", "data.root={}"), "Did you mean own-data"),
+        (("study", "studies/room-camvit"), "Did you mean studies/room-camvid"),
+        (("select", "selekt-streets"), "Did you mean select-streets"),
+        (("recipes", "no-such-word"), "No recipe has 'no-such-word'"),
+        (("check",), "Say which data: `fathom check DATA`"),
+        (("check", "streets", "--data", "camvid"), "The data is given twice: streets and --data camvid"),
         (("train", "--resume", "{}"), "is not a run: it has no config.yaml"),
         (("train",), "Give either a recipe"),
         (("train", "--resume", "{}", "--out", "{}/other"), "other is not used: --resume goes on"),
@@ -90,7 +97,7 @@ def test_an_error_of_the_user_is_printed_without_a_traceback(
 ) -> None:
     assert leave(monkeypatch, *(argument.format(tmp_path) for argument in arguments)) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("error: ")
+    assert re.match(r"(fathom [a-z-]+: loading PyTorch \.\.\.\n)?error: ", captured.err)
     assert message in captured.err
     assert "Traceback" not in captured.err
     assert captured.out == ""

@@ -11,6 +11,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "fathomseg"
 
 ROOMS = (
     "cli",
+    "shell",
     "stages",
     "report",
     "demo",
@@ -32,10 +33,11 @@ ROOMS = (
     "parallel",
     "io",
     "geometry",
+    "settings",
 )
 """From the top down. docs/architecture.md says what is in them."""
 
-EVERYWHERE = ("types", "config", "errors", "text", "version", "yaml_words")
+EVERYWHERE = ("types", "config", "errors", "text", "version", "yaml_words", "named_recipes")
 """May be imported from anywhere and import only each other."""
 
 PENDING: set[tuple[str, str]] = set()

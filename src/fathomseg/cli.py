@@ -11,13 +11,16 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from fathomseg.errors import FathomError
+from fathomseg.named_recipes import find
+from fathomseg.shell.completion import recipe_or_setting, setting_in
+from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
 from fathomseg.version import __version__
 
-app = typer.Typer(
+app = Verbs(
     name="fathom",
     help="Learn semantic segmentation from very few labelled images.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -26,12 +29,21 @@ _PATIENCE_S: Final = 5.0
 """How long a process that is not the one to speak waits before it does."""
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings to change, as group.key=value.", show_default=False)
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings to change, as group.key=value.",
+        show_default=False,
+        autocompletion=setting_in("data.", "evaluation.inference."),
+    ),
 ]
 RecipeAndOverrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RECIPE] [KEY=VALUE]...", help="A recipe (YAML) and settings to change.", show_default=False
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe by its name (`fathom recipes`) or path, and settings to change.",
+        show_default=False,
+        autocompletion=recipe_or_setting,
     ),
 ]
 Mode = Annotated[
@@ -66,8 +78,22 @@ def _version(wanted: bool) -> bool:
 def _recipe_first(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
     """The recipe, if one is given, and the settings to change."""
     given = list(arguments or [])
-    recipe = Path(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
+    recipe = find(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
     return recipe, given
+
+
+def _data_first(arguments: list[str] | None, option: str | None) -> tuple[str, list[str]]:
+    """The data, given in front or as --data, and the settings to change."""
+    given = list(arguments or [])
+    if option is None and given and ("=" not in given[0] or Path(given[0]).exists()):
+        return given.pop(0), given
+    if option is None:
+        raise FathomError(
+            "Say which data: `fathom check DATA`, with a recipe, a dataset.yaml or its folder, or a dataset's name."
+        )
+    if given and "=" not in given[0]:
+        raise FathomError(f"The data is given twice: {given[0]} and --data {option}. Leave one out.")
+    return option, given
 
 
 @app.callback()
@@ -81,14 +107,23 @@ def _root(
 
 @app.command()
 def check(
-    data: Annotated[str, typer.Option(help="A recipe, a dataset.yaml or its folder, or a dataset's name.")],
-    overrides: Overrides = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DATA [KEY=VALUE]...",
+            help="A recipe, a dataset.yaml or its folder, or a dataset's name, and settings to change.",
+            show_default=False,
+            autocompletion=recipe_or_setting,
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Another way to give DATA.")] = None,
     json: Json = False,
 ) -> None:
     """Scan a dataset: count classes and pixels, and list every bad file with its reason."""
+    named = _data_first(arguments, data)
     from fathomseg.stages.check import run
 
-    raise typer.Exit(run(data, overrides or [], json))
+    raise typer.Exit(run(*named, json))
 
 
 @app.command()
@@ -98,9 +133,10 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
 ) -> None:
     """Train a segmentation network by a recipe, or go on with an interrupted run."""
+    recipe = _recipe_first(arguments)  # a wrong name is told before PyTorch is imported
     from fathomseg.stages.train import run
 
-    raise typer.Exit(run(*_recipe_first(arguments), out, resume))
+    raise typer.Exit(run(*recipe, out, resume))
 
 
 app.command(
@@ -119,9 +155,10 @@ def select(
     workers: Workers = 1,
 ) -> None:
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
+    recipe = _recipe_first(arguments)
     from fathomseg.stages.select import run
 
-    raise typer.Exit(run(*_recipe_first(arguments), out, resume, budget, engine, workers))
+    raise typer.Exit(run(*recipe, out, resume, budget, engine, workers))
 
 
 @app.command("import-labels")
@@ -226,6 +263,8 @@ def predict(
             help="An image, a video, a folder of them, a pattern such as 'drive/*.png', or a camera: 0.",
         ),
     ],
+    *,
+    overrides: Overrides = None,
     out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
     tasks: Annotated[
         str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")
@@ -279,6 +318,7 @@ def predict(
             workers=workers,
             format=format,
             frames=frames,
+            overrides=overrides or [],
         )
     )
 
@@ -287,6 +327,7 @@ def predict(
 def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     out: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, for example model.onnx.")],
+    overrides: Overrides = None,
     tasks: Annotated[
         str | None, typer.Option(help="What it predicts: segmentation,depth; default: all the run has.")
     ] = None,
@@ -325,6 +366,7 @@ def export(
             data=data,
             split=split,
             limit=limit,
+            overrides=overrides or [],
         )
     )
 
@@ -389,8 +431,23 @@ def distill(
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study (YAML): arms, label budgets, seeds.")],
-    overrides: Overrides = None,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="A study by its name (`fathom recipes`) or path: arms, label budgets, seeds.",
+            autocompletion=recipe_or_setting,
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings to change, as group.key=value.",
+            show_default=False,
+            autocompletion=recipe_or_setting,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default runs/studies/STUDY.")] = None,
     workers: Annotated[
         int | None, typer.Option(help="Trainings side by side; default: one a GPU, or as the cluster has room.")
@@ -413,7 +470,9 @@ def study(
     """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
     from fathomseg.stages.study import run
 
-    raise typer.Exit(run(file, overrides or [], out, workers, only or [], table, retry, known or [], engine, gpus))
+    raise typer.Exit(
+        run(find(file), overrides or [], out, workers, only or [], table, retry, known or [], engine, gpus)
+    )
 
 
 @app.command()
@@ -426,6 +485,34 @@ def demo(
     from fathomseg.stages.demo import run
 
     raise typer.Exit(run(out, minutes, seed))
+
+
+@app.command(cls=QuickVerb)
+def recipes(
+    word: Annotated[
+        str | None, typer.Argument(help="Only those with this word in name or header.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the recipes that come with the package, with what was measured."""
+    from fathomseg.shell.recipes import run
+
+    raise typer.Exit(run(word, json))
+
+
+@app.command()
+def settings(
+    arguments: RecipeAndOverrides = None,
+    word: Annotated[str | None, typer.Option(help="Only those with this word in key, kind or meaning.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema instead, by which editors complete and check.")
+    ] = False,
+) -> None:
+    """List every setting with its type, default and meaning; of a recipe, with its values."""
+    recipe = _recipe_first(arguments)
+    from fathomseg.stages.settings import run
+
+    raise typer.Exit(run(*recipe, word, schema))
 
 
 def main() -> None:

@@ -108,7 +108,9 @@ def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The tree of a YAML file, a mapping, with a `Word` where YAML sees no text. Raises `ConfigError`."""
     if not path.is_file():
-        raise ConfigError(f"No recipe at {path}. Give the path of a YAML file; the project's own are in recipes/.")
+        raise ConfigError(
+            f"No recipe at {path}. Give the path of a YAML file; `fathom recipes` lists the project's own."
+        )
     try:
         tree = parse(read_text(path))
     except DataError as error:
@@ -167,7 +169,7 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 def _settled(given: Any, annotation: Any, name: str | None = None) -> Any:
     """A tree without `Word`s: each is what the type of its place makes of it. `name`: of a part that says none."""
-    options = _options(annotation)
+    options = options_of(annotation)
     if isinstance(given, Word):
         return _chosen(given, annotation, options)
     if isinstance(given, Mapping):
@@ -210,9 +212,9 @@ def _inside(options: Sequence[Any], given: Mapping[Any, Any], key: str, name: st
     """What belongs to a key of a mapping, and the name that a part there has if it says none."""
     models = [one for one in options if isinstance(one, type) and issubclass(one, BaseModel)]
     said = given.get("name", name)
-    named = [one for one in models if str(said) in _names(one)]
+    named = [one for one in models if str(said) in names_of(one)]
     fields = [one.model_fields[key] for one in named or models if key in one.model_fields]
-    kinds = [_annotation(field) for field in fields]
+    kinds = [annotation_of(field) for field in fields]
     kinds += [typing.get_args(one)[-1] for one in options if _is_mapping(one) and typing.get_args(one)]
     return (Union[tuple(kinds)] if kinds else Any), None if models else key  # noqa: UP007  made at run time
 
@@ -260,6 +262,28 @@ def _did_you_mean(given: str, known: Sequence[str]) -> str:
     return f"; there is: {', '.join(sorted(known))}" if known else ""
 
 
+_DEPTH = 4
+"""Groups of settings inside each other in which an unknown key is looked for."""
+_MOST = 3
+"""Other places of a key that an error names."""
+
+
+def _elsewhere(kind: type[BaseModel], given: str, path: Sequence[str]) -> str:
+    """Where else a recipe has a key of this very name: `lr` is optimiser.lr."""
+    found: list[str] = []
+    groups: list[tuple[str, type[BaseModel]]] = [("", kind)]
+    for _ in range(_DEPTH):
+        inside: dict[str, type[BaseModel]] = {}
+        for prefix, model in groups:
+            for name, field in model.model_fields.items():
+                if name == given and f"{prefix}{name}" not in (*found, ".".join([*path, given])):
+                    found.append(f"{prefix}{name}")
+                for one in models_of(field.annotation)[:1]:  # of a union the first stands for all
+                    inside[f"{prefix}{name}."] = one
+        groups = list(inside.items())
+    return f"; {given!r} is a key of {', '.join(found[:_MOST])}" if found else ""
+
+
 def _short(value: object, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
@@ -270,18 +294,20 @@ def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
     location, given, mistake = item["loc"], item["input"], item["type"]
     if mistake in ("extra_forbidden", "missing") and isinstance(location[-1], str):
         path, here = _place(kind, location[:-1])
-        fields = [name for model in _models(here) for name in model.model_fields]
-        unknown = f"unknown key{_did_you_mean(location[-1], fields)}"
+        fields = [name for model in models_of(here) for name in model.model_fields]
+        unknown = (
+            f"unknown key{_did_you_mean(location[-1], fields) if fields else ''}{_elsewhere(kind, location[-1], path)}"
+        )
         return ".".join([*path, location[-1]]), "is required" if mistake == "missing" else unknown
     path, here = _place(kind, location[:-1] if mistake == "missing" else location)  # an item of a list is missing
-    names = list(_names(here))
+    names = list(names_of(here))
     if mistake == "union_tag_invalid" and isinstance(given, Mapping):
         tag = str(item["ctx"]["tag"])
         message = f"no such name {tag!r}{_did_you_mean(tag, names)}"
     elif mistake == "union_tag_not_found" and isinstance(given, Mapping):
         message = f"needs a field 'name' that says which kind is meant; there is: {', '.join(sorted(names))}"
-    elif mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(_options(here)) > 1:
-        message = f"must be {_described(here)} (given: {_short(given)})"
+    elif mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(options_of(here)) > 1:
+        message = f"must be {described(here)} (given: {_short(given)})"
         if given in names:
             message += f"; write {{name: {given}}}"
     else:
@@ -303,11 +329,11 @@ def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[s
     path: list[str] = []
     here: Any = kind
     for index, step in enumerate(location):
-        options = _options(here)
+        options = options_of(here)
         if len(options) > 1:
-            parts = _names(here)
+            parts = names_of(here)
             if index + 1 < len(location):  # a mistake inside a part, which an untagged union calls by its class
-                parts |= {model.__name__: model for model in _models(here)}
+                parts |= {model.__name__: model for model in models_of(here)}
             if step not in parts:
                 break
             here = parts[str(step)]
@@ -318,14 +344,14 @@ def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[s
         elif location[index + 1 : index + 2] == ("[key]",):
             return [*path, step], inside[0]
         else:
-            models = _models(options[0])
-            here = _annotation(models[0].model_fields[step]) if models else inside[-1]
+            models = models_of(options[0])
+            here = annotation_of(models[0].model_fields[step]) if models else inside[-1]
         path.append(str(step))
     return path, here
 
 
-def _annotation(field: FieldInfo) -> Any:
-    """What was written behind the colon, bounds included."""
+def annotation_of(field: FieldInfo) -> Any:
+    """What was written behind the colon of a field, bounds included."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
@@ -341,16 +367,17 @@ def _members(annotation: Any, *notes: Any) -> Iterator[tuple[Any, tuple[Any, ...
         yield annotation, notes
 
 
-def _options(annotation: Any) -> list[Any]:
+def options_of(annotation: Any) -> list[Any]:
     """The kinds of value other than null."""
     return [one for one, _ in _members(annotation) if one is not NoneType]
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    return [one for one in _options(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+def models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The parts among these kinds of value."""
+    return [one for one in options_of(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
 
 
-def _names(annotation: Any) -> dict[str, type[BaseModel]]:
+def names_of(annotation: Any) -> dict[str, type[BaseModel]]:
     """The parts of a union by the names a recipe calls them by."""
     parts: dict[str, type[BaseModel]] = {}
     for one, notes in _members(annotation):
@@ -361,12 +388,12 @@ def _names(annotation: Any) -> dict[str, type[BaseModel]]:
     return parts
 
 
-def _described(annotation: Any) -> str:
+def described(annotation: Any) -> str:
     """What a field may hold, in words: `one of 'auto', 'none', or a path`."""
     members = list(_members(annotation))
     values = [value for one, _ in members if typing.get_origin(one) is Literal for value in typing.get_args(one)]
     words = [("one of " if len(values) > 1 else "") + ", ".join(map(repr, values))] if values else []
-    if names := _names(annotation):
+    if names := names_of(annotation):
         words.append(f"a group of settings whose name is one of {', '.join(map(repr, sorted(names)))}")
     for one, notes in members:
         if one is not NoneType and typing.get_origin(one) is not Literal and one not in names.values():
@@ -403,7 +430,7 @@ def _plural(annotation: Any) -> str:
     kind, notes = members[0]
     if len(members) == 1 and kind in _WORDS:
         return _WORDS[kind][1] + _bounds(notes)
-    return f"values, each {_described(annotation)}"
+    return f"values, each {described(annotation)}"
 
 
 def _bounds(notes: Iterable[Any]) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import typer
 
-from fathomseg.cli import app
+from fathomseg.cli import _data_first, app
 from fathomseg.config import load
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
+from fathomseg.named_recipes import find, packaged
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import refuse_changes
 from fathomseg.stages.select_recipe import SelectRecipe
@@ -41,7 +42,9 @@ def check(command: str, new_parts: bool = False) -> None:
         check_recipe(KINDS[verb], *given["arguments"])
     elif verb in ("train", "pretrain"):
         refuse_changes(given["arguments"] or [])
-    elif verb == "check" or (verb == "evaluate" and given["data"]):
+    elif verb == "check":
+        check_data(*_data_first(given["arguments"], given["data"]))
+    elif verb == "evaluate" and given["data"]:
         check_data(given["data"], given["overrides"] or [])
     elif verb == "study":
         check_recipe(Study, str(given["file"]), *(given["overrides"] or []))
@@ -50,13 +53,13 @@ def check(command: str, new_parts: bool = False) -> None:
 def check_recipe(kind: Any, recipe: str, *settings: str) -> None:
     """The recipe is there and valid with these settings. Names with "mine" are the reader's own."""
     if not PLACEHOLDER.match(recipe) and "mine" not in recipe:
-        load(kind, ROOT / recipe, [text for text in settings if text != "..."])
+        load(kind, find(recipe), [text for text in settings if text != "..."])
 
 
 def check_data(data: str, settings: list[str]) -> None:
-    """A dataset's name with settings that it has, or a path, which is the reader's own."""
-    if data in dataset_kinds() or (data.startswith("recipes/") and "mine" not in data):
-        resolve_dataset(str(ROOT / data) if "/" in data else data, settings)
+    """A dataset's or recipe's name with settings that it has, or a path, which is the reader's own."""
+    if data in dataset_kinds() or (packaged(data) and "mine" not in data):
+        resolve_dataset(data, settings)
 
 
 def check_mention(span: str) -> None:
@@ -68,7 +71,7 @@ def check_mention(span: str) -> None:
     assert not unknown, f"{verb} has no option {unknown[0]}"
     paths = [word for word in words if word.startswith("recipes/") and "mine" not in word]
     demo = ROOT / "src" / "fathomseg" / "demo"  # its commands are run in its own folder
-    assert all((ROOT / path).exists() or (demo / path).exists() for path in paths), paths
+    assert all(packaged(path) or (ROOT / path).exists() or (demo / path).exists() for path in paths), paths
 
 
 def mentions(text: str) -> Iterator[str]:

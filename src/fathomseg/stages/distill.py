@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, get_args
 
 from fathomseg.config import load, read_yaml
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.resolve import resolve_dataset
+from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
 from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.distillation.classes import match, read_mapping
 from fathomseg.distillation.files import CONFIDENCE, SOFT
@@ -29,6 +29,7 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import progress, say
+from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets, has_normals
@@ -121,6 +122,8 @@ def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation
 def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:
     """The dataset, and by a recipe the images whose labels its trainings may see; None: all that have one."""
     path = Path(text).expanduser()
+    if not path.exists() and text not in dataset_kinds():
+        path = packaged(text) or path
     if not path.is_file() or "data" not in read_yaml(path):
         return resolve_dataset(text, overrides), None
     recipe = load(Recipe, path, overrides)

@@ -13,7 +13,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import is_pattern
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
@@ -35,6 +35,7 @@ from fathomseg.report.examples import examples
 from fathomseg.report.links import links_sections
 from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
+from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
 from fathomseg.tasks.base import Task
 
@@ -77,7 +78,7 @@ def scored(
     `alignment` for depth; `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
     """
     folder = Path(target)
-    inference_settings, data_settings = _parted(overrides)
+    inference_settings, data_settings = parted("evaluate", overrides)
     dataset = resolve_dataset(data or own_data(folder), data_settings)
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     chosen = _chosen(folder, load_card(folder), names)[0]
@@ -113,18 +114,6 @@ def scored(
         as_json=as_json,
         baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
     )
-
-
-def _parted(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those of evaluation.inference, and those of the data. Raises `ConfigError` for others of evaluation."""
-    inference = [text for text in overrides if text.startswith("evaluation.")]
-    for text in inference:
-        if not text.startswith("evaluation.inference."):
-            raise ConfigError(
-                f"{text!r} is not used by `fathom evaluate`; of a run's settings evaluation.inference.KEY and data.KEY "
-                "can be given. The split and the number of images are --split and --limit."
-            )
-    return inference, [text for text in overrides if text not in inference]
 
 
 def evaluate_run(

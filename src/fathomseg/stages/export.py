@@ -24,6 +24,7 @@ from fathomseg.io.files import digest, refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.listing import ending, walk
 from fathomseg.io.progress import progress
+from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import origin, own_data
 from fathomseg.types import Size
 
@@ -46,11 +47,13 @@ def run(
     data: str | None = None,
     split: str | None = None,
     limit: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> int:
     """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
 
     With `int8` or fp16, the loss of accuracy on `split` is measured, said, and written into the file, if the data is
-    there. Nothing appears under the name `out` unless the float32 network equals PyTorch's.
+    there. `overrides` are of evaluation.inference, which the file will say, and of the data. Nothing appears under the
+    name `out` unless the float32 network equals PyTorch's.
     """
     kind = _precision(precision, int8)
     if not is_onnx(out):
@@ -70,9 +73,10 @@ def run(
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
     card = narrowed(card, chosen(card, names, str(run)))
-    inference = trained_inference(run)
+    of_inference, of_data = parted("export", overrides)
+    inference = trained_inference(run, overrides=of_inference)
     size = inference.size or card.size
-    images = _calibration(run, calibration, data, size) if kind == "int8" else ()
+    images = _calibration(run, calibration, data, of_data, size) if kind == "int8" else ()
     console = Console(stderr=True)
     with console.status(f"exporting {', '.join(card.tasks)}"):
         model = to_onnx(network, card.tasks, size, fixed_size)
@@ -88,7 +92,7 @@ def run(
         exact = Predictor(network, card, "cpu", inference)
         small = Predictor(OnnxNetwork(model.SerializeToString(), card.tasks, "cpu"), card, "cpu", inference)
         try:
-            dataset = resolve_dataset(data or own_data(run))
+            dataset = resolve_dataset(data or own_data(run), of_data)
             measured = _measured(exact, small, kind, dataset, split, limit)
             lines += _said(measured, kind)
         except FathomError as error:
@@ -132,7 +136,9 @@ def _other(size: Size) -> Size:
     return height, width
 
 
-def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -> list[UInt8[np.ndarray, "h w 3"]]:
+def _calibration(
+    run: Path, folder: Path | None, data: str | None, overrides: Sequence[str], size: Size
+) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
         files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
@@ -142,7 +148,7 @@ def _calibration(run: Path, folder: Path | None, data: str | None, size: Size) -
             )
         return [resize_image(read_rgb(path), size) for path in _even(files)]
     try:
-        dataset = resolve_dataset(data or own_data(run))
+        dataset = resolve_dataset(data or own_data(run), overrides)
         ids = _even(dataset.ids("train" if "train" in dataset.splits else dataset.splits[0]))
         return [resize_image(dataset.image(id), size) for id in ids]
     except FathomError as error:

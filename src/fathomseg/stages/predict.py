@@ -20,6 +20,7 @@ OUT/together/<path>.mp4    their pictures side by side
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -40,6 +41,7 @@ from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import progress, say
 from fathomseg.parallel import open_team
+from fathomseg.stages.overrides import parted
 
 
 def run(
@@ -63,6 +65,7 @@ def run(
     workers: int = 1,
     format: str = IDS,
     frames: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> int:
     """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
 
@@ -70,7 +73,8 @@ def run(
     watched until Ctrl-C or for so many `frames`. `format`: names of `FORMATS` separated by commas.
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
-    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off. `pointcloud`
+    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off; `overrides` are of
+    evaluation.inference. `pointcloud`
     writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view).
     `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. What is already there is
     kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it
@@ -82,7 +86,7 @@ def run(
     if is_onnx(Path(run)) and weights != "ema":
         raise FathomError(f"The weights in {run} were chosen when it was exported; leave out --weights.")
     refuse_unwritable(Path(out))
-    inference = trained_inference(Path(run), mode, flip, links=links)
+    inference = trained_inference(Path(run), mode, flip, parted("predict", overrides, data=False)[0], links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted)
     names = ", ".join(predictor.tasks)

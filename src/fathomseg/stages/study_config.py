@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from fathomseg.config import Part, load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
+from fathomseg.named_recipes import find, packaged
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
 from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
@@ -40,7 +41,7 @@ class Arm(Part):
     """One way to train."""
 
     recipe: Path
-    """Its recipe."""
+    """Its recipe, by path or by name."""
     title: str | None = None
     """How it is called in table and plot; null = its name."""
     settings: Settings = Field(default_factory=dict)
@@ -104,7 +105,10 @@ class Study(Part):
             own += [(LABEL_BUDGET, None if every else cell.budget)]
             own += [(LABEL_FILE, None if every else arm.selection)] if every or arm.selection is not None else []
         settings = [*flat(self.settings), *flat(arm.settings), *own]
-        return [f"{key}={json.dumps(value, default=str)}".replace("{seed}", str(cell.seed)) for key, value in settings]
+        return [
+            f"{key}={json.dumps(_found(key, value, cell.seed), default=str)}".replace("{seed}", str(cell.seed))
+            for key, value in settings
+        ]
 
     def trainings(self, only: Collection[str] = ()) -> dict[Cell, Training]:
         """Every cell, or those of the arms `only`, with its recipe.
@@ -116,8 +120,8 @@ class Study(Part):
         for cell in self.cells():
             if only and cell.arm not in only:
                 continue
-            path, overrides = self.arms[cell.arm].recipe, self.overrides(cell)
             try:
+                path, overrides = find(str(self.arms[cell.arm].recipe)), self.overrides(cell)
                 trainings[cell] = Training(path, tuple(overrides), load(Recipe, path, overrides))
                 found = lacking(trainings[cell].recipe)
             except ConfigError as error:
@@ -127,6 +131,14 @@ class Study(Part):
         if mistakes:
             raise ConfigError("Nothing was started.\n" + "\n".join(_blame(mistakes)))
         return trainings
+
+
+def _found(key: str, value: Any, seed: int) -> Any:
+    """A list of chosen images that comes with the package, recipes/studies/choices/NAME.txt, where it lies."""
+    path = str(value).replace("{seed}", str(seed))
+    if key != LABEL_FILE or value is None or Path(path).exists():
+        return value
+    return value if (inside := packaged(path)) is None else str(inside)
 
 
 @dataclass(frozen=True, slots=True)

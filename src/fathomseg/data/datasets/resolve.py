@@ -19,6 +19,7 @@ from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.yolo import DESCRIPTION as YOLO
+from fathomseg.named_recipes import nearest, packaged
 
 
 class _DataOfRecipe(Part):
@@ -30,16 +31,20 @@ class _DataOfRecipe(Part):
 
 
 def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
-    """The dataset meant by a recipe, a dataset.yaml, the folder of one or with COCO's or YOLO's labels, or a dataset's
-    name with `root=FOLDER`.
+    """The dataset meant by a recipe (path or name), a dataset.yaml, the folder of one or with COCO's or YOLO's labels,
+    or a dataset's name.
 
-    Overrides are `root=...`, for a recipe `data.root=...` and no others. Raises `FathomError` saying what was expected.
+    Overrides are `data.root=...`, as for a recipe, and no others; without a recipe `root=...` does as well. A name that
+    both a dataset and a recipe have is the dataset's. Raises `FathomError` saying what was expected.
     """
     path, kinds = Path(text).expanduser(), dataset_kinds()
+    own = [override.removeprefix("data.") for override in overrides]
     if path.name == DESCRIPTION and path.is_file():
-        return config.load(Folder, {"name": "folder", "root": str(path.parent)}, overrides)
+        return config.load(Folder, {"name": "folder", "root": str(path.parent)}, own)
     if (path / DESCRIPTION).is_file():
-        return config.load(Folder, {"name": "folder", "root": text}, overrides)
+        return config.load(Folder, {"name": "folder", "root": text}, own)
+    if not path.exists() and text not in kinds and (recipe := packaged(text)) is not None:
+        path = recipe
     if path.is_file():
         if foreign := [override for override in overrides if not override.startswith("data.")]:
             raise ConfigError(
@@ -48,19 +53,19 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
             )
         return config.load(_DataOfRecipe, path, overrides).data
     if text in kinds:
-        return config.load(kinds[text], {"name": text}, overrides)
+        return config.load(kinds[text], {"name": text}, own)
     names = ", ".join(sorted(kinds))
     if path.is_dir() and (path / YOLO).is_file():
-        return config.load(YoloFolder, {"name": "yolo", "root": text}, overrides)
+        return config.load(YoloFolder, {"name": "yolo", "root": text}, own)
     if path.is_dir() and any(_surely_coco(file) for file in annotation_files(path)):
-        return config.load(CocoFolder, {"name": "coco", "root": text}, overrides)
+        return config.load(CocoFolder, {"name": "coco", "root": text}, own)
     if path.is_dir():
         raise FathomError(
             f"The folder {text} holds no {DESCRIPTION}. Write one (docs/data.md), or name the dataset it is a copy of: "
             f"{names}; for example `camvid root={text}`."
         )
-    close = difflib.get_close_matches(text, kinds, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    close = difflib.get_close_matches(text, kinds, n=1) or nearest(text)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     raise FathomError(
         f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
         f"or one of the names {names}.{hint}"

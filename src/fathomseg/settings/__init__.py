@@ -1,0 +1,1 @@
+"""What settings there are: their types, defaults and meanings, read from the parts themselves."""

@@ -1,0 +1,1 @@
+"""What the command line does around the verbs: the first line, completion, lists. Imports nothing heavy."""

@@ -1,0 +1,35 @@
+"""The class of every verb: it says what it waits for before PyTorch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of click: -h is --help, for the program and all its verbs."""
+
+
+class Verb(TyperCommand):
+    """A verb that imports PyTorch."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Say that it has begun, then do it."""
+        if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+            print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
+        return super().invoke(ctx)
+
+
+class QuickVerb(TyperCommand):
+    """A verb that answers at once."""
+
+
+class Verbs(typer.Typer):
+    """A program whose verbs are of the class `Verb`."""
+
+    def command(self, *names: Any, cls: type[TyperCommand] = Verb, **settings: Any) -> Any:
+        """As typer's, with another default class."""
+        return super().command(*names, cls=cls, **settings)

@@ -1,0 +1,78 @@
+"""What <TAB> offers, as the shells ask for it, and how long that takes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def complete(line: str, folder: Path) -> tuple[list[str], float]:
+    """What bash is offered at the end of a line, split into words as bash does; and the processor seconds."""
+    words = line.replace("=", " = ").split(" ")
+    words = [word for i, word in enumerate(words) if word or i == len(words) - 1]
+    if line.endswith("="):
+        words.pop()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'fathom'; from fathomseg.cli import main; main()"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "_FATHOM_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        },
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch" not in done.stderr
+    return done.stdout.split(), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("fathom rec", ["recipes"]),
+        ("fathom train --res", ["--resume"]),
+        ("fathom train own-d", ["own-data"]),
+        ("fathom pretrain depth-kit", ["depth-kitti"]),
+        ("fathom select select-own", ["select-own-images"]),
+        ("fathom study studies/room-c", ["studies/room-camvid"]),
+        ("fathom train own-data data.ro", ["data.root=", "data.root=mydata"]),
+        ("fathom train streets data.val", ["data.val_clips=", "data.val_clips=NUMBER"]),
+        ("fathom train streets evaluation.inference.mode=", ["whole", "slide", "tiles"]),
+        ("fathom train streets evaluation.inference.mode=s", ["slide"]),
+        ("fathom train streets streams.labelled.labels.co", ["streams.labelled.labels.count=",
+                                                            "streams.labelled.labels.count=12"]),
+        ("fathom train camvid/depthmix objectives.pseudo_labels.mixing.na",
+         ["objectives.pseudo_labels.mixing.name="]),
+        ("fathom select select-streets budg", ["budget=", "budget=50"]),
+        ("fathom check data.endl", []),
+        ("fathom check streets data.endl", ["data.endless=", "data.endless=true", "data.endless=false"]),
+        ("fathom evaluate runs/x evaluation.inference.fl",
+         ["evaluation.inference.flip=", "evaluation.inference.flip=true", "evaluation.inference.flip=false"]),
+    ],
+)  # fmt: skip
+def test_offers(line: str, offered: list[str], tmp_path: Path) -> None:
+    found, _ = complete(line, tmp_path)
+    if line.endswith("mixing.na"):
+        assert {f"{offered[0]}{rule}" for rule in ("classmix", "cutmix", "depthmix")} <= set(found)
+    else:
+        assert found == offered
+
+
+def test_an_offer_takes_half_a_second(tmp_path: Path) -> None:
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=99.0) > 0.5:
+        seconds.append(complete("fathom train camvid/depthmix objectives.pseudo_labels.", tmp_path)[1])
+    assert min(seconds) <= 0.5
