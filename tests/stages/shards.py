@@ -5,6 +5,8 @@ Accelerate shards on GPUs alone, so its state is changed here as it would be the
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +36,8 @@ def main(folder: Path) -> None:
                 pass
             else:
                 raise AssertionError("it was not interrupted")
+        if os.environ["RANK"] == "0":
+            shutil.copytree(folder / "resumed", folder / "half")
         stage.run(None, [], None, folder / "resumed")
 
 

@@ -2,7 +2,7 @@
 
 An actor is made where it lives, from a function and its arguments. What has to be loaded (a network, a shard of
 features) is loaded there once and stays. Arguments and results travel between processes by pickle, as the messages of
-multiprocessing and of Ray do; no such message is ever kept in a file that is read later.
+multiprocessing and of Ray do, or in the files of a job of Slurm (submitit); nobody else's are ever read.
 """
 
 from __future__ import annotations
