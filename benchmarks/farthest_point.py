@@ -28,6 +28,7 @@ from fathomseg.parallel.base import Actor, all_of
 from fathomseg.selection.picker import block_rows
 from fathomseg.selection.shard import CANDIDATES, Shard, cut
 from fathomseg.stages.run_folder import origin
+from fathomseg.study.terminal import duration
 
 WIDTH: Final = 256
 ACTORS: Final = 2
@@ -43,6 +44,7 @@ class Measured(Shard):
     """Says what memory its process has needed."""
 
     def peak_gib(self) -> float:
+        """With the pages of the file that are mapped."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -98,7 +100,7 @@ def measure(rows: int, picks: int) -> dict[str, Any]:
 
 
 def picked(features: np.ndarray, picks: int, shards: list[Actor] | None) -> tuple[list[int], float, int]:
-    """The rows, the seconds and how often the pool was compared; the mean of the pool, from which it begins, is in it."""
+    """The rows, the seconds from the mean of the pool to the last pick, and how often the pool was compared."""
     began = time.perf_counter()
     picker = Counted(features, shards=shards)
     picker.take([picker.central()])
@@ -145,12 +147,10 @@ def table(found: dict[str, Any]) -> str:
         for nodes in NODES:
             usual, memory = estimate(found, rows, nodes, found["passes"])
             worst, _ = estimate(found, rows, nodes, found["picks"])
-            lines.append(f"| {rows:.0e} | {nodes} | {_time(usual)} | {_time(worst)} | {memory:.1f} GiB |")
+            lines.append(
+                f"| {rows:.0e} | {nodes} | {duration(usual / 60)} | {duration(worst / 60)} | {memory:.1f} GiB |"
+            )
     return "\n".join(lines)
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

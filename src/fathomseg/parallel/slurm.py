@@ -51,7 +51,7 @@ class SlurmEngine(Engine):
         """Slurm holds no actors. Raises `FathomError`."""
         raise FathomError("--engine slurm is for the trainings of `fathom study`; start Ray inside a job of Slurm.")
 
-    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
+    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0) -> Actor:
         """A job for each call of `run`; any other call cancels it, upon which it saves."""
         executor = submitit.AutoExecutor(self._folder, cluster="slurm", slurm_max_num_timeout=_QUEUED_AGAIN)
         executor.update_parameters(name="fathom", gpus_per_node=int(gpus) if gpus >= 1 else 0, tasks_per_node=1)
@@ -96,7 +96,7 @@ class SlurmJob(Actor):
         try:
             return self._job.result()
         except Exception:
-            raise LostError(f"The job {self._job.job_id} of Slurm was lost; its log: {self._job.paths.stderr}") from None
+            raise LostError(f"Job {self._job.job_id} of Slurm was lost; its log: {self._job.paths.stderr}") from None
 
 
 class _Remote:
