@@ -26,7 +26,7 @@ HEAVY = (
     "transformers",
 )
 
-AT_HELP = (*HEAVY, "torch", "scipy", "numpy")
+AT_HELP = (*HEAVY, "torch", "scipy", "numpy", "cv2")
 
 RUN = f"""
 import json, sys

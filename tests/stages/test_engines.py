@@ -54,13 +54,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_predictions(engine: str, run: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
-    for number in range(20):
-        save(photos / f"{number % 3}" / f"{number}.png", scene(number, (31 + number, 45), 3)[0])
+    for number in range(200):
+        save(photos / f"{number % 3}" / f"{number}.png", scene(number, (31 + number % 20, 45), 3)[0])
     words = ("predict", run, photos, "--device", "cpu", "--out")
     fathom(*words, tmp_path / "one")
     fathom(*words, tmp_path / "two", "--engine", engine, "--workers", 2)
     one = hashes(tmp_path / "one", RECORD)
-    assert len(one) == 4 * 20 + 2
+    assert len(one) == 4 * 200 + 2
     assert hashes(tmp_path / "two", RECORD) == one
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.engine import sharding
 from fathomseg.engine.balancing.base import TermLoss, total
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from fathomseg.engine.guard import FiniteGuard, StopRequest
@@ -161,7 +162,9 @@ class Trainer:
     def _learn(self, batches: Batches, counts: Mapping[str, Tensor], last: bool) -> None:
         """Forward and backward of one micro-batch."""
         with contextlib.nullcontext() if last else self.accelerate.no_sync(self.model):
-            losses = self._losses(self.model(batches), counts)
+            with self.accelerate.autocast():  # which Accelerate has put around the model, but for FSDP
+                result = self.model(batches)
+            losses = self._losses(result, counts)
             self.guard.note(total(loss.everyone for loss in losses))
             self.balancer.backward(losses, last)
 
@@ -202,7 +205,7 @@ class Trainer:
     def _clip(self) -> Tensor:
         """Clip the gradient; returns its norm before clipping."""
         limit = self.config.clip if self.config.clip > 0 else float("inf")
-        norm: Tensor = self.accelerate.clip_grad_norm_(self.model.parameters(), limit)
+        norm: Tensor = sharding.full(self.accelerate.clip_grad_norm_(self.model.parameters(), limit))
         if self.accelerate.scaler is None:
             return norm
         # In fp16 an overflowing gradient is part of the method: the scaler skips that step and lowers its scale.
@@ -222,12 +225,14 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint, unless what it would hold is broken."""
         self.meter.demand_finite(self.step_done)
-        if self.accelerate.is_main_process:
+        main = self.accelerate.is_main_process
+        module, optimiser = (sharding.whole(one.state_dict(), main) for one in (self.module, self.optimiser))
+        if main:
             scaler = self.accelerate.scaler
             state = {
                 "step": self.step_done,
-                "step_module": self.module.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "step_module": module,
+                "optimiser": optimiser,
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "meter": self.meter.state_dict(),
             }
@@ -237,12 +242,19 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint in the run folder, bit for bit."""
         state = load_checkpoint(self.folder)
-        self.module.load_state_dict(state["step_module"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        sharding.load(self.module, self.optimiser, state["step_module"], state["optimiser"])
         if self.accelerate.scaler is not None and state["scaler"]:
             self.accelerate.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])
         self.step_done = int(state["step"])
+
+    def trained(self, build: Callable[[], Step]) -> Step:
+        """The step on one device: one in shards is built anew, and takes the weights of the last checkpoint."""
+        if not sharding.in_shards(self.accelerate):
+            return self.module
+        step = build().to(self.accelerate.device)
+        step.load_state_dict(load_checkpoint(self.folder)["step_module"])
+        return step
 
 
 def _mix(*numbers: int) -> int:
@@ -260,7 +272,11 @@ def _on_device(step: Step, config: Loop, accelerate: accelerate.Accelerator) -> 
     """The step on its device in the fastest memory layout; on GPUs BatchNorm sees the images of all ranks."""
     if accelerate.num_processes > 1 and accelerate.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(step)
-    step.to(device=accelerate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if sharding.in_shards(accelerate):
+        sharding.plan(accelerate.state.fsdp_plugin, step)
+        step.to(accelerate.device)  # FSDP takes no other memory format
+    else:
+        step.to(device=accelerate.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compile:
         step.network.compile()
     return step.train()

@@ -25,8 +25,9 @@ HOLDER: Final = ".fathom-lock.json"
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep other commands out of a folder, on all machines that share it and pass locks on.
 
-    Raises `FathomError` that says who is there. Leaves nothing in the folder.
+    Raises `FathomError` that says who is there. Leaves nothing in the folder, nor a folder that is still empty.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -45,6 +46,9 @@ def alone_in(folder: Path, command: str) -> Iterator[None]:
             with suppress(OSError):
                 (folder / name).unlink()
         lock.release()
+        if made:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 def _holder(folder: Path) -> str:

@@ -13,8 +13,11 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_tree, write_text
+from fathomseg.io.lock import HOLDER, LOCK
 
 LIST: Final = ".fathom-wrote.json"
+_LOCKS: Final = frozenset({LOCK, HOLDER})
+"""A command that is alone in the folder holds them, and removes them itself."""
 _GROWS: Final = "grows"
 
 
@@ -27,7 +30,7 @@ def own(folder: Path, names: Iterable[str], grows: bool = False) -> None:
 def foreign(folder: Path) -> list[Path]:
     """The files below a folder that are not known to be the program's own, sorted. Empty folders count for nothing."""
     known = _known(folder)
-    names = {path: path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_file(path)}
+    names = {path: path.relative_to(folder).as_posix() for path in _files(folder)}
     return sorted(path for path, name in names.items() if name != LIST and not _owned(path, name, known))
 
 
@@ -37,7 +40,7 @@ def remove_own(folder: Path, below: str = "") -> list[Path]:
     Returns what stays.
     """
     kept = foreign(folder)
-    own_files = [path for path in (folder / below).rglob("*") if _is_file(path) and path not in kept]
+    own_files = [path for path in _files(folder / below) if path not in kept]
     for path in own_files:
         path.unlink()
     inside = {parent for path in own_files for parent in path.parents if folder in parent.parents}
@@ -78,5 +81,5 @@ def _mark(path: Path) -> str:
     return f"{status.st_size}|{status.st_mtime_ns}"
 
 
-def _is_file(path: Path) -> bool:
-    return path.is_symlink() or not path.is_dir()
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if (path.is_symlink() or not path.is_dir()) and path.name not in _LOCKS]

@@ -57,4 +57,6 @@ class Ema(nn.Module, Generic[N]):
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*(p.detach() for p in network.parameters()), *network.buffers()]
+    """Those of a network in shards (FSDP) are the parts that are here."""
+    own = (p.to_local() if hasattr(p, "to_local") else p.detach() for p in network.parameters())
+    return [*own, *network.buffers()]

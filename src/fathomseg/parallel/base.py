@@ -2,7 +2,7 @@
 
 An actor is made where it lives, from a function and its arguments. What has to be loaded (a network, a shard of
 features) is loaded there once and stays. Arguments and results travel between processes by pickle, as the messages of
-multiprocessing and of Ray do; no such message is ever kept in a file that is read later.
+multiprocessing and of Ray do, or in the files of a job of Slurm (submitit); nobody else's are ever read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -61,7 +61,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
+    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0) -> Actor:
         """The object `make(*arguments, environment)` whose calls run side by side and mostly wait for programs.
 
         `environment`: the variables its programs need beside those of their machine.
@@ -110,11 +110,9 @@ class Team:
     engine: Engine
     size: int
 
-    @contextmanager
-    def of(self, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:
+    def of(self, make: Callable[..., object], *arguments: Any) -> AbstractContextManager[list[Actor]]:
         """Equal actors, for as long as they are needed."""
-        with self.engine.crew(self.size, make, *arguments) as actors:
-            yield actors
+        return self.engine.crew(self.size, make, *arguments)
 
 
 def spread(actors: Sequence[Actor], method: str, items: Iterable[A], waiting: int = 2) -> Iterator[tuple[A, Any]]:

@@ -57,7 +57,7 @@ class LocalEngine(Engine):
         self._actors.append(actor)
         return actor
 
-    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
+    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0) -> Actor:
         """A thread for each call; it dies with this process alone, so nothing is retried."""
         environment, free = self._environment(gpus)
         actor = ThreadActor(make(*arguments, environment), free)

@@ -55,9 +55,9 @@ class RayEngine(Engine):
         """An actor of Ray."""
         return self._actor(make, arguments, gpus, retries, 1)
 
-    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
+    def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0) -> Actor:
         """The same with two calls at a time, of which one may stop the other."""
-        return self._actor(make, (*arguments, {}), gpus, retries, 2)  # Ray sets CUDA_VISIBLE_DEVICES itself
+        return self._actor(make, (*arguments, {}), gpus, RETRIES, 2)  # Ray sets CUDA_VISIBLE_DEVICES itself
 
     def close(self) -> None:
         """End all actors, and the instance if it was started here."""

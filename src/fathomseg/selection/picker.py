@@ -47,7 +47,7 @@ class Rows:
 
         Raises `FathomError` if there is no row, or one that is not finite.
         """
-        self.features, self.device = features, torch.device(device or "cpu")
+        self.features, self.first, self.device = features, first, torch.device(device or "cpu")
         count = len(features)
         if count == 0:
             raise FathomError("There is nothing to pick from: the pool is empty.")
@@ -73,14 +73,20 @@ class Rows:
 
     def central(self) -> int:
         """The row nearest to the mean of all rows: the most ordinary one."""
-        total = torch.zeros(self.features.shape[1], dtype=torch.float64)
-        for _, block in self._blocks():
-            total += block.sum(0, dtype=torch.float64).cpu()
-        mean = (total / len(self.features)).float()
+        mean: Float32[np.ndarray, " d"] = (np.sum(self.sums(), 0) / len(self.features)).astype(np.float32)
+        return self.nearest_to(mean)[1]
+
+    def sums(self) -> list[Float64[np.ndarray, " d"]]:
+        """The sum of every block."""
+        return [block.sum(0, dtype=torch.float64).cpu().numpy() for _, block in self._blocks()]
+
+    def nearest_to(self, point: Float32[np.ndarray, " d"]) -> tuple[float, int]:
+        """Squared distance and number of the row nearest to a point, the first of equals."""
         squared = torch.empty(len(self.features))
-        for rows, block in self._blocks():
-            squared[rows] = (block - mean.to(self.device)).square().sum(1).cpu()
-        return int(squared.numpy().argmin())
+        for place, block in self._blocks():
+            squared[place] = (block - self._tensor(point[None])).square().sum(1).cpu()
+        row = int(squared.numpy().argmin())
+        return float(squared[row]), self.first + row
 
     def _lengths(self, block: Float32[Tensor, "m d"]) -> Float32[Tensor, "m *cells"]:
         """The squared length of every row, or of every one of its parts that are compared by themselves."""

@@ -63,7 +63,6 @@ class Shard(Rows):
     ) -> None:
         """`features` may be memory-mapped. Raises `FathomError` if there is no row, or one that is not finite."""
         super().__init__(features, CANDIDATES, device, first, step)
-        self.first = first
         self._squared = torch.full((len(features),), math.inf)
         self._nearest = torch.full((len(features),), -1)
         self._bonus = np.zeros(0)
@@ -104,18 +103,6 @@ class Shard(Rows):
         here = rows[(rows >= self.first) & (rows < self.first + len(self.features))] - self.first
         self._taken[here] = True
         self._squared[here] = 0.0  # what rounding leaves of a difference of large numbers depends on the processor
-
-    def sums(self) -> list[Float64[np.ndarray, " d"]]:
-        """The sum of every block."""
-        return [block.sum(0, dtype=torch.float64).cpu().numpy() for _, block in self._blocks()]
-
-    def nearest_to(self, point: Float32[np.ndarray, " d"]) -> tuple[float, int]:
-        """Squared distance and number of the row nearest to a point, the first of equals."""
-        squared = torch.empty(len(self.features))
-        for place, block in self._blocks():
-            squared[place] = (block - self._tensor(point[None])).square().sum(1).cpu()
-        row = int(squared.numpy().argmin())
-        return float(squared[row]), self.first + row
 
     def _some(self, places: Int64[np.ndarray, " m"]) -> Some:
         bonus = self._bonus[places] if self._bonus.size else np.zeros(len(places))

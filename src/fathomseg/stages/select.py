@@ -21,6 +21,7 @@ from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, refuse_unwritable, write_config
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import preparing, say
 from fathomseg.parallel import open_team
 from fathomseg.parallel.base import Team
@@ -70,17 +71,17 @@ def chosen(
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     if resume is None:
         assert recipe is not None
-        folder = out or Path("runs") / recipe.stem
+        folder, what = out or Path("runs") / recipe.stem, str(recipe)
         refuse_unwritable(folder)
         loaded = load(SelectRecipe, recipe, overrides)
-        with open_team(engine, workers) as team:
-            return folder, select(loaded, folder, resume=False, team=team)
-    if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
-        given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
-        raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
-    loaded = load(SelectRecipe, reopen(resume), overrides)
-    with open_team(engine, workers) as team:
-        return resume, select(loaded, resume, resume=True, team=team)
+    else:
+        folder, what = resume, f"--resume {resume}"
+        if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
+            given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
+            raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
+        loaded = load(SelectRecipe, reopen(resume), overrides)
+    with alone_in(folder, f"fathom select {what}"), open_team(engine, workers) as team:
+        return folder, select(loaded, folder, resume is not None, team)
 
 
 def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None = None) -> Selection:

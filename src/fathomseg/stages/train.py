@@ -10,6 +10,7 @@ import torch
 
 from fathomseg.config import load
 from fathomseg.engine.loop import Trainer, accelerator
+from fathomseg.engine.sharding import gathered
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
 from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
@@ -110,7 +111,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
             trainer.resume()
         trainer.run(recipe.evaluation.every, _evaluation(recipe, step, accelerate))
     if accelerate.is_main_process:
-        save(folder, recipe, step, streams)
+        whole = trainer.trained(lambda: build_step(recipe, *build_networks(recipe, pretrained=False), streams))
+        save(folder, recipe, whole, streams)
     accelerate.wait_for_everyone()
     _score(recipe, folder)
 
@@ -162,7 +164,8 @@ def _evaluation(
 
     def evaluate(_: int) -> Mapping[str, Any]:
         source, shared = FromNetwork(predictor, recipe.data), card.shared_classes
-        scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device, shared=shared)
+        with gathered(step.ema.network):
+            scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device, shared=shared)
         headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())
         return {name: value for headline in headlines for name, value in headline.items()}
 
