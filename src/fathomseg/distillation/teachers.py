@@ -13,8 +13,8 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from fathomseg.config import Part
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.distillation.answers import Answer, agreement, labels
-from fathomseg.distillation.classes import Matching
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import Predictor, load, stacked
@@ -54,8 +54,8 @@ class Teacher(ABC):
     """Those it tells apart."""
 
     @abstractmethod
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
-        """The predictions for each image at its size; `matching` of a teacher of classes."""
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+        """The predictions for each image at its size; `match` of a teacher of classes."""
 
 
 class RunTeacher(Teacher):
@@ -85,14 +85,14 @@ class RunTeacher(Teacher):
         self.one_sided = Predictor(self.predictor.network, card, place, plain, (task,))
         """The same without its mirror, to see whether both agree."""
 
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
         """One pass for all images, two with the mirror."""
         inputs = stacked(images, self.predictor.size)
         sizes = [image.shape[:2] for image in images]
         if self.target == "label":
-            assert matching is not None, "classes are matched"
+            assert match is not None, "classes are matched"
             maps = self.predictor.maps(inputs)[self.task.name]
-            return [labels(one, size, matching, soft) for one, size in zip(maps, sizes, strict=True)]
+            return [labels(one, size, match, soft) for one, size in zip(maps, sizes, strict=True)]
         return self._two_views(inputs, sizes) if self.flip else self._decoded(self._maps(inputs), sizes)
 
     def _maps(self, inputs: UInt8[Tensor, "b 3 h w"]) -> Tensor:

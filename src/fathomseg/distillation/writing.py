@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.distillation.answers import Answer, finite
-from fathomseg.distillation.classes import Matching
 from fathomseg.distillation.files import is_written, parts_of, write_answer
 from fathomseg.distillation.provenance import (
     FILE,
@@ -39,7 +39,7 @@ class Distillation:
     dataset: Dataset
     folder: Path
     provenance: Provenance
-    matching: Matching | None = None
+    match: ClassMatch | None = None
     batch: int = 1
     """Images that go through the teacher at once."""
     tick: Callable[[], None] = lambda: None
@@ -121,7 +121,7 @@ class Distillation:
             self.problems += problems
             if not images:
                 continue
-            answers = self.teacher.answer(list(images.values()), self.matching, self.soft)
+            answers = self.teacher.answer(list(images.values()), self.match, self.soft)
             for (id, image), answer in zip(images.items(), answers, strict=True):
                 if not finite(answer):
                     raise FathomError(f"The teacher gives NaN for {id}: its weights are not finite. Take another one.")
