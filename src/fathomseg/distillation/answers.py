@@ -18,7 +18,7 @@ Answer = dict[str, NDArray[Any]]
 """Arrays of one image by name."""
 
 TOP = 4
-"""Classes whose probabilities are kept of a soft answer."""
+"""Classes whose probabilities are kept of a soft prediction."""
 
 
 @torch.inference_mode()

@@ -38,7 +38,7 @@ class TeacherNote(Part):
     weights: str
     """A hash of the files that hold settings and weights."""
     settings: dict[str, Any]
-    """How it was asked: size, windows, mirror ..."""
+    """How it predicted: size, windows, mirror ..."""
 
 
 class Teacher(ABC):
@@ -59,7 +59,7 @@ class Teacher(ABC):
 
 
 class RunTeacher(Teacher):
-    """The network of a run, or one that `fathom export` wrote, asked as `fathom predict` asks it."""
+    """The network of a run, or one that `fathom export` wrote, with the inference settings of `fathom predict`."""
 
     def __init__(self, run: str, task: TaskName, weights: Weights, device: str | None, flip: bool) -> None:
         """Raises `FathomError` if it has no such task."""

@@ -1,4 +1,4 @@
-"""A teacher at work: it answers for the images of a dataset, interruptibly, into a folder that is never mixed."""
+"""A teacher at work: its predictions for the images of a dataset, resumable, in a folder of one teacher only."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Distillation:
         try:
             return note is not None and is_written(self.folder, id, parts) and unchanged(self.dataset, id, note)
         except DataError:
-            return False  # it will be told when it is read
+            return False  # reported when it is read
 
     def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Answer]]:
         for _, reading in ahead(self._read, batches):

@@ -59,8 +59,8 @@ def run(
 ) -> int:
     """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
 
-    Repeated, it goes on where it stopped, and does images again that have changed since. Raises `FathomError` for a
-    folder of another teacher or other settings.
+    Repeated, it resumes where it stopped, and predicts again for images that have changed since. Raises `FathomError`
+    for a folder of another teacher or other settings.
     """
     wanted = _task(task)
     if soft and wanted != "segmentation":
@@ -129,7 +129,7 @@ def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset
 
 
 def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | None) -> bool:
-    """Whether nothing is known of an image that teaches the task; a label outside the budget is not known."""
+    """Whether an image lacks every target of the task; a label outside the budget is not known."""
     if task == "segmentation":
         return not dataset.has_label(id) or (labelled is not None and id not in labelled)
     return not (dataset.has_depth(id) if task == "depth" else has_normals(dataset, id))

@@ -149,7 +149,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
                     )
                 if entry.is_dir() or not parts[-1] or any(is_hidden(part) for part in parts):
                     continue
-                # What is not needed is kept as a name, to be told if what is needed is not there.
+                # What is not needed is kept as a name, to be reported if what is needed is missing.
                 needed = parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]
                 content = _content(archive, entry, source) if needed else b""
                 try:
