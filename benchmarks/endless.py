@@ -9,11 +9,7 @@ of the process (CPU seconds), so that other work on the machine does not count. 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import subprocess
 import time
 from pathlib import Path
 
@@ -25,6 +21,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.loading import Stream
 from fathomseg.data.sampling import Endless
 from fathomseg.data.transforms import Geometry
+from fathomseg.stages.run_folder import origin
 
 SIZES = ((128, 256), (240, 320), (256, 512))
 KINDS = ("image", "label")
@@ -46,12 +43,6 @@ def seconds(height: int, width: int, frames: int, rounds: int) -> list[float]:
     return taken
 
 
-def processor() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=24)
@@ -67,19 +58,7 @@ def main() -> None:
             "std": round(float(np.std(rates)), 1),
             "best": round(max(rates), 1),
         }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    result |= {
-        "per": "CPU second of one core",
-        "frames": given.frames,
-        "rounds": given.rounds,
-        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
-        "load_average": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
-    }
+    result |= {"per": "CPU second of one core", "frames": given.frames, "rounds": given.rounds, "origin": origin()}
     text = json.dumps(result)
     print(text)
     if given.out is not None:

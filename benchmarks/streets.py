@@ -9,13 +9,8 @@ frame, which is what an undisturbed core does; `mean` is what this machine did w
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import platform
-import subprocess
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +18,7 @@ import numpy as np
 from fathomseg.data.world.domains import DOMAINS
 from fathomseg.data.world.render import render
 from fathomseg.data.world.route import Clip
+from fathomseg.stages.run_folder import origin
 
 SIZES = ((128, 256), (256, 512))
 CLIPS, FRAMES, ROUNDS = 4, (0, 8, 16), 5
@@ -42,13 +38,6 @@ def seconds(height: int, width: int) -> np.ndarray:
     return taken
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 def main() -> None:
     cv2.setNumThreads(1)
     result: dict[str, object] = {"benchmark": "streets"}
@@ -58,18 +47,7 @@ def main() -> None:
             "best": round(1 / taken.min(axis=0).mean(), 1),
             "mean": round(1 / taken.mean(), 1),
         }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    result |= {
-        "threads": 1,
-        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
-        "load_average": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
-    }
-    print(json.dumps(result))
+    print(json.dumps({**result, "threads": 1, "origin": origin()}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fathomseg.config import load, validate
-from fathomseg.data.class_match import SHIPPED, ClassMatch, match_classes
+from fathomseg.data.class_match import SHIPPED, ClassMatch, match_classes, read_mapping
 from fathomseg.data.datasets import camvid, cityscapes, vkitti2
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError, FathomError
@@ -30,6 +30,18 @@ def test_equal_names_match_in_any_case_and_the_rest_is_ignored() -> None:
     assert match.table[:6].tolist() == [1, 2, IGNORE, IGNORE, IGNORE, IGNORE]
     assert match.shared == ("road", "Tree")
     assert not match.same
+
+
+def test_names_match_whatever_their_case_underscores_and_hyphens() -> None:
+    match = match_classes(("Road", "traffic_light", "traffic sign", "truck"), ("road", "traffic light", "Traffic-Sign"))
+    assert match.partners == (0, 1, 2, None)
+    assert match.by_name == {
+        "Road": "road",
+        "traffic_light": "traffic light",
+        "traffic sign": "Traffic-Sign",
+        "truck": None,
+    }
+    assert match_classes(("traffic_light",), ("lamp", "road"), {"Traffic Light": "LAMP"}).partners == (0,)
 
 
 def test_a_mapping_joins_classes_and_has_the_last_word() -> None:
@@ -58,7 +70,7 @@ def test_every_pixel_keeps_its_name_and_ignore_stays_ignore(order: list[int], ke
 
 def test_what_is_wrong_is_said() -> None:
     with pytest.raises(
-        FathomError, match=r"None of the 2 classes \(a, b ...\) has a partner.*streams.x.classes=\{THEIRS"
+        FathomError, match=r"None of the 2 classes \(a, b ...\) has a partner.*with streams.x.classes: a YAML file"
     ):
         match_classes(("a", "b"), OURS, setting="streams.x.classes")
     with pytest.raises(FathomError, match=r"classes maps 'vna', which is no class there; .*Did you mean 'van'"):
@@ -81,6 +93,18 @@ def test_a_file_becomes_part_of_the_saved_recipe(tmp_path: Path) -> None:
         validate(StreamConfig, {"classes": "nowhere.yaml"})
     with pytest.raises(ConfigError, match="must hold a mapping"):
         validate(StreamConfig, {"classes": str(write_yaml(path, ["van"]))})
+
+
+def test_the_mapping_of_a_file(tmp_path: Path) -> None:
+    path = write_yaml(tmp_path / "m.yaml", {"van": "car", "Road": None, "tree": "tree"})
+    match = match_classes(THEIRS, OURS, read_mapping(path), "--classes")
+    assert match.by_name == {"Road": None, "tree": "Tree", "van": "car", "lorry": None, "moon": None}
+    assert read_mapping("streets-camvid") == read_mapping(SHIPPED / "streets-camvid.yaml")
+    for wrong in (["van"], {}, {"van": ["car"]}):
+        with pytest.raises(ConfigError, match="must hold a mapping"):
+            read_mapping(write_yaml(path, wrong))
+    with pytest.raises(ConfigError, match=r"there is no file .*nowhere\.yaml; give a YAML file"):
+        read_mapping(tmp_path / "nowhere.yaml")
 
 
 def shipped(name: str, theirs: tuple[str, ...], ours: tuple[str, ...]) -> ClassMatch:

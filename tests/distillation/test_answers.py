@@ -1,4 +1,4 @@
-"""Classes by name, and what becomes of a teacher's logits: known answers."""
+"""What becomes of a teacher's logits: known answers."""
 
 from __future__ import annotations
 
@@ -7,51 +7,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from fathomseg.data.class_match import match_classes
 from fathomseg.data.datasets.kitti_semantics import KittiSemantics
 from fathomseg.distillation.answers import agreement, labels
-from fathomseg.distillation.classes import match, read_mapping
 from fathomseg.distillation.files import path_of, read_part, write_answer
 from fathomseg.distillation.provenance import StoredClasses
-from fathomseg.errors import ConfigError, DataError
+from fathomseg.errors import DataError
 from tests.distillation.teachers import own_data
 
 OURS = ("road", "traffic light", "car")
-THEIRS = ("Road", "traffic_light", "truck", "sky")
-
-
-class TestMatching:
-    def test_it_goes_by_name_whatever_its_spelling(self) -> None:
-        assert match(THEIRS, OURS, {}).partners == (0, 1, None, None)
-
-    def test_a_file_goes_first(self, tmp_path: Path) -> None:
-        (tmp_path / "m.yaml").write_text(yaml.safe_dump({"truck": "car", "Road": None}))
-        found = match(THEIRS, OURS, read_mapping(tmp_path / "m.yaml"))
-        assert found.by_name == {"Road": None, "traffic_light": "traffic light", "truck": "car", "sky": None}
-        table = found.table()
-        assert "truck" in table
-        assert table.count("(ignored)") == 2
-        assert "never predicted: road" in table
-
-    def test_wrong_names_are_told(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=r"teacher has no class 'bus'; it has Road"):
-            match(THEIRS, OURS, {"bus": "car"})
-        with pytest.raises(ConfigError, match=r"dataset has no class 'bus'; it has road"):
-            match(THEIRS, OURS, {"truck": "bus"})
-        with pytest.raises(ConfigError, match=r"None of the teacher's classes .*--classes"):
-            match(("a", "b"), OURS, {})
-        (tmp_path / "m.yaml").write_text("- truck")
-        with pytest.raises(ConfigError, match=r"must hold a mapping"):
-            read_mapping(tmp_path / "m.yaml")
 
 
 class TestLabels:
     def test_probabilities_of_merged_classes_are_added_and_of_lost_ones_left_out(self) -> None:
         """One row of three pixels; the teacher's truck and car are both our car, its sky is nobody."""
         p = torch.tensor([[0.4, 0.1, 0.1], [0.3, 0.1, 0.2], [0.2, 0.7, 0.1], [0.1, 0.1, 0.6]])
-        matching = match(("road", "car", "truck", "sky"), ("road", "car"), {"truck": "car"})
-        found = labels(p.log()[:, None], (1, 3), matching, soft=True)
+        match = match_classes(("road", "car", "truck", "sky"), ("road", "car"), {"truck": "car"})
+        found = labels(p.log()[:, None], (1, 3), match, soft=True)
         np.testing.assert_array_equal(found["label"], [[0, 1, 255]])
         np.testing.assert_allclose(found["label_confidence"], [[0.4, 0.8, 0.0]], atol=1e-6)
         np.testing.assert_array_equal(found["label_classes"], [[[1, 0], [1, 0], [1, 0]]])
@@ -60,7 +33,7 @@ class TestLabels:
 
     def test_logits_are_resampled_before_they_are_compared(self) -> None:
         logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
-        found = labels(logits, (9, 11), match(OURS, OURS, {}), soft=False)
+        found = labels(logits, (9, 11), match_classes(OURS, OURS), soft=False)
         wide = torch.nn.functional.interpolate(logits[None], (9, 11), mode="bilinear", align_corners=False)[0]
         np.testing.assert_array_equal(found["label"], wide.argmax(0).numpy())
         np.testing.assert_allclose(found["label_confidence"], wide.softmax(0).amax(0).numpy(), rtol=1e-5)

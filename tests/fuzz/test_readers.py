@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from fathomseg import config, text
+from fathomseg.data.class_match import read_mapping
 from fathomseg.data.datasets import cityscapes, kitti_calibration, vkitti2
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.maps import read_depth
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.depth_sources.maps import read_map
-from fathomseg.distillation.classes import read_mapping
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.engine.checkpoint import load_checkpoint
 from fathomseg.errors import FathomError

@@ -60,7 +60,7 @@ class Cache:
         return array
 
     def prepare(self, wanted: Sequence[tuple[str, Kind]], progress: Callable[[int, int], None] | None = None) -> None:
-        """Decode and store what is wanted and missing, in threads; `progress` is told (done, total).
+        """Decode and store what is wanted and missing, in threads; `progress` is called with (done, total).
 
         Raises one `DataError` with every problem found. If the arrays would need more than `limit_gb`, this cache is
         switched off with a warning and `read` decodes every time.

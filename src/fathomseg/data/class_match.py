@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from pydantic import BeforeValidator
 
 from fathomseg.config import read_yaml
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import ConfigError
 from fathomseg.types import IGNORE
 from fathomseg.yaml_words import Word
 
@@ -24,32 +24,31 @@ SHIPPED: Final = Path(__file__).parent / "class_maps"
 _IGNORED: Final = "(ignored)"
 
 
-def _read(given: Any) -> Any:
-    """The mapping in a YAML file, so that the saved recipe holds the mapping itself; all else is left as it is.
+def read_mapping(given: str | Path) -> dict[str, str | None]:
+    """The mapping `theirs: ours` (or null, to ignore a class) in a YAML file, or in one of `SHIPPED` by its name.
 
-    Raises `ValueError` for a file that is not there or holds no mapping.
+    Raises `ConfigError` for a file that is not there or holds anything else.
     """
-    if not isinstance(given, str | Path):
-        return given
     path = Path(given).expanduser()
     if not path.is_file() and (SHIPPED / f"{given}.yaml").is_file():
         path = SHIPPED / f"{given}.yaml"
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise ValueError(f"there is no file {given}; give a YAML file, or one that comes with the package: {shipped}")
-    try:
-        tree = read_yaml(path)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    if not tree:
-        raise ValueError(f"{path} must hold a mapping, a line for each class: `rider: bicyclist`")
-    return {name: class_name(value) for name, value in tree.items()}
+        raise ConfigError(f"there is no file {given}; give a YAML file, or one that comes with the package: {shipped}")
+    tree = {name: _class_name(value) for name, value in read_yaml(path).items()}
+    if not tree or not all(value is None or isinstance(value, str) for value in tree.values()):
+        raise ConfigError(f"{path} must hold a mapping of names, one line per class: `rider: bicyclist` (or null)")
+    return tree
 
 
-def class_name(value: Any) -> Any:
-    """The name of a class in a tree of `read_yaml`: a word keeps its spelling, such as `no` or `01`, and only null is
-    none."""
+def _class_name(value: Any) -> Any:
+    """A word keeps its spelling, such as `no` or `01`, and only null is none."""
     return value if not isinstance(value, Word) else None if value.value is None else value.text
+
+
+def _read(given: Any) -> Any:
+    """What a file holds, so that the saved recipe holds the mapping itself; all else is left as it is."""
+    return read_mapping(given) if isinstance(given, str | Path) else given
 
 
 ClassMapping = Annotated[Mapping[str, str | None], BeforeValidator(_read)]
@@ -58,7 +57,7 @@ ClassMapping = Annotated[Mapping[str, str | None], BeforeValidator(_read)]
 
 @dataclass(frozen=True)
 class ClassMatch:
-    """What each class of a dataset ("theirs") is among the classes that are learned ("ours")."""
+    """What each class of other data or of a teacher ("theirs") is among the classes that are learned ("ours")."""
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
@@ -83,6 +82,12 @@ class ClassMatch:
         """Our classes that some class of theirs means, in our order."""
         return tuple(name for index, name in enumerate(self.ours) if index in self.partners)
 
+    @property
+    def by_name(self) -> dict[str, str | None]:
+        """Our class of each of theirs; None = ignored."""
+        pairs = zip(self.theirs, self.partners, strict=True)
+        return {name: None if partner is None else self.ours[partner] for name, partner in pairs}
+
     def lines(self) -> Iterator[str]:
         """The match as a table for people: our class, theirs; then what is ignored."""
         width = max(map(len, (*self.ours, _IGNORED)))
@@ -99,9 +104,9 @@ def match_classes(
     mapping: Mapping[str, str | None] | None = None,
     setting: str = "classes",
 ) -> ClassMatch:
-    """Match by the mapping, and what it does not name by equal names, upper and lower case being the same.
+    """Match by the mapping, and what it does not name by equal names, whatever their case, underscores and hyphens.
 
-    Raises `FathomError` naming `setting` if the mapping names a class that is not there, or no class has a partner.
+    Raises `ConfigError` naming `setting` if the mapping names a class that is not there, or no class has a partner.
     """
     own, known = _index(ours), _index(theirs)
     said: dict[int, int | None] = {}
@@ -109,23 +114,27 @@ def match_classes(
         said[_find(their, known, theirs, f"{setting} maps")] = (
             None if our is None else _find(our, own, ours, f"{setting} maps {their!r} to")
         )
-    partners = tuple(said.get(i, own.get(name.casefold())) for i, name in enumerate(theirs))
+    partners = tuple(said.get(i, own.get(_plain(name))) for i, name in enumerate(theirs))
     if all(partner is None for partner in partners):
-        raise FathomError(
+        raise ConfigError(
             f"None of the {len(theirs)} classes ({', '.join(theirs[:4])} ...) has a partner among the {len(ours)} "
-            f"classes that are learned ({', '.join(ours[:4])} ...). Say which mean the same: "
-            f"{setting}={{THEIRS: OURS}}."
+            f"classes that are learned ({', '.join(ours[:4])} ...). Map those that mean the same with {setting}: a "
+            f"YAML file, one line `THEIRS: OURS` per class."
         )
     return ClassMatch(tuple(theirs), tuple(ours), partners)
 
 
 def _index(names: Sequence[str]) -> dict[str, int]:
-    return {name.casefold(): index for index, name in enumerate(names)}
+    return {_plain(name): index for index, name in enumerate(names)}
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def _find(name: str, known: Mapping[str, int], names: Sequence[str], what: str) -> int:
-    if (index := known.get(name.casefold())) is not None:
+    if (index := known.get(_plain(name))) is not None:
         return index
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise FathomError(f"{what} {name!r}, which is no class there; there is: {', '.join(names)}.{hint}")
+    raise ConfigError(f"{what} {name!r}, which is no class there; there is: {', '.join(names)}.{hint}")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fathomseg.types import IGNORE, Sample
 
 DistilledReader = Callable[[str], Mapping[str, NDArray[Any]] | None]
-"""By sample id what a teacher predicted, at working size; None if it was not asked."""
+"""By sample id what a teacher predicted, at working size; None if it made no prediction."""
 
 TARGETS: Final = {"segmentation": "label", "depth": "depth", "normals": "normals"}
 """By task what a teacher stands in for."""

@@ -37,7 +37,7 @@ class Labels(Part):
         """The ids of the labelled images of a split that are not held out, sorted. Only the existence of labels is
         looked at, no label is opened.
 
-        Raises `FathomError` if fewer images have a label than were asked for, or a listed id does not exist.
+        Raises `FathomError` if fewer images have a label than were requested, or a listed id does not exist.
         """
         if self.count == 0:
             return ()

@@ -36,7 +36,7 @@ def spread(
     where: Mapping[str, Place], ids: Sequence[str], apart: int, usable: Callable[[str], bool] = lambda id: True
 ) -> list[str]:
     """Those of the ids, in their order, that lie at least `apart` frames from all taken before, if they are `usable`,
-    which is asked of no others."""
+    which no others need."""
     taken: dict[int, list[int]] = {}
     chosen = []
     for id in ids:

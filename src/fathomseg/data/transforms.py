@@ -38,7 +38,7 @@ class View:
     """(height, width) the window is resampled to."""
     flip: bool = False
     depth_divisor: float = 1.0
-    """What depth is divided by; the camera is not told."""
+    """What depth is divided by; the camera stays as it is."""
 
     def theta(self, image: Size) -> Float32[np.ndarray, "2 3"]:
         """Where the view's pixels lie in an image of this size, for `F.affine_grid(..., align_corners=False)`."""

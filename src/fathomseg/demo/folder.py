@@ -1,4 +1,4 @@
-"""The folder of a demo: that of its jobs, with what was asked for, the recipes, and what its runs have come to."""
+"""The folder of a demo: that of its jobs, with its settings, the recipes, and the results of its runs."""
 
 from __future__ import annotations
 

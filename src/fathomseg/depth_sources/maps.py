@@ -79,7 +79,7 @@ class MapsReader(DepthReader):
         return f"maps|{path}|{status.st_size}|{status.st_mtime_ns}|{numbers}"
 
     def path(self, id: str) -> Path:
-        """The one file of a sample. Raises `DataError` if there is none, or it cannot be told which."""
+        """The one file of a sample. Raises `DataError` if there is none, or more than one."""
         return self._files.path(id + self.source.suffix)
 
     def load(self, id: str) -> Float32[np.ndarray, "h w"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fathomseg.distillation.classes import Matching
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.tasks.segmentation import strips
 from fathomseg.types import IGNORE, Size
 
@@ -18,18 +18,20 @@ Answer = dict[str, NDArray[Any]]
 """Arrays of one image by name."""
 
 TOP = 4
-"""Classes whose probabilities are kept of a soft answer."""
+"""Classes whose probabilities are kept of a soft prediction."""
 
 
 @torch.inference_mode()
-def labels(logits: Float32[Tensor, "c h w"], size: Size, matching: Matching, soft: bool) -> Answer:
+def labels(logits: Float32[Tensor, "c h w"], size: Size, match: ClassMatch, soft: bool) -> Answer:
     """The teacher's most probable class as a class of the dataset, and how sure it is; with `soft` also `TOP` classes.
 
     Confidence is the probability of all the teacher's classes that are that class of the dataset. A pixel whose most
     probable class has no partner is ignored. Soft probabilities are those of the dataset's classes, of sum 1: what the
     teacher gives to classes without a partner is left out.
     """
-    count, index = len(matching.dataset), matching.index.to(logits.device)
+    count = len(match.ours)
+    partners = [count if partner is None else partner for partner in match.partners]
+    index = torch.tensor(partners, device=logits.device)
     top = min(TOP, count)
     found = {
         "label": torch.empty(size, dtype=torch.uint8),

@@ -36,7 +36,7 @@ SOFT: Final = (
 
 
 def path_of(folder: Path, id: str, part: str) -> Path:
-    """The file that holds a part of an answer, by the part's name."""
+    """The file that holds a part of a prediction, by the part's name."""
     if part in ("label_classes", "label_probabilities"):
         return folder / "soft" / f"{id}.npz"
     if part.endswith("_confidence"):
@@ -45,13 +45,13 @@ def path_of(folder: Path, id: str, part: str) -> Path:
 
 
 def parts_of(gives: str, confidence: bool, soft: bool) -> tuple[str, ...]:
-    """The names of the parts an answer has."""
+    """The names of the parts a prediction has."""
     more = [f"{gives}_confidence"] if confidence else []
     return (gives, *more, *(["label_classes", "label_probabilities"] if soft else []))
 
 
 def write_answer(folder: Path, id: str, answer: Answer, classes: StoredClasses | None) -> None:
-    """Write all parts of an answer; each file appears only when complete."""
+    """Write all parts of a prediction; each file appears only when complete."""
     for part, values in answer.items():
         path = path_of(folder, id, part)
         if part == "label":
@@ -70,7 +70,7 @@ def write_answer(folder: Path, id: str, answer: Answer, classes: StoredClasses |
 
 
 def read_part(folder: Path, id: str, part: str, classes: StoredClasses | None) -> np.ndarray:
-    """One part of a stored answer, as `data.distilled` describes it. Raises `DataError`."""
+    """One part of a stored prediction, as `data.distilled` describes it. Raises `DataError`."""
     path = path_of(folder, id, part)
     if part == "label":
         assert classes is not None, "labels have classes"
@@ -92,5 +92,5 @@ def read_part(folder: Path, id: str, part: str, classes: StoredClasses | None) -
 
 
 def is_written(folder: Path, id: str, parts: Collection[str]) -> bool:
-    """Whether all files of an answer are there."""
+    """Whether all files of a prediction exist."""
     return all(path_of(folder, id, part).is_file() for part in parts)

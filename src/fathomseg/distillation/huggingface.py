@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor
 
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.huggingface import (
     HuggingFaceDepth,
@@ -23,7 +24,6 @@ from fathomseg.depth_sources.huggingface import (
     require_transformers,
 )
 from fathomseg.distillation.answers import Answer, agreement, labels
-from fathomseg.distillation.classes import Matching
 from fathomseg.distillation.teachers import Picture, Teacher, TeacherNote
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
@@ -68,10 +68,10 @@ class HuggingFaceLabels(Teacher):
         names = self.network.config.id2label
         self.classes = tuple(str(names[index]) for index in range(len(names)))
 
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
         """Image by image, since a processor may keep the shape of each."""
-        assert matching is not None, "classes are matched"
-        return [labels(self._logits(image), image.shape[:2], matching, soft) for image in images]
+        assert match is not None, "classes are matched"
+        return [labels(self._logits(image), image.shape[:2], match, soft) for image in images]
 
     @torch.inference_mode()
     def _logits(self, image: Picture) -> Float32[Tensor, "c _ _"]:
@@ -114,7 +114,7 @@ class HuggingFaceMaps(Teacher):
         source = HuggingFaceDepth(model=str(folder), gives=self.target)
         self.reader = HuggingFaceReader(source, folder, dataset, device)
 
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
         """Depth in metres (0 where it is not positive), or disparity as the model gives it."""
         maps = self.reader.given(images)
         if not self.flip:

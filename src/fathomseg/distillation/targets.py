@@ -37,7 +37,7 @@ class DistilledFolder(Part):
     """Depth: metres of one unit of the teacher's. Needed where its unit is relative, since such depth is not metres."""
 
     def provenance(self, task: str) -> Provenance:
-        """Where the predictions come from. Raises `FathomError` if they cannot teach this task."""
+        """Where the predictions come from. Raises `FathomError` if they are no targets of this task."""
         found = read_provenance(self.folder)
         if found.task != task:
             raise FathomError(f"{self.folder} holds a teacher's predictions of {found.task}, not of {task}.")
@@ -95,11 +95,11 @@ class DistilledTargets:
     parts: tuple[str, ...]
 
     def __call__(self, id: str) -> dict[str, NDArray[Any]] | None:
-        """The parts of one image by name; None if the teacher was not asked about it. Raises `DataError`."""
+        """The parts of one image by name; None if the teacher did not predict it. Raises `DataError`."""
         return {part: self._part(id, part) for part in self.parts} if id in self.known.images else None
 
     def prepare(self, dataset: Dataset, ids: Sequence[str], progress: Callable[[int, int], None]) -> None:
-        """Read what is there of these images, in threads, so that a bad file is told before training.
+        """Read what is there of these images, in threads, so that a bad file is reported before training.
 
         Raises one `DataError` with every file that cannot be used, and every image that is another than the teacher
         saw.

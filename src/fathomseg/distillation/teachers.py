@@ -13,8 +13,8 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from fathomseg.config import Part
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.distillation.answers import Answer, agreement, labels
-from fathomseg.distillation.classes import Matching
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import Predictor, load, stacked
@@ -38,7 +38,7 @@ class TeacherNote(Part):
     weights: str
     """A hash of the files that hold settings and weights."""
     settings: dict[str, Any]
-    """How it was asked: size, windows, mirror ..."""
+    """How it predicted: size, windows, mirror ..."""
 
 
 class Teacher(ABC):
@@ -54,12 +54,12 @@ class Teacher(ABC):
     """Those it tells apart."""
 
     @abstractmethod
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
-        """The predictions for each image at its size; `matching` of a teacher of classes."""
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+        """The predictions for each image at its size; `match` of a teacher of classes."""
 
 
 class RunTeacher(Teacher):
-    """The network of a run, or one that `fathom export` wrote, asked as `fathom predict` asks it."""
+    """The network of a run, or one that `fathom export` wrote, with the inference settings of `fathom predict`."""
 
     def __init__(self, run: str, task: TaskName, weights: Weights, device: str | None, flip: bool) -> None:
         """Raises `FathomError` if it has no such task."""
@@ -85,14 +85,14 @@ class RunTeacher(Teacher):
         self.one_sided = Predictor(self.predictor.network, card, place, plain, (task,))
         """The same without its mirror, to see whether both agree."""
 
-    def answer(self, images: Sequence[Picture], matching: Matching | None, soft: bool) -> list[Answer]:
+    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
         """One pass for all images, two with the mirror."""
         inputs = stacked(images, self.predictor.size)
         sizes = [image.shape[:2] for image in images]
         if self.target == "label":
-            assert matching is not None, "classes are matched"
+            assert match is not None, "classes are matched"
             maps = self.predictor.maps(inputs)[self.task.name]
-            return [labels(one, size, matching, soft) for one, size in zip(maps, sizes, strict=True)]
+            return [labels(one, size, match, soft) for one, size in zip(maps, sizes, strict=True)]
         return self._two_views(inputs, sizes) if self.flip else self._decoded(self._maps(inputs), sizes)
 
     def _maps(self, inputs: UInt8[Tensor, "b 3 h w"]) -> Tensor:

@@ -1,4 +1,4 @@
-"""A teacher at work: it answers for the images of a dataset, interruptibly, into a folder that is never mixed."""
+"""A teacher at work: its predictions for the images of a dataset, resumable, in a folder of one teacher only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fathomseg.data.class_match import ClassMatch
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.distillation.answers import Answer, finite
-from fathomseg.distillation.classes import Matching
 from fathomseg.distillation.files import is_written, parts_of, write_answer
 from fathomseg.distillation.provenance import (
     FILE,
@@ -39,7 +39,7 @@ class Distillation:
     dataset: Dataset
     folder: Path
     provenance: Provenance
-    matching: Matching | None = None
+    match: ClassMatch | None = None
     batch: int = 1
     """Images that go through the teacher at once."""
     tick: Callable[[], None] = lambda: None
@@ -113,7 +113,7 @@ class Distillation:
         try:
             return note is not None and is_written(self.folder, id, parts) and unchanged(self.dataset, id, note)
         except DataError:
-            return False  # it will be told when it is read
+            return False  # reported when it is read
 
     def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Answer]]:
         for _, reading in ahead(self._read, batches):
@@ -121,7 +121,7 @@ class Distillation:
             self.problems += problems
             if not images:
                 continue
-            answers = self.teacher.answer(list(images.values()), self.matching, self.soft)
+            answers = self.teacher.answer(list(images.values()), self.match, self.soft)
             for (id, image), answer in zip(images.items(), answers, strict=True):
                 if not finite(answer):
                     raise FathomError(f"The teacher gives NaN for {id}: its weights are not finite. Take another one.")

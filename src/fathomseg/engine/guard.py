@@ -86,6 +86,6 @@ class StopRequest:
         return int(accelerate.reduce(flag, "sum")) != 0
 
     def leave(self, step: int) -> NoReturn:
-        """End the program; how to go on is told by the stage, which knows its command."""
+        """End the program; the stage, which knows its command, prints how to resume."""
         say(f"Stopped after step {step}.")
         raise Interrupted(128 + (self._signal or signal.SIGTERM))

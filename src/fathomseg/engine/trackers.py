@@ -27,7 +27,7 @@ def demand(names: Sequence[Name]) -> None:
 
 
 def start(names: Sequence[Name], folder: Path, first_step: int) -> list[Any]:
-    """Accelerate's trackers at work for the run in `folder`; `first_step` > 0 goes on with what was tracked before.
+    """Accelerate's trackers at work for the run in `folder`; `first_step` > 0 resumes what was tracked before.
 
     What a server calls the run is kept in trackers.json for that. Where the server is, and who is logged in, is up to
     the tracker's own environment variables (WANDB_MODE=offline, MLFLOW_TRACKING_URI).

@@ -36,7 +36,7 @@ class ByName:
     endings: tuple[str, ...] = (".png",)
 
     def path(self, id: str) -> Path:
-        """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
+        """The one file of this sample. Raises `DataError` if there is none, or more than one."""
         nested = self._by_tail.get(id, [])  # the file's path ends with the id
         flat: list[Path] = next((self._by_path[tail] for tail in _tails(id) if tail in self._by_path), [])
         found = nested or flat
@@ -103,7 +103,7 @@ class FromFolder:
         return self.task.read_stored(self.path(id), self.folder, self.dataset.label_map(id))
 
     def path(self, id: str) -> Path:
-        """The one file of this sample. Raises `DataError` if there is none, or it cannot be told which."""
+        """The one file of this sample. Raises `DataError` if there is none, or more than one."""
         return self._files.path(id)
 
     def predict(self, id: str, stored: Shaped[np.ndarray, "h w *c"], truths: Truths) -> Fields:
@@ -129,9 +129,9 @@ class FromFolder:
 
 
 def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:
-    """The one of these tasks whose predictions a folder holds, told by the kinds of its files if there are several.
+    """The one of these tasks whose predictions a folder holds, decided by the kinds of its files if there are several.
 
-    Raises `FathomError` if that cannot be told.
+    Raises `FathomError` if they do not decide it.
     """
     if len(tasks) == 1:
         return next(iter(tasks.values()))

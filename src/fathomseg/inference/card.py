@@ -68,7 +68,7 @@ class ModelCard(Part):
     depth_unit: DepthUnit | None = None
     """What its depth is measured in; null if it gives none."""
     depth_scale: DepthScale | None = None
-    """How long a unit of its training was, where depth was learned from video and something told."""
+    """How long a unit of its training was, where depth was learned from video and its scale is known."""
     depth_alignment: Alignment | None = None
     """How its depth has to be aligned with a truth before the two compare; null if it gives none. scale_shift: it was
     learned up to a scale and a shift of 1 / depth, and says no more."""

@@ -19,7 +19,7 @@ def entry(folder: Path, key: str) -> Path:
 
 
 def is_whole(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> bool:
-    """Whether there is a file long enough for such an array, told from its header and length."""
+    """Whether there is a file long enough for such an array, judged by its header and length."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:  # whatever NumPy makes of a damaged header

@@ -1,4 +1,4 @@
-"""What an image file is, told from its content and never from its name: compression, bits, pages, orientation."""
+"""What an image file is, by its content and never by its name: compression, bits, pages, orientation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading videos: frames by their index, exact whatever the frame rate does, decoded only when asked for."""
+"""Reading videos: frames by their index, exact whatever the frame rate does, decoded only when requested."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def video_index(path: Path) -> VideoIndex:
 
 
 def read_frame(path: Path, frame: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Frame `frame` (from 0) as RGB, uint8, upright. Quick when frames are asked for in order. Raises `DataError`."""
+    """Frame `frame` (from 0) as RGB, uint8, upright. Fast when frames are read in order. Raises `DataError`."""
     video_index(path)
     try:
         picture = _readers.get(path).read(frame)

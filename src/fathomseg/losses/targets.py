@@ -1,4 +1,4 @@
-"""What a student is to learn from images without labels: a teacher's answers, how far to trust them, and the loss.
+"""What a student learns from images without labels: a teacher's predictions, their weights, and the loss.
 
     logits of the teacher --HardTarget or SoftTarget--> Target --with_truth--> Target --AnyWeighting--> weight
     (here mixing moves pixels about)          Lesson (label, weight) --consistency--> (sum, count)
@@ -42,7 +42,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What the student is to answer at each pixel of what it is shown, and how much each answer counts."""
+    """The target of the student at each pixel of its input, and the weight of each pixel."""
 
     label: UInt8[Tensor, "b h w"]
     """The class; IGNORE = this pixel counts nowhere."""
@@ -98,7 +98,7 @@ def with_truth(target: Target, label: UInt8[Tensor, "b h w"], labelled: Bool[Ten
 
 
 class EveryPixel(Part):
-    """Every answer counts the same, however unsure."""
+    """Every prediction has the same weight, however unsure."""
 
     name: Literal["none"] = "none"
 

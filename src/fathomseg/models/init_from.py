@@ -1,4 +1,4 @@
-"""Starting one network from another's weights, by parameter name; what was not carried over is always told."""
+"""Starting one network from another's weights, by parameter name; what was not carried over is always reported."""
 
 from __future__ import annotations
 

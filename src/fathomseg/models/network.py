@@ -127,7 +127,7 @@ class Network(FixedNorms):
         return found
 
     def modules_for(self, outputs: Collection[str]) -> list[nn.Module]:
-        """What runs when these outputs are asked for."""
+        """What runs when these outputs are requested."""
         running = self._running(outputs)
         names = {self.encoder_of(branch) for branch in self._encoding(running)}
         names |= {SHARED} if FEATURES in outputs else set()

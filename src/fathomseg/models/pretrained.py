@@ -57,7 +57,7 @@ def offline_weights(model: nn.Module) -> dict[str, Tensor]:
 def file_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The weights in a `.safetensors` or `.pth` file, checked against the names and shapes of `model`'s own.
 
-    Raises `FathomError` naming what is missing or has another shape; a classifier is not asked for.
+    Raises `FathomError` naming what is missing or has another shape; a classifier is not needed.
     """
     weights = read_weights(path)
     classifiers = _classifiers(model)

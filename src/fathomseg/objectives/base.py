@@ -148,7 +148,7 @@ class Objective(Part, ABC):
 
     @abstractmethod
     def learns(self, network: NetworkConfig) -> frozenset[str]:
-        """The outputs of the network that it trains. Those of them that the network lacks are told by `check`."""
+        """The outputs of the network that it trains. Those of them that the network lacks are reported by `check`."""
 
     def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
         """What may be balanced against other losses (`engine/balancing`): by `Term.group` the outputs these terms
@@ -156,7 +156,7 @@ class Objective(Part, ABC):
         return {"": learned} if (learned := self.learns(network)) else {}
 
     def needs(self, network: NetworkConfig) -> frozenset[str]:
-        """The targets (`Batch.targets`) without which a sample teaches it nothing."""
+        """The targets (`Batch.targets`) without which it learns nothing from a sample."""
         return frozenset()
 
     def uses(self, network: NetworkConfig) -> frozenset[str]:

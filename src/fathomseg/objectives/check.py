@@ -1,4 +1,4 @@
-"""The one check of whether a network, streams and objectives fit together, told before anything is read or built."""
+"""The one check of whether a network, streams and objectives fit together, made before anything is read or built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective `feature_distance`: the encoder does not forget what ImageNet taught it (Hoyer et al. 2021)."""
+"""The objective `feature_distance`: the encoder does not forget its ImageNet features (Hoyer et al. 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objective `pseudo_labels`: a teacher's predictions on unlabelled images teach the student on mixed, augmented
+"""The objective `pseudo_labels`: the student learns a teacher's predictions on unlabelled images, on mixed, augmented
 ones.
 
 The published methods are settings of it:

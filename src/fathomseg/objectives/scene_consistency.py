@@ -48,7 +48,7 @@ class SceneConsistency(Objective):
     """Factor of the gradient that reaches the classes; 0 = only depth learns."""
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
-        """No output by itself: two constants agree as well as two true maps, so others must teach both."""
+        """No output by itself: two constants agree as well as two true maps, so others must train both."""
         return frozenset()
 
     def misfit(self, network: NetworkConfig) -> str | None:

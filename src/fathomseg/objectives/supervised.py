@@ -21,14 +21,14 @@ from fathomseg.types import Batch, StepResult, Term
 
 
 class Supervised(Objective):
-    """Every image teaches the tasks whose target it has: labels, depths, or both; others count nowhere."""
+    """Every image trains the tasks whose target it has: labels, depths, or both; others count nowhere."""
 
     name: Literal["supervised"] = "supervised"
     stream: str | tuple[str, ...] = "labelled"
     losses: Annotated[Mapping[str, AnyTaskLoss], BeforeValidator(named_by_key)] = {"segmentation": SegmentationLoss()}
-    """The loss of each task that is taught, by its name; {segmentation: {}, depth: {}} teaches both."""
+    """The loss of each task that is trained, by its name; {segmentation: {}, depth: {}} trains both."""
     distilled: Mapping[str, Distilled] = {}
-    """By task how a teacher's predictions teach it on images without the target (`streams.NAME.distilled`):
+    """By task how it learns from a teacher's predictions on images without the target (`streams.NAME.distilled`):
     {segmentation: {weight: 0.5}}. Logged as `TASK_distilled`."""
     early: Weight = 1.0
     """Weight of an early output (`network.links.early`) beside 1 of the final one; the two are averaged."""

@@ -74,7 +74,7 @@ class Engine(ABC):
 
     @abstractmethod
     def room(self, gpus: float) -> int:
-        """How many jobs with this share of a GPU are best asked for at once."""
+        """How many jobs with this share of a GPU are best requested at once."""
 
     @contextmanager
     def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:

@@ -162,7 +162,7 @@ def visible_gpus() -> tuple[str, ...]:
     """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
     if (given := os.environ.get(_VISIBLE)) is not None:
         return tuple(one.strip() for one in given.split(",") if one.strip())
-    import torch  # heavy, and rarely asked
+    import torch  # heavy, and rarely needed
 
     return tuple(map(str, range(torch.cuda.device_count())))
 

@@ -121,7 +121,7 @@ class _Held:
         try:
             os.chdir(folder)  # paths are those of the command
             self.held = make(*arguments)
-        except Exception as error:  # told by the first call, since Ray would only say that the actor has died
+        except Exception as error:  # raised by the first call, since Ray would only say that the actor has died
             self.error = error
 
     def ready(self) -> None:

@@ -1,4 +1,4 @@
-"""What every criterion offers: an answer for a pool and a budget, and the words for it."""
+"""What every criterion offers: a selection from a pool for a budget, and its description."""
 
 from __future__ import annotations
 

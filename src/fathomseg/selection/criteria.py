@@ -48,8 +48,8 @@ class Diversity(Comparing, Criterion):
 class Coverage(Comparing, Criterion):
     """Each image is the one that brings the pool nearest to what is chosen: greedy k-medoids (facility location).
 
-    Diversity looks for the odd, coverage for what stands for many. With few labels typical images teach more than odd
-    ones (Hacohen et al. 2022, arXiv:2202.02794).
+    Diversity looks for the odd, coverage for what stands for many. With few labels typical images are worth more than
+    odd ones (Hacohen et al. 2022, arXiv:2202.02794).
     """
 
     name: Literal["coverage"] = "coverage"

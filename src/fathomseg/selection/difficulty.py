@@ -56,7 +56,7 @@ class Student(Part):
 
     network: NetworkConfig = NetworkConfig(tasks={"depth": Depth(decoder=DepthUNet(stride=2, norms=True), scales=1)})
     """Encoder (from its pretrained weights) and the branch for depth: with norms, as the students of Hoyer et al. have
-    them, since without so few steps teach little; without its costliest level; of one scale, the only one used."""
+    them, since without them so few steps learn little; without its costliest level; of one scale, the only one used."""
     loss: DepthLoss = DepthLoss(target="disparity")
     """BerHu against the teacher's disparity, at its resolution."""
     geometry: Geometry = Geometry(scale=(1.0, 1.0))

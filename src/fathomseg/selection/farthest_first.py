@@ -87,7 +87,7 @@ class FarthestFirst(Picker):
         return picks
 
     def _next_few(self, most: int) -> list[Pick]:
-        """As many picks as can be told without comparing the whole pool."""
+        """As many picks as are certain without comparing the whole pool."""
         found = merged(all_of(self.shards, "best", shard.CANDIDATES))
         group = _Group(found.of(highest(found.scores, shard.CANDIDATES)))
         outside = len(self._taken) - int(self._taken.sum()) > len(group.rows)

@@ -50,7 +50,7 @@ class Skipped(Part):
 
 
 class Selection(Part):
-    """The answer of `fathom select`."""
+    """The result of `fathom select`."""
 
     format: Literal[1] = 1
     """Version of this file's layout."""

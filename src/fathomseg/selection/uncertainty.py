@@ -23,7 +23,7 @@ _BATCH: Final = 8
 
 
 class _Unsure(Criterion):
-    """The images of the highest mean uncertainty of a run's pixels, at the resolution of its answer."""
+    """The images of the highest mean uncertainty of a run's pixels, at the resolution of its output."""
 
     run: Root
     """The folder of a run with the task segmentation."""

@@ -74,7 +74,7 @@ def averaging_advice(loop: Loop) -> str | None:
 
 @contextlib.contextmanager
 def resume_advice(verb: str, folder: Path) -> Iterator[None]:
-    """When Ctrl-C or SIGTERM has stopped a training, tell the command that goes on with it."""
+    """When Ctrl-C or SIGTERM has stopped a training, print the command that resumes it."""
     try:
         yield
     except Interrupted:

@@ -83,7 +83,7 @@ def run(data: str, overrides: list[str], json: bool) -> int:
 def check(
     dataset: Dataset, splits: Sequence[str] | None = None, progress: Callable[[int, int], None] | None = None
 ) -> CheckReport:
-    """Scan these splits (all by default), decoding every file once; `progress` is told (done, total).
+    """Scan these splits (all by default), decoding every file once; `progress` is called with (done, total).
 
     Bad files are in the report, not raised. Raises `FathomError` for a split or a layout that does not exist.
     """

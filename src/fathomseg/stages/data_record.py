@@ -1,4 +1,4 @@
-"""What the data of a run was when it began, so that a resumed run goes on with the same: classes, splits, labels."""
+"""What the data of a run was when it started, so that it resumes with the same: classes, splits, labels."""
 
 from __future__ import annotations
 

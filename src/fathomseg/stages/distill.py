@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from fathomseg.config import load, read_yaml
+from fathomseg.data.class_match import match_classes, read_mapping
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
 from fathomseg.data.held_out import VAL, HeldOut
-from fathomseg.distillation.classes import match, read_mapping
 from fathomseg.distillation.files import CONFIDENCE, SOFT
 from fathomseg.distillation.huggingface import PREFIX, HuggingFaceLabels, HuggingFaceMaps
 from fathomseg.distillation.provenance import Provenance, StoredClasses
@@ -61,8 +61,8 @@ def run(
 ) -> int:
     """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
 
-    Repeated, it goes on where it stopped, and does images again that have changed since. Raises `FathomError` for a
-    folder of another teacher or other settings.
+    Repeated, it resumes where it stopped, and predicts again for images that have changed since. Raises `FathomError`
+    for a folder of another teacher or other settings.
     """
     wanted = _task(task)
     if soft and wanted != "segmentation":
@@ -81,10 +81,11 @@ def run(
         say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
         return 0
     asked = _teacher(teacher, wanted, dataset, weights, gives, device, flip)
-    matching = None
+    match = None
     if wanted == "segmentation":
-        matching = match(asked.classes, dataset.classes.names, read_mapping(classes))
-        say(matching.table())
+        mapping = None if classes is None else read_mapping(classes)
+        match = match_classes(asked.classes, dataset.classes.names, mapping, "--classes")
+        say("\n".join(["Classes of the dataset, and those of the teacher that become them:", *match.lines()]))
     provenance = Provenance(
         task=wanted,
         gives=asked.target,
@@ -92,14 +93,14 @@ def run(
         dataset=dataset.name,
         split=split,
         unit=asked.unit,
-        classes=None if matching is None else StoredClasses.of(dataset, ids),
-        matched=None if matching is None else matching.by_name,
+        classes=None if match is None else StoredClasses.of(dataset, ids),
+        matched=None if match is None else match.by_name,
         confidence=CONFIDENCE if asked.has_confidence else None,
         soft=SOFT if soft else None,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    work = Distillation(asked, dataset, out, provenance, matching, batch)
-    how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, matching, batch)
+    work = Distillation(asked, dataset, out, provenance, match, batch)
+    how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, match, batch)
     work.open()
     with alone_in(out, f"fathom distill {teacher}"), open_team(engine, workers) as team:
         todo = work.todo(lacking)
@@ -135,7 +136,7 @@ def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset
 
 
 def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | None) -> bool:
-    """Whether nothing is known of an image that teaches the task; a label outside the budget is not known."""
+    """Whether an image lacks every target of the task; a label outside the budget is not known."""
     if task == "segmentation":
         return not dataset.has_label(id) or (labelled is not None and id not in labelled)
     return not (dataset.has_depth(id) if task == "depth" else has_normals(dataset, id))

@@ -35,7 +35,7 @@ class TaskFrom(Part):
 
 
 class InitFrom(Part):
-    """Earlier runs, and which of their parts are taken over. What is loaded and what is not is always told."""
+    """Earlier runs, and which of their parts are taken over. What is loaded and what is not is always reported."""
 
     run: Path | None = None
     """The folder of a run that has reached its end; null where `tasks` says all."""

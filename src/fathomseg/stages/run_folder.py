@@ -1,4 +1,4 @@
-"""The folder of one run: what it was told, on which labels and machine, so that it can be resumed and believed."""
+"""The folder of one run: its settings, labels and machine, so that it can be resumed and reproduced."""
 
 from __future__ import annotations
 

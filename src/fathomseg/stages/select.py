@@ -151,7 +151,7 @@ def build_pool(
 
 
 def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
-    """All ids of the pool, and those labelled already; what is wrong with the recipe is told before any image is read.
+    """All ids of the pool, and those labelled already; mistakes in the recipe are reported before any image is read.
 
     Images that are held out are in no pool but that of `split=val`, from which those to be scored on are chosen.
     Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
@@ -185,7 +185,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
 
 
 def described(recipe: SelectRecipe, pool: Pool, answer: Answer, skipped: Sequence[Skipped]) -> Selection:
-    """The answer with all that it depends on."""
+    """The selection with all that it depends on."""
     criterion = recipe.criterion.model_dump(mode="json")
     return Selection(
         dataset=recipe.data.name,

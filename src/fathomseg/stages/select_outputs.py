@@ -52,7 +52,7 @@ def _depth(recipe: SelectRecipe, pool: Pool, selection: Selection) -> DisparityM
 
 
 def _annotation_folder(folder: Path, selection: Selection) -> Path:
-    """annotation/, or another name beside it if that holds the answer for another budget."""
+    """annotation/, or another name beside it if that holds the selection of another budget."""
     plain = folder / ANNOTATION
     images = plain / IMAGES
     same = not images.is_dir() or len(list(images.iterdir())) == len(selection.chosen)

@@ -27,7 +27,7 @@ class SelectRecipe(Part):
     criterion: AnyCriterion
     """By what images are chosen."""
     budget: Annotated[int, Field(ge=1)] = 50
-    """How many are chosen. Budgets nest: the first 25 of 50 are the answer for 25."""
+    """How many are chosen. Budgets nest: the first 25 of 50 are the selection of 25."""
     already: Literal["labelled"] | Root | None = None
     """Images that are labelled already, so that the new ones differ from them: a text file of one sample id a line, or
     `labelled`: all images of the pool that have a label."""
@@ -37,7 +37,7 @@ class SelectRecipe(Part):
     annotation: bool = True
     """annotation/ with ready imports for CVAT and Label Studio (docs/annotation.md)."""
     prelabels: Root | None = None
-    """A run of `fathom train` whose answers are in annotation/ to be corrected, instead of drawing from scratch."""
+    """A run of `fathom train` whose predictions are in annotation/ to be corrected, instead of drawing from scratch."""
     report: bool = True
     """Write selection.html."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -1,4 +1,4 @@
-"""One job on the machine that does it: begun or gone on with, and stopped where it stands if asked to."""
+"""One job on the machine that does it: started or resumed, and interrupted on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runner at the keyboard: how far it is, how long it will still take, and how it is asked to stop."""
+"""A runner at the keyboard: how far it is, how long it will still take, and how it is stopped."""
 
 from __future__ import annotations
 

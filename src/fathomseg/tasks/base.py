@@ -191,7 +191,7 @@ class TaskLoss(Part, ABC):
     """The target of a batch it compares with."""
 
     def misfit(self, task: Task) -> str | None:
-        """Why it cannot teach the task, with what to set; None if it can."""
+        """Why the task cannot be learned from it, with what to set; None if it can."""
         return None
 
     def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:

@@ -346,7 +346,7 @@ class DepthLoss(TaskLoss):
     error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
     """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
     the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
-    inverse depth after aligning each image, so that maps of any source teach (MiDaS)."""
+    inverse depth after aligning each image, so that maps of any source can be learned from (MiDaS)."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
     relative: RelativeDepth = RelativeDepth()
@@ -379,7 +379,7 @@ class DepthLoss(TaskLoss):
 
     @property
     def leaves_scale_open(self) -> bool:
-        """Whether depths of another scale and shift are as good to it: then what it teaches is not metres."""
+        """Whether depths of another scale and shift are as good to it: then depth is not learned in metres."""
         return self.error == "scale_shift_invariant"
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:

@@ -1,4 +1,4 @@
-"""How a teacher's stored predictions teach: in the place of a target that an image lacks, by a weight of their own."""
+"""How a teacher's stored predictions are learned from: in place of a target that an image lacks, with a weight."""
 
 from __future__ import annotations
 

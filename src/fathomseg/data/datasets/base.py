@@ -66,7 +66,7 @@ class Dataset(Part, ABC):
         return height, width
 
     def has_label(self, id: str) -> bool:
-        """Whether a label exists, told WITHOUT opening the label file."""
+        """Whether a label exists, WITHOUT opening the label file."""
         return False
 
     def label_map(self, id: str | None = None) -> LabelMap | None:
@@ -82,7 +82,7 @@ class Dataset(Part, ABC):
         return None
 
     def has_depth(self, id: str) -> bool:
-        """Whether a depth exists, told without opening its file where that can be; one that cannot be read counts."""
+        """Whether a depth exists, without opening its file where possible; one that cannot be read counts."""
         try:
             return self.depth(id) is not None
         except DataError:

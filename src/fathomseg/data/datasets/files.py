@@ -1,4 +1,4 @@
-"""What all datasets made of image files share: list once, then read a file only when its array is asked for."""
+"""What all datasets made of image files share: list once, then read a file only when its array is requested."""
 
 from __future__ import annotations
 

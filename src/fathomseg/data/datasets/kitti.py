@@ -27,7 +27,7 @@ LEVELS_PER_METRE: Final = 256
 
 
 class Kitti(MapDataset):
-    """KITTI raw, KITTI odometry, or folders of frames; which one is told from the folder. Ids are `drive/frame`.
+    """KITTI raw, KITTI odometry, or folders of frames; which one follows from the folder. Ids are `drive/frame`.
 
     Examples are "2011_09_26_drive_0001_sync/0000000017" and "00/000017". Splits are `train` and `val`, divided by whole
     drives, and `all`. Grayscale frames have three equal channels. No frame has a label; the classes are those of

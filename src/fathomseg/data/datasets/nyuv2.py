@@ -94,7 +94,7 @@ class NyuV2(MapDataset):
     first_id: Literal[0, 1] = 1
     """The id of "wall" in label images: 1 as in most copies, where 0 is void, or 0, where 255 is void."""
     per_metre: int | None = Field(default=None, ge=1)
-    """Steps of stored depth a metre: 1000 (millimetres) or 5000; left out = told from the largest values."""
+    """Steps of stored depth a metre: 1000 (millimetres) or 5000; left out = inferred from the largest values."""
     blocks: bool = False
     """Hold out blocks of the training images as `val`, to choose settings by; the official test images are then `test`.
     Always so if there are no test images. Blocks are whole scenes: see docs/data.md."""
@@ -135,7 +135,7 @@ class NyuV2(MapDataset):
         return super().label(id)
 
     def camera(self, id: str) -> Camera | None:
-        """The Kinect's camera for the whole image or a known crop at any scale, told by its shape; else None."""
+        """The Kinect's camera for the whole image or a known crop at any scale, inferred from its shape; else None."""
         height, width = self.files(id).size()
         fits = (camera for camera in _CAMERAS if abs(height * camera.width / camera.height - width) <= 0.5)
         camera = next(fits, None)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ClassesDiffer(FathomError):
-    """The classes of several datasets were asked for, but their class lists are not the same."""
+    """The classes of several datasets were requested, but their class lists differ."""
 
 
 def _key(text: str) -> str:
@@ -90,7 +90,7 @@ class Several(Dataset):
         return dataset.size_of(inner)
 
     def has_label(self, id: str) -> bool:
-        """Whether a label exists, told without opening it."""
+        """Whether a label exists, without opening it."""
         _, dataset, inner = self.member(id)
         return dataset.has_label(inner)
 

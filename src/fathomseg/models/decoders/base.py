@@ -27,7 +27,7 @@ class DecoderModule(nn.Module, ABC):
 
     @property
     def finest(self) -> int:
-        """The level of its answer; level i is at 1/2^i of the image's size."""
+        """The level of its output; level i is at 1/2^i of the image's size."""
         return self.stride.bit_length() - 1
 
     def width_at(self, level: int) -> int | None:
@@ -35,7 +35,7 @@ class DecoderModule(nn.Module, ABC):
         return self.channels if level == self.finest else None
 
     def levels(self, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:
-        """Its maps by level, coarse to fine, down to `down_to` (None: all it has); for most, the answer alone."""
+        """Its maps by level, coarse to fine, down to `down_to` (None: all it has); for most, the output alone."""
         return {self.finest: self(maps)}
 
     def levels_from(self, feature: Map, level: int, maps: Sequence[Map], down_to: int | None = None) -> dict[int, Map]:

@@ -17,8 +17,8 @@ from fathomseg.models.encoders import Pyramid
 
 
 class DdpmUNet(DecoderPart):
-    """Join the encoder's map, two blocks and linear attention, a transposed 4x4 convolution; answers where the finest
-    map is. Its norms are GroupNorm whatever network.norm says.
+    """Join the encoder's map, two blocks and linear attention, a transposed 4x4 convolution; its output is
+    where the finest map is. Its norms are GroupNorm whatever network.norm says.
 
     Sinha & Panda (2023), section 3.1; there is nothing to choose, since the widths are those of the encoder.
     """

@@ -61,7 +61,7 @@ class _DeepLab(DecoderPart):
 
 
 class DeepLabV3(_DeepLab):
-    """ASPP and one 3x3 convolution; answers at the encoder's output stride, so give the encoder 8 or 16."""
+    """ASPP and one 3x3 convolution; its output is at the encoder's output stride, so give the encoder 8 or 16."""
 
     name: Literal["deeplabv3"] = "deeplabv3"
 
@@ -89,7 +89,7 @@ class DeepLabV3Decoder(DecoderModule):
 
 
 class DeepLabV3Plus(_DeepLab):
-    """ASPP on the deepest map, joined by a narrow stride-4 map and two 3x3 convolutions; answers at stride 4."""
+    """ASPP on the deepest map, joined by a narrow stride-4 map and two 3x3 convolutions; its output is at stride 4."""
 
     name: Literal["deeplabv3plus"] = "deeplabv3plus"
     low_level: int = Field(default=48, ge=1)

@@ -1,4 +1,4 @@
-"""The depth decoder: a U-Net whose level i answers at 1/2^i of the image's size, with ASPP below it if wanted.
+"""The depth decoder: a U-Net whose level i has maps at 1/2^i of the image's size, with ASPP below it if wanted.
 
 The networks of Godard et al. 2019 (arXiv:1806.01260, supplement, table 5) and, with ASPP, of Hoyer et al. 2021
 (arXiv:2012.10782). It segments as well, so what was learned from video can be carried over by parameter name.
@@ -38,13 +38,13 @@ class DepthUNet(DecoderPart):
     channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 128, 256)
     """Width of levels 0 to 4, that is at strides 1, 2, 4, 8, 16. Levels finer than `stride` are not built."""
     stride: Literal[1, 2, 4] = 1
-    """Pixels per cell of the answer. 4 saves most of the time; 1 gives the finest depth."""
+    """Pixels per cell of the output. 4 saves most of the time; 1 gives the finest depth."""
     norms: bool = False
     """A norm (network.norm says which) in place of the bias of every 3x3 convolution."""
     aspp: tuple[int, int, int] | None = None
     """Dilations of an ASPP on the deepest map, given for output stride 16 (halved at 32). null: one convolution."""
     aspp_dropout: float = Field(default=0.5, ge=0.0, lt=1.0)
-    """The chance that an element of the ASPP's answer is zeroed in training."""
+    """The chance that an element of the ASPP's output is zeroed in training."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> DepthUNetDecoder:
         """Needs maps of strides 4, 8, 16 (as far as the output stride goes), and joins one of stride 2 if there is."""

@@ -34,7 +34,7 @@ class Dpt(DecoderPart):
     widths: tuple[Width, Width, Width, Width] | None = None
     """Channels of the reassembled maps, fine to coarse. null: 1/8, 1/4, 1/2 and all of the encoder's."""
     stride: Literal[1, 2, 4] = 2
-    """Pixels per cell of the answer. The paper's is 2 for patches of 16 pixels; 4 is a quarter of the cells."""
+    """Pixels per cell of the output. The paper's is 2 for patches of 16 pixels; 4 is a quarter of the cells."""
     norms: bool = False
     """A norm (network.norm says which) behind every 3x3 convolution of the fusion."""
 
@@ -80,7 +80,7 @@ class DptDecoder(DecoderModule):
         x = self.fuse[1](x, levels[1], _size(levels[0]))
         rows, columns = (-(-cells * self.patch // self.stride) for cells in _size(maps[1]))
         feature: Map = self.refine(self.fuse[0](x, levels[0], (rows, columns)))
-        # The grid of patches may reach beyond the image; what lies there is no part of the answer.
+        # The grid of patches may reach beyond the image; what lies there is no part of the output.
         height, width = (-(-pixels // self.stride) for pixels in _size(maps[0]))
         return feature[:, :, :height, :width]
 

@@ -1,4 +1,4 @@
-"""The default decoder: a light feature pyramid network that answers at a quarter of the image's size."""
+"""The default decoder: a light feature pyramid network with its output at a quarter of the image's size."""
 
 from __future__ import annotations
 

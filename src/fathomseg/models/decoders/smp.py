@@ -62,7 +62,7 @@ class MAnet(DecoderPart):
     channels: tuple[int, ...] = Field(default=(16, 32, 64, 128, 256), min_length=5)
     """Width at strides 1, 2, 4, 8, 16; those finer than `stride` are not used."""
     stride: Literal[1, 2, 4] = 2
-    """Pixels per cell of the answer."""
+    """Pixels per cell of the output."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> SmpDecoder:
         """Needs a map of every stride from `stride` (from 2, if that is 1) to the deepest."""
@@ -137,7 +137,7 @@ class MAnetDecoder(SmpDecoder):
     """Maps at every stride from the deepest up -> one map at `stride`."""
 
     def create(self, inputs: list[int], width: Any) -> Any:
-        """As many blocks as doublings from the deepest map to the answer."""
+        """As many blocks as doublings from the deepest map to the output."""
         widths = width[::-1]
         decoder: nn.Module = _library("manet").MAnetDecoder([3, *inputs], widths, n_blocks=len(widths))
         return decoder

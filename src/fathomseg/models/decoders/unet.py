@@ -23,7 +23,7 @@ class UNet(DecoderPart):
     channels: tuple[int, ...] = Field(default=(32, 32, 64, 128, 256), min_length=1)
     """Width at strides 1, 2, 4, 8, 16; those finer than `stride` are not used."""
     stride: Literal[1, 2, 4] = 2
-    """Pixels per cell of the answer. At 1 the normalised image itself is the last map joined."""
+    """Pixels per cell of the output. At 1 the normalised image itself is the last map joined."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> UNetDecoder:
         """Needs a map of `stride`, and a width for every map between that and the deepest."""

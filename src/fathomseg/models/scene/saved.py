@@ -29,7 +29,7 @@ class SceneCard(Part):
     colours: tuple[tuple[Byte, Byte, Byte], ...]
     """The colour (RGB) of each."""
     apart: int
-    """Samples of one clip fewer frames apart than this show nearly the same, and were never told apart."""
+    """Samples of one clip fewer frames apart than this show nearly the same, and were never negatives of each other."""
 
 
 def load_scene(run: Path) -> tuple[SceneCard, SceneModel]:

@@ -111,7 +111,7 @@ class Tower(nn.Module):
     std: Tensor
 
     def __init__(self, net: Any, size: Size, width: int, mean: Sequence[float], std: Sequence[float]) -> None:
-        """`net` takes pictures of `size` and answers with `width` numbers."""
+        """`net` maps pictures of `size` to `width` numbers."""
         super().__init__()
         self.net, self.size, self.width = net, size, width
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))

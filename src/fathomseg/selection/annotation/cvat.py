@@ -144,7 +144,7 @@ def _unpacked(source: Path) -> Iterator[Path]:
             for entry in archive.infolist():
                 if (parts := parts_of(entry, source)) is None:
                     continue
-                # What is not needed is kept as a name, to be told if what is needed is not there.
+                # What is not needed is kept as a name, to be reported if what is needed is missing.
                 needed = parts[-1] == _LABELMAP or _CLASS_MASKS in parts[:-1]
                 content = content_of(archive, entry, source) if needed else b""
                 try:

@@ -192,7 +192,7 @@ def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> 
     """Raise `FathomError` if fewer than two classes are drawn, in these masks and the labels there already; warn of
     classes that are not drawn."""
     if not counts[:IGNORE].any():
-        return  # nothing is drawn, which is told elsewhere
+        return  # nothing is drawn, which is reported elsewhere
     whole = counts.copy()
     for path in others:  # read until there are two
         if np.count_nonzero(whole[:IGNORE]) > 1:
