@@ -237,6 +237,10 @@ def predict(
     smooth: Annotated[
         float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
     ] = 0.0,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Bits that images in files of 16 bits use, such as 12; default: as in the run's own data."),
+    ] = None,
     engine: Engine = "local",
     workers: Workers = 1,
 ) -> None:
@@ -260,6 +264,7 @@ def predict(
             pointcloud=pointcloud,
             camera=camera,
             smooth=smooth,
+            bits=bits,
             engine=engine,
             workers=workers,
         )

@@ -82,6 +82,13 @@ class Predictor:
             raise FathomError("This network has no links to switch off; leave out --links off.")
         self.size: Size = self.inference.size or card.size
 
+    def with_bits(self, bits: int | None) -> Predictor:
+        """The same for images that use so many bits of files of 16; None = as its card says."""
+        if bits is None:
+            return self
+        card = self.card.model_copy(update={"bits": bits})
+        return Predictor(self.network, card, self.device, self.inference, tuple(self.tasks))
+
     @property
     def classes(self) -> ClassList:
         """The classes of its labels. Raises `FathomError` if it does not segment."""
@@ -108,7 +115,7 @@ class Predictor:
             return list(self._in_batches(iter(image), batch))
         if isinstance(image, Iterator):
             return self._in_batches(image, batch)
-        return self.predict_batch([as_rgb(image)])[0]
+        return self.predict_batch([as_rgb(image, self.card.bits)])[0]
 
     def predict_batch(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
@@ -219,7 +226,7 @@ class Predictor:
     def _in_batches(self, images: Iterator[Readable], batch: int) -> Iterator[Prediction]:
         if batch < 1:
             raise FathomError(f"batch must be at least 1, but is {batch}.")
-        while chunk := [as_rgb(image) for image in islice(images, batch)]:
+        while chunk := [as_rgb(image, self.card.bits) for image in islice(images, batch)]:
             yield from self.predict_batch(chunk)
 
     def _run(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:

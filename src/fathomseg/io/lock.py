@@ -25,8 +25,12 @@ HOLDER: Final = ".fathom-lock.json"
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep other commands out of a folder, on all machines that share it and pass locks on.
 
-    Raises `FathomError` that says who is there. Leaves nothing in the folder.
+    Raises `FathomError` that says who is there. Leaves nothing in the folder. Of the processes of torchrun the first
+    holds it for all.
     """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:

@@ -13,6 +13,7 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_tree, write_text
+from fathomseg.io.lock import HOLDER, LOCK
 
 LIST: Final = ".fathom-wrote.json"
 _GROWS: Final = "grows"
@@ -28,7 +29,8 @@ def foreign(folder: Path) -> list[Path]:
     """The files below a folder that are not known to be the program's own, sorted. Empty folders count for nothing."""
     known = _known(folder)
     names = {path: path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_file(path)}
-    return sorted(path for path, name in names.items() if name != LIST and not _owned(path, name, known))
+    passing = {LIST, LOCK, HOLDER}
+    return sorted(path for path, name in names.items() if name not in passing and not _owned(path, name, known))
 
 
 def remove_own(folder: Path, below: str = "") -> list[Path]:

@@ -20,6 +20,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, refuse_unwritable, write_config
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import preparing, say
 from fathomseg.parallel import open_team
 from fathomseg.parallel.base import Team
@@ -57,14 +58,14 @@ def run(
         folder = out or Path("runs") / recipe.stem
         refuse_unwritable(folder)
         loaded = load(SelectRecipe, recipe, overrides)
-        with open_team(engine, workers) as team:
+        with alone_in(folder, f"fathom select {recipe}"), open_team(engine, workers) as team:
             select(loaded, folder, resume=False, team=team)
         return 0
     if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
         given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
         raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
     loaded = load(SelectRecipe, reopen(resume), overrides)
-    with open_team(engine, workers) as team:
+    with alone_in(resume, f"fathom select --resume {resume}"), open_team(engine, workers) as team:
         select(loaded, resume, resume=True, team=team)
     return 0
 

@@ -33,6 +33,7 @@ def _named(value: Any) -> Any:
 BACKGROUND: Final = "background"
 """The class of this name is what nobody has painted, unless `unpainted` says otherwise."""
 
+Bits = Annotated[int, Field(ge=8, le=16)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
 Positive = Annotated[float, Field(gt=0)]
@@ -84,7 +85,7 @@ class Description(Part):
     unpainted: str | None = None
     """The class of pixels that nobody has painted: transparent ones of a label, and what an annotation tool leaves
     empty. Left out = the class `background` if there is one, else they count nowhere."""
-    bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
