@@ -291,6 +291,10 @@ def predict(
         str, typer.Option(help="Classes also as coco (coco.json) or yolo (yolo/labels/): ids, coco, yolo, with commas.")
     ] = "ids",
     frames: Annotated[int | None, typer.Option(help="Cameras: how many pictures; default: until Ctrl-C.")] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Bits that images in files of 16 bits use, such as 12; default: as in the run's own data."),
+    ] = None,
     engine: Engine = "local",
     workers: Workers = 1,
 ) -> None:
@@ -314,6 +318,7 @@ def predict(
             pointcloud=pointcloud,
             camera=camera,
             smooth=smooth,
+            bits=bits,
             engine=engine,
             workers=workers,
             format=format,

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from fathomseg.config import Part, validate
-from fathomseg.data.datasets.description import CameraEntry
+from fathomseg.data.datasets.description import Bits, CameraEntry
 from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
 from fathomseg.inference.depth_scale import DepthScale
@@ -65,6 +65,8 @@ class ModelCard(Part):
     size: tuple[Pixels, Pixels]
     """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
     as many pixels."""
+    bits: Bits | None = None
+    """Bits of the images in files of 16 bits that it was trained on, as they were stated; null = found file by file."""
     depth_unit: DepthUnit | None = None
     """What its depth is measured in; null if it gives none."""
     depth_scale: DepthScale | None = None

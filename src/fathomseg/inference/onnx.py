@@ -30,6 +30,7 @@ CARD_KEYS: Final = (
     "ids",
     "labels",
     "size",
+    "bits",
     "depth_unit",
     "depth_scale",
     "depth_alignment",

@@ -147,14 +147,17 @@ class Work:
         stills, sizes = by_size(jobs)
         large = {job.source for job in stills if math.prod(sizes[job.source]) > images.LARGE_PIXELS}
         usual = (job for job in stills if job.source not in large)
-        self._write_all(write, self._predictions(usual, lambda job: images.read_rgb(job.source), 4), threads=2)
+        self._write_all(write, self._predictions(usual, self._read, 4), threads=2)
         for job in stills:
             if job.source in large:  # one is in memory at a time
-                one = self._predictions([job], lambda job: images.read_rgb(job.source), 1)
+                one = self._predictions([job], self._read, 1)
                 self._write_all(write, one, threads=1)
         for job in jobs:
             if job.is_video:
                 self._do_video(job)
+
+    def _read(self, job: Job) -> Picture:
+        return images.read_rgb(job.source, self.predictor.card.bits)
 
     def _do_video(self, job: Job) -> None:
         """Predict a video; damaged frames are left out."""

@@ -30,8 +30,9 @@ class PredictWorker:
         batch: int | None,
         overwrite: bool,
         smooth: float = 0.0,
+        bits: int | None = None,
     ) -> None:
-        self.predictor = load(run, weights, device, inference, tasks)
+        self.predictor = load(run, weights, device, inference, tasks).with_bits(bits)
         self.batch, self.overwrite = batch or BATCH.get(self.predictor.device.type, 1), overwrite
         self.smooth = smooth
 

@@ -39,6 +39,7 @@ class Maker:
     def of(cls, run: Path, weights: Weights, predictor: Predictor, smooth: float = 0.0) -> Maker:
         """That of a run folder or an exported file; `smooth`: of the depth of videos, over time."""
         settings = predictor.inference.model_dump_json() + (f", smoothed over time by {smooth}" if smooth else "")
+        settings += f", images of {predictor.card.bits} bits" if predictor.card.bits else ""
         how = f"{run} ({'exported' if is_onnx(run) else f'{weights} weights'}, inference {settings})"
         return cls(f"{digest(model_files(run, weights))}|{settings}|{predictor.size}", how)
 

@@ -86,6 +86,13 @@ class Predictor:
             raise FathomError("This network has no links to switch off; leave out --links off.")
         self.size: Size = self.inference.size or card.size
 
+    def with_bits(self, bits: int | None) -> Predictor:
+        """The same for images that use so many bits of files of 16; None = as its card says."""
+        if bits is None:
+            return self
+        card = self.card.model_copy(update={"bits": bits})
+        return Predictor(self.network, card, self.device, self.inference, tuple(self.tasks))
+
     @property
     def classes(self) -> ClassList:
         """The classes of its labels. Raises `FathomError` if it does not segment."""
@@ -224,7 +231,7 @@ class Predictor:
     def _in_batches(self, images: Iterator[Readable], batch: int) -> Iterator[ImagePrediction]:
         if batch < 1:
             raise FathomError(f"batch must be at least 1, but is {batch}.")
-        while chunk := [(image, as_rgb(image)) for image in islice(images, batch)]:
+        while chunk := [(image, as_rgb(image, self.card.bits)) for image in islice(images, batch)]:
             predictions = self.predict_batch([rgb for _, rgb in chunk])
             for (image, rgb), one in zip(chunk, predictions, strict=True):
                 name = Path(image).stem if isinstance(image, str | Path) else "image"

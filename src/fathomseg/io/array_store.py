@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fathomseg.errors import FathomError
 from fathomseg.io.files import writing
 
 
@@ -34,6 +35,15 @@ def load(path: Path) -> NDArray[Any] | None:
     except Exception:  # as above
         return None
     return array
+
+
+def mapped(path: Path, mode: Literal["r", "r+", "c"] = "c") -> np.memmap[Any, Any]:
+    """The array in a file that a command goes on with, mapped into memory; "c" may be written to without effect on the
+    file. Nothing is unpickled. Raises `FathomError` if it is damaged."""
+    try:
+        return np.lib.format.open_memmap(path, mode)
+    except Exception as error:  # as above
+        raise FathomError(f"{path} is damaged ({str(error) or type(error).__name__}); remove it to go on.") from None
 
 
 def store(path: Path, array: NDArray[Any]) -> None:

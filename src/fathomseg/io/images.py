@@ -47,7 +47,8 @@ def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
             return _upright_rgb(ImageOps.exif_transpose(image), str(path))
         used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
         if values.max() >> used:
-            reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`"
+            reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
+            reason += "of dataset.yaml or the command line (--bits)"
             raise DataError([Problem(str(path), reason)])
         return _as_bytes(values, used)
 
@@ -56,10 +57,11 @@ Readable = str | Path | Image.Image | NDArray[Any]
 """What can be read as an image: a path, a PIL image, or a uint8 array, RGB (h, w, 3) or grey (h, w)."""
 
 
-def as_rgb(image: object) -> UInt8[np.ndarray, "h w 3"]:
-    """Any `Readable` as RGB, uint8. Raises `DataError` for an unreadable file, `FathomError` for anything else."""
+def as_rgb(image: object, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Any `Readable` as RGB, uint8; `bits` as for `read_rgb`, of files. Raises `DataError` for an unreadable file,
+    `FathomError` for anything else."""
     if isinstance(image, str | Path):
-        return read_rgb(Path(image))
+        return read_rgb(Path(image), bits)
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         return _upright_rgb(upright, "the PIL image")
@@ -140,15 +142,17 @@ def png_is_rgb(path: Path) -> bool:
 
 
 def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
-    """The first channel (red) of an image of 8 or 16 bits, as stored. Raises `DataError` as `read_rgb` does.
+    """The first channel (red) of an image of 8 or 16 bits, as stored, upright; of a palette the indices.
 
-    Pillow makes 8 bits of RGB images of 16, so that it only tells whether the file is whole.
+    Raises `DataError` as `read_values` does, but for a colour image.
     """
-    with _opened(path):
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if stored is None:
-        raise DataError([Problem(str(path), "cannot be decoded; replace or remove it")])
-    return np.ascontiguousarray(stored[..., 2] if stored.ndim == 3 else stored)  # OpenCV has blue first
+    with _opened(path, decode=False) as image:
+        _refuse_inexact(image, path)
+        if formats.is_wide(image, path) and image.format != "PPM":
+            values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
+        else:
+            values = np.asarray(ImageOps.exif_transpose(image))
+    return np.ascontiguousarray(values[..., 0] if values.ndim == 3 else values)
 
 
 def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -299,7 +303,10 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
                 image.load()
             yield image
     except FileNotFoundError:
-        raise DataError([Problem(str(path), "there is no such file")]) from None
+        reason = "there is no such file"
+        if path.is_symlink():
+            reason = f"is a link to {path.readlink()}, which is not there; replace or remove it"
+        raise DataError([Problem(str(path), reason)]) from None
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         reason = "is empty (0 bytes)" if empty else "is not an image of a known format"

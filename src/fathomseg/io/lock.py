@@ -25,8 +25,12 @@ HOLDER: Final = ".fathom-lock.json"
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep other commands out of a folder, on all machines that share it and pass locks on.
 
-    Raises `FathomError` that says who is there. Leaves nothing in the folder, nor a folder that is still empty.
+    Raises `FathomError` that says who is there. Leaves nothing in the folder, nor a folder that is still empty. Of the
+    processes of torchrun the first holds it for all.
     """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)

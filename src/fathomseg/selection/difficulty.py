@@ -30,7 +30,7 @@ from fathomseg.engine.step import Step
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import Predictor
-from fathomseg.io.array_store import store
+from fathomseg.io.array_store import mapped, store
 from fathomseg.io.files import write_text
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.progress import say
@@ -187,7 +187,7 @@ class StudentError:
         if not (folder / _ERRORS).is_file():
             say(f"Stage {stage}: a depth student learns from {len(labelled)} images")
             store(folder / _ERRORS, self._judge(self._trained(sorted(labelled), stage, folder)))
-        errors: Float32[np.ndarray, " n"] = np.load(folder / _ERRORS, allow_pickle=False)
+        errors: Float32[np.ndarray, " n"] = np.array(mapped(folder / _ERRORS))
         return errors
 
     def _trained(self, labelled: Sequence[str], stage: int, folder: Path) -> Network:

@@ -25,6 +25,7 @@ from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
 from fathomseg.inference.predictor import pick_device
+from fathomseg.io.array_store import mapped
 from fathomseg.io.files import write_text, writing
 from fathomseg.io.prefetch import ahead
 from fathomseg.parallel.base import Team, spread
@@ -83,8 +84,7 @@ def extract(
         raw.unlink(missing_ok=True)
     skipped = [Skipped.model_validate(one) for one in json.loads(notes.read_text(encoding="utf-8"))]
     left_out = {one.id for one in skipped}
-    # Copy on write: torch takes no arrays it may not write to.
-    matrix = np.load(path, mmap_mode="c", allow_pickle=False)
+    matrix = mapped(path)  # torch takes no arrays it may not write to
     return Features(tuple(id for id in ids if id not in left_out), matrix, tuple(skipped), path)
 
 
@@ -140,7 +140,7 @@ def _fill(
 
     Returns the images that could not be read.
     """
-    rows: np.memmap[Any, Any] | None = np.lib.format.open_memmap(path, "r+") if path.is_file() else None
+    rows: np.memmap[Any, Any] | None = mapped(path, "r+") if path.is_file() else None
     todo = [ids[row] for row in (range(len(ids)) if rows is None else _unknown(rows))]
     place = {id: row for row, id in enumerate(ids)}
     skipped: list[Skipped] = []
@@ -184,7 +184,7 @@ def _unknown(rows: Matrix) -> Iterator[int]:
 
 def _standardise(raw: Path, path: Path, good: Bool[np.ndarray, " n"], grid: Grid) -> None:
     """Write the good rows with every channel shifted and scaled to mean 0 and deviation 1, over rows and cells."""
-    rows = np.load(raw, mmap_mode="r")
+    rows = mapped(raw, "r")
     cells = grid[0] * grid[1]
     shape = (-1, rows.shape[1] // cells, cells)
     count = int(good.sum()) * cells

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64, Int64
 
+from fathomseg.io.array_store import mapped
 from fathomseg.parallel.base import Actor, Team
 from fathomseg.selection.picker import Rows, block_rows
 
@@ -112,7 +113,7 @@ class Shard(Rows):
 
 def load_shard(path: Path, rows: tuple[int, int], step: int, device: str | None) -> Shard:
     """Rows from .. to of a memory-mapped matrix, where they are to be held."""
-    matrix = np.load(path, mmap_mode="c", allow_pickle=False)  # torch takes no arrays it may not write to
+    matrix = mapped(path)  # torch takes no arrays it may not write to
     return Shard(matrix[rows[0] : rows[1]], rows[0], device, step)
 
 

@@ -93,6 +93,7 @@ def model_card(recipe: Recipe) -> ModelCard:
         ids=() if labels is None else labels.ids,
         labels="ids" if labels is None else labels.kind,
         size=recipe.size,
+        bits=recipe.data.stated_bits,
         depth_unit=depth.depth_unit if isinstance(depth, Depth) else None,
         depth_alignment=alignment,
         pose=None if photometric is None else photometric.pose,

@@ -26,7 +26,7 @@ from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.files import digest
+from fathomseg.io.files import digest, refuse_unwritable
 from fathomseg.io.progress import progress, say
 from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
@@ -154,6 +154,9 @@ def evaluate_run(
     inference, protocol = inference or usual, protocol or DepthProtocol()
     if protocol.alignment is None:
         protocol = replace(protocol, alignment=card.depth_alignment)
+    place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
+    if rank_and_world()[0] == 0:
+        refuse_unwritable(place, "run folder")
     chosen, narrowed = _chosen(folder, card, tasks)
     if is_pattern(split):
         raise FathomError(f"--split {split} is a pattern; hold it out as val in dataset.yaml (`val: [{split}]`).")
@@ -226,7 +229,6 @@ def evaluate_run(
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
             other = [*_elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
             parts = [split, *other, *first, *narrowed]
-            place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
             write_scores(out, result, ids, rows)

@@ -14,7 +14,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
-from fathomseg.inference.card import WEIGHTS, as_weights, load_model
+from fathomseg.inference.card import WEIGHTS, as_weights, load_card, load_model
 from fathomseg.inference.export import Precision, check, describe, narrowed, to_half, to_int8, to_onnx
 from fathomseg.inference.onnx import ENDING, OnnxNetwork, is_onnx, package, read_metadata
 from fathomseg.inference.predicted import model_files
@@ -146,7 +146,8 @@ def _calibration(
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
             )
-        return [resize_image(read_rgb(path), size) for path in _even(files)]
+        bits = load_card(run).bits
+        return [resize_image(read_rgb(path, bits), size) for path in _even(files)]
     try:
         dataset = resolve_dataset(data or own_data(run), overrides)
         ids = _even(dataset.ids("train" if "train" in dataset.splits else dataset.splits[0]))

@@ -61,6 +61,7 @@ def run(
     pointcloud: bool = False,
     camera: str | None = None,
     smooth: float = 0.0,
+    bits: int | None = None,
     engine: str = "local",
     workers: int = 1,
     format: str = IDS,
@@ -76,7 +77,8 @@ def run(
     be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off; `overrides` are of
     evaluation.inference. `pointcloud`
     writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view).
-    `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. What is already there is
+    `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. `bits`, 8 to 16, is what
+    images use of files of 16 bits; None = as in the data the run was trained on. What is already there is
     kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it
     is listed at the end. Raises `FathomError` if `out` holds results of another network or other settings, or files by
     the names of results that it has not written.
@@ -85,10 +87,12 @@ def run(
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
     if is_onnx(Path(run)) and weights != "ema":
         raise FathomError(f"The weights in {run} were chosen when it was exported; leave out --weights.")
+    if bits is not None and not 8 <= bits <= 16:
+        raise FathomError(f"--bits is {bits}; give the bits that images use of files of 16 bits, 8 to 16.")
     refuse_unwritable(Path(out))
     inference = trained_inference(Path(run), mode, flip, parted("predict", overrides, data=False)[0], links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    predictor = load(run, as_weights(weights), device, inference, wanted)
+    predictor = load(run, as_weights(weights), device, inference, wanted).with_bits(bits)
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
@@ -121,7 +125,7 @@ def run(
                 work.do(todo)
                 predicted, bad = work.predicted, work.problems
             else:
-                how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth)
+                how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth, bits)
                 predicted, bad = do_by(team, todo, at_once, how, tick)
         if formats:
             write_formats(Path(out), formats, jobs, predictor.classes, run)

@@ -17,6 +17,7 @@ from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
@@ -58,12 +59,16 @@ def trained(recipe: Path | None, overrides: Sequence[str], out: Path | None, res
         raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     if resume is not None:
         refuse_changes(overrides)
-        train(load(Recipe, reopen(resume), overrides), resume, resume=True)
+        known = load(Recipe, reopen(resume), overrides)
+        with alone_in(resume, f"fathom train --resume {resume}"):
+            train(known, resume, resume=True)
         return resume
     assert recipe is not None
     folder = out or Path("runs") / recipe.stem
     refuse_unwritable(folder)
-    train(load(Recipe, recipe, overrides), folder, resume=False)
+    known = load(Recipe, recipe, overrides)
+    with alone_in(folder, f"fathom train {recipe}"):
+        train(known, folder, resume=False)
     return folder
 
 

@@ -127,6 +127,11 @@ class Dataset(Part, ABC):
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None
 
+    @property
+    def stated_bits(self) -> int | None:
+        """Bits that images in files of 16 are said to use; None if nobody said."""
+        return None
+
     def traits(self, id: str) -> Traits:
         """What is to be known of how the image is read. Raises `DataError` if it cannot be."""
         return Traits()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
+from fathomseg.io.images import SUFFIXES
 from fathomseg.types import ClassList
 
 CLASSES: Final = ClassList.of(
@@ -34,6 +36,7 @@ _LABELS: Final = LabelMap(
     ignored=(11, 255),
     remedy="the SegNet tutorial's copy has ids 0 to 10 and 11 for void",
 )
+_SPLITS: Final = ("train", "val", "test")
 _FRAME: Final = re.compile(r"(?P<before>.*_f?)(?P<number>\d+)")
 _HZ: Final = 30
 """Frames of the original video in a second; frame numbers count them."""
@@ -60,7 +63,7 @@ class CamVid(FileDataset):
         return CLASSES
 
     def _list(self) -> Listing:
-        if not (present := [split for split in ("train", "val", "test") if (self.root / split).is_dir()]):
+        if not (present := [split for split in _SPLITS if (self.root / split).is_dir()]):
             raise FathomError(
                 f"No CamVid at {self.root}: expected the folders train, trainannot, val, valannot there "
                 "(and test, testannot if you have them), as in the SegNet tutorial. Set root=FOLDER."
@@ -78,6 +81,14 @@ class CamVid(FileDataset):
         labels = files_below(self.root / f"{split}annot")
         images = files_below(self.root / split)
         return {f"{split}/{stem}": Files(path, labels.get(stem)) for stem, path in images.items()}
+
+    def _strays(self) -> dict[Path, list[Path]]:
+        parts = {self.root / split: self.root / f"{split}annot" for split in _SPLITS}
+        return {images: without_image(files_below(images), files_below(labels)) for images, labels in parts.items()}
+
+    def passed_over(self) -> tuple[str, ...]:
+        """Every file in the folders of images and labels that is not read, counted by ending."""
+        return self._not_read({f"{split}{kind}": SUFFIXES for split in _SPLITS for kind in ("", "annot")})
 
     def notes(self) -> tuple[str, ...]:
         """Annotation folders that are missing."""

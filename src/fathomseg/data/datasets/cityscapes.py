@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -12,7 +13,7 @@ from typing import ClassVar, Final, Literal
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import read_scaled
 from fathomseg.errors import DataError, FathomError, Problem
@@ -51,6 +52,7 @@ LABELS: Final = LabelMap(
     ignored=tuple(sorted({*range(34), 255} - {*_IDS})),
     remedy="expected the labelIds of Cityscapes, 0 to 33",
 )
+_LABEL_IDS: Final = "_gtFine_labelIds"
 _FULL: Final[Size] = (1024, 2048)
 _FRAME: Final = re.compile(r"(?P<clip>.+_\d+)_(?P<frame>\d{6})")
 
@@ -111,7 +113,10 @@ class Cityscapes(FileDataset):
                 "one folder a city (leftImg8bit_trainvaltest.zip, unpacked). Set root=FOLDER."
             )
         splits = {split: self._labelled(split) for split in present}
-        videos = {split: self._images("leftImg8bit_sequence", split) for split in present}
+        videos = {
+            split: {id: Files(path) for id, path in self._images("leftImg8bit_sequence", split).items()}
+            for split in present
+        }
         if videos.get("train"):
             splits["clips"] = videos["train"] | {
                 id: files for id, files in splits["train"].items() if id in videos["train"]
@@ -120,17 +125,34 @@ class Cityscapes(FileDataset):
         listing = Listing.of(splits)
         return Listing(rest | dict(listing.samples), listing.splits)
 
-    def _labelled(self, split: str) -> dict[str, Files]:
-        ending = "_gtFine_labelIds"
-        found = files_below(self.root / "gtFine" / split) if split != "test" else {}  # of test there are only dummies
-        labels = {_id(split, stem, ending): path for stem, path in found.items() if stem.endswith(ending)}
-        images = self._images("leftImg8bit", split)
-        return {id: Files(files.image, labels.get(id)) for id, files in images.items()}
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Labels of no image, and images and labels called otherwise than in Cityscapes."""
+        yield from super().layout_problems(ids)
+        for part, word, wanted in (("leftImg8bit", "_leftImg8bit", "_leftImg8bit"), ("gtFine", "_gtFine_", _LABEL_IDS)):
+            for split in self.splits:
+                for stem, path in files_below(self.root / part / split).items():
+                    if word not in stem:
+                        yield Problem(str(path), f"is not read; expected a name such as CITY_000000_000019{wanted}.png")
 
-    def _images(self, folder: str, split: str) -> dict[str, Files]:
+    def _strays(self) -> dict[Path, list[Path]]:
+        folder = self.root / "leftImg8bit"
+        splits = [split for split in self.splits if split not in {"clips", "test"}]
+        return {folder / split: without_image(self._images("leftImg8bit", split), self._ids(split)) for split in splits}
+
+    def _ids(self, split: str) -> dict[str, Path]:
+        """The label files of a split, by the id they belong to."""
+        found = files_below(self.root / "gtFine" / split) if split != "test" else {}  # of test there are only dummies
+        return {_id(split, stem, _LABEL_IDS): path for stem, path in found.items() if stem.endswith(_LABEL_IDS)}
+
+    def _labelled(self, split: str) -> dict[str, Files]:
+        labels = self._ids(split)
+        images = self._images("leftImg8bit", split)
+        return {id: Files(path, labels.get(id)) for id, path in images.items()}
+
+    def _images(self, folder: str, split: str) -> dict[str, Path]:
         ending = "_leftImg8bit"
         found = files_below(self.root / folder / split)
-        return {_id(split, stem, ending): Files(path) for stem, path in found.items() if stem.endswith(ending)}
+        return {_id(split, stem, ending): path for stem, path in found.items() if stem.endswith(ending)}
 
     @cached_property
     def _cameras(self) -> dict[str, dict[int, Path]]:

@@ -36,6 +36,7 @@ BACKGROUND: Final = "background"
 IGNORED: Final = "ignore"
 """What `unpainted` says if no class is meant."""
 
+Bits = Annotated[int, Field(ge=8, le=16)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
 Positive = Annotated[float, Field(gt=0)]
@@ -87,7 +88,7 @@ class Description(SplitLists):
     unpainted: str | None = None
     """The class of pixels that nobody has painted, or `ignore`: they count nowhere. These are the transparent ones of a
     label, and what an annotation tool leaves empty. Left out = the class `background` if there is one, else ignored."""
-    bits: Annotated[int, Field(ge=8, le=16)] | None = None
+    bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""

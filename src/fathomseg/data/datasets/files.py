@@ -9,7 +9,7 @@ import os
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -25,7 +25,7 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES, bits_used, image_size, is_turned, read_rgb
-from fathomseg.io.listing import counted, ending, walk
+from fathomseg.io.listing import counted, ending, passed_over, walk
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
@@ -74,6 +74,8 @@ _FOREIGN: Final = frozenset(
 )
 """Endings of pictures and videos that are not read."""
 
+_EACH: Final = 20
+"""Up to so many files that belong to nothing are told one by one."""
 _NUMBER: Final = re.compile(r"\d+$")
 
 
@@ -212,12 +214,30 @@ class FileDataset(Dataset):
                 yield problem
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Faults that need no decoding to be seen, such as a gap in a clip."""
-        yield from ()
+        """Faults that need no decoding to be seen: labels of no image, or a gap in a clip."""
+        for folder, strays in self._strays().items():
+            for path in strays if len(strays) <= _EACH else ():
+                yield Problem(str(path), f"is the label of no image; expected its image in {folder}")
+            if len(strays) > _EACH:  # a copy of a part of a dataset may have all labels
+                reason = f"holds {len(strays)} labels of no image, for example {strays[0].name}; expected their images"
+                yield Problem(str(strays[0].parent), f"{reason} in {folder}")
+
+    def _strays(self) -> Mapping[Path, Sequence[Path]]:
+        """Labels without an image, by the folder that image would lie in. Labels called otherwise are among them."""
+        return {}
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of `fathom check` should know about how this copy was understood."""
         return ()
+
+    def _not_read(self, known: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+        """By folder of `root` a line on the files in it that have none of the endings known there."""
+        lines = []
+        for part, endings in known.items():
+            if found := passed_over(self.root / part, endings):
+                readable = " ".join(sorted(endings))
+                lines.append(f"{part}/ holds files that are not read: {counted(found)}. Known endings: {readable}")
+        return tuple(lines)
 
     def passed_over(self) -> tuple[str, ...]:
         """Pictures and videos below `root` that no one reads, counted by ending, for the user to know."""
@@ -250,6 +270,11 @@ def fitting(pattern: str, ids: Iterable[str]) -> list[str]:
     """The ids that a pattern fits, in their order; `*` is any text, with slashes, and large letters are not small."""
     fits = re.compile(fnmatch.translate(pattern)).match
     return [id for id in ids if fits(id)]
+
+
+def without_image(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Path]:
+    """The labels whose name no image has."""
+    return [path for name, path in labels.items() if name not in images]
 
 
 def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, Path]:

@@ -16,13 +16,13 @@ from pydantic import Field
 
 from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
-from fathomseg.data.datasets.description import CameraEntry, Description
+from fathomseg.data.datasets.description import Bits, CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
-from fathomseg.io.listing import VIDEOS, counted, passed_over, walk
+from fathomseg.io.listing import VIDEOS, walk
 from fathomseg.io.shapes import fitted
 from fathomseg.types import IGNORE, Camera, ClassList
 
@@ -41,6 +41,9 @@ class Folder(SplitLists, FileDataset):
     name: Literal["folder"] = "folder"
     val_percent: int = Field(default=20, ge=1, le=99)
     """Without splits/val.txt: the share of the labelled images, in percent, that is held out as `val`."""
+
+    bits: Bits | None = None
+    """Bits that images in files of 16 bits use, such as 12; left out = what dataset.yaml says."""
 
     @property
     def classes(self) -> ClassList:
@@ -62,16 +65,21 @@ class Folder(SplitLists, FileDataset):
 
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
-        return self.files(id).read(self._description.bits)
+        return self.files(id).read(self.stated_bits)
+
+    @property
+    def stated_bits(self) -> int | None:
+        """Bits that images in files of 16 are said to use, here or in dataset.yaml."""
+        return self._description.bits if self.bits is None else self.bits
 
     def traits(self, id: str) -> Traits:
-        """Those of the file, with the bits that dataset.yaml says."""
-        found, stated = super().traits(id), self._description.bits
+        """Those of the file, with the bits that are stated."""
+        found, stated = super().traits(id), self.stated_bits
         return found if found.bits is None or stated is None else replace(found, bits=stated)
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """That of the files, and for an image how many bits they use."""
-        known, bits = super().fingerprint(id, kind), self._description.bits
+        known, bits = super().fingerprint(id, kind), self.stated_bits
         return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
 
     def camera(self, id: str) -> Camera | None:
@@ -127,14 +135,8 @@ class Folder(SplitLists, FileDataset):
 
     def passed_over(self) -> tuple[str, ...]:
         """Every file in the four folders that is not read, counted by ending."""
-        companions = {"clips": {".yaml"}, "videos": {".yaml"}}
-        known = {"images": SUFFIXES, "labels": SUFFIXES, "clips": SUFFIXES, "videos": VIDEOS}
-        lines = []
-        for part, endings in known.items():
-            if found := passed_over(self.root / part, endings | companions.get(part, set())):
-                readable = " ".join(sorted(endings))
-                lines.append(f"{part}/ holds files that are not read: {counted(found)}. Known endings: {readable}")
-        return tuple(lines)
+        known = {"images": SUFFIXES, "labels": SUFFIXES, "clips": SUFFIXES | {".yaml"}, "videos": VIDEOS | {".yaml"}}
+        return self._not_read(known)
 
     def notes(self) -> tuple[str, ...]:
         """How the splits came about, where the user did not say."""

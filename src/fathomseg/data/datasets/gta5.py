@@ -14,11 +14,12 @@ from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
 from fathomseg.data.datasets.cityscapes import LABELS as CITYSCAPES
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out, without_image
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import read_scaled
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import png_is_rgb
+from fathomseg.text import read_text
 from fathomseg.types import ClassList
 
 _IDS: Final = replace(
@@ -91,6 +92,10 @@ class Gta5(FileDataset):
         sides = self._official(samples) if self._split_file is not None else self._by_blocks(samples)
         return Listing.of({side: {id: samples[id] for id in ids} for side, ids in sides.items() if ids})
 
+    def _strays(self) -> dict[Path, list[Path]]:
+        images = self.root / "images"
+        return {images: without_image(files_below(images), files_below(self.root / "labels"))}
+
     @cached_property
     def _split_file(self) -> Path | None:
         """The file the splits are read from, the first of them if there are several."""
@@ -107,7 +112,7 @@ class Gta5(FileDataset):
         sides = {}
         for side in ("train", "val", "test"):
             path = self.root / f"{side}.txt"
-            lines = path.read_text(encoding="utf-8").split() if path.is_file() else []
+            lines = read_text(path).split() if path.is_file() else []
             sides[side] = [id for id in (Path(line).stem for line in lines) if id in samples]
         return sides
 

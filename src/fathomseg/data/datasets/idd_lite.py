@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out, without_image
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
@@ -68,6 +69,19 @@ class IddLite(FileDataset):
             for stem, path in images.items()
             if stem.endswith("_image")
         }
+
+    def _strays(self) -> dict[Path, list[Path]]:
+        strays = {}
+        for folder in ("train", "val"):
+            images = self.root / "leftImg8bit" / folder
+            names = {stem.removesuffix("_image"): path for stem, path in files_below(images).items()}
+            labels = {
+                stem.removesuffix("_label"): path
+                for stem, path in files_below(self.root / "gtFine" / folder).items()
+                if not stem.endswith("_inst_label")
+            }
+            strays[images] = without_image(names, labels)
+        return strays
 
     def notes(self) -> tuple[str, ...]:
         """How the split `val` came about, if it was made here."""

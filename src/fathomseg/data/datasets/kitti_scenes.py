@@ -68,7 +68,11 @@ class KittiScenes(MapDataset):
     def moving(self, id: str) -> Bool[np.ndarray, "h w"] | None:
         """True on cars that drive (obj_map), nearest at the size of the image; None without a map of them."""
         files, path = self.files(id), self._moving.get(id)
-        return None if path is None else resize_nearest(read_values(path) > 0, files.size())
+        if path is None:
+            return None
+        moving, size = read_values(path) > 0, files.size()
+        refuse_other_shape("the map of what moves", moving.shape, size, str(path))
+        return resize_nearest(moving, size)
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene whose number is `offset` higher (_11 after _10), if it is stored."""

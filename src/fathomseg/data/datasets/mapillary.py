@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours, pack_one
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import png_is_rgb
+from fathomseg.text import read_text
 from fathomseg.types import ClassList
 
 _SPLITS: Final = {"train": "training", "val": "validation", "test": "testing"}
@@ -80,6 +81,13 @@ class Mapillary(FileDataset):
             )
         return Listing.of({side: split for side, split in splits.items() if split})
 
+    def _strays(self) -> dict[Path, list[Path]]:
+        parts = {part: self.root / part / "images" for part in ("training", "validation")}
+        return {
+            images: without_image(files_below(images), files_below(self._label_folder(part)))
+            for part, images in parts.items()
+        }
+
     def _label_folder(self, part: str) -> Path:
         """Where the labels of a part lie: in the folder of their version, or directly in it."""
         own = self.root / part / f"v{self._found}" / "labels"
@@ -106,8 +114,10 @@ class Mapillary(FileDataset):
                 "labels mean."
             )
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["labels"]
+            rows = json.loads(read_text(path))["labels"]
             return [{key: row[key] for key in ("name", "readable", "color", "evaluate")} for row in rows]
+        except DataError:
+            raise
         except (ValueError, KeyError, TypeError):
             reason = 'is not Mapillary\'s: expected {"labels": [{"name", "readable", "color", "evaluate"}, ...]}'
             raise DataError([Problem(str(path), reason)]) from None

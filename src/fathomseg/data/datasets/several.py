@@ -159,6 +159,12 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.fingerprint(inner, kind)
 
+    @property
+    def stated_bits(self) -> int | None:
+        """Those of all datasets, if they are the same."""
+        stated = {dataset.stated_bits for dataset in self.datasets.values()}
+        return stated.pop() if len(stated) == 1 else None
+
     def traits(self, id: str) -> Traits:
         """Those the dataset itself tells."""
         _, dataset, inner = self.member(id)
@@ -171,10 +177,10 @@ class Several(Dataset):
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Faults of the datasets made of files that need no decoding to be seen."""
-        for key, inner in self._by_member(ids).items():
-            dataset = self.datasets[key]
+        members = self._by_member(ids)
+        for key, dataset in self.datasets.items():
             if isinstance(dataset, FileDataset):
-                yield from dataset.layout_problems(inner)
+                yield from dataset.layout_problems(members.get(key, []))
 
     def notes(self) -> tuple[str, ...]:
         """How each dataset made of files was understood, after its name."""

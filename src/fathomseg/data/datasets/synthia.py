@@ -12,12 +12,13 @@ from jaxtyping import Float32, UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
-from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out
+from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out, without_image
 from fathomseg.data.datasets.gta5 import block
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import read_first_channel, resize_nearest
+from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import ClassList
 
 _IDS: Final = {
@@ -76,7 +77,9 @@ class Synthia(MapDataset):
         files = self.files(id)
         if files.label is None:
             return None
-        return resize_nearest(_LABELS.classes(read_first_channel(files.label), str(files.label)), files.size())
+        label, size = _LABELS.classes(read_first_channel(files.label), str(files.label)), files.size()
+        refuse_other_shape("the label", label.shape, size, str(files.label))
+        return resize_nearest(label, size)
 
     def notes(self) -> tuple[str, ...]:
         """How `val` came about, and how many images have depth."""
@@ -110,8 +113,13 @@ class Synthia(MapDataset):
         return Listing.of(_sides({id: Files(path, labels.get(id)) for id, path in images.items()}, self.val_percent))
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Images without a label or depth map where others have one."""
+        """Images without a label or depth map where others have one, and labels of no image."""
         yield from self._unpaired(ids)
+        yield from super().layout_problems(ids)
+
+    def _strays(self) -> dict[Path, list[Path]]:
+        images = self.root / "RGB"
+        return {images: without_image(files_below(images), files_below(self.root / "GT" / "LABELS"))}
 
 
 def _sides(samples: Mapping[str, Files], percent: int) -> dict[str, dict[str, Files]]:
