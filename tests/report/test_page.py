@@ -216,7 +216,7 @@ def test_pictures_of_labels_show_image_label_prediction_and_errors(page: str) ->
 
 def test_pictures_of_depth_show_image_scaled_prediction_truth_and_error(page: str) -> None:
     found = pictures(page)[16:]
-    assert [what for what, _ in found] == ["image", "predicted disparity, scaled", "truth", "error"] * 4
+    assert [what for what, _ in found] == ["image", "predicted depth, scaled", "truth", "error"] * 4
     shown = [picture for _, picture in found]
     assert shown[0].shape == (192, 480, 3)
     seen = (shown[2] > 0).any(2).mean()  # 5 in 100 pixels, of which each cell shows one if it has any

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
-from fathomseg.demo.plan import Task
+from fathomseg.demo.plan import Row, Task
+from fathomseg.report.depth_colours import metric_scale
 from fathomseg.report.html import environment, uri
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
@@ -45,6 +46,7 @@ class DemoPage:
 def render(page: DemoPage) -> str:
     """The page as text, which needs no other file."""
     pictures = page.pictures
+    bars, zero = _bars(page.rows)
     return (
         environment()
         .get_template("demo.html")
@@ -56,12 +58,39 @@ def render(page: DemoPage) -> str:
             random=_strip(pictures.random),
             mix=_strip(pictures.mix),
             predictions=[_strip(one) for one in pictures.predictions],
-            highest=max(1e-6, *(one.miou for one in page.rows)),
+            bars=bars,
+            zero=zero,
+            depth_scale=metric_scale(),
             minutes=sum(spent.minutes for _, spent in page.tasks),
             cpu_minutes=sum(spent.cpu_minutes for _, spent in page.tasks),
             own_data=OWN_DATA,
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """The gain of a row over the first one, as it is drawn: per cent of the width."""
+
+    row: Row
+    miou: float
+    gain: float
+    left: float
+    width: float
+
+
+def _bars(rows: Sequence[Result]) -> tuple[list[_Bar], float]:
+    """A bar from the first row's mIoU for each row, and where that lies: differences of a point must be seen."""
+    gains = [one.gain for one in rows]
+    low, high = min(0.0, *gains), max(0.0, *gains)
+    span = 1.08 * max(high - low, 0.01)
+    zero = 100 * (0.04 * span - low) / span
+    places = [zero + 100 * gain / span for gain in gains]
+    bars = [
+        _Bar(one.row, one.miou, one.gain, min(zero, place), abs(place - zero))
+        for one, place in zip(rows, places, strict=True)
+    ]
+    return bars, zero
 
 
 def _strip(strip: Strip) -> tuple[str, list[tuple[str, str]]]:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
+from fathomseg.report.depth_colours import disparity_scale
 from fathomseg.report.html import environment
 from fathomseg.report.selection_map import Point, PoolMap, curves, pool_map
 from fathomseg.report.thumbnails import thumbnail
@@ -60,7 +61,7 @@ def render_selection(
             left_out=max(0, len(selection.chosen) - _CARDS - _LISTED),
             views=views,
             glimpses=[] if views is None else list(_glimpses(views["map"], pool, dataset)),
-            depth=disparity is not None,
+            depth=None if disparity is None else disparity_scale(),
         )
     )
 
@@ -99,7 +100,7 @@ def _cards(selection: Selection, dataset: Dataset, disparity: Disparity | None) 
         _Card(
             choice,
             thumbnail(dataset.image(choice.id), limit),
-            None if disparity is None else thumbnail(draw.colour_map(disparity(choice.id), limits=(0.0, 1.0)), limit),
+            None if disparity is None else thumbnail(draw.disparity_picture(disparity(choice.id)), limit),
             ranks.get(choice.nearest or ""),
             [(name, f"{score:.3g}") for name, score in choice.scores.items()],
         )
