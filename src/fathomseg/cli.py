@@ -84,11 +84,12 @@ def check(
     data: Annotated[str, typer.Option(help="A recipe, a dataset.yaml or its folder, or a dataset's name.")],
     overrides: Overrides = None,
     json: Json = False,
+    report: Annotated[bool, typer.Option(help="Write runs/check/NAME.html, a page of it all.")] = True,
 ) -> None:
-    """Scan a dataset: count classes and pixels, and list every bad file with its reason."""
+    """Scan a dataset: count classes and pixels, list every bad file with its reason, and show samples in a page."""
     from fathomseg.stages.check import run
 
-    raise typer.Exit(run(data, overrides or [], json))
+    raise typer.Exit(run(data, overrides or [], json, report))
 
 
 @app.command()

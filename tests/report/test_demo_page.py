@@ -22,7 +22,7 @@ from fathomseg.report.demo_page import OWN_DATA, DemoPage, render
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
 from tests import fakes
-from tests.report.browser import CHROMIUM, Tags, in_browser
+from tests.report.browser import WHY_NOT, Tags, in_browser
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "<script>alert(1)</script>"
@@ -136,7 +136,7 @@ def test_costs_and_commands(text: str) -> None:
     assert "gpu" not in words
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(text: str, tmp_path: Path, width: int) -> None:
     expression = (

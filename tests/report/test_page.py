@@ -28,7 +28,7 @@ from fathomseg.report.scores import show, write_scores
 from fathomseg.report.section import Example, Examples, number, percent
 from fathomseg.types import ClassList
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser, layout
+from tests.report.browser import WHY_NOT, Tags, in_browser, layout
 from tests.toy_drive import ToyDrive, world_T_cam
 
 HOSTILE = "<script>alert(1)</script>"
@@ -328,7 +328,7 @@ def test_the_tables_take_names_literally() -> None:
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
     visible, needed, broken, shown = layout(page, tmp_path, width)
@@ -337,7 +337,7 @@ def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Pat
     assert (broken, shown) == (0, 34)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def test_a_click_sorts_the_classes(page: str, tmp_path: Path) -> None:
     expression = (
         "(d.querySelectorAll('#classes thead th')[2].click(),"

@@ -22,7 +22,7 @@ from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection, Skipped
 from fathomseg.types import ClassList
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser, layout
+from tests.report.browser import WHY_NOT, Tags, in_browser, layout
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -333,7 +333,7 @@ def test_the_page_of_a_large_pool_stays_small(monkeypatch: pytest.MonkeyPatch) -
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
     visible, needed, broken, pictures = layout(page, tmp_path, width)
@@ -342,7 +342,7 @@ def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Pat
     assert (broken, pictures) == (0, 19)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def test_pointing_at_the_map_shows_the_nearest_image(page: str, tmp_path: Path) -> None:
     point = (
         "(mark => { const b = mark.getBoundingClientRect(); d.getElementById('map').dispatchEvent(new"

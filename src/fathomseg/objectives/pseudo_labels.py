@@ -41,7 +41,18 @@ from fathomseg.losses.targets import (
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, View, Weight, to_unit
+from fathomseg.objectives.base import (
+    Base,
+    Nets,
+    Objective,
+    ObjectiveModule,
+    Request,
+    Setup,
+    Shown,
+    View,
+    Weight,
+    to_unit,
+)
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, Size, StepResult, Term

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,13 @@ from fathomseg.tasks.base import TaskCriterion, nothing
 from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
+
+_KINDS: Final[Mapping[str, Literal["label", "depth", "disparity"]]] = {
+    "label": "label",
+    "depth": "depth",
+    "disparity": "disparity",
+}
+"""The targets that are drawn, and how."""
 
 
 class Supervised(Objective):
@@ -117,14 +124,12 @@ class SupervisedObjective(SteppedObjective):
     def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
         """The images in the stream's random colours, and the targets of its losses."""
         found = [Shown("image, as it is learned from", "image", base.image, batch.ids)]
-        kinds: dict[str, Literal["label", "depth", "disparity"]] = {
-            "label": "label",
-            "depth": "depth",
-            "disparity": "disparity",
-        }
-        for target in dict.fromkeys(loss.target for loss in self.config.losses.values()):
-            if target in kinds and target in batch.targets:
-                found.append(Shown(target, kinds[target], batch.targets[target], batch.ids))
+        targets = dict.fromkeys(loss.target for loss in self.config.losses.values())
+        found += [
+            Shown(name, _KINDS[name], batch.targets[name], batch.ids)
+            for name in targets
+            if name in _KINDS and name in batch.targets
+        ]
         return found
 
     def class_weights(self) -> Float[Tensor, " c"] | None:

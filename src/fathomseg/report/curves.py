@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -90,7 +91,7 @@ def _series(lines: Sequence[Mapping[str, object]]) -> dict[str, Series]:
 
 def _seconds(lines: Sequence[Mapping[str, float]]) -> Series | None:
     """Seconds of a step between two lines of the log."""
-    pairs = [(a, b) for a, b in zip(lines, lines[1:], strict=False) if b["step"] > a["step"]]
+    pairs = [(a, b) for a, b in pairwise(lines) if b["step"] > a["step"]]
     if not pairs:
         return None
     values = [(b["seconds"] - a["seconds"]) / (b["step"] - a["step"]) for a, b in pairs]

@@ -41,6 +41,18 @@ class DemoPage:
     """Error of the learned depth."""
     asked: Mapping[str, Any]
     origin: Mapping[str, Any]
+    tiles: tuple[Tiles, Tiles] | None = None
+    """Of the chosen and of the random images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Some images by what the criterion measures: distances of the strangest cell, in the features it compares."""
+
+    new: Sequence[float | None]
+    """Of each image to those before it; None of the first."""
+    left: float
+    """Of the pool to all of them together: the largest one."""
 
 
 def render(page: DemoPage) -> str:
@@ -54,8 +66,7 @@ def render(page: DemoPage) -> str:
             page=page,
             classes=_classes(page),
             depth=[_strip(one) for one in pictures.depth],
-            chosen=_strip(pictures.chosen),
-            random=_strip(pictures.random),
+            picked=_picked(page),
             mix=_strip(pictures.mix),
             predictions=[_strip(one) for one in pictures.predictions],
             bars=bars,
@@ -96,6 +107,29 @@ def _bars(rows: Sequence[Result]) -> tuple[list[_Bar], float]:
 def _strip(strip: Strip) -> tuple[str, list[tuple[str, str]]]:
     """Its title, and what each picture shows with the picture as text."""
     return strip.title, [(words, uri(picture, ".jpg")) for words, picture in strip.cells]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """Twelve images, and what the criterion says of them."""
+
+    words: str
+    title: str
+    cells: list[tuple[str, str, str]]
+    """Id, picture, and how new it is."""
+    left: float | None
+
+
+def _picked(page: DemoPage) -> list[_Picked]:
+    strips = {"chosen, in their order": page.pictures.chosen, "random": page.pictures.random}
+    found = []
+    for (words, strip), tiles in zip(strips.items(), page.tiles or (None, None), strict=True):
+        title, cells = _strip(strip)
+        new = [None] * len(cells) if tiles is None else tiles.new
+        texts = ["" if value is None else f"new by {value:.1f}" for value in new]
+        shown = [(id, picture, text) for (id, picture), text in zip(cells, texts, strict=True)]
+        found.append(_Picked(words, title, shown, None if tiles is None else tiles.left))
+    return found
 
 
 def _classes(page: DemoPage) -> list[tuple[str, tuple[int, int, int], list[float | None], float | None]]:

@@ -1,5 +1,4 @@
-"""The colours of depth: one map in all pages, `turbo` on a logarithmic scale, near = red, with a bar that says what they
-mean."""
+"""The colours of depth: one map in all pages, `turbo`, near = red, and bars that say what they mean."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -75,8 +76,14 @@ def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Seque
     if missing:
         raise FathomError(f"{len(missing)} images of the selection are not in the pool, for example {missing[0]!r}.")
     chosen, taken = [rows[id] for id in selection.ids], [rows[id] for id in selection.already]
-    largest, mean = curves(features, chosen, taken, selection.seed)
-    return {"map": pool_map(features, chosen, taken), "largest": largest, "mean": mean}
+    cells = compared_cells(selection.criterion)
+    largest, mean = curves(features, chosen, taken, selection.seed, cells)
+    return {"map": pool_map(features, chosen, taken), "largest": largest, "mean": mean, "cells": cells}
+
+
+def compared_cells(criterion: Mapping[str, Any]) -> int:
+    """Parts of an image that the criterion compares by themselves; 1 = images as wholes."""
+    return math.prod(criterion["features"]["grid"]) if criterion.get("compare") == "cells" else 1
 
 
 @dataclass(frozen=True, slots=True)

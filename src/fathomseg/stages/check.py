@@ -22,6 +22,7 @@ from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
+from fathomseg.stages.check_page import page_path, warnings, write_check_page
 from fathomseg.types import IGNORE
 
 
@@ -67,8 +68,8 @@ class CheckReport:
     notes: tuple[str, ...]
 
 
-def run(data: str, overrides: list[str], json: bool) -> int:
-    """Check the dataset `data` names and print the report; the exit code is 1 if there are problems."""
+def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
+    """Check the dataset `data` names, print the report and write its page; the exit code is 1 if there are problems."""
     dataset = resolve_dataset(data, overrides)
     with preparing(active=True) as progress:
         report = check(dataset, None, progress)
@@ -76,6 +77,8 @@ def run(data: str, overrides: list[str], json: bool) -> int:
         print(json_format.dumps(dataclasses.asdict(report), indent=2))
     else:
         show(report)
+        if page:
+            write_check_page(page_path(dataset), report, dataset)
     return 1 if report.problems else 0
 
 
@@ -254,7 +257,7 @@ def _remarks(report: CheckReport) -> Iterator[str]:
             )
         elif split.depths:
             yield f"Depth of {split.depths} images of {name}: no pixel is known."
-    yield from (f"Note: {note}" for note in report.notes)
+    yield from (f"Note: {note}" for note in (*report.notes, *warnings(report)))
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
     problems = by_clip(report.problems)

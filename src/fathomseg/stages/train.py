@@ -70,8 +70,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """One training, top to bottom: labels, network, earlier weights, streams, step, loop, saved model, scores,
-    page."""
+    """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
     if resume:
         refuse_other_classes(folder, recipe)
