@@ -125,11 +125,8 @@ class SupervisedObjective(SteppedObjective):
         """The images in the stream's random colours, and the targets of its losses."""
         found = [Shown("image, as it is learned from", "image", base.image, batch.ids)]
         targets = dict.fromkeys(loss.target for loss in self.config.losses.values())
-        found += [
-            Shown(name, _KINDS[name], batch.targets[name], batch.ids)
-            for name in targets
-            if name in _KINDS and name in batch.targets
-        ]
+        drawn = [name for name in targets if name in _KINDS and name in batch.targets]
+        found += [Shown(name, _KINDS[name], batch.targets[name], batch.ids) for name in drawn]
         return found
 
     def class_weights(self) -> Float[Tensor, " c"] | None:
