@@ -74,8 +74,9 @@ def test_pictures_are_those_of_the_batch(made: tuple[Step, dict[str, Batch], lis
     label = pixels(labelled.figures[1].pictures[1][1])
     np.testing.assert_array_equal(label, CLASSES.palette[batches["labelled"].targets["label"][1].numpy()])
     for figure, batch, row in ((pseudo.figures[0], "unlabelled", 0), (video.figures[0], "clips", 1)):
-        image = batches[batch].image[row].permute(1, 2, 0).numpy().astype(int)
-        assert np.abs(pixels(figure.pictures[0][1]) - image).mean() < 45  # noise, as JPEG keeps it
+        brightness = batches[batch].image[row].float().mean(0).numpy()
+        shown = pixels(figure.pictures[0][1]).mean(2)
+        assert np.corrcoef(shown.ravel(), brightness.ravel())[0, 1] > 0.8  # noise, as JPEG keeps it
 
 
 def test_without_classes_no_label_is_drawn(made: tuple[Step, dict[str, Batch], list[Samples]]) -> None:

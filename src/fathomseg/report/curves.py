@@ -104,7 +104,7 @@ def _panel(name: str, series: Series) -> Panel:
     every = max(1, len(series.steps) // _POINTS)
     steps, values = series.steps[::every], series.values[::every]
     with chart(3.4, 1.9) as figure:
-        figure.set_layout_engine("none")  # which would draw each of them twice
+        figure.set_layout_engine(None)  # which would draw each of them twice
         figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.15)
         axes = figure.add_subplot()
         axes.plot(steps, values, color=ACCENT, linewidth=1.8, marker="o" if len(steps) < 8 else None, markersize=4)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+from jaxtyping import UInt8
+
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError
-from fathomseg.inference.predictor import Predictor
 from fathomseg.io import draw
 from fathomseg.io.chart import svg
 from fathomseg.io.images import resize_image, resize_nearest
@@ -16,7 +18,7 @@ from fathomseg.report.depth_colours import relative_picture, relative_scale
 from fathomseg.report.html import environment, page_size, uri
 from fathomseg.report.section import Figure
 from fathomseg.study.report import DELTA_M, STATISTICS, WHAT, Report
-from fathomseg.types import ClassList
+from fathomseg.types import ClassList, Prediction
 
 PAGE: Final = "results.html"
 
@@ -54,7 +56,11 @@ def render_study(report: Report, pictures: ArmPictures | None, origin: Mapping[s
     )
 
 
-def arm_pictures(dataset: Dataset, ids: Sequence[str], arms: Mapping[str, Predictor], what: str) -> ArmPictures:
+Predict = Callable[[UInt8[np.ndarray, "h w 3"]], Prediction]
+"""What an arm makes of an image, for example `Predictor.predict`."""
+
+
+def arm_pictures(dataset: Dataset, ids: Sequence[str], arms: Mapping[str, Predict], what: str) -> ArmPictures:
     """An image, what every arm makes of it, and the truth, as far as there is one; an image that cannot be read is
     passed over."""
     figures, deep, labelled = [], False, False
@@ -65,8 +71,8 @@ def arm_pictures(dataset: Dataset, ids: Sequence[str], arms: Mapping[str, Predic
             continue
         size = page_size((image.shape[0], image.shape[1]))
         pictures = [("image", uri(resize_image(image, size), ".jpg"))]
-        for title, predictor in arms.items():
-            prediction = predictor.predict(image)
+        for title, predict in arms.items():
+            prediction = predict(image)
             if prediction.label is not None:
                 labelled = True
                 label = draw.colourise(resize_nearest(prediction.label, size), dataset.classes)

@@ -8,10 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fathomseg.config import load
+from fathomseg import config
 from fathomseg.inference.card import CARD
-from fathomseg.inference.predictor import Predictor
-from fathomseg.inference.predictor import load as load_predictor
+from fathomseg.inference.predictor import load
 from fathomseg.io.files import write_text
 from fathomseg.report.study_page import PAGE, ArmPictures, arm_pictures, render_study
 from fathomseg.stages.recipe import Recipe
@@ -43,14 +42,12 @@ def _pictures(folder: JobFolder, report: Report) -> ArmPictures | None:
     cells = [shown[arm] for arm in report.titles if arm in shown][:_ARMS]
     if not cells:
         return None
-    recipe = load(Recipe, folder.run(cells[0]) / CONFIG)
+    recipe = config.load(Recipe, folder.run(cells[0]) / CONFIG)
     if not recipe.network.tasks or recipe.evaluation.split not in recipe.data.splits:
         return None
     ids = recipe.data.ids(recipe.evaluation.split)
     rows = np.unique(np.linspace(0, len(ids) - 1, min(_IMAGES, len(ids))).round().astype(int))
-    arms: dict[str, Predictor] = {
-        report.titles[cell.arm]: load_predictor(folder.run(cell)) for cell in cells if _predicts(folder.run(cell))
-    }
+    arms = {report.titles[cell.arm]: load(folder.run(cell)).predict for cell in cells if _predicts(folder.run(cell))}
     budgets = sorted({str(cell.budget) for cell in cells})
     seeds = sorted({cell.seed for cell in cells})
     what = f"Labels: {', '.join(budgets)}; seed {', '.join(map(str, seeds))}."
@@ -59,4 +56,4 @@ def _pictures(folder: JobFolder, report: Report) -> ArmPictures | None:
 
 def _predicts(run: Path) -> bool:
     """Whether a run has a network that predicts something, rather than a scene model alone."""
-    return bool(load(Recipe, run / CONFIG).network.tasks)
+    return bool(config.load(Recipe, run / CONFIG).network.tasks)
