@@ -6,14 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import validate
 from fathomseg.data.datasets import CamVid, Streets
+from fathomseg.inference.predictor import load
+from fathomseg.report.study_page import arm_pictures, render_study
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.study.report import Report
+from fathomseg.study.table import grid
 from tests import fakes
 from tests.report.test_demo_page import a_page
 from tests.stages.saved_joint_run import save_joint_run
@@ -112,6 +117,34 @@ def pretrain(folder: Path) -> Path:
     return trained(folder, recipe)
 
 
+def study(folder: Path) -> Path:
+    """Three arms at several budgets, one of which says nothing of labels."""
+    arms = {"plain": "supervised only", "mixed": "with ClassMix", "both": "with DepthMix and selected images"}
+    cells = grid({"plain": [12, 24, 48, "all"], "mixed": [12, 24, 48], "both": [12, 24]}, [0, 1, 2])
+    rise = {"plain": 0.0, "mixed": 1.5, "both": 2.5}
+    records = {
+        cell: {
+            "arm": cell.arm,
+            "budget": cell.budget,
+            "seed": cell.seed,
+            "miou": 44 + rise[cell.arm] + 4 * np.log2(images / 12) ** 0.5 + 0.4 * cell.seed,
+            "images": images,
+            "minutes": 2.0,
+            "cpu_minutes": 1.5,
+            "commit": "abc123",
+        }
+        for cell in cells
+        for images in [367 if cell.budget == "all" else cell.budget]
+    }
+    report = Report("Few labels on generated streets", arms, "plain", cells, records, {cells[-1]: "was stopped"})
+    run = load(save_joint_run(folder / "run", STREETS, ["segmentation"], pose=False))
+    predict = dict.fromkeys(arms.values(), run.predict)
+    pictures = arm_pictures(STREETS, STREETS.ids("val")[:2], predict, "Labels: 12; seed 0.")
+    page = render_study(report, pictures, {"date": "2026-01-02", "command": ["fathom", "study", "study.yaml"]})
+    (folder / "results.html").write_text(page, encoding="utf-8")
+    return folder / "results.html"
+
+
 def demo(folder: Path) -> Path:
     from fathomseg.report.demo_page import render
 
@@ -128,5 +161,6 @@ PAGES: tuple[Callable[[Path], Path], ...] = (
     check_streets,
     train_joint,
     pretrain,
+    study,
     demo,
 )

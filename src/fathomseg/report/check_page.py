@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -36,9 +37,11 @@ def render_check(
 ) -> str:
     """The page as text. `report`: what `fathom check --json` prints; `warnings`: what it asks to be looked at."""
     classes = _classes(dataset)
-    labelled = _spread([id for id in _ids(dataset, report) if dataset.has_label(id)], _LABELLED)
-    plain = _spread([id for id in _ids(dataset, report) if not dataset.has_label(id)], _PLAIN)
-    shown = [found for id in [*labelled, *plain] if (found := _sample(dataset, id)) is not None]
+    ids = list(dict.fromkeys(_ids(dataset, report)))
+    labelled = [id for id in ids if dataset.has_label(id)]
+    having = frozenset(labelled)
+    chosen = [*_of_splits(dataset, report, having), *_spread([id for id in ids if id not in having], _PLAIN)]
+    shown = [found for id in chosen if (found := _sample(dataset, id)) is not None]
     return (
         environment()
         .get_template("check.html")
@@ -51,7 +54,8 @@ def render_check(
             augmented=[_augmented(one, classes) for one in shown[:_AUGMENTED]],
             classes=[] if classes is None else list(zip(classes.names, classes.colours, strict=True)),
             depth=metric_scale() if any(one.depth is not None for one in shown) else None,
-            totals=_totals(report),
+            title=name_of(dataset),
+            totals=_totals(report, len(ids), len(labelled)),
             origin=origin,
         )
     )
@@ -78,10 +82,29 @@ def _shares(report: Mapping[str, Any], classes: ClassList) -> list[_Share]:
     ]
 
 
-def _totals(report: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Sums over the splits, which share no image."""
-    keys = {"images": "images", "labelled": "with a label", "clips": "video clips", "cameras": "with a known camera"}
-    return [(words, sum(split[key] for split in report["splits"].values())) for key, words in keys.items()]
+def _totals(report: Mapping[str, Any], images: int, labelled: int) -> list[tuple[str, int]]:
+    """Different images; of clips and cameras those of the split that has most, since splits may share images."""
+    most = {key: max((split[key] for split in report["splits"].values()), default=0) for key in ("clips", "cameras")}
+    return [
+        ("images", images),
+        ("with a label", labelled),
+        ("video clips", most["clips"]),
+        ("with a known camera", most["cameras"]),
+    ]
+
+
+def name_of(dataset: Dataset) -> str:
+    """What the data is called: the folder it is in, or else the dataset's name."""
+    root = getattr(dataset, "root", None)
+    return (root.resolve().name if isinstance(root, Path) else "") or dataset.name
+
+
+def _of_splits(dataset: Dataset, report: Mapping[str, Any], labelled: frozenset[str]) -> list[str]:
+    """Labelled images of every split in turn, evenly spread over each."""
+    found = [[id for id in dataset.ids(split) if id in labelled] for split in report["splits"]]
+    spread = [_spread(ids, _LABELLED) for ids in found if ids]
+    turns = [ids[place] for place in range(_LABELLED) for ids in spread if place < len(ids)]
+    return list(dict.fromkeys(turns))[:_LABELLED]
 
 
 def _classes(dataset: Dataset) -> ClassList | None:

@@ -105,11 +105,12 @@ def _panel(name: str, series: Series) -> Panel:
     steps, values = series.steps[::every], series.values[::every]
     with chart(3.4, 1.9) as figure:
         figure.set_layout_engine(None)  # which would draw each of them twice
-        figure.subplots_adjust(left=0.15, right=0.97, top=0.95, bottom=0.15)
+        figure.subplots_adjust(left=0.19, right=0.97, top=0.95, bottom=0.15)
         axes = figure.add_subplot()
         axes.plot(steps, values, color=ACCENT, linewidth=1.8, marker="o" if len(steps) < 8 else None, markersize=4)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
         if min(values) >= 0 and max(values) > 0:
             axes.set_ylim(0, 1.08 * max(values))
         return Panel(readable(name), f"{series.values[-1]:.4g}", svg(figure, inline=True))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io.files import write_text
 from fathomseg.io.progress import say
-from fathomseg.report.check_page import render_check
+from fathomseg.report.check_page import name_of, render_check
 from fathomseg.stages.run_folder import origin
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ _RARE: Final = 1e-3
 
 def page_path(dataset: Dataset) -> Path:
     """Where the page goes unless said: runs/check/NAME.html, by the folder of the data or the dataset's name."""
-    root = getattr(dataset, "root", None)
-    name = root.resolve().name if isinstance(root, Path) else ""
-    return Path("runs") / "check" / f"{name or dataset.name}.html"
+    return Path("runs") / "check" / f"{name_of(dataset)}.html"
 
 
 def write_check_page(path: Path, report: CheckReport, dataset: Dataset) -> None:
@@ -49,14 +47,17 @@ def warnings(report: CheckReport) -> Iterator[str]:
         elif labelled and not split.labelled and name in {"train", "val"}:
             what = "learned from it with labels" if name == "train" else "scored on it"
             yield f"Split {name!r} has {split.images} images and no label, so that nothing is {what}."
+    largest = sorted(splits.items(), key=lambda one: -one[1].images)  # splits may share images: each is told once
+    for name, split in largest:
         if split.with_neighbours and split.cameras < split.images:
             yield (
                 f"Split {name!r}: {split.images - split.cameras} of {split.images} images have no known camera. "
                 "Learning depth from video then assumes a field of view or learns the focal length; a camera.yaml "
                 "beside the frames is better."
             )
-        if len(split.sizes) > 1:
-            yield f"Split {name!r} has images of {len(split.sizes)} sizes; all are resized to the working size."
+            break
+    if (mixed := next(((n, s) for n, s in largest if len(s.sizes) > 1), None)) is not None:
+        yield f"Split {mixed[0]!r} has images of {len(mixed[1].sizes)} sizes; all are resized to the working size."
     train, val = splits.get("train"), splits.get("val")
     if train is None or not train.labelled_pixels:
         return
