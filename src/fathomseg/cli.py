@@ -118,12 +118,13 @@ def check(
     ] = None,
     data: Annotated[str | None, typer.Option(help="Another way to give DATA.")] = None,
     json: Json = False,
+    report: Annotated[bool, typer.Option(help="Write runs/check/NAME.html, a page of it all.")] = True,
 ) -> None:
-    """Scan a dataset: count classes and pixels, and list every bad file with its reason."""
+    """Scan a dataset: count classes and pixels, list every bad file with its reason, and show samples in a page."""
     named = _data_first(arguments, data)
     from fathomseg.stages.check import run
 
-    raise typer.Exit(run(*named, json))
+    raise typer.Exit(run(*named, json, report))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.markdown import DOCS, ROOT
-from tests.report.browser import CHROMIUM
+from tests.report.browser import WHY_NOT
 from tests.report.looking import look_at_site
 
 pytestmark = [
@@ -62,7 +62,7 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         assert not fetched.search(page.read_text(encoding="utf-8")), page.name
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the pages in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("page", ["index.html", "recipes.html", "extend/mixing.html", "api/types.html", "streets.html"])
 def test_pages_fit_and_load(site: Path, page: str, tmp_path: Path) -> None:
     found = look_at_site(site, page, tmp_path)

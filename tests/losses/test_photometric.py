@@ -376,3 +376,16 @@ def test_smoothness_halves_with_every_octave() -> None:
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="over_sources"):
         load(PhotometricLoss, {"over_sources": "max"})
+
+
+def test_what_is_looked_at_is_what_the_loss_compares() -> None:
+    """Without automask, the mean of the error that is shown is the loss of one map; nothing moved is nothing warped."""
+    config, inputs = PhotometricLoss(automask=False), make(3)
+    inputs |= {"src_T_tgt": inputs["src_T_tgt"].detach(), "disparities": [inputs["disparities"][0].detach()]}
+    term = config(**inputs).terms["photometric"]
+    rest = {name: inputs[name] for name in ("target", "sources", "K", "src_T_tgt", "depth_range")}
+    _, error = config.look(disparity=inputs["disparities"][0], **rest)
+    assert float(error.sum()) == pytest.approx(float(term.sum), rel=1e-9)
+    still = torch.eye(4, dtype=torch.float64).expand(2, 2, 4, 4)
+    warped, _ = config.look(disparity=inputs["disparities"][0], **{**rest, "src_T_tgt": still})
+    torch.testing.assert_close(warped, inputs["sources"], atol=1e-6, rtol=0)

@@ -1,16 +1,24 @@
-"""Looking at a page: its tags, and what headless Chromium makes of it."""
+"""Looking at a page: its tags, and Debian's Chromium driven by Playwright."""
 
 from __future__ import annotations
 
-import html
-import os
-import re
+import atexit
+import importlib.util
 import shutil
-import subprocess
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WHY_NOT = (
+    "no Chromium to show the pages in (apt-get install chromium)"
+    if CHROMIUM is None
+    else None
+    if importlib.util.find_spec("playwright")
+    else "no playwright to drive Chromium (pip install '.[dev]')"
+)
+"""The reason why no page can be shown; None where one can."""
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -44,29 +52,29 @@ class Tags(HTMLParser):
             assert self.open.pop() == tag
 
 
-def in_browser(page: str, folder: Path, expression: str, width: int) -> str:
-    """The value of a JavaScript expression about the document `d`, shown `width` pixels wide.
+@cache
+def browser() -> Any:
+    """One browser for all tests of a process, with a profile of its own."""
+    from playwright.sync_api import sync_playwright
 
-    It is shown in a frame, because Chromium's own window has a smallest width.
-    """
-    path = folder / "frame.html"
-    path.write_text(
-        f'<title></title><iframe width="{width}" height="900" style="border:0" srcdoc="{html.escape(page)}"></iframe>'
-        "<script>document.querySelector('iframe').onload = event => {"
-        f"const d = event.target.contentDocument; document.title = {expression}; }}</script>",
-        encoding="utf-8",
-    )
-    profile = f"--user-data-dir={folder / 'profile'}"
-    done = subprocess.run(
-        [str(CHROMIUM), *FLAGS, profile, "--dump-dom", path.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "HOME": str(folder)},
-    )
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title, done.stderr[-2000:]
-    return title[1]
+    driver = sync_playwright().start()
+    found = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+    atexit.register(driver.stop)
+    atexit.register(found.close)
+    return found
+
+
+def in_browser(page: str, folder: Path, expression: str, width: int) -> str:
+    """The value of a JavaScript expression about the document `d`, shown `width` pixels wide."""
+    path = folder / "page.html"
+    path.write_text(page, encoding="utf-8")
+    context = browser().new_context(viewport={"width": width, "height": 900})
+    try:
+        shown = context.new_page()
+        shown.goto(path.as_uri(), wait_until="load")
+        return str(shown.evaluate(f"() => {{ const d = document; return {expression}; }}"))
+    finally:
+        context.close()
 
 
 def layout(page: str, folder: Path, width: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from fathomseg.cli import app
 from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan
-from fathomseg.report.demo_page import OWN_DATA, DemoPage, render
+from fathomseg.report.demo_page import OWN_DATA, DemoPage, Tiles, render
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
 from tests import fakes
-from tests.report.browser import CHROMIUM, Tags, in_browser
+from tests.report.browser import WHY_NOT, Tags, in_browser
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "<script>alert(1)</script>"
@@ -99,8 +100,30 @@ def test_rows_scores_and_gains(text: str) -> None:
     assert "77 images" in words
     assert "0.188 AbsRel" in words
     assert "minutes 10.0 · seed 7" in words
-    widths = [float(width) for width in re.findall(r'<i style="width:([\d.]+)%', text)]
-    assert widths == pytest.approx([100 * score / 52.5 for score in (30, 38.75, 37.5, 52.5)], abs=0.1)
+    bars = [(float(a), float(b)) for a, b in re.findall(r'<i style="left:([\d.]+)%;width:([\d.]+)%', text)]
+    assert [left for left, _ in bars] == [4.0] * 3  # where the baseline is
+    assert [width for _, width in bars] == pytest.approx(
+        [100 / 1.08 * gain / 22.5 for gain in (8.75, 7.5, 22.5)], abs=0.1
+    )
+
+
+def test_a_row_below_the_baseline_has_its_bar_on_the_other_side() -> None:
+    page = a_page()
+    worse = replace(page.rows[1], gain=-0.2)
+    text = render(replace(page, rows=[page.rows[0], worse, *page.rows[2:]]))
+    (left, width) = map(float, re.findall(r'<i class="down" style="left:([\d.]+)%;width:([\d.]+)%', text)[0])
+    (zero,) = set(re.findall(r'<u style="left:([\d.]+)%', text))
+    assert left == pytest.approx(4 / 1, abs=0.1)
+    assert left + width == pytest.approx(float(zero), abs=0.2)
+
+
+def test_tiles_say_what_the_criterion_measures() -> None:
+    tiles = Tiles([None, *np.arange(1.5, 12.5)], 7.25), Tiles([None, *np.arange(0.5, 11.5)], 9.75)
+    words = plain(render(replace(a_page(), tiles=tiles)))
+    assert "chosen, in their order: the pool is within 7.2" in words
+    assert "random: the pool is within 9.8" in words
+    assert "new by 1.5 chosen 1" in words
+    assert words.count("new by") == 22
 
 
 def test_classes_with_their_gain(text: str) -> None:
@@ -136,7 +159,7 @@ def test_costs_and_commands(text: str) -> None:
     assert "gpu" not in words
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(text: str, tmp_path: Path, width: int) -> None:
     expression = (
@@ -147,7 +170,7 @@ def test_it_fits_telephone_and_screen_and_pictures_load(text: str, tmp_path: Pat
     visible, needed, broken, pictures, smallest = map(int, in_browser(text, tmp_path, expression, width).split())
     assert width - 20 <= visible <= width
     assert needed <= visible
-    assert (broken, pictures) == (0, 51)
+    assert (broken, pictures) == (0, 52)
     assert smallest > 90
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.report import selection_page
-from fathomseg.report.selection_map import coverage, curves, pool_map, principal_axes, project
+from fathomseg.report.selection_map import coverage, coverage_by_cells, curves, pool_map, principal_axes, project
 from fathomseg.report.selection_page import render_selection
 from fathomseg.report.thumbnails import thumbnail
 from fathomseg.selection.result import Choice, Selection, Skipped
 from fathomseg.types import ClassList
 from tests.fakes import scene
-from tests.report.browser import CHROMIUM, Tags, in_browser, layout
+from tests.report.browser import WHY_NOT, Tags, in_browser, layout
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -148,6 +148,27 @@ def test_coverage_is_that_of_a_slow_loop(taken: list[int], offset: float, monkey
     largest, mean = slow_coverage(rows, taken, order)
     np.testing.assert_allclose(found.largest, largest, atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(found.mean, mean, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("taken", [[], [3, 11]])
+def test_coverage_by_cells_is_that_of_a_slow_loop(taken: list[int]) -> None:
+    rows, order = features(23, 12).astype(np.float32), [7, 1, 15]
+    cells = rows.astype(np.float64).reshape(23, 3, 4).transpose(0, 2, 1)  # 4 cells of 3 channels
+    found = coverage_by_cells(rows, 4, taken, order)
+    for k in range(4):
+        others = [cell for row in [*taken, *order[:k]] for cell in cells[row]]
+        nearest = [min((np.linalg.norm(cell - o) for o in others), default=np.nan) for row in cells for cell in row]
+        np.testing.assert_allclose(found.largest[k], max(nearest), rtol=1e-3)
+        np.testing.assert_allclose(found.mean[k], np.mean(nearest), rtol=1e-3)
+
+
+def test_a_page_measures_what_the_criterion_compares(page: str) -> None:
+    data, rows = Noise(), features(40)
+    criterion = {"name": "diversity", "compare": "cells", "features": {"grid": [2, 2]}}
+    text = render_selection(a_selection(data, [5, 7]).model_copy(update={"criterion": criterion}), data, rows)
+    assert "How far the 4 cells of the images of the pool are from the nearest cell of a labelled one" in text
+    assert "compared as wholes" in page
+    assert "compared as wholes" not in text
 
 
 def test_coverage_ends_at_exactly_nothing() -> None:
@@ -333,7 +354,7 @@ def test_the_page_of_a_large_pool_stays_small(monkeypatch: pytest.MonkeyPatch) -
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
     visible, needed, broken, pictures = layout(page, tmp_path, width)
@@ -342,7 +363,7 @@ def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Pat
     assert (broken, pictures) == (0, 19)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to show the page in")
+@pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def test_pointing_at_the_map_shows_the_nearest_image(page: str, tmp_path: Path) -> None:
     point = (
         "(mark => { const b = mark.getBoundingClientRect(); d.getElementById('map').dispatchEvent(new"

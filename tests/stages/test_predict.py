@@ -158,7 +158,7 @@ def test_the_depth_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (read_scale(out), stated["run"]) == (RANGE, str(saved))
     assert "relative" in stated["unit"]
     seen = np.asarray(Image.open(out / "views" / "a.jpg")).astype(float)
-    assert np.abs(seen - draw.colour_map(disparity, style="magma")).mean() < 12
+    assert np.abs(seen - draw.colour_map(disparity)).mean() < 12
 
 
 def test_one_image_without_overlay(saved: Path, photos: Path, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_the_colours_of_depth_follow_a_video_slowly(both: Path, tmp_path: Path) 
     for own in ranges[1:]:
         limits = limits + 0.1 * (own - limits)
     shown = video.read_frame(tmp_path / "out" / "views" / "drive.mp4", 3).astype(float)
-    following = draw.colour_map(found[3], limits=(float(limits[0]), float(limits[1])), style="magma")
+    following = draw.colour_map(found[3], limits=(float(limits[0]), float(limits[1])))
     assert np.abs(shown - following).mean() < 12
 
 

@@ -204,7 +204,7 @@ def _image(pixels: Pixels) -> Picture:
 
 def _near(pixels: Pixels) -> Picture:
     assert pixels.disparity is not None
-    return draw.colour_map(pixels.disparity[0, 0].numpy(), limits=(0.0, 1.0))
+    return draw.disparity_picture(pixels.disparity[0, 0].numpy())
 
 
 def _mask(keep: Bool[np.ndarray, "h w"]) -> Picture:

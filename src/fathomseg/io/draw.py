@@ -33,6 +33,10 @@ _FRAME: Final = (255, 208, 0)
 _NEARER: Final = (33, 82, 190)
 _FARTHER: Final = (196, 30, 40)
 _MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
+DEPTH_MAP: Final = "turbo"
+"""The colour map of depth and disparity in every picture: near = red, far = blue."""
+NEAREST_M, FARTHEST_M = 2.0, 80.0
+"""The depths at the ends of its logarithmic scale."""
 
 
 def colourise(label: UInt8[np.ndarray, "h w"], classes: ClassList) -> UInt8[np.ndarray, "h w 3"]:
@@ -91,12 +95,19 @@ def colour_map(
 
 
 def depth_picture(
-    depth: Float[np.ndarray, "h w"], nearest: float = 2.0, farthest: float = 80.0
+    depth: Float[np.ndarray, "h w"], nearest: float = NEAREST_M, farthest: float = FARTHEST_M
 ) -> UInt8[np.ndarray, "h w 3"]:
     """z-depth in metres on a logarithmic scale, near = warm, equal colours in all pictures; 0 (invalid) is black."""
     valid = depth > 0
     closeness = -np.log(np.where(valid, depth, 1.0))
     return colour_map(closeness, valid, (-math.log(farthest), -math.log(nearest)))
+
+
+def disparity_picture(
+    disparity: Float[np.ndarray, "h w"], limits: tuple[float, float] = (0.0, 1.0)
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Disparity between `limits` in the colours of depth, near = red; NaN (unknown) is black."""
+    return colour_map(disparity, limits=limits)
 
 
 def depth_error_picture(

@@ -116,6 +116,25 @@ class PhotometricLoss(Part):
         """1/z, per unit of depth, at the size of `image` from a sigmoid output 0..1 of any size."""
         return inverse_depth(_resized(disparity, size_of(image)), *depth_range)
 
+    @torch.no_grad()
+    @full_precision
+    def look(
+        self,
+        target: Float[Tensor, "b 3 h w"],
+        sources: Float[Tensor, "b s 3 h w"],
+        disparity: Float[Tensor, "b 1 _ _"],
+        K: Float[Tensor, "b 3 3"],
+        src_T_tgt: Float[Tensor, "b s 4 4"],
+        depth_range: tuple[float, float],
+    ) -> tuple[Float[Tensor, "b s 3 h w"], Float[Tensor, "b h w"]]:
+        """The sources warped onto the target, 0..1, and the photometric error over them; both only to be looked at."""
+        grid, shown = locate(
+            projection(K, src_T_tgt, K[:, None], size_of(sources)), self.inverse_depth(disparity, target, depth_range)
+        )
+        warped = sample(sources, grid)
+        error = self._reduced(ssim.error(warped, ssim.Target.of(target), self.alpha), shown)
+        return warped, torch.where(shown.any(dim=1), error, 0.0)
+
     def _synthesised(
         self,
         disparity: Float[Tensor, "b 1 _ _"],

@@ -10,10 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -72,6 +72,20 @@ class Request:
     """Outputs of the base view."""
     views: Sequence[View] = ()
     """Images of its own."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One kind of map of some samples of a batch, for people to look at."""
+
+    name: str
+    """What it shows, in words."""
+    kind: Literal["image", "label", "depth", "disparity", "share"]
+    """How it is drawn: RGB 0..1, class indices (255 = ignore), depth of any unit (0 = unknown), disparity 0..1 (NaN =
+    unknown), anything else of 0..1."""
+    maps: Shaped[Tensor, "n *c h w"]
+    ids: tuple[str, ...]
+    """Of the samples."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +212,12 @@ class ObjectiveModule(nn.Module, ABC):
 
     def after_step(self, step: int) -> None:
         """Called after every optimiser step."""
+
+    @torch.no_grad()
+    def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
+        """What is worth looking at of a batch, for the page of a training; nothing, unless it says so. Called outside
+        training; must change nothing."""
+        return []
 
 
 class SteppedObjective(ObjectiveModule):

@@ -18,8 +18,9 @@ from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
+from fathomseg.models.norms import evaluating
 from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight, ordered
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, Weight, ordered
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
@@ -173,6 +174,30 @@ class PhotometricObjective(ObjectiveModule):
         if not self.config.align:
             return StepResult(result.terms, logs)
         return StepResult({**result.terms, "motion": motion_error(src_T_tgt, used, inverse_depth)}, logs)
+
+    @torch.no_grad()
+    def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
+        """Frames, their depth by the averaged network, the frame before warped onto them, and the error that leaves."""
+        if not (rows := batch.rows("frames", "camera")):
+            return []
+        batch = batch.take(rows)
+        clean = ordered(batch)
+        before, target, after = clean.unbind(dim=1)
+        disparity = nets.averaged(target, ("depth",))["depth"][0]
+        inverse_depth = self.config.loss.inverse_depth(disparity, target, self.depth_range)
+        camera, sources = self.corrected(batch.targets["camera"], batch.ids), clean[:, [0, 2]]
+        with evaluating(self.pose):
+            moved = self.motions(before, target, after)
+        if self.config.align:
+            valid = None if batch.valid is None else batch.valid[:, None]
+            moved = align(target.contiguous(), sources, inverse_depth, camera, moved, valid)
+        warped, error = self.config.loss.look(target, sources, disparity, camera, moved, self.depth_range)
+        return [
+            Shown("frame", "image", target, batch.ids),
+            Shown("learned depth", "depth", 1 / inverse_depth, batch.ids),
+            Shown("the frame before, warped by depth and motion", "image", warped[:, 0], batch.ids),
+            Shown("photometric error of the better neighbour", "share", error, batch.ids),
+        ]
 
     def motions(
         self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]

@@ -41,7 +41,18 @@ from fathomseg.losses.targets import (
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, View, Weight, to_unit
+from fathomseg.objectives.base import (
+    Base,
+    Nets,
+    Objective,
+    ObjectiveModule,
+    Request,
+    Setup,
+    Shown,
+    View,
+    Weight,
+    to_unit,
+)
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
@@ -262,7 +273,7 @@ class PseudoLabelsObjective(ObjectiveModule):
     """
 
     classes: Float[Tensor, " c"] | None
-    shown: Float[Tensor, "1 1 _ _"] | None
+    shown_pixels: Float[Tensor, "1 1 _ _"] | None
 
     def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None) -> None:
         """`classes`: their weights in the supervised loss; `depth`: the network's task, if it has it."""
@@ -270,15 +281,12 @@ class PseudoLabelsObjective(ObjectiveModule):
         self.config, self.depth = config, depth
         self.register_buffer("classes", classes, persistent=False)
         shown = None if config.ego_vehicle is None else config.ego_vehicle.shown()
-        self.register_buffer("shown", shown, persistent=False)
+        self.register_buffer("shown_pixels", shown, persistent=False)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The augmented views, for their classes."""
         config = self.config
-        predicted = self._teacher(batch, base, nets)
-        pixels, target = config.pseudo_labelled(batch, base.clean, *predicted, self.classes, self.shown)
-        partner = None if config.partner is None else self._partner(base.beside[config.partner], batch, nets)
-        images, lessons = config.views_of(pixels, target, batch.keys, partner)
+        _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
         view = View(images, frozenset({"segmentation"}), change)
 
@@ -288,6 +296,34 @@ class PseudoLabelsObjective(ObjectiveModule):
             return StepResult({"": term}, {"confidence": confidence})
 
         return Request(losses, views=[view])
+
+    @torch.no_grad()
+    def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
+        """The images with their pseudo-labels, and the first strong view with what it teaches."""
+        pixels, _, images, lessons = self._views(batch, base, nets)
+        weight = lessons[0].weight.expand(lessons[0].label.shape)
+        found = [
+            Shown("image", "image", pixels.image, batch.ids),
+            Shown("pseudo-label", "label", pixels.label, batch.ids),
+        ]
+        if pixels.disparity is not None:
+            found.append(Shown("disparity", "disparity", pixels.disparity, batch.ids))
+        return [
+            *found,
+            Shown("mixed and augmented image", "image", images[: len(batch)], batch.ids),
+            Shown("what it teaches", "label", lessons[0].label, batch.ids),
+            Shown("how much each pixel counts", "share", weight, batch.ids),
+        ]
+
+    def _views(
+        self, batch: Batch, base: Base, nets: Nets
+    ) -> tuple[Pixels, Target, Float[Tensor, "n 3 h w"], list[Lesson]]:
+        """The images with pseudo-labels, what these were made of, and all strong views with what they teach."""
+        predicted = self._teacher(batch, base, nets)
+        pixels, target = self.config.pseudo_labelled(batch, base.clean, *predicted, self.classes, self.shown_pixels)
+        name = self.config.partner
+        partner = None if name is None else self._partner(base.beside[name], batch, nets)
+        return pixels, target, *self.config.views_of(pixels, target, batch.keys, partner)
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """All pixels of the views, if all count; what mixing or a warp makes of ignored pixels is known only later."""

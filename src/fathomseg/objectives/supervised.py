@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Final, Literal, Self, cast
 
+import torch
 from jaxtyping import Float
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
@@ -12,12 +13,19 @@ from torch import Tensor, nn
 from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS
 from fathomseg.models.network import Network, Outputs, early
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective, Weight
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, nothing
 from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
+
+_KINDS: Final[Mapping[str, Literal["label", "depth", "disparity"]]] = {
+    "label": "label",
+    "depth": "depth",
+    "disparity": "disparity",
+}
+"""The targets that are drawn, and how."""
 
 
 class Supervised(Objective):
@@ -111,6 +119,15 @@ class SupervisedObjective(SteppedObjective):
                 if count is not None:
                     known |= {_distilled(name): count for name in _outputs(task, self.shares[task])}
         return known
+
+    @torch.no_grad()
+    def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
+        """The images in the stream's random colours, and the targets of its losses."""
+        found = [Shown("image, as it is learned from", "image", base.image, batch.ids)]
+        targets = dict.fromkeys(loss.target for loss in self.config.losses.values())
+        drawn = [name for name in targets if name in _KINDS and name in batch.targets]
+        found += [Shown(name, _KINDS[name], batch.targets[name], batch.ids) for name in drawn]
+        return found
 
     def class_weights(self) -> Float[Tensor, " c"] | None:
         """The weights it gives the classes, if they differ."""

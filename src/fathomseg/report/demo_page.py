@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
-from fathomseg.demo.plan import Task
+from fathomseg.demo.plan import Row, Task
+from fathomseg.report.depth_colours import metric_scale
 from fathomseg.report.html import environment, uri
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
@@ -40,11 +41,24 @@ class DemoPage:
     """Error of the learned depth."""
     asked: Mapping[str, Any]
     origin: Mapping[str, Any]
+    tiles: tuple[Tiles, Tiles] | None = None
+    """Of the chosen and of the random images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Some images by what the criterion measures: distances of the strangest cell, in the features it compares."""
+
+    new: Sequence[float | None]
+    """Of each image to those before it; None of the first."""
+    left: float
+    """Of the pool to all of them together: the largest one."""
 
 
 def render(page: DemoPage) -> str:
     """The page as text, which needs no other file."""
     pictures = page.pictures
+    bars, zero = _bars(page.rows)
     return (
         environment()
         .get_template("demo.html")
@@ -52,11 +66,12 @@ def render(page: DemoPage) -> str:
             page=page,
             classes=_classes(page),
             depth=[_strip(one) for one in pictures.depth],
-            chosen=_strip(pictures.chosen),
-            random=_strip(pictures.random),
+            picked=_picked(page),
             mix=_strip(pictures.mix),
             predictions=[_strip(one) for one in pictures.predictions],
-            highest=max(1e-6, *(one.miou for one in page.rows)),
+            bars=bars,
+            zero=zero,
+            depth_scale=metric_scale(),
             minutes=sum(spent.minutes for _, spent in page.tasks),
             cpu_minutes=sum(spent.cpu_minutes for _, spent in page.tasks),
             own_data=OWN_DATA,
@@ -64,9 +79,57 @@ def render(page: DemoPage) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """The gain of a row over the first one, as it is drawn: per cent of the width."""
+
+    row: Row
+    miou: float
+    gain: float
+    left: float
+    width: float
+
+
+def _bars(rows: Sequence[Result]) -> tuple[list[_Bar], float]:
+    """A bar from the first row's mIoU for each row, and where that lies: differences of a point must be seen."""
+    gains = [one.gain for one in rows]
+    low, high = min(0.0, *gains), max(0.0, *gains)
+    span = 1.08 * max(high - low, 0.01)
+    zero = 100 * (0.04 * span - low) / span
+    places = [zero + 100 * gain / span for gain in gains]
+    bars = [
+        _Bar(one.row, one.miou, one.gain, min(zero, place), abs(place - zero))
+        for one, place in zip(rows, places, strict=True)
+    ]
+    return bars, zero
+
+
 def _strip(strip: Strip) -> tuple[str, list[tuple[str, str]]]:
     """Its title, and what each picture shows with the picture as text."""
     return strip.title, [(words, uri(picture, ".jpg")) for words, picture in strip.cells]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """Twelve images, and what the criterion says of them."""
+
+    words: str
+    title: str
+    cells: list[tuple[str, str, str]]
+    """Id, picture, and how new it is."""
+    left: float | None
+
+
+def _picked(page: DemoPage) -> list[_Picked]:
+    strips = {"chosen, in their order": page.pictures.chosen, "random": page.pictures.random}
+    found = []
+    for (words, strip), tiles in zip(strips.items(), page.tiles or (None, None), strict=True):
+        title, cells = _strip(strip)
+        new = [None] * len(cells) if tiles is None else tiles.new
+        texts = ["" if value is None else f"new by {value:.1f}" for value in new]
+        shown = [(id, picture, text) for (id, picture), text in zip(cells, texts, strict=True)]
+        found.append(_Picked(words, title, shown, None if tiles is None else tiles.left))
+    return found
 
 
 def _classes(page: DemoPage) -> list[tuple[str, tuple[int, int, int], list[float | None], float | None]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.io import draw
 from fathomseg.io.images import resize_image
 from fathomseg.metrics.depth import MEANING, DepthProtocol
+from fathomseg.report.depth_colours import metric_scale
 from fathomseg.report.html import page_size, uri
 from fathomseg.report.section import (
     NO_EXAMPLES,
@@ -43,9 +43,6 @@ ERRORS: Final = {
 }
 ALIGNMENTS: Final = {"median": "median-scaled", "none": "unscaled", "scale_shift": "fitted in 1 / depth"}
 """In the order they are shown."""
-
-_TICKS_M: Final = (2, 5, 10, 20, 40, 80)
-"""Depths named at the scale of colours."""
 
 
 def depth_section(
@@ -77,7 +74,8 @@ def depth_section(
             "all": scores,
             "errors": ERRORS,
             "alignments": ALIGNMENTS,
-            "scale": _scale() if examples.worst else None,
+            "scale": metric_scale() if examples.worst else None,
+            "error_ramp": _error_ramp(),
         },
         settings=[
             ("true depth that counts", f"{span}; predictions are clamped to it after scaling"),
@@ -110,7 +108,7 @@ def _figure(example: Example, protocol: DepthProtocol) -> Figure:
     )
     pictures = [
         ("image", uri(resize_image(example.image, size), ".jpg")),
-        ("predicted disparity, scaled", uri(draw.depth_picture(_shrunk(prediction, size)), ".png")),
+        ("predicted depth, scaled", uri(draw.depth_picture(_shrunk(prediction, size)), ".png")),
         ("truth", uri(draw.depth_picture(_shrunk(truth, size)), ".png")),
         ("error", uri(wrong, ".png")),
     ]
@@ -138,19 +136,6 @@ def _taken(
     return np.where(chosen >= 0, values.reshape(-1)[chosen], 0).astype(values.dtype).reshape(size)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """The colours of depth and of errors, as pictures, and where along them some depths lie."""
-
-    depth: str
-    error: str
-    ticks: list[tuple[int, float]]
-    """Metres, and per cent of the width."""
-
-
-def _scale() -> _Scale:
-    metres = np.geomspace(_TICKS_M[0], _TICKS_M[-1], 256)
+def _error_ramp() -> str:
     ratios = np.geomspace(1 / 1.5, 1.5, 256)
-    ticks = [(tick, 100 * float(np.log(tick / metres[0]) / np.log(metres[-1] / metres[0]))) for tick in _TICKS_M]
-    depth, error = draw.depth_picture(metres[None]), draw.depth_error_picture(ratios[None], np.ones((1, 256)))
-    return _Scale(uri(depth, ".png"), uri(error, ".png"), ticks)
+    return uri(draw.depth_error_picture(ratios[None], np.ones((1, 256))), ".png")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 
 from fathomseg.io.chart import ACCENT, GREY, chart, svg
+from fathomseg.selection.cells import StrangestCell
 
 _NUMBERS: Final = 2**24
 """Numbers of features, or distances, held in memory at once."""
@@ -20,6 +21,8 @@ _NUMBERED: Final = 60
 """Up to so many chosen images have their rank written on the map."""
 _DRAWS: Final = 3
 """Random choices the curve is compared with."""
+_BY_CELLS: Final = 500
+"""Images of the pool that are looked at, besides those chosen or labelled before, where cells are compared."""
 _WIDTH: Final = 640.0
 _MARGIN: Final = 18.0
 
@@ -133,6 +136,26 @@ def coverage(features: Float[np.ndarray, "n d"], taken: Sequence[int], order: Se
     return Coverage(largest, mean)
 
 
+def coverage_by_cells(
+    features: Float[np.ndarray, "n d"], cells: int, taken: Sequence[int], order: Sequence[int]
+) -> Coverage:
+    """The same where every cell of an image is compared with all cells of others, as `compare: cells` does: the largest
+    and the mean distance over all cells of up to `_BY_CELLS` images and those of `taken` and `order`."""
+    marked = np.array([*taken, *order], np.int64)
+    free = np.setdiff1d(np.arange(len(features)), marked)
+    rows = free[np.linspace(0, len(free) - 1, min(len(free), _BY_CELLS)).round().astype(np.int64)]
+    some = np.concatenate([marked, rows])
+    picker = StrangestCell(np.asarray(features[some]), cells, range(len(taken)))
+    found = []
+    for place in range(len(order) + 1):
+        if place:
+            picker.take([len(taken) + place - 1])
+        distances = picker.cell_distances
+        found.append((distances.max(), distances.mean()) if len(taken) or place else (np.nan, np.nan))
+    largest, mean = np.array(found).T
+    return Coverage(largest, mean)
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """One distance against the number of chosen images, beside the mean of some random choices."""
@@ -158,13 +181,19 @@ class Curve:
 
 
 def curves(
-    features: Float[np.ndarray, "n d"], chosen: Sequence[int], taken: Sequence[int], seed: int
+    features: Float[np.ndarray, "n d"], chosen: Sequence[int], taken: Sequence[int], seed: int, cells: int = 1
 ) -> tuple[Curve, Curve]:
-    """The largest and the mean distance to the nearest labelled image."""
-    own = coverage(features, taken, chosen)
+    """The largest and the mean distance to the nearest labelled image, or of cells to the nearest labelled cell if the
+    criterion compares the `cells` of images."""
+
+    def covered(order: Sequence[int]) -> Coverage:
+        return coverage(features, taken, order) if cells == 1 else coverage_by_cells(features, cells, taken, order)
+
+    own = covered(chosen)
     free = np.setdiff1d(np.arange(len(features)), np.array(taken, np.int64))
-    draws = [np.random.default_rng((seed, draw)).permutation(free)[: len(chosen)] for draw in range(_DRAWS)]
-    random = [coverage(features, taken, draw.tolist()) for draw in draws]
+    count = _DRAWS if cells == 1 else 1
+    draws = [np.random.default_rng((seed, draw)).permutation(free)[: len(chosen)] for draw in range(count)]
+    random = [covered(draw.tolist()) for draw in draws]
     return (
         Curve("largest", own.largest, np.mean([one.largest for one in random], axis=0)),
         Curve("mean", own.mean, np.mean([one.mean for one in random], axis=0)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from jaxtyping import Float, Float32
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
+from fathomseg.report.depth_colours import disparity_scale
 from fathomseg.report.html import environment
 from fathomseg.report.selection_map import Point, PoolMap, curves, pool_map
 from fathomseg.report.thumbnails import thumbnail
@@ -60,7 +62,7 @@ def render_selection(
             left_out=max(0, len(selection.chosen) - _CARDS - _LISTED),
             views=views,
             glimpses=[] if views is None else list(_glimpses(views["map"], pool, dataset)),
-            depth=disparity is not None,
+            depth=None if disparity is None else disparity_scale(),
         )
     )
 
@@ -74,8 +76,14 @@ def _views(selection: Selection, features: Float[np.ndarray, "n d"], pool: Seque
     if missing:
         raise FathomError(f"{len(missing)} images of the selection are not in the pool, for example {missing[0]!r}.")
     chosen, taken = [rows[id] for id in selection.ids], [rows[id] for id in selection.already]
-    largest, mean = curves(features, chosen, taken, selection.seed)
-    return {"map": pool_map(features, chosen, taken), "largest": largest, "mean": mean}
+    cells = compared_cells(selection.criterion)
+    largest, mean = curves(features, chosen, taken, selection.seed, cells)
+    return {"map": pool_map(features, chosen, taken), "largest": largest, "mean": mean, "cells": cells}
+
+
+def compared_cells(criterion: Mapping[str, Any]) -> int:
+    """Parts of an image that the criterion compares by themselves; 1 = images as wholes."""
+    return math.prod(criterion["features"]["grid"]) if criterion.get("compare") == "cells" else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ def _cards(selection: Selection, dataset: Dataset, disparity: Disparity | None) 
         _Card(
             choice,
             thumbnail(dataset.image(choice.id), limit),
-            None if disparity is None else thumbnail(draw.colour_map(disparity(choice.id), limits=(0.0, 1.0)), limit),
+            None if disparity is None else thumbnail(draw.disparity_picture(disparity(choice.id)), limit),
             ranks.get(choice.nearest or ""),
             [(name, f"{score:.3g}") for name, score in choice.scores.items()],
         )

@@ -49,6 +49,12 @@ class StrangestCell(Rows, Picker):
         distances: Float64[np.ndarray, " n"] = np.sqrt(self._squared.amax(1).numpy(), dtype=np.float64)
         return distances
 
+    @property
+    def cell_distances(self) -> Float64[np.ndarray, "n cells"]:
+        """The same of every cell."""
+        distances: Float64[np.ndarray, "n cells"] = np.sqrt(self._squared.numpy(), dtype=np.float64)
+        return distances
+
     def take(self, rows: Sequence[int]) -> list[Pick]:
         """Take these rows, in this order, whatever their distances; tells what these were."""
         return [self._take(row) for row in rows]

@@ -23,6 +23,7 @@ from fathomseg.data.held_out import VAL, HeldOut, shared_clips, warning
 from fathomseg.errors import DataError, Problem, by_clip
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
+from fathomseg.stages.check_page import page_path, warnings, write_check_page
 from fathomseg.types import IGNORE
 
 
@@ -68,8 +69,8 @@ class CheckReport:
     notes: tuple[str, ...]
 
 
-def run(data: str, overrides: list[str], json: bool) -> int:
-    """Check the dataset `data` names and print the report; the exit code is 1 if there are problems."""
+def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
+    """Check the dataset `data` names, print the report and write its page; the exit code is 1 if there are problems."""
     dataset = resolve_dataset(data, overrides)
     with preparing(active=True) as progress:
         report = check(dataset, None, progress)
@@ -77,6 +78,8 @@ def run(data: str, overrides: list[str], json: bool) -> int:
         print(json_format.dumps(dataclasses.asdict(report), indent=2))
     else:
         show(report)
+        if page:
+            write_check_page(page_path(dataset), report, dataset)
     return 1 if report.problems else 0
 
 
@@ -272,7 +275,7 @@ def _remarks(report: CheckReport) -> Iterator[str]:
             )
         elif split.depths:
             yield f"Depth of {split.depths} images of {name}: no pixel is known."
-    yield from (f"Note: {note}" for note in report.notes)
+    yield from (f"Note: {note}" for note in (*report.notes, *warnings(report)))
     if report.absent_classes:
         yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
     problems = by_clip(report.problems)

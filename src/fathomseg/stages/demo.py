@@ -29,6 +29,7 @@ from fathomseg.io.files import refuse_unwritable, write_text
 from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import PAGE, DemoPage, render
+from fathomseg.stages.demo_tiles import tiles
 from fathomseg.stages.run_folder import origin
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.runner import Runner
@@ -92,7 +93,8 @@ def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> 
     world = resolve_dataset(str(recipe(folder, ROWS[0].task)))
     assert isinstance(world, Streets), "the recipes of the demo are for the generated world"
     images = gallery(folder, world)
-    pictures = images.pictures(*labelled(folder))
+    chosen, random = labelled(folder)
+    pictures = images.pictures(chosen, random)
     write(folder.path / POSTER, images.poster(spread(world.ids(SPLIT), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
     page = DemoPage(
         rows=rows,
@@ -102,6 +104,7 @@ def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> 
         abs_rel=abs_rel(folder),
         asked=asked,
         origin=made,
+        tiles=tiles(folder, [choice.id for choice in chosen], random),
     )
     path = folder.path / PAGE
     write_text(path, render(page))

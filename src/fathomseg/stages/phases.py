@@ -13,6 +13,7 @@ from fathomseg.inference.card import CARD, POSE, WEIGHTS
 from fathomseg.io.owned import clear
 from fathomseg.io.progress import say
 from fathomseg.models.scene.saved import SCENE
+from fathomseg.report.training_page import PAGE
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin
@@ -36,7 +37,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:
-        there = [*WEIGHTS.values(), POSE, SCENE, CARD, *(path.name for path in inside.glob(CAMERA.format("*")))]
+        there = [*WEIGHTS.values(), POSE, SCENE, CARD, PAGE, *(path.name for path in inside.glob(CAMERA.format("*")))]
         for file in (name for name in there if (inside / name).is_file()):
             shutil.copy2(inside / file, folder / file)
         if (inside / "evaluation").is_dir():

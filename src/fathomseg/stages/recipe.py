@@ -152,7 +152,7 @@ class Evaluation(Part):
     inference: Inference = Inference()
     """Whole image or sliding window, and at what size."""
     report: bool = True
-    """Write the HTML report after the last step."""
+    """Write the HTML pages of the training and of its scores after the last step."""
 
     @model_validator(mode="after")
     def _names_a_split(self) -> Evaluation:

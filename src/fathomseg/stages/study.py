@@ -18,6 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.parallel import open_engine
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
+from fathomseg.stages.study_page import write_study_page
 from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.report import Report
@@ -77,7 +78,8 @@ def run(
             stopped = run_all(runner, workers or opened.room(share), lambda: status(runner, trainings))
     report = write()
     report.show(Console(width=None if sys.stdout.isatty() else 140))
-    say(f"Written to {folder.path}: results.json, results.md, results.svg, results.png")
+    page = write_study_page(folder, report, made)
+    say(f"Written to {folder.path}: results.json, results.md, results.svg, results.png; page: {page}")
     if report.failed and not table:
         say("Logs of failed trainings are in its folder cells/; --retry trains them again.")
     if stopped:

@@ -40,6 +40,7 @@ from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
 from fathomseg.stages.seen_before import tell_seen_before
 from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
+from fathomseg.stages.training_page import write_page
 
 if TYPE_CHECKING:
     import accelerate
@@ -82,7 +83,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
-    """One training, top to bottom: labels, network, earlier weights, streams, step, loop, saved model, scores."""
+    """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
     if resume:
         refuse_other_classes(folder, recipe)
@@ -119,7 +120,9 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         whole = trainer.trained(lambda: build_step(recipe, *build_networks(recipe, pretrained=False), streams))
         save(folder, recipe, whole, streams)
     accelerate.wait_for_everyone()
-    _score(recipe, folder)
+    scores = _score(recipe, folder)
+    if recipe.evaluation.report and accelerate.is_main_process:
+        say(f"Page: {write_page(folder, recipe, step, streams, scores)}")
 
 
 def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
@@ -177,15 +180,15 @@ def _evaluation(
     return evaluate
 
 
-def _score(recipe: Recipe, folder: Path) -> None:
-    """Score the run on its evaluation split, if the dataset has it."""
+def _score(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Score the run on its evaluation split, if the dataset has it; {} if there is nothing to score on."""
     if (split := recipe.evaluation.split) is None:
-        return
+        return {}
     if split not in recipe.data.splits:
         say(
             f"The run is not scored: {recipe.data.name} has no split {split!r}; it has {', '.join(recipe.data.splits)}."
         )
-        return
-    evaluate_run(
+        return {}
+    return evaluate_run(
         folder, split=split, inference=recipe.evaluation.inference, report=recipe.evaluation.report, optional=True
     )

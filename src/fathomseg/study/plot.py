@@ -6,18 +6,19 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from fathomseg.io.chart import GREY, chart
+from fathomseg.io.chart import GREY, INK, chart
 from fathomseg.study.table import SCORE, Cell, Record, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
-"""Okabe and Ito's, which most colour-blind people can tell apart."""
-
-_APART: Final = 0.011
-"""Parts of the axis between arms that used the same number of labels, so that none hides another."""
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#7f7f7f")
+"""Okabe and Ito's, which most colour-blind people can tell apart; black is the ink of the page."""
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "p")
+"""One for each arm, since arms with the same number of labels stand at the same place."""
+_CLOSE: Final = 0.05
+"""Lines nearer than this part of the axis share one label."""
 _NUMBER: Final = 0.055
 """The part of the axis that a number below it takes."""
 
@@ -34,29 +35,31 @@ def label_efficiency(
     columns = 2 if max(map(len, names.values())) < 26 else 1
     with chart(height=3.2 + 0.2 * -(-len(names) // columns)) as figure:
         axes = figure.add_subplot(xlabel="labelled images", ylabel="mIoU, %")
-        axes.set_title(textwrap.fill(title, 56), loc="left")
+        if title:
+            axes.set_title(textwrap.fill(title, 56), loc="left")
         if not records:
             axes.text(0.5, 0.5, "no result yet", transform=axes.transAxes, ha="center", color=GREY)
             return figure
-        span = _frame(axes, list(records.values()))
+        _frame(axes, list(records.values()))
         for i, arm in enumerate(names):
-            beside = span ** (_APART * (i - (len(names) - 1) / 2))
-            points = [(beside * one["images"], one[SCORE]) for cell, one in records.items() if cell.arm == arm]
+            points = [(one["images"], one[SCORE]) for cell, one in records.items() if cell.arm == arm]
             axes.plot(*zip(*points, strict=True) if points else ([], []), "o", mfc="none", mec=COLOURS[i % 8], ms=3.5)
             known = [row for row in rows if row.arm == arm and row.images and row.score]
             axes.errorbar(
-                [beside * row.images for row in known if row.images],
+                [row.images for row in known if row.images],
                 [row.score.mean for row in known if row.score],
                 [row.score.spread or 0 for row in known if row.score],
-                fmt="o-",
+                fmt=f"{MARKERS[i % 8]}-",
+                capsize=2.5,
                 color=COLOURS[i % 8],
                 linewidth=2,
                 elinewidth=1.2,
                 label=names[arm],
             )
+        low, high = axes.get_ylim()
         for part in (1.0, 0.95):
             score = part * full.score.mean if full and full.score else -1
-            if axes.get_ylim()[0] <= score <= axes.get_ylim()[1]:
+            if low <= score <= high and (part == 1.0 or score / part * (1 - part) > _CLOSE * (high - low)):
                 axes.axhline(score, color=GREY, linestyle="--", linewidth=1)
                 place = (0, score), (4, 2), axes.get_yaxis_transform(), "offset points"
                 axes.annotate(f"{100 * part:.0f} %", *place, color=GREY, fontsize=9)
@@ -64,8 +67,8 @@ def label_efficiency(
         return figure
 
 
-def _frame(axes: Axes, records: Sequence[Record]) -> float:
-    """Limits, and the numbers of labels that do not touch; returns how many times its beginning the axis ends at."""
+def _frame(axes: Axes, records: Sequence[Record]) -> None:
+    """Limits, and the numbers of labels that do not touch."""
     counts, scores = sorted({one["images"] for one in records}), [one[SCORE] for one in records]
     low, high, margin = counts[0] / 1.2, counts[-1] * 1.2, max(1.0, 0.15 * (max(scores) - min(scores)))
     axes.set(xscale="log", xlim=(low, high), ylim=(max(0, min(scores) - margin), min(100, max(scores) + margin)))
@@ -75,4 +78,3 @@ def _frame(axes: Axes, records: Sequence[Record]) -> float:
             shown.append(count)
     axes.set_xticks(counts, [str(count) if count in shown else "" for count in counts])
     axes.xaxis.minorticks_off()
-    return float(high / low)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +18,9 @@ from fathomseg.io.files import write_bytes, write_text
 from fathomseg.study.folder import SETTINGS, JobFolder
 from fathomseg.study.plot import label_efficiency
 from fathomseg.study.table import Cell, Mean, Record, Row, reference, rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
 
@@ -103,7 +106,7 @@ class Report:
         table = Table(title=Text(f"{self.title}: mIoU, per cent"))
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="right" if i else "left")
-        for cells in self._table(str):
+        for cells in self.table():
             table.add_row(*(Text(cell) for cell in cells))
         console.print(table)
         for cell, error in self.failed.items():
@@ -114,11 +117,19 @@ class Report:
         path = folder.path / "results.json"
         write_text(path, json.dumps(self.tree(study, origin), indent=1, allow_nan=False) + "\n")
         write_text(path.with_suffix(".md"), self.markdown(origin))
-        table, full = self.rows, reference(self.cells, self.baseline)
-        whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
-        drawing = label_efficiency(table, self.records, self.titles, self.title, whole)
+        drawing = self.plot()
         write_text(path.with_suffix(".svg"), svg(drawing))
         write_bytes(path.with_suffix(".png"), png(drawing))
+
+    def plot(self, titled: bool = True) -> Figure:
+        """The label-efficiency plot, with the title over it or without."""
+        table, full = self.rows, reference(self.cells, self.baseline)
+        whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
+        return label_efficiency(table, self.records, self.titles, self.title if titled else "", whole)
+
+    def table(self) -> list[list[str]]:
+        """The cells of the table as text, row by row, under `columns`."""
+        return self._table(str)
 
     def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
         return [

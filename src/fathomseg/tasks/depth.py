@@ -252,7 +252,7 @@ class Depth(Task):
         write_disparity(path, prediction.disparity)
 
     def painter(self, classes: ClassList | None) -> Painter:
-        """Disparity in colours, near = bright, which follow the range of a video slowly."""
+        """Disparity in colours, near = red, which follow the range of a video slowly."""
         return DisparityPainter()
 
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
@@ -261,11 +261,11 @@ class Depth(Task):
 
 
 class DisparityPainter:
-    """Disparity in colours between its 2nd and 98th percentile, near = bright."""
+    """Disparity in colours between its 2nd and 98th percentile, near = red (`draw.DEPTH_MAP`)."""
 
     def __init__(self) -> None:
         self.limits: tuple[float, float] | None = None
-        """The disparities that are shown as black and as brightest."""
+        """The disparities that are shown as farthest and as nearest."""
 
     def __call__(self, image: Picture, prediction: Prediction) -> Picture:
         """The next frame of a video; the first one sets the range, later ones move it by a tenth of the difference."""
@@ -274,7 +274,7 @@ class DisparityPainter:
         if self.limits is not None:
             low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
         self.limits = low, high
-        return draw.colour_map(prediction.disparity, limits=self.limits, style="magma")
+        return draw.disparity_picture(prediction.disparity, self.limits)
 
 
 class DepthHeads(nn.Module):
