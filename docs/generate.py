@@ -42,10 +42,10 @@ def cli_page() -> str:
         "# Commands",
         "",
         _NOTE,
-        "`fathom VERB --help` lists a verb's options. Settings of a recipe follow it as `group.key=value`; the last wins.",
-        "Quote them for the shell: `'init_from.parts=[encoder,decoder]'`.",
+        "`fathom VERB --help` lists options. Settings of a recipe follow it as `group.key=value`; the last wins. Quote",
+        "for the shell: `'init_from.parts=[encoder,decoder]'`.",
         "",
-        "Exit codes: 0 done; 1 done, but some files or cells failed; 2 an error you can fix, with a message; 130 interrupted.",
+        "Exit codes: 0 done; 1 done, but some files or cells failed; 2 an error to fix; 130 interrupted.",
         "",
         "| verb | what it does |",
         "|---|---|",
@@ -124,9 +124,9 @@ def recipes_page() -> str:
         "# Recipes",
         "",
         _NOTE,
-        "A recipe is one experiment in one file; its header says command, machine, time and result. Needs: a depth run of",
-        "that name (`fathom pretrain recipes/NAME.yaml`), or a GPU; all others run on one CPU core. Numbers are mIoU or",
-        "AbsRel and link to their file; none where nothing is measured.",
+        "A recipe is one experiment in one file; its header says command, machine, time and result. Needs: a depth",
+        "run (`fathom pretrain recipes/NAME.yaml`), or a GPU; all others run on one CPU core. Results are mIoU or",
+        "AbsRel, of a study its first arm; none where nothing is measured.",
         "",
         "## Methods by dataset",
         "",
@@ -168,9 +168,12 @@ def row(path: Path) -> str:
 
 
 def what(path: Path) -> str:
-    """The first sentence of the header, without the dataset of its folder and where it is explained."""
-    text = re.sub(r" \([^)]*docs/[^)]*\)", "", sentence(" ".join(about(path)))).rstrip(".")
-    return re.sub(r"^(CamVid|IDD-Lite|Cityscapes): (.)", lambda m: m[2].upper(), text)
+    """The first sentence of the header, without its dataset and what it says in passing."""
+    text = re.sub(r" \([^)]*docs/[^)]*\)|, on the generated city", "", sentence(" ".join(about(path)))).rstrip(".")
+    text = re.sub(r"^(CamVid|IDD-Lite|Cityscapes|The generated city|NYU Depth v2): (.)", lambda m: m[2].upper(), text)
+    while len(text.split()) > 14 and re.search(r"[,;:] [^,;:()]*$", text):
+        text = re.sub(r"[,;:] [^,;:()]*$", "", text)
+    return text
 
 
 def needs(path: Path) -> str:
@@ -205,7 +208,7 @@ def about(path: Path) -> list[str]:
 
 def sentence(text: str | None) -> str:
     """The first sentence, as a cell of a table."""
-    return re.split(r"(?<!\bal)(?<=[.?]) ", cell(text))[0]
+    return re.split(r"(?<!\bal\.)(?<=[.?]) ", cell(text))[0]
 
 
 RESULTS = runpy.run_path(str(ROOT / "docs" / "generate_results.py"))

@@ -26,16 +26,20 @@ def results_page() -> str:
         "",
         "<!-- Written by docs/generate.py: change the source, not this page. -->",
         "",
-        "Mean±deviation over seeds; in studies the difference to the first arm, paired by seed, follows: `*` is p < 0.05",
-        "of the paired t test after Holm's correction. mIoU in per cent, averaged weights after the last step, native size of",
-        "the labels. Each title links its numbers, with machine, commit and command.",
+        "Mean±deviation over seeds; in studies the difference to the baseline, paired by seed, follows: `*` is",
+        "p < 0.05 (t test, Holm's correction). mIoU in per cent, averaged weights after the last step, native size of",
+        "labels. Each file holds machine, commit and command.",
         "",
         "What to conclude: [the log](log.md). How to read a study: [studies](study.md#results).",
     ]
+    others = []
     for path, content in found.items():
         kind = next((kind for kind, is_one in _KINDS.items() if is_one(content)), None)
-        if kind is not None:
+        if kind is None:
+            others.append(f"[{path.stem}](../results/{path.name})")
+        else:
             lines += ["", *kind(path, content)]
+    lines += ["", "## Others", "", ", ".join(others)]
     return "\n".join(lines) + "\n"
 
 
@@ -81,14 +85,14 @@ def with_difference(row: dict[str, Any]) -> str:
 
 def pool(path: Path, content: dict[str, Any]) -> list[str]:
     """The scores of a study's runs on the rest of their pool."""
-    rows = ([today(row["arm"]), row["budget"], spread(row["miou"], row["spread"])] for row in content["rows"])
-    return title(path, f"{content['study']}, scored on the rest of the pool") + table(["arm", "labels", "mIoU"], rows)
+    rows = ([today(row["arm"]), spread(row["miou"], row["spread"])] for row in content["rows"])
+    return title(path, f"{content['study']}, scored on the rest of the pool") + table(["arm", "mIoU"], rows)
 
 
 def supervised(path: Path, content: dict[str, Any]) -> list[str]:
     """Budgets of one recipe."""
     rows = ([name, spread(row["miou_mean"], row["miou_std"]), str(row["n"])] for name, row in content["rows"].items())
-    steps = content["cells"][0].get("steps", 400)
+    steps = next((text.split("=")[1] for text in content["overrides"] if text.startswith("train.steps=")), 400)
     return title(path, f"{content['recipe']}, {steps} steps") + table(["labels", "mIoU", "seeds"], rows)
 
 
@@ -105,7 +109,7 @@ def depth(path: Path, content: dict[str, Any]) -> list[str]:
     """Depth and camera motion of runs."""
     rows = []
     for run in content["runs"]:
-        scored = run["scores"].get("val", {}).get("median") or run["scores"].get("val") or {}
+        scored = run["scores"].get("val", {}).get("ema", {}).get("median", {})
         motion = next(iter(run.get("motion", {}).values()), {}).get("all", {})
         rows.append(
             [
@@ -144,13 +148,10 @@ def picking(path: Path, content: dict[str, Any]) -> list[str]:
     return title(path, "Selection, exact farthest-first") + table(["pool", "size", "picks", "CPU s"], rows)
 
 
-def other(path: Path, content: dict[str, Any]) -> list[str]:
-    """A line for what is no table."""
-    return title(path, path.stem.replace("_", " "))[:-1]
-
-
-def spread(mean: float, deviation: float) -> str:
-    """50.0±0.4."""
+def spread(mean: float, deviation: float | None) -> str:
+    """50.0±0.4; of one seed 50.0."""
+    if deviation is None:
+        return f"{mean:.1f}"
     return f"{mean:.1f}±{deviation:.1f}"
 
 
@@ -175,6 +176,5 @@ _KINDS: dict[Callable[[Path, Any], list[str]], Callable[[Any], bool]] = {
     regions: lambda content: isinstance(content.get("runs"), dict) and "frames" in content,
     steps: lambda content: "cases" in content and "setting" in content,
     picking: lambda content: "cases" in content,
-    other: lambda content: isinstance(content, dict),
 }
 """How a file is shown, by what it holds."""
