@@ -47,9 +47,9 @@ def cli_page() -> str:
         "",
         "Exit codes: 0 done; 1 done, but some files or cells failed; 2 an error to fix; 130 interrupted.",
         "",
-        "| verb | what it does |",
+        "|verb|what it does|",
         "|---|---|",
-        *(f"| `{name}` | {sentence(command.help)} |" for name, command in commands.items()),
+        *(f"|`{name}`|{sentence(command.help)}|" for name, command in commands.items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -130,19 +130,19 @@ def recipes_page() -> str:
         "",
         "## Methods by dataset",
         "",
-        "| method | recipes |",
+        "|method|recipes|",
         "|---|---|",
     ]
     for paths in by_method().values():
         links = " ".join(f"[{path.parent.name}](../{path.relative_to(ROOT)})" for path in paths)
-        lines.append(f"| {what(paths[0])} | {links} |")
+        lines.append(f"|{what(paths[0])}|{links}|")
     for folder in sorted({path.parent for path in (ROOT / "recipes").rglob("*.yaml")}):
         if folder.name not in _METHODS:
             lines += [
                 "",
                 f"## {folder.relative_to(ROOT)}",
                 "",
-                "| recipe | what | needs | result |",
+                "|recipe|what|needs|result|",
                 "|---|---|---|---|",
             ]
             lines += [row(path) for path in sorted(folder.glob("*.yaml"))]
@@ -164,14 +164,14 @@ def by_method() -> dict[str, list[Path]]:
 
 def row(path: Path) -> str:
     """One recipe."""
-    return f"| [{path.stem}](../{path.relative_to(ROOT)}) | {what(path)} | {needs(path)} | {result(path)} |"
+    return f"|[{path.stem}](../{path.relative_to(ROOT)})|{what(path)}|{needs(path)}|{result(path)}|"
 
 
 def what(path: Path) -> str:
     """The first sentence of the header, without its dataset and what it says in passing."""
     text = re.sub(r" \([^)]*docs/[^)]*\)|, on the generated city", "", sentence(" ".join(about(path)))).rstrip(".")
     text = re.sub(r"^(CamVid|IDD-Lite|Cityscapes|The generated city|NYU Depth v2): (.)", lambda m: m[2].upper(), text)
-    while len(text.split()) > 14 and re.search(r"[,;:] [^,;:()]*$", text):
+    while len(text.split()) > 10 and re.search(r"[,;:] [^,;:()]*$", text):
         text = re.sub(r"[,;:] [^,;:()]*$", "", text)
     return text
 

@@ -45,16 +45,16 @@ def results_page() -> str:
 
 def title(path: Path, text: str) -> list[str]:
     """A heading that links the file."""
-    return [f"## {text}", "", f"[{path.name}](../results/{path.name})", ""]
+    return [f"## [{text}](../results/{path.name})", ""]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     """A table in Markdown."""
     names = list(head)
     return [
-        f"| {' | '.join(names)} |",
+        f"|{'|'.join(names)}|",
         "|" + "---|" * len(names),
-        *(f"| {' | '.join(cells)} |" for cells in rows),
+        *(f"|{'|'.join(cells)}|" for cells in rows),
     ]
 
 
@@ -126,28 +126,6 @@ def depth(path: Path, content: dict[str, Any]) -> list[str]:
     return title(path, f"Self-supervised depth, {path.stem.removeprefix('depth_')}") + table(names, rows)
 
 
-def regions(path: Path, content: dict[str, Any]) -> list[str]:
-    """Errors of depth by region."""
-    names = ["all", "moving", "border", "inside", "sky_far"]
-    rows = ([run, *(f"{errors[name]:.3f}" for name in names)] for run, errors in content["runs"].items())
-    return title(path, "Depth by region (AbsRel; share of the sky beyond 80 m)") + table(["run", *names], rows)
-
-
-def steps(path: Path, content: dict[str, Any]) -> list[str]:
-    """What a step costs."""
-    rows = ([name, f"{case['cpu_seconds_median']:.1f}", str(case["gflop"])] for name, case in content["cases"].items())
-    return title(path, "A semi-supervised step, ResNet-50, 256x256") + table(["case", "CPU s", "GFLOP"], rows)
-
-
-def picking(path: Path, content: dict[str, Any]) -> list[str]:
-    """Farthest-first selection."""
-    rows = (
-        [name, f"{case['rows']:,} x {case['width']}", f"{case['picks']:,}", f"{case['cpu_seconds']:.0f}"]
-        for name, case in content["cases"].items()
-    )
-    return title(path, "Selection, exact farthest-first") + table(["pool", "size", "picks", "CPU s"], rows)
-
-
 def spread(mean: float, deviation: float | None) -> str:
     """50.0±0.4; of one seed 50.0."""
     if deviation is None:
@@ -173,8 +151,5 @@ _KINDS: dict[Callable[[Path, Any], list[str]], Callable[[Any], bool]] = {
     supervised: lambda content: isinstance(content.get("rows"), dict),
     demo: lambda content: "minutes_asked" in content,
     depth: lambda content: isinstance(content.get("runs"), list) and "curve" in content["runs"][0],
-    regions: lambda content: isinstance(content.get("runs"), dict) and "frames" in content,
-    steps: lambda content: "cases" in content and "setting" in content,
-    picking: lambda content: "cases" in content,
 }
 """How a file is shown, by what it holds."""
