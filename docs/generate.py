@@ -125,7 +125,7 @@ def recipes_page() -> str:
         "",
         _NOTE,
         "A recipe is one experiment in one file; its header says command, machine, time and result. Needs: a depth",
-        "run (`fathom pretrain recipes/NAME.yaml`), or a GPU; all others run on one CPU core. Results are mIoU or",
+        "run (`fathom pretrain RECIPE`), or a GPU; all others run on one CPU core. Results are mIoU or",
         "AbsRel, of a study its first arm; none where nothing is measured.",
         "",
         "## Methods by dataset",
