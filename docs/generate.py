@@ -1,12 +1,16 @@
-"""Writes docs/cli.md, docs/recipes.md and the schemas of recipes from the sources: `python docs/generate.py`.
+"""Writes docs/cli.md, docs/recipes.md, docs/results.md and the schemas of recipes: `python docs/generate.py`.
 
-All are committed, so that they can be read without a build; a test says when they are not current.
+They are made from the command line, the headers and settings of recipes, and results/*.json. All are committed, so that
+they can be read without a build; a test says when they are not current. The site shows the help of every verb as well
+(hooks.py).
 """
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,26 +42,34 @@ _NOTE = "<!-- Written by docs/generate.py: change the source, not this page. -->
 
 
 def cli_page() -> str:
-    """Every verb with its arguments and options, as in `--help`."""
-    group: Any = typer.main.get_command(app)
-    names = [name for name in VERBS if name in group.commands] + sorted(set(group.commands) - set(VERBS))
+    """One line for every verb."""
+    commands = verbs()
     lines = [
         "# Commands",
         "",
         _NOTE,
-        "`fathom VERB --help` prints the same. Settings of a recipe are changed as `group.key=value` behind it; of",
-        "several for one setting the last wins. Quote for the shell: `'init_from.parts=[encoder,decoder]'`.",
+        "`fathom VERB --help` lists options. Settings of a recipe follow it as `group.key=value`; the last wins. Quote",
+        "for the shell: `'init_from.parts=[encoder,decoder]'`.",
         "",
-        "Exit codes: 0 done; 1 done, but files could not be used (`check`, `predict`, `distill`) or cells of a study",
-        "failed; 2 an error you can fix, with a message; 130 a study was interrupted.",
+        "Exit codes: 0 done; 1 done, but some files or cells failed; 2 an error to fix; 130 interrupted.",
         "",
-        "| verb | what it does |",
+        "|verb|what it does|",
         "|---|---|",
-        *(f"| [`{name}`](#fathom-{name}) | {cell(group.commands[name].help)} |" for name in names),
+        *(f"|`{name}`|{sentence(command.help)}|" for name, command in commands.items()),
     ]
-    for name in names:
-        lines += ["", *verb(name, group.commands[name])]
     return "\n".join(lines) + "\n"
+
+
+def verbs() -> dict[str, Any]:
+    """The commands by name, in the order of use."""
+    group: Any = typer.main.get_command(app)
+    names = [name for name in VERBS if name in group.commands] + sorted(set(group.commands) - set(VERBS))
+    return {name: group.commands[name] for name in names}
+
+
+def all_verbs() -> str:
+    """Every verb with its arguments and options, as in `--help`."""
+    return "".join("\n" + "\n".join(verb(name, command)) + "\n" for name, command in verbs().items())
 
 
 def verb(name: str, command: Any) -> Iterator[str]:
@@ -113,34 +125,96 @@ def cell(text: str | None) -> str:
 
 
 def recipes_page() -> str:
-    """Every recipe: what it is, and the command it begins with."""
+    """Every recipe: what it is, what it needs, and a number where one is measured."""
     lines = [
         "# Recipes",
         "",
         _NOTE,
-        "A recipe is one experiment in one file. Its header has requirements, machine, time and result. Any setting",
-        "can be changed on the command line ([commands](cli.md)).",
+        "A recipe is one experiment in one file; its header says command, machine, time and result. Needs: a depth",
+        "run (`fathom pretrain RECIPE`), or a GPU; all others run on one CPU core. Results are mIoU or",
+        "AbsRel, of a study its first arm; none where nothing is measured.",
+        "",
+        "## Methods by dataset",
+        "",
+        "|method|recipes|",
+        "|---|---|",
     ]
+    for paths in by_method().values():
+        links = " ".join(f"[{path.parent.name}](../{path.relative_to(ROOT)})" for path in paths)
+        lines.append(f"|{what(paths[0])}|{links}|")
     for folder in sorted({path.parent for path in (ROOT / "recipes").rglob("*.yaml")}):
-        lines += ["", f"## {folder.relative_to(ROOT)}/", "", "| recipe | what it is |", "|---|---|"]
-        for path in sorted(folder.glob("*.yaml")):
-            lines.append(f"| [{path.stem}](../{path.relative_to(ROOT)}) | {cell(about(path))} |")
+        if folder.name not in _METHODS:
+            lines += [
+                "",
+                f"## {folder.relative_to(ROOT)}",
+                "",
+                "|recipe|what|needs|result|",
+                "|---|---|---|---|",
+            ]
+            lines += [row(path) for path in sorted(folder.glob("*.yaml"))]
     return "\n".join(lines) + "\n"
 
 
-def head(path: Path) -> list[str]:
-    """The paragraphs of the comment a recipe begins with."""
+_METHODS = ("camvid", "idd-lite", "streets", "cityscapes")
+"""Folders that hold the same methods."""
+
+
+def by_method() -> dict[str, list[Path]]:
+    """The recipes of one method for several datasets, by its name."""
+    found = defaultdict(list)
+    for folder in _METHODS:
+        for path in (ROOT / "recipes" / folder).glob("*.yaml"):
+            found[path.stem].append(path)
+    return dict(sorted(found.items()))
+
+
+def row(path: Path) -> str:
+    """One recipe."""
+    return f"|[{path.stem}](../{path.relative_to(ROOT)})|{what(path)}|{needs(path)}|{result(path)}|"
+
+
+def what(path: Path) -> str:
+    """The first sentence of the header, without its dataset and what it says in passing."""
+    text = re.sub(r" \([^)]*docs/[^)]*\)|, on the generated city", "", sentence(" ".join(about(path)))).rstrip(".")
+    text = re.sub(r"^(CamVid|IDD-Lite|Cityscapes|The generated city|NYU Depth v2): (.)", lambda m: m[2].upper(), text)
+    while len(text.split()) > 10 and re.search(r"[,;:] [^,;:()]*$", text):
+        text = re.sub(r"[,;:] [^,;:()]*$", "", text)
+    return text
+
+
+def needs(path: Path) -> str:
+    """Runs and machines the header names."""
+    text = " ".join(about(path))
+    runs = re.findall(r"Needs [^.]*?run runs/([\w-]+)", text)
+    return " ".join(
+        [*(f"`{run}`" for run in runs), *(["GPU"] if re.search(r"One GPU|For a GPU|for a GPU", text) else [])]
+    )
+
+
+def result(path: Path) -> str:
+    """The first number the header expects, with its file."""
+    text = " ".join(about(path))
+    file = re.search(r"results/(\w+)\.json", text)
+    if not file:
+        return ""
+    number = re.search(r"\d+\.\d \+- \d+\.\d|(?<=: )0\.\d+", text)
+    return f"[{number[0].replace(' +- ', '±') if number else 'measured'}](../results/{file[1]}.json)"
+
+
+def about(path: Path) -> list[str]:
+    """The paragraphs of the comment a recipe begins with, without commands."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.removeprefix("#").strip())
-    return [" ".join(part.split("\n")) for part in "\n".join(lines).split("\n\n")]
+    parts = [" ".join(part.split("\n")) for part in "\n".join(lines).split("\n\n")]
+    return [part for part in parts if not part.startswith(("fathom ", "python "))]
 
 
-def about(path: Path) -> str:
-    """The first paragraph, which says what a recipe is, and what is known of its time and result."""
-    return " ".join(part for part in head(path) if not part.startswith("fathom "))
+def sentence(text: str | None) -> str:
+    """The first sentence, as a cell of a table."""
+    return re.split(r"(?<!\bal\.)(?<=[.?]) ", cell(text))[0]
 
 
 def schema_file(kind: str) -> str:
@@ -150,7 +224,8 @@ def schema_file(kind: str) -> str:
     return json.dumps(schema(KINDS[kind][0]), indent=1) + "\n"
 
 
-PAGES = {"cli.md": cli_page, "recipes.md": recipes_page}
+RESULTS = runpy.run_path(str(ROOT / "docs" / "generate_results.py"))
+PAGES = {"cli.md": cli_page, "recipes.md": recipes_page, "results.md": RESULTS["results_page"]}
 KINDS_OF_FILES = ("recipe", "selection", "study")
 
 

@@ -3,12 +3,16 @@
 Pages link to recipes, results and sources by relative paths (`../recipes/camvid.yaml`), as GitHub shows them. On the
 site these lie below `repository/`; a folder becomes a page that lists its files.
 
+A link to an example of docs/extend on a line of its own shows the file, and the page of the commands gets the help of
+every verb: both would be long to read in the repository.
+
 Flow charts, which GitHub draws with a script from elsewhere, become rows of boxes, each row above those it points to.
 """
 
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
@@ -19,6 +23,7 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
 _INSIDE = "repository"
+_EXAMPLE = re.compile(r"^\[`(examples/extend/\w+\.py)`\]\(.*\)$", re.MULTILINE)
 _CHART = re.compile(r"```mermaid\n(.*?)```", re.DOTALL)
 
 
@@ -41,7 +46,15 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return match[0]
         return match[1] + relpath(uri(target), str(Path(page.file.src_uri).parent))
 
-    return _CHART.sub(lambda match: rows(match[1]), _LINK.sub(moved, markdown))
+    if page.file.src_uri == "cli.md":
+        markdown += runpy.run_path(str(ROOT / "docs" / "generate.py"))["all_verbs"]()
+    markdown = _EXAMPLE.sub(code, _LINK.sub(moved, markdown))
+    return _CHART.sub(lambda match: rows(match[1]), markdown)
+
+
+def code(match: re.Match[str]) -> str:
+    """The link, and the file it leads to."""
+    return f"{match[0]}\n\n```python\n{(ROOT / match[1]).read_text(encoding='utf-8')}```"
 
 
 def outside(page: str, link: str) -> str | None:

@@ -14,7 +14,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "demo.md").read_text(enco
 
 
 def test_steps_and_drives_of_some_times() -> None:
-    lines = re.findall(r"^\| (\d+) \| (\d+), (\d+) \| (\d+) \| (\d+) \|$", PAGE, flags=re.MULTILINE)
+    lines = re.findall(r"^\|(\d+)\|(\d+), (\d+)\|(\d+)\|(\d+)\|$", PAGE, flags=re.MULTILINE)
     assert len(lines) == 5
     for minutes, *numbers in ([int(number) for number in line] for line in lines):
         tasks = {task.name: task for task in plan(minutes)}
@@ -23,7 +23,7 @@ def test_steps_and_drives_of_some_times() -> None:
 
 
 def test_rows_and_the_least_time() -> None:
-    titles = re.findall(r"^\| ([^|]+) \| [^|]+ \| `fathom [^|]+` \|$", PAGE, flags=re.MULTILINE)
+    titles = re.findall(r"^\|([^|]+)\|[^|]+\|`fathom [^|]+`\|$", PAGE, flags=re.MULTILINE)
     assert titles == [row.title for row in ROWS]
     with pytest.raises(FathomError) as error:
         plan(0.1)

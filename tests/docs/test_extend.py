@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests import fakes
-from tests.docs.markdown import DOCS, ROOT, blocks, commands
+from tests.docs.markdown import DOCS, ROOT, blocks, commands, links
 
 pytestmark = pytest.mark.slow
 
@@ -32,13 +32,17 @@ STREETS = ["size=[64,96]", "streams.labelled.labels.count=2", *WORLD]
 LITTLE = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
 
 
-def install(text: str, package: Path) -> list[Path]:
-    """Do what the Python blocks of a page say to a copy of the package: new files, and lines in files there are."""
+def install(page: Path, package: Path) -> list[Path]:
+    """Do to a copy of the package what a page says: add the example it links, and its lines to files there are."""
+    text = page.read_text(encoding="utf-8")
+    linked = [(page.parent / link).resolve() for link in links(text) if "examples/extend/" in link]
+    assert len(linked) == 1, f"{page.name} must link its example, once"
+    sources = [linked[0].read_text(encoding="utf-8"), *(block.text for block in blocks(text, "python"))]
     changed = []
-    for block in blocks(text, "python"):
-        first, rest = block.text.split("\n", 1)
+    for source in sources:
+        first, rest = source.split("\n", 1)
         kind = re.fullmatch(r"# (in )?src/fathomseg/([\w/]+\.py).*", first)
-        assert kind, f"line {block.line}: a block must begin with the file it is for, not {first!r}"
+        assert kind, f"{page.name}: code must begin with the file it is for, not {first!r}"
         path = package / kind[2]
         if not kind[1]:
             assert not path.exists(), f"{kind[2]} is a file of the package already"
@@ -98,7 +102,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     todo = []
     for page in EXAMPLES:
         text = page.read_text(encoding="utf-8")
-        install(text, package)
+        install(page, package)
         todo += [[page.stem, smaller(command)] for command in commands(text)]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("installed_examples.py"))],
@@ -125,6 +129,13 @@ def test_the_index_lists_every_page() -> None:
     index = (DOCS / "extend" / "index.md").read_text(encoding="utf-8")
     assert len(EXAMPLES) == 9
     assert [page.name for page in EXAMPLES if f"({page.name})" not in index] == []
+
+
+def test_every_example_has_a_page() -> None:
+    linked = "\n".join(page.read_text(encoding="utf-8") for page in EXAMPLES)
+    files = sorted((ROOT / "examples" / "extend").glob("*.py"))
+    assert len(files) == 9
+    assert [file.name for file in files if f"(../../examples/extend/{file.name})" not in linked] == []
 
 
 def test_extending_a_union() -> None:

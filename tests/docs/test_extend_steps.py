@@ -17,7 +17,7 @@ def test_the_examples_learn(tmp_path: Path) -> None:
     package = tmp_path / "src" / "fathomseg"
     shutil.copytree(ROOT / "src" / "fathomseg", package, ignore=shutil.ignore_patterns("__pycache__"))
     for page in ("task", "objective", "link"):
-        install((DOCS / "extend" / f"{page}.md").read_text(encoding="utf-8"), package)
+        install(DOCS / "extend" / f"{page}.md", package)
     done = subprocess.run(
         [sys.executable, "-m", "tests.docs.installed_steps"],
         capture_output=True,

@@ -29,4 +29,4 @@ def test_the_recipe_of_the_page_is_valid() -> None:
 def test_every_part_is_on_the_page() -> None:
     parts = (*get_args(get_args(AnyMixing)[0]), *get_args(get_args(AnyAugmentation)[0]))
     assert len(parts) == 10
-    assert [part.model_fields["name"].default for part in parts if f"| `{part().name}` |" not in PAGE] == []
+    assert [part.model_fields["name"].default for part in parts if f"|`{part().name}`|" not in PAGE] == []

@@ -31,6 +31,6 @@ def test_the_round_trip_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.labelled == ("images/004",)  # type: ignore[attr-defined]
     assert done.empty == ("images/002",)  # type: ignore[attr-defined]
     np.testing.assert_array_equal(Folder(root=Path("mydata")).label("images/004"), label)
-    for name in re.findall(r"^\| `([\w./-]+)`", TEXT, re.MULTILINE):
+    for name in re.findall(r"^\|`([\w./-]+)`", TEXT, re.MULTILINE):
         if "town" not in name:
             assert (Path("selected/annotation") / name).is_file(), name

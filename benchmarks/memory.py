@@ -1,0 +1,152 @@
+"""Memory and speed a training of each recipe would need on a GPU, estimated without one.
+
+    python benchmarks/memory.py [RECIPE ...] [--tflops 30] [--bytes 2] [--out results/memory_estimate.json] [--table]
+
+Networks are built on PyTorch's meta device, where shapes are computed and numbers are not. One image of each stream
+goes through what its objectives want of it: FLOP are those of convolutions and matrix products, activations the
+tensors that autograd would keep for the backward pass, each once. A step then is, for B images of a stream:
+
+- supervised, photometric and the like: one pass with gradient, the union of the outputs they learn;
+- pseudo_labels: one pass of the teacher without gradient, one of the student per strong view;
+- photometric also: one pair of frames per neighbour through the pose network.
+
+memory = parameters x (weights 4 + gradient 4 + average 4 + optimiser 8 or 4 bytes) + activations x bytes / 4, where
+`--bytes` is 2 for bf16 and 4 for float32; images/s = images / (3 x FLOP with gradient + FLOP without) x `--tflops`,
+which is what the GPU reaches, not its peak. Both are estimates: fragmentation, losses and reading are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from fathomseg.config import load
+from fathomseg.stages.build import build_networks
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import origin
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = (
+    "camvid.yaml",
+    "camvid/classmix.yaml",
+    "camvid/three-ways.yaml",
+    "camvid/unimatch-v2-dinov2.yaml",
+    "depth-kitti.yaml",
+    "realtime-joint.yaml",
+    "twin-dpt.yaml",
+    "cityscapes.yaml",
+    "cityscapes/depthmix.yaml",
+    "cityscapes/three-ways.yaml",
+    "cityscapes/unimatch-v2-dinov2.yaml",
+)
+"""One of each kind."""
+
+
+def estimate(path: Path, tflops: float, width: int) -> dict[str, Any]:
+    """What a step of a recipe needs."""
+    recipe = load(Recipe, path)
+    with torch.device("meta"):
+        network, brought = build_networks(recipe, pretrained=False)
+    network.train()
+    flop = activations = images = 0.0
+    for name, stream in recipe.streams.items():
+        batch, objectives = stream.batch or recipe.train.batch, recipe.objectives_of(name)
+        geometry = stream.geometry
+        size = (geometry.crop if geometry else None) or stream.size or recipe.size
+        images += batch
+        base = {o for key, one in objectives.items() if one.name != "pseudo_labels" for o in one.learns(recipe.network)}
+        if base:
+            cost, kept = measure(network, size, sorted(base))
+            flop, activations = flop + 3 * batch * cost, activations + batch * kept
+        for one in objectives.values():
+            if one.name == "pseudo_labels":
+                cost, kept = measure(network, size, ["segmentation"])
+                views = 2 if one.complementary_dropout else 1
+                flop += batch * (cost + 3 * views * cost)
+                activations += batch * views * kept
+        if "photometric" in {one.name for one in objectives.values()}:
+            pose = next(modules["pose"] for modules in brought.values() if "pose" in modules)
+            cost, kept = measure_pair(pose, size)
+            flop, activations = flop + 3 * 2 * batch * cost, activations + 2 * batch * kept
+    parameters = sum(p.numel() for module in (network, *brought.values()) for p in module.parameters())
+    state = parameters * (4 + 4 + 4 + (8 if recipe.optimiser.name == "adamw" else 4))
+    return {
+        "images": int(images),
+        "parameters_m": round(parameters / 1e6, 1),
+        "gflop": round(flop / 1e9),
+        "memory_gib": round((state + activations * width / 4) / 2**30, 1),
+        "images_per_s": round(images * tflops * 1e12 / flop, 1),
+    }
+
+
+def measure(network: nn.Module, size: tuple[int, int], outputs: Collection[str]) -> tuple[float, float]:
+    """FLOP of the forward pass of one image, and float32 bytes its backward pass keeps."""
+    image = torch.empty(2, 3, *size, device="meta")
+    return counted(lambda: network(image, outputs), network)
+
+
+def measure_pair(pose: nn.Module, size: tuple[int, int]) -> tuple[float, float]:
+    """The same of one pair of frames in the pose network."""
+    first, second = (torch.empty(2, 3, *size, device="meta") for _ in range(2))
+    return counted(lambda: pose(first, second), pose)
+
+
+def counted(run: Any, module: nn.Module) -> tuple[float, float]:
+    """Of one of two images: BatchNorm wants more than one."""
+    kept: dict[int, int] = {}
+    own = {id(p) for p in module.parameters()}
+    alive: list[Tensor] = []  # so that no address is used twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        if id(tensor) not in own:
+            alive.append(tensor)
+            kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return counter.get_total_flops() / 2, sum(kept.values()) / 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", type=Path, help="recipes; one of each kind if none is given")
+    parser.add_argument("--tflops", type=float, default=30.0, help="what the GPU reaches")
+    parser.add_argument("--bytes", type=int, default=2, choices=(2, 4), help="of an activation")
+    parser.add_argument("--table", action="store_true", help="print a Markdown table instead of JSON")
+    parser.add_argument("--out", type=Path, help="also write the result to this file")
+    arguments = parser.parse_args()
+    paths = arguments.recipes or [ROOT / "recipes" / name for name in RECIPES]
+    found = {}
+    for path in paths:
+        found[str(path.resolve().relative_to(ROOT / "recipes"))] = estimate(path, arguments.tflops, arguments.bytes)
+    result = {
+        "claim": "ESTIMATED, not measured: memory and speed of a training step on a GPU",
+        "assumed": {"tflops": arguments.tflops, "bytes_per_activation": arguments.bytes},
+        "recipes": found,
+        "origin": origin(),
+    }
+    print(table(found) if arguments.table else json.dumps(result))
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The recipes as Markdown."""
+    lines = ["|recipe|images a step|GFLOP|GiB|images/s|", "|---|---|---|---|---|"]
+    for name, one in found.items():
+        lines.append(f"|{name}|{one['images']}|{one['gflop']}|{one['memory_gib']}|{one['images_per_s']}|")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
