@@ -15,7 +15,7 @@ NOTEBOOK = json.loads((DOCS / "first-steps.ipynb").read_text(encoding="utf-8"))
 CELLS = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 SMALLER = {
     'RECIPES = "../recipes"': f"RECIPES = {str(ROOT / 'recipes')!r}",
-    "SIZE = [128, 256]": "SIZE = [64, 128]",
+    "SIZE = [128, 256]": "SIZE = [32, 64]",
     "STEPS = 100": "STEPS = 2",
     '"train_clips": 12, "val_clips": 2, "frames": 4': '"train_clips": 12, "val_clips": 1, "frames": 1',
 }
@@ -47,7 +47,7 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(shown[1]).startswith("Run(runs/first, Scores(streets val: segmentation miou 0.")
     assert "road" in shown[2]  # type: ignore[operator]
     assert isinstance(shown[3], Image.Image)
-    assert shown[3].size == (128, 64)
+    assert shown[3].size == (64, 32)
     assert (tmp_path / "runs/first/seen/ids/image.png").is_file()
     assert repr(shown[5]).endswith("val-flip)")
     assert repr(shown[6]).startswith("Choice(4 images: train/")

@@ -135,6 +135,7 @@ def test_scores_on_other_data_do_not_replace_those_of_its_own(tmp_path: Path) ->
     names = sorted(path.name for path in (made / "evaluation").iterdir())
     assert names[0] == "train"
     assert [name[: len("train-on-other-")] for name in names[1:]] == ["train-on-other-"]
+    assert scored.pop("folder") == str(made / "evaluation" / "train")
     assert json.loads((made / "evaluation" / "train" / "scores.json").read_text()) == scored
 
 

@@ -47,7 +47,7 @@ class ImagePrediction(Prediction):
         """The prediction of a task (the first one) as a picture of the size of the image: class colours over it, depth
         in colours. Notebooks show it. Raises `FathomError` for a task that was not predicted."""
         chosen = next(iter(self.tasks), None) if task is None else task
-        if chosen not in self.tasks:
+        if chosen is None or chosen not in self.tasks:
             raise FathomError(f"{task!r} was not predicted; there is: {', '.join(self.tasks)}.")
         return Image.fromarray(self.tasks[chosen].painter(self.classes)(self.image, self))
 

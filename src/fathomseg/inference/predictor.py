@@ -107,7 +107,7 @@ class Predictor:
     @overload
     def predict(self, image: Iterator[Readable], *, batch: int = 8) -> Iterator[ImagePrediction]: ...
     def predict(
-        self, image: Readable | Sequence[Readable] | Iterator[Readable], *, batch: int = 8
+        self, image: Readable | list[Readable] | tuple[Readable, ...] | Iterator[Readable], *, batch: int = 8
     ) -> ImagePrediction | list[ImagePrediction] | Iterator[ImagePrediction]:
         """All tasks from one pass of the network, at the size of the image.
 

@@ -40,13 +40,16 @@ def find_files(source: str | Path, out: Path) -> Found:
             f"There is no file or folder {source}. Give an image, a video, a folder of them, a pattern in quotes such "
             "as 'drive/*.png', or the number of a camera."
         )
-    results = out.resolve()
+    if path.is_dir() and path.resolve() == out.resolve():
+        raise FathomError(f"{out} is the folder of the images itself; give another for the results (--out).")
     if path.is_file():
         root, every = path.parent, [path]
     else:
-        root = _fixed(path) if pattern else path
+        root, results = _fixed(path) if pattern else path, out.resolve()
+        inside = root.resolve() in results.parents
         matches = root.glob(str(path.relative_to(root))) if pattern else (file for _, file in walk(path))
-        every = sorted(file for file in matches if file.is_file() and results not in file.resolve().parents)
+        files_alone = (file for file in matches if not file.is_dir())  # links that lead nowhere are met when read
+        every = sorted(file for file in files_alone if not inside or results not in file.resolve().parents)
     files = tuple(file for file in every if ending(file.name) in KNOWN)
     unknown = counted(Counter(by_first_spelling(file.name for file in every if ending(file.name) not in KNOWN)))
     if not files:

@@ -33,9 +33,9 @@ class Patch(NamedTuple):
 
 
 class Region(NamedTuple):
-    """One labelled part of an image: the union of its patches, which have the class `index`."""
+    """One labelled part of an image: the union of its patches, which have the class index `value`."""
 
-    index: int
+    value: int
     patches: tuple[Patch, ...]
 
 

@@ -54,7 +54,7 @@ class Scores:
         """Those in what `evaluate_run` gives or scores.json holds."""
         by_weights = result["scores"]
         tasks = load_card(Path(result["run"])).tasks
-        first = next(iter(by_weights.values()), {})
+        first: Mapping[str, Mapping[str, Any]] = next(iter(by_weights.values()), {})
         headlines = {name: tasks[name].headline(scores) for name, scores in first.items()}
         return cls(folder, result["dataset"], result["split"], by_weights, headlines)
 
