@@ -179,11 +179,11 @@ def test_images_labelled_already_are_known(data: CamVid, tmp_path: Path) -> None
 
 def test_labels_that_exist_count_as_labelled(tmp_path: Path) -> None:
     root = fakes.make_folder(tmp_path / "mine", images=9, labelled=4, clips=0)
-    data = {"name": "folder", "root": str(root), "val": []}
-    tree = settings(CamVid(root=root), data=data, split="all", already="labelled")
+    data = {"name": "folder", "root": str(root)}
+    tree = settings(CamVid(root=root), data={**data, "val": []}, split="all", already="labelled")
     assert call(tmp_path, tree, "--budget", "5").exit_code == 0
     assert load_selection(tmp_path / "out").already == tuple(f"images/{i:03d}" for i in range(4))
-    assert "nothing to choose" in refused(tmp_path / "b", {**tree, "split": "val"}, "--budget", "1")
+    assert "nothing to choose" in refused(tmp_path / "b", {**tree, "data": data, "split": "val"}, "--budget", "1")
 
 
 def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
