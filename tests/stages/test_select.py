@@ -179,10 +179,11 @@ def test_images_labelled_already_are_known(data: CamVid, tmp_path: Path) -> None
 
 def test_labels_that_exist_count_as_labelled(tmp_path: Path) -> None:
     root = fakes.make_folder(tmp_path / "mine", images=9, labelled=4, clips=0)
-    tree = settings(CamVid(root=root), data={"name": "folder", "root": str(root)}, split="all", already="labelled")
+    data = {"name": "folder", "root": str(root)}
+    tree = settings(CamVid(root=root), data={**data, "val": []}, split="all", already="labelled")
     assert call(tmp_path, tree, "--budget", "5").exit_code == 0
     assert load_selection(tmp_path / "out").already == tuple(f"images/{i:03d}" for i in range(4))
-    assert "nothing to choose" in refused(tmp_path / "b", {**tree, "split": "val"}, "--budget", "1")
+    assert "nothing to choose" in refused(tmp_path / "b", {**tree, "data": data, "split": "val"}, "--budget", "1")
 
 
 def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
@@ -238,12 +239,13 @@ def test_the_result_is_plain_json(data: CamVid, tmp_path: Path) -> None:
     assert "command" in tree["origin"]
 
 
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=4, size=SIZE)
+
+
 class TestHeldOut:
     """Drives that are held out are in no pool, save that from which those to be scored on are chosen."""
-
-    @pytest.fixture(scope="class")
-    def drives(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        return fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=4, size=SIZE)
 
     def chosen(self, root: Path, folder: Path, **changes: Any) -> tuple[str, ...]:
         data = {"name": "folder", "root": str(root), "val": ["clips/drive1/*"]}

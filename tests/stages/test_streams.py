@@ -593,17 +593,18 @@ class TestStatistics:
         assert held_for(validate(Recipe, tree)) == {}
 
 
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs and two drives of five frames, of each of which the second has a label."""
+    root = fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=5, size=SIZE)
+    for clip in range(2):
+        label = fakes.stored_label(fakes.scene(clip, SIZE, 4)[1], "ids")
+        fakes.save(root / f"labels/clips/drive{clip}/000001.png", label)
+    return root
+
+
 class TestHeldOutDrives:
     """A drive that the data holds out is in no stream, whatever split a stream names and whether anything is scored."""
-
-    @pytest.fixture(scope="class")
-    def drives(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Two photographs and two drives without a camera of their own; the second frame of each has a label."""
-        root = fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=5, size=SIZE)
-        for clip in range(2):
-            label = fakes.stored_label(fakes.scene(clip, SIZE, 4)[1], "ids")
-            fakes.save(root / f"labels/clips/drive{clip}/000001.png", label)
-        return root
 
     def own(self, root: Path, **sections: Any) -> Recipe:
         return recipe(root, **{"data": {"name": "folder", "root": str(root), "val": ["clips/drive1/*"]}, **sections})
