@@ -20,6 +20,7 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.errors import DataError, Problem, by_clip
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
 from fathomseg.types import IGNORE
@@ -70,12 +71,15 @@ class CheckReport:
 def run(data: str, overrides: list[str], json: bool) -> int:
     """Check the dataset `data` names and print the report; the exit code is 1 if there are problems."""
     dataset = resolve_dataset(data, overrides)
-    with preparing(active=True) as progress:
+    with preparing(active=True, what="checking files") as progress:
         report = check(dataset, None, progress)
     if json:
         print(json_format.dumps(dataclasses.asdict(report), indent=2))
     else:
         show(report)
+    images = sum(split.images for split in report.splits.values())
+    problems = f"{len(report.problems)} problems" if report.problems else "no problem"
+    conclude(f"{report.dataset}: {images} images in {len(report.splits)} splits, {problems}")
     return 1 if report.problems else 0
 
 

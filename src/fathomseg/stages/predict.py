@@ -33,6 +33,7 @@ from fathomseg.inference.settings import trained_inference
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.parallel import open_team
 from fathomseg.stages.overrides import parted
@@ -115,6 +116,7 @@ def run(
     if others := passed_over(Path(source), Path(out)):
         lines.append(f"Not read, since the endings are not known: {others}.")
     say("\n".join(lines))
+    conclude(f"{names} of {len(jobs)} files in {out}" + (f", {len(problems)} could not be used" if problems else ""))
     return 1 if problems else 0
 
 

@@ -16,6 +16,7 @@ from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
@@ -100,6 +101,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     if accelerate.is_main_process:
         save(folder, recipe, step, streams)
     accelerate.wait_for_everyone()
+    conclude(f"{recipe.train.steps} steps are done, the run is in {folder}")
     _score(recipe, folder)
 
 
