@@ -17,6 +17,7 @@ import yaml
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
+from fathomseg.io.outcome import wrote
 from fathomseg.text import read_text
 from fathomseg.version import __version__
 
@@ -54,6 +55,7 @@ def writing(path: Path, durable: bool = False) -> Iterator[Path]:
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
+        wrote(path)
     finally:
         temporary.unlink(missing_ok=True)  # only there if writing failed, for example on a full disk
 

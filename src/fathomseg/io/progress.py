@@ -6,10 +6,13 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import torch.distributed as dist
 from rich.console import Console
 from rich.progress import Progress
+
+from fathomseg.io.spoken import Spoken
 
 
 def say(text: str) -> None:
@@ -18,14 +21,20 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def preparing(active: bool) -> Iterator[Callable[[int, int], None]]:
+def preparing(active: bool, what: str = "preparing images") -> Iterator[Callable[[int, int], None]]:
     """A progress bar (on a terminal) for decoding files; gives the function to tell (done, total)."""
     console = Console(stderr=True)
     with Progress(
         *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)
     ) as bar:
-        task = bar.add_task("preparing files", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task, spoken = bar.add_task(what, total=None), Spoken(what)
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            if active and not console.is_terminal:
+                spoken.tell(done, total)
+
+        yield tell
 
 
 @contextmanager
@@ -34,5 +43,12 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     console = Console(stderr=True)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with Progress(console=console, disable=rank > 0 or not console.is_terminal) as bar:
-        task = bar.add_task(what, total=math.ceil(total / world))
-        yield lambda: bar.advance(task)
+        share = math.ceil(total / world)
+        task, spoken, counted = bar.add_task(what, total=share), Spoken(what), count(1)
+
+        def advance() -> None:
+            bar.advance(task)
+            if rank == 0 and not console.is_terminal:
+                spoken.tell(next(counted), share)
+
+        yield advance

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import typer
-
 from fathomseg.named_recipes import listed, lookup
 
 SCHEMAS: Final = Path(__file__).resolve().parents[1] / "settings" / "schemas"
@@ -24,7 +22,7 @@ _RECIPES_OF: Final = {"select": ("select",), "study": ("study",), "train": ("tra
 _RECIPES_OF_ALL: Final = ("train", "pretrain", "select", "study")
 
 
-def recipe_or_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+def recipe_or_setting(ctx: Any, incomplete: str) -> Iterator[str]:
     """First a recipe, then keys of its settings."""
     given = [*(ctx.params.get("arguments") or ()), *([ctx.params["file"]] if ctx.params.get("file") else [])]
     verb = "train" if ctx.info_name == "pretrain" else ctx.info_name or ""
@@ -36,10 +34,10 @@ def recipe_or_setting(ctx: typer.Context, incomplete: str) -> Iterator[str]:
     yield from settings(_BY_VERB.get(verb, "recipe"), given[1:], incomplete, _tree(path))
 
 
-def setting_in(*groups: str) -> Callable[[typer.Context, str], Iterator[str]]:
+def setting_in(*groups: str) -> Callable[[Any, str], Iterator[str]]:
     """Keys of these groups of a recipe alone, such as `data`."""
 
-    def complete(ctx: typer.Context, incomplete: str) -> Iterator[str]:
+    def complete(ctx: Any, incomplete: str) -> Iterator[str]:
         given = ctx.params.get("arguments") or ctx.params.get("overrides") or ()
         found = settings("recipe", given, incomplete, {})
         return (one for one in found if one.startswith(groups))

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from fathomseg.io.outcome import forget, last_line
+
 HELP = {"help_option_names": ["-h", "--help"]}
 """Settings of click: -h is --help, for the program and all its verbs."""
 
@@ -17,10 +19,17 @@ class Verb(TyperCommand):
     """A verb that imports PyTorch."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Say that it has begun, then do it."""
-        if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+        """Say that it has begun, do it, and say last what came of it and which page to open."""
+        speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one
+        if speaks and "torch" not in sys.modules:
             print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
-        return super().invoke(ctx)
+        forget()
+        try:
+            return super().invoke(ctx)
+        except typer.Exit:  # every verb ends so
+            if speaks and (line := last_line()) is not None:
+                print(f"fathom {self.name}: {line}", file=sys.stderr, flush=True)
+            raise
 
 
 class QuickVerb(TyperCommand):

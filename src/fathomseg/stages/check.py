@@ -21,6 +21,7 @@ from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.data.held_out import VAL, HeldOut, shared_clips, warning
 from fathomseg.errors import DataError, Problem, by_clip
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import preparing
 from fathomseg.io.shapes import same_shape
 from fathomseg.stages.check_page import page_path, warnings, write_check_page
@@ -72,7 +73,7 @@ class CheckReport:
 def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
     """Check the dataset `data` names, print the report and write its page; the exit code is 1 if there are problems."""
     dataset = resolve_dataset(data, overrides)
-    with preparing(active=True) as progress:
+    with preparing(active=True, what="checking files") as progress:
         report = check(dataset, None, progress)
     if json:
         print(json_format.dumps(dataclasses.asdict(report), indent=2))
@@ -80,6 +81,9 @@ def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
         show(report)
         if page:
             write_check_page(page_path(dataset), report, dataset)
+    images = sum(split.images for split in report.splits.values())
+    problems = f"{len(report.problems)} problems" if report.problems else "no problem"
+    conclude(f"{report.dataset}: {images} images in {len(report.splits)} splits, {problems}")
     return 1 if report.problems else 0
 
 

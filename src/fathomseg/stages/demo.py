@@ -27,6 +27,7 @@ from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
 from fathomseg.io.files import refuse_unwritable, write_text
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import PAGE, DemoPage, render
 from fathomseg.stages.demo_tiles import tiles
@@ -60,6 +61,7 @@ def run(out: Path, minutes: float, seed: int) -> int:
         return 130
     say("Drawing pictures ...")
     show(folder, tasks, asked)
+    conclude(f"the demo is in {out}")
     say(f"Done in {duration((time.monotonic() - began) / 60)}. The commands in the page work in {out}.")
     return 0
 

@@ -28,6 +28,7 @@ from fathomseg.distillation.writing import Distillation
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
@@ -79,6 +80,7 @@ def run(
     lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]
     if not lacking:
         say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
+        conclude(f"all {len(ids)} images had {task} before")
         return 0
     asked = _teacher(teacher, wanted, dataset, weights, gives, device, flip)
     match = None
@@ -112,6 +114,9 @@ def run(
     say(f"{task} of {work.written} of {len(ids)} images written into {out}{unit}{there}.")
     if work.problems:
         say("\n".join([f"{len(work.problems)} images could not be used:", *(f"  {one}" for one in work.problems)]))
+    conclude(
+        f"{task} of {len(lacking)} images in {out}" + (f", {len(work.problems)} unusable" if work.problems else "")
+    )
     return 1 if work.problems else 0
 
 

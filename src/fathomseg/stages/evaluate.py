@@ -27,6 +27,7 @@ from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.files import digest, refuse_unwritable
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
@@ -238,12 +239,23 @@ def evaluate_run(
                 shown = sections(result, dataset, best, drives)
                 shown += [] if against or not inference.links else links_sections(folder / METRICS)
                 write_page(out, result, shown, folder / CONFIG)
+            conclude(_in_words(folder, split, result, known))
             if as_json:
                 print(json.dumps(result))
             else:
                 show(result, sections(result, dataset), out)
             result["folder"] = str(out)
     return result
+
+
+def _in_words(folder: Path, split: str, result: Mapping[str, Any], known: Mapping[str, Task]) -> str:
+    """The main number of every task, of the first weights that were scored."""
+    scores = next(iter(result["scores"].values()), {})
+    headlines = {
+        name: value for task in known if task in scores for name, value in known[task].headline(scores[task]).items()
+    }
+    said = ", ".join(f"{name} {value:.4g}" for name, value in headlines.items())
+    return f"{folder} on {split}: {said}" if said else f"{folder} is scored on {split}"
 
 
 def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:

@@ -23,6 +23,7 @@ from fathomseg.inference.settings import trained_inference
 from fathomseg.io.files import digest, refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.listing import ending, walk
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import origin, own_data
@@ -110,6 +111,7 @@ def run(
         package("onnx").save(model, temporary)
     head = f"{out}: {', '.join(card.tasks)} in {kind}, {out.stat().st_size / 1e6:.1f} MB"
     console.print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True, markup=False)
+    conclude(f"{out}, {out.stat().st_size / 1e6:.1f} MB; try it: fathom predict {out} INPUT --out DIR")
     return 0
 
 

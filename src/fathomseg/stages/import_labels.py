@@ -8,6 +8,7 @@ from typing import Any
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
@@ -28,6 +29,7 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
         print(json_format.dumps(tree, indent=2, ensure_ascii=False))
     else:
         tell(done)
+    conclude(f"{len(done.labelled)} images of {done.root} have a label now")
     return 1 if done.unusable else 0
 
 

@@ -39,6 +39,7 @@ from fathomseg.inference.sources import find_files
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.parallel import open_team
 from fathomseg.stages.overrides import parted
@@ -141,6 +142,7 @@ def run(
     if found.others:
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
+    conclude(f"{names} of {len(jobs)} files in {out}" + (f", {len(problems)} could not be used" if problems else ""))
     return 1 if problems else 0
 
 

@@ -22,6 +22,7 @@ from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, refuse_unwritable, write_config
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import preparing, say
 from fathomseg.parallel import open_team
 from fathomseg.parallel.base import Team
@@ -107,6 +108,7 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None =
     for one in skipped:
         say(f"left out: {one.reason}")
     say(f"{len(selection.chosen)} images chosen; {folder / 'selection.txt'} lists them in order.")
+    conclude(f"{len(selection.chosen)} of {len(pool.ids)} images chosen, listed in {folder / TEXT}")
     return selection
 
 

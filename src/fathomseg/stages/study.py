@@ -14,6 +14,7 @@ from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.parallel import open_engine
 from fathomseg.stages.run_folder import origin
@@ -85,6 +86,9 @@ def run(
     if stopped:
         say("Stopped. The same command resumes the study.")
         return 130
+    settled = sum(folder.settled(cell) for cell in study.cells())
+    failed = f", {len(report.failed)} failed" if report.failed else ""
+    conclude(f"{settled} of {len(study.cells())} trainings{failed}; results in {folder.path / 'results.md'}")
     return 1 if report.failed else 0
 
 

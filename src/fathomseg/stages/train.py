@@ -18,6 +18,7 @@ from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
+from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
@@ -120,6 +121,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         whole = trainer.trained(lambda: build_step(recipe, *build_networks(recipe, pretrained=False), streams))
         save(folder, recipe, whole, streams)
     accelerate.wait_for_everyone()
+    conclude(f"{recipe.train.steps} steps are done, the run is in {folder}")
     scores = _score(recipe, folder)
     if recipe.evaluation.report and accelerate.is_main_process:
         say(f"Page: {write_page(folder, recipe, step, streams, scores)}")
