@@ -1,4 +1,4 @@
-"""What all tests share: the real images, where there are any, and a cache that is thrown away."""
+"""What all tests share: checked types, the real images, where there are any, and a cache that is thrown away."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import typecheck
+
+typecheck.install()  # every annotation, shapes included, is checked at every call
 
 _ROOT = Path(__file__).resolve().parent.parent
 

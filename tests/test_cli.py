@@ -1,4 +1,4 @@
-"""The command line: quick help, readable errors, nothing undocumented. What the verbs do is tested in stages/."""
+"""The command line: readable errors, nothing undocumented. What the verbs do is tested in stages/."""
 
 from __future__ import annotations
 

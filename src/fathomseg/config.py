@@ -28,10 +28,10 @@ class Part(BaseModel):
     """Base of everything configurable: immutable, unknown keys are errors, a docstring under each field explains it.
 
     pydantic could collect these docstrings as descriptions, but nothing reads them, and it would be the slowest part of
-    reading a recipe.
+    reading a recipe. Its validators are built when they are needed first, since a run needs few of the parts there are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import DataError, Problem
-from fathomseg.evaluation.motion import MEANING, clips, evaluate_motion, motion_scores, predict_drives
+from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.geometry.trajectory import trajectory_scores
 from fathomseg.models.pose import PoseConfig
 from tests.stages.saved_joint_run import ENCODER
@@ -20,7 +20,7 @@ from tests.toy_drive import SIZE, ToyDrive, ToyPose, world_T_cam
 
 def test_a_network_that_knows_the_motions_is_right_but_for_its_unit() -> None:
     dataset, pose = ToyDrive(lengths=(20, 3, 6)), ToyPose(unit=4.0).train()
-    result = evaluate_motion(pose, dataset, dataset.ids("val"), SIZE)
+    result = motion_scores(predict_drives(pose, dataset, dataset.ids("val"), SIZE))
     assert pose.training
     assert pose.pairs == [8, 8, 3, 2, 5]  # batches of 8 pairs; every pair once
     over_all = result["all"]
@@ -36,7 +36,7 @@ def test_a_network_that_knows_the_motions_is_right_but_for_its_unit() -> None:
 
 def test_the_opposite_motion_is_as_wrong_as_can_be() -> None:
     dataset = ToyDrive(lengths=(8,))
-    result = evaluate_motion(ToyPose(way=-1.0), dataset, dataset.ids("val"), SIZE)["all"]
+    result = motion_scores(predict_drives(ToyPose(way=-1.0), dataset, dataset.ids("val"), SIZE))["all"]
     assert result["direction_deg"] == pytest.approx(180, abs=1e-2)
     assert result["ate_m"] > 1.5
 

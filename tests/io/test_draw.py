@@ -73,19 +73,6 @@ def test_beside_scales_to_one_height() -> None:
     assert (picture[:, 8:10] == 255).all()
 
 
-def test_contact_sheet_has_rows_and_columns_and_readable_captions() -> None:
-    pictures = [np.full((20, 40 + i, 3), 10 * i, np.uint8) for i in range(5)]
-    sheet = draw.contact_sheet(pictures, ["one", "two", "three", "four", "a caption far too long for it"], 3, width=60)
-    assert sheet.shape[1] == 3 * 60 + 2 * 8
-    blank = draw.contact_sheet(pictures, [""] * 5, 3, width=60)
-    assert blank.shape == sheet.shape
-    assert (sheet != blank).any()
-    with pytest.raises(FathomError, match="5 pictures but 1 captions"):
-        draw.contact_sheet(pictures, ["one"])
-    with pytest.raises(FathomError, match="at least one"):
-        draw.contact_sheet([], [])
-
-
 def test_caption_fits_or_is_cut_and_any_script_is_drawn() -> None:
     for text in ("x", "very long caption " * 20, "été 道路 🚗"):
         assert draw.captioned(IMAGE, text).shape[1] == IMAGE.shape[1]

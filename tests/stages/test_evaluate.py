@@ -16,7 +16,7 @@ from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError, DataError, FathomError
-from fathomseg.evaluation.motion import evaluate_motion
+from fathomseg.evaluation.motion import motion_scores, predict_drives
 from fathomseg.inference.card import load_pose
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, Window
@@ -290,7 +290,7 @@ def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: py
             assert float(row[f"abs_rel_none_{weights}"]) == pytest.approx(errors[-1], rel=1e-9)
         assert result["scores"][weights]["depth"]["none"]["abs_rel"] == pytest.approx(np.mean(errors), rel=1e-9)
     assert result["scores"]["ema"] != result["scores"]["last"]
-    motion = evaluate_motion(load_pose(deep), STREETS, STREETS.ids("val"), (32, 64))
+    motion = motion_scores(predict_drives(load_pose(deep), STREETS, STREETS.ids("val"), (32, 64)))
     assert result["motion"]["all"]["ate_m"] == pytest.approx(motion["all"]["ate_m"])
     assert result["motion"]["all"]["clips"] == 2
 

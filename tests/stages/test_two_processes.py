@@ -29,6 +29,8 @@ from tests.stages.saved_joint_run import save_joint_run
 from tests.stages.test_scene import scene_settings
 from tests.stages.tiny_semi import STREETS, recipe
 
+pytestmark = pytest.mark.slow
+
 TABLE = Path("evaluation", "val", "images.csv")
 SCENE = scene_settings(data={**STREETS, "val_clips": 3})
 """Four samples at a time of two drives: near ones of both ranks are no wrong pairs, distant ones are."""

@@ -23,9 +23,6 @@ DistilledReader = Callable[[str], Mapping[str, NDArray[Any]] | None]
 TARGETS: Final = {"segmentation": "label", "depth": "depth", "normals": "normals"}
 """By task what a teacher stands in for."""
 
-PARTS: Final = ("confidence", "classes", "probabilities")
-"""What may come along with a target, after its name."""
-
 
 def target_name(name: str) -> str:
     """What it is called among the targets of a batch."""

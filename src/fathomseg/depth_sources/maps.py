@@ -13,11 +13,11 @@ from jaxtyping import Float32
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from fathomseg.data.by_name import ByName
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.stored import ByName
 from fathomseg.io.images import read_stored
 from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape

@@ -8,9 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from fathomseg.engine import trackers
 from fathomseg.io.files import write_text
 
@@ -40,6 +37,16 @@ class Log:
         self._first_step = first_step
         if not active:
             return
+        from rich.console import Console  # reading a recipe needs no bars
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         self._console = Console(stderr=True)
         path = folder / METRICS
         self._before, self._before_cpu = _keep_until(path, first_step)

@@ -48,17 +48,6 @@ class Drive:
     """Metres."""
 
 
-def evaluate_motion(
-    pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str = "cpu", step: int = 1
-) -> dict[str, Any]:
-    """The scores of the clips among these samples that have poses, over all ("all") and one by one ("clips").
-
-    Errors are means over the snippets, steps or segments of all clips, so a long clip counts more than a short one.
-    Keys are explained by `MEANING`; null where there is nothing to measure. See `predict_drives` for the arguments.
-    """
-    return motion_scores(predict_drives(pose, dataset, ids, size, device, step))
-
-
 def predict_drives(
     pose: nn.Module,
     dataset: Dataset,
@@ -114,7 +103,11 @@ def predict_motions(
 
 
 def motion_scores(drives: Sequence[Drive]) -> dict[str, Any]:
-    """All measures over all clips ("all") and for each one ("clips", by its first frame), as plain JSON values."""
+    """All measures over all clips ("all") and for each one ("clips", by its first frame), as plain JSON values.
+
+    Errors are means over the snippets, steps or segments of all clips, so a long clip counts more than a short one.
+    Keys are explained by `MEANING`; null where there is nothing to measure.
+    """
     scored = [drive for drive in drives if len(drive.ids) >= SNIPPET]
     rows = [{"clip": drive.ids[0], **trajectory.trajectory_scores(drive.predicted, drive.truth)} for drive in scored]
     snippets = _joined([trajectory.snippet_errors(drive.predicted, drive.truth) for drive in scored])

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import write_bytes
 from fathomseg.io.images import resize_image
-from fathomseg.types import IGNORE, ClassList, Size
+from fathomseg.types import IGNORE, ClassList
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 """A picture of a size of its own."""
@@ -138,19 +138,6 @@ def beside(pictures: Sequence[Picture], height: int | None = None, gap: int = 4)
     return np.concatenate([part for picture in scaled for part in (space, picture)][1:], axis=1)
 
 
-def contact_sheet(pictures: Sequence[Picture], captions: Sequence[str], columns: int = 4, width: int = 320) -> Picture:
-    """Captioned pictures in rows and columns, each `width` pixels wide."""
-    if len(pictures) != len(captions):
-        raise FathomError(f"{len(pictures)} pictures but {len(captions)} captions; give one caption a picture.")
-    if not pictures:
-        raise FathomError("A contact sheet needs at least one picture.")
-    scaled = (resize_image(p, (max(1, round(p.shape[0] * width / p.shape[1])), width)) for p in pictures)
-    cells = [captioned(picture, text) for picture, text in zip(scaled, captions, strict=True)]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    sheet = [_row(row, min(columns, len(cells)), gap=8) for row in rows]
-    return np.concatenate([part for row in sheet for part in (_blank((8, row.shape[1])), row)][1:], axis=0)
-
-
 def captioned(picture: Picture, text: str, size: int = 14) -> Picture:
     """The picture with a line of text under it; what does not fit ends in three dots."""
     width, font = picture.shape[1], ImageFont.load_default(size)
@@ -204,18 +191,6 @@ def write_indexed(path: Path, indices: UInt8[np.ndarray, "h w"], palette: UInt8[
     content = BytesIO()
     image.save(content, "PNG")
     write_bytes(path, content.getvalue())
-
-
-def _row(cells: Sequence[Picture], columns: int, gap: int) -> Picture:
-    """Cells of one width in a row as high as its highest, filled up with white to `columns` cells."""
-    height, width = max(cell.shape[0] for cell in cells), cells[0].shape[1]
-    full = [np.concatenate([cell, _blank((height - cell.shape[0], width))], axis=0) for cell in cells]
-    full += [_blank((height, width))] * (columns - len(cells))
-    return np.concatenate([part for cell in full for part in (_blank((height, gap)), cell)][1:], axis=1)
-
-
-def _blank(size: Size) -> Picture:
-    return np.full((*size, 3), _PAPER, np.uint8)
 
 
 def _same_size(first: np.ndarray, second: np.ndarray) -> None:

@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
-import torch.distributed as dist
-from rich.console import Console
-from rich.progress import Progress
-
 from fathomseg.io.spoken import Spoken
 
 
@@ -22,7 +18,10 @@ def say(text: str) -> None:
 
 @contextmanager
 def preparing(active: bool, what: str = "preparing images") -> Iterator[Callable[[int, int], None]]:
-    """A progress bar (on a terminal) for decoding files; gives the function to tell (done, total)."""
+    """A progress bar (on a terminal) for decoding files; gives the function to call with (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     with Progress(
         *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)
@@ -40,6 +39,10 @@ def preparing(active: bool, what: str = "preparing images") -> Iterator[Callable
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
+    import torch.distributed as dist
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with Progress(console=console, disable=rank > 0 or not console.is_terminal) as bar:

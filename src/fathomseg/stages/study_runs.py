@@ -1,4 +1,4 @@
-"""The runs of a study's cells: their commands, what they print, and what tells them from those of other studies."""
+"""The runs of a study's cells: their commands, output, and what sets them apart from those of other studies."""
 
 from __future__ import annotations
 

@@ -13,9 +13,7 @@ from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.sharding import gathered
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError
-from fathomseg.evaluation.scoring import FromNetwork, score, with_truth
 from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
-from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
@@ -33,7 +31,6 @@ from fathomseg.stages.build import (
 )
 from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.phases import train_phases
@@ -169,6 +166,9 @@ def _evaluation(
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
     if not ids or config.every == 0 or not recipe.network.tasks:
         return None
+    from fathomseg.evaluation.scoring import FromNetwork, score  # here and below: nothing that reading a recipe needs
+    from fathomseg.inference.predictor import Predictor
+
     card = model_card(recipe)
     predictor = Predictor(step.ema.network, card, accelerate.device, config.inference)
 
@@ -191,6 +191,8 @@ def _score(recipe: Recipe, folder: Path) -> dict[str, Any]:
             f"The run is not scored: {recipe.data.name} has no split {split!r}; it has {', '.join(recipe.data.splits)}."
         )
         return {}
+    from fathomseg.stages.evaluate import evaluate_run
+
     return evaluate_run(
         folder, split=split, inference=recipe.evaluation.inference, report=recipe.evaluation.report, optional=True
     )

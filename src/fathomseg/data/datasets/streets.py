@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
@@ -15,10 +15,12 @@ from pydantic import Field
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.world.labels import COLOURS, NAMES
-from fathomseg.data.world.render import Frame, camera_pose, pinhole, render
 from fathomseg.data.world.route import Clip
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera, ClassList, Size
+
+if TYPE_CHECKING:  # the renderer is imported by what needs it: reading a recipe does not
+    from fathomseg.data.world.render import Frame
 
 VERSION: Final = 1
 """Changes whenever the picture of any id would; part of every fingerprint."""
@@ -112,6 +114,8 @@ class Streets(Dataset):
 
     def camera(self, id: str) -> Camera:
         """The pinhole camera; the same for every frame of a domain."""
+        from fathomseg.data.world.render import pinhole
+
         clip, _ = self._parse(id)
         return pinhole(clip, *self.size)
 
@@ -121,6 +125,8 @@ class Streets(Dataset):
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"]:
         """The camera's pose in the drive's own world: x right, y down, z forward at the start, ground at y = 0."""
+        from fathomseg.data.world.render import camera_pose
+
         return camera_pose(*self._parse(id)).matrix()
 
     def neighbour(self, id: str, offset: int) -> str | None:
@@ -164,6 +170,8 @@ class Streets(Dataset):
 @lru_cache(maxsize=8)
 def _rendered(clip: Clip, frame: int, height: int, width: int) -> Frame:
     """The last few frames, so that image, label and depth of one id are rendered once. The arrays are read-only."""
+    from fathomseg.data.world.render import render
+
     made = render(clip, frame, height, width)
     for array in (made.image, made.label, made.depth, made.moving):
         array.flags.writeable = False
