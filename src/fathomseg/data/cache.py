@@ -16,6 +16,7 @@ from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
+from fathomseg.text import at_home
 from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
@@ -151,4 +152,4 @@ class Cache:
 def cache_folder() -> Path:
     """The folder of prepared arrays: the environment variable FATHOM_CACHE, or ~/.cache/fathomseg."""
     named = os.environ.get("FATHOM_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "fathomseg"
+    return at_home(named) if named else Path.home() / ".cache" / "fathomseg"

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator
 
 from fathomseg.config import read_yaml
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.text import at_home
 from fathomseg.types import IGNORE
 from fathomseg.yaml_words import Word
 
@@ -31,7 +32,7 @@ def _read(given: Any) -> Any:
     """
     if not isinstance(given, str | Path):
         return given
-    path = Path(given).expanduser()
+    path = at_home(given)
     if not path.is_file() and (SHIPPED / f"{given}.yaml").is_file():
         path = SHIPPED / f"{given}.yaml"
     if not path.is_file():

@@ -23,6 +23,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
 from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
+from fathomseg.text import at_home
 
 _FILES: Final = ("*.json", "model*.safetensors")
 """All that is taken of a model: settings and weights, no code and no pickles."""
@@ -160,7 +161,7 @@ def model_folder(model: str, revision: str | None) -> Path:
 
     Raises `FathomError` if there is none and the hub cannot be reached or does not give it.
     """
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     if folder.is_dir():
         if revision is not None:
             raise FathomError(f"{model} is a folder, which has no revisions. Leave revision out.")

@@ -19,7 +19,7 @@ from fathomseg.inference.predictor import Predictor
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
-from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, walk
+from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, missing, walk
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
@@ -81,6 +81,8 @@ def find_jobs(
     a `lens` images become point clouds as well."""
     if not source.exists():
         raise FathomError(f"There is no file or folder {source}. Give an image, a video or a folder of them.")
+    if source.is_dir() and source.resolve() == out.resolve():
+        raise FathomError(f"{out} is the folder of the images itself; give another for the results (--out).")
     known = images.SUFFIXES | VIDEOS
     files = [path for path in _below(source, out) if path.suffix.lower() in known]
     if not files:
@@ -92,6 +94,9 @@ def find_jobs(
     jobs: dict[Path, Job] = {}
     problems = []
     for file in files:
+        if not file.exists():
+            problems.append(Problem(str(file), missing(file)))
+            continue
         path = file.relative_to(root).with_suffix("")
         if path in jobs:
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
@@ -118,11 +123,12 @@ def passed_over(source: Path, out: Path) -> str:
 
 
 def _below(source: Path, out: Path) -> list[Path]:
-    """The file itself, or all below a folder that are not below `out`."""
+    """The file itself, or all below a folder that are not below `out`, if that lies in it."""
     if source.is_file():
         return [source]
     results = out.resolve()
-    return sorted(path for _, path in walk(source) if results not in path.resolve().parents)
+    inside = source.resolve() in results.parents
+    return sorted(path for _, path in walk(source) if not inside or results not in path.resolve().parents)
 
 
 def unfinished(jobs: Sequence[Job]) -> list[Job]:

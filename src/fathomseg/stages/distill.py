@@ -26,11 +26,13 @@ from fathomseg.distillation.teachers import RunTeacher, TaskName, Teacher
 from fathomseg.distillation.writing import Distillation
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
 from fathomseg.io.progress import progress, say
 from fathomseg.parallel import open_team
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets, has_normals
+from fathomseg.text import at_home
 
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
@@ -95,8 +97,9 @@ def run(
     )
     work = Distillation(asked, dataset, out, provenance, matching, batch)
     how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, matching, batch)
-    work.open()
+    refuse_unwritable(out)
     with alone_in(out, f"fathom distill {teacher}"), open_team(engine, workers) as team:
+        work.open()
         todo = work.todo(lacking)
         count = sum(map(len, todo))
         with progress(f"distilling {task}", count) as work.tick:
@@ -116,7 +119,7 @@ def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation
 
 def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:
     """The dataset, and by a recipe the images whose labels its trainings may see; None: all that have one."""
-    path = Path(text).expanduser()
+    path = at_home(text)
     if not path.is_file() or "data" not in read_yaml(path):
         return resolve_dataset(text, overrides), None
     recipe = load(Recipe, path, overrides)

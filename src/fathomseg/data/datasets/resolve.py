@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
@@ -16,6 +15,7 @@ from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.text import at_home
 
 
 class _DataOfRecipe(Part):
@@ -31,7 +31,7 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
 
     Overrides are `root=...`, for a recipe `data.root=...` and no others. Raises `FathomError` saying what was expected.
     """
-    path, kinds = Path(text).expanduser(), dataset_kinds()
+    path, kinds = at_home(text), dataset_kinds()
     if path.name == DESCRIPTION and path.is_file():
         return config.load(Folder, {"name": "folder", "root": str(path.parent)}, overrides)
     if (path / DESCRIPTION).is_file():
