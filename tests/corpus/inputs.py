@@ -137,7 +137,7 @@ def learned(place: Place, done: Done) -> None:
 
 def predicted(place: Place, done: Done) -> None:
     """`predict` by a network that finds the truth: its pixels, at the size of the image."""
-    found = {path.stem: path for path in (place.out / "ids").rglob("*.png")}
+    found = {path.stem: path for path in place.out.rglob("*.png") if "ids" in path.parts}
     assert sorted(found) == [f"{i:03d}" for i in range(COUNT)]
     for i in range(COUNT):
         np.testing.assert_array_equal(load(found[f"{i:03d}"]), truth(i))

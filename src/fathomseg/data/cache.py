@@ -126,7 +126,8 @@ class Cache:
     def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
         try:
-            array: np.ndarray = np.load(entry, allow_pickle=False)
+            with entry.open("rb") as file:
+                array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             return None
         except Exception:  # whatever NumPy makes of a damaged header

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.corpus.case import Case, Done, Place, Works, refused, table
-from tests.corpus.inputs import CLASSES, describe, folder, save, truth
+from tests.corpus.inputs import CLASSES, describe, folder, save, truth, write
 
 RESUME = "train --resume ../out train.save_every=1"
 
