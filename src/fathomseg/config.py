@@ -26,12 +26,13 @@ from fathomseg.yaml_words import Word, parse, unquoted
 
 class Part(BaseModel):
     """Base of everything configurable: immutable, unknown keys are errors, a docstring under each field explains it.
+    Numbers are finite: NaN passes bounds, and infinity is no rate, weight or focal length.
 
     pydantic could collect these docstrings as descriptions, but nothing reads them, and it would be the slowest part of
     reading a recipe. Its validators are built when they are needed first, since a run needs few of the parts there are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

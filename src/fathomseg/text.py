@@ -22,6 +22,14 @@ def read_text(path: Path) -> str:
     return decode_text(path.read_bytes(), str(path))
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with ~ and ~NAME as a shell has them; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def decode_text(content: bytes, where: str) -> str:
     r"""Bytes as text by their byte order mark (UTF-8, UTF-16, UTF-32), else as UTF-8; line ends become "\n".
 

@@ -42,6 +42,12 @@ def save(path: str | Path, pixels: np.ndarray | Image.Image, **options: Any) -> 
     return path
 
 
+def load(path: str | Path) -> np.ndarray:
+    """The pixels of an image file, as they are stored."""
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
 def write(path: str | Path, content: object) -> Path:
     """Bytes as they are, text in UTF-8, anything else as YAML."""
     path = Path(path)
@@ -95,7 +101,7 @@ def choosing(
     """A choice of all images of the pool, at random."""
     source = data or {"name": "folder", "root": str(root)}
     tree = {"data": source, "split": "all", "size": list(SIZE), "criterion": {"name": "random"}, "budget": COUNT}
-    plain = {"device": "cpu", "threads": 1, "report": False, "annotation": False, "copy_images": False}
+    plain = {"device": "cpu", "threads": 1, "report": False, "annotation": False, "copy_images": "none"}
     write(path, tree | plain | more)
 
 
@@ -131,10 +137,10 @@ def learned(place: Place, done: Done) -> None:
 
 def predicted(place: Place, done: Done) -> None:
     """`predict` by a network that finds the truth: its pixels, at the size of the image."""
-    found = {path.stem: path for path in (place.out / "ids").rglob("*.png")}
+    found = {path.stem: path for path in place.out.rglob("*.png") if "ids" in path.parts}
     assert sorted(found) == [f"{i:03d}" for i in range(COUNT)]
     for i in range(COUNT):
-        np.testing.assert_array_equal(np.asarray(Image.open(found[f"{i:03d}"])), truth(i))
+        np.testing.assert_array_equal(load(found[f"{i:03d}"]), truth(i))
 
 
 def chosen(place: Place, done: Done) -> None:

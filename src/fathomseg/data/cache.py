@@ -16,6 +16,7 @@ from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
+from fathomseg.text import at_home
 from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
@@ -125,7 +126,8 @@ class Cache:
     def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
         try:
-            array: np.ndarray = np.load(entry, allow_pickle=False)
+            with entry.open("rb") as file:
+                array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             return None
         except Exception:  # whatever NumPy makes of a damaged header
@@ -151,4 +153,4 @@ class Cache:
 def cache_folder() -> Path:
     """The folder of prepared arrays: the environment variable FATHOM_CACHE, or ~/.cache/fathomseg."""
     named = os.environ.get("FATHOM_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "fathomseg"
+    return at_home(named) if named else Path.home() / ".cache" / "fathomseg"

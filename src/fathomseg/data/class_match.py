@@ -15,6 +15,7 @@ from pydantic import BeforeValidator
 
 from fathomseg.config import read_yaml
 from fathomseg.errors import ConfigError
+from fathomseg.text import at_home
 from fathomseg.types import IGNORE
 from fathomseg.yaml_words import Word
 
@@ -29,7 +30,7 @@ def read_mapping(given: str | Path) -> dict[str, str | None]:
 
     Raises `ConfigError` for a file that is not there or holds anything else.
     """
-    path = Path(given).expanduser()
+    path = at_home(given)
     if not path.is_file() and (SHIPPED / f"{given}.yaml").is_file():
         path = SHIPPED / f"{given}.yaml"
     if not path.is_file():

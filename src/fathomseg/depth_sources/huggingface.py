@@ -21,8 +21,9 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, inverse
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
-from fathomseg.io.files import digest
+from fathomseg.io.files import digest, read_tree
 from fathomseg.models.compat import ensure_timm_imports
+from fathomseg.text import at_home
 
 _FILES: Final = ("*.json", "model*.safetensors")
 """All that is taken of a model: settings and weights, no code and no pickles."""
@@ -119,7 +120,20 @@ def model_files(folder: Path, name: str) -> list[Path]:
             f"{name} has no weights as safetensors (config.json, model.safetensors in {folder}). Weights "
             "of other formats can carry code and are not loaded; take another model or revision, or convert it."
         )
+    _refuse_other_shards(folder / "model.safetensors.index.json", name)
     return files
+
+
+def _refuse_other_shards(index: Path, name: str) -> None:
+    """Raise `FathomError` for a list of shards that names files of other formats, or outside the folder."""
+    tree = read_tree(index) if index.is_file() else {}
+    shards = tree.get("weight_map", {}) if isinstance(tree, dict) else None
+    named = list(shards.values()) if isinstance(shards, dict) else [shards]
+    if odd := [one for one in named if not isinstance(one, str) or not one.endswith(".safetensors") or "/" in one]:
+        raise FathomError(
+            f"{index} of {name} names {odd[0]!r} as weights; expected safetensors beside it. Take another revision, or "
+            "convert it."
+        )
 
 
 def load_pretrained(folder: Path, name: str, kind: str, purpose: str) -> tuple[Any, Any]:
@@ -160,7 +174,7 @@ def model_folder(model: str, revision: str | None) -> Path:
 
     Raises `FathomError` if there is none and the hub cannot be reached or does not give it.
     """
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     if folder.is_dir():
         if revision is not None:
             raise FathomError(f"{model} is a folder, which has no revisions. Leave revision out.")

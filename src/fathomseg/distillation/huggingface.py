@@ -29,6 +29,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
 from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
+from fathomseg.text import at_home
 from fathomseg.types import Size
 
 PREFIX = "hf:"
@@ -39,7 +40,7 @@ def located(text: str) -> tuple[str, str | None, Path]:
     """The model's name, its revision and its folder, fetched if need be. Raises `FathomError`."""
     require_transformers(f"The teacher {text}")
     given = text.removeprefix(PREFIX)
-    name, _, revision = given.partition("@") if not Path(given).expanduser().is_dir() else (given, "", "")
+    name, _, revision = given.partition("@") if not at_home(given).is_dir() else (given, "", "")
     folder = model_folder(name, revision or None)
     commit = folder.name if folder.parent.name == "snapshots" else None
     return name, commit or revision or None, folder

@@ -22,6 +22,7 @@ from fathomseg.distillation.provenance import (
 )
 from fathomseg.distillation.teachers import Picture, Teacher
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.lock import HOLDER, LOCK
 from fathomseg.io.prefetch import ahead
 from fathomseg.parallel.base import Team, spread
 
@@ -60,7 +61,7 @@ class Distillation:
             earlier = read_provenance(self.folder)
             self.provenance.refuse_other(earlier, self.folder)
             self.provenance = earlier
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif self.folder.is_dir() and any(path.name not in {LOCK, HOLDER} for path in self.folder.iterdir()):
             raise FathomError(f"{self.folder} is not empty and holds no {FILE}. Give another folder (--out).")
         else:
             self.provenance.write(self.folder)

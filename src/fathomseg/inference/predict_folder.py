@@ -20,7 +20,7 @@ from fathomseg.inference.sources import Found
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io import draw, images, video
 from fathomseg.io.draw import Picture
-from fathomseg.io.listing import VIDEOS
+from fathomseg.io.listing import VIDEOS, missing
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
@@ -83,6 +83,9 @@ def find_jobs(
     jobs: dict[Path, Job] = {}
     problems = []
     for file in found.files:
+        if not file.exists():
+            problems.append(Problem(str(file), missing(file)))
+            continue
         path = file.relative_to(found.root).with_suffix("")
         if path in jobs:
             problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))

@@ -22,7 +22,7 @@ def entry(folder: Path, key: str) -> Path:
 def is_whole(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> bool:
     """Whether there is a file long enough for such an array, judged by its header and length."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, "r")
     except Exception:  # whatever NumPy makes of a damaged header
         return False
     return bool(array.shape == shape and array.dtype == kind)
@@ -31,7 +31,8 @@ def is_whole(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> bool
 def load(path: Path) -> NDArray[Any] | None:
     """The stored array; None if there is none or the file is damaged."""
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:  # given a path, NumPy leaves damaged files open
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except Exception:  # as above
         return None
     return array

@@ -19,6 +19,8 @@ _EXACT: Final = {"BMP", "DIB", "GIF", "PNG", "PPM", "TIFF"}
 """Formats that give back the numbers that were stored, if their compression does; and WebP, if it is lossless."""
 _LOSSLESS: Final = {1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 34925, 50000}
 """TIFF's compressions that lose nothing: none, CCITT, LZW, Deflate, PackBits, LZMA, Zstandard."""
+_SMALLER, _MASK = 1, 4
+"""Bits of a TIFF's tag NewSubfileType."""
 _BITS, _COMPRESSION, _PHOTOMETRIC, _SUBFILE, _SAMPLES = 258, 259, 262, 254, 277
 
 
@@ -59,8 +61,8 @@ def inexact(image: Image.Image, path: Path, lossy: bool = False) -> str | None:
     """
     if not lossy and (kind := _lossy_kind(image, path)) is not None:
         return f"is {kind}, which changes labels near edges; store labels as PNG, from the original"
-    if (pages := _pages(path)) > 1:
-        return f"holds {pages} pages or frames; expected one: save the one with the labels as PNG"
+    if (count := pages(path)) > 1:
+        return f"holds {count} pages or frames; expected one: save the one with the labels as PNG"
     photometric = _tag(image, _PHOTOMETRIC)
     if photometric == 0 or (image.format == "PPM" and image.mode == "1"):
         what = "a TIFF in which 0 is white (MinIsWhite)" if photometric == 0 else "a PBM, in which 1 is black"
@@ -148,8 +150,8 @@ def _webp_is_lossless(path: Path) -> bool:
     return b"VP8L" in kinds and b"VP8 " not in kinds
 
 
-def _pages(path: Path) -> int:
-    """Pictures in a file, without the smaller copies of one that a TIFF may hold."""
+def pages(path: Path) -> int:
+    """Pictures in a file, without the smaller copies and masks of one that a TIFF may hold."""
     with Image.open(path) as image:  # once more: counting makes Pillow forget how a TIFF is turned
         count = int(getattr(image, "n_frames", 1))
         if image.format != "TIFF" or count == 1:
@@ -157,7 +159,7 @@ def _pages(path: Path) -> int:
         found = 0
         for page in range(count):
             image.seek(page)
-            found += not int(_tag(image, _SUBFILE) or 0) & 1
+            found += not int(_tag(image, _SUBFILE) or 0) & (_SMALLER | _MASK)
         return found
 
 

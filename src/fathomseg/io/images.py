@@ -16,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import formats
+from fathomseg.io.listing import missing
 from fathomseg.io.memory import free_memory
 from fathomseg.types import Size
 
@@ -42,6 +43,8 @@ def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     image, or holds larger values.
     """
     with _opened(path) as image:
+        if image.format == "TIFF" and (pages := formats.pages(path)) > 1:  # other formats hold the same picture again
+            raise DataError([Problem(str(path), f"holds {pages} pages; save each as a file of its own")])
         values = _deep(image, path)
         if values is None:
             return _upright_rgb(ImageOps.exif_transpose(image), str(path))
@@ -124,7 +127,7 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
                 raise DataError([Problem(str(path), f"{what}`labels: colours` and the colours into dataset.yaml")])
             values = colours[..., 0]
         if values.ndim != 2 or values.dtype.kind not in "bui":
-            raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; expected whole numbers")])
+            raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; save it as PNG, of whole numbers")])
         values = values.astype(np.uint8) if values.dtype.kind == "b" else values
         if scaled is not None:
             decoded, most = scaled
@@ -225,7 +228,7 @@ def resize_nearest(values: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[n
 
 def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith("I"):
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535).astype(np.uint16)
+        values = _of_16_bits(np.asarray(image), where)
         return _as_bytes(values, _bits(values, None))
     if image.mode == "F":
         raise DataError([Problem(where, "holds floating-point pixels; expected an image of 8 or 16 bits")])
@@ -235,10 +238,19 @@ def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
 def _deep(image: Image.Image, path: Path) -> UInt16[np.ndarray, "h w *c"] | None:
     """The upright pixels of a file of more than 8 bits as they are stored; None if it has 8."""
     if image.mode.startswith("I"):
-        return np.clip(np.asarray(ImageOps.exif_transpose(image)).astype(np.int64), 0, 65535).astype(np.uint16)
+        return _of_16_bits(np.asarray(ImageOps.exif_transpose(image)), str(path))
     if image.format == "PPM" or not formats.is_wide(image, path):
         return None
     return formats.upright(formats.read_wide(path)[..., :3], formats.orientation(image))
+
+
+def _of_16_bits(values: Integer[np.ndarray, "h w"], where: str) -> UInt16[np.ndarray, "h w"]:
+    """Raises `DataError` for values that 16 bits do not hold: cut off, they would look all alike."""
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most > 0xFFFF:
+        reason = f"holds values from {least} to {most}; expected 0 to 65535: save it with 16 bits"
+        raise DataError([Problem(where, reason)])
+    return values.astype(np.uint16)
 
 
 def _bits(values: UInt16[np.ndarray, "h w *c"], stated: int | None) -> int:
@@ -303,10 +315,7 @@ def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
                 image.load()
             yield image
     except FileNotFoundError:
-        reason = "there is no such file"
-        if path.is_symlink():
-            reason = f"is a link to {path.readlink()}, which is not there; replace or remove it"
-        raise DataError([Problem(str(path), reason)]) from None
+        raise DataError([Problem(str(path), missing(path))]) from None
     except UnidentifiedImageError:
         empty = path.stat().st_size == 0
         reason = "is empty (0 bytes)" if empty else "is not an image of a known format"

@@ -43,7 +43,7 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
         kept = []
         for name in sorted(folders):
             path = os.path.join(parent, name)  # noqa: PTH118 - pathlib would triple the time of long listings
-            if not is_hidden(name) and not (os.path.islink(path) and os.path.realpath(path) in within):  # noqa: PTH114
+            if not is_hidden(name) and not (os.path.islink(path) and _leads_up(path, within)):  # noqa: PTH114
                 kept.append(name)
                 above[path] = within
         folders[:] = kept
@@ -52,6 +52,20 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
         for name in sorted(names):
             if not is_hidden(name):
                 yield inside + name, here / name
+
+
+def _leads_up(link: str, within: frozenset[str]) -> bool:
+    """Whether a link leads to a folder that it lies in, on the way that was walked or on the disk."""
+    target = os.path.realpath(link)
+    here = os.path.realpath(os.path.dirname(link))  # noqa: PTH120 - as above
+    return target in within or (here + os.sep).startswith(target.rstrip(os.sep) + os.sep)
+
+
+def missing(path: Path) -> str:
+    """Why a file that was listed is not there, and what to do."""
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which is not there; replace or remove it"
+    return "there is no such file"
 
 
 def ending(name: str) -> str:

@@ -35,7 +35,10 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with path.open("rb") as file:  # given a path, NumPy leaves damaged files open
             loaded: Any = np.load(file, allow_pickle=False)
-            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+            arrays = {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"a zip that holds {odd[0]}, which is no array")
+        return arrays
     except Exception as error:  # NumPy evaluates headers as Python's literals, and raises all that can go wrong there
         reason = str(error).split("\n")[0] or type(error).__name__
         raise DataError([Problem(str(path), f"cannot be read as a file of NumPy ({reason}); replace it")]) from None

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, Problem
+from fathomseg.io.listing import missing
 from fathomseg.types import Size
 
 _NEAR = 48
@@ -41,7 +42,7 @@ def video_index(path: Path) -> VideoIndex:
     try:
         status = path.stat()
     except OSError:
-        raise DataError([Problem(str(path), "there is no such file")]) from None
+        raise DataError([Problem(str(path), missing(path))]) from None
     return _index(path, status.st_size, status.st_mtime_ns)
 
 

@@ -27,6 +27,7 @@ from fathomseg.distillation.teachers import RunTeacher, TaskName, Teacher
 from fathomseg.distillation.writing import Distillation
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import as_weights
+from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
@@ -34,6 +35,7 @@ from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets, has_normals
+from fathomseg.text import at_home
 
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
@@ -103,8 +105,9 @@ def run(
     )
     work = Distillation(asked, dataset, out, provenance, match, batch)
     how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, match, batch)
-    work.open()
+    refuse_unwritable(out)
     with alone_in(out, f"fathom distill {teacher}"), open_team(engine, workers) as team:
+        work.open()
         todo = work.todo(lacking)
         count = sum(map(len, todo))
         with progress(f"distilling {task}", count) as work.tick:
@@ -127,7 +130,7 @@ def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation
 
 def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:
     """The dataset, and by a recipe the images whose labels its trainings may see; None: all that have one."""
-    path = Path(text).expanduser()
+    path = at_home(text)
     if not path.exists() and text not in dataset_kinds():
         path = packaged(text) or path
     if not path.is_file() or "data" not in read_yaml(path):

@@ -7,10 +7,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tests.corpus.case import Case, Done, Place, Works, refused, table
-from tests.corpus.inputs import PREDICT, choosing, folder, photo, predicted, save, truth
+from tests.corpus.inputs import PREDICT, choosing, folder, load, photo, predicted, save, truth
 
 BY_RUN = "predict {} images --out ../out --no-overlay"
 
@@ -36,7 +35,7 @@ def replaced(place: Place) -> None:
 def fresh(place: Place, done: Done) -> None:
     place.fathom("predict", "@other", "images", "--out", "../fresh", "--no-overlay")
     for i in range(4):
-        new, old = (np.asarray(Image.open(f"../{o}/ids/{i:03d}.png")) for o in ("fresh", "out"))
+        new, old = (load(f"../{o}/ids/{i:03d}.png") for o in ("fresh", "out"))
         np.testing.assert_array_equal(new, old)
 
 

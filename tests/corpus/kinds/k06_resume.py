@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.corpus.case import Case, Done, Place, Works, refused, table
-from tests.corpus.inputs import CLASSES, describe, folder, photo, save, truth
+from tests.corpus.inputs import CLASSES, describe, folder, save, truth, write
 
 RESUME = "train --resume ../out train.save_every=1"
 
@@ -81,11 +81,18 @@ CASES: tuple[Case, ...] = table(
         refused("Blue", "start a new run"),
     ),
     (
-        "one image more",
+        "one image fewer",
         "folder",
-        begun(lambda p: (save("images/9.png", photo(truth(9))), save("labels/9.png", truth(9)))),
+        begun(lambda p: (Path("images/001.png").unlink(), Path("labels/001.png").unlink())),
         "train --resume ../out",
-        refused("not what it was", "then 3 images, now 4", "data.root=FOLDER"),
+        refused("images/001"),
+    ),
+    (
+        "one more to score on",
+        "folder",
+        begun(lambda p: write("splits/val.txt", "003\n002\n")),
+        "train --resume ../out",
+        refused("images/002"),
     ),
     (
         "a label painted over",

@@ -18,6 +18,7 @@ from tests.corpus.inputs import (
     VIEWERS,
     describe,
     folder,
+    load,
     photo,
     save,
     truth,
@@ -59,7 +60,7 @@ def lying(place: Place) -> None:
 
 def upright(place: Place, done: Done) -> None:
     for i in range(COUNT):
-        assert Image.open(place.out / f"ids/{i:03d}.png").size == WIDE[::-1]
+        assert load(place.out / f"ids/{i:03d}.png").shape == WIDE
 
 
 def frames(sizes: list[tuple[int, int]]) -> Callable[[Place], None]:
@@ -89,7 +90,7 @@ def rotated(maker: Callable[[Path], Path], pattern: str) -> Callable[[Place], No
     def make(place: Place) -> None:
         maker(Path("data"))
         for path in sorted(Path("data").rglob(pattern)):
-            pixels = np.asarray(Image.open(path))
+            pixels = load(path)
             save(path, np.ascontiguousarray(np.rot90(pixels)))
 
     return make

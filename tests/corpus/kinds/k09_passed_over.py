@@ -25,6 +25,7 @@ from tests.corpus.inputs import (
     photo,
     pixels,
     predicted,
+    recipe,
     save,
     saying,
     truth,
@@ -52,10 +53,8 @@ def linked(place: Place) -> None:
     for name in ("images", "labels", "splits", "dataset.yaml"):
         Path(name).symlink_to(Path("store", name))
     Path("store/images/up").symlink_to("..")
-    for name in ("recipe.yaml", "select.yaml"):
-        Path(name).unlink(missing_ok=True)
-    from tests.corpus.inputs import recipe
-
+    Path("store/images/000.d").mkdir()
+    Path("store/images/000.d/here").symlink_to("../../images")
     recipe()
     choosing()
 

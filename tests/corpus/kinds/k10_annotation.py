@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,13 @@ def without(word: str) -> Callable[[Place], None]:
     return packed(lambda members: {name: c for name, c in members.items() if word not in name})
 
 
+def twice(place: Place) -> None:
+    packed(lambda members: members)(place)
+    with zipfile.ZipFile("job.zip", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the name that is there already
+        archive.writestr(next(name for name in archive.namelist() if "Class/" in name), b"")
+
+
 ZIP, JSON = IMPORT.format("job.zip"), IMPORT.format("job.json")
 
 CASES: tuple[Case, ...] = table(
@@ -163,6 +171,7 @@ CASES: tuple[Case, ...] = table(
         ZIP,
         refused("job.zip", "is the mask of no image of this export"),
     ),
+    ("cvat, a mask twice", "folder", twice, ZIP, refused("job.zip", "twice; keep one")),
     (
         "cvat, one class drawn",
         "folder",

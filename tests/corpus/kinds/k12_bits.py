@@ -23,6 +23,7 @@ from tests.corpus.inputs import (
     VIEWERS,
     folder,
     learned,
+    load,
     photo,
     save,
     saying,
@@ -31,7 +32,7 @@ from tests.corpus.inputs import (
 
 
 def deep(
-    bits: int, ending: str = ".png", change: Callable[[np.ndarray], np.ndarray] = lambda x: x, **more: Any
+    depth: int, ending: str = ".png", change: Callable[[np.ndarray], np.ndarray] = lambda x: x, **more: Any
 ) -> Callable[[Place], None]:
     """Colour images of so many bits, in files of 16."""
 
@@ -39,18 +40,18 @@ def deep(
         folder(**more)
         for i in range(COUNT):
             Path(f"images/{i:03d}.png").unlink()
-            pixels = change(photo(truth(i)).astype(np.uint16) << (bits - 8))
+            pixels = change(photo(truth(i)).astype(np.uint16) << (depth - 8))
             encoded = cv2.imencode(ending, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]
             Path(f"images/{i:03d}{ending}").write_bytes(bytes(encoded))
 
     return make
 
 
-def dim(bits: int, **more: Any) -> Callable[[Place], None]:
+def dim(depth: int, **more: Any) -> Callable[[Place], None]:
     """Images of so many bits, one of which is dark: taken alone it seems to have 8 bits."""
 
     def make(place: Place) -> None:
-        deep(bits, **more)(place)
+        deep(depth, **more)(place)
         pixels = photo(truth(0)).astype(np.uint16)
         Path("images/000.png").write_bytes(bytes(cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1]))
 
@@ -60,10 +61,10 @@ def dim(bits: int, **more: Any) -> Callable[[Place], None]:
 def dark(place: Place, done: Done) -> None:
     """With stated bits a dark image stays dark: what is predicted is not that of a bright one."""
     place.fathom("predict", "@seg", "images", "--out", "../found", "--no-overlay")
-    stated, found = (np.asarray(Image.open(f"../{o}/ids/000.png")) for o in ("out", "found"))
+    stated, found = (load(f"../{o}/ids/000.png") for o in ("out", "found"))
     black = save("../black/000.png", photo(truth(0)) >> 4)
     place.fathom("predict", "@seg", str(black), "--out", "../as8", "--no-overlay")
-    np.testing.assert_array_equal(stated, np.asarray(Image.open("../as8/ids/000.png")))
+    np.testing.assert_array_equal(stated, load("../as8/ids/000.png"))
     assert (stated != found).any()
 
 
@@ -139,6 +140,21 @@ CASES: tuple[Case, ...] = table(
     ("8 bits stated of 12 to predict", "folder", deep(12), PREDICT + " --bits 8", told("images/000.png", "--bits")),
     ("99 bits to predict", "folder", deep(12), PREDICT + " --bits 99", refused("--bits", "8", "16")),
     ("12 bits stated to evaluate", "folder", deep(12), EVALUATE + " bits=12", VIEWERS[0][2]),
+    (
+        "32 bits",
+        "folder",
+        lambda p: one_of(p, np.full((32, 32), 70000, np.int32)),
+        TRAIN_IT,
+        refused("images/000.tif", "70000", "save it with 16 bits"),
+    ),
+    (
+        "negative values",
+        "folder",
+        lambda p: one_of(p, np.full((32, 32), -5, np.int32)),
+        "check --data .",
+        told("images/000.tif", "-5", "save it with 16 bits"),
+    ),
+    ("several pages", "folder", lambda p: pages(p), TRAIN_IT, refused("images/000.tif", "holds 2 pages")),
     ("one channel of 14 bits", "folder", grey, "check --data .", bits(14)),
     (
         "images of 16 bits",
@@ -150,6 +166,19 @@ CASES: tuple[Case, ...] = table(
 )
 
 
+def one_of(place: Place, pixels: np.ndarray) -> None:
+    folder()
+    Path("images/000.png").unlink()
+    save("images/000.tif", pixels)
+
+
+def pages(place: Place) -> None:
+    folder()
+    Path("images/000.png").unlink()
+    page = Image.fromarray(photo(truth(0)))
+    page.save("images/000.tif", save_all=True, append_images=[page])
+
+
 def trained_on_12(place: Place) -> None:
     dim(12, bits=12)(place)
     place.fathom("train", "recipe.yaml", "--out", "../run")
@@ -159,7 +188,7 @@ def as_stated(place: Place) -> None:
     """By default the run reads images as it was trained on them."""
     place.fathom("predict", "../run", "images", "--out", "../said", "--no-overlay", "--bits", "12")
     for i in range(COUNT):
-        one, other = (np.asarray(Image.open(f"../{o}/ids/{i:03d}.png")) for o in ("out", "said"))
+        one, other = (load(f"../{o}/ids/{i:03d}.png") for o in ("out", "said"))
         np.testing.assert_array_equal(one, other)
     assert json.loads(Path("../run/model.json").read_text())["bits"] == 12
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.corpus.case import Case, Place, refused, table
-from tests.corpus.inputs import choosing, folder, write
+from pathlib import Path
+
+from tests.corpus.case import Case, Done, Place, Works, refused, table
+from tests.corpus.inputs import choosing, folder, predicted, write
 from tests.corpus.kinds.k10_annotation import export, job
 
 VERBS = {
@@ -34,6 +36,17 @@ def in_the_way(place: Place) -> None:
     write("../seg/evaluation", "mine")
 
 
+def above(place: Place, done: Done) -> None:
+    """Results lie beside the input; they are taken away again, so that the rest can be compared."""
+    place.out.mkdir()
+    for name in ("ids", "classes.json", ".fathom-predicted.jsonl"):
+        Path(name).rename(place.out / name)
+    predicted(place, done)
+
+
+KNOWN = "predict @known.onnx images --tasks segmentation --no-overlay --out {}"
+
+
 def row(name: str, words: str, *said: str) -> tuple[object, ...]:
     return (name, "folder", everything, words, refused(*said))
 
@@ -46,6 +59,8 @@ CASES: tuple[Case, ...] = table(
     row("export to a folder", "export @seg images.onnx/x.onnx".replace("images.onnx", "file"), "file"),
     row("export where nothing can be written", "export @seg /proc/x.onnx", "/proc"),
     row("export to another ending", "export @seg model.pt", "model.pt", ".onnx"),
+    row("predict into the input", "predict @seg images --out images", "is the folder of the images itself", "--out"),
+    ("predict into the folder above", "folder", everything, KNOWN.format("."), Works(above)),
     (
         "scores where a file is",
         "folder",

@@ -25,7 +25,8 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES, bits_used, image_size, is_turned, read_rgb
-from fathomseg.io.listing import counted, ending, passed_over, walk
+from fathomseg.io.listing import counted, ending, missing, passed_over, walk
+from fathomseg.text import at_home
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
@@ -80,7 +81,7 @@ _NUMBER: Final = re.compile(r"\d+$")
 
 
 def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - resolve() would follow links that may move
+    return Path(os.path.abspath(at_home(path)))  # noqa: PTH100 - resolve() would follow links that may move
 
 
 Root = Annotated[Path, AfterValidator(_absolute)]
@@ -339,7 +340,7 @@ def stamp(path: Path) -> str:
     try:
         status = path.stat()
     except OSError:
-        raise DataError([Problem(str(path), "there is no such file")]) from None
+        raise DataError([Problem(str(path), missing(path))]) from None
     return f"{status.st_size}|{status.st_mtime_ns}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
@@ -20,6 +19,7 @@ from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.yolo import DESCRIPTION as YOLO
 from fathomseg.named_recipes import nearest, packaged
+from fathomseg.text import at_home
 
 
 class _DataOfRecipe(Part):
@@ -37,7 +37,7 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     Overrides are `data.root=...`, as for a recipe, and no others; without a recipe `root=...` does as well. A name that
     both a dataset and a recipe have is the dataset's. Raises `FathomError` saying what was expected.
     """
-    path, kinds = Path(text).expanduser(), dataset_kinds()
+    path, kinds = at_home(text), dataset_kinds()
     own = [override.removeprefix("data.") for override in overrides]
     if path.name == DESCRIPTION and path.is_file():
         return config.load(Folder, {"name": "folder", "root": str(path.parent)}, own)

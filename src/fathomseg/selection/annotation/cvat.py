@@ -149,10 +149,13 @@ def _unpacked(source: Path) -> Iterator[Path]:
                 content = content_of(archive, entry, source) if needed else b""
                 try:
                     place = Path(folder, *parts)
+                    twice = needed and place.exists()
                     place.parent.mkdir(parents=True, exist_ok=True)
                     place.write_bytes(content)
                 except (OSError, ValueError) as error:
                     raise FathomError(f"{source}: {entry.filename!r} cannot be unpacked ({error}).") from None
+                if twice:
+                    raise FathomError(f"{source} holds {entry.filename!r} twice; keep one.")
             yield Path(folder)
     else:
         raise FathomError(
