@@ -5,14 +5,16 @@
 
 1,000 picks from 1,000,000 x 256 features (float16, memory-mapped, 10,000 places as in video), by two actors of one
 thread each and by one process of one thread; both must pick the same rows. A pass compares all rows with m new picks;
-its time is a + b m for each row of an actor. `--table` works out larger pools from a and b, the passes and the reading
-measured here: rows are shared out evenly, and what the actors send and are sent at each pass goes through one link.
+its processor time is a + b m for each row of an actor. `--table` works out larger pools from a and b, the passes and
+the reading measured here: rows are shared out evenly over nodes with two free cores, features lie in memory, and what
+the actors send and are sent at each pass goes through one link.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import tempfile
 import time
@@ -47,6 +49,10 @@ class Measured(Shard):
         """With the pages of the file that are mapped."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
+    def cpu_seconds(self) -> float:
+        """Of its process so far."""
+        return time.process_time()
+
 
 def load(path: Path, rows: tuple[int, int], step: int) -> Measured:
     """A shard in an actor."""
@@ -78,7 +84,7 @@ def measure(rows: int, picks: int) -> dict[str, Any]:
         step = block_rows(WIDTH, CANDIDATES)
         with open_engine("ray") as engine:
             shards = [engine.actor(load, path, part, step, retries=0) for part in cut(rows, step, ACTORS)]
-            reading = reading_seconds(shards)
+            reading = spent(shards, ("sums",))
             found, seconds, passes = picked(features, picks, shards)
             peaks = all_of(shards, "peak_gib")
             centres = {m: pass_seconds(features, shards, m) for m in CENTRES}
@@ -89,12 +95,13 @@ def measure(rows: int, picks: int) -> dict[str, Any]:
         "picks": picks,
         "actors": ACTORS,
         "passes": passes,
-        "reading_seconds": round(reading, 2),
-        "picking_seconds": round(seconds, 2),
-        "one_process_seconds": round(alone_seconds, 2),
+        "reading_cpu_seconds": round(reading, 3),
+        "picking_wall_seconds": round(seconds, 2),
+        "one_process_wall_seconds": round(alone_seconds, 2),
+        "load_average": os.getloadavg()[0],
         "same_rows": found == alone,
-        "pass_seconds": {m: round(value, 3) for m, value in centres.items()},
-        "rows_per_second": {m: round(rows / value) for m, value in centres.items()},
+        "pass_cpu_seconds": {m: round(value, 3) for m, value in centres.items()},
+        "rows_per_second_of_two_cores": {m: round(rows / value) for m, value in centres.items()},
         "actor_peak_rss_gib": [round(one, 3) for one in peaks],
     }
 
@@ -108,33 +115,32 @@ def picked(features: np.ndarray, picks: int, shards: list[Actor] | None) -> tupl
     return rows, time.perf_counter() - began, picker.passes
 
 
-def reading_seconds(shards: list[Actor]) -> float:
-    """What it takes the actors to read all rows once, from memory."""
-    all_of(shards, "__len__")
-    began = time.perf_counter()
-    all_of(shards, "sums")
-    return time.perf_counter() - began
-
-
 def pass_seconds(features: np.ndarray, shards: list[Actor], count: int) -> float:
     """One pass that finds the candidates and compares all rows with `count` others."""
     rows = np.arange(count)
     centres = features[rows].astype(np.float32)
-    began = time.perf_counter()
-    all_of(shards, "best", CANDIDATES)
-    all_of(shards, "update", rows, centres)
-    return time.perf_counter() - began
+    return spent(shards, ("best", CANDIDATES), ("update", rows, centres))
+
+
+def spent(shards: list[Actor], *calls: tuple[Any, ...]) -> float:
+    """Processor seconds of calls, of the actor that takes longest: what else runs on the machine does not count."""
+    before = all_of(shards, "cpu_seconds")
+    for call in calls:
+        all_of(shards, *call)
+    return max(now - then for now, then in zip(all_of(shards, "cpu_seconds"), before, strict=True))
 
 
 def estimate(found: dict[str, Any], rows: int, nodes: int, passes: int) -> tuple[float, float]:
     """Seconds of picking, and GiB on each node, of which each has as many actors as were measured."""
     each = found["rows"] / found["actors"]
     first, last = CENTRES[0], CENTRES[-1]
-    times = {int(m): value / each for m, value in found["pass_seconds"].items()}
+    times = {int(m): value / each for m, value in found["pass_cpu_seconds"].items()}
     b = (times[last] - times[first]) / (last - first)
     a = times[first] - first * b
     actors = nodes * found["actors"]
-    reading = 3 * found["reading_seconds"] / each * rows / actors  # to check them, for their mean, for what is near it
+    reading = (
+        3 * found["reading_cpu_seconds"] / each * rows / actors
+    )  # to check them, for their mean, for what is near it
     message = CANDIDATES * (4 * WIDTH + 28) + found["picks"] / passes * 4 * WIDTH
     sent = passes * actors * message / LINK_BYTES_S
     return reading + rows / actors * (passes * a + found["picks"] * b) + sent, rows / nodes * ROW_BYTES / 2**30

@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import accelerate
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
 from fathomseg.engine import loop
@@ -47,7 +48,8 @@ def in_shards(config: loop.Loop) -> accelerate.Accelerator:
     found.state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=[BLOCK]
     )
-    found.state.distributed_type = DistributedType.FSDP
+    for state in (PartialState._shared_state, AcceleratorState._shared_state):
+        state["distributed_type"] = DistributedType.FSDP
     return found
 
 

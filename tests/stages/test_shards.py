@@ -22,7 +22,7 @@ from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
 NETWORK = {
     "encoder": tiny_semi.ENCODER,
-    "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 8, "norms": False}, "dropout": 0.2}},
+    "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 8}, "dropout": 0.2}},
     "norm": "frozen",
 }
 SETTINGS = tiny_semi.settings(
