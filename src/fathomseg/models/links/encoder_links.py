@@ -65,7 +65,7 @@ class EncoderLinkPart(LinkPart):
 
 
 class Unit(nn.Module):
-    """One level of one branch: x' = after(own(x) + sum over senders s of heard[s](x_s)), all of one height and width.
+    """One level of one branch: x' = after(own(x) + sum over senders s of heard_s(x_s)), all of one height and width.
 
     `own` and `after` are identities unless the kind of link says otherwise.
     """
@@ -79,7 +79,7 @@ class Unit(nn.Module):
         self.after = after or nn.Identity()
 
     def forward(self, x: Map, others: Mapping[str, Map], shares: dict[str, Tensor] | None = None) -> Map:
-        """The changed map. Into `shares`, if given, goes ||heard[s](x_s)|| / ||own(x)|| of every sender."""
+        """The changed map. Into `shares`, if given, goes ||heard_s(x_s)|| / ||own(x)|| of every sender."""
         changed = kept = self.own(x)
         for sender, module in self.heard.items():
             added = module(others[sender])
