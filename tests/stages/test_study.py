@@ -216,6 +216,7 @@ def test_a_study_from_its_first_failure_to_its_table(
     for file in ("results.json", "results.md", "results.svg"):
         assert str(tmp_path) not in (out / file).read_text()
     assert (out / "results.md").read_text().startswith("# Mine\n")
+    assert "<h1>Mine</h1>" in (out / "results.html").read_text()
 
 
 def test_runs_started_with_other_settings_are_not_mixed_in(

@@ -105,15 +105,21 @@ def _panel(name: str, series: Series) -> Panel:
     steps, values = series.steps[::every], series.values[::every]
     with chart(3.4, 1.9) as figure:
         figure.set_layout_engine(None)  # which would draw each of them twice
-        figure.subplots_adjust(left=0.19, right=0.97, top=0.95, bottom=0.15)
+        figure.subplots_adjust(left=0.2, right=0.97, top=0.95, bottom=0.15)
         axes = figure.add_subplot()
         axes.plot(steps, values, color=ACCENT, linewidth=1.8, marker="o" if len(steps) < 8 else None, markersize=4)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
         if min(values) >= 0 and max(values) > 0:
             axes.set_ylim(0, 1.08 * max(values))
         return Panel(readable(name), f"{series.values[-1]:.4g}", svg(figure, inline=True))
+
+
+def _tick(value: float) -> str:
+    """Few letters: 0.25, 2.5e-4."""
+    text = f"{value:.3g}" if value == 0 or abs(value) >= 1e-3 else f"{value:.1e}"
+    return text.replace("e-0", "e-")
 
 
 def readable(name: str) -> str:

@@ -48,7 +48,7 @@ def warnings(report: CheckReport) -> Iterator[str]:
             what = "learned from it with labels" if name == "train" else "scored on it"
             yield f"Split {name!r} has {split.images} images and no label, so that nothing is {what}."
     largest = sorted(splits.items(), key=lambda one: -one[1].images)  # splits may share images: each is told once
-    for name, split in largest:
+    for name, split in sorted(splits.items(), key=lambda one: (-one[1].with_neighbours, one[1].images)):
         if split.with_neighbours and split.cameras < split.images:
             yield (
                 f"Split {name!r}: {split.images - split.cameras} of {split.images} images have no known camera. "
