@@ -39,7 +39,8 @@ LINES = {
         r"run on val: mIoU [\d.e-]+.*; open run/.*\.html",
     ),
     "pretrain": (
-        f"pretrain depth-streets {RUN} {TINY} objectives.photometric.pose.encoder.pretrained=none evaluation.split=null "
+        f"pretrain depth-streets {RUN} {TINY} objectives.photometric.pose.encoder.pretrained=none "
+        "evaluation.split=null "
         "evaluation.report=false --out depth",
         "1 steps are done, the run is in depth",
     ),

@@ -66,7 +66,7 @@ def _picture(shown: Shown, row: int, classes: ClassList | None) -> str:
     plane = values.reshape(values.shape[-2:])
     if shown.kind == "label":
         assert classes is not None
-        label = resize_nearest(plane.astype(np.uint8), page_size((plane.shape[0], plane.shape[1])))
+        label = resize_nearest(plane.astype(np.uint8), page_size((values.shape[-2], values.shape[-1])))
         return uri(draw.colourise(label, classes), ".png")
     if shown.kind == "depth":
         return _sized(relative_picture(plane), ".png")

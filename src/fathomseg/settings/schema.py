@@ -33,7 +33,8 @@ class _Generator(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         """Of a part: a part inside another may get any of its settings from a default there."""
-        tree, kind = super().model_schema(schema), schema["cls"]
+        tree = super().model_schema(schema)
+        kind: type[BaseModel] = schema["cls"]
         tree.pop("required", None)
         for name, meaning in meanings(kind).items():
             if name in tree.get("properties", {}):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from fathomseg.io.outcome import forget, last_line
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Settings of click: -h is --help, for the program and all its verbs."""
@@ -39,6 +42,8 @@ class QuickVerb(TyperCommand):
 class Verbs(typer.Typer):
     """A program whose verbs are of the class `Verb`."""
 
-    def command(self, *names: Any, cls: type[TyperCommand] = Verb, **settings: Any) -> Any:
+    def command(
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = Verb, **settings: Any
+    ) -> Callable[[F], F]:
         """As typer's, with another default class."""
-        return super().command(*names, cls=cls, **settings)
+        return super().command(name, cls=cls, **settings)

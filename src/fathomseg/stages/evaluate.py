@@ -250,7 +250,7 @@ def evaluate_run(
 
 def _in_words(folder: Path, split: str, result: Mapping[str, Any], known: Mapping[str, Task]) -> str:
     """The main number of every task, of the first weights that were scored."""
-    scores = next(iter(result["scores"].values()), {})
+    scores: Mapping[str, Any] = next(iter(result["scores"].values()), {})
     headlines = {
         name: value for task in known if task in scores for name, value in known[task].headline(scores[task]).items()
     }

@@ -162,6 +162,8 @@ def _evaluation(
     """Scores of the averaged weights in the middle of training; None if there is nothing to score on."""
     config, ids = recipe.evaluation, list(evaluated(recipe))
     if config.limit is not None:
+        from fathomseg.evaluation.scoring import with_truth
+
         ids, _ = with_truth(recipe.data, recipe.network.tasks, ids, len(ids))
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
     if not ids or config.every == 0 or not recipe.network.tasks:
