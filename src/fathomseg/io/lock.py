@@ -25,12 +25,13 @@ HOLDER: Final = ".fathom-lock.json"
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep other commands out of a folder, on all machines that share it and pass locks on.
 
-    Raises `FathomError` that says who is there. Leaves nothing in the folder. Of the processes of torchrun the first
+    Raises `FathomError` that says who is there. Leaves nothing in the folder, and no folder with nothing in it. Of the processes of torchrun the first
     holds it for all.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
@@ -49,6 +50,9 @@ def alone_in(folder: Path, command: str) -> Iterator[None]:
             with suppress(OSError):
                 (folder / name).unlink()
         lock.release()
+        for place in made:
+            with suppress(OSError):  # it holds what the command has written
+                place.rmdir()
 
 
 def _holder(folder: Path) -> str:
