@@ -186,3 +186,14 @@ def test_pixels_nobody_painted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(painted.unpainted, IDS == 0)
     assert read_stored(save(tmp_path / "b.png", np.dstack([IDS] * 3))).unpainted is None
     assert read_stored(save(tmp_path / "c.png", np.dstack([IDS, IDS, IDS, 0 * IDS]))).unpainted is None
+
+
+def test_values_that_16_bits_do_not_hold_are_refused_in_images(tmp_path: Path) -> None:
+    assert "from 0 to 70000" in refused(save(tmp_path / "a.tif", np.array([[0, 70000]], np.int32)), read_rgb)
+    assert "from -1 to 5" in refused(save(tmp_path / "b.tif", np.array([[-1, 5]], np.int32)), read_rgb)
+
+
+def test_images_of_several_pages_are_refused_but_not_their_masks(tmp_path: Path) -> None:
+    page = Image.fromarray(np.zeros((4, 6), np.uint8))
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    assert "holds 2 pages" in refused(tmp_path / "a.tif", read_rgb)

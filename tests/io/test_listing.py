@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fathomseg.data.datasets.files import files_below
-from fathomseg.io.listing import counted, passed_over, walk
+from fathomseg.io.listing import counted, missing, passed_over, walk
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -35,3 +35,17 @@ def test_what_is_passed_over_is_counted_by_ending(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "b.GIF", "c.gif", "d.npy", "e", ".x.gif")
     assert counted(passed_over(tmp_path, {".png"})) == "2 .GIF, 1 without an ending, 1 .npy"
     assert counted(passed_over(tmp_path / "none", {".png"})) == ""
+
+
+def test_a_link_to_a_folder_above_the_start_is_not_followed(tmp_path: Path) -> None:
+    """Where the start is a link itself, the way that was walked does not show it."""
+    touch(tmp_path, "store/images/1.png", "store/labels/1.png")
+    (tmp_path / "store/images/up").symlink_to("..")
+    (tmp_path / "images").symlink_to("store/images")
+    assert [name for name, _ in walk(tmp_path / "images")] == ["1.png"]
+
+
+def test_a_file_that_is_gone_is_told_from_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("/nowhere/a.png")
+    assert missing(tmp_path / "a.png") == "is a link to /nowhere/a.png, which is not there; replace or remove it"
+    assert missing(tmp_path / "b.png") == "there is no such file"

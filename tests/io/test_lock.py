@@ -41,3 +41,18 @@ def test_the_second_is_told_who_is_there_and_comes_in_when_that_one_was_killed(t
 def test_other_folders_are_free(tmp_path: Path) -> None:
     with alone_in(tmp_path / "a", "one"), alone_in(tmp_path / "b", "two"):
         pass
+
+
+def test_a_command_that_writes_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "a" / "b", "one"):
+        pass
+    with alone_in(tmp_path / "c", "two"):
+        (tmp_path / "c" / "result").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_one_process_of_torchrun_holds_it_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with alone_in(tmp_path, "first"):
+        monkeypatch.setenv("RANK", "1")
+        with alone_in(tmp_path, "second"):
+            pass

@@ -25,17 +25,18 @@ HOLDER: Final = ".fathom-lock.json"
 def alone_in(folder: Path, command: str) -> Iterator[None]:
     """Keep other commands out of a folder, on all machines that share it and pass locks on.
 
-    Raises `FathomError` that says who is there. Leaves nothing in the folder, nor a folder that is still empty. Of the
-    processes of torchrun the first holds it for all.
+    Raises `FathomError` that says who is there. Leaves nothing in the folder, and no folder with nothing in it. Of the
+    processes of torchrun the first holds it for all. A file system without locks keeps nobody out.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    made = not folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        with suppress(NotImplementedError):
+            lock.acquire(timeout=0)
     except Timeout:
         raise FathomError(
             f"{folder} is in use by {_holder(folder)}. Wait for its end, or give another folder."
@@ -50,9 +51,9 @@ def alone_in(folder: Path, command: str) -> Iterator[None]:
             with suppress(OSError):
                 (folder / name).unlink()
         lock.release()
-        if made:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
+        for place in made:
+            with suppress(OSError):  # it holds what the command has written
+                place.rmdir()
 
 
 def _holder(folder: Path) -> str:

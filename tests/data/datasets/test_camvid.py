@@ -100,3 +100,17 @@ def test_the_real_camvid(real_data: Path) -> None:
     assert first is not None
     for name, window in (("building", np.s_[:160, :60]), ("car", np.s_[200:280, 420:]), ("sky", np.s_[:80, 180:240])):
         assert (first[window] == data.classes.names.index(name)).mean() > 0.8
+
+
+def test_files_that_belong_to_nothing_are_told(tmp_path: Path) -> None:
+    data = CamVid(root=make_camvid(tmp_path, train=2, val=1))
+    assert list(data.layout_problems(())) == []
+    save(tmp_path / "trainannot" / "other.png", scene(0, (24, 32), 5)[1])
+    (tmp_path / "val" / "a.gif").touch()
+    (problem,) = data.layout_problems(())
+    assert problem.where.endswith("trainannot/other.png")
+    assert problem.reason == f"is the label of no image; expected its image in {tmp_path / 'train'}"
+    assert data.passed_over()[0].startswith("val/ holds files that are not read: 1 .gif.")
+    for i in range(30):
+        save(tmp_path / "trainannot" / f"more{i}.png", scene(0, (24, 32), 5)[1])
+    assert [problem.where for problem in data.layout_problems(())] == [str(tmp_path / "trainannot")]

@@ -97,3 +97,22 @@ def test_a_bad_camera_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "camera/train/aachen/aachen_000000_000019_camera.json").write_text("{}")
     data = Cityscapes(root=tmp_path)
     assert ["not a Cityscapes camera file" in problem.reason for problem in data.problems(data.ids("train"))] == [True]
+
+
+def test_files_that_belong_to_nothing_are_told(tmp_path: Path) -> None:
+    root = make_cityscapes(tmp_path, clips=1, frames=1)
+    data = Cityscapes(root=root)
+    assert list(data.layout_problems(())) == []
+    label = scene(0, (32, 64), 5)[1]
+    for name in (
+        "gtFine/train/aachen/aachen_000009_000019_gtFine_labelIds",
+        "leftImg8bit/val/lindau/a",
+        "gtFine/val/lindau/b",
+    ):
+        save(root / f"{name}.png", label)
+    save(root / "gtFine/val/lindau/lindau_000000_000019_gtFine_color.png", label)
+    told = {Path(problem.where).stem: problem.reason for problem in data.layout_problems(())}
+    assert "is the label of no image" in told["aachen_000009_000019_gtFine_labelIds"]
+    assert "_leftImg8bit.png" in told["a"]
+    assert "_gtFine_labelIds.png" in told["b"]
+    assert len(told) == 3
