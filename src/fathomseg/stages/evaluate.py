@@ -254,7 +254,7 @@ def _in_words(folder: Path, split: str, result: Mapping[str, Any], known: Mappin
     headlines = {
         name: value for task in known if task in scores for name, value in known[task].headline(scores[task]).items()
     }
-    said = ", ".join(f"{name} {value:.4g}" for name, value in headlines.items())
+    said = ", ".join(f"{name.replace('miou', 'mIoU')} {value:.4g}" for name, value in headlines.items())
     return f"{folder} on {split}: {said}" if said else f"{folder} is scored on {split}"
 
 
