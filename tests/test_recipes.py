@@ -34,8 +34,9 @@ VERBS = ("fathom train ", "fathom pretrain ", "fathom select ")
 
 
 def weight(path: Path) -> list[pytest.MarkDecorator]:
-    """Three phases of ResNet-101 take a while even at two steps each."""
-    return [pytest.mark.slow] if "phases" in yaml.safe_load(path.read_text()) else []
+    """Three phases of ResNet-101 take a while even at two steps each, and so do teachers and networks of full size."""
+    large = path.stem in ("depth-distil-streets", "realtime-joint", "depth-dpt")
+    return [pytest.mark.slow] if large or "phases" in yaml.safe_load(path.read_text()) else []
 
 
 def command(path: Path) -> list[str]:
@@ -145,6 +146,7 @@ PAGES = {"README.md": 5, "docs/training.md": 4, "docs/pretraining.md": 4}
 
 
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.slow
 def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, in one folder laid out as the README says; only the trainings are cut to two steps."""
     monkeypatch.chdir(tmp_path)

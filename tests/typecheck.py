@@ -20,8 +20,8 @@ from typing import Any, Final
 import jaxtyping
 from beartype import BeartypeConf, beartype
 
-_check: Final = beartype(conf=BeartypeConf(is_pep484_tower=True))
-"""An int will do where a float is asked for, as PEP 484 says."""
+_check: Final = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeError))
+"""An int will do where a float is wanted, as PEP 484 says."""
 
 _axes: Final = jaxtyping.jaxtyped
 """`_axes("context")`: what is called inside has a table of axis sizes of its own."""

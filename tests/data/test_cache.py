@@ -235,6 +235,7 @@ def prepare(root: Path, folder: Path) -> None:
     Cache(data, SIZE, folder).prepare(wanted(data))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_processes_may_prepare_the_same_at_once(tmp_path: Path) -> None:
     root = make_camvid(tmp_path / "data", train=20)
     context = multiprocessing.get_context("spawn")
@@ -250,6 +251,7 @@ def test_processes_may_prepare_the_same_at_once(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, resize_image(data.image(FIRST), SIZE))
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_cache_that_works(tmp_path: Path) -> None:
     root = make_camvid(tmp_path / "data", train=40, size=(240, 320))
     process = multiprocessing.get_context("spawn").Process(target=prepare, args=(root, tmp_path / "cache"))

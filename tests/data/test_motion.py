@@ -142,6 +142,7 @@ def test_noise_and_exposure_are_no_motion(gain: float, gamma: float) -> None:
     assert apparent_motion(thumbnail(image), thumbnail(image)).displacement == 0
 
 
+@pytest.mark.slow
 def test_the_step_grows_as_the_frame_rate_does() -> None:
     """The same drive filmed with 0.8 m and 0.2 m a frame: the neighbours chosen are about as far away in metres."""
     means = []

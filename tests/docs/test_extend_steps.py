@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.docs.markdown import DOCS, ROOT
 from tests.docs.test_extend import install
 
 
+@pytest.mark.slow
 def test_the_examples_learn(tmp_path: Path) -> None:
     """In a copy of the package that holds them just as their pages say."""
     package = tmp_path / "src" / "fathomseg"

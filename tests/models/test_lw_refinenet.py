@@ -52,6 +52,7 @@ def test_parameters_as_published(classes: int, tasks: tuple[str, ...], millions:
     assert count(network.encoders) + FIRST_BLOCK == pytest.approx(1.813e6, abs=500)
 
 
+@pytest.mark.slow
 def test_the_work_as_published() -> None:
     network = realtime(40, "segmentation", "depth")
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -217,7 +217,7 @@ class TestOtherClasses:
     def test_no_partner_at_all_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
         data = {"name": "folder", "root": str(tmp_path / "mine")}
         fakes.write_yaml(tmp_path / "mine" / "dataset.yaml", {"classes": ["a", "b"]})
-        with pytest.raises(FathomError, match=r"None of the 2 classes.*streams\.source\.classes=\{THEIRS: OURS\}"):
+        with pytest.raises(FathomError, match=r"None of the 2 classes.*with streams\.source\.classes: a YAML file"):
             budgets(self.tree(camvid, data=data))
 
     @pytest.mark.parametrize("count", [0, 2])

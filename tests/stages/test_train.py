@@ -49,6 +49,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(recipe: Mak
     assert metrics(tmp_path / "other") != metrics(whole)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_step_resumes_bit_for_bit(
     settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -78,6 +79,7 @@ def _lines(folder: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_stopping_politely_writes_a_checkpoint_and_says_how_to_go_on(
     settings: Callable[..., dict[str, Any]], recipe: Make, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def test_every_cell_is_done_once(tmp_path: Path) -> None:
     assert doing.running() == set()
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Path) -> None:
     (cell,) = cells(1)
     checkpoint = JobFolder(tmp_path).run(cell) / "checkpoint.pt"

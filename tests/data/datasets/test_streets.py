@@ -99,6 +99,7 @@ def test_shapes_types_and_read_only() -> None:
         streets.image(id)[0, 0] = 0
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_any_order_and_any_process() -> None:
     ids = ["train/0000/000000", "val/0001/000009", "train/0003/000020", "train/0000/000001", "test/0002/000031"]
     streets = Streets(size=(64, 128), domain="dusk")
@@ -179,6 +180,7 @@ def test_what_is_not_flagged_as_moving_stands_still_in_the_world(domain: str, of
 
 
 @pytest.mark.parametrize("domain", EVERY_DOMAIN)
+@pytest.mark.slow
 def test_every_class_is_there_in_sensible_proportion(domain: str) -> None:
     streets = Streets(domain=domain, size=(64, 128))
     count = np.zeros(256)
@@ -200,6 +202,7 @@ def test_every_class_is_there_in_sensible_proportion(domain: str) -> None:
     assert 0.04 < share["car"] < 0.12
 
 
+@pytest.mark.slow
 def test_looks_differ_in_colour_light_and_camera() -> None:
     ids = [f"train/{clip:04d}/000000" for clip in range(12)]
     looks = {domain: Streets(domain=domain, size=(32, 64)) for domain in DOMAINS}
