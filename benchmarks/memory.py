@@ -1,6 +1,6 @@
 """Memory and speed a training of each recipe would need on a GPU, estimated without one.
 
-    python benchmarks/memory.py [RECIPE ...] [--tflops 30] [--bytes 2] [--out results/memory_estimate.json] [--table]
+    python benchmarks/memory.py [RECIPE ...] [--out results/memory_estimate.json] [--table]
 
 Networks are built on PyTorch's meta device, where shapes are computed and numbers are not. One image of each stream
 goes through what its objectives want of it: FLOP are those of convolutions and matrix products, activations the
@@ -11,17 +11,21 @@ tensors that autograd would keep for the backward pass, each once. A step then i
 - photometric also: one pair of frames per neighbour through the pose network.
 
 memory = parameters x (weights 4 + gradient 4 + average 4 + optimiser 8 or 4 bytes) + activations x bytes / 4, where
-`--bytes` is 2 for bf16 and 4 for float32; images/s = images / (3 x FLOP with gradient + FLOP without) x `--tflops`,
-which is what the GPU reaches, not its peak. Both are estimates: fragmentation, losses and reading are left out.
+`--bytes` is 2 for bf16 and 4 for float32. The time of a step is the longer of (3 x FLOP with gradient + FLOP without) /
+`--tflops` and 5 x activations / `--gb-per-s` (written, read, read again, gradient written and read), both what a GPU
+reaches, not its peak. These are estimates: fragmentation, losses and reading of data are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Collection
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +33,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.config import load
+from fathomseg.models.pose import FlowPoseNetwork
 from fathomseg.stages.build import build_networks
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import origin
@@ -50,7 +55,7 @@ RECIPES = (
 """One of each kind."""
 
 
-def estimate(path: Path, tflops: float, width: int) -> dict[str, Any]:
+def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str, Any]:
     """What a step of a recipe needs."""
     recipe = load(Recipe, path)
     with torch.device("meta"):
@@ -78,12 +83,14 @@ def estimate(path: Path, tflops: float, width: int) -> dict[str, Any]:
             flop, activations = flop + 3 * 2 * batch * cost, activations + 2 * batch * kept
     parameters = sum(p.numel() for module in (network, *brought.values()) for p in module.parameters())
     state = parameters * (4 + 4 + 4 + (8 if recipe.optimiser.name == "adamw" else 4))
+    moved = 5 * activations * width / 4
+    seconds = max(flop / (tflops * 1e12), moved / (gb_per_s * 1e9))
     return {
         "images": int(images),
         "parameters_m": round(parameters / 1e6, 1),
         "gflop": round(flop / 1e9),
         "memory_gib": round((state + activations * width / 4) / 2**30, 1),
-        "images_per_s": round(images * tflops * 1e12 / flop, 1),
+        "images_per_s": round(images / seconds),
     }
 
 
@@ -94,7 +101,10 @@ def measure(network: nn.Module, size: tuple[int, int], outputs: Collection[str])
 
 
 def measure_pair(pose: nn.Module, size: tuple[int, int]) -> tuple[float, float]:
-    """The same of one pair of frames in the pose network."""
+    """The same of one pair of frames in the pose network; optical flow itself, which is not learned, is left out."""
+    if isinstance(pose, FlowPoseNetwork):
+        fields = torch.empty(2, pose.decoder[0].in_channels, size[0] // 4, size[1] // 4, device="meta")
+        return counted(lambda: pose.decoder(fields), pose)
     first, second = (torch.empty(2, 3, *size, device="meta") for _ in range(2))
     return counted(lambda: pose(first, second), pose)
 
@@ -112,7 +122,8 @@ def counted(run: Any, module: nn.Module) -> tuple[float, float]:
         return tensor
 
     counter = FlopCounterMode(display=False)
-    with counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    no_autocast = patch.object(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know the meta device
+    with counter, no_autocast, saved_tensors_hooks(keep, lambda tensor: tensor):
         run()
     return counter.get_total_flops() / 2, sum(kept.values()) / 2
 
@@ -121,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", type=Path, help="recipes; one of each kind if none is given")
     parser.add_argument("--tflops", type=float, default=30.0, help="what the GPU reaches")
+    parser.add_argument("--gb-per-s", type=float, default=500.0, help="of its memory")
     parser.add_argument("--bytes", type=int, default=2, choices=(2, 4), help="of an activation")
     parser.add_argument("--table", action="store_true", help="print a Markdown table instead of JSON")
     parser.add_argument("--out", type=Path, help="also write the result to this file")
@@ -128,10 +140,17 @@ def main() -> None:
     paths = arguments.recipes or [ROOT / "recipes" / name for name in RECIPES]
     found = {}
     for path in paths:
-        found[str(path.resolve().relative_to(ROOT / "recipes"))] = estimate(path, arguments.tflops, arguments.bytes)
+        print(path, file=sys.stderr, flush=True)
+        found[str(path.resolve().relative_to(ROOT / "recipes"))] = estimate(
+            path, arguments.tflops, arguments.gb_per_s, arguments.bytes
+        )
     result = {
         "claim": "ESTIMATED, not measured: memory and speed of a training step on a GPU",
-        "assumed": {"tflops": arguments.tflops, "bytes_per_activation": arguments.bytes},
+        "assumed": {
+            "tflops": arguments.tflops,
+            "gb_per_s": arguments.gb_per_s,
+            "bytes_per_activation": arguments.bytes,
+        },
         "recipes": found,
         "origin": origin(),
     }
