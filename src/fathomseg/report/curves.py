@@ -64,7 +64,7 @@ def read_log(path: Path) -> Log:
             continue
     trained = [line for line in lines if line["kind"] == "train"]
     found = _series(trained)
-    steps = {name: found.pop(name) for name in _OF_THE_STEP if name in found}
+    steps: dict[str, Series] = {name: found.pop(name) for name in _OF_THE_STEP if name in found}
     if speed := _seconds(trained):
         steps["seconds of a step"] = speed
     losses = {name: one for name, one in found.items() if not name.startswith(f"{LINKS}.")}
