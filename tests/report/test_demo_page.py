@@ -159,6 +159,7 @@ def test_costs_and_commands(text: str) -> None:
     assert "gpu" not in words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(text: str, tmp_path: Path, width: int) -> None:

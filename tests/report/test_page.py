@@ -328,6 +328,7 @@ def test_the_tables_take_names_literally() -> None:
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Path, width: int) -> None:
@@ -337,6 +338,7 @@ def test_it_fits_telephone_and_screen_and_pictures_load(page: str, tmp_path: Pat
     assert (broken, shown) == (0, 34)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 def test_a_click_sorts_the_classes(page: str, tmp_path: Path) -> None:
     expression = (

@@ -63,7 +63,7 @@ def _picture(shown: Shown, row: int, classes: ClassList | None) -> str:
     values = shown.maps[row].float().cpu().numpy()
     if shown.kind == "image":
         return _sized((255 * np.moveaxis(values, 0, -1)).clip(0, 255).round().astype(np.uint8), ".jpg")
-    plane = values.reshape(values.shape[-2:])
+    plane: np.ndarray = values.reshape(shown.maps.shape[-2:])
     if shown.kind == "label":
         assert classes is not None
         label = resize_nearest(plane.astype(np.uint8), page_size((values.shape[-2], values.shape[-1])))
