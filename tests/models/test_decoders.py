@@ -47,6 +47,7 @@ SMALL: list[DecoderPart] = [
     Dpt(channels=8, norms=True, stride=4, widths=(3, 4, 5, 6)),
     LwRefineNet(channels=8),
     LwRefineNet(channels=8, pools=1),
+    LwRefineNet(channels=8, pools=1, norms=True),
     DdpmUNet(blocks=Blocks(kind="resnet", groups=1, heads=1, head_width=4)),
     DdpmUNet(finest_skip=False, blocks=Blocks(expansion=1, heads=2, head_width=2)),
     SegFormer(channels=8),

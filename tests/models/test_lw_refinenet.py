@@ -142,6 +142,25 @@ def test_weights_begin_as_published() -> None:
     assert all(layer.bias is None for layer in decoder.modules() if isinstance(layer, nn.Conv2d))
 
 
+def test_norms_follow_every_convolution_that_is_summed() -> None:
+    pyramid = Pyramid("invented", (3, 6, 7), (1, 4, 8))
+    plain, normed = (LwRefineNet(channels=8, norms=norms).build(pyramid, "batch").eval() for norms in (False, True))
+    assert sum(p.numel() for p in normed.parameters()) == sum(p.numel() for p in plain.parameters()) + 3 * 2 * 8
+    weights = {
+        name.replace("reduce.0.0", "reduce.0").replace("adapt.0", "adapt"): value
+        for name, value in normed.state_dict().items()
+    }
+    plain.load_state_dict({name: weights[name] for name in plain.state_dict()})
+    for layer in normed.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # that multiplies by 2 and adds 1
+            nn.init.constant_(layer.weight, 2 * (1 + layer.eps) ** 0.5)
+            nn.init.constant_(layer.bias, 1.0)
+    maps = [torch.randn(1, c, 32 // s, 48 // s) for c, s in zip(pyramid.channels, pyramid.strides, strict=True)]
+    for layer in [stage.reduce[0] for stage in plain.stages] + [plain.stages[1].adapt]:
+        layer.register_forward_hook(lambda _, __, x: 2 * x + 1)
+    torch.testing.assert_close(normed(maps), plain(maps))
+
+
 class TestSharing:
     CONFIG = config(
         {"segmentation": {"decoder": unet(stride=4)}, **{t: {"decoder": "shared"} for t in ("depth", "normals")}}
