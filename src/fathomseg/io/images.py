@@ -123,8 +123,14 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
             if wide and image.format == "PPM":
                 raise DataError([Problem(str(path), "is a PPM of 16 bits; save labels as PNG, with one channel")])
             if not (colours == colours[..., :1]).all():
-                what = "is a colour image; expected one channel of class ids. If its colours mean the classes, write "
-                raise DataError([Problem(str(path), f"{what}`labels: colours` and the colours into dataset.yaml")])
+                what = "is a colour image; expected one channel of "
+                what += (
+                    "numbers. Store the numbers themselves, as a grey PNG of 16 bits or .npy: a picture of them is none"
+                    if lossy
+                    else "class ids. If its colours mean the classes, write `labels: colours` and the colours into "
+                    "dataset.yaml"
+                )
+                raise DataError([Problem(str(path), what)])
             values = colours[..., 0]
         if values.ndim != 2 or values.dtype.kind not in "bui":
             raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; save it as PNG, of whole numbers")])

@@ -6,18 +6,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.corpus.case import Case, Done, Place, Works, refused, table
-from tests.corpus.inputs import CLASSES, describe, folder, save, truth, write
+from tests.corpus.inputs import CLASSES, describe, folder, recipe, save, truth, write
 
 RESUME = "train --resume ../out train.save_every=1"
 
 
-def begun(change: Callable[[Place], object]) -> Callable[[Place], None]:
+def begun(change: Callable[[Place], object], **more: Any) -> Callable[[Place], None]:
     """A run that was begun, then the change. Its data lies in a folder of its own, so that it can be moved."""
 
     def make(place: Place) -> None:
         folder()
+        recipe(**more)
         place.fathom("train", "recipe.yaml", "--out", "../out")
         change(place)
 
@@ -90,9 +92,9 @@ CASES: tuple[Case, ...] = table(
     (
         "one more to score on",
         "folder",
-        begun(lambda p: write("splits/val.txt", "003\n002\n")),
+        begun(lambda p: write("splits/val.txt", "003\n002\n"), evaluation={"split": "val", "report": False}),
         "train --resume ../out",
-        refused("images/002"),
+        refused("the evaluation split: then 1 images, now 2"),
     ),
     (
         "a label painted over",
