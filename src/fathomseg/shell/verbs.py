@@ -39,6 +39,6 @@ class QuickVerb(TyperCommand):
 class Verbs(typer.Typer):
     """A program whose verbs are of the class `Verb`."""
 
-    def command(self, *names: Any, cls: type[TyperCommand] = Verb, **settings: Any) -> Any:
+    def command(self, *names: Any, cls: type[TyperCommand] | None = None, **settings: Any) -> Any:
         """As typer's, with another default class."""
-        return super().command(*names, cls=cls, **settings)
+        return super().command(*names, cls=cls or Verb, **settings)
