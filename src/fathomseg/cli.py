@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -75,14 +76,14 @@ def _version(wanted: bool) -> bool:
     return wanted
 
 
-def _recipe_first(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
+def _recipe_first(arguments: Sequence[str] | None) -> tuple[Path | None, list[str]]:
     """The recipe, if one is given, and the settings to change."""
     given = list(arguments or [])
     recipe = find(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
     return recipe, given
 
 
-def _data_first(arguments: list[str] | None, option: str | None) -> tuple[str, list[str]]:
+def _data_first(arguments: Sequence[str] | None, option: str | None) -> tuple[str, list[str]]:
     """The data, given in front or as --data, and the settings to change."""
     given = list(arguments or [])
     if option is None and given and ("=" not in given[0] or Path(given[0]).exists()):

@@ -43,7 +43,7 @@ class Verbs(typer.Typer):
     """A program whose verbs are of the class `Verb`."""
 
     def command(
-        self, name: str | None = None, *, cls: type[TyperCommand] | None = Verb, **settings: Any
+        self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any
     ) -> Callable[[F], F]:
         """As typer's, with another default class."""
-        return super().command(name, cls=cls, **settings)
+        return super().command(name, cls=cls or Verb, **settings)
