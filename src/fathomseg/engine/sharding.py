@@ -70,7 +70,8 @@ def gathered(network: nn.Module) -> Iterator[None]:
 
 def full(tensor: Tensor) -> Tensor:
     """The whole of a tensor in shards; all ranks must ask for it."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    found: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return found
 
 
 def whole(state: Any, keep: bool) -> Any:
