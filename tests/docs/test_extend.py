@@ -73,7 +73,7 @@ def smaller(command: str) -> list[str]:
     words = shlex.split(command)[1:]
     words += SMALL[words[0]]
     if words[0] == "train":
-        words += STREETS if "recipes/streets" in words[1] else ["size=[24,32]", "streams.labelled.labels.count=3"]
+        words += STREETS if words[1].startswith("streets") else ["size=[24,32]", "streams.labelled.labels.count=3"]
         words += [] if "network.encoder.model=" in command else LITTLE
     return words
 

@@ -24,7 +24,7 @@ _START: Final = 0.01
 
 class LwRefineNet(DecoderPart):
     """From the deepest stride to 4: relu6(sum of 1x1 convolutions of the stride's maps + what comes from below it),
-    chained residual pooling, 1x1 convolution, bilinear enlarging. `network.norm` says nothing here: there are none."""
+    chained residual pooling, 1x1 convolution, bilinear enlarging. norms only if asked for."""
 
     name: Literal["lw_refinenet"] = "lw_refinenet"
     channels: int = Field(default=256, ge=8)
@@ -32,9 +32,9 @@ class LwRefineNet(DecoderPart):
     pools: int = Field(default=4, ge=1)
     """Pooling stages of a chain."""
     norms: bool = False
-    """A norm of the kind `network.norm` after every convolution whose output is added to a stride's sum. Published: none,
-    which takes SGD and hundreds of epochs; with norms Adam learns in hundreds of steps. They cost nothing after export,
-    where they become part of the convolutions."""
+    """A norm of the kind `network.norm` after every convolution whose output is added to a stride's sum. Published:
+    none, which takes SGD and hundreds of epochs; with norms Adam learns in hundreds of steps. They cost nothing after
+    export, where they become part of the convolutions."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> LwRefineNetDecoder:
         """Needs a map of stride 4; uses all maps from there on, several of one stride too."""
