@@ -15,6 +15,7 @@ import functools
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any, Final
 
 import jaxtyping
@@ -87,7 +88,7 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
             value = eval(hint, function.__globals__) if isinstance(hint, str) else hint
         except (NameError, AttributeError):
             continue
-        if value is not typing.Self:  # its class is not known here
+        if value is not typing.Self and not isinstance(value, FunctionType):  # no class known here; replaced by a test
             found[name] = value
     return found
 

@@ -36,3 +36,14 @@ def test_by_hand(length: int, row: list[float]) -> None:
     nn.init.ones_(layer.weight)
     x = torch.arange(float(length)).view(1, 1, 1, length)
     assert layer(x).flatten().tolist() == row
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_exported_with_free_sizes_it_pads_every_length_right(kernel: int) -> None:
+    """Two in a row: the second meets lengths of either parity whatever the first is given."""
+    net = nn.Sequential(SameConv2d(1, 2, kernel, 2), SameConv2d(2, 1, kernel, 2)).eval()
+    free = torch.export.Dim.DYNAMIC
+    program = torch.export.export(net, (torch.randn(2, 1, 16, 24),), dynamic_shapes=({0: free, 2: free, 3: free},))
+    for height in range(12, 16):
+        x = torch.randn(1, 1, height, height + 5)
+        torch.testing.assert_close(program.module()(x), net(x))

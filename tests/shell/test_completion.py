@@ -34,7 +34,7 @@ def asked(line: str) -> dict[str, str]:
     [
         ("fathom rec", ["recipes"]),
         ("fathom train --res", ["--resume"]),
-        ("fathom train own-d", ["own-data"]),
+        ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised"]),
         ("fathom pretrain depth-kit", ["depth-kitti"]),
         ("fathom select select-own", ["select-own-images"]),
         ("fathom study studies/room-c", ["studies/room-camvid"]),

@@ -67,7 +67,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
         ("root=x", "'root=x' is not used.*did you mean 'data.root=x'"),
         ("dta.root=x", "did you mean 'data.root=x'"),
         ("data.roott=x", "roott: unknown key; did you mean 'root'"),
-        ("evaluation.split=test", "not used by `fathom evaluate`.*--split"),
+        ("evaluation.split=test", "not used by `fathom evaluate`; of a run's settings evaluation.inference"),
         ("evaluation.inference.flp=true", "flp: unknown key; did you mean 'flip'"),
         ("evaluation.infernce.mode=slide", "not used"),
         ("train.steps=3", "is not used"),

@@ -394,7 +394,8 @@ class TestCameras:
         learned = {"name": "learned", "degrees": 70}
         data = {"name": "several", "datasets": datasets}
         train(recipe(data=data, streams=clips(camera=learned)), tmp_path / "run", resume=False)
-        assert {path.name for path in (tmp_path / "run").glob("camera-*")} == {"camera-mine.yaml", "camera-theirs.yaml"}
+        cameras = {f"camera-{name}-clips-96x48.yaml" for name in ("mine", "theirs")}
+        assert {path.name for path in (tmp_path / "run").glob("camera-*")} == cameras
         targets = [x.target for x in read_triplets(tmp_path / "run" / "frames-clips.csv")]
         assert {id.partition("/")[0] for id in targets} == set(datasets)
 
@@ -404,7 +405,7 @@ class TestFrames:
         self, own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A frame in the middle of a clip is held out: its file may be garbage, and its neighbours bridge the gap."""
-        monkeypatch.setattr(stage, "evaluate_run", lambda *given, **named: {})
+        monkeypatch.setattr("fathomseg.stages.evaluate.evaluate_run", lambda *given, **named: {})
         root = drive(tmp_path / "own", held_out="clips/0000/000002")
         changes = {
             "data": {**own, "root": str(root)},
@@ -422,7 +423,7 @@ class TestFrames:
         assert "clips/0000/000002" not in used
         assert {"clips/0000/000001", "clips/0000/000003"} <= used
         with pytest.raises(FathomError, match=r"000002\.png"):
-            train(recipe(**{**changes, "evaluation": {"split": None}}), tmp_path / "all", resume=False)
+            train(recipe(**{**changes, "data": {**changes["data"], "val": []}}), tmp_path / "all", resume=False)
 
     def test_grayscale_video(self, tmp_path: Path) -> None:
         data = {

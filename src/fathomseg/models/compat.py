@@ -66,7 +66,10 @@ class SameConv2d(nn.Conv2d):
     def _margins(self, length: Any, axis: int) -> tuple[Any, Any]:
         # Any: an int, or the symbol torch.export puts in its place for sizes left free.
         reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-        total = max(reach - (length % self.stride[axis] or self.stride[axis]), 0)
+        # Without a comparison of lengths: torch.export would keep the outcome for the length it was shown.
+        total = reach - 1 - (length - 1) % self.stride[axis]
+        if reach < self.stride[axis]:
+            total = torch.sym_max(total, 0)
         return total // 2, total - total // 2
 
 

@@ -118,7 +118,7 @@ def check(
         layout = dataset.layout_problems(distinct)
         notes += [*dataset.notes(), *dataset.passed_over()]
     notes += _traits(found.values())
-    notes += [*_shared_clips(dataset, ids), *_ignored(reports)]
+    notes += [*_shared_clips(dataset, ids), *(_ignored(reports) if names else ())]
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
     problems |= dict.fromkeys(_contradictions(dataset, names, {"": distinct, **ids}, found))
     problems |= dict.fromkeys(_other_shapes(dataset, found))

@@ -111,7 +111,7 @@ def test_check_counts_images_shows_notes_and_says_why_it_counts_no_classes(mixed
     assert report.splits["clips"].clips == 1
     assert report.splits["train"].pixels == {}
     assert "have different classes" in report.notes[0]
-    assert [note.split(":")[0] for note in report.notes[1:]] == ["drives"] * 2 + ["mine"] * 3
+    assert [note.split(":")[0] for note in report.notes[1:]] == ["drives"] * 2 + ["mine"] * 4
     assert ["missing neighbour" in problem.reason for problem in report.problems] == [True]
 
 
