@@ -29,7 +29,6 @@ from fathomseg.engine.loop import Trainer
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_model, load_pose
-from fathomseg.stages import train as stage
 from fathomseg.stages.phases import phase_recipes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
