@@ -33,7 +33,7 @@ CITY = "data.size=[32,64] data.train_clips=2 data.val_clips=1 data.frames=3"
 TINY = "network.encoder.model=test_efficientnet network.encoder.pretrained=none"
 RUN = f"{CITY} size=[32,64] train.steps=1 train.batch=1 train.device=cpu train.threads=1"
 LINES = {
-    "check": (f"check streets {CITY}", r"streets: \d+ images in 3 splits, no problem"),
+    "check": (f"check streets {CITY}", r"streets: \d+ images in 3 splits, no problem; open runs/check/streets\.html"),
     "train": (
         f"train streets {RUN} {TINY} streams.labelled.labels.count=1 --out run",
         r"run on val: mIoU [\d.e-]+.*; open run/.*\.html",
@@ -58,7 +58,10 @@ LINES = {
         "import-labels job.zip --selection chosen --to mine --overwrite",
         r"\d images of mine have a label now",
     ),
-    "study": ("study study.yaml --table --out table", r"0 of 1 trainings; results in table/results\.md"),
+    "study": (
+        "study study.yaml --table --out table",
+        r"0 of 1 trainings; results in table/results\.md; open table/results\.html",
+    ),
 }
 """By verb a command, in the order in which they need each other, and its last line behind `fathom VERB: `."""
 

@@ -144,9 +144,11 @@ def run(case: Case, place: Place) -> None:
 
 
 def snapshot(root: Path) -> dict[str, str]:
-    """Everything below a folder: what files hold, and where links lead."""
+    """Everything below a folder but `runs`, where commands write: what files hold, and where links lead."""
     found = {}
     for folder, folders, files in os.walk(root):
+        if Path(folder) == root and "runs" in folders:
+            folders.remove("runs")
         for name in [*folders, *files]:
             path = Path(folder, name)
             if path.is_symlink():

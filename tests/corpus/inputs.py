@@ -98,8 +98,8 @@ def recipe(path: str = "recipe.yaml", root: str | Path = ".", data: dict[str, An
 def choosing(
     path: str = "select.yaml", root: str | Path = ".", data: dict[str, Any] | None = None, **more: Any
 ) -> None:
-    """A choice of all images of the pool, at random."""
-    source = data or {"name": "folder", "root": str(root)}
+    """A choice of all images of the pool, at random; of a folder none is held out."""
+    source = data or {"name": "folder", "root": str(root), "val": []}
     tree = {"data": source, "split": "all", "size": list(SIZE), "criterion": {"name": "random"}, "budget": COUNT}
     plain = {"device": "cpu", "threads": 1, "report": False, "annotation": False, "copy_images": "none"}
     write(path, tree | plain | more)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.errors import DataError
 
 VAL: Final = "val"
 """The split that is held out where nothing else is said."""
@@ -44,9 +45,17 @@ NOTHING: Final = HeldOut()
 def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
     """Names of the images behind some ids, the same whether a dataset is used alone, among several, or set otherwise.
 
-    An image that has no fingerprint is known by its id and the dataset's name.
+    An image that has no fingerprint, or whose file has gone, is known by its id and the dataset's name.
     """
-    return frozenset(dataset.fingerprint(id, "image") or f"{dataset.name} {id}" for id in ids)
+    return frozenset(_known(dataset, id) for id in ids)
+
+
+def _known(dataset: Dataset, id: str) -> str:
+    try:
+        found = dataset.fingerprint(id, "image")
+    except DataError:  # whoever reads the image says so
+        found = None
+    return found or f"{dataset.name} {id}"
 
 
 def without(dataset: Dataset, ids: Iterable[str], images: frozenset[str]) -> list[str]:

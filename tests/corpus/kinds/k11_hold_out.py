@@ -42,7 +42,7 @@ def splits(train: int, val: int) -> Works:
         report = json.loads(done.out)
         sizes = {name: split["labelled"] for name, split in report["splits"].items()}
         assert (sizes.get("train", 0), sizes.get("val", 0)) == (train, val)
-        assert any("There is no splits/val.txt" in note for note in report["notes"])
+        assert any("There is no list of val" in note for note in report["notes"])
 
     return Works(check)
 
