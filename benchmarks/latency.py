@@ -21,7 +21,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from fathomseg.inference.export import to_int8, to_onnx
 from fathomseg.inference.onnx import INPUT, OnnxNetwork
 from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predictor import Predictor
+from fathomseg.inference.sources import find_files
 from fathomseg.io import draw
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.models.network import Network
@@ -76,23 +77,27 @@ def main() -> None:
             "weights": str(arguments.run) if arguments.run else "random",
             "repeats": arguments.repeats,
             "versions": {"onnxruntime": onnxruntime.__version__},
-            "latency": [
-                row
-                for threads in arguments.threads
-                for size in sizes
-                for row in latency(network, card, models, size, threads, arguments.repeats, arguments.cases)
-            ],
-            "end_to_end": [
-                row
-                for threads in (arguments.threads if arguments.frames else ())
-                for row in end_to_end(network, card, models, sizes[0], threads, arguments.frames, Path(name))
-            ],
+            "latency": [],
+            "end_to_end": [],
             "origin": made_by,
         }
+        for threads in arguments.threads:
+            for size in sizes:
+                rows = latency(network, card, models, size, threads, arguments.repeats, arguments.cases)
+                store(result, "latency", rows, arguments.out)
+        for threads in arguments.threads if arguments.frames else ():
+            rows = end_to_end(network, card, models, sizes[0], threads, arguments.frames, Path(name))
+            store(result, "end_to_end", rows, arguments.out)
     print(tables(result) if arguments.table else json.dumps(result))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def store(result: dict[str, Any], part: str, rows: Iterable[dict[str, Any]], out: Path | None) -> None:
+    """Add rows as they come, and write what there is: all of them take many minutes."""
+    for row in rows:
+        result[part].append(row)
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def random_network() -> tuple[ModelCard, Network]:
@@ -230,7 +235,7 @@ class Timed(nn.Module):
 
 def end_to_end(
     network: Network, card: ModelCard, models: Mapping[str, Path], size: Size, threads: int, frames: int, folder: Path
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """`fathom predict` on a folder of JPEGs and on a video of one size, that of the network."""
     torch.set_num_threads(threads)
     pictures = [photo(size, seed) for seed in range(min(frames, 8))]
@@ -243,7 +248,6 @@ def end_to_end(
                 video.add(pictures[i % len(pictures)])
     last = network_of(network, card).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     used: dict[str, nn.Module] = {"run": last, **{n: OnnxNetwork(m, card.tasks, "cpu") for n, m in models.items()}}
-    rows = []
     for name, one in used.items():
         for kind, source in sources.items():
             timed = Timed(one)
@@ -251,15 +255,14 @@ def end_to_end(
             predictor.predict(pictures[0])  # to warm up
             timed.seconds = 0.0
             with tempfile.TemporaryDirectory() as out:
-                jobs, _ = find_jobs(source, Path(out), predictor.tasks, views=True)
+                jobs, _ = find_jobs(find_files(source, Path(out)), Path(out), predictor.tasks, views=True)
                 wall, cpu = time.perf_counter(), time.process_time()
                 work = Work(predictor)
                 work.do(jobs)
                 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             each = {"ms": 1e3 * wall / frames, "network_ms": 1e3 * timed.seconds / frames, "cpu_ms": 1e3 * cpu / frames}
             place = {"network": name, "input": kind, "size": list(size), "threads": threads, "frames": work.predicted}
-            rows.append({**place, **each, "per_second": frames / wall})
-    return rows
+            yield {**place, **each, "per_second": frames / wall}
 
 
 def tables(result: Mapping[str, Any]) -> str:
