@@ -116,7 +116,7 @@ def listed(run: Path) -> Iterator[str]:
             yield from (id for row in csv.DictReader(stream) for id in row.values())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_path_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FATHOM_CACHE", str(tmp_path / "cache"))
@@ -141,8 +141,8 @@ def test_the_path_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if verb == "train":  # those it is scored on
             assert opened == scored_on(data), command
     assert len(list((tmp_path / "depth" / "disparity").rglob("*.png"))) == FRAMES
-    runs = {path.name for path in (tmp_path / "runs").iterdir()}
-    assert runs == {"check", "depth", "baseline", "semi-supervised", "joint"}
+    runs = {path.name for path in (tmp_path / "runs").iterdir()} - {"check"}
+    assert runs == {"depth", "baseline", "semi-supervised", "joint"}
     for run in runs:
         learned = [*listed(tmp_path / "runs" / run)]
         assert learned
