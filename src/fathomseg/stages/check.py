@@ -68,6 +68,8 @@ class CheckReport:
     """Classes no readable label shows, in any split that was scanned."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    images: int = 0
+    """How many were scanned; splits may share some."""
 
 
 def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
@@ -81,9 +83,8 @@ def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
         show(report)
         if page:
             write_check_page(page_path(dataset), report, dataset)
-    images = sum(split.images for split in report.splits.values())
     problems = f"{len(report.problems)} problems" if report.problems else "no problem"
-    conclude(f"{report.dataset}: {images} images in {len(report.splits)} splits, {problems}")
+    conclude(f"{report.dataset}: {report.images} images in {len(report.splits)} splits, {problems}")
     return 1 if report.problems else 0
 
 
@@ -128,6 +129,7 @@ def check(
         absent_classes=tuple(name for name in names if labelled and name not in seen),
         problems=tuple(problems),
         notes=tuple(notes),
+        images=len(distinct),
     )
 
 
