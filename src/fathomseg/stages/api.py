@@ -1,6 +1,6 @@
 """The verbs as functions of Python: what the command line does, with results instead of exit codes.
 
-run = fathomseg.train("recipes/own-data/supervised.yaml", data={"root": "mydata"}, out="runs/mine")
+run = fathomseg.train("own-data", data={"root": "mydata"}, out="runs/mine")
 run.scores["segmentation"]["miou"], run.load().predict("photo.jpg")
 
 Settings are those of the recipe: `data={"root": "mydata"}` is `data.root=mydata` of the command line, and so is
@@ -19,6 +19,7 @@ from fathomseg.config import read_yaml
 from fathomseg.inference.card import load_card
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io.files import read_tree
+from fathomseg.named_recipes import find
 from fathomseg.stages.run_folder import CONFIG
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def train(
     """Train by a recipe into the folder `out` (runs/RECIPE), or go on with the run in `resume`."""
     from fathomseg.stages.train import trained
 
-    folder = trained(_path(recipe), overrides(settings), _path(out), _path(resume))
+    folder = trained(_recipe(recipe), overrides(settings), _path(out), _path(resume))
     return Run(folder, _own_scores(folder))
 
 
@@ -121,7 +122,7 @@ def select(
     """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or go on with `resume`."""
     from fathomseg.stages.select import chosen
 
-    return Choice(*chosen(_path(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+    return Choice(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
 
 
 def evaluate(run: Place, *, data: Place | None = None, split: str = "val", **options: Any) -> Scores:
@@ -176,6 +177,11 @@ def _text(value: Any) -> str:
 
 def _path(place: Place | None) -> Path | None:
     return None if place is None else Path(place)
+
+
+def _recipe(recipe: Place | None) -> Path | None:
+    """The file of a path or a name, as the command line finds it."""
+    return None if recipe is None else find(str(recipe))
 
 
 def _own_scores(folder: Path) -> Scores | None:

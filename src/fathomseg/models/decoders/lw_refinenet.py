@@ -24,7 +24,7 @@ _START: Final = 0.01
 
 class LwRefineNet(DecoderPart):
     """From the deepest stride to 4: relu6(sum of 1x1 convolutions of the stride's maps + what comes from below it),
-    chained residual pooling, 1x1 convolution, bilinear enlarging. norms only if asked for."""
+    chained residual pooling, 1x1 convolution, bilinear upsampling. Norms are optional."""
 
     name: Literal["lw_refinenet"] = "lw_refinenet"
     channels: int = Field(default=256, ge=8)
