@@ -94,5 +94,10 @@ def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:
         fathomseg.select()
 
 
+def test_recipes_are_found_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"No recipe at own-dta\. Did you mean own-data"):
+        fathomseg.train("own-dta")
+
+
 def test_the_package_offers_what_it_names() -> None:
     assert {name for name in fathomseg.__all__ if not hasattr(fathomseg, name)} == set()

@@ -172,6 +172,7 @@ def _watch(
         count, seconds = predict_camera(predictor, seen, goals, frames, smooth)
     names = ", ".join(predictor.tasks)
     say(f"{names} of {count} frames written into {out} ({count / max(seconds, 1e-9):.1f} frames/s).")
+    conclude(f"{names} of {count} frames in {out}")
     return 0
 
 
