@@ -106,7 +106,7 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
             tree = yaml.safe_load(path.read_text())
             settings = [*SMALL, *ENCODER, *pose(tree), *crops(tree), "train.steps=1"]
             settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
-            settings += ["evaluation.split=null", "phases={}"]
+            settings += ["evaluation.split=null", "evaluation.report=false", "phases={}"]
             motion = tree["streams"]["clips"]["frames"]["name"] == "motion"
             settings += ["streams.clips.frames.min_parallax=0"] if motion else []
             fathom("pretrain", str(path), *settings, "--out", str(folder))
@@ -133,7 +133,9 @@ def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable
     return settings
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n.startswith("cityscapes/") else []) for n in RECIPES]
+)
 def test_it_trains_two_steps(
     name: str, data: Callable[[str], Path], depth_run: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from fathomseg import cli
@@ -91,6 +92,7 @@ def test_help_imports_nothing_heavy_and_answers_at_once(tmp_path: Path) -> None:
     assert least(["--help"], tmp_path, 0.5) <= 0.5
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_reported_without_importing_anything_heavy(tmp_path: Path) -> None:
     results, _ = run(list(WRONG), tmp_path)
     for (code, _, err, imported), (command, expected) in zip(results, WRONG.items(), strict=True):

@@ -34,8 +34,8 @@ VERBS = ("fathom train ", "fathom pretrain ", "fathom select ")
 
 
 def weight(path: Path) -> list[pytest.MarkDecorator]:
-    """Three phases of ResNet-101 take a while even at two steps each, and so do teachers and networks of full size."""
-    large = path.stem in ("depth-distil-streets", "realtime-joint", "depth-dpt")
+    """Phases, depth from video and networks of full size take a while even at two steps each."""
+    large = path.stem in ("cityscapes", "realtime-joint") or path.stem.startswith("depth-")
     return [pytest.mark.slow] if large or "phases" in yaml.safe_load(path.read_text()) else []
 
 

@@ -599,6 +599,7 @@ class TestLearning:
         settings["tasks"]["segmentation"]["dropout"] = 0.0
         self.learns(validate(NetworkConfig, settings), with_norms=False)
 
+    @pytest.mark.slow
     def test_a_pattern_of_one_image_without_norms_or_large_weights(self) -> None:
         self.learns(segmenting(REFINE, encoder=LITE, dropout=0.0), with_norms=False, steps=60)
 

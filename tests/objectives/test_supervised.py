@@ -117,6 +117,7 @@ class TestClasses:
         (term.sum / term.count.clamp(min=1)).backward()
         assert all((p.grad == 0).all() for p in step.network.parameters())
 
+    @pytest.mark.slow
     def test_four_images_are_learned_by_heart(self) -> None:
         """Overfitting 4 images to mIoU > 0.95 shows that image, label, loss and prediction belong together."""
         network = {

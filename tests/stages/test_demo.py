@@ -130,6 +130,7 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_an_error_of_a_real_command_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = tiny_demo.write_recipes(tmp_path / "recipes")
     with (recipes / "depth.yaml").open("a") as file:

@@ -271,6 +271,7 @@ def test_a_missing_folder_is_named(saved: Path, tmp_path: Path) -> None:
 # --- depth and camera motion ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(deep), **arguments(weights="both", report=True)) == 0
     result = json.loads(capsys.readouterr().out)  # nothing but JSON on standard output
@@ -385,6 +386,7 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
             run(str(folder), **arguments(**options))
 
 
+@pytest.mark.slow
 def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: Path) -> None:
     predictor = load(deep, device="cpu")
     for id in STREETS.ids("val"):
@@ -419,6 +421,7 @@ def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
 # --- several tasks at once ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_joint_run_is_scored_on_everything_at_once(joint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     done = CliRunner().invoke(app, ["evaluate", str(joint)])
     assert done.exit_code == 0, done.output
@@ -452,6 +455,7 @@ def test_a_joint_run_on_data_with_labels_alone(joint: Path, tmp_path: Path, data
     assert list(evaluate_run(both)["scores"]["ema"]) == ["segmentation"]
 
 
+@pytest.mark.slow
 def test_stored_predictions_of_a_joint_run_say_by_their_kind_of_which_task_they_are(
     joint: Path, tmp_path: Path
 ) -> None:
@@ -509,6 +513,7 @@ class TestBaselines:
         assert "Several tasks at once" in page
         assert f"{100 * parts['depth']['change']:+.2f}" in page
 
+    @pytest.mark.slow
     def test_against_itself_it_is_0(self, joint: Path) -> None:
         evaluate_run(joint, report=False, as_json=True)
         result = evaluate_run(joint, report=False, baselines=dict.fromkeys(BOTH, joint))

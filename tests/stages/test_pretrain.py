@@ -168,6 +168,7 @@ class TestOneRun:
 
 
 class TestResume:
+    @pytest.mark.slow
     def test_bit_for_bit_with_pose_network_original_encoder_and_focal_length(
         self, own: dict[str, Any], tmp_path: Path
     ) -> None:
@@ -266,6 +267,7 @@ class TestPhases:
         assert all("feature_distance" in line for line in metrics(phases / "finetune"))
 
     @pytest.mark.parametrize(("crash", "saved"), [(3 + 3, 2), (3 + 1, None), (3 + 4 + 1, None)])
+    @pytest.mark.slow
     def test_an_interrupted_phase_goes_on_and_finished_ones_are_left_alone(
         self, phases: Path, tmp_path: Path, crash: int, saved: int | None
     ) -> None:
@@ -319,6 +321,7 @@ class TestPhasesOfAJointRun:
         assert any(n.startswith("early_heads.segmentation.") for n in load_file(tmp_path / "run" / "last.safetensors"))
         assert (tmp_path / "run" / "second" / "labelled.txt").is_file()
 
+    @pytest.mark.slow
     def test_it_resumes_bit_for_bit(self, tmp_path: Path) -> None:
         tree = tiny_semi.joint(phases=JOINT_PHASES)
         train(validate(Recipe, tree), tmp_path / "whole", resume=False)

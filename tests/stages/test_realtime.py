@@ -87,6 +87,7 @@ def test_stored_normals_score_as_the_network_does(run: Path, tmp_path: Path) -> 
     assert stored == pytest.approx(own, abs=0.011)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_decoder_that_another_run_shares(run: Path, tmp_path: Path) -> None:
     again = ["train.steps=1", f"init_from.run={run}", "init_from.parts=[encoder,decoder,head]"]
     said = fathom("train", RECIPE, *SMALL, *again, "--out", tmp_path / "again")

@@ -101,7 +101,7 @@ def depth_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "streams": {"clips": {}},
         "objectives": {"photometric": {"pose": {"encoder": tiny_semi.ENCODER}}},
         "train": {**tiny_semi.LOOP, "steps": 1},
-        "evaluation": {"split": None},
+        "evaluation": {"split": None, "report": False},
     }
     train(recipe(tree), folder, resume=False)
     return folder
@@ -150,7 +150,9 @@ class TestInitFrom:
         }
         mixed = streams(unlabelled={"depth": {"name": "run", "run": str(depth_run)}})
         origin = {"run": str(depth_run)}
-        tree = settings(objectives=objectives, streams=mixed, init_from=origin, evaluation={"split": None})
+        tree = settings(
+            objectives=objectives, streams=mixed, init_from=origin, evaluation={"split": None, "report": False}
+        )
         train(recipe(tree), tmp_path / "run", resume=False)
         assert metrics(tmp_path / "run")[-1]["pseudo_labels"] > 0
 
@@ -195,6 +197,7 @@ SIZES: dict[str, Any] = {"streams": streams(unlabelled={"batch": 3}, clips={"bat
 
 
 class TestBatchesOfTheirOwn:
+    @pytest.mark.slow
     def test_every_stream_has_its_own_and_is_resumed_bit_for_bit(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -255,6 +258,7 @@ class TestWhatDepthIsLearnedFrom:
         assert prediction.label is None
         assert prediction.depth is not None
 
+    @pytest.mark.slow
     def test_labelled_images_that_have_neighbours_teach_both(self, tmp_path: Path) -> None:
         """The budget stays; of its images, those in the middle of a drive are seen with their neighbours, in one
         pass."""
@@ -273,6 +277,7 @@ class TestWhatDepthIsLearnedFrom:
         assert last["supervised.segmentation"] > 0
         same_run(tmp_path / "run", killed_and_resumed(tree, tmp_path / "killed", 3))
 
+    @pytest.mark.slow
     def test_pose_network_and_learned_cameras_are_kept(self, tmp_path: Path) -> None:
         own = {"name": "folder", "root": str(tiny_depth.drive(tmp_path / "own"))}
         tree = joint(streams=streams(clips={"data": own, "camera": {"name": "learned", "degrees": 70}}))

@@ -340,6 +340,7 @@ class TestPairs:
 
     MATCHING: ClassVar[dict[str, Any]] = {"sampling": {"name": "matching_geometry", "candidates": 12}}
 
+    @pytest.mark.slow
     def test_the_image_drawn_is_the_one_whose_depth_fits_best(self, camvid: Path, tmp_path: Path) -> None:
         """Of all images, compared by whole maps of disparity at full size."""
         streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)

@@ -69,7 +69,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "objectives": {"supervised": {"losses": {"segmentation": {}, "depth": {}}}},
         "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
         "train": {**tiny_semi.LOOP, "steps": 4, "batch": 4},
-        "evaluation": {"split": None},
+        "evaluation": {"split": None, "report": False},
     }
     path = tmp_path_factory.mktemp("balanced") / "balanced.yaml"
     path.write_text(yaml.safe_dump(recipe))
@@ -93,7 +93,7 @@ def paired_settings() -> dict[str, Any]:
         "objectives": {"supervised": {"stream": "source"}, "across": {**across, "weighting": {"name": "none"}}},
         "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
         "train": {**tiny_semi.LOOP, "steps": 4, "batch": 4},
-        "evaluation": {"split": None},
+        "evaluation": {"split": None, "report": False},
     }
 
 

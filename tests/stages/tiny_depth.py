@@ -34,7 +34,7 @@ def settings(**sections: Any) -> dict[str, Any]:
         "objectives": {"photometric": {"pose": {"encoder": encoder}}},
         "optimiser": {"lr": 1e-3, "warmup": 0},
         "train": LOOP,
-        "evaluation": {"split": None},
+        "evaluation": {"split": None, "report": False},
         **sections,
     }
 

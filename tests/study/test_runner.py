@@ -76,6 +76,7 @@ def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Pa
     assert JobFolder(tmp_path).record(cell) is not None
 
 
+@pytest.mark.slow
 def test_a_request_to_stop_frees_the_cells_at_once(tmp_path: Path) -> None:
     (cell,) = cells(1)
     checkpoint = JobFolder(tmp_path).run(cell) / "checkpoint.pt"
