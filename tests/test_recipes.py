@@ -123,7 +123,7 @@ def test_a_recipe_begins_with_its_command(path: Path) -> None:
     assert command(path)[1] == f"recipes/{path.name}"
 
 
-@pytest.mark.parametrize("name", ["depth-kitti", "depth-own-video"])
+@pytest.mark.parametrize("name", ["depth-kitti", "own-data/depth"])
 def test_a_depth_recipe_names_the_data_to_check(name: str, tmp_path: Path) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"
     data = MAKERS[yaml.safe_load(path.read_text())["data"]["name"]](tmp_path / "data")

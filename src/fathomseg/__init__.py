@@ -17,7 +17,7 @@ from fathomseg.version import __version__
 if TYPE_CHECKING:
     from fathomseg.inference.align import align
     from fathomseg.inference.predictor import Predictor, load
-    from fathomseg.stages.api import evaluate, export, predict, pretrain, select, train
+    from fathomseg.stages.api import distill, evaluate, export, predict, pretrain, select, train
     from fathomseg.types import Prediction
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "align",
+    "distill",
     "evaluate",
     "export",
     "load",
@@ -39,7 +40,7 @@ _HOMES = {
     "load": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prediction": "types",
-    **dict.fromkeys(("evaluate", "export", "predict", "pretrain", "select", "train"), "stages.api"),
+    **dict.fromkeys(("distill", "evaluate", "export", "predict", "pretrain", "select", "train"), "stages.api"),
 }
 """The module each public name lives in."""
 

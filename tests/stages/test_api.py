@@ -50,6 +50,9 @@ def test_settings_are_those_of_the_command_line(recipe: Path, camvid: Path) -> N
         fathomseg.train(recipe, train={"stepz": 1})
 
 
+LABELS = "streams.labelled.labels.count=1"
+
+
 @pytest.mark.slow
 def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -71,6 +74,8 @@ def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypa
     photo = next((Path(tiny.settings(recipe.parent)["data"]["root"])).rglob("*.png"))
     assert fathomseg.predict(run.folder, photo, "seen", device="cpu") == Path("seen")
     assert (tmp_path / "seen" / "ids" / photo.name).is_file()
+    taught = fathomseg.distill(run.folder, recipe, "taught", task="segmentation", overrides=[LABELS], device="cpu")
+    assert len(list((tmp_path / taught / "ids").rglob("*.png"))) == 3
 
 
 def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ PAGE: Final = "report.html"
 
 OWN_DATA: Final = """\
 fathom check --data mydata
-fathom pretrain recipes/depth-own-video.yaml data.root=mydata --out runs/my-depth
+fathom pretrain recipes/own-data/depth.yaml data.root=mydata --out runs/my-depth
 fathom select recipes/select-own-images.yaml data.root=mydata --budget 50 --out selected
 # label the images in selected/images, then:
 fathom train recipes/own-data.yaml data.root=mydata streams.labelled.labels.file=selected/selection.txt \\

@@ -149,6 +149,16 @@ def predict(run: Place, source: Place, out: Place, **options: Any) -> Path:
     return Path(out)
 
 
+def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Path:
+    """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`,
+    which is returned; `options` are those of `fathom distill`, settings of the data a list in `overrides`.
+    """
+    from fathomseg.stages.distill import run as start
+
+    start(str(teacher), str(data), options.pop("overrides", []), task=task, out=Path(out), **options)
+    return Path(out)
+
+
 def export(run: Place, out: Place, **options: Any) -> Path:
     """Write a run as one ONNX file, which is returned; `options` are those of `fathom export`."""
     from fathomseg.stages.export import run as start
