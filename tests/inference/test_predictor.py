@@ -130,7 +130,7 @@ def test_decoding_in_strips_equals_interpolate(h: int, w: int, height: int, widt
     logits = torch.randn(4, h, w, generator=torch.Generator().manual_seed(h * 100 + w)) * 3
     probabilities = F.interpolate(logits[None], (height, width), mode="bilinear", align_corners=False)[0].softmax(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_STRIP", strip)
+        patch.setattr(module, "_STRIP", {"cpu": strip})
         found = TASKS["segmentation"].decode(logits, (height, width))
     torch.testing.assert_close(found["confidence"], probabilities.max(0).values, rtol=1e-4, atol=1e-5)
     chosen = probabilities.gather(0, found["label"].long()[None])[0]  # not the argmax itself: two classes may tie

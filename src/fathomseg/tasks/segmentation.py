@@ -45,8 +45,9 @@ from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion,
 from fathomseg.tasks.scores import Row, TaskScores
 from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size, SumCount
 
-_STRIP: Final = 2**24
-"""Scores held at once at the size of the given image, so that a photograph of 100 megapixels needs no more memory."""
+_STRIP: Final = {"cpu": 2**19, "cuda": 2**26}
+"""Scores held at once at the size of the given image, by kind of device: what stays in a CPU's cache, and no more than
+that a photograph of 100 megapixels fits."""
 
 
 class Segmentation(Task):
@@ -179,7 +180,7 @@ class Segmentation(Task):
         confidence = torch.empty(size, dtype=torch.float32, device=one.device)
         for rows, strip in strips(one, size):
             best, index = strip.max(0)
-            label[rows], confidence[rows] = index.byte(), (best - strip.logsumexp(0)).exp().clamp(max=1)
+            label[rows], confidence[rows] = index.byte(), strip.sub_(best).exp_().sum(0).reciprocal_()
         return {"label": label, "confidence": confidence}
 
     def write(self, path: Path, prediction: Prediction, classes: ClassList | None = None) -> None:
@@ -388,16 +389,21 @@ def strips(one: Float32[Tensor, "c h w"], size: Size) -> Iterator[tuple[slice, F
     """`one` resampled to `size` (bilinear, align_corners=False) in strips of rows, so that memory stays bounded."""
     height, width = size
     wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
-    step = max(1, _STRIP // (len(one) * width))
+    step = max(1, _STRIP.get(one.device.type, _STRIP["cpu"]) // (len(one) * width))
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         yield rows, _rows(wide, height, rows)
 
 
 def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tensor, "c rows w"]:
-    """Some rows of `x` resized to `height` rows, as F.interpolate(mode="bilinear", align_corners=False) makes them."""
-    source = (torch.arange(rows.start, rows.stop, device=x.device) + 0.5) * (x.shape[1] / height) - 0.5
-    source = source.clamp(min=0)
+    """Some rows of `x` resized to `height` rows, as F.interpolate(mode="bilinear", align_corners=False) makes them.
+
+    A product with a narrow matrix, two weights a row: one pass over the result, a third of the time of picking rows.
+    """
+    source = ((torch.arange(rows.start, rows.stop) + 0.5) * (x.shape[1] / height) - 0.5).clamp(min=0)
     above = source.long().clamp(max=x.shape[1] - 1)
-    below = (above + 1).clamp(max=x.shape[1] - 1)
-    return torch.lerp(x[:, above], x[:, below], (source - above)[:, None])
+    below, first = (above + 1).clamp(max=x.shape[1] - 1), int(above[0])
+    weights = torch.zeros(len(source), int(below[-1]) + 1 - first)
+    weights.scatter_add_(1, (above - first)[:, None], (1 - (source - above))[:, None])
+    weights.scatter_add_(1, (below - first)[:, None], (source - above)[:, None])
+    return torch.matmul(weights.to(x.device, non_blocking=True), x[:, first : first + weights.shape[1]])
