@@ -145,6 +145,13 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_scene_model_that_is_not_there_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    arms = [f"arms.{arm}.settings.objectives.scene_consistency.run=runs/no-scene" for arm in ("consistency", "both")]
+    with pytest.raises(ConfigError, match=r"consistency-24-0 and 1 more: There is no runs/no-scene"):
+        load(Study, Path("recipes/studies/sync-streets.yaml"), ["seeds=[0]", *arms]).trainings()
+
+
 def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[..., Path], tmp_path: Path) -> None:
     recipe = str(tmp_path / "tiny.yaml")
     later = {"recipe": recipe, "settings": {"init_from": {"run": "runs/not-yet"}}}

@@ -161,6 +161,7 @@ def lacking(recipe: Recipe) -> list[str]:
     looks += [partial(getattr, s.data, "splits") for s in recipe.streams.values() if s.data]  # listing finds its files
     runs = [getattr(part, "run", None) for part in (s.depth for s in recipe.streams.values())]
     runs += recipe.init_from.runs if recipe.init_from is not None else ()
+    runs += [run for objective in recipe.objectives.values() for run in objective.runs]
     looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
     found = []
     for look in looks:
