@@ -25,7 +25,7 @@ from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import Inference, Window, trained_inference
 from fathomseg.io.images import resize_image
 from fathomseg.models.links import PadNet
-from fathomseg.tasks import segmentation as module
+from fathomseg.tasks import resampling as module
 from fathomseg.types import ClassList, Prediction
 from tests.fakes import save
 from tests.stages.saved_run import RANGE, TASKS, build, network_of, save_run

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fathomseg.tasks import segmentation as module
+from fathomseg.tasks import resampling as module
 from fathomseg.tasks.segmentation import Segmentation
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fathomseg.data.class_match import ClassMatch
-from fathomseg.tasks.segmentation import strips
+from fathomseg.tasks.resampling import strips
 from fathomseg.types import IGNORE, Size
 
 Answer = dict[str, NDArray[Any]]

@@ -1,4 +1,4 @@
-"""Tasks: what a network predicts, one file each. The unions below are the tables."""
+"""Tasks: what a network predicts, one file each and one for a loss that is long. The unions below are the tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import Field
 from fathomseg.tasks.base import Task, TaskLoss
 from fathomseg.tasks.depth import Depth, DepthLoss
 from fathomseg.tasks.normals import Normals, NormalsLoss
-from fathomseg.tasks.segmentation import Segmentation, SegmentationLoss
+from fathomseg.tasks.segmentation import Segmentation
+from fathomseg.tasks.segmentation_loss import SegmentationLoss
 
 AnyTask = Annotated[Segmentation | Depth | Normals, Field(discriminator="name")]
 """Every task there is, in the order of a network's branches. A new one is listed here, and its loss below."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Float64, Int64, Integer, UInt8
-from pydantic import Field, model_validator
+from jaxtyping import Float, Float32, Float64, Integer, UInt8
+from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
@@ -23,17 +23,6 @@ from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
 from fathomseg.io.images import read_colours, read_values
-from fathomseg.losses.regions import AnyRegion
-from fathomseg.losses.segmentation import (
-    Annealing,
-    Ohem,
-    annealed_cross_entropy,
-    balancing_weights,
-    cross_entropy,
-    focal_loss,
-    soft_cross_entropy,
-    upsample,
-)
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores, mean_over
@@ -41,13 +30,10 @@ from fathomseg.models.blocks import Map
 from fathomseg.models.decoders import AnyDecoder, Fpn
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.heads import separable
-from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
+from fathomseg.tasks.base import HeadKind, Painter, Places, Task
+from fathomseg.tasks.resampling import strips
 from fathomseg.tasks.scores import Row, TaskScores
-from fathomseg.types import IGNORE, Batch, ClassList, Prediction, Size, SumCount
-
-_STRIP: Final = {"cpu": 2**19, "cuda": 2**26}
-"""Scores held at once at the size of the given image, by kind of device: what stays in a CPU's cache, and no more than
-that a photograph of 100 megapixels fits."""
+from fathomseg.types import IGNORE, ClassList, Prediction, Size
 
 
 class Segmentation(Task):
@@ -273,137 +259,3 @@ class SegmentationHead(nn.Sequential):
         """Logits of the size of the map."""
         logits: Tensor = super().forward(maps if isinstance(maps, Tensor) else maps[self.level])  # type: ignore[index,no-untyped-call]
         return logits
-
-
-class SegmentationLoss(TaskLoss):
-    """Cross-entropy at the label's resolution; pixels of value 255 count nowhere."""
-
-    name: Literal["segmentation"] = "segmentation"
-    target: Literal["label"] = "label"
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """Weight beside the losses of the other tasks."""
-    balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Weigh classes by (share of labelled pixels)^-balance; 0 = every pixel the same."""
-    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Label smoothing of the plain cross-entropy."""
-    ohem: Ohem | None = None
-    """Hard example mining; null = all pixels."""
-    annealing: Annealing | None = None
-    """Training-signal annealing; null = all pixels count all the time."""
-    focal: Annotated[float, Field(gt=0)] | None = None
-    """gamma of the focal loss, which takes the place of the plain cross-entropy; null = that. Lin et al. (2017): 2."""
-    region: AnyRegion | None = None
-    """A loss of areas that takes a share of the loss: dice or lovasz; null = pixels alone."""
-
-    @model_validator(mode="after")
-    def _plain_or_chosen(self) -> Self:
-        if self.ohem is not None and (self.balance > 0 or self.smoothing > 0 or self.annealing is not None):
-            raise ValueError(
-                "ohem keeps the hardest labelled pixels, each with a weight of 1, so neither balance "
-                f"({self.balance:g}), smoothing ({self.smoothing:g}) nor annealing, which keeps the least sure ones, "
-                "can be had beside it; set balance and smoothing to 0, and one of ohem and annealing to null"
-            )
-        if self.annealing is not None and self.smoothing > 0:
-            raise ValueError(
-                "smoothing belongs to the plain cross-entropy, which annealing replaces; set one to 0/null"
-            )
-        chosen = self.ohem is not None or self.annealing is not None
-        if (self.focal is not None or self.region is not None) and (chosen or self.balance > 0):
-            raise ValueError(
-                "focal and region weigh pixels and classes themselves; set balance to 0, ohem and annealing to null; "
-                "or focal and region to null"
-            )
-        if self.focal is not None and self.smoothing > 0:
-            raise ValueError("smoothing belongs to the plain cross-entropy, which focal replaces; set one to 0/null")
-        return self
-
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
-        """Plain cross-entropy takes both."""
-        if (soft or weighed) and (self.ohem is not None or self.annealing is not None):
-            return "ohem and annealing choose pixels by their label, all of one weight: set soft and weigh to false"
-        if soft and self.smoothing > 0:
-            return "smoothing is for hard labels: set it to 0, or soft=false"
-        if soft and self.focal is not None:
-            return "the focal loss is for hard labels: set focal to null, or soft=false"
-        if (soft or weighed) and self.region is not None:
-            return "a loss of areas takes hard labels of one weight: set region to null, or soft and weigh to false"
-        return None
-
-    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> SegmentationCriterion:
-        """Needs the labelled pixels of every class."""
-        assert pixels is not None, "labels are used, so they are counted"
-        return SegmentationCriterion(self, balancing_weights(pixels, self.balance))
-
-
-class SegmentationCriterion(TaskCriterion):
-    """The cross-entropy of a batch."""
-
-    weight: Float[Tensor, " c"]
-
-    def __init__(self, config: SegmentationLoss, weight: Float[Tensor, " c"]) -> None:
-        super().__init__()
-        self.config = config
-        self.register_buffer("weight", weight)
-
-    def forward(self, output: Float[Tensor, "b c _ _"], batch: Batch, progress: float) -> SumCount:
-        """The sum over the pixels that count, and their number."""
-        label, region = batch.targets["label"], self.config.region
-        logits = upsample(output, (label.shape[1], label.shape[2]))
-        if region is None:
-            return self._of_pixels(logits, label, batch, progress)
-        areas, count = region(logits, label)
-        if region.share == 1:
-            return areas, count
-        return (1 - region.share) * self._of_pixels(logits, label, batch, progress)[0] + region.share * areas, count
-
-    def _of_pixels(
-        self, logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], batch: Batch, progress: float
-    ) -> SumCount:
-        if self.config.ohem is not None:
-            return self.config.ohem(logits, label)
-        if self.config.annealing is None:
-            each = batch.targets.get("label_weight")
-            if self.config.focal is not None:
-                return focal_loss(logits, label, self.config.focal, each)
-            if "label_probabilities" in batch.targets:
-                soft = batch.targets["label_classes"], batch.targets["label_probabilities"]
-                return soft_cross_entropy(logits, label, *soft, self.weight, each)
-            return cross_entropy(logits, label, self.weight, self.config.smoothing, each)
-        threshold = self.config.annealing.threshold(progress, logits.shape[1])
-        return annealed_cross_entropy(logits, label, threshold, self.weight)
-
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The labelled pixels, unless annealing or mining chooses among them."""
-        if self.config.annealing is not None or self.config.ohem is not None:
-            return None
-        if "label" not in batch.targets:
-            return torch.zeros((), device=batch.image.device)
-        return (batch.targets["label"] != IGNORE).sum().float()
-
-    def class_weights(self) -> Float[Tensor, " c"] | None:
-        """The weights of the classes, if they differ."""
-        return self.weight if self.config.balance > 0 else None
-
-
-def strips(one: Float32[Tensor, "c h w"], size: Size) -> Iterator[tuple[slice, Float32[Tensor, "c rows w2"]]]:
-    """`one` resampled to `size` (bilinear, align_corners=False) in strips of rows, so that memory stays bounded."""
-    height, width = size
-    wide = F.interpolate(one[None], (one.shape[1], width), mode="bilinear", align_corners=False)[0]
-    step = max(1, _STRIP.get(one.device.type, _STRIP["cpu"]) // (len(one) * width))
-    for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
-        yield rows, _rows(wide, height, rows)
-
-
-def _rows(x: Float32[Tensor, "c h w"], height: int, rows: slice) -> Float32[Tensor, "c rows w"]:
-    """Some rows of `x` resized to `height` rows, as F.interpolate(mode="bilinear", align_corners=False) makes them.
-
-    A product with a narrow matrix, two weights a row: one pass over the result, a third of the time of picking rows.
-    """
-    source = ((torch.arange(rows.start, rows.stop) + 0.5) * (x.shape[1] / height) - 0.5).clamp(min=0)
-    above = source.long().clamp(max=x.shape[1] - 1)
-    below, first = (above + 1).clamp(max=x.shape[1] - 1), int(above[0])
-    weights = torch.zeros(len(source), int(below[-1]) + 1 - first)
-    weights.scatter_add_(1, (above - first)[:, None], (1 - (source - above))[:, None])
-    weights.scatter_add_(1, (below - first)[:, None], (source - above)[:, None])
-    return torch.matmul(weights.to(x.device, non_blocking=True), x[:, first : first + weights.shape[1]])
