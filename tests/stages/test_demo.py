@@ -116,7 +116,7 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     poster = np.asarray(Image.open(out / "demo.jpg"))
     assert poster.shape[1] == 5 * width + 4 * 4
     assert poster.shape[0] > 3 * height
-    assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9
+    assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9 + 1  # the scale of depth
 
     first, *others = commands((DOCS / "demo.md").read_text(encoding="utf-8"))
     assert (first, [command.split()[1] for command in others]) == ("fathom demo", ["evaluate", "predict"])
