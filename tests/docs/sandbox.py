@@ -20,6 +20,7 @@ from fathomseg.selection.annotation import load_task
 from fathomseg.stages.api import evaluate, select
 from tests import fakes
 from tests.distillation.teachers import make_run, save_segformer
+from tests.parallel import fake_slurm
 from tests.selection.annotation.tasks import from_cvat
 from tests.small_recipes import SMALL, STREETS, TRANSFORMER, is_transformer, pose, views
 from tests.stages.saved_run import save_depth_run, save_run
@@ -36,9 +37,10 @@ def smaller(command: str) -> list[str]:
     words = [
         re.sub(r"(\.labels\.count)=\d\d+$", rf"\1={LABELS}", word).replace("OWNER/NAME", TEACHER) for word in words
     ]
-    if "--budget" in words:
-        budget = words.index("--budget") + 1
-        words[budget] = str(int(words[budget]) // 12)
+    for option, share in (("--budget", 12), ("--workers", 4)):
+        if option in words:
+            number = words.index(option) + 1
+            words[number] = str(int(words[number]) // share)
     if "--resume" in words or words[0] not in SMALLER:
         return words
     return words + SMALLER[words[0]](words)
@@ -60,8 +62,9 @@ def _training(words: list[str]) -> list[str]:
 
 
 def _study(words: list[str]) -> list[str]:
+    tree = yaml.safe_load(find(words[1]).read_text(encoding="utf-8"))
     settings = [f"settings.{text}" for text in (*SMALL, *STREETS, "train.steps=2")]
-    return [*settings, f"budgets=[{LABELS}]", "seeds=[0]"]
+    return [*settings, "seeds=[0]", *([f"budgets=[{LABELS}]"] if "budgets" in tree else [])]
 
 
 def _distilling(words: list[str]) -> list[str]:
@@ -171,6 +174,14 @@ def photos() -> None:
         np.save(path, np.asarray(data.depth(id)) + 1)
 
 
+def cluster() -> None:
+    """What the placeholders of the page stand for."""
+    pytest.importorskip("ray", reason="needs the extra cluster")
+    pytest.importorskip("submitit", reason="needs the extra cluster")
+    fakes.write_yaml(Path("STUDY.yaml"), {"arms": {"plain": {"recipe": "streets"}}, "budgets": [LABELS]})
+    save("joint", "segmentation", "depth").rename("RUN")
+
+
 def half_nyuv2() -> None:
     """Rooms of which half have labels and the others depth."""
     fakes.make_nyuv2(Path("mydata"))
@@ -187,7 +198,8 @@ def teachers() -> None:
 
 
 def at_home(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Work in an empty folder, which is the user's home too."""
+    """Work in an empty folder, which is the user's home too, on a machine that has Slurm."""
     folder.mkdir()
+    fake_slurm.install(folder.parent, patch)
     patch.chdir(folder)
     patch.setenv("HOME", str(folder))

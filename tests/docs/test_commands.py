@@ -108,6 +108,14 @@ def test_the_commands_of_a_page_are_right(page: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_stand_in_shell_blocks(page: Path) -> None:
+    """Where the tests find them."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"^ *(?:\$ )?(fathom [a-z].*)$", text, re.MULTILINE)
+    assert len(found) == len(list(commands(text)))
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
 def test_the_command_of_a_recipe_is_right(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -26,9 +26,12 @@ TAKEN_FOR_GRANTED: dict[str, tuple[Callable[[], None], ...]] = {
     "docs/depth.md": (sandbox.depth_run, sandbox.joint_run, sandbox.kitti_with_depth, sandbox.photos, sandbox.film),
     "docs/distill.md": (sandbox.half_nyuv2, sandbox.teachers),
     "docs/methods/balancing.md": (sandbox.joint_run, sandbox.scored_baselines),
+    "docs/methods/scene-consistency.md": (),
+    "docs/methods/semantic-guidance.md": (),
     "docs/methods/synchronized.md": (),
     "docs/methods/unimatch.md": (sandbox.cityscapes,),
     "docs/pretraining.md": (sandbox.own_data,),
+    "docs/scaling.md": (sandbox.cluster, sandbox.photos),
     "docs/selection.md": (sandbox.own_data,),
     "docs/semi-supervised.md": (sandbox.kitti, sandbox.camvid, sandbox.own_data),
     "docs/study.md": (),
@@ -54,9 +57,7 @@ def text_of(page: str) -> str:
     "page",
     [pytest.param(page, marks=pytest.mark.slow if page in FIRST else pytest.mark.long) for page in TAKEN_FOR_GRANTED],
 )
-@pytest.mark.filterwarnings(  # transformers leaves its settings files to the garbage collector to close
-    "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+@pytest.mark.filterwarnings("ignore")  # of transformers and Ray
 @pytest.mark.timeout(900)
 def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox.at_home(monkeypatch, tmp_path / "home")
