@@ -5,8 +5,6 @@ Where a method needs a depth run, it is made by the recipe for depth that the he
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from fathomseg.config import load
 from fathomseg.stages.domains import held_for
 from fathomseg.stages.recipe import Recipe
 from tests import fakes
+from tests.small_recipes import ENCODER, SMALL, STREETS, TRANSFORMER, is_transformer, pose, views
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes"
 DATASETS = ("camvid", "cityscapes", "idd-lite", "streets")
@@ -34,10 +33,6 @@ METHODS = (
     "uda-deeplabv3",
     "unimatch-v2",
 )
-SMALL = ["train.batch=2", "train.device=cpu", "train.threads=1", "size=[48,64]"]
-ENCODER = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
-TRANSFORMER = ["network.encoder.model=test_vit", "network.encoder.pretrained=none"]
-STREETS = ["data.size=[48,64]", "data.train_clips=1", "data.val_clips=1", "data.frames=4"]
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "camvid": lambda folder: fakes.make_camvid(folder, val=2),
     "idd_lite": lambda folder: fakes.make_idd_lite(folder, sequences=4),
@@ -49,19 +44,6 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 def fathom(*words: str) -> None:
     done = CliRunner().invoke(app, list(words))
     assert done.exit_code == 0, (words, done.output, done.exception)
-
-
-def pose(tree: dict[str, Any]) -> list[str]:
-    """The settings of a small pose network, where that of the recipe is not small already."""
-    if "encoder" not in tree["objectives"].get("photometric", {}).get("pose", {}):
-        return []
-    return [f"objectives.photometric.pose.encoder.{word}" for word in ("model=test_efficientnet", "pretrained=none")]
-
-
-def crops(tree: dict[str, Any]) -> list[str]:
-    """The settings of small crops, where the recipe has some."""
-    having = [name for name, stream in tree["streams"].items() if "crop" in stream.get("geometry", {})]
-    return [f"streams.{name}.geometry.crop=[32,48]" for name in having]
 
 
 def runs(tree: dict[str, Any]) -> dict[str, str]:
@@ -104,11 +86,9 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
         if name not in made:
             path, folder = ROOT / f"{name}.yaml", tmp_path_factory.mktemp("runs") / name
             tree = yaml.safe_load(path.read_text())
-            settings = [*SMALL, *ENCODER, *pose(tree), *crops(tree), "train.steps=1"]
+            settings = [*SMALL, *ENCODER, *pose(tree), *views(tree), "train.steps=1"]
             settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
             settings += ["evaluation.split=null", "evaluation.report=false", "phases={}"]
-            motion = tree["streams"]["clips"]["frames"]["name"] == "motion"
-            settings += ["streams.clips.frames.min_parallax=0"] if motion else []
             fathom("pretrain", str(path), *settings, "--out", str(folder))
             made[name] = folder
         return made[name]
@@ -119,17 +99,12 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
 def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable[[str], Path]) -> list[str]:
     """The settings that make a recipe small and bring its data and its depth run; its structure stays."""
     own = tree["data"]["name"]
-    decoder = tree.get("network", {}).get("tasks", {}).get("segmentation", {}).get("decoder", {})
-    settings = [*SMALL, *(TRANSFORMER if decoder.get("name") == "dpt" else ENCODER), *pose(tree), *crops(tree)]
+    settings = [*SMALL, *(TRANSFORMER if is_transformer(tree) else ENCODER), *pose(tree), *views(tree)]
     settings += ["train.steps=2", "train.log_every=1", "streams.labelled.labels.count=1", "evaluation.report=false"]
     settings += STREETS if own == "streets" else [f"data.root={data(own)}"]
     settings += [f"{setting}={depth_run(run)}" for setting, run in runs(tree).items()]
-    if (clips := tree["streams"].get("clips")) is not None:
-        settings += [f"streams.clips.data.root={data('kitti')}"] if "data" in clips else []
-        settings += ["streams.clips.size=[32,64]"] if "size" in clips else []
-        settings += ["streams.clips.frames.min_parallax=0"] if clips["frames"]["name"] == "motion" else []
-    if "inference" in tree.get("evaluation", {}):
-        settings.append("evaluation.inference.window.size=[32,48]")
+    if "data" in tree["streams"].get("clips", {}):
+        settings.append(f"streams.clips.data.root={data('kitti')}")
     return settings
 
 
@@ -226,20 +201,6 @@ def test_the_joint_network_goes_on_where_the_depth_recipe_ended(name: str) -> No
     assert mine.decoder.model_copy(update={"stride": its.decoder.stride}) == its.decoder
     assert (own.streams["clips"].size or own.size) == depth.size
     assert bool(held_for(own)) == name.startswith(("camvid", "idd-lite")), "those learn depth from KITTI's video"
-
-
-def test_the_commands_for_your_own_data_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of docs/semi-supervised.md, in their order, cut to two steps."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT)
-    fakes.make_folder(tmp_path / "mydata", videos=1)
-    page = (ROOT.parent / "docs" / "semi-supervised.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```bash\n(.*?)```", page, flags=re.DOTALL)
-    commands = [shlex.split(line) for line in blocks[1].replace("\\\n", " ").splitlines()]
-    assert [words[1] for words in commands] == ["pretrain", "train"]
-    for words, more in zip(commands, ("streams.clips.frames.min_parallax=0", "evaluation.report=false"), strict=True):
-        fathom(*words[1:], *SMALL, *ENCODER, "train.steps=2", more)
-    assert (tmp_path / "runs" / "mine" / "model.safetensors").is_file()
 
 
 def test_the_published_rate_of_the_pose_network_and_the_halved_sum_of_unimatch() -> None:

@@ -1,10 +1,8 @@
-"""Every recipe trains two steps through the real command line, on fake data; the README's commands work."""
+"""Every recipe trains two steps through the real command line, on fake data."""
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,37 +129,3 @@ def test_a_depth_recipe_names_the_data_to_check(name: str, tmp_path: Path) -> No
     assert done.exit_code == 0, (done.output, done.exception)
     splits = json.loads(done.stdout)["splits"]
     assert max(split["with_neighbours"] for split in splits.values()) > 0
-
-
-def fathom_commands(page: Path) -> list[str]:
-    """The `fathom ...` lines of the shell blocks of a page, without their comments."""
-    blocks = re.findall(r"```(?:bash|sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    whole = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    lines = [line.split(" #")[0].strip().removeprefix("$ ") for line in whole]
-    return [line for line in lines if line.startswith("fathom ")]
-
-
-PAGES = {"README.md": 5, "docs/training.md": 4, "docs/pretraining.md": 4}
-"""Pages whose commands are run, and how many they have at least."""
-
-
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.slow
-def test_the_commands_of_a_page_work(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, in one folder laid out as the README says; only the trainings are cut to two steps."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    fakes.make_camvid(tmp_path / "data" / "camvid", train=30, size=(48, 64))
-    fakes.make_folder(tmp_path / "mydata", videos=1)
-    commands = fathom_commands(ROOT / page)
-    assert len(commands) >= PAGES[page], "the page should show the main commands"
-    for line in commands:
-        words = shlex.split(line)[1:]
-        if words[0] == "demo":
-            continue  # its own test
-        if words[0] in ("train", "pretrain") and "--resume" not in words:
-            words += ["train.steps=2", "size=[48,64]", "train.device=cpu"]
-        if words[0] == "pretrain" and "--resume" not in words:
-            words.append("streams.clips.frames.min_parallax=0")
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, (line, done.output, done.exception)

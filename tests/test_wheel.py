@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,8 @@ import pytest
 
 from fathomseg.named_recipes import names
 from tests import fakes
-from tests.test_recipes import fathom_commands
+from tests.docs import sandbox
+from tests.docs.markdown import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = "import sys; from setuptools import build_meta as b; getattr(b, sys.argv[1])(sys.argv[2])"
@@ -103,17 +103,10 @@ def test_recipes_and_choices_are_those_of_the_wheel(environment: Path, tmp_path:
 
 @pytest.mark.long
 def test_the_commands_of_the_readme_work(environment: Path, tmp_path: Path) -> None:
-    """In a folder with nothing but the data; only the trainings are cut to two steps."""
-    fakes.make_camvid(tmp_path / "data" / "camvid", train=30, size=(48, 64))
+    """In a folder with nothing but the data."""
     fakes.make_folder(tmp_path / "mydata", videos=1)
-    todo = []
-    for line in fathom_commands(ROOT / "README.md"):
-        words = shlex.split(line)[1:]
-        if words[0] in ("train", "pretrain") and "--resume" not in words:
-            words += ["train.steps=2", "size=[48,64]", "train.device=cpu", "evaluation.report=false"]
-        if words[0] == "pretrain" and "--resume" not in words:
-            words.append("streams.clips.frames.min_parallax=0")
-        todo += [] if words[0] == "demo" else [[line, words]]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    todo = [[command, sandbox.smaller(command)] for command in commands(page)]
     assert len(todo) >= 4
     script = ROOT / "tests" / "docs" / "installed_examples.py"
     found = json.loads(run(environment / "python", script, folder=tmp_path, given=json.dumps(todo)))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.inference.card import ModelCard, save_model
+from fathomseg.models.compat import ensure_timm_imports
 from fathomseg.models.decoders import Fpn
 from fathomseg.models.encoders import Encoder
 from fathomseg.stages.distill import run
@@ -50,6 +52,33 @@ def make_run(
     named = {"classes": tuple(classes), "colours": tuple((i, i, i) for i in range(len(classes)))}
     unit = "metres" if output == "metric" else "relative"
     save_model(folder, ModelCard(network=config, size=SIZE, depth_unit=unit, **named), network.state_dict())
+    return folder
+
+
+def save_segformer(folder: Path, names: Sequence[str]) -> Path:
+    """A SegFormer of random weights for these classes, as Hugging Face stores it."""
+    ensure_timm_imports()
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+    torch.manual_seed(0)
+    settings = transformers.SegformerConfig(
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )
+    network = transformers.SegformerForSemanticSegmentation(settings)
+    for weights in network.parameters():
+        if weights.ndim > 1:
+            torch.nn.init.xavier_normal_(weights, gain=2.0)
+    network.save_pretrained(folder)
+    transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
 
 

@@ -14,9 +14,8 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.distillation.files import read_part
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import FathomError
-from fathomseg.models.compat import ensure_timm_imports
 from tests.depth_sources.random_dpt import save_dpt
-from tests.distillation.teachers import distill, own_data
+from tests.distillation.teachers import distill, own_data, save_segformer
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="needs the extra hf"),
@@ -34,31 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.fixture(scope="module")
 def segformer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    ensure_timm_imports()
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("segformer")
-    torch.manual_seed(0)
-    names = ("Road", "car", "spaceship", "tree")
-    settings = transformers.SegformerConfig(
-        num_encoder_blocks=2,
-        depths=[1, 1],
-        sr_ratios=[2, 1],
-        hidden_sizes=[8, 16],
-        patch_sizes=[7, 3],
-        strides=[4, 2],
-        num_attention_heads=[1, 2],
-        mlp_ratios=[2, 2],
-        decoder_hidden_size=16,
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-    )
-    network = transformers.SegformerForSemanticSegmentation(settings)
-    for weights in network.parameters():
-        if weights.ndim > 1:
-            torch.nn.init.xavier_normal_(weights, gain=2.0)
-    network.save_pretrained(folder)
-    transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
+    return save_segformer(tmp_path_factory.mktemp("segformer"), ("Road", "car", "spaceship", "tree"))
 
 
 @pytest.mark.parametrize("flip", [False, True])

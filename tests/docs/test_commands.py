@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -74,6 +75,21 @@ def check_mention(span: str) -> None:
     assert all(packaged(path) or (ROOT / path).exists() or (demo / path).exists() for path in paths), paths
 
 
+def said(source: str) -> Iterator[str]:
+    """Commands that texts of the program name, in backquotes or after a colon; X stands for what is filled in."""
+    tree = ast.parse(source)
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            text = node.value
+        else:
+            continue
+        yield from re.findall(r"`(fathom [a-z][^`]*)`", text)
+        yield from re.findall(r": (fathom [a-z]+ .*?)\.?$", text)
+
+
 def mentions(text: str) -> Iterator[str]:
     """Code spans that begin with a verb."""
     spans = re.findall(r"`(fathom [a-z][^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
@@ -92,6 +108,14 @@ def test_the_commands_of_a_page_are_right(page: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_stand_in_shell_blocks(page: Path) -> None:
+    """Where the tests find them."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"^ *(?:\$ )?(fathom [a-z].*)$", text, re.MULTILINE)
+    assert len(found) == len(list(commands(text)))
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(ROOT / "recipes")))
 def test_the_command_of_a_recipe_is_right(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -100,6 +124,22 @@ def test_the_command_of_a_recipe_is_right(path: Path) -> None:
     assert str(path.relative_to(ROOT)) in heads[0]
     for command in heads:
         check(command)
+
+
+def test_commands_the_program_names_are_right() -> None:
+    package = ROOT / "src" / "fathomseg"
+    found = {span for path in package.rglob("*.py") for span in said(path.read_text(encoding="utf-8"))}
+    for path in package.rglob("*.html"):
+        found |= set(re.findall(r"<code>(fathom [a-z][^<{]*)</code>", path.read_text(encoding="utf-8")))
+    assert len(found) > 15
+    assert {"fathom check X", "fathom predict X INPUT --out DIR", "fathom check --json"} <= found
+    wrong = []
+    for span in found:
+        try:
+            check_mention(span)
+        except AssertionError as error:
+            wrong.append(f"{span}: {error}")
+    assert wrong == []
 
 
 @pytest.mark.parametrize("span", ["fathom trian x", "fathom train --output x", "fathom train recipes/no.yaml"])

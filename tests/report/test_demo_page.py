@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
 from fathomseg.demo.plan import ROWS, plan
 from fathomseg.report.demo_page import OWN_DATA, DemoPage, Tiles, render
 from fathomseg.study.folder import Spent
 from fathomseg.types import ClassList
-from tests import fakes
 from tests.report.browser import WHY_NOT, Tags, in_browser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,25 +169,3 @@ def test_it_fits_telephone_and_screen_and_pictures_load(text: str, tmp_path: Pat
     assert needed <= visible
     assert (broken, pictures) == (0, 52)
     assert smallest > 90
-
-
-@pytest.mark.slow
-def test_the_commands_for_own_data_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In their order, with a folder laid out as the page says; only the trainings are short and the images small."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
-    fakes.make_folder(tmp_path / "mydata", videos=1)
-    lines = [line for line in OWN_DATA.replace("\\\n", " ").splitlines() if not line.startswith("#")]
-    assert len(lines) == 6
-    more = {
-        "pretrain": ["train.steps=2", "size=[48,64]", "train.device=cpu", "streams.clips.frames.min_parallax=0"],
-        "select": ["size=[48,64]", "device=cpu"],
-        "train": ["train.steps=2", "size=[48,64]", "train.device=cpu"],
-    }
-    for line in lines:
-        words = shlex.split(line)[1:]
-        words += more.get(words[0], [])
-        if words[0] == "select":
-            words[words.index("--budget") + 1] = "1"
-        done = CliRunner().invoke(app, words)
-        assert done.exit_code == 0, (line, done.output, done.exception)

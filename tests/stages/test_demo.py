@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from fathomseg.errors import FathomError
 from fathomseg.stages import demo
 from fathomseg.study.folder import scores
 from fathomseg.study.runner import Runner
+from tests.docs.markdown import DOCS, commands
 from tests.stages import tiny_demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,12 +116,15 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     poster = np.asarray(Image.open(out / "demo.jpg"))
     assert poster.shape[1] == 5 * width + 4 * 4
     assert poster.shape[0] > 3 * height
-    assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9
+    assert (out / "report.html").read_text().count("<img") == 5 * 6 + 4 * 3 + 2 * 12 + 9 + 1  # the scale of depth
 
-    with monkeypatch.context() as inside:  # the commands of docs/demo.md
+    first, *others = commands((DOCS / "demo.md").read_text(encoding="utf-8"))
+    assert (first, [command.split()[1] for command in others]) == ("fathom demo", ["evaluate", "predict"])
+    with monkeypatch.context() as inside:
         inside.chdir(out)
-        words = ["predict", "runs/joint", "runs/select/images", "--out", "predictions"]
-        assert CliRunner().invoke(app, words).exit_code == 0
+        for command in others:
+            done_there = CliRunner().invoke(app, shlex.split(command)[1:])
+            assert done_there.exit_code == 0, (command, done_there.output, done_there.exception)
     assert len(list((out / "predictions").rglob("*.png"))) >= 12
 
     (out / "report.html").unlink()

@@ -17,16 +17,14 @@ from fathomseg.types import ClassList
 PAGE: Final = "report.html"
 
 OWN_DATA: Final = """\
-fathom check --data mydata
-fathom pretrain recipes/own-data/depth.yaml data.root=mydata --out runs/my-depth
-fathom select recipes/select-own-images.yaml data.root=mydata --budget 50 --out selected
+fathom check mydata
+fathom pretrain own-data/depth data.root=mydata --out runs/depth
+fathom select select-own-images data.root=mydata --budget 50 --out selected
 # label the images in selected/images, then:
-fathom train recipes/own-data.yaml data.root=mydata streams.labelled.labels.file=selected/selection.txt \\
-  init_from.run=runs/my-depth objectives.pseudo_labels.mixing.name=depthmix \\
-  streams.unlabelled.depth.name=run streams.unlabelled.depth.run=runs/my-depth --out runs/mine
+fathom train own-data/semi-supervised data.root=mydata --out runs/mine
 fathom evaluate runs/mine
 fathom predict runs/mine mydata/images --out predictions"""
-"""The same with one's own images and video, in the folder of the project."""
+"""The same with one's own images and video; tests/docs/test_every_command.py runs it."""
 
 
 @dataclass(frozen=True, slots=True)

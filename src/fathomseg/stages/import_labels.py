@@ -65,4 +65,4 @@ def tell(done: Imported) -> None:
             say(f"  {problem}")
     meaning = "count nowhere" if done.unpainted is None else f"are {done.unpainted!r}"
     say(f"Pixels on which nothing is drawn {meaning} (`unpainted` in dataset.yaml).")
-    say(f"Look at it: fathom check --data {done.root}")
+    say(f"Look at it: fathom check {done.root}")

@@ -14,13 +14,12 @@ from typing import Final
 
 import torch
 
-from fathomseg.config import load
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.files import read_ids, refuse_unwritable, write_config
+from fathomseg.io.files import read_ids, write_config
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import preparing, say
@@ -30,9 +29,10 @@ from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
 from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
 from fathomseg.stages.advice import resume_advice
-from fathomseg.stages.run_folder import CONFIG, begin, origin, reopen
+from fathomseg.stages.run_folder import CONFIG, begin, origin
 from fathomseg.stages.select_outputs import write_all
 from fathomseg.stages.select_recipe import SelectRecipe
+from fathomseg.stages.start import started
 
 STAGES: Final = "stages"
 
@@ -65,24 +65,18 @@ def chosen(
 ) -> tuple[Path, Selection]:
     """Choose images by a recipe into the folder `out` (runs/RECIPE), or go on with the choice in `resume`. Returns the
     folder and what was chosen."""
-    if (recipe is None) == (resume is None):
-        raise ConfigError("Give either a recipe to start a choice, or --resume FOLDER to go on with one.")
-    if resume is not None and out is not None:
-        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
-    if resume is None:
-        assert recipe is not None
-        folder, what = out or Path("runs") / recipe.stem, str(recipe)
-        refuse_unwritable(folder)
-        loaded = load(SelectRecipe, recipe, overrides)
-    else:
-        folder, what = resume, f"--resume {resume}"
-        if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
-            given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
-            raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
-        loaded = load(SelectRecipe, reopen(resume), overrides)
+    named = "choice", "FOLDER"
+    loaded, folder, what = started(SelectRecipe, recipe, overrides, out, resume, _refuse_changes, named)
     with alone_in(folder, f"fathom select {what}"), open_team(engine, workers) as team:
         return folder, select(loaded, folder, resume is not None, team)
+
+
+def _refuse_changes(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for settings a resumed choice cannot be given."""
+    if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
+        given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
+        raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
 
 
 def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None = None) -> Selection:

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fathomseg.config import load
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.sharding import gathered
 from fathomseg.engine.step import Step
-from fathomseg.errors import ConfigError
 from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
-from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
@@ -35,8 +32,9 @@ from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.phases import train_phases
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes, reopen
+from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
 from fathomseg.stages.seen_before import tell_seen_before
+from fathomseg.stages.start import started
 from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
 from fathomseg.stages.training_page import write_page
 
@@ -52,22 +50,9 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
 
 def trained(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> Path:
     """Train by a recipe into the folder `out` (runs/RECIPE), or resume the run in `resume`. Returns the folder."""
-    if (recipe is None) == (resume is None):
-        raise ConfigError("Give either a recipe to start a run, or --resume RUN to go on with one.")
-    if resume is not None and out is not None:
-        raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
-    if resume is not None:
-        refuse_changes(overrides)
-        known = load(Recipe, reopen(resume), overrides)
-        with alone_in(resume, f"fathom train --resume {resume}"):
-            train(known, resume, resume=True)
-        return resume
-    assert recipe is not None
-    folder = out or Path("runs") / recipe.stem
-    refuse_unwritable(folder)
-    known = load(Recipe, recipe, overrides)
-    with alone_in(folder, f"fathom train {recipe}"):
-        train(known, folder, resume=False)
+    known, folder, what = started(Recipe, recipe, overrides, out, resume, refuse_changes)
+    with alone_in(folder, f"fathom train {what}"):
+        train(known, folder, resume=resume is not None)
     return folder
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -11,9 +13,12 @@ from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.description import BACKGROUND
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, hold_out
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, fitting, hold_out
+from fathomseg.data.datasets.folder_splits import Patterns
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.images import SUFFIXES
+from fathomseg.io.listing import ending
 from fathomseg.types import IGNORE, ClassList, Size
 
 _IGNORED: Final = "ignore"
@@ -26,6 +31,9 @@ class RegionDataset(FileDataset):
     unpainted: str | None = None
     """The class of pixels that no region covers, or `ignore`: they count nowhere. A name the files do not have is added
     as the last class. Null = the class `background` if there is one, else ignored."""
+    val: Patterns = None
+    """Images of `val`, or patterns of them (`harbour/*`), with or without the split in front: of `train` and `val`
+    together, the others are `train`. Left out = the files' own split, or `val_percent`."""
     val_percent: int = Field(default=20, ge=1, le=99)
     """Without a split val: the share of the labelled images, in percent, that is held out as `val`."""
 
@@ -77,7 +85,7 @@ class RegionDataset(FileDataset):
         """How unpainted pixels and splits were understood."""
         index = self._unpainted_index
         meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
-        made = [] if self._says_val else [_MADE.format(self.val_percent)]
+        made = [] if self._says_val or self.val is not None else [_MADE.format(self.val_percent)]
         return (f"Pixels that no region covers {meaning} (`unpainted`).", *made)
 
     @property
@@ -86,10 +94,36 @@ class RegionDataset(FileDataset):
         """Whether the files themselves have a split val."""
 
     def _split(self, splits: Mapping[str, Mapping[str, Files]]) -> Listing:
-        """The listing of these splits, with a `val` taken from `train` if there is none."""
+        """The listing of these splits, with the `val` that is asked for, or else one taken from `train` if there is
+        none. Raises `DataError` naming every entry of the setting that is no image."""
         found = {name: dict(split) for name, split in splits.items() if split}
-        if "val" not in found and "train" in found:
-            having = [id for id, files in found["train"].items() if files.label is not None]
-            held = hold_out(having, self.val_percent)
+        held: set[str] = set()
+        if self.val is not None:
+            found["train"] = found.get("train", {}) | found.pop("val", {})
+            held = _named(self.val, found["train"])
+        elif "val" not in found and "train" in found:
+            held = hold_out((id for id, files in found["train"].items() if files.label is not None), self.val_percent)
+        if held:
             found["val"] = {id: found["train"].pop(id) for id in sorted(held)}
-        return Listing.of({name: split for name, split in found.items() if split})
+        listing = Listing.of({name: split for name, split in found.items() if split})
+        return listing if self.val is None else replace(listing, held_out=frozenset(held))
+
+
+def _named(entries: Iterable[str], ids: Iterable[str]) -> set[str]:
+    """The ids that entries name: images or patterns, with or without the split in front and the ending behind."""
+    called: dict[str, list[str]] = defaultdict(list)
+    for id in ids:
+        for name in (id, id.partition("/")[2]):
+            called[name].append(id)
+    held: set[str] = set()
+    faults = []
+    for entry in entries:
+        stem = entry.rsplit(".", 1)[0] if ending(entry) in SUFFIXES else entry
+        names = [name for name in (entry, stem) if name in called] or fitting(stem, called)
+        held.update(id for name in names for id in called[name])
+        if not names:
+            few = ", ".join(list(called)[:4:2])
+            faults.append(Problem("data.val", f"no image of train or val fits {entry!r}; they are called {few} ..."))
+    if faults:
+        raise DataError(faults)
+    return held
