@@ -33,7 +33,8 @@ class NetworkConfig(Part):
     ddpm (the encoder of a diffusion U-Net, from random weights)."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
     """What is predicted, each by a decoder and a head: any of segmentation, depth, normals, source_depth (for
-    training alone). Tasks with `decoder: shared` bring a head alone. {} where nothing but a scene model is trained (`contrastive`)."""
+    training alone). Tasks with `decoder: shared` bring a head alone. {} where nothing but a scene model is trained
+    (`contrastive`)."""
     links: AnyLinks = NoLinks()
     """What branches tell each other: none; padnet (gated messages between decoders at a quarter of the image's size);
     or, from each encoder to the others' decoders, zero_conv, plain, cross_stitch, nddr."""
