@@ -19,9 +19,7 @@ Unit = Literal["disparity", "depth"]
 Per = Literal["image", "batch"]
 
 
-def oracle(
-    config: DepthAgreement, source: Tensor, target: Tensor, known: Tensor, counted: Tensor
-) -> np.ndarray:
+def oracle(config: DepthAgreement, source: Tensor, target: Tensor, known: Tensor, counted: Tensor) -> np.ndarray:
     """Pixel by pixel, in float64."""
     s, t, d = (x[:, 0].double().numpy() for x in (source, target, known))
     weights, there = np.ones(d.shape), np.zeros(d.shape, bool)

@@ -16,7 +16,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.models.links import AnyLinks, NoLinks
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig
-from fathomseg.tasks import Depth, Segmentation
+from fathomseg.tasks import Depth, Segmentation, SourceDepth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
 
@@ -25,6 +25,7 @@ RANGE = (0.5, 50.0)
 TASKS = {
     "segmentation": Segmentation(),
     "depth": Depth(decoder=DepthUNet(stride=4), min_depth=RANGE[0], max_depth=RANGE[1]),
+    "source_depth": SourceDepth(decoder="shared", min_depth=RANGE[0], max_depth=RANGE[1]),
 }
 
 
