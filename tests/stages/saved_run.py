@@ -25,13 +25,14 @@ RANGE = (0.5, 50.0)
 TASKS = {
     "segmentation": Segmentation(),
     "depth": Depth(decoder=DepthUNet(stride=4), min_depth=RANGE[0], max_depth=RANGE[1]),
-    "source_depth": SourceDepth(decoder="shared", min_depth=RANGE[0], max_depth=RANGE[1]),
 }
+AUXILIARY = {"source_depth": SourceDepth(decoder="shared", min_depth=RANGE[0], max_depth=RANGE[1])}
 
 
 def network_of(tasks: Sequence[str], links: AnyLinks | None = None) -> NetworkConfig:
     """Settings of a tiny network with these tasks."""
-    return NetworkConfig(encoder=ENCODER, tasks={name: TASKS[name] for name in tasks}, links=links or NoLinks())
+    known = {**TASKS, **AUXILIARY}
+    return NetworkConfig(encoder=ENCODER, tasks={name: known[name] for name in tasks}, links=links or NoLinks())
 
 
 def build(config: NetworkConfig, classes: int, seed: int) -> Network:
