@@ -282,6 +282,11 @@ def test_two_depths_that_cannot(network: dict[str, Any], objectives: dict[str, A
     assert re.search(told, line)
 
 
+def test_a_second_depth_that_nothing_teaches() -> None:
+    (told,) = found({"tasks": TWO}, {**AGREE, "t": TARGET}, **BOTH_DEEP)
+    assert "the network predicts 'source_depth', but no objective teaches it: give objectives.NAME={name: " in told
+
+
 def test_an_auxiliary_task_alone_is_no_network() -> None:
     told = found({"tasks": {"source_depth": {}}}, {"supervised": SOURCE}, labelled=["disparity"])
     assert told == ["a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"]

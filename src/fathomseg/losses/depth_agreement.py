@@ -20,6 +20,7 @@ class DepthAgreement(Part):
         w = clip(relu(1 - |D_source - D_target| / D) + 0.001, 0, 1), divided by its mean; 1 where D is not known
 
     Compared is what the heads learn, disparity or metres. D is the `target` of the batch, if it has one, else D_target.
+    Recipe: recipes/adapt/streets-camvid-corda.yaml.
     """
 
     target: Literal["disparity", "depth"] = "disparity"

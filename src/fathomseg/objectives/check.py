@@ -143,6 +143,11 @@ def _remedy(output: str) -> str:
             "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or "
             "leave network.tasks.depth out"
         )
+    if output == SOURCE_DEPTH:
+        return (
+            "give objectives.NAME={name: supervised, stream: SOURCE, losses: {source_depth: {target: disparity}}}, or "
+            "leave network.tasks.source_depth out"
+        )
     if output.startswith("early_"):
         return "give a weight to objectives.supervised.early, or set network.links.early=[]"
     return f"give objectives.supervised.losses.{output}={{}}, or leave network.tasks.{output} out"
