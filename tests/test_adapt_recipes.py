@@ -108,8 +108,17 @@ def test_the_arms_of_the_study_differ_in_what_their_names_say() -> None:
     """The same data, source, network, labels, optimiser and steps; DACS and DepthMix pair, geometry draws."""
     trees = {name: load(Recipe, RECIPES[name]).model_dump() for name in RECIPES if name != "streets-dusk"}
     paired = sorted(name for name, tree in trees.items() if tree["objectives"].get("pseudo_labels", {}).get("partner"))
-    assert paired == ["streets-camvid-dacs", "streets-camvid-depthmix", "streets-camvid-geometry"]
+    assert paired == [f"streets-camvid-{name}" for name in ("corda", "dacs", "depthmix", "geometry")]
     joint = trees["streets-camvid-joint"]
+    corda, dacs = trees["streets-camvid-corda"], trees["streets-camvid-dacs"]
+    heads = {name: corda["network"]["tasks"].pop(name) for name in ("depth", "source_depth")}
+    assert {head["decoder"] for head in heads.values()} == {"shared"}
+    learned = [corda["objectives"].pop(f"depth_of_{domain}")["losses"] for domain in ("source", "target")]
+    assert [loss["weight"] for losses in learned for loss in losses.values()] == [0.01, 0.001], "as published"
+    assert corda["objectives"]["pseudo_labels"].pop("depth_agreement")
+    dacs_objectives = {**dacs["objectives"], "pseudo_labels": {**dacs["objectives"]["pseudo_labels"]}}
+    assert dacs_objectives["pseudo_labels"].pop("depth_agreement") is None
+    assert corda["objectives"] == dacs_objectives
     for name in paired:
         own = trees[name]
         for section in ("data", "size", "network", "optimiser", "train", "evaluation", "init_from"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +16,7 @@ from fathomseg.tasks.network import NetworkConfig
 CLASSES, DEPTH = {"tasks": {"segmentation": {}}}, {"tasks": {"depth": {}}}
 BOTH = {"tasks": {"segmentation": {"decoder": {"name": "depth_unet"}}, "depth": {}}}
 LINKED = {**BOTH, "links": {"name": "padnet"}}
+SHAPE = {"error": "scale_shift_invariant"}
 LEARNS_BOTH = {"losses": {"segmentation": {}, "depth": {}}}
 
 
@@ -227,6 +229,67 @@ def test_what_does_not_fit_is_told(
     network: dict[str, Any], objectives: dict[str, Any], streams: dict[str, list[str]], told: list[str]
 ) -> None:
     assert found(network, objectives, **streams) == told
+
+
+TWO = {**CLASSES["tasks"], "depth": {"decoder": "shared"}, "source_depth": {"decoder": "shared"}}
+SOURCE = {"name": "supervised", "losses": {"source_depth": {"target": "disparity"}}}
+TARGET = {"name": "supervised", "stream": "unlabelled", "losses": {"depth": {"target": "disparity"}}}
+AGREE = {"supervised": {}, "pseudo_labels": {"depth_agreement": {}}}
+BOTH_DEEP = {"labelled": ["disparity"], "unlabelled": ["disparity"]}
+
+
+def test_two_depths_that_can_be_compared() -> None:
+    assert found({"tasks": TWO}, {**AGREE, "s": SOURCE, "t": TARGET}, **BOTH_DEEP) == []
+    metres = {**AGREE, "pseudo_labels": {"depth_agreement": {"target": "depth"}}}
+    losses = {"s": {**SOURCE, "losses": {"source_depth": {}}}, "t": {**TARGET, "losses": {"depth": {}}}}
+    assert found({"tasks": TWO}, {**metres, **losses}, labelled=[], unlabelled=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "objectives", "told"),
+    [
+        (CLASSES["tasks"], {}, "the network lacks depth and source_depth: give network.tasks.depth={decoder: shared}"),
+        (
+            {name: task for name, task in TWO.items() if name != "source_depth"},
+            {"t": TARGET},
+            "the network lacks source_depth: give network.tasks.source_depth={decoder: shared}",
+        ),
+        (
+            {**TWO, "depth": {"decoder": "shared", "max_depth": 80}},
+            {"s": SOURCE, "t": TARGET},
+            r"depth has \(0.1, 80.0\) and source_depth \(0.1, 100.0\): give both the same min_depth and max_depth",
+        ),
+        (
+            TWO,
+            {"s": SOURCE, "t": {**TARGET, "losses": {"depth": {}}}},
+            r"set objectives.t.losses.depth=\{target: disparity, error: berhu\}, or depth_agreement.target",
+        ),
+        (
+            TWO,
+            {"t": TARGET, "s": {**SOURCE, "losses": {"source_depth": {**SOURCE["losses"]["source_depth"], **SHAPE}}}},
+            r"set objectives.s.losses.source_depth=\{target: disparity, error: berhu\}",
+        ),
+        (
+            TWO,
+            {"s": SOURCE, "video": {"name": "photometric", "stream": "unlabelled"}},
+            "'video' learns depth from video, in a scale of its own: pretrain depth",
+        ),
+    ],
+)
+def test_two_depths_that_cannot(network: dict[str, Any], objectives: dict[str, Any], told: str) -> None:
+    (line,) = found({"tasks": network}, {**AGREE, **objectives}, **BOTH_DEEP)
+    assert line.startswith("objective 'pseudo_labels': depth_agreement compares ")
+    assert re.search(told, line)
+
+
+def test_a_second_depth_that_nothing_teaches() -> None:
+    (told,) = found({"tasks": TWO}, {**AGREE, "t": TARGET}, **BOTH_DEEP)
+    assert "the network predicts 'source_depth', but no objective teaches it: give objectives.NAME={name: " in told
+
+
+def test_an_auxiliary_task_alone_is_no_network() -> None:
+    told = found({"tasks": {"source_depth": {}}}, {"supervised": SOURCE}, labelled=["disparity"])
+    assert told == ["a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"]
 
 
 def test_all_of_it_at_once() -> None:

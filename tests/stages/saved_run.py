@@ -16,7 +16,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.models.links import AnyLinks, NoLinks
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig
-from fathomseg.tasks import Depth, Segmentation
+from fathomseg.tasks import Depth, Segmentation, SourceDepth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
 
@@ -26,11 +26,13 @@ TASKS = {
     "segmentation": Segmentation(),
     "depth": Depth(decoder=DepthUNet(stride=4), min_depth=RANGE[0], max_depth=RANGE[1]),
 }
+AUXILIARY = {"source_depth": SourceDepth(decoder="shared", min_depth=RANGE[0], max_depth=RANGE[1])}
 
 
 def network_of(tasks: Sequence[str], links: AnyLinks | None = None) -> NetworkConfig:
     """Settings of a tiny network with these tasks."""
-    return NetworkConfig(encoder=ENCODER, tasks={name: TASKS[name] for name in tasks}, links=links or NoLinks())
+    known = {**TASKS, **AUXILIARY}
+    return NetworkConfig(encoder=ENCODER, tasks={name: known[name] for name in tasks}, links=links or NoLinks())
 
 
 def build(config: NetworkConfig, classes: int, seed: int) -> Network:

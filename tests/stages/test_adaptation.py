@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,26 @@ def tree(count: int) -> dict[str, Any]:
 
 
 def paired() -> dict[str, Any]:
-    """Day -> dusk with everything that pairs: matched geometry, DepthMix of both domains and of one, masked blocks."""
+    """Day -> dusk with everything that pairs: matched geometry, DepthMix of both domains and of one, masked blocks, two
+    depth heads that are compared."""
     deep = {"depth": {"name": "dataset"}, **CROP}
     matching = {"sampling": {"name": "matching_geometry", "candidates": 3}}
     depthmix = {"name": "pseudo_labels", "weighting": {"name": "none"}, "mixing": {"name": "depthmix"}}
+    across = {"partner": "source", "mixing": {"name": "depthmix", "either_sign": True}, "depth_agreement": {}}
+    heads = {"depth": {"decoder": "shared"}, "source_depth": {"decoder": "shared"}}
+    disparity = {"target": "disparity", "weight": 0.01}
     return tiny_semi.settings(
         data={**tiny_semi.STREETS, "domain": "dusk"},
+        network={
+            "encoder": tiny_semi.ENCODER,
+            "tasks": {"segmentation": {"decoder": {"name": "fpn", "channels": 8}, "dropout": 0.2}, **heads},
+        },
         streams={"source": {"data": tiny_semi.STREETS, **deep, **matching}, "unlabelled": deep},
         objectives={
             "supervised": {"stream": "source"},
-            "across": {**depthmix, "partner": "source", "mixing": {"name": "depthmix", "either_sign": True}},
+            "there": {"name": "supervised", "stream": "source", "losses": {"source_depth": disparity}},
+            "here": {"name": "supervised", "stream": "unlabelled", "losses": {"depth": disparity}},
+            "across": {**depthmix, **across},
             "within": {**depthmix, "masking": {}, "ego_vehicle": {"bottom": 0.2}},
         },
         train={**tiny_semi.LOOP, "steps": 4},
@@ -53,8 +64,10 @@ def test_a_killed_run_of_pairs_resumes_bit_for_bit(tmp_path: Path) -> None:
     train(recipe(paired()), tmp_path / "whole", resume=False)
     same_run(tmp_path / "whole", killed_and_resumed(paired(), tmp_path / "killed", 3))
     last = metrics(tmp_path / "whole")[-1]
-    assert {"supervised.segmentation", "across", "within"} <= last.keys()
+    assert {"supervised.segmentation", "there.source_depth", "here.depth", "across", "within"} <= last.keys()
     assert last["across"] != last["within"]
+    scores = json.loads((tmp_path / "whole" / "evaluation" / "val" / "scores.json").read_text())["scores"]["ema"]
+    assert list(scores) == ["segmentation", "depth"], "source_depth is for training alone"
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ class ModelCard(Part):
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """The network's tasks in the order of its branches."""
-        return self.network.ordered
+        """The tasks it predicts, in the order of its branches."""
+        return self.network.predicted
 
     @property
     def class_list(self) -> ClassList:

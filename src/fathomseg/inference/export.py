@@ -45,7 +45,7 @@ TOLERANCE: Final = 1e-4
 
 def narrowed(card: ModelCard, tasks: Mapping[str, Task]) -> ModelCard:
     """The card of a network of which only these tasks are exported."""
-    if tasks.keys() == card.tasks.keys():
+    if tasks.keys() == card.network.tasks.keys():
         return card.model_copy(update={"pose": None})
     alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
     network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside

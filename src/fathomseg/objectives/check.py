@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from fathomseg.data.distilled import TARGETS, target_name
+from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.objectives.base import Objective
 from fathomseg.objectives.contrastive import Contrastive
 from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.objectives.semantic_guidance import SemanticGuidance
 from fathomseg.objectives.supervised import Supervised
-from fathomseg.tasks import SegmentationLoss
+from fathomseg.tasks import DepthLoss, SegmentationLoss
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.source_depth import SOURCE_DEPTH
 
 
 def misfits(
@@ -25,7 +27,7 @@ def misfits(
     """
     if not objectives:
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
-    elif not network.tasks and any(objective.trains_network for objective in objectives.values()):
+    elif not network.predicted and any(objective.trains_network for objective in objectives.values()):
         yield "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"
     for name, objective in objectives.items():
         for stream in objective.streams:
@@ -53,6 +55,8 @@ def misfits(
                     f"streams.{objective.streams[0]}.distilled.segmentation.folder=FOLDER, labels of the images "
                     f"(streams.{objective.streams[0]}.labels={{}}), or objectives.{name}.predicted=true"
                 )
+        if isinstance(objective, PseudoLabels) and objective.depth_agreement is not None:
+            yield from _agreement_misfits(name, objective.depth_agreement, objectives)
         if isinstance(objective, Supervised):
             for task in objective.distilled:
                 if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in objective.streams):
@@ -108,6 +112,26 @@ def _partner_misfits(
             )
 
 
+def _agreement_misfits(name: str, agreement: DepthAgreement, objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """Why two depths cannot be compared: they are not learned in one unit."""
+    for other, objective in objectives.items():
+        if isinstance(objective, Photometric):
+            yield (
+                f"objective {name!r}: depth_agreement compares depths of one scale, but {other!r} learns depth from "
+                "video, in a scale of its own: pretrain depth, and give streams.NAME.depth={name: run, run: RUN} and "
+                "losses.depth.target=disparity"
+            )
+        losses = objective.losses if isinstance(objective, Supervised) else {}
+        for task in ("depth", SOURCE_DEPTH):
+            loss = losses.get(task)
+            if isinstance(loss, DepthLoss) and (loss.target != agreement.target or loss.leaves_scale_open):
+                yield (
+                    f"objective {name!r}: depth_agreement compares what is learned by "
+                    f"losses.TASK.target={agreement.target} on one scale: set objectives.{other}.losses.{task}"
+                    f"={{target: {agreement.target}, error: berhu}}, or depth_agreement.target"
+                )
+
+
 def _weighs_classes(objective: Objective) -> bool:
     losses = objective.losses.values() if isinstance(objective, Supervised) else ()
     return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
@@ -118,6 +142,11 @@ def _remedy(output: str) -> str:
         return (
             "give objectives.photometric={} (from video), objectives.supervised.losses.depth={} (from true depth), or "
             "leave network.tasks.depth out"
+        )
+    if output == SOURCE_DEPTH:
+        return (
+            "give objectives.NAME={name: supervised, stream: SOURCE, losses: {source_depth: {target: disparity}}}, or "
+            "leave network.tasks.source_depth out"
         )
     if output.startswith("early_"):
         return "give a weight to objectives.supervised.early, or set network.links.early=[]"

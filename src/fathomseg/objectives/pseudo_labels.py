@@ -10,6 +10,7 @@ The published methods are settings of it:
     DACS (Tranheden et al. 2021)              ClassMix of a `partner` stream, the source, with the target
     cross-domain DepthMix (Hoyer et al. 2023, IJCV)   DepthMix with a `partner`, the margin of either sign
     MIC (Hoyer et al. 2023, CVPR)             no mixing, `masking`
+    CorDA (Wang et al. 2021, ICCV)            DACS with `depth_agreement`
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking
 from fathomseg.errors import FathomError
+from fathomseg.geometry.camera import disparity_to_depth
+from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from fathomseg.losses.segmentation import upsample, without_balance
 from fathomseg.losses.targets import (
@@ -55,6 +58,7 @@ from fathomseg.objectives.base import (
 )
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.source_depth import SOURCE_DEPTH
 from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
 
 
@@ -90,6 +94,8 @@ class PseudoLabels(Objective):
     """Blocks of the strong view that are hidden (MIC, Hoyer et al. 2023, CVPR: `{block: 0.125, ratio: 0.7}`)."""
     ego_vehicle: EgoVehicle | None = None
     """Parts of the images whose pseudo-labels do not count (DAFormer, Hoyer et al. 2022)."""
+    depth_agreement: DepthAgreement | None = None
+    """Weighs pseudo-labels by how well `depth` and `source_depth` of the teacher agree (CorDA, Wang et al. 2021)."""
     views: Annotated[int, Field(ge=1, le=2)] = 1
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
@@ -123,6 +129,23 @@ class PseudoLabels(Objective):
         own = "depth" in network.tasks
         return frozenset({"disparity"}) if self.mixing.needs_disparity and not own else frozenset()
 
+    def misfit(self, network: NetworkConfig) -> str | None:
+        """`depth_agreement` compares two depth tasks of one range."""
+        if self.depth_agreement is None:
+            return None
+        if lacking := [task for task in ("depth", SOURCE_DEPTH) if task not in network.tasks]:
+            return (
+                f"depth_agreement compares depth with {SOURCE_DEPTH}, but the network lacks {' and '.join(lacking)}: "
+                f"give network.tasks.{lacking[0]}={{decoder: shared}}, or depth_agreement=null"
+            )
+        ranges = [network.tasks[task].depth_range for task in ("depth", SOURCE_DEPTH)]
+        if ranges[0] != ranges[1]:
+            return (
+                f"depth_agreement compares depths of one range, but depth has {ranges[0]} and {SOURCE_DEPTH} "
+                f"{ranges[1]}: give both the same min_depth and max_depth"
+            )
+        return None
+
     @property
     def partners(self) -> tuple[str, ...]:
         """The stream that is mixed in."""
@@ -139,17 +162,18 @@ class PseudoLabels(Objective):
     def uses(self, network: NetworkConfig) -> frozenset[str]:
         """Labels in the place of pseudo-labels, disparity from elsewhere in the place of the network's own, and the
         whole images for the teacher."""
+        compared = self.depth_agreement is not None and self.depth_agreement.target == "disparity"
         wanted = {
             "label": self.truth,
-            "disparity": self.mixing.needs_disparity,
+            "disparity": self.mixing.needs_disparity or compared,
             "whole": self.teacher_sees == "whole" or self.ego_vehicle is not None,
         }
         return frozenset(name for name, there in wanted.items() if there)
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
-        depth = setup.network.tasks.get("depth")
-        return PseudoLabelsObjective(self, setup.class_weights, depth if isinstance(depth, Depth) else None)
+        found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
+        return PseudoLabelsObjective(self, setup.class_weights, found.get("depth"), found.get(SOURCE_DEPTH))
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -160,12 +184,14 @@ class PseudoLabels(Objective):
         disparity: Float[Tensor, "b 1 _ _"] | None,
         classes: Float[Tensor, " c"] | None = None,
         shown: Float[Tensor, "1 1 _ _"] | None = None,
+        depths: tuple[Float[Tensor, "b 1 _ _"], Float[Tensor, "b 1 _ _"]] | None = None,
     ) -> tuple[Pixels, Target]:
         """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
         `logits` and `disparity` (0..1) are of `seen_by_teacher`, of any size; the latter is used where the batch brings
         none. `classes`: the weights the teacher has learned with, for `logit_adjusted`. `shown`: where pseudo-labels
-        count in whole images (`EgoVehicle.shown`); ground truth counts everywhere.
+        count in whole images (`EgoVehicle.shown`); ground truth counts everywhere. `depths`: of source and target, for
+        `depth_agreement`, in the unit of its target.
         """
         if self.logit_adjusted and classes is not None:
             logits = without_balance(logits, classes)
@@ -182,6 +208,10 @@ class PseudoLabels(Objective):
         weight = self.weighting(target, truth, valid)
         if shown is not None and "view" in batch.targets:
             weight = weight * torch.where(truth[:, None, None], 1.0, counted(shown, batch.targets["view"], size))
+        if self.depth_agreement is not None and depths is not None:
+            source, own = (self._in_view(one, batch, size) for one in depths)
+            known = batch.targets.get(self.depth_agreement.target, own)
+            weight = weight * self.depth_agreement.weight(source, own, known, valid & ~truth[:, None, None])
         if "disparity" in batch.targets:
             disparity = batch.targets["disparity"]
         elif disparity is not None:
@@ -275,10 +305,17 @@ class PseudoLabelsObjective(ObjectiveModule):
     classes: Float[Tensor, " c"] | None
     shown_pixels: Float[Tensor, "1 1 _ _"] | None
 
-    def __init__(self, config: PseudoLabels, classes: Float[Tensor, " c"] | None, depth: Depth | None = None) -> None:
-        """`classes`: their weights in the supervised loss; `depth`: the network's task, if it has it."""
+    def __init__(
+        self,
+        config: PseudoLabels,
+        classes: Float[Tensor, " c"] | None,
+        depth: Depth | None = None,
+        source_depth: Depth | None = None,
+    ) -> None:
+        """`classes`: their weights in the supervised loss; `depth`, `source_depth`: the network's tasks, if it has
+        them."""
         super().__init__()
-        self.config, self.depth = config, depth
+        self.config, self.depth, self.source_depth = config, depth, source_depth
         self.register_buffer("classes", classes, persistent=False)
         shown = None if config.ego_vehicle is None else config.ego_vehicle.shown()
         self.register_buffer("shown_pixels", shown, persistent=False)
@@ -319,8 +356,10 @@ class PseudoLabelsObjective(ObjectiveModule):
         self, batch: Batch, base: Base, nets: Nets
     ) -> tuple[Pixels, Target, Float[Tensor, "n 3 h w"], list[Lesson]]:
         """The images with pseudo-labels, what these were made of, and all strong views with what they teach."""
-        predicted = self._teacher(batch, base, nets)
-        pixels, target = self.config.pseudo_labelled(batch, base.clean, *predicted, self.classes, self.shown_pixels)
+        predicted, depths = self._teacher(batch, base, nets), self._depths(batch, base, nets)
+        pixels, target = self.config.pseudo_labelled(
+            batch, base.clean, *predicted, self.classes, self.shown_pixels, depths
+        )
         name = self.config.partner
         partner = None if name is None else self._partner(base.beside[name], batch, nets)
         return pixels, target, *self.config.views_of(pixels, target, batch.keys, partner)
@@ -337,19 +376,44 @@ class PseudoLabelsObjective(ObjectiveModule):
         self, batch: Batch, base: Base, nets: Nets
     ) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 _ _"] | None]:
         """The teacher's logits of what it is shown, and its disparity if mixing needs one and the batch has none."""
+        outputs = self._outputs(batch, base, nets)
+        if not self._mixes_by_own_depth(batch):
+            return outputs["segmentation"], None
+        assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
+        return outputs["segmentation"], self.depth.disparity(outputs["depth"])
+
+    @torch.no_grad()
+    def _depths(
+        self, batch: Batch, base: Base, nets: Nets
+    ) -> tuple[Float[Tensor, "b 1 _ _"], Float[Tensor, "b 1 _ _"]] | None:
+        """What the teacher's two depth heads say, of source and target, if they are to be compared."""
+        if self.config.depth_agreement is None:
+            return None
+        assert self.source_depth is not None, "checked: the network has both tasks"
+        assert self.depth is not None, "checked: the network has both tasks"
+        outputs = self._outputs(batch, base, nets)
+        source, own = self.source_depth.disparity(outputs[SOURCE_DEPTH]), self.depth.disparity(outputs["depth"])
+        if self.config.depth_agreement.target == "disparity":
+            return source, own
+        return disparity_to_depth(source, *self.depth.depth_range), disparity_to_depth(own, *self.depth.depth_range)
+
+    @torch.no_grad()
+    def _outputs(self, batch: Batch, base: Base, nets: Nets) -> Outputs:
+        """Everything that is wanted of the teacher, from one pass over what it is shown."""
         teacher = nets.averaged if self.config.teacher == "ema" else nets.student
-        own_depth = self.config.mixing.needs_disparity and "disparity" not in batch.targets
-        wanted = ("segmentation", "depth") if own_depth else ("segmentation",)
+        compared = ("depth", SOURCE_DEPTH) if self.config.depth_agreement is not None else ()
+        mixed = ("depth",) if self._mixes_by_own_depth(batch) else ()
+        wanted = tuple(dict.fromkeys(("segmentation", *mixed, *compared)))
 
         def run() -> Outputs:
             with evaluating(teacher):
                 return cast(Outputs, teacher(self.config.seen_by_teacher(batch, base.clean), wanted))
 
-        outputs = nets.answer((self.config.teacher, self.config.teacher_sees), wanted, run)
-        if not own_depth:
-            return outputs["segmentation"], None
-        assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
-        return outputs["segmentation"], self.depth.disparity(outputs["depth"])
+        return nets.answer((self.config.teacher, self.config.teacher_sees), wanted, run)
+
+    def _mixes_by_own_depth(self, batch: Batch) -> bool:
+        """Whether the mixing rule goes by the disparity of the teacher."""
+        return self.config.mixing.needs_disparity and "disparity" not in batch.targets
 
     @torch.no_grad()
     def _partner(self, batch: Batch, beside: Batch, nets: Nets) -> Pixels:

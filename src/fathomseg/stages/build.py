@@ -110,7 +110,7 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     network, depth = recipe.network, recipe.network.tasks.get("depth")
     if not isinstance(depth, Depth):
         return network, None
-    found = [loss for o in recipe.objectives.values() if isinstance(o, Supervised) for loss in o.losses.values()]
+    found = [o.losses.get("depth") for o in recipe.objectives.values() if isinstance(o, Supervised)]
     losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
     metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)

@@ -149,7 +149,7 @@ def _evaluation(
     if config.limit is not None:
         from fathomseg.evaluation.scoring import with_truth
 
-        ids, _ = with_truth(recipe.data, recipe.network.tasks, ids, len(ids))
+        ids, _ = with_truth(recipe.data, recipe.network.predicted, ids, len(ids))
         ids = ids[:: max(1, -(-len(ids) // config.limit))]
     if not ids or config.every == 0 or not recipe.network.tasks:
         return None

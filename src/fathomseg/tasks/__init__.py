@@ -11,11 +11,12 @@ from fathomseg.tasks.depth import Depth, DepthLoss
 from fathomseg.tasks.normals import Normals, NormalsLoss
 from fathomseg.tasks.segmentation import Segmentation
 from fathomseg.tasks.segmentation_loss import SegmentationLoss
+from fathomseg.tasks.source_depth import SourceDepth, SourceDepthLoss
 
-AnyTask = Annotated[Segmentation | Depth | Normals, Field(discriminator="name")]
+AnyTask = Annotated[Segmentation | Depth | Normals | SourceDepth, Field(discriminator="name")]
 """Every task there is, in the order of a network's branches. A new one is listed here, and its loss below."""
 
-AnyTaskLoss = Annotated[SegmentationLoss | DepthLoss | NormalsLoss, Field(discriminator="name")]
+AnyTaskLoss = Annotated[SegmentationLoss | DepthLoss | NormalsLoss | SourceDepthLoss, Field(discriminator="name")]
 """The supervised loss of every task, by the task's name."""
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "NormalsLoss",
     "Segmentation",
     "SegmentationLoss",
+    "SourceDepth",
+    "SourceDepthLoss",
     "Task",
     "TaskLoss",
 ]

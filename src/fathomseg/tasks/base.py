@@ -50,7 +50,7 @@ class Task(Part, ABC):
     """shared: that of the network. own: another like it. Or the settings of one."""
     decoder: AnyDecoder | Literal["shared"]
     """What turns the encoder's pyramid into the map heads work on. shared: the decoder of the network's first task that
-    has one, in the order segmentation, depth, normals."""
+    has one, in the order segmentation, depth, normals, source_depth."""
     head: HeadKind = "plain"
     """plain: one convolution. separable: a weight for each channel, ReLU6, and a 3x3 convolution (Nekrasov et al.
     2019)."""
@@ -59,6 +59,8 @@ class Task(Part, ABC):
     """What a dataset's own truth for this task is called."""
     windowed: ClassVar[bool]
     """Whether sliding-window inference applies to it; where not, the whole image is always shown."""
+    auxiliary: ClassVar[bool] = False
+    """Whether it only helps others to learn: it is saved with the network, but never predicted, scored or exported."""
     places: ClassVar[Places]
     """Where its predictions are written. No two tasks share a folder."""
 

@@ -122,8 +122,8 @@ class Depth(Task):
         own = self.decoder if isinstance(self.decoder, str) else self.decoder.name
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
-                f"network.tasks.depth.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's size, "
-                f"which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
+                f"network.tasks.{self.name}.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's "
+                f"size, which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
             )
         heads = {level: self._regression(width) for level, width in widths.items() if width is not None}
         return DepthHeads(heads, finer)
@@ -133,8 +133,8 @@ class Depth(Task):
             return None
         if decoder.finest == 0:
             raise FathomError(
-                "network.tasks.depth.upsampling=convex has nothing to do: the decoder ends at the image's size. Give "
-                "decoder.stride=2 or 4, or upsampling=bilinear."
+                f"network.tasks.{self.name}.upsampling=convex has nothing to do: the decoder ends at the image's "
+                "size. Give decoder.stride=2 or 4, or upsampling=bilinear."
             )
         return ConvexUpsample(decoder.channels, 2**decoder.finest)
 
@@ -363,9 +363,9 @@ class DepthLoss(TaskLoss):
         if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
             return None
         if self.target == "disparity":
-            return "output=metric is learned from true depth: set losses.depth.target=depth"
+            return f"output=metric is learned from true depth: set losses.{self.name}.target=depth"
         if self.error == "log":
-            return "output=metric may predict 0, which has no logarithm: set losses.depth.error to berhu or l1"
+            return f"output=metric may predict 0, which has no logarithm: set losses.{self.name}.error to berhu or l1"
         return None
 
     def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:

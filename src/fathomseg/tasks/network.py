@@ -32,8 +32,9 @@ class NetworkConfig(Part):
     """What turns the image into a pyramid of feature maps, shared by all tasks without their own: a timm model, or
     ddpm (the encoder of a diffusion U-Net, from random weights)."""
     tasks: Annotated[Mapping[str, AnyTask], BeforeValidator(named_by_key)] = {"segmentation": Segmentation()}
-    """What is predicted, each by a decoder and a head: any of segmentation, depth, normals. Tasks with `decoder:
-    shared` bring a head alone. {} where nothing but a scene model is trained (`contrastive`)."""
+    """What is predicted, each by a decoder and a head: any of segmentation, depth, normals, source_depth (for
+    training alone). Tasks with `decoder: shared` bring a head alone. {} where nothing but a scene model is trained
+    (`contrastive`)."""
     links: AnyLinks = NoLinks()
     """What branches tell each other: none; padnet (gated messages between decoders at a quarter of the image's size);
     or, from each encoder to the others' decoders, zero_conv, plain, cross_stitch, nddr."""
@@ -71,6 +72,11 @@ class NetworkConfig(Part):
     def ordered(self) -> dict[str, Task]:
         """The tasks in the order of their branches, whatever the order in the recipe."""
         return {name: self.tasks[name] for name in task_names() if name in self.tasks}
+
+    @property
+    def predicted(self) -> dict[str, Task]:
+        """The tasks that people get to see, in their order: those that are not auxiliary."""
+        return {name: task for name, task in self.ordered.items() if not task.auxiliary}
 
     @property
     def branches(self) -> dict[str, Task]:
