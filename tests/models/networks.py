@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fathomseg.config import validate
 from fathomseg.models.decoders.lw_refinenet import LwRefineNetDecoder
 from fathomseg.models.network import Network
-from fathomseg.tasks.depth import DepthHead
+from fathomseg.tasks.depth_heads import DepthHead
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.normals import NormalHead
 from fathomseg.tasks.segmentation import SegmentationHead

@@ -16,7 +16,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.models.links.base import LinkModule
 from fathomseg.models.links.padnet import GatedMessage
 from fathomseg.models.network import Network, early
-from fathomseg.tasks.depth import DepthHeads, DisparityHead
+from fathomseg.tasks.depth_heads import DepthHeads, DisparityHead
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import (
     CLASSES,

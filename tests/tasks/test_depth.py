@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fathomseg.config import validate
 from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.tasks.depth import Depth, DepthHeads, DepthLoss, DisparityHead
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth_heads import DepthHeads, DisparityHead
+from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.types import Batch
 
 WIDTHS = {2: 6, 0: 4, 1: 5}

@@ -41,7 +41,8 @@ from fathomseg.objectives.base import Setup
 from fathomseg.objectives.supervised import Supervised
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import pool_hash
-from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 
 Positive = Annotated[int, Field(gt=0)]

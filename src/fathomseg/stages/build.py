@@ -22,7 +22,8 @@ from fathomseg.stages.cameras import known_factors, learned
 from fathomseg.stages.domains import held_for, own_norms, shared_classes
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import Streams, colours
-from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
 

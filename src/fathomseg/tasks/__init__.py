@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.tasks.base import Task, TaskLoss
-from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.normals import Normals, NormalsLoss
 from fathomseg.tasks.segmentation import Segmentation
 from fathomseg.tasks.segmentation_loss import SegmentationLoss

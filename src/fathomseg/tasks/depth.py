@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Float32
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -18,28 +17,22 @@ from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
-from fathomseg.geometry.numerics import full_precision
 from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
 from fathomseg.io.draw import Picture
 from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
-from fathomseg.losses.disparity import berhu
-from fathomseg.losses.segmentation import upsample
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
 from fathomseg.metrics.multitask import MainScore
-from fathomseg.models.blocks import Map
 from fathomseg.models.convex import ConvexUpsample
 from fathomseg.models.decoders import AnyDecoder, DepthUNet
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.decoders.depth_unet import COARSEST, ReflectConv2d
-from fathomseg.models.heads import separable
-from fathomseg.models.norms import in_own_precision
-from fathomseg.tasks.base import HeadKind, Painter, Places, Task, TaskCriterion, TaskLoss
-from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
+from fathomseg.models.decoders.depth_unet import COARSEST
+from fathomseg.tasks.base import Painter, Places, Task
+from fathomseg.tasks.depth_heads import DepthHead, DepthHeads, DisparityHead, EarlyDepthHead
 from fathomseg.tasks.scores import ImageScores, Row, TaskScores
-from fathomseg.types import Batch, ClassList, Prediction, Size, SumCount
+from fathomseg.types import ClassList, Prediction, Size
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
@@ -275,174 +268,6 @@ class DisparityPainter:
             low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
         self.limits = low, high
         return draw.disparity_picture(prediction.disparity, self.limits)
-
-
-class DepthHeads(nn.Module):
-    """A head for each level of a decoder that has one."""
-
-    def __init__(self, heads: Mapping[int, DepthHead], finer: ConvexUpsample | None = None) -> None:
-        super().__init__()
-        self.scales = nn.ModuleDict({str(level): head for level, head in sorted(heads.items())})
-        self.finer = finer
-
-    def forward(self, levels: Mapping[int, Map]) -> list[Float[Tensor, "b 1 _ _"]]:
-        """What the heads give, finest first, each at the size of its level; the finest made finer yet by `finer`."""
-        found = [head(levels[int(level)]) for level, head in self.scales.items()]
-        if self.finer is not None:
-            found[0] = self.finer(levels[int(next(iter(self.scales)))], found[0])
-        return found
-
-
-class DepthHead(nn.Module):
-    """A feature map -> one number per pixel: one reflection-padded 3x3 convolution, or a separable head."""
-
-    def __init__(self, width: int, start: float, kind: HeadKind = "plain") -> None:
-        """`start`: the number everywhere before training."""
-        super().__init__()
-        self.mix = separable(width) if kind == "separable" else nn.Identity()
-        self.conv = nn.Conv2d(width, 1, 3, padding=1) if kind == "separable" else ReflectConv2d(width, 1)
-        # Small weights start every pixel near the same depth, whatever the scale of the features.
-        nn.init.normal_(self.conv.weight, std=0.01)
-        nn.init.constant_(self.conv.bias, start)  # type: ignore[arg-type]
-
-    def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
-        """In full precision under autocast too: a logit of -5 in bfloat16 is a depth to within two percent."""
-        return in_own_precision(self.conv, self.mix(x))
-
-
-class DisparityHead(DepthHead):
-    """A feature map -> disparity 0..1 (1 = nearest) of the same size (Godard et al. 2019, supplement, table 5)."""
-
-    def __init__(self, width: int, start: float = 0.2, kind: HeadKind = "plain") -> None:
-        """`start`: the disparity everywhere before training."""
-        super().__init__(width, math.log(start / (1 - start)), kind)
-
-    def forward(self, x: Map) -> Float[Tensor, "b 1 _ _"]:
-        """Disparity 0..1."""
-        return super().forward(x).sigmoid()
-
-
-class EarlyDepthHead(nn.Module):
-    """A feature map -> what `DepthHeads` gives, of one scale."""
-
-    def __init__(self, head: DepthHead) -> None:
-        super().__init__()
-        self.disparity = head
-
-    def forward(self, x: Map) -> list[Float[Tensor, "b 1 _ _"]]:
-        """Of the same size."""
-        return [self.disparity(x)]
-
-
-class DepthLoss(TaskLoss):
-    """The finest disparity against a depth in metres or a disparity, at the resolution of the truth; or metres against
-    metres."""
-
-    name: Literal["depth"] = "depth"
-    target: Literal["depth", "disparity"] = "depth"
-    """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """Weight beside the losses of the other tasks."""
-    error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
-    """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
-    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
-    inverse depth after aligning each image, so that maps of any source can be learned from (MiDaS)."""
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
-    """berhu: errors above this share of the batch's largest one are squared."""
-    relative: RelativeDepth = RelativeDepth()
-    """Settings of scale_shift_invariant."""
-
-    @model_validator(mode="after")
-    def _comparable(self) -> Self:
-        if self.target == "disparity" and self.error == "log":
-            raise ValueError("error=log compares depths in metres; a disparity target takes l1 or berhu")
-        return self
-
-    def misfit(self, task: Task) -> str | None:
-        """Metres are compared with metres, but for a loss that leaves the scale open."""
-        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
-            return None
-        if self.target == "disparity":
-            return f"output=metric is learned from true depth: set losses.{self.name}.target=depth"
-        if self.error == "log":
-            return f"output=metric may predict 0, which has no logarithm: set losses.{self.name}.error to berhu or l1"
-        return None
-
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
-        """Depth is compared with depth."""
-        if self.target == "disparity":
-            return (
-                "a teacher's depth is compared with depth: set losses.depth.target=depth, or give its disparity as "
-                "streams.NAME.depth={name: maps, folder: FOLDER}"
-            )
-        return super().distilled_misfit(soft, weighed=False)
-
-    @property
-    def leaves_scale_open(self) -> bool:
-        """Whether depths of another scale and shift are as good to it: then depth is not learned in metres."""
-        return self.error == "scale_shift_invariant"
-
-    def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
-        """Needs to know what `task` predicts."""
-        assert isinstance(task, Depth), "the loss goes by the name of its task"
-        if self.leaves_scale_open:
-            return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
-        return DepthCriterion(self, task)
-
-
-class DepthCriterion(TaskCriterion):
-    """The error of the finest map of a batch."""
-
-    def __init__(self, config: DepthLoss, task: Depth) -> None:
-        super().__init__()
-        self.config, self.depth_range, self.metric = config, task.depth_range, task.output == "metric"
-        self.error = config.error or ("log" if config.target == "depth" and not self.metric else "berhu")
-
-    @full_precision
-    def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
-        """The sum over the pixels of known depth, and their number."""
-        truth = batch.targets[self.config.target]
-        each = batch.targets.get(f"{self.config.target}_weight")
-        weight = None if each is None else each[:, None]
-        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth, weight)
-        # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
-        return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
-
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The pixels of known depth."""
-        if (truth := batch.targets.get(self.config.target)) is None:
-            return torch.zeros((), device=batch.image.device)
-        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
-
-    def _error(
-        self,
-        predicted: Float[Tensor, "b 1 h w"],
-        truth: Float[Tensor, "b 1 h w"],
-        weight: Float[Tensor, "b 1 h w"] | None = None,
-    ) -> SumCount:
-        if self.error == "log":
-            known = truth > 0
-            inverse = inverse_depth(predicted, *self.depth_range)
-            # ln z - ln z* = -(ln 1/z + ln z*)
-            return _summed((inverse * truth.clamp(min=1e-6)).log().abs(), known, weight)
-        if self.metric:
-            predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
-        else:
-            wanted = truth if self.config.target == "disparity" else self._disparity(truth)
-        if self.error == "berhu":
-            return berhu(predicted, wanted, self.config.threshold, weight)
-        return _summed((predicted - wanted.nan_to_num()).abs(), ~wanted.isnan(), weight)
-
-    def _disparity(self, depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
-        disparity = depth_to_disparity(depth.clamp(*self.depth_range), *self.depth_range)
-        return disparity.masked_fill(depth <= 0, torch.nan)
-
-
-def _summed(losses: Float[Tensor, "*b"], known: Bool[Tensor, "*b"], weight: Float[Tensor, "*b"] | None) -> SumCount:
-    """The sum over the pixels of known depth, each times its weight, and their number."""
-    losses = torch.where(known, losses, 0.0)
-    return (losses if weight is None else losses * weight).sum(), known.sum().float()
 
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar, Final, Literal
 
 from fathomseg.tasks.base import Places
-from fathomseg.tasks.depth import Depth, DepthLoss
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.depth_loss import DepthLoss
 
 SOURCE_DEPTH: Final = "source_depth"
 
