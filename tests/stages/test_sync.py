@@ -130,8 +130,9 @@ def test_a_run_for_each_task_by_the_names_of_phases(tmp_path: Path) -> None:
         "classes": [one, "init_from=null", "network.tasks={segmentation: {decoder: {name: fpn}}}"],
         "linked": ["init_from={tasks: {depth: {run: depth}, segmentation: {run: classes}}}", "optimiser.lr=1e-9"],
     }
-    phases["depth"].append("objectives.supervised.losses={depth: {}}")
-    phases["classes"].append("objectives.supervised.losses={segmentation: {}}")
+    phases["depth"].append("objectives={supervised: {stream: [labelled, everything], losses: {depth: {}}}}")
+    phases["classes"].append("objectives={supervised: {losses: {segmentation: {}}}}")
+    phases["classes"].append("streams={labelled: {labels: {count: 2}}}")
     run = trained("pretrained-then-linked", tmp_path / "run", f"phases={json.dumps(phases)}")
     weights = {phase: load_file(run / phase / "model.safetensors") for phase in phases}
     for phase, task in (("depth", "depth"), ("classes", "segmentation")):
