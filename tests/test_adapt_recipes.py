@@ -40,6 +40,7 @@ def disparities(folder: Path, camvid: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 @pytest.mark.parametrize("name", RECIPES)
 def test_it_trains_two_steps(name: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,9 +108,8 @@ def small(tree: dict[str, Any], data: Callable[[str], Path], depth_run: Callable
     return settings
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n.startswith("cityscapes/") else []) for n in RECIPES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
 def test_it_trains_two_steps(
     name: str, data: Callable[[str], Path], depth_run: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -31,12 +31,6 @@ SMALL = ["train.steps=2", "train.device=cpu", "train.threads=1", "evaluation.rep
 VERBS = ("fathom train ", "fathom pretrain ", "fathom select ")
 
 
-def weight(path: Path) -> list[pytest.MarkDecorator]:
-    """Phases, depth from video and networks of full size take a while even at two steps each."""
-    large = path.stem in ("cityscapes", "realtime-joint") or path.stem.startswith("depth-")
-    return [pytest.mark.slow] if large or "phases" in yaml.safe_load(path.read_text()) else []
-
-
 def command(path: Path) -> list[str]:
     """The words after `fathom` of the command a recipe begins with."""
     head = [line.lstrip("# ").strip() for line in path.read_text().splitlines() if line.startswith("#")]
@@ -76,7 +70,8 @@ def small(path: Path, folder: Path) -> list[str]:
     return settings
 
 
-@pytest.mark.parametrize("path", [pytest.param(p, marks=weight(p), id=p.stem) for p in RECIPES])
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     verb = command(path)[0]
@@ -92,6 +87,7 @@ def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     assert [p.name for p in run.glob("camera-*.yaml")] == (["camera-clips-32x24.yaml"] if learned else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SELECTIONS, ids=lambda p: p.stem)
 def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> None:
     """As it is, only smaller: a depth run of random weights, one student of two steps."""

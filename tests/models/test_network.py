@@ -177,6 +177,7 @@ class TestContract:
             torch.testing.assert_close(found["normals"].norm(dim=1), torch.ones(found["normals"][:, 0].shape))
 
     @EVERY
+    @pytest.mark.slow
     def test_one_image_trains_and_reaches_every_parameter(self, name: str) -> None:
         network = build(CONFIGS[name]).train()
         scales_of_one(network)
@@ -201,6 +202,7 @@ class TestContract:
             assert (maps[0] - maps[1]).abs().max() > 1e-3 * scale, "different images, different answers"
 
     @EVERY
+    @pytest.mark.slow
     def test_any_output_alone_is_that_of_all_together(self, name: str) -> None:
         network, image = build(CONFIGS[name]).eval(), images(2, 48, 64)
         with torch.no_grad():
@@ -211,6 +213,7 @@ class TestContract:
             assert network(image, ()) == {}
 
     @EVERY
+    @pytest.mark.slow
     def test_weights_travel_through_safetensors_and_settings_through_yaml(self, name: str, tmp_path: Path) -> None:
         network, other, image = build(CONFIGS[name]).eval(), build(CONFIGS[name], seed=1).eval(), images(1, 64, 64)
         save_file(network.state_dict(), tmp_path / "w.safetensors")
@@ -280,6 +283,7 @@ class TestNothingInVain:
             assert {n.split(".")[1] for n in names if n.startswith(("decoders.", "heads."))} == {task}
 
     @EVERY
+    @pytest.mark.slow
     def test_modules_for_are_those_that_run(self, name: str) -> None:
         """Every norm that runs is in one of them, and none that does not."""
         network = build(CONFIGS[name]).eval()
@@ -587,6 +591,7 @@ class TestLearning:
     @pytest.mark.parametrize(
         "decoder", [d for d in DECODERS if d not in ("deeplabv3", "dpt", "lw_refinenet", "ddpm_unet")]
     )
+    @pytest.mark.slow
     def test_a_pattern_of_one_image(self, decoder: str) -> None:
         self.learns(segmenting({"name": decoder}, encoder=LITE, dropout=0.0), with_norms=decoder != "depth_unet")
 

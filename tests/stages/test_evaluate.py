@@ -493,6 +493,7 @@ def singles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 class TestBaselines:
     """Delta_m against runs of one task each."""
 
+    @pytest.mark.slow
     def test_delta_m_is_the_mean_of_signed_relative_changes(
         self, joint: Path, singles: dict[str, Path], capsys: pytest.CaptureFixture[str]
     ) -> None:

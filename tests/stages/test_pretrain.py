@@ -253,6 +253,7 @@ class TestPhases:
             train(recipe(phases={"one": [], "two": ["train.stepss=1"]}), tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()
 
+    @pytest.mark.slow
     def test_each_goes_on_from_the_one_before(self, phases: Path) -> None:
         weights = {name: load_file(phases / name / "model.safetensors") for name in PHASES}
         encoder = next(n for n in weights["pose"] if n.startswith("encoders.") and n.endswith("weight") and "conv" in n)

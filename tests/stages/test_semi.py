@@ -41,6 +41,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return trees, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 5])
 def test_a_run_killed_at_a_step_resumes_bit_for_bit(whole: tuple[Trees, Path], tmp_path: Path, at: int) -> None:
     trees, folder = whole

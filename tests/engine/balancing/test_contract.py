@@ -83,6 +83,7 @@ def test_it_trains_all_of_a_joint_network_and_says_its_weights(name: str, tmp_pa
 
 
 @EVERY
+@pytest.mark.slow
 def test_a_resumed_run_is_equal_to_the_bit(name: str, tmp_path: Path) -> None:
     whole, first = trainer(tmp_path / "whole", name), trainer(tmp_path / "parts", name)
     train(whole, range(5))
