@@ -11,18 +11,19 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from tests import fakes
+from tests.small_recipes import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted(path for path in (ROOT / "recipes" / "nyuv2").glob("*.yaml") if path.stem != "distilled")
 """distilled.yaml needs teachers: tests/docs/test_every_command.py runs it as its page does."""
-SMALL = ("train.steps=2", "train.batch=2", "train.device=cpu", "size=[48,64]", "evaluation.report=false")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_it_trains_two_steps(path: Path, tmp_path: Path) -> None:
     tree = yaml.safe_load(path.read_text())
-    settings = [*SMALL, f"data.root={fakes.make_nyuv2(tmp_path / 'nyuv2')}", "network.encoder.pretrained=none"]
+    settings = [*SMALL, "train.steps=2", "evaluation.report=false", f"data.root={fakes.make_nyuv2(tmp_path / 'nyuv2')}"]
+    settings.append("network.encoder.pretrained=none")
     settings += ["streams.labelled.labels.count=2"] if "labels" in tree["streams"]["labelled"] else []
     done = CliRunner().invoke(app, ["train", str(path), *settings, "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, (done.output, done.exception)
