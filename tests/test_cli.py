@@ -54,7 +54,7 @@ def test_what_is_no_command_is_refused_in_one_line(
     [
         (("train", "{}/nowhere.yaml"), "nowhere.yaml"),
         (("train", "own-dta", "data.root={}"), "Did you mean own-data"),
-        (("study", "studies/room-streetz"), "Did you mean studies/room-streets"),
+        (("study", "studies/streetz"), "Did you mean studies/streets"),
         (("select", "selekt-streets"), "Did you mean select-streets"),
         (("recipes", "no-such-word"), "No recipe has 'no-such-word'"),
         (("check",), "Say which data: `fathom check DATA`"),

@@ -37,7 +37,7 @@ def asked(line: str) -> dict[str, str]:
         ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised"]),
         ("fathom pretrain depth-kit", ["depth-kitti"]),
         ("fathom select select-own", ["select-own-images"]),
-        ("fathom study studies/room-s", ["studies/room-streets"]),
+        ("fathom study studies/idd", ["studies/idd-lite"]),
         ("fathom train own-data data.ro", ["data.root=", "data.root=mydata"]),
         ("fathom train streets data.val", ["data.val_clips=", "data.val_clips=NUMBER"]),
         ("fathom train streets evaluation.inference.mode=", ["whole", "slide", "tiles"]),
