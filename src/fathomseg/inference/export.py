@@ -39,6 +39,8 @@ from fathomseg.version import __version__
 Precision = Literal["fp32", "fp16", "int8"]
 OPSET: Final = 18
 """Of 2022: ONNX Runtime 1.14, TensorRT 8.6, OpenVINO 2023 and all later ones read it."""
+BETWEEN: Final = ("Add", "Clip", "Concat", "MaxPool", "Mul", "Relu", "Resize")
+"""Operations of a convolutional network that pass 8-bit maps on."""
 TOLERANCE: Final = 1e-4
 """Of an output against PyTorch's, in parts of its largest value (of 1, if that is larger)."""
 
@@ -126,9 +128,12 @@ def to_half(model: Any) -> Any:
 
 
 def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
-    """The model with convolutions in 8 bits (a scale for each channel of their weights); the heads stay in float32.
+    """The model with convolutions in 8 bits (a scale for each channel of their weights). Heads for numbers, depth and
+    normals, stay in float32; of logits only the order counts.
 
-    All else stays in float32 too: ONNX Runtime pools 8-bit maps many times slower than float ones.
+    So is what lies between convolutions, which maps would leave and enter 8 bits for otherwise: with the convolutions
+    alone the real-time network is slower than in float32, so it takes half the time. Transformers add up what small
+    differences count in, and keep all but the convolutions in float32.
 
     The range of every map is that seen on `images`, all of one size, averaged over them.
     """
@@ -138,6 +143,7 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
         warnings.simplefilter("ignore")
         given, shaped, written = (Path(folder) / name for name in ("given.onnx", "shaped.onnx", "int8.onnx"))
         onnx.save(model, given)
+        transformer = any(node.op_type in ("MatMul", "LayerNormalization", "Softmax") for node in model.graph.node)
         quantization.quant_pre_process(given, shaped, skip_symbolic_shape=True)
         quantization.quantize_static(
             shaped,
@@ -147,8 +153,8 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            nodes_to_exclude=_head_nodes(onnx.load(shaped)),
-            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=_head_nodes(onnx.load(shaped), but="segmentation"),
+            op_types_to_quantize=["Conv"] if transformer else ["Conv", *BETWEEN],
             extra_options={"CalibMovingAverage": True},
         )
         return onnx.load(written)
@@ -226,11 +232,12 @@ def _tidy(model: Any, fixed: bool) -> None:
             output.type.tensor_type.shape.dim[axis].dim_param = name
 
 
-def _head_nodes(model: Any) -> list[str]:
-    """The names of the nodes that make the outputs from a decoder's map: back to the first with weights of a head."""
+def _head_nodes(model: Any, but: str = "") -> list[str]:
+    """The names of the nodes that make the outputs (`but` one) from a decoder's map: back to the first with weights of
+    a head."""
     makers = {output: node for node in model.graph.node for output in node.output}
     found: list[str] = []
-    waiting = [output.name for output in model.graph.output]
+    waiting = [output.name for output in model.graph.output if output.name != but]
     while waiting:
         node = makers.get(waiting.pop())
         if node is None or node.name in found:
