@@ -13,15 +13,32 @@ from fathomseg.config import validate
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, Stream, loader
-from fathomseg.data.sampling import Endless, RareClasses
+from fathomseg.data.sampling import Endless, RareClasses, Shuffled
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample
 from tests import fakes
 
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fakes.make_camvid(tmp_path_factory.mktemp("camvid"), train=40, val=1, size=(4, 4))
+
+
 COUNTS = {"a": np.array([900, 0, 0]), "b": np.array([880, 20, 0]), "c": np.array([600, 2, 298])}
 """Pixels of three classes in three images of 900 pixels."""
+
+
+class TestShuffled:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_the_labelled_images_are_not_the_first(self, camvid: Path, seed: int) -> None:
+        """Both are drawn by the seed of the run, but by different numbers."""
+        dataset = CamVid(root=camvid)
+        chosen = set(Labels(count=20).choose(dataset, "train", seed))
+        order = Shuffled(dataset.ids("train"), seed)
+        assert len(chosen & {order.id_at(position) for position in range(20)}) < 18
 
 
 class TestRareClasses:

@@ -14,6 +14,7 @@ from fathomseg.config import validate
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
@@ -449,6 +450,26 @@ def test_streams_of_the_same_images_are_shuffled_apart(tmp_path: Path) -> None:
     orders = [[stream.id_at(position) for position in range(16)] for stream in (labelled, unlabelled)]
     assert sorted(orders[0]) == sorted(orders[1])
     assert orders[0] != orders[1]
+
+
+def test_labels_that_nothing_learns_from_bring_no_images(tmp_path: Path) -> None:
+    """Half of the images have a label and half a depth, and the training is of depth alone."""
+    root = fakes.make_nyuv2(tmp_path / "nyu", test=False)
+    stems = sorted(path.stem for path in (root / "image").iterdir())
+    for number, stem in enumerate(stems):
+        (root / ("depth" if number % 2 else "seg40") / f"{stem}.png").unlink()
+    tree = {
+        "data": {"name": "nyuv2", "root": str(root), "val_percent": 1},
+        "size": [24, 32],
+        "network": {"tasks": {"depth": {"output": "metric"}}},
+        "streams": {"labelled": {"labels": {"count": None}}},
+        "objectives": {"supervised": {"losses": {"depth": {"error": "berhu"}}}},
+        "evaluation": {"split": None},
+    }
+    streams, _ = built(validate(Recipe, tree), tmp_path / "run")
+    dataset = NyuV2(root=root, val_percent=1)
+    assert streams.by_name["labelled"].ids
+    assert all(dataset.has_depth(id) for id in streams.by_name["labelled"].ids)
 
 
 class TestDisparity:

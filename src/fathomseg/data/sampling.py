@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -15,8 +15,10 @@ from fathomseg.data.geometry_sampling import MatchingGeometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample, Size
 
-_ORDER = 0
-"""Tells these random numbers from those that cut the views."""
+_ORDER: Final = 3
+"""Tells these random numbers from those that cut the views, draw candidates, and choose the labelled images. Not 0: NumPy
+takes no notice of zeros at the end of a seed, so (seed, 0, 0) is the seed of the labelled images, which then came first.
+"""
 
 
 @runtime_checkable

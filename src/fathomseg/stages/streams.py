@@ -265,7 +265,8 @@ class _Builder:
                     )
                 deep |= set(having)
             deep |= asked.get("label", frozenset()).intersection(everything) if "label" in needs else frozenset()
-            known = frozenset(self.labelled.get(self.name, ()))
+            learns = "label" in needs or "label" in recipe.uses(self.name) or not deep
+            known = frozenset(self.labelled.get(self.name, ())) if learns else frozenset()
             if asked and not config.labelled_too:
                 deep = set(without(dataset, deep, self._labelled_elsewhere()))
             return sorted({*known, *deep})
