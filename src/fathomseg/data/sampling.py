@@ -16,8 +16,9 @@ from fathomseg.errors import FathomError
 from fathomseg.types import Sample, Size
 
 _ORDER: Final = 3
-"""Tells these random numbers from those that cut the views, draw candidates, and choose the labelled images. Not 0: NumPy
-takes no notice of zeros at the end of a seed, so (seed, 0, 0) is the seed of the labelled images, which then came first.
+"""Tells these random numbers from those that cut the views, draw candidates, and choose the labelled images.
+
+Not 0: NumPy ignores zeros at the end of a seed, so (seed, 0, 0) chooses the labelled images, and these came first.
 """
 
 
