@@ -22,7 +22,7 @@ arguments = parser.parse_args()
 
 session = onnxruntime.InferenceSession(arguments.model, providers=onnxruntime.get_available_providers())
 known = session.get_modelmeta().custom_metadata_map  # every value is JSON
-height, width = json.loads(known["size"])
+height, width = json.loads(known["inference"])["size"] or json.loads(known["size"])
 colours = np.array(json.loads(known["colours"]), np.uint8).reshape(-1, 3)[:, ::-1]  # OpenCV is BGR
 names = [output.name for output in session.get_outputs()]
 video = cv2.VideoCapture(int(arguments.source) if arguments.source.isdigit() else arguments.source)
@@ -38,10 +38,14 @@ while True:
     if "segmentation" in found:  # logits, 1 x classes x h x w, smaller than the image
         logits = cv2.resize(np.ascontiguousarray(found["segmentation"][0].transpose(1, 2, 0)), (width, height))
         shown.append(cv2.addWeighted(small, 0.5, colours[logits.argmax(2)], 0.5, 0))
-    if "depth" in found:  # disparity 0..1, 1 x 1 x h x w; known["depth"] says how it becomes a depth
-        disparity = cv2.resize(found["depth"][0, 0], (width, height))
-        nearest = max(float(np.percentile(disparity, 98)), 1e-6)
-        shown.append(cv2.applyColorMap(np.uint8(255 * np.clip(disparity / nearest, 0, 1)), cv2.COLORMAP_MAGMA))
+    if "depth" in found:  # 1 x 1 x h x w: disparity 0..1, or a depth, as known["depth"] says
+        depth = cv2.resize(found["depth"][0, 0], (width, height))
+        meaning = json.loads(known["depth"])
+        near = depth if "disparity" in meaning else 1 / np.maximum(depth, meaning["nearest"])
+        level = np.clip(near / max(float(np.percentile(near, 98)), 1e-6), 0, 1)
+        shown.append(cv2.applyColorMap(np.uint8(255 * level), cv2.COLORMAP_TURBO))
+    if "normals" in found:  # unit vectors, 1 x 3 x h x w
+        shown.append(cv2.resize(np.uint8(127.5 * (found["normals"][0].transpose(1, 2, 0) + 1)), (width, height)))
     picture, frames = np.hstack(shown), frames + 1
     if arguments.out:
         rate = video.get(cv2.CAP_PROP_FPS) or 25

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import pytest
 
 from fathomseg.io.video import read_frame, video_index
+from fathomseg.types import Size
 from tests.fakes import make_video
 from tests.inference.tiny_onnx import save_known
 
@@ -27,20 +33,34 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-def test_a_video_becomes_a_video(tmp_path: Path) -> None:
-    """Left half red and near, right half blue and far, as the known network sees it."""
+def metric(model: Any) -> None:
+    """Metadata that says that the output is a depth in metres, and that the network is used at half the size."""
+    depth = {"nearest": 0.1, "farthest": 100.0, "unit": "metres", "depth": "the output, within these limits"}
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    inference = json.loads(known["inference"]) | {"size": [12, 16]}
+    onnx.helper.set_model_props(model, {**known, "depth": json.dumps(depth), "inference": json.dumps(inference)})
+
+
+@pytest.mark.parametrize(("change", "size"), [(lambda model: None, (24, 32)), (metric, (12, 16))])
+def test_a_video_becomes_a_video(tmp_path: Path, change: Callable[[Any], object], size: Size) -> None:
+    """Left half red, right half blue; the known network takes red for disparity, or for metres."""
     frame = np.zeros((48, 64, 3), np.uint8)
     frame[:, :32, 0], frame[:, 32:, 2] = 255, 255
-    model, out = save_known(tmp_path / "known.onnx"), tmp_path / "seen.mp4"
+    model, out = save_known(tmp_path / "known.onnx", change=change), tmp_path / "seen.mp4"
     done = run(model, make_video(tmp_path / "drive.mp4", [frame] * 5), "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("5 frames, ")
-    assert (video_index(out).frames, video_index(out).size) == (5, (24, 64))
+    height, width = size
+    assert (video_index(out).frames, video_index(out).size) == (5, (height, 2 * width))
     seen = read_frame(out, 2).astype(int)
-    classes, depth = seen[:, :32], seen[:, 32:]
-    assert classes[12, 6, 0] > 150 > 100 > classes[12, 6, 2]
-    assert classes[12, 26, 2] > 150 > 100 > classes[12, 26, 0]
-    assert depth[12, 6].sum() > 400 > 100 > depth[12, 26].sum()
+    classes, depth = seen[:, :width], seen[:, width:]
+    row, left, right = height // 2, width // 5, width - width // 5
+    assert classes[row, left, 0] > 150 > 100 > classes[row, left, 2]
+    assert classes[row, right, 2] > 150 > 100 > classes[row, right, 0]
+    near, far = (left, right) if size == (24, 32) else (right, left)
+    warmth = depth[row, :, 0] - depth[row, :, 2]
+    assert warmth[near] > 60
+    assert warmth[far] < 30
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
