@@ -27,6 +27,9 @@ def test_the_streets_know_all_but_the_sky() -> None:
     assert 0 < (depth == 0).mean() < 1
     np.testing.assert_array_equal(np.isnan(disparity), depth == 0)
     np.testing.assert_allclose(disparity[depth > 0] * depth[depth > 0], 1, rtol=1e-6)
+    far = OwnDepth(unknown_is_far=True)
+    np.testing.assert_array_equal(far.disparity(data, id), np.where(depth == 0, 0, disparity))
+    assert far.open(data).fingerprint(id) != OwnDepth().open(data).fingerprint(id)
     reader = OwnDepth().open(data)
     assert len({reader.fingerprint(other) for other in data.ids("train")[:3]}) == 3
 

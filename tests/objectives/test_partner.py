@@ -82,7 +82,21 @@ def test_both_batches_reach_the_objective_and_the_source_is_not_asked_of_the_tea
     result = made(pair())
     assert set(result.terms) == {"supervised.segmentation", "pseudo_labels"}
     assert [images for _, _, images in counted.calls["teacher"]] == [2]
-    assert len(counted.calls["student"]) == 2
+    assert len(counted.calls["student"]) == 3, "the source, the clean target for BatchNorm alone, the mixed images"
+
+
+def test_batchnorm_statistics_are_the_targets() -> None:
+    """Whatever the source shows, and though every image that is learned from shows some of it."""
+    held = {"source": ("segmentation",)}
+    found = []
+    for seed in (1, 3):
+        made = make_step(PLAIN, OBJECTIVES, held_for=held).train()
+        before = {name: value.clone() for name, value in made.network.named_buffers() if "running" in name}
+        made({"source": make_batch(seed, "label"), "unlabelled": make_batch(2)})
+        found.append({name: value for name, value in made.network.named_buffers() if "running" in name})
+        assert any(not torch.equal(value, before[name]) for name, value in found[-1].items())
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=0, atol=0)
 
 
 def test_the_pair_is_image_by_image() -> None:

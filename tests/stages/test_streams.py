@@ -287,7 +287,6 @@ class TestEndlessStreams:
         ("source", "message"),
         [
             ({"labels": {"count": 3}}, r"no label budget: leave streams\.source\.labels out"),
-            ({"sampling": {"name": "rare_classes"}}, r"streams\.source\.sampling needs all its images listed"),
             ({"depth": {"name": "run", "run": "runs/depth"}}, r"streams\.source\.depth .*needs all its images listed"),
             ({"split": "val"}, r"Only the split 'train'"),
         ],
@@ -303,6 +302,11 @@ class TestEndlessStreams:
             )
         with pytest.raises(FathomError, match=message):
             built(settings, tmp_path)
+
+    @pytest.mark.parametrize("name", ["rare_classes", "matching_geometry"])
+    def test_so_is_sampling_before_anything_is_read(self, camvid: Path, name: str) -> None:
+        with pytest.raises(ConfigError, match=rf"streams\.source\.sampling={name} needs all its images listed"):
+            self.tree(camvid, sampling={"name": name})
 
     def test_its_own_depth_gives_disparity_as_prepared_maps_do(self, camvid: Path, tmp_path: Path) -> None:
         pseudo = {"stream": ["source"], "mixing": {"name": "depthmix"}}

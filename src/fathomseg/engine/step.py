@@ -185,7 +185,8 @@ class Step(nn.Module):
         Feature maps that are changed in training alone (dropped channels double the others) have another variance than
         those the decoders see in use, so that these keep the statistics of unchanged ones.
         """
-        with statistics_held(() if view.change is None else self.network.after_encoders()):
+        changed = () if view.change is None else self.network.after_encoders()
+        with statistics_held((self.network,) if view.foreign else changed):
             return cast(Outputs, self.network(view.image, view.outputs, view.change))
 
     def _with_idle_links(self, terms: dict[str, Term]) -> dict[str, Term]:

@@ -61,6 +61,8 @@ class View:
     outputs: frozenset[str]
     change: Pyramids | None = None
     """Applied to the encoder's feature maps."""
+    foreign: bool = False
+    """Whether they show more than images of the stream: BatchNorm statistics are not to be theirs then."""
 
 
 @dataclass(frozen=True)

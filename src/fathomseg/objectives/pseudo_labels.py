@@ -85,7 +85,8 @@ class PseudoLabels(Objective):
     partner: str | None = None
     """A labelled stream, the source, whose images are mixed into those of this one, image i into image i: the rule
     decides which pixels of the source are seen. These count with their labels and a weight of 1, whatever the weight of
-    the pseudo-labels around them. null = images of this stream are mixed with each other."""
+    the pseudo-labels around them. BatchNorm statistics are those of this stream's images, unmixed, from a pass of their
+    own. null = images of this stream are mixed with each other."""
     depth_scale: Literal["given", "image"] = "given"
     """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
     augment: AnyAugmentation = Colours()
@@ -325,7 +326,9 @@ class PseudoLabelsObjective(ObjectiveModule):
         config = self.config
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
-        view = View(images, frozenset({"segmentation"}), change)
+        view = View(images, frozenset({"segmentation"}), change, foreign=config.partner is not None)
+        if view.foreign:
+            self._move_statistics(base, nets)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
             term = config.loss(views[0]["segmentation"], lessons, self.classes)
@@ -410,6 +413,13 @@ class PseudoLabelsObjective(ObjectiveModule):
                 return cast(Outputs, teacher(self.config.seen_by_teacher(batch, base.clean), wanted))
 
         return nets.answer((self.config.teacher, self.config.teacher_sees), wanted, run)
+
+    @torch.no_grad()
+    def _move_statistics(self, base: Base, nets: Nets) -> None:
+        """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
+        the source's, whose statistics the network is not used with."""
+        if nets.student.training and nets.student.norm == "batch":
+            nets.student(base.clean, ("segmentation",))
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:
         """Whether the mixing rule goes by the disparity of the teacher."""

@@ -198,6 +198,13 @@ class Recipe(Part):
     def _fits_together(self) -> Recipe:
         if self.phases:
             return self  # each phase is checked as the recipe it becomes
+        for name, stream in self.streams.items():
+            chosen = not isinstance(stream.sampling, Uniform)
+            if chosen and self.dataset(name).fresh(stream.split or "train", 0, 0) is not None:
+                raise ValueError(
+                    f"streams.{name} is endless, but streams.{name}.sampling={stream.sampling.name} needs all its "
+                    f"images listed: give streams.{name}.data.endless=false"
+                )
         given = {name: stream.gives for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))

@@ -20,7 +20,7 @@ from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
-from fathomseg.data.sampling import Endless, RareClasses, Uniform
+from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
@@ -207,7 +207,6 @@ class _Builder:
             "neighbouring frames": "frames" in needs,
             f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
             and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
-            f"streams.{self.name}.sampling": not isinstance(config.sampling, Uniform),
         }
         if wrong := [what for what, wanted in lists.items() if wanted]:
             raise FathomError(
