@@ -286,6 +286,10 @@ def predict(
         str | None,
         typer.Option(help="Camera of the point clouds: a camera.yaml, or the horizontal field of view in degrees."),
     ] = None,
+    max_depth: Annotated[
+        float | None,
+        typer.Option(help="Farthest depth of the point clouds, in metres if the run's depth is, else in its unit."),
+    ] = None,
     smooth: Annotated[
         float, typer.Option(help="Videos: share of depth kept from frame to frame where nothing changes, such as 0.8.")
     ] = 0.0,
@@ -319,6 +323,7 @@ def predict(
             batch=batch,
             pointcloud=pointcloud,
             camera=camera,
+            max_depth=max_depth,
             smooth=smooth,
             bits=bits,
             engine=engine,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
@@ -24,6 +24,7 @@ from fathomseg.depth_sources.maps import MapsReader
 from fathomseg.depth_sources.normalise import DisparityMap, Normalisation, normalise
 from fathomseg.depth_sources.prepared import decode, encode
 from fathomseg.errors import DataError, FathomError
+from fathomseg.io.depth_maps import write_scale
 from tests.fakes import make_camvid
 from tests.stages.saved_run import save_depth_run
 
@@ -74,6 +75,26 @@ def test_what_is_read_is_the_normalised_map(data: CamVid, maps: StoredMaps, tmp_
         assert result.valid.all()
     same = pickle.loads(pickle.dumps(prepared))
     np.testing.assert_array_equal(same.read(ids[0]).values, prepared.read(ids[0]).values)
+
+
+def test_disparity_that_is_0_to_1_may_stay_as_it_is(data: CamVid, maps: StoredMaps, tmp_path: Path) -> None:
+    first, second = data.ids("train")[:2]
+    own = maps.model_copy(update={"normalise": Normalisation(over="none"), "scale": 1 / 20})
+    prepared = prepare(own, data, [first, second], SIZE, tmp_path / "cache")
+    for id in (first, second):
+        np.testing.assert_allclose(prepared.read(id).values, stored(maps, id) / 20, atol=STEP)
+    np.save(maps.folder / f"{first}.npy", np.full(SIZE, 21, np.float32))
+    with pytest.raises(DataError, match=r"holds disparity from 1\.05 to 1\.05, but normalise\.over=none"):
+        prepare(own, data, [first, second], SIZE, tmp_path / "cache")
+    assert own.depth_range() is None
+    write_scale(maps.folder, (0.5, 50.0))
+    assert own.depth_range() == (0.5, 50.0)
+
+
+@pytest.mark.parametrize("source", [{"name": "dataset"}, {"name": "maps", "folder": "x", "holds": "depth"}])
+def test_disparity_of_another_kind_is_normalised(source: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"normalise\.over=none takes disparity that is 0"):
+        TypeAdapter(AnyDepthSource).validate_python({**source, "normalise": {"over": "none"}})
 
 
 def test_maps_are_normalised_whole_then_resized(data: CamVid, maps: StoredMaps, tmp_path: Path) -> None:

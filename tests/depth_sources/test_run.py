@@ -11,12 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.depth_sources.normalise import Normalisation
+from fathomseg.depth_sources.prepared import prepare
 from fathomseg.depth_sources.run import RunDepth
 from fathomseg.errors import FathomError
+from fathomseg.geometry.camera import disparity_to_depth
+from fathomseg.inference.card import ModelCard, save_model
 from fathomseg.inference.predictor import load
 from fathomseg.io.images import resize_image
+from fathomseg.models.decoders import DepthUNet
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.network import NetworkConfig
 from tests.fakes import make_camvid, save
-from tests.stages.saved_run import save_depth_run, save_run
+from tests.stages.saved_run import ENCODER, RANGE, build, save_depth_run, save_run
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +86,36 @@ def test_a_run_of_several_tasks_gives_its_depth_whatever_its_own_inference_is(da
     np.testing.assert_allclose(disparity, expected, atol=1e-5)  # type: ignore[arg-type]
     (both / "config.yaml").write_text("evaluation:\n  inference: {size: [64, 64], flip: true}\n")
     np.testing.assert_array_equal(RunDepth(run=both).disparity(data, id), disparity)  # type: ignore[arg-type]
+
+
+def test_a_distilled_target_decodes_to_the_depth_of_its_teacher(data: CamVid, run: Path, tmp_path: Path) -> None:
+    ids = data.ids("train")[:3]
+    source = RunDepth(run=run, normalise=Normalisation(over="none"))
+    reader = source.open(data, "cpu")
+    size = reader.disparity(ids[:1])[0].shape  # type: ignore[union-attr]
+    targets = prepare(source, data, ids, size, tmp_path / "cache", "cpu")
+    teacher = load(run, device="cpu")
+    assert source.depth_range() == RANGE
+    for id in ids:
+        depth = teacher.predict_batch([data.image(id)], [size])[0].depth
+        learned = disparity_to_depth(torch.from_numpy(targets.read(id).values), *RANGE)
+        np.testing.assert_allclose(learned, depth, rtol=1e-3)  # 1/65534 of disparity at the farthest
+    bent = RunDepth(run=run, normalise=Normalisation(over="dataset"))
+    found = prepare(bent, data, ids, size, tmp_path / "cache", "cpu").read(id).values
+    assert not np.allclose(disparity_to_depth(torch.from_numpy(found), *RANGE), depth, rtol=0.05)  # type: ignore[arg-type]
+
+
+def test_a_network_of_metres_gives_disparity_too(data: CamVid, tmp_path: Path) -> None:
+    metres = Depth(decoder=DepthUNet(stride=4), output="metric", min_depth=RANGE[0], max_depth=RANGE[1])
+    config = NetworkConfig(encoder=ENCODER, tasks={"depth": metres})
+    save_model(tmp_path, ModelCard(network=config, size=(32, 64)), build(config, 0, 0).state_dict())
+    (id, *_) = data.ids("train")
+    disparity = RunDepth(run=tmp_path).disparity(data, id)
+    assert disparity is not None
+    predicted = load(tmp_path, device="cpu").predict_batch([data.image(id)], [disparity.shape])[0]
+    np.testing.assert_allclose(disparity, predicted.disparity, atol=1e-5)  # type: ignore[arg-type]
+    assert np.ptp(disparity) > 0
+    assert disparity.max() <= 1
 
 
 def test_runs_that_give_no_depth(data: CamVid, run: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, spread
+from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, spread, windows
 from fathomseg.geometry.camera import depth_to_disparity
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.depth_scale import DepthScale, in_metres, median_scale
@@ -99,3 +99,15 @@ def test_what_disagrees_is_not_relied_on() -> None:
 def test_spread_takes_items_from_everywhere() -> None:
     assert spread(range(10), 4) == [0, 3, 6, 9]
     assert spread(range(3), 4) == [0, 1, 2]
+    assert spread(range(9), 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # by leaving out every second one there were five
+
+
+def test_frames_are_taken_from_all_of_a_long_clip_and_from_all_clips() -> None:
+    clip = [f"{i:03d}" for i in range(801)]
+    parts = windows([clip])
+    assert [part[0] for part in parts] == ["000", "112", "224", "336", "456", "568", "680", "792"]
+    assert all(list(part) == clip[int(part[0]) : int(part[0]) + 8] for part in parts)
+    pairs = [[f"{i}a", f"{i}b"] for i in range(100)]
+    assert sum(len(part) for part in windows(pairs)) == 64
+    assert windows([["a"]]) == windows([]) == []
+    assert windows([clip[:9]]) == [clip[:8]], "a frame alone shows no motion"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fathomseg.types import Camera, Prediction
 
 CARD = ModelCard(
     network=NetworkConfig(tasks={"segmentation": Segmentation(), "depth": Depth()}),
-    classes=("road", "sky"),
+    classes=("road", "wall"),
     colours=((1, 2, 3), (4, 5, 6)),
     ids=(7, 300),
     size=(2, 3),
@@ -51,13 +52,25 @@ def test_points_by_hand(tmp_path: Path) -> None:
     lines, found = read(cloud.path)
     assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
     assert "comment unit metres; x right, y down, z forward" in lines
-    assert "comment class 300 sky" in lines
+    assert "comment class 300 wall" in lines
     pixels = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)]  # (2, 0) is as far as can be
     expected = [((u - 1) / 2 * DEPTH[v, u], (v - 0.5) / 4 * DEPTH[v, u], DEPTH[v, u]) for u, v in pixels]
     np.testing.assert_allclose([tuple(found[n][i] for n in "xyz") for i in range(5)], expected, rtol=1e-6)
     assert found["red"].tolist() == [PICTURE[v, u, 0] for u, v in pixels]
     assert found["blue"].tolist() == [PICTURE[v, u, 2] for u, v in pixels]
     assert found["class"].tolist() == [7, 300, 7, 7, 300]
+
+
+def test_neither_sky_nor_what_is_too_far_has_points(tmp_path: Path) -> None:
+    lens = Lens(Camera(2.0, 4.0, 1.0, 0.5, 2, 3), "")
+    cloud = PointCloud(tmp_path / "a.ply", lens)
+    cloud.write(PICTURE, PREDICTION, CARD.model_copy(update={"classes": ("road", "Sky")}))
+    assert read(cloud.path)[1]["z"].tolist() == [2, 1, 3]
+    near = PointCloud(tmp_path / "b.ply", lens, max_depth=4)
+    near.write(PICTURE, PREDICTION, CARD)
+    assert read(near.path)[1]["z"].tolist() == [2, 4, 1, 3]
+    near.write(PICTURE, replace(PREDICTION, label=None), CARD)
+    assert read(near.path)[1]["z"].tolist() == [2, 4, 1, 3]
 
 
 def test_a_camera_of_another_size_is_scaled_and_of_another_shape_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -105,9 +106,28 @@ def test_pixels_that_are_left_out_have_no_loss_and_no_gradient() -> None:
 def test_a_teacher_stands_in_for_labels() -> None:
     label = torch.tensor([[[0, IGNORE]]], dtype=torch.uint8)
     other = torch.tensor([[[1, 1]]], dtype=torch.uint8)
-    found = known_classes(label, other)
+    sure = torch.tensor([[[0.25, 0.5]]])
+    found, confidence = known_classes(label, other, sure)
     assert found is not None
+    assert confidence is not None
     assert found.tolist() == [[[0, 1]]]
-    assert known_classes(None, other) is other
-    assert known_classes(label, None) is label
-    assert known_classes(None, None) is None
+    assert confidence.tolist() == [[[1.0, 0.5]]], "an image's own label is sure"
+    assert known_classes(None, other, sure) == (other, sure)
+    assert known_classes(label, None) == (label, None)
+    assert known_classes(None, None) == (None, None)
+
+
+def test_a_teacher_must_be_sure_that_something_moves() -> None:
+    confidence = torch.full((1, *SIZE), 0.4)
+    confidence[:, :20] = 0.8
+    views = replace(scene(0), confidence=confidence)
+    assert views.label is not None
+    car, part = views.label == 1, MovingClasses(min_confidence=0.5)
+    weight = part.weight(views, part.indices(LIST))
+    assert weight is not None
+    assert torch.equal(weight[:, 0] == 0, car & (confidence > 0.5))
+    always = MovingClasses().weight(views, part.indices(LIST))
+    assert always is not None
+    assert torch.equal(always[:, 0] == 0, car)
+    assert "distilled_label_confidence" in part.uses()
+    assert "distilled_label_confidence" not in MovingClasses().uses()

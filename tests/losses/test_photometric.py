@@ -287,6 +287,10 @@ def test_a_standing_camera_is_masked_and_has_no_gradient() -> None:
     assert result.logs["automasked"] == 1
     for gradient in torch.autograd.grad(loss(result), leaves(inputs), allow_unused=True):
         assert gradient is None or (gradient == 0).all()
+    for weight in (torch.full((2, 1, 13, 18), 0.25), torch.zeros(2, 1, 13, 18)):
+        weight[..., :4] = 0
+        share = PhotometricLoss(smoothness=0, tie_breaker=0)(**inputs, weight=weight).logs["automasked"]
+        assert share == (1 if weight.any() else 0), "a share of what counts"
 
 
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)

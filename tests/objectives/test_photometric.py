@@ -13,6 +13,8 @@ from fathomseg.config import validate
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.pose import invert, se3
+from fathomseg.losses.moving import ResidualFlow
+from fathomseg.objectives import photometric
 from fathomseg.objectives.base import ordered, recoloured
 from fathomseg.objectives.photometric import Photometric, PhotometricObjective, motion_error
 from fathomseg.types import Batch
@@ -20,10 +22,16 @@ from fathomseg.types import Batch
 SIZE = (24, 32)
 
 
-def video(focal_ids: dict[str, int] | None = None, align: bool = False, **loss: object) -> PhotometricObjective:
+def video(
+    focal_ids: dict[str, int] | None = None,
+    align: bool = False,
+    moving: dict[str, object] | None = None,
+    **loss: object,
+) -> PhotometricObjective:
     torch.manual_seed(0)
     pose = {"encoder": {"model": "test_resnet", "pretrained": "none"}}
-    config = validate(Photometric, {"pose": pose, "align": align, "loss": loss})
+    settings = {"pose": pose, "align": align, "moving": moving or {"name": "none"}, "loss": loss}
+    config = validate(Photometric, settings)
     factors = [1.0] * (1 + max((focal_ids or {"": 0}).values()))
     return PhotometricObjective(config, config.pose.build(), (0.1, 100.0), focal_ids, factors)
 
@@ -103,6 +111,34 @@ def test_pixels_of_padding_are_not_compared() -> None:
     assert whole.count == 2 * 2 * 24 * 32
     assert part.count == 2 * 2 * 17 * 32
     assert 0 < part.sum < whole.sum
+
+
+@pytest.mark.parametrize("moving", ["classes", "residual_flow"])
+def test_motion_is_aligned_by_what_does_not_move(moving: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"name": moving, **({"min_confidence": 0.5} if moving == "classes" else {})}
+    step, batch = video(align=True, moving=settings), clip()
+    step.moving = (1,)
+    label, valid = torch.zeros(2, *SIZE, dtype=torch.uint8), torch.ones(2, *SIZE, dtype=torch.bool)
+    label[0, 4:12, :20], valid[:, -3:] = 1, False
+    sure = torch.ones(2, *SIZE)
+    sure[0, 4:6] = 0.2
+    targets = {**batch.targets, "distilled_label": label, "distilled_label_confidence": sure}
+    batch = replace(batch, targets=targets, valid=valid)
+    expected = valid & ((label != 1) | (sure < 0.5))
+    if moving == "residual_flow":
+        places = torch.rand(2, *SIZE) < 0.3
+        monkeypatch.setattr(ResidualFlow, "moving", lambda self, views: places)
+        expected = valid & ~places
+    seen = []
+
+    def spy(*given: Tensor) -> Tensor:
+        seen.append(given[5])
+        return given[4]
+
+    monkeypatch.setattr(photometric, "align", spy)
+    result = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)])
+    assert torch.equal(seen[-1][:, 0], expected)
+    assert result.terms["photometric"].count == expected.sum()
 
 
 def test_only_cameras_to_be_learned_are_corrected() -> None:

@@ -480,8 +480,14 @@ def test_point_clouds_lie_beside_and_are_made_anew_by_another_camera(
     assert "3 were there already" in capsys.readouterr().err
     assert predict(both, photos, out, overlay=False, pointcloud=True, camera="90") == 0
     assert cloud.read_bytes() != first
+    assert predict(both, photos, out, overlay=False, pointcloud=True, camera="90", max_depth=1e-6) == 0
+    assert b"element vertex 0" in cloud.read_bytes()
     with pytest.raises(FathomError, match="--camera is for --pointcloud"):
         predict(both, photos, out, camera="60")
+    with pytest.raises(FathomError, match="--max-depth is for --pointcloud"):
+        predict(both, photos, out, max_depth=5.0)
+    with pytest.raises(FathomError, match="--max-depth is -1"):
+        predict(both, photos, out, pointcloud=True, camera="60", max_depth=-1.0)
 
 
 def test_a_video_is_smoothed_over_time(both: Path, tmp_path: Path) -> None:

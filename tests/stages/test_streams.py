@@ -21,6 +21,7 @@ from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.depth_maps import write_scale
 from fathomseg.stages import streams as streams_module
 from fathomseg.stages.data_record import check_classes
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
@@ -522,6 +523,26 @@ class TestDisparity:
         data, depth = {"name": "folder", "root": str(root)}, {"name": "maps", "folder": str(maps)}
         streams, _ = built(recipe(root, data=data, streams=streams_of(depth=depth)), tmp_path / "run")
         assert not batches(streams, "unlabelled", 2)[0].has("disparity")
+
+    def test_as_it_is_it_stands_for_the_depths_of_the_network(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
+        root, maps = coded
+        depth = {"name": "maps", "folder": str(maps), "normalise": {"over": "none"}}
+        data, loss = {"name": "folder", "root": str(root)}, {"target": "disparity", "error": "l1"}
+
+        def built_for(stream: str, farthest: float) -> Streams:
+            decoder = {"name": "depth_unet", "stride": 4}
+            task = {"decoder": decoder, "min_depth": 1.0, "max_depth": farthest}
+            objectives = {"supervised": {"stream": stream, "losses": {"depth": loss}}}
+            settings = {"network": {"tasks": {"depth": task}}, "streams": {stream: {"depth": depth}}}
+            return built(recipe(root, data=data, size=[40, 60], objectives=objectives, **settings), tmp_path / "run")[0]
+
+        scale = write_scale(maps, (0.5, 25.0))
+        try:
+            with pytest.raises(FathomError, match=r"Set network\.tasks\.depth\.min_depth=0\.5 and max_depth=25"):
+                built_for("frames", 100.0)
+            assert built_for("frames", 50.0).by_name["frames"].ids, "in another unit it is the same depth"
+        finally:
+            scale.unlink()
 
     def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded

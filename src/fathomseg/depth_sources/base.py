@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
@@ -26,6 +27,24 @@ class DepthSource(Part, ABC):
     name: str
     normalise: Normalisation = Normalisation()
     """Which disparities become 0 and 1."""
+
+    @model_validator(mode="after")
+    def _on_a_scale(self) -> Self:
+        if self.normalise.over == "none" and not self.is_between_depths:
+            raise ValueError(
+                f"normalise.over=none takes disparity that is 0..1 between two depths, which {self.name} does not give "
+                "here; take over=image or dataset, or a run, or maps that hold its disparity"
+            )
+        return self
+
+    @property
+    def is_between_depths(self) -> bool:
+        """Whether disparity is 0..1, linear in 1 / depth, 0 at one depth and 1 at another, the same for all images."""
+        return False
+
+    def depth_range(self) -> tuple[float, float] | None:
+        """The depths of disparity 1 and of 0; None if they are not known. Raises `FathomError` without a source."""
+        return None
 
     @abstractmethod
     def open(self, dataset: Dataset, device: torch.device | str | None = None) -> DepthReader:

@@ -18,12 +18,16 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.depth_maps import read_scale
 from fathomseg.io.images import read_stored
 from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
 
 SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
 """Endings of files that can hold a map, in lower case."""
+
+_ROUNDING: Final = 1e-5
+"""How far beyond 0..1 a disparity may be."""
 
 
 class StoredMaps(DepthSource):
@@ -55,6 +59,15 @@ class StoredMaps(DepthSource):
         if self.scale == 0 or (self.holds == "depth" and self.scale is not None and self.scale < 0):
             raise ValueError(f"scale must not be 0, nor negative for depth, but is {self.scale:g}")
         return self
+
+    @property
+    def is_between_depths(self) -> bool:
+        """Files may hold such disparity; a number outside 0..1 is an error then."""
+        return self.holds == "disparity"
+
+    def depth_range(self) -> tuple[float, float] | None:
+        """As the depth.json of `fathom predict` says, in the folder or above it."""
+        return read_scale(self.folder)
 
     def open(self, dataset: Dataset, device: torch.device | str | None = None) -> MapsReader:
         """The reader, which lists the folder once. Raises `FathomError` if there is none."""
@@ -95,6 +108,8 @@ class MapsReader(DepthReader):
             values = stored.astype(np.float32) * np.float32(self._scale(stored.dtype))
         if self.source.invalid is not None:
             values[stored == self.source.invalid] = np.nan
+        if self.source.normalise.over == "none":
+            _refuse_beyond(values, path)
         return inverse(values) if self.source.holds == "depth" else values
 
     def _scale(self, stored: np.dtype[Any]) -> float:
@@ -102,6 +117,14 @@ class MapsReader(DepthReader):
             return self.source.scale
         fractions = self.source.holds == "disparity" and stored.kind in "ui"
         return 1 / float(np.iinfo(stored).max) if fractions else 1.0
+
+
+def _refuse_beyond(disparity: Float32[np.ndarray, "h w"], path: Path) -> None:
+    """Raise `DataError` unless what is known is 0..1, but for rounding."""
+    known = disparity[np.isfinite(disparity)]
+    if known.size and not -_ROUNDING <= known.min() <= known.max() <= 1 + _ROUNDING:
+        reason = f"holds disparity from {known.min():g} to {known.max():g}, but normalise.over=none takes 0..1 as it is"
+        raise DataError([Problem(str(path), f"{reason}; set scale, or over=image or dataset")])
 
 
 def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:

@@ -37,12 +37,20 @@ class DisparityMap:
 class Normalisation(Part):
     """Which disparities become 0 and 1."""
 
-    over: Literal["image", "dataset"] = "image"
+    over: Literal["image", "dataset", "none"] = "image"
     """image: each image has its own bounds. dataset: one pair of bounds for all images, which only a source with one
-    scale for all images deserves (metric depth, stereo); networks for relative depth have another scale for each."""
+    scale for all images deserves (metric depth, stereo); networks for relative depth have another scale for each.
+    none: disparity stays as it is, so that a network that learns it has the source's depth; for disparity 0..1 between
+    two depths, which a run gives, and its files. The others take the smallest disparity away: what is far gets farther
+    than the source says."""
     percentiles: tuple[Percent, Percent] = (1.0, 99.0)
     """Percentiles of the valid disparities that become 0 and 1; what is beyond is clipped. [0, 100] = minimum and
-    maximum (Hoyer et al. 2021), which leaves the scale of an image to one pixel."""
+    maximum (Hoyer et al. 2021), which leaves the scale of an image to one pixel. Of no use with `over: none`."""
+
+    @property
+    def fixed_bounds(self) -> Bounds | None:
+        """The bounds, where no image decides them."""
+        return (0.0, 1.0) if self.over == "none" else None
 
     @model_validator(mode="after")
     def _ordered(self) -> Normalisation:

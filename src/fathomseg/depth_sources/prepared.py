@@ -113,7 +113,7 @@ def prepare(
     folder = cache_folder() if folder is None else folder
     work = _Work(source.open(dataset, device), tuple(dict.fromkeys(ids)), progress)
     texts = work.fingerprints()
-    percentiles, bounds = source.normalise.percentiles, None
+    percentiles, bounds = source.normalise.percentiles, source.normalise.fixed_bounds
     if source.normalise.over == "dataset" and texts:
         bounds = _dataset_bounds(work, texts, percentiles, folder)
     scale = f"{FORMAT}|{size}|{percentiles if bounds is None else bounds}"

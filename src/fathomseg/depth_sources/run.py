@@ -15,10 +15,11 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthSource, NetworkReader
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import CARD, WEIGHTS, Weights
+from fathomseg.inference.card import CARD, WEIGHTS, Weights, load_card
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.io.files import digest
+from fathomseg.tasks.depth import Depth
 
 
 class RunDepth(DepthSource):
@@ -33,6 +34,16 @@ class RunDepth(DepthSource):
     batch: Annotated[int, Field(gt=0)] = 8
     """Images that go through the network at once."""
 
+    @property
+    def is_between_depths(self) -> bool:
+        """Yes."""
+        return True
+
+    def depth_range(self) -> tuple[float, float] | None:
+        """As the run's card says."""
+        depth = load_card(self.run).tasks.get("depth")
+        return None if depth is None else depth.depth_range
+
     def open(self, dataset: Dataset, device: torch.device | str | None = None) -> RunReader:
         """A reader with the network loaded. Raises `FathomError` if the run gives no depth."""
         return RunReader(self, dataset, device)
@@ -45,11 +56,16 @@ class RunReader(NetworkReader):
         self.run = source.run
         self.predictor = load(source.run, source.weights, device, Inference(), tasks=("depth",))
         files = [source.run / CARD, source.run / WEIGHTS[source.weights]]
-        super().__init__(dataset, f"run|{digest(files)}", source.batch)
+        depth = self.predictor.tasks["depth"]
+        assert isinstance(depth, Depth), "the branch of depth is a depth"
+        self.depth = depth
+        kind = "run" if depth.output == "disparity" else "run|metres as disparity"
+        super().__init__(dataset, f"{kind}|{digest(files)}", source.batch)
 
     def finish(self, loaded: Sequence[NDArray[Any]]) -> list[Float32[np.ndarray, "_ _"]]:
         """Disparity at the network's own finest resolution. Raises `FathomError` if it is not finite."""
-        maps = [one["depth"][0].cpu().numpy() for one in self.predictor.each(loaded)]
+        found = (self.depth.as_output(one["depth"][None]) for one in self.predictor.each(loaded))
+        maps = [self.depth.disparity(one)[0, 0].cpu().numpy() for one in found]
         if not all(np.isfinite(one).all() for one in maps):
             raise FathomError(f"The network of {self.run} gives NaN: its weights are not finite. Train it anew.")
         return maps

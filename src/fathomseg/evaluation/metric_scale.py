@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 FRAMES: Final = 64
 """Frames that are looked at."""
-_CLIP: Final = 8
-"""And at most so many of one clip, as far as others are there."""
+_WINDOW: Final = 8
+"""Neighbouring frames that are looked at together: windows lie evenly over all clips."""
 _LEAST_M: Final = 0.05
 """Shorter motions than this, in metres, tell no scale."""
 
@@ -31,15 +31,14 @@ _LEAST_M: Final = 0.05
 def scale_from_poses(
     pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str = "cpu"
 ) -> DepthScale | None:
-    """The median of |true translation| / |predicted translation| from each frame to the next; None without poses.
+    """The median of |true translation| / |predicted translation| from each frame to the next, in windows of frames
+    all over the clips; None without poses.
 
     `pose` is as for `evaluation.motion.predict_motions`. Depth and translations are in one unit, for views are
     synthesised from their ratio. Raises `DataError` for a frame that cannot be read.
     """
-    found = clips(dataset, ids)
     ratios: list[float] = []
-    for clip in spread(found, FRAMES // _CLIP):
-        part = clip[:_CLIP]
+    for part in windows(clips(dataset, ids)):
         motions = predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in part), device)
         places = [dataset.world_T_cam(id) for id in part]
         for motion, (before, after) in zip(motions, pairwise(places), strict=True):
@@ -75,6 +74,15 @@ def scale_from_camera_height(
     return median_scale(ratios, "camera_height")
 
 
+def windows(clips: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Runs of up to 8 neighbouring frames, evenly spread over clips, as many as together have at least 64 frames; all
+    of them if there are fewer. A frame alone is none."""
+    every = [clip[start : start + _WINDOW] for clip in clips for start in range(0, len(clip) - 1, _WINDOW)]
+    frames = sum(len(part) for part in every)
+    return spread(every, -(-FRAMES * len(every) // frames)) if every else []
+
+
 def spread(items: Sequence[T], count: int) -> list[T]:
-    """At most `count` items, evenly spread over all."""
-    return list(items[:: max(1, -(-len(items) // count))])
+    """`count` items, evenly spread from the first to the last; all if there are no more."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[place] for place in places]

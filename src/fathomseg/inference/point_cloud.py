@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fathomseg.geometry.camera import intrinsics, rays
 from fathomseg.inference.card import ModelCard
 from fathomseg.io.ply import write_ply
 from fathomseg.io.shapes import fitted
+from fathomseg.losses.class_groups import SKY, having
 from fathomseg.types import Camera, Prediction, Size
 
 
@@ -62,16 +64,20 @@ class Lens:
 
 @dataclass(frozen=True, slots=True)
 class PointCloud:
-    """Where the points of one image go, and its camera."""
+    """Where the points of one image go, its camera, and how far away points may be."""
 
     path: Path
     lens: Lens
+    max_depth: float | None = None
+    """In the unit of the depth; None = any."""
 
     def write(self, picture: UInt8[np.ndarray, "h w 3"], prediction: Prediction, card: ModelCard) -> None:
         """Write the PLY: x right, y down, z forward, in the unit of the depth, which a comment names; the class of a
         point is the id that label files of the dataset store."""
         assert prediction.depth is not None, "the task was predicted"
-        points, kept = points_of(prediction, self.lens.camera(picture.shape[:2], str(self.path)))
+        sky = () if card.known_classes is None else having(SKY, card.known_classes)
+        camera = self.lens.camera(picture.shape[:2], str(self.path))
+        points, kept = points_of(prediction, camera, sky, self.max_depth)
         comments, ids = [f"unit {card.depth_unit or 'relative'}; x right, y down, z forward"], None
         if prediction.label is not None:
             known = card.class_list
@@ -80,15 +86,22 @@ class PointCloud:
         write_ply(self.path, points, picture[kept], ids, comments)
 
 
-def points_of(prediction: Prediction, camera: Camera) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, "h w"]]:
+def points_of(
+    prediction: Prediction, camera: Camera, sky: Sequence[int] = (), max_depth: float | None = None
+) -> tuple[Float32[np.ndarray, "n 3"], Bool[np.ndarray, "h w"]]:
     """The point of every pixel in the camera's frame, row by row, and which pixels have one: what is as far as the
-    network can say (disparity 0), such as the sky, has none."""
+    network can say (disparity 0) has none, nor what is labelled as one of the classes `sky` or beyond `max_depth`, in
+    the unit of the depth."""
     assert prediction.depth is not None, "points need a depth"
     depth = torch.from_numpy(np.ascontiguousarray(prediction.depth))
     points = rays(intrinsics([camera]), (camera.height, camera.width))[0] * depth
     kept = np.isfinite(prediction.depth) & (prediction.depth > 0)
     if prediction.disparity is not None:
         kept &= prediction.disparity > 0
+    if prediction.label is not None:
+        kept &= ~np.isin(prediction.label, sky)
+    if max_depth is not None:
+        kept &= prediction.depth <= max_depth
     return points.permute(1, 2, 0).numpy()[kept], kept
 
 

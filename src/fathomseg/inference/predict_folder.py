@@ -76,10 +76,15 @@ class Job:
 
 
 def find_jobs(
-    found: Found, out: Path, tasks: Mapping[str, Task], views: bool, lens: Lens | None = None
+    found: Found,
+    out: Path,
+    tasks: Mapping[str, Task],
+    views: bool,
+    lens: Lens | None = None,
+    max_depth: float | None = None,
 ) -> tuple[list[Job], list[Problem]]:
     """A job for every image and video, and names that would collide. With a `lens` images become point clouds as
-    well."""
+    well, of what is no farther than `max_depth`."""
     jobs: dict[Path, Job] = {}
     problems = []
     for file in found.files:
@@ -100,7 +105,8 @@ def find_jobs(
             for task in tasks.values()
         )
         several = views and view == ".mp4" and len(tasks) > 1
-        cloud = None if lens is None or view == ".mp4" else PointCloud(_with(out / POINTS / path, ".ply"), lens)
+        points = _with(out / POINTS / path, ".ply")
+        cloud = None if lens is None or view == ".mp4" else PointCloud(points, lens, max_depth)
         jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None, cloud)
     return list(jobs.values()), problems
 

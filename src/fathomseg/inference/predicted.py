@@ -185,9 +185,11 @@ def _outputs(job: Job) -> list[Path]:
 
 
 def _source(job: Job, path: Path) -> str:
-    """What a result was made of: the file, and for points the camera as well."""
-    lens = f"|camera {job.points.lens.given}" if job.points is not None and job.points.path == path else ""
-    return _stamp(job.source) + lens
+    """What a result was made of: the file, and for points the camera and how far they may be as well."""
+    if job.points is None or job.points.path != path:
+        return _stamp(job.source)
+    far = "" if job.points.max_depth is None else f"|up to {job.points.max_depth}"
+    return f"{_stamp(job.source)}|camera {job.points.lens.given}{far}"
 
 
 def _files(path: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -30,12 +30,16 @@ class Views:
     src_T_tgt: Float[Tensor, "b s 4 4"]
     label: UInt8[Tensor, "b h w"] | None
     """Classes of the image's own label or of a teacher's, 255 = not known; None if no image has any."""
+    confidence: Float[Tensor, "b h w"] | None = None
+    """0..1, how sure that class is, 1 for the image's own; None = all are."""
 
 
 class Moving(Part, ABC):
     """How moving pixels are found."""
 
     name: str
+    by_motion: ClassVar[bool] = False
+    """Whether it goes by the camera's motion."""
 
     def uses(self) -> frozenset[str]:
         """The targets it makes use of."""
@@ -67,10 +71,13 @@ class MovingClasses(Moving):
     """Their names; null = person, rider, car, truck, bus ..."""
     keep: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much they count."""
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Pixels of whose class a teacher is less sure are not left out; 0 = its class always holds."""
 
     def uses(self) -> frozenset[str]:
-        """Labels, and a teacher's."""
-        return frozenset({"label", "distilled_label"})
+        """Labels, and a teacher's, with its confidence if that counts."""
+        sure = {"distilled_label_confidence"} if self.min_confidence > 0 else set()
+        return frozenset({"label", "distilled_label", *sure})
 
     def indices(self, classes: ClassList | None) -> tuple[int, ...]:
         """Raises `FathomError` if there are none."""
@@ -78,10 +85,13 @@ class MovingClasses(Moving):
         return indices(self.classes, MOVING, classes, "objectives.photometric.moving.classes")
 
     def weight(self, views: Views, classes: tuple[int, ...]) -> Float[Tensor, "b 1 h w"] | None:
-        """`keep` on these classes, 1 elsewhere."""
+        """`keep` on these classes where they are sure enough, 1 elsewhere."""
         if views.label is None:
             return None
-        return torch.where(members(views.label, classes), self.keep, 1.0)[:, None]
+        moving = members(views.label, classes)
+        if views.confidence is not None:
+            moving = moving & (views.confidence >= self.min_confidence)
+        return torch.where(moving, self.keep, 1.0)[:, None]
 
 
 class ResidualFlow(Moving):
@@ -93,6 +103,7 @@ class ResidualFlow(Moving):
     """
 
     name: Literal["residual_flow"] = "residual_flow"
+    by_motion: ClassVar[bool] = True
     pixels: Annotated[float, Field(ge=0)] = 1.0
     """The least difference, in pixels of the working size."""
     times: Annotated[float, Field(ge=0)] = 4.0
@@ -139,9 +150,13 @@ def residual_flow(views: Views, confidence: float) -> tuple[Float[Tensor, "b s h
 
 
 def known_classes(
-    label: UInt8[Tensor, "b h w"] | None, other: UInt8[Tensor, "b h w"] | None
-) -> UInt8[Tensor, "b h w"] | None:
-    """The label where there is one, else a teacher's."""
+    label: UInt8[Tensor, "b h w"] | None,
+    other: UInt8[Tensor, "b h w"] | None,
+    confidence: Float[Tensor, "b h w"] | None = None,
+) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:
+    """The label where there is one, else a teacher's; and how sure it is: 1, and the teacher's `confidence`."""
     if label is None or other is None:
-        return other if label is None else label
-    return torch.where(label == IGNORE, other, label)
+        return (other, confidence) if label is None else (label, None)
+    own = label != IGNORE
+    sure = None if confidence is None else torch.where(own, 1.0, confidence)
+    return torch.where(own, label, other), sure

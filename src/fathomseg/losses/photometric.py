@@ -18,7 +18,7 @@ from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
 from fathomseg.losses.disparity import below_horizon, drift, smoothness
-from fathomseg.losses.far import far_away, looks_far
+from fathomseg.losses.far import far_away, looks_far, parallax
 from fathomseg.types import Size, StepResult, SumCount, Term
 
 
@@ -48,7 +48,8 @@ class PhotometricLoss(Part):
 
     far: float = Field(default=0.0, ge=0)
     """Weight of the rule that above the horizon, what any depth explains no better than infinity is infinitely far: the
-    sky, where nothing says which pixels are sky (`losses/far.py`). Costs another warp per step. 0 = off."""
+    sky, where nothing says which pixels are sky (`losses/far.py`). Pixels that hardly shift between the frames tell
+    nothing. Costs another warp per step. 0 = off."""
 
     @property
     def extra_terms(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class PhotometricLoss(Part):
         valid: Bool[Tensor, "b 1 h w"] | None = None,
         weight: Float[Tensor, "b 1 h w"] | None = None,
     ) -> StepResult:
-        """The terms `photometric` and `smoothness`, and the share of pixels left out by the automask.
+        """The terms `photometric` and `smoothness`, and the share of what counts that the automask leaves out.
 
         Images are 0..1; `disparities` are sigmoid outputs 0..1 of any sizes, each judged at full resolution; `K`
         belongs to the full resolution (`K_src` is K if not given); `depth_range` is the depth of disparity 1 and of 0.
@@ -91,7 +92,7 @@ class PhotometricLoss(Part):
             counted = known if weight is None else torch.where(known, weight[:, 0], 0.0)
             count = count + counted.sum()
             if unmoved is not None:
-                masked = masked + (known & (unmoved <= error)).sum()
+                masked = masked + torch.where(unmoved <= error, counted, 0).sum()
                 error = torch.minimum(error, unmoved)
             total = total + torch.where(known, error if weight is None else error * weight[:, 0], 0.0).sum()
         terms = {
@@ -163,8 +164,10 @@ class PhotometricLoss(Part):
         """The disparity of what looks infinitely far, given the finest map's error and the pixels it is known of."""
         error, known = finest
         with torch.no_grad():
-            at_infinity, shown = self._synthesised(torch.zeros_like(disparity), sources, matrices, target, depth_range)
-            where = looks_far(error, at_infinity, target.image, K) & known & shown
+            farthest = torch.zeros_like(disparity)
+            at_infinity, shown = self._synthesised(farthest, sources, matrices, target, depth_range)
+            depths = (self.inverse_depth(one, target.image, depth_range) for one in (disparity, farthest))
+            where = looks_far(error, at_infinity, parallax(matrices, *depths), known & shown, K)
         full = _resized(disparity, size_of(target.image))
         return far_away(full, where, torch.ones_like(error))
 

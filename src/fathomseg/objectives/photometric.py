@@ -6,10 +6,11 @@ Each frame is synthesised from the one before and the one after, by predicted di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from fathomseg.geometry.alignment import align
@@ -162,11 +163,9 @@ class PhotometricObjective(ObjectiveModule):
         images, sources = clean[:, 1], clean[:, [0, 2]]
         loss, depths = self.config.loss, self.depth_range
         inverse_depth = loss.inverse_depth(disparities[0].detach(), images, depths)
-        used = src_T_tgt
-        if self.config.align:
-            used = align(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), valid)
-        views = Views(images, sources, inverse_depth, camera.detach(), used.detach(), _classes(batch))
-        weight = self.config.moving.weight(views, self.moving)
+        views = Views(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), *_classes(batch))
+        aligned, weight = self._still(views, valid)
+        used = aligned if self.config.align else src_T_tgt
         result: StepResult = loss(images, sources, disparities, camera, used, depths, valid=valid, weight=weight)
         logs = dict(result.logs)
         if not isinstance(self.config.moving, Anything):
@@ -174,6 +173,26 @@ class PhotometricObjective(ObjectiveModule):
         if not self.config.align:
             return StepResult(result.terms, logs)
         return StepResult({**result.terms, "motion": motion_error(src_T_tgt, used, inverse_depth)}, logs)
+
+    @torch.no_grad()
+    def _still(
+        self, views: Views, valid: Bool[Tensor, "b 1 h w"] | None
+    ) -> tuple[Float[Tensor, "b s 4 4"], Float[Tensor, "b 1 h w"] | None]:
+        """The motions, aligned by what does not move if that is asked for; and how much each pixel counts, None = 1."""
+        config = self.config
+
+        def aligned(views: Views, valid: Bool[Tensor, "b 1 h w"] | None) -> Views:
+            motion = align(views.image, views.sources, views.inverse_depth, views.K, views.src_T_tgt, valid)
+            return replace(views, src_T_tgt=motion)
+
+        if config.align and config.moving.by_motion:  # the better it is, the less of the world seems to move
+            views = aligned(views, valid)
+        weight = config.moving.weight(views, self.moving)
+        if config.align:
+            if weight is not None:
+                valid = weight > 0 if valid is None else valid & (weight > 0)
+            views = aligned(views, valid)
+        return views.src_T_tgt, weight
 
     @torch.no_grad()
     def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
@@ -189,8 +208,8 @@ class PhotometricObjective(ObjectiveModule):
         with evaluating(self.pose):
             moved = self.motions(before, target, after)
         if self.config.align:
-            valid = None if batch.valid is None else batch.valid[:, None]
-            moved = align(target.contiguous(), sources, inverse_depth, camera, moved, valid)
+            views = Views(target.contiguous(), sources, inverse_depth, camera, moved, *_classes(batch))
+            moved, _ = self._still(views, None if batch.valid is None else batch.valid[:, None])
         warped, error = self.config.loss.look(target, sources, disparity, camera, moved, self.depth_range)
         return [
             Shown("frame", "image", target, batch.ids),
@@ -229,9 +248,11 @@ class PhotometricObjective(ObjectiveModule):
         return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
 
 
-def _classes(batch: Batch) -> UInt8[Tensor, "b h w"] | None:
-    """The classes of the pixels, 255 = not known, if any image has some: those of its label, else a teacher's."""
-    return known_classes(batch.targets.get("label"), batch.targets.get("distilled_label"))
+def _classes(batch: Batch) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:
+    """The classes of the pixels, 255 = not known, if any image has some: those of its label, else a teacher's; and how
+    sure they are."""
+    found = batch.targets
+    return known_classes(found.get("label"), found.get("distilled_label"), found.get("distilled_label_confidence"))
 
 
 @full_precision

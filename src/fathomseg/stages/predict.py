@@ -7,7 +7,7 @@ OUT/classes.json           what the ids mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
 OUT/views/<path>.jpg       the same in colours, near = red
 OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
-OUT/points/<path>.ply      with --pointcloud: a point for every pixel of an image, with colour and class
+OUT/points/<path>.ply      with --pointcloud: a point for every pixel of an image but the sky, with colour and class
 OUT/normals/<path>.png     normals: unit vectors as 16-bit RGB, round(65535 (n + 1) / 2)
 OUT/normal-views/<path>.jpg   the same as a picture
 OUT/normals.json           what the colours mean
@@ -61,6 +61,7 @@ def run(
     batch: int | None = None,
     pointcloud: bool = False,
     camera: str | None = None,
+    max_depth: float | None = None,
     smooth: float = 0.0,
     bits: int | None = None,
     engine: str = "local",
@@ -76,8 +77,8 @@ def run(
 
     `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
     be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off; `overrides` are of
-    evaluation.inference. `pointcloud`
-    writes images as points in space too, by `camera` (a camera.yaml, or degrees of the horizontal field of view).
+    evaluation.inference. `pointcloud` writes images as points in space too, by `camera` (a camera.yaml, or degrees of
+    the horizontal field of view), those up to `max_depth` in the unit of the depth and not of the sky.
     `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. `bits`, 8 to 16, is what
     images use of files of 16 bits; None = as in the data the run was trained on. What is already there is
     kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it
@@ -97,7 +98,7 @@ def run(
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
-    lens = _lens(pointcloud, camera, Path(run), predictor)
+    lens = _lens(pointcloud, camera, max_depth, Path(run), predictor)
     if smooth and "depth" not in predictor.tasks:
         raise FathomError(f"Depth alone is smoothed over time, but here is predicted: {names}. Leave out --smooth.")
     TemporalSmoother(smooth)  # an error of the strength comes before anything is written
@@ -110,7 +111,7 @@ def run(
     if frames is not None:
         raise FathomError(f"--frames is for cameras, but {source} is none; leave it out.")
     found = find_files(source, Path(out))
-    jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, lens)
+    jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, lens, max_depth)
     if lens is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
     began = time.perf_counter()
@@ -176,11 +177,14 @@ def _watch(
     return 0
 
 
-def _lens(wanted: bool, camera: str | None, run: Path, predictor: Predictor) -> Lens | None:
+def _lens(wanted: bool, camera: str | None, max_depth: float | None, run: Path, predictor: Predictor) -> Lens | None:
     """The camera of point clouds; None if none are wanted. Raises `FathomError`."""
     if not wanted:
-        if camera is not None:
-            raise FathomError("--camera is for --pointcloud alone; leave it out, or give both.")
+        for option, given in (("--camera", camera), ("--max-depth", max_depth)):
+            if given is not None:
+                raise FathomError(f"{option} is for --pointcloud alone; leave it out, or give both.")
         return None
+    if max_depth is not None and not max_depth > 0:
+        raise FathomError(f"--max-depth is {max_depth:g}; give the farthest depth that becomes a point, above 0.")
     refuse_unfit(predictor.card, set(predictor.tasks), str(run))
     return Lens.of(camera, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
 from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
+from fathomseg.depth_sources.base import DepthSource
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io import array_store
@@ -176,6 +178,7 @@ class _Builder:
         distilled = dict(self._distilled(ids, uses, size))
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
+            self._refuse_other_depths(config.depth)
             disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
@@ -197,6 +200,20 @@ class _Builder:
         if isinstance(config.sampling, RareClasses):
             stream.order = config.sampling.order(stream.label_counts_by_id, len(recipe.data.classes), working, seed)
         return stream, intrinsics
+
+    def _refuse_other_depths(self, source: DepthSource) -> None:
+        """Raise `FathomError` if disparity that is learned as it is would stand for depths of another proportion."""
+        learned = any("depth" in o.learns(self.recipe.network) for o in self.recipe.objectives_of(self.name).values())
+        if source.normalise.over != "none" or not learned:
+            return
+        theirs, own = source.depth_range(), self.recipe.network.tasks["depth"].depth_range
+        if theirs is not None and own is not None and not isclose(theirs[1] / theirs[0], own[1] / own[0], rel_tol=1e-6):
+            near, far = theirs
+            raise FathomError(
+                f"streams.{self.name}.depth gives disparity between depths of {far:g} and {near:g}, but the network's "
+                f"is between {own[1]:g} and {own[0]:g}: far and near would not keep their proportion. Set "
+                f"network.tasks.depth.min_depth={near:g} and max_depth={far:g}."
+            )
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
         """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
