@@ -29,16 +29,21 @@ def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassLi
     Case, hyphens and underscores do not count. Raises `FathomError` for a name that is not in the list, and if there is
     none at all; `setting` is what to change.
     """
-    own = {_plain(name): index for index, name in enumerate(classes.names)}
-    names = usual if wanted is None else wanted
-    if wanted is not None and (unknown := [name for name in wanted if _plain(name) not in own]):
+    if wanted is not None and (unknown := [name for name in wanted if not among([name], classes.names)]):
         raise FathomError(f"{setting} has {unknown[0]!r}, which is no class; there is: {', '.join(classes.names)}.")
-    found = tuple(own[_plain(name)] for name in names if _plain(name) in own)
+    found = among(usual if wanted is None else wanted, classes.names)
     if not found:
         raise FathomError(
             f"None of the classes {', '.join(classes.names)} is one of {', '.join(usual)}: name yours in {setting}."
         )
     return found
+
+
+def among(wanted: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """The indices in `names` of those that are `wanted`, in the order they are wanted; case, hyphens and underscores do
+    not count."""
+    own = {_plain(name): index for index, name in enumerate(names)}
+    return tuple(own[_plain(name)] for name in wanted if _plain(name) in own)
 
 
 def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tensor, "*b h w"]:
