@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from fathomseg.study.sheets import NAMES
+
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 _WORDS = {
     "labels alone": "supervised only",
@@ -71,7 +73,28 @@ def study(path: Path, content: dict[str, Any]) -> list[str]:
     rows = (
         [today(arms[arm]["title"] or arm), *(by.get(budget, "") for budget in budgets)] for arm, by in cells.items()
     )
-    return title(path, text) + table(["mIoU by labels", *budgets], rows)
+    miou = table(["mIoU by labels", *budgets], rows) if cells else []
+    return title(path, text) + miou + other_tasks(content)
+
+
+def other_tasks(content: dict[str, Any]) -> list[str]:
+    """Scores of depth and the like, of the arms that have any; studies before these were recorded have none."""
+    rows = [row for row in content["rows"] if row.get("others")]
+    keys = list(dict.fromkeys((task, key) for row in rows for task, found in row["others"].items() for key in found))
+    arms = content["study"]["arms"]
+
+    def cells(row: dict[str, Any]) -> list[str]:
+        means = [row["others"].get(task, {}).get(key) for task, key in keys]
+        texts = [three_digits(mean["mean"], mean["spread"]) if mean else "" for mean in means]
+        return [today(arms[row["arm"]]["title"] or row["arm"]), str(row["budget"]), *texts]
+
+    heads = [f"{task} {NAMES.get(key, key)}" for task, key in keys]
+    return ["", *table(["other tasks", "labels", *heads], map(cells, rows))] if rows else []
+
+
+def three_digits(mean: float, deviation: float | None) -> str:
+    """A score and its deviation."""
+    return f"{mean:.3f}" + ("" if deviation is None else f"±{deviation:.3f}")
 
 
 def with_difference(row: dict[str, Any]) -> str:

@@ -307,7 +307,9 @@ def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
         message = f"no such name {tag!r}{_did_you_mean(tag, names)}"
     elif mistake == "union_tag_not_found" and isinstance(given, Mapping):
         message = f"needs a field 'name' that says which kind is meant; there is: {', '.join(sorted(names))}"
-    elif mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(options_of(here)) > 1:
+    elif mistake != "value_error" and (
+        mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(options_of(here)) > 1
+    ):
         message = f"must be {described(here)} (given: {_short(given)})"
         if given in names:
             message += f"; write {{name: {given}}}"

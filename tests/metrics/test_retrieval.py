@@ -13,6 +13,14 @@ def test_ranks_by_hand() -> None:
     assert ranks(similarity).tolist() == [0, 2, 1], "a tie is lost"
 
 
+def test_nan_finds_nothing() -> None:
+    nan = float("nan")
+    similarity = torch.tensor([[nan, 0.1, 0.2], [nan, 0.5, 0.4], [0.1, 0.2, 0.3]])
+    assert ranks(similarity).tolist() == [2, 1, 0]
+    found = retrieval(torch.full((8, 4), nan), torch.eye(8)[:, :4])
+    assert found["depth_to_segmentation"] == found["segmentation_to_depth"] == {"top1": 0, "top5": 0}
+
+
 def test_equal_vectors_find_each_other() -> None:
     basis = torch.eye(8)
     found = retrieval(basis, basis)

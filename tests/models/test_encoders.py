@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from fathomseg.config import load
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.compat import load_timm
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pretrained import read_weights
@@ -118,6 +118,16 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
         loaded = part.build().net.state_dict()
         assert set(loaded) == {name for name in state if not name.startswith("fc.")}
         assert all(torch.equal(loaded[name], state[name]) for name in loaded)
+
+
+@pytest.mark.parametrize("word", ["false", "No", "true"])
+def test_a_truth_value_is_no_weights_file(word: str) -> None:
+    """As a path it would be missed only when the network is built."""
+    with pytest.raises(
+        ConfigError, match=rf"pretrained: give auto, none .*the path of a weights file \(given: '{word}'\)"
+    ):
+        load(Encoder, {}, [f"pretrained={word}"])
+    assert load(Encoder, {}, [f"pretrained=runs/{word}.pth"]).pretrained == Path(f"runs/{word}.pth")
 
 
 def test_a_file_of_another_model_is_refused(tmp_path: Path) -> None:

@@ -160,6 +160,37 @@ def test_padding_is_shown_to_the_scene_model_as_unknown(run: Path) -> None:
     assert abs(found[0][1] - found[1][1]) > 1e-6
 
 
+UNDER_SKY = ClassList(("a", "b", "Sky", "d"), LIST.colours)
+
+
+@pytest.fixture(scope="module")
+def under_sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_scene_run(tmp_path_factory.mktemp("runs") / "under-sky", UNDER_SKY)
+
+
+def test_depth_predicted_in_the_sky_is_not_shown(run: Path, under_sky: Path) -> None:
+    """True maps are 0 there."""
+    sky, none = step(under_sky, METRIC, UNDER_SKY).eval(), step(run, METRIC).eval()
+    batch = BATCH["labelled"]
+    outputs = sky.network(batch.image.float() / 255)
+    outputs["segmentation"][:, 2, :, outputs["segmentation"].shape[3] // 2 :] += 1e4  # probability 1 on the right
+    found = []
+    for value in (0.0, 30.0):
+        depth = outputs["depth"][0].clone()
+        depth[..., depth.shape[3] * 3 // 4 :] += value
+        changed = {**outputs, "depth": [depth]}
+        found.append([objective(one)._losses(batch, changed).terms[""].sum.item() for one in (sky, none)])
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-7)
+    assert abs(found[0][1] - found[1][1]) > 1e-6
+
+
+def test_depth_does_not_teach_where_the_sky_is(under_sky: Path) -> None:
+    made = step(under_sky, classes=UNDER_SKY, segmentation_weight=0.0).train()
+    made(BATCH).terms["scene_consistency"].sum.backward()
+    heads = made.network.heads.named_parameters()
+    assert {name.split(".")[0] for name, p in heads if p.grad is not None and p.grad.abs().sum() > 0} == {"depth"}
+
+
 def test_another_scene_model_than_before_is_refused(run: Path, tmp_path: Path) -> None:
     made = step(run, warmup_steps=4)
     made.after_step(1)

@@ -47,6 +47,18 @@ def test_table_plot_and_failures() -> None:
     assert "labelled images" in words
 
 
+def test_scores_of_other_tasks() -> None:
+    depth = {cell: {**one, "headlines": {"depth": {"abs_rel": 0.1}}} for cell, one in RECORDED.items()}
+    both = render_study(Report("Both", {}, "plain", CELLS, depth, {}), None, ORIGIN)
+    assert (both.count("<table"), both.count("<svg")) == (2, 1)
+    assert "depth AbsRel ↓" in both
+    assert "0.100 ± 0.000" in both
+    alone = {cell: {**one, "miou": None} for cell, one in depth.items()}
+    text = render_study(Report("Depth", {}, "plain", CELLS, alone, {}), None, ORIGIN)
+    assert (text.count("<table"), text.count("<svg")) == (1, 0)
+    assert "mIoU" not in re.sub(r"<[^>]+>", " ", text.partition("</style>")[2])
+
+
 def test_arms_stand_beside_each_other_and_the_truth() -> None:
     data = ToyDrive()
     id = data.ids("train")[0]

@@ -16,9 +16,14 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.scenes import pool_of
 from fathomseg.inference.card import load_card, load_model
+from fathomseg.io.owned import foreign
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.phases import phase_recipes
+from fathomseg.stages.study_config import labelled
+from fathomseg.stages.study_runs import hashed, progress, result
 from fathomseg.stages.train import train
+from fathomseg.study.folder import LABELLED_HASH
+from fathomseg.study.table import HEADLINES, Cell
 from tests.objectives.scenes import ENCODER, NO_NETWORK, save_scene_run
 from tests.stages.runs import metrics, same_run
 from tests.stages.tiny_semi import LOOP, SIZE, STREETS, killed_and_resumed, recipe
@@ -161,6 +166,7 @@ def test_consistency_training_goes_on_as_if_nothing_had_happened(whole: Path, tm
     assert "scene_consistency" in metrics(resumed)[0]
 
 
+@pytest.mark.slow
 def test_phases_train_a_scene_model_first(tmp_path: Path) -> None:
     tree = consistency_settings(tmp_path / "run" / "scene")
     first = scene_settings()
@@ -169,6 +175,23 @@ def test_phases_train_a_scene_model_first(tmp_path: Path) -> None:
     recipes = phase_recipes(recipe(tree), tmp_path / "run")
     assert recipes["scene"].network.tasks == {}
     assert recipes["joint"].init_from is None
-    train(recipe({**tree, "train": {**LOOP, "steps": 1}}), tmp_path / "run", resume=False)
-    assert (tmp_path / "run" / "scene" / "scene.safetensors").is_file()
-    assert (tmp_path / "run" / "model.safetensors").is_file()
+    made, run = recipe({**tree, "train": {**LOOP, "steps": 1}, "evaluation": {"report": False}}), tmp_path / "run"
+    train(made, run, resume=False)
+    assert (run / "scene" / "scene.safetensors").is_file()
+    assert (run / "model.safetensors").is_file()
+    # The folder is the run of the last phase, for a study too.
+    train(made, run, resume=True)
+    for name in ("labelled.txt", "metrics.jsonl"):
+        assert (run / name).read_bytes() == (run / "joint" / name).read_bytes() != b""
+    assert run / "labelled.txt" not in foreign(run)
+    with pytest.raises(FathomError, match="it is a run"):
+        train(made, run, resume=False)
+    found = result(Cell("arm", "all", 0), run, made)
+    assert found is not None
+    assert (found["steps"], found["images"]) == (2, 8), "of all phases; all frames"
+    assert found[LABELLED_HASH] == hashed(labelled(made)) != hashed([])
+    assert {task: set(scores) for task, scores in found[HEADLINES].items()} == {
+        "segmentation": {"miou", "pixel_accuracy"},
+        "depth": {"abs_rel", "delta1"},
+    }
+    assert progress(run, made) == 1

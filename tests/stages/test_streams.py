@@ -309,6 +309,13 @@ class TestEndlessStreams:
         with pytest.raises(ConfigError, match=rf"streams\.source\.sampling={name} needs all its images listed"):
             self.tree(camvid, sampling={"name": name})
 
+    def test_an_objective_that_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path) -> None:
+        """A scene model goes by the place of every sample in its clip."""
+        objectives = {"supervised": {}, "pseudo_labels": {}, "contrastive": {"stream": "source"}}
+        settings = recipe(camvid, streams=self.tree(camvid).model_dump()["streams"], objectives=objectives)
+        with pytest.raises(FathomError, match=r"objectives\.contrastive needs all its images listed"):
+            built(settings, tmp_path)
+
     def test_its_own_depth_gives_disparity_as_prepared_maps_do(self, camvid: Path, tmp_path: Path) -> None:
         pseudo = {"stream": ["source"], "mixing": {"name": "depthmix"}}
         depth = {"name": "dataset"}

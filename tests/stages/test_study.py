@@ -17,7 +17,9 @@ import yaml
 
 from fathomseg.config import load, validate
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.models.encoders import Encoder
 from fathomseg.stages import study as stage
+from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
 from fathomseg.stages.study_config import Study, Training, flat, labelled
@@ -338,6 +340,11 @@ def test_the_studies_of_the_project_are_valid(path: Path, monkeypatch: pytest.Mo
     told = {cell for cell in recipes if "steps" in (study.arms[cell.arm].title or "")}
     steps = {recipe.train.steps * max(1, len(recipe.phases)) for cell, recipe in recipes.items() if cell not in told}
     assert len(steps) == 1, "arms are compared after equal steps, but for those whose title says so"
+    trained = {id(one): one for recipe in recipes.values() for one in trainings_in(recipe, Path("run")).values()}
+    kinds = [one.network.encoder for one in trained.values()]
+    kinds += [task.encoder for one in trained.values() for task in one.network.tasks.values()]
+    weights = {encoder.pretrained for encoder in kinds if isinstance(encoder, Encoder)}
+    assert weights <= {"auto", "none", "offline"}, "a path is a file that nobody has"
     datasets = {cell: recipe.data.model_dump(exclude={"root"}) for cell, recipe in recipes.items()}
     assert all(dataset == datasets[study.cells()[0]] for dataset in datasets.values()), "perhaps a part of it elsewhere"
     assert f"fathom study recipes/studies/{path.name}" in path.read_text()

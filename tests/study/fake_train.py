@@ -18,7 +18,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     checkpoint, how = folder / "checkpoint.pt", sys.argv[4:]
-    first = int(checkpoint.read_text()) if "resume" in how else 0
+    saved = [checkpoint] if checkpoint.exists() else list(folder.glob("*/checkpoint.pt"))  # else of a phase
+    first = int(saved[0].read_text()) if "resume" in how else 0
     note(folder, f"from {first}")
     busy = os.open(folder / "busy", os.O_CREAT | os.O_EXCL)  # fails if two train in one folder
     try:

@@ -31,5 +31,6 @@ def test_every_training_is_there_or_shown_as_failed(name: str) -> None:
 def test_the_table_is_that_of_the_trainings(name: str) -> None:
     for row in STUDIES[name]["rows"]:
         cells = [c for c in STUDIES[name]["cells"] if (c["arm"], c["budget"]) == (row["arm"], row["budget"])]
-        assert row["score"]["n"] == len(cells)
-        assert row["score"]["mean"] == pytest.approx(statistics.mean(c["miou"] for c in cells), abs=1e-3)
+        known = [cell["miou"] for cell in cells if cell["miou"] is not None]  # not of depth alone
+        assert (row["score"]["n"] if row["score"] else 0) == len(known)
+        assert not known or row["score"]["mean"] == pytest.approx(statistics.mean(known), abs=1e-3)

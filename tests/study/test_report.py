@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fathomseg.io.chart import svg as drawn
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.plot import COLOURS
-from fathomseg.study.report import COLUMNS, Report, redact_paths
-from fathomseg.study.table import Cell, grid
+from fathomseg.study.report import Report, redact_paths
+from fathomseg.study.sheets import COLUMNS
+from fathomseg.study.table import Cell, Record, grid
 from tests.study.results import CELLS, RECORDS, record
 
 FAILED = Cell("mixed", 10, 2)
@@ -83,6 +85,40 @@ def test_the_terminal(report: Report) -> None:
     text = console.export_text()
     assert "2 of 3, 1 failed" in text
     assert "failed: mixed-10-2: /home/me/data/camvid has no image | really" in text  # here paths help
+
+
+DEPTH = {"abs_rel": [0.1, 0.125, 0.15], "delta1": [0.9, 0.8, 0.7]}
+
+
+def with_depth(cell: Cell, **others: object) -> Record:
+    scores = {key: values[cell.seed] for key, values in DEPTH.items()}
+    return record(cell, headlines={"segmentation": {"miou": 0.5}, "depth": scores}, **others)
+
+
+def test_other_tasks_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """With the rows that have any: records of earlier versions have none."""
+    records = {**RECORDS, **{cell: with_depth(cell) for cell in CELLS if cell.arm == "mixed"}}
+    both = Report("Both", {"mixed": "with mixing"}, "plain", CELLS, records, {})
+    lines = both.markdown(ORIGIN).splitlines()
+    first = lines.index("Other tasks, mean ± spread over seeds:")
+    assert lines[first + 2] == "| arm | labels | seeds | depth AbsRel ↓ | depth δ < 1.25 ↑ |"
+    assert lines[first + 4 : first + 6] == ["| with mixing | 10 | 3 of 3 | 0.125 ± 0.025 | 0.800 ± 0.100 |", ""]
+    both.write(JobFolder(tmp_path), STUDY, ORIGIN)
+    tree = json.loads((tmp_path / "results.json").read_text())
+    means = {row["arm"]: row["others"] for row in tree["rows"]}
+    assert means["mixed"]["depth"]["abs_rel"] == {"n": 3, "mean": 0.125, "spread": 0.025}
+    assert means["plain"] == {}
+    assert "Other tasks" not in Report("Few", {}, "plain", CELLS, RECORDS, {}).markdown(ORIGIN)
+
+
+def test_a_study_without_classes_shows_what_it_has() -> None:
+    records = {cell: with_depth(cell, miou=None) for cell in CELLS}
+    alone = Report("Depth", {}, "plain", CELLS, records, {})
+    text = alone.markdown(ORIGIN)
+    assert "mIoU" not in text
+    assert "| arm | labels | seeds | depth AbsRel ↓ | depth δ < 1.25 ↑ | minutes | CPU min |" in text
+    assert "| plain | 10 | 3 of 3 | 0.125 ± 0.025 | 0.800 ± 0.100 | 2.0 | 1.5 |" in text
+    assert "no mIoU: no classes are predicted" in drawn(alone.plot())
 
 
 def svg(report: Report, folder: Path) -> ElementTree.Element:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from fathomseg.study.attempt import checkpoints
 from fathomseg.study.folder import JobFolder, Spent
 from fathomseg.study.runner import Runner
 from fathomseg.study.terminal import last_step
@@ -74,6 +75,17 @@ def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Pa
     assert others[0] in [f"{cell} from {step}" for step in range(1, STEPS)]  # from its checkpoint
     assert others[1:] == [f"{cell} done"]  # the first training ended with its process, and did not get there
     assert JobFolder(tmp_path).record(cell) is not None
+
+
+def test_a_run_stopped_in_a_phase_is_resumed(tmp_path: Path) -> None:
+    """Its checkpoints lie in the folders of its phases, and are gone at its end."""
+    (cell,) = cells(1)
+    run = JobFolder(tmp_path).run(cell)
+    (run / "first").mkdir(parents=True)
+    (run / "first" / "checkpoint.pt").write_text("3")
+    finish(runner(tmp_path, 1, pause=0.0))
+    assert notes(tmp_path) == [f"{cell} from 3", f"{cell} done"]
+    assert checkpoints(run) == []
 
 
 @pytest.mark.slow

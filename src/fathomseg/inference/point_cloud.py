@@ -18,7 +18,7 @@ from fathomseg.geometry.camera import intrinsics, rays
 from fathomseg.inference.card import ModelCard
 from fathomseg.io.ply import write_ply
 from fathomseg.io.shapes import fitted
-from fathomseg.losses.class_groups import SKY, having
+from fathomseg.losses.class_groups import SKY, among
 from fathomseg.types import Camera, Prediction, Size
 
 
@@ -75,7 +75,7 @@ class PointCloud:
         """Write the PLY: x right, y down, z forward, in the unit of the depth, which a comment names; the class of a
         point is the id that label files of the dataset store."""
         assert prediction.depth is not None, "the task was predicted"
-        sky = () if card.known_classes is None else having(SKY, card.known_classes)
+        sky = () if card.known_classes is None else among(SKY, card.known_classes.names)
         camera = self.lens.camera(picture.shape[:2], str(self.path))
         points, kept = points_of(prediction, camera, sky, self.max_depth)
         comments, ids = [f"unit {card.depth_unit or 'relative'}; x right, y down, z forward"], None

@@ -29,9 +29,9 @@ def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassLi
     Case, hyphens and underscores do not count. Raises `FathomError` for a name that is not in the list, and if there is
     none at all; `setting` is what to change.
     """
-    if wanted is not None and (unknown := [name for name in wanted if not having([name], classes)]):
+    if wanted is not None and (unknown := [name for name in wanted if not among([name], classes.names)]):
         raise FathomError(f"{setting} has {unknown[0]!r}, which is no class; there is: {', '.join(classes.names)}.")
-    found = having(usual if wanted is None else wanted, classes)
+    found = among(usual if wanted is None else wanted, classes.names)
     if not found:
         raise FathomError(
             f"None of the classes {', '.join(classes.names)} is one of {', '.join(usual)}: name yours in {setting}."
@@ -39,10 +39,11 @@ def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassLi
     return found
 
 
-def having(names: Sequence[str], classes: ClassList) -> tuple[int, ...]:
-    """The indices of those of the names that the list has, spelled as they may be."""
-    own = {_plain(name): index for index, name in enumerate(classes.names)}
-    return tuple(own[_plain(name)] for name in names if _plain(name) in own)
+def among(wanted: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """The indices in `names` of those that are `wanted`, in the order they are wanted; case, hyphens and underscores do
+    not count."""
+    own = {_plain(name): index for index, name in enumerate(names)}
+    return tuple(own[_plain(name)] for name in wanted if _plain(name) in own)
 
 
 def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tensor, "*b h w"]:

@@ -22,9 +22,9 @@ MEANING: Final = {
 
 def ranks(similarity: Float[Tensor, "n n"]) -> Int64[Tensor, " n"]:
     """By row the place of the diagonal among its columns, 0 = most similar. Of equals the wrong ones come first, so
-    that a model which says the same of everything finds nothing."""
+    that a model which says the same of everything finds nothing, nor does one that says NaN."""
     own = similarity.diagonal()[:, None]
-    return (similarity >= own).sum(1) - 1
+    return (~(similarity < own)).sum(1) - 1
 
 
 def retrieval(first: Float[Tensor, "n e"], second: Float[Tensor, "n e"]) -> dict[str, dict[str, float]]:

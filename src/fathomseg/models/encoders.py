@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ from fathomseg.models.transformers import create_plain, is_plain
 logger = logging.getLogger(__name__)
 
 Block = Annotated[int, Field(ge=1)]
+
+_TRUTH_VALUES: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ class Encoder(Part):
     taps: Literal["strides", "stages"] = "strides"
     """strides: the deepest map of every stride. stages: that of every stage, several of which may have one stride, for
     EfficientNets and MobileNets; lw_refinenet makes use of them all."""
+
+    @field_validator("pretrained", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: Any) -> Any:
+        """`false` would be the path of a file by this name, which is missed only when the network is built."""
+        if str(given).lower() in _TRUTH_VALUES:
+            raise ValueError("give auto, none (random weights), offline, or the path of a weights file")
+        return given
 
     @field_validator("blocks")
     @classmethod

@@ -144,6 +144,9 @@ class Objective(Part, ABC):
     trains_network: ClassVar[bool] = True
     """Whether it has anything to do with the network, or trains what it brings from what is known of the images."""
 
+    lists_samples: ClassVar[bool] = False
+    """Whether it must know all samples of its streams beforehand (`Setup.samples`), which endless ones cannot list."""
+
     @property
     def streams(self) -> tuple[str, ...]:
         """The streams it learns from."""

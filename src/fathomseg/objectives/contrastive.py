@@ -49,6 +49,7 @@ class Contrastive(Objective):
     """Weight beside the other objectives."""
 
     trains_network: ClassVar[bool] = False
+    lists_samples: ClassVar[bool] = True
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """No output of the network."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import inverse_depth
+from fathomseg.losses.class_groups import SKY, among
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.scene.inputs import NEUTRAL, painted, palette
 from fathomseg.models.scene.model import SceneModel
@@ -31,7 +32,10 @@ Share = Annotated[float, Field(ge=0)]
 
 
 class SceneConsistency(Objective):
-    """1 - cos of what a trained scene model makes of the two predictions, averaged over images; needs no targets."""
+    """1 - cos of what a trained scene model makes of the two predictions, averaged over images; needs no targets.
+
+    Where the predicted class is `sky`, depth is shown as unknown, as it is in true maps.
+    """
 
     name: Literal["scene_consistency"] = "scene_consistency"
     stream: str | tuple[str, ...] = "labelled"
@@ -84,11 +88,16 @@ class SceneConsistencyObjective(SteppedObjective):
     """The similarity of one batch of predictions."""
 
     colours: Float[Tensor, "c 3"]
+    sky: Float[Tensor, "c 1 1"]
+    """1 for classes that are infinitely far."""
 
     def __init__(self, config: SceneConsistency, frozen: Frozen, depth: Depth) -> None:
         super().__init__()
         self.config, self.frozen, self.depth = config, frozen, depth
         self.register_buffer("colours", palette(frozen.card.colours), persistent=False)
+        sky = torch.zeros(len(frozen.card.classes), 1, 1)
+        sky[list(among(SKY, frozen.card.classes))] = 1
+        self.register_buffer("sky", sky, persistent=False)
 
     @property
     def weight(self) -> float:
@@ -115,7 +124,11 @@ class SceneConsistencyObjective(SteppedObjective):
     def _losses(self, batch: Batch, outputs: Outputs) -> StepResult:
         disparity = self.depth.disparity(outputs["depth"])
         inverse = inverse_depth(disparity, *self.depth.depth_range)
-        picture = painted(outputs["segmentation"].float().softmax(1), self.colours)
+        probabilities = outputs["segmentation"].float().softmax(1)
+        picture = painted(probabilities, self.colours)
+        # True maps are 0 in the sky, and what is predicted there nobody teaches.
+        sky = (probabilities.detach() * self.sky).sum(1, keepdim=True).clamp(max=1)
+        inverse = inverse * (1 - F.interpolate(sky, inverse.shape[2:], mode="bilinear"))
         if batch.valid is not None:
             inverse = inverse * shown(batch.valid, inverse)
             picture = torch.lerp(torch.full_like(picture, NEUTRAL), picture, shown(batch.valid, picture))

@@ -17,7 +17,7 @@ from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.report.depth_colours import relative_picture, relative_scale
 from fathomseg.report.html import environment, page_size, uri
 from fathomseg.report.section import Figure
-from fathomseg.study.report import DELTA_M, STATISTICS, WHAT, Report
+from fathomseg.study.report import DELTA_M, Report
 from fathomseg.types import ClassList, Prediction
 
 PAGE: Final = "results.html"
@@ -41,15 +41,15 @@ def render_study(report: Report, pictures: ArmPictures | None, origin: Mapping[s
         .get_template("study.html")
         .render(
             report=report,
-            rows=report.table(),
-            plot=svg(report.plot(titled=False), inline=True),
+            sheets=report.sheets,
+            plot=svg(report.plot(titled=False), inline=True) if report.with_classes else None,
             pictures=pictures,
             classes=[]
             if pictures is None or pictures.classes is None
             else list(zip(pictures.classes.names, pictures.classes.colours, strict=True)),
             relative=relative_scale(),
-            what=WHAT,
-            statistics=STATISTICS.replace("`", ""),
+            what=report.what,
+            statistics=report.statistics.replace("`", ""),
             delta_m=DELTA_M,
             origin=origin,
         )

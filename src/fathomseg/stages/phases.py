@@ -8,15 +8,16 @@ from pathlib import Path
 
 from fathomseg.config import load
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
+from fathomseg.engine.logging import METRICS
 from fathomseg.engine.loop import accelerator
 from fathomseg.inference.card import CARD, POSE, WEIGHTS
-from fathomseg.io.owned import clear
+from fathomseg.io.owned import clear, own
 from fathomseg.io.progress import say
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.report.training_page import PAGE
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import begin
+from fathomseg.stages.run_folder import IDS, begin
 
 EVERYTHING = ("encoder", "decoder", "head", "links", "pose")
 
@@ -37,12 +38,23 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:
+        labels = [name for stream in settings.streams if (inside / (name := IDS.format(stream))).is_file()]
         there = [*WEIGHTS.values(), POSE, SCENE, CARD, PAGE, *(path.name for path in inside.glob(CAMERA.format("*")))]
-        for file in (name for name in there if (inside / name).is_file()):
+        for file in (name for name in [*there, *labels, METRICS] if (inside / name).is_file()):
             shutil.copy2(inside / file, folder / file)
+        own(folder, labels)
         if (inside / "evaluation").is_dir():
             shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
     accelerate.wait_for_everyone()
+
+
+def trainings_in(recipe: Recipe, folder: Path) -> dict[Path, Recipe]:
+    """Every training of a run in their order, by the folder it is in: its phases, or the run alone.
+
+    The last one's recipe is that of the network in `folder`.
+    """
+    phases = phase_recipes(recipe, folder)
+    return {folder / name: settings for name, settings in phases.items()} or {folder: recipe}
 
 
 def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:

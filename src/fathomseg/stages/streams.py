@@ -224,6 +224,7 @@ class _Builder:
             "neighbouring frames": "frames" in needs,
             f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
             and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
+            **{f"objectives.{name}": own.lists_samples for name, own in recipe.objectives_of(self.name).items()},
         }
         if wrong := [what for what, wanted in lists.items() if wanted]:
             raise FathomError(

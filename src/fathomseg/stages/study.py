@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 
 from fathomseg.config import load
-from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
@@ -20,12 +19,12 @@ from fathomseg.parallel import open_engine
 from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
 from fathomseg.stages.study_page import write_study_page
-from fathomseg.stages.study_runs import forgive, job, refuse_other_settings, take_known
+from fathomseg.stages.study_runs import forgive, job, progress, refuse_other_settings, take_known
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.report import Report
 from fathomseg.study.runner import Runner
 from fathomseg.study.table import Cell
-from fathomseg.study.terminal import Status, duration, last_step, minutes_left, run_all
+from fathomseg.study.terminal import Status, duration, minutes_left, run_all
 
 
 def run(
@@ -110,8 +109,7 @@ def status(runner: Runner, trainings: Mapping[Cell, Training]) -> Status:
     """How many trainings are done, and the rest in words: running, failed, time left."""
     folder, running = runner.folder, runner.running()
     left = [cell for cell in trainings if not folder.settled(cell)]
-    steps = {cell: trainings[cell].recipe.train.steps for cell in left if str(cell) in running}
-    parts = {cell: last_step(folder.run(cell) / METRICS) / count for cell, count in steps.items()}
+    parts = {cell: progress(folder.run(cell), trainings[cell].recipe) for cell in left if str(cell) in running}
     known = {c: minutes for c, one in folder.records(trainings).items() if (minutes := one["minutes"]) is not None}
     failed = len(folder.failures(trainings))
     words = [f"{len(running)} running"] if running else []

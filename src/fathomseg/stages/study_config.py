@@ -15,6 +15,7 @@ from fathomseg.config import Part, load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.named_recipes import find, packaged
+from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
 from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
@@ -151,8 +152,9 @@ class Training:
 
 
 def labelled(recipe: Recipe) -> Iterable[str]:
-    """The ids of the images whose labels a recipe uses."""
-    return [id for ids in budgets(recipe).values() for id in ids]
+    """The ids of the images whose labels a recipe uses, the last of its phases if it has any."""
+    *_, final = trainings_in(recipe, Path()).values()
+    return [id for ids in budgets(final).values() for id in ids]
 
 
 def lacking(recipe: Recipe) -> list[str]:

@@ -12,15 +12,18 @@ from typing import Any
 import yaml
 
 from fathomseg.config import load
+from fathomseg.engine.logging import METRICS
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.owned import clear
+from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, flat, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.study.table import HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
 
 
@@ -36,35 +39,43 @@ def job(cell: Cell, training: Training, run: Path) -> Job:
 
 
 def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
-    """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores."""
-    split = recipe.evaluation.split or ""
+    """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores.
+
+    Of a run in phases, what the last one says, and the steps of all.
+    """
+    trainings = list(trainings_in(recipe, run).values())
+    final = trainings[-1]
+    split, tasks = final.evaluation.split or "", final.network.tasks
     if not scores_file(run, split).is_file():
         return None
     all_tasks = scores(run, split, "ema")
     ema, last = (scores(run, split, weights).get("segmentation", {}) for weights in ("ema", "last"))
     made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
-    ids = [id for own in labelled_ids(run, recipe.streams).values() for id in own]
+    ids = [id for own in labelled_ids(run, final.streams).values() for id in own]
     return {
         "arm": cell.arm,
         "budget": cell.budget,
         "seed": cell.seed,
         "images": len(ids),
         LABELLED_HASH: hashed(ids),
-        "steps": recipe.train.steps,
+        "steps": sum(one.train.steps for one in trainings),
         "miou": _percent(ema.get("miou")),
         "miou_last": _percent(last.get("miou")),
         "boundary_miou": _percent(ema.get("boundary_miou")),
         "pixel_accuracy": _percent(ema.get("pixel_accuracy")),
         "ece": ema.get("ece"),
         "scored_images": max(one["images"] for one in all_tasks.values()),
-        MAIN_SCORES: {
-            name: asdict(recipe.network.tasks[name].main_score(one))
-            for name, one in all_tasks.items()
-            if name in recipe.network.tasks
-        },
+        MAIN_SCORES: {name: asdict(tasks[name].main_score(one)) for name, one in all_tasks.items() if name in tasks},
+        HEADLINES: {name: tasks[name].headline(one) for name, one in all_tasks.items() if name in tasks},
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
         SETTINGS: settings_of_arm(recipe),
     }
+
+
+def progress(run: Path, recipe: Recipe) -> float:
+    """The part of a training, 0..1, that its run has logged, over all phases."""
+    trainings = trainings_in(recipe, run)
+    return sum(last_step(path / METRICS) for path in trainings) / sum(one.train.steps for one in trainings.values())
 
 
 def _percent(score: float | None) -> float | None:

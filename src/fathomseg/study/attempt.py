@@ -31,6 +31,11 @@ class Command:
     """The module `fathom`."""
 
 
+def checkpoints(run: Path) -> list[Path]:
+    """Those of a run and of its phases."""
+    return [*run.glob(CHECKPOINT), *run.glob(f"*/{CHECKPOINT}")]
+
+
 class Attempt:
     """Runs the command of a job. `run` may be called again, elsewhere too, if the machine died: it goes on then."""
 
@@ -48,7 +53,7 @@ class Attempt:
             with self.folder.claimed(self.command.name) as log:
                 if log is not None:
                     words, run = self.command.resume, self.folder.run(self.command.name)
-                    if not (run / CHECKPOINT).is_file():
+                    if not checkpoints(run):
                         words = self.command.start
                         clear(run)  # started, but nothing was saved
                     with self._lock:

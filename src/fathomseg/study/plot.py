@@ -31,14 +31,16 @@ def label_efficiency(
     `titles`: the name of each arm in the legend.
     """
     records = {cell: one for cell, one in records.items() if one[SCORE] is not None}
-    names = {row.arm: textwrap.fill(titles.get(row.arm, row.arm), 60) for row in rows}
-    columns = 2 if max(map(len, names.values())) < 26 else 1
+    lost = {row.arm for row in rows if row.done and not row.score} - {row.arm for row in rows if row.score}
+    names = {row.arm: textwrap.fill(titles.get(row.arm, row.arm), 60) for row in rows if row.arm not in lost}
+    columns = 2 if max(map(len, names.values()), default=0) < 26 else 1
     with chart(height=3.2 + 0.2 * -(-len(names) // columns)) as figure:
         axes = figure.add_subplot(xlabel="labelled images", ylabel="mIoU, %")
         if title:
             axes.set_title(textwrap.fill(title, 56), loc="left")
         if not records:
-            axes.text(0.5, 0.5, "no result yet", transform=axes.transAxes, ha="center", color=GREY)
+            nothing = "no mIoU: no classes are predicted" if lost else "no result yet"
+            axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", color=GREY)
             return figure
         _frame(axes, list(records.values()))
         for i, arm in enumerate(names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Final
@@ -17,15 +17,20 @@ from fathomseg.io.chart import png, svg
 from fathomseg.io.files import write_bytes, write_text
 from fathomseg.study.folder import SETTINGS, JobFolder
 from fathomseg.study.plot import label_efficiency
-from fathomseg.study.table import Cell, Mean, Record, Row, reference, rows
+from fathomseg.study.sheets import Sheet, sheets, with_classes
+from fathomseg.study.table import Cell, Record, Row, reference, rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WHAT = "mIoU (%) over the classes present, averaged weights after the last step, at the native size of the labels"
 
+WHAT_ELSE = "Scores of the averaged weights after the last step"
+
+SPREAD = "± is the sample standard deviation over seeds."
+
 STATISTICS = (
-    "± is the sample standard deviation over seeds. Differences to the baseline are paired by seed, with 95 % "
+    f"{SPREAD} Differences to the baseline are paired by seed, with 95 % "
     "intervals of Student's t; p is that of the paired t test, Holm-corrected for all comparisons of the table. "
     "`*`: p < 0.05. With fewer than 3 seeds no p is given. `% of all` is the mIoU in per cent of the baseline's with "
     "its largest budget and the same seed."
@@ -66,8 +71,8 @@ class Report:
     def tree(self, study: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
         """Everything, for programs; without paths of this machine."""
         tree = {
-            "what": WHAT,
-            "statistics": STATISTICS,
+            "what": self.what,
+            "statistics": self.statistics,
             "study": study,
             "baseline": self.baseline,
             "reference": {"arm": self.baseline, "budget": reference(self.cells, self.baseline)},
@@ -85,11 +90,18 @@ class Report:
 
     def markdown(self, origin: Mapping[str, Any]) -> str:
         """A page with the table, the plot and where it all comes from."""
-        lines = [f"# {self.title}", "", f"{WHAT}. {len(self.records)} of {len(self.cells)} trainings are finished.", ""]
-        columns = self.columns
-        lines += ["| " + " | ".join(columns) + " |", "|" + "|".join(["---", *["---:"] * (len(columns) - 1)]) + "|"]
-        lines += ["| " + " | ".join(cells) + " |" for cells in self._table(_cell)]
-        lines += ["", "![mIoU against the number of labelled images](results.svg)", "", STATISTICS, ""]
+        lines = [
+            f"# {self.title}",
+            "",
+            f"{self.what}. {len(self.records)} of {len(self.cells)} trainings are finished.",
+            "",
+        ]
+        for number, sheet in enumerate(self.sheets):
+            lines += [f"{sheet.title}, mean ± spread over seeds:", ""] if number else []
+            lines += [*_rows_of(sheet), ""]
+        if self.with_classes:
+            lines += ["![mIoU against the number of labelled images](results.svg)", ""]
+        lines += [self.statistics, ""]
         if self.singles:
             lines += [f"{DELTA_M} {', '.join(f'{t} of `{arm}`' for t, arm in self.singles.items())}.", ""]
         if self.failed:
@@ -102,13 +114,14 @@ class Report:
         return "\n".join(lines)
 
     def show(self, console: Console) -> None:
-        """Print the table and what failed."""
-        table = Table(title=Text(f"{self.title}: mIoU, per cent"))
-        for i, column in enumerate(self.columns):
-            table.add_column(column, justify="right" if i else "left")
-        for cells in self.table():
-            table.add_row(*(Text(cell) for cell in cells))
-        console.print(table)
+        """Print the tables and what failed."""
+        for sheet in self.sheets:
+            table = Table(title=Text(f"{self.title}: {sheet.title}"))
+            for i, column in enumerate(sheet.columns):
+                table.add_column(Text(column), justify="right" if i else "left")
+            for cells in sheet.cells:
+                table.add_row(*(Text(cell) for cell in cells))
+            console.print(table)
         for cell, error in self.failed.items():
             console.print(f"failed: {cell}: {error}", markup=False, highlight=False, soft_wrap=True)
 
@@ -127,55 +140,34 @@ class Report:
         whole = next((row for row in table if (row.arm, row.budget) == (self.baseline, full)), None)
         return label_efficiency(table, self.records, self.titles, self.title if titled else "", whole)
 
-    def table(self) -> list[list[str]]:
-        """The cells of the table as text, row by row, under `columns`."""
-        return self._table(str)
-
-    def _table(self, cell: Callable[[str], str]) -> list[list[str]]:
-        return [
-            [cell(text) for text in [*_texts(row, self.titles.get(row.arm, row.arm)), *self._delta_m(row)]]
-            for row in self.rows
-        ]
+    @property
+    def sheets(self) -> list[Sheet]:
+        """The tables as text: of the mIoU, and of the scores of other tasks."""
+        return sheets(self.rows, dict(self.titles), bool(self.singles))
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Heads of the table."""
-        return (*COLUMNS, *(["Delta_m"] if self.singles else []))
+    def with_classes(self) -> bool:
+        """Whether there is an mIoU, or may be one yet: not in a study of depth alone."""
+        return with_classes(self.rows)
 
-    def _delta_m(self, row: Row) -> list[str]:
-        return [_mean(row.delta_m)] if self.singles else []
+    @property
+    def what(self) -> str:
+        """What the tables show."""
+        return WHAT if self.with_classes else WHAT_ELSE
+
+    @property
+    def statistics(self) -> str:
+        """What the numbers mean."""
+        return STATISTICS if self.with_classes else SPREAD
 
 
-COLUMNS = ("arm", "labels", "seeds", "mIoU", "% of all", "difference [95 %]", "p", "minutes", "CPU min")
-
-
-def _texts(row: Row, title: str) -> list[str]:
-    return [
-        title,
-        f"all ({row.images})" if row.budget == "all" and row.images else str(row.budget),
-        (f"{row.score.n if row.score else 0} of {row.wanted}") + (f", {row.failed} failed" if row.failed else ""),
-        _mean(row.score),
-        _mean(row.relative),
-        _difference(row),
-        "" if row.p_holm is None else f"{row.p_holm:.3f}" + (" *" if row.p_holm < 0.05 else ""),
-        _mean(row.minutes, spread=False),
-        _mean(row.cpu_minutes, spread=False),
+def _rows_of(sheet: Sheet) -> list[str]:
+    """A table in Markdown."""
+    lines = [
+        "| " + " | ".join(sheet.columns) + " |",
+        "|" + "|".join(["---", *["---:"] * (len(sheet.columns) - 1)]) + "|",
     ]
-
-
-def _mean(mean: Mean | None, spread: bool = True) -> str:
-    if mean is None:
-        return "–"
-    known = f" ± {mean.spread:.1f}" if spread and mean.spread is not None else ""
-    return f"{mean.mean:.1f}{known}"
-
-
-def _difference(row: Row) -> str:
-    found = row.against
-    if found is None:
-        return ""
-    ends = "" if found.low is None or found.high is None else f" [{found.low:+.1f}, {found.high:+.1f}]"
-    return f"{found.difference:+.1f}{ends}"
+    return lines + ["| " + " | ".join(map(_cell, cells)) + " |" for cells in sheet.cells]
 
 
 def _cell(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fathomseg.parallel.base import Actor, Engine, LostError
 from fathomseg.parallel.local import LocalEngine
-from fathomseg.study.attempt import CHECKPOINT, Attempt, Command
+from fathomseg.study.attempt import Attempt, Command, checkpoints
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.table import Record
 
@@ -166,4 +166,5 @@ class Runner:
         minutes, cpu_minutes = self.folder.spent(job.name) or (None, None)
         self.folder.finish(job.name, {**record, "minutes": minutes, "cpu_minutes": cpu_minutes})
         if not self._keep_checkpoints:
-            (self.folder.run(job.name) / CHECKPOINT).unlink(missing_ok=True)
+            for checkpoint in checkpoints(self.folder.run(job.name)):
+                checkpoint.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -30,6 +30,9 @@ SCORE: Final = "miou"
 
 MAIN_SCORES: Final = "main_scores"
 """In a record: by task the fields of its `MainScore`, of the averaged weights."""
+
+HEADLINES: Final = "headlines"
+"""In a record: by task its headline scores (`Task.headline`) by name; older records have none."""
 
 LEAST: Final = 3
 """Pairs below which no probability is given."""
@@ -108,6 +111,8 @@ class Row:
     budget: Budget
     wanted: int
     """Seeds there are to be."""
+    done: int
+    """Seeds that are finished."""
     failed: int
     images: int | None
     """Labelled images used; None before the first seed is finished, as all below."""
@@ -121,6 +126,8 @@ class Row:
     """Difference to the baseline with as many labels and the same seeds, in points of mIoU; None for the baseline."""
     delta_m: Mean | None = None
     """Per cent; None where no arms are named for it, or the row is one of them and has a task alone."""
+    others: Mapping[str, Mapping[str, Mean]] = field(default_factory=dict)
+    """By task other than segmentation its headline scores by name."""
     p_holm: float | None = None
     """`against.p`, allowing for the number of rows it is computed for (Holm)."""
 
@@ -166,6 +173,7 @@ def rows(
             arm=arm,
             budget=budget,
             wanted=len(own),
+            done=len(done),
             failed=sum(cell in failed for cell in own),
             images=records[done[0]]["images"] if done else None,
             score=_mean([records[cell][SCORE] for cell in done]),
@@ -174,6 +182,7 @@ def rows(
             relative=_mean([100 * one / whole for one, whole in paired(full) if whole]),
             against=None if arm == baseline else compare([one - base for one, base in paired(budget)]),
             delta_m=_mean([delta_m_of(cell, records, singles) for cell in done]) if singles else None,
+            others=_others([records[cell].get(HEADLINES, {}) for cell in done]),
         )
 
     found = [row(*place) for place in sorted(places, key=lambda place: (arms.index(place[0]), size(place[1])))]
@@ -232,6 +241,17 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * np.array(probabilities, float)[order]))
     found: list[float] = adjusted.tolist()
     return found
+
+
+def _others(found: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Mean]]:
+    """Over the seeds, the headline scores of all tasks but segmentation, whose mIoU has a place of its own."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for one in found:
+        for task, scores in one.items():
+            for key, value in scores.items() if task != "segmentation" else ():
+                values.setdefault(task, {}).setdefault(key, []).append(value)
+    means = {task: {key: _mean(known) for key, known in scores.items()} for task, scores in values.items()}
+    return {task: {key: mean for key, mean in scores.items() if mean} for task, scores in means.items()}
 
 
 def _mean(values: Sequence[float | None]) -> Mean | None:
