@@ -1,6 +1,6 @@
 """What one image costs with each way to run a network, and what `fathom predict` adds to it.
 
-    python benchmarks/latency.py [--run RUN] [--repeats 20] [--frames 60] [--out results/latency.json] [--table]
+    python benchmarks/latency.py [--run RUN] [--repeats 20] [--frames 200] [--out results/latency.json] [--table]
 
 Without --run: the real-time joint network (recipes/realtime-joint.yaml, with its published encoder) for 40 classes and
 depth, with random weights. Every case gets the same 8-bit image and gives logits and metres at a quarter of its size.
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", default=[f"{w}x{h}" for h, w in SIZES], help="width x height")
     parser.add_argument("--threads", nargs="*", type=int, default=THREADS)
     parser.add_argument("--repeats", type=int, default=20, help="timed calls of each case")
-    parser.add_argument("--frames", type=int, default=60, help="images, and frames of the video, end to end; 0 = none")
+    parser.add_argument("--frames", type=int, default=200, help="images, and frames of the video, end to end; 0 = none")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--table", action="store_true", help="print Markdown tables instead of JSON")
     arguments = parser.parse_args()
