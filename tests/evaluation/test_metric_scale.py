@@ -11,10 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, spread, windows
+from fathomseg.evaluation.metric_scale import (
+    scale_from_camera_height,
+    scale_from_poses,
+    scale_from_speed,
+    spread,
+    windows,
+)
 from fathomseg.geometry.camera import depth_to_disparity
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.depth_scale import DepthScale, in_metres, median_scale
+from fathomseg.inference.depth_scale import DepthScale, in_metres, mean_scale, median_scale
 from fathomseg.inference.predictor import Predictor
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
@@ -63,6 +69,26 @@ def test_the_scale_of_poses() -> None:
     assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
     assert (found.source, found.measured, found.reliable) == ("poses", 14, True)
     assert found.spread < 1e-4
+
+
+def test_the_scale_of_the_speed() -> None:
+    """Of a drive whose mean distance from frame to frame is known, though its speed is not the same everywhere."""
+    places = [[STREETS.world_T_cam(id)[:3, 3] for id in IDS[start : start + 8]] for start in (0, 8)]
+    moved = [float(np.linalg.norm(b - a)) for clip in places for a, b in pairwise(clip)]
+    found = scale_from_speed(KnowsPoses(7.0), STREETS, IDS, (64, 128), sum(moved) / len(moved))
+    assert found is not None
+    assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
+    assert (found.source, found.measured) == ("speed", 14)
+    assert "mean of 14" in str(found)
+
+
+def test_the_error_of_a_mean_speed() -> None:
+    scale = mean_scale([[1.0, 3.0], [4.0, 4.0]], 6.0)
+    assert scale is not None
+    assert (scale.metres_per_unit, scale.measured) == (2.0, 4)
+    assert scale.spread == pytest.approx(1 / 3), "means of 2 and 4: a standard deviation of the square root of 2"
+    assert mean_scale([], 1.0) is None
+    assert mean_scale([[0.0, 0.0]], 1.0) is None
 
 
 @pytest.mark.parametrize("unit", [1.0, 5.0])

@@ -45,6 +45,24 @@ def test_metres_reach_the_card_and_the_files(
     assert b"comment unit metres" in cloud.read_bytes()
 
 
+def test_a_known_speed_comes_before_the_height(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = drive(tmp_path / "own", clips=1)
+    given = []
+
+    def of_speed(pose: object, dataset: object, ids: object, size: object, metres: float, device: object) -> DepthScale:
+        given.append(metres)
+        return KNOWN.model_copy(update={"source": "speed"})
+
+    monkeypatch.setattr(metric_scale, "scale_from_speed", of_speed)
+    known = {"data": {"name": "folder", "root": str(root)}, "streams": {"clips": {"camera": {"name": "field_of_view"}}}}
+    scale = {"metres_per_frame": 0.8, "camera_height": 1.5}
+    card = load_card(pretrain(tmp_path / "run", metric_scale=scale, **known))
+    assert given == [0.8]
+    assert card.depth_unit == "metres"
+    assert card.depth_scale is not None
+    assert card.depth_scale.source == "speed"
+
+
 def test_without_poses_the_height_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,5 @@
-"""Metres per unit of a depth learned from video, which one camera leaves open: from poses, or the camera's height."""
+"""Metres per unit of a depth learned from video, which one camera leaves open: from poses, speed, or the camera's
+height."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.evaluation.motion import clips, predict_motions
 from fathomseg.geometry.camera import intrinsics
 from fathomseg.geometry.ground import camera_heights
-from fathomseg.inference.depth_scale import DepthScale, median_scale
+from fathomseg.inference.depth_scale import DepthScale, mean_scale, median_scale
 from fathomseg.inference.predictor import Predictor, stacked
 from fathomseg.types import Camera, Size
 
@@ -49,6 +50,23 @@ def scale_from_poses(
             if true >= _LEAST_M and predicted > 0:
                 ratios.append(true / predicted)
     return median_scale(ratios, "poses")
+
+
+def scale_from_speed(
+    pose: nn.Module,
+    dataset: Dataset,
+    ids: Sequence[str],
+    size: Size,
+    metres_per_frame: float,
+    device: torch.device | str = "cpu",
+) -> DepthScale | None:
+    """The mean distance from each frame to the next, `metres_per_frame`, over the mean predicted one, in windows all
+    over the clips; None without clips. Otherwise as `scale_from_poses`."""
+    distances = []
+    for part in windows(clips(dataset, ids, posed=False)):
+        motions = predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in part), device)
+        distances.append(np.linalg.norm(motions[:, :3, 3], axis=1).tolist())
+    return mean_scale(distances, metres_per_frame)
 
 
 def scale_from_camera_height(

@@ -78,11 +78,12 @@ def predict_drives(
     return sorted(gathered(drives), key=lambda drive: place[drive.ids[0]])
 
 
-def clips(dataset: Dataset, ids: Sequence[str], step: int = 1) -> list[tuple[str, ...]]:
-    """The runs of frames with poses among these samples, `step` frames apart; a frame alone is none."""
-    posed = {id for id in ids if dataset.world_T_cam(id) is not None}
-    neighbours = ((id, dataset.neighbour(id, step)) for id in ids if id in posed)
-    after = {id: other for id, other in neighbours if other in posed and other is not None}
+def clips(dataset: Dataset, ids: Sequence[str], step: int = 1, posed: bool = True) -> list[tuple[str, ...]]:
+    """The runs of frames among these samples, of those with poses if they are to be `posed`, `step` frames apart; a
+    frame alone is none."""
+    among = {id for id in ids if not posed or dataset.world_T_cam(id) is not None}
+    neighbours = ((id, dataset.neighbour(id, step)) for id in ids if id in among)
+    after = {id: other for id, other in neighbours if other in among and other is not None}
     followers = set(after.values())
     return [tuple(_run(id, after)) for id in ids if id in after and id not in followers]
 

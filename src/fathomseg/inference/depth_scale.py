@@ -13,10 +13,11 @@ from fathomseg.config import Part
 if TYPE_CHECKING:
     from fathomseg.inference.card import ModelCard
 
-ScaleSource = Literal["poses", "camera_height"]
+ScaleSource = Literal["poses", "speed", "camera_height"]
 
 WORDS: Final[dict[ScaleSource, str]] = {
     "poses": "the poses of the clips: true over predicted distance from frame to frame",
+    "speed": "the known mean distance over the predicted one from frame to frame",
     "camera_height": "the camera's height above the ground that the predicted depth shows (Xue et al. 2020)",
 }
 LEAST: Final = 5
@@ -34,9 +35,10 @@ class DepthScale(Part):
     source: ScaleSource
     """What it was found from."""
     measured: int = Field(ge=1)
-    """Frames, or motions from frame to frame, it is the median of."""
+    """Frames, or motions from frame to frame, it is the median of, or by speed the mean."""
     spread: float = Field(ge=0)
-    """How much they differ: 1.48 times the median absolute deviation, as a share of the median."""
+    """How much they differ: 1.48 times the median absolute deviation, as a share of the median. By speed, which is not
+    the same everywhere: the standard error of the mean, as a share of it."""
 
     @property
     def reliable(self) -> bool:
@@ -44,8 +46,9 @@ class DepthScale(Part):
         return self.measured >= LEAST and self.spread <= MAX_SPREAD
 
     def __str__(self) -> str:
+        average = "mean" if self.source == "speed" else "median"
         return (
-            f"1 unit = {self.metres_per_unit:.3g} m (median of {self.measured}, spread {100 * self.spread:.0f} %), "
+            f"1 unit = {self.metres_per_unit:.3g} m ({average} of {self.measured}, spread {100 * self.spread:.0f} %), "
             f"from {WORDS[self.source]}"
         )
 
@@ -60,6 +63,17 @@ def median_scale(ratios: Sequence[float], source: ScaleSource) -> DepthScale | N
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - middle))) / middle
     return DepthScale(metres_per_unit=middle, source=source, measured=values.size, spread=spread)
+
+
+def mean_scale(distances: Sequence[Sequence[float]], metres: float) -> DepthScale | None:
+    """`metres` over the mean of predicted `distances`, of which each group comes from one place in the video; None if
+    there are none, or nothing moves."""
+    groups = [np.mean(group) for group in distances if len(group)]
+    every = np.concatenate([np.asarray(group, np.float64) for group in distances]) if groups else np.zeros(0)
+    if not every.size or not (mean := float(every.mean())) > 0:
+        return None
+    spread = float(np.std(groups, ddof=1)) / np.sqrt(len(groups)) / mean if len(groups) > 1 else 0.0
+    return DepthScale(metres_per_unit=metres / mean, source="speed", measured=every.size, spread=spread)
 
 
 def in_metres(card: ModelCard, scale: DepthScale) -> ModelCard:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses
+from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, scale_from_speed
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.depth_scale import DepthScale, in_metres
 from fathomseg.inference.predictor import Predictor
@@ -22,9 +22,11 @@ from fathomseg.types import Camera
 class MetricScale(Part):
     """How depth that is learned from video gets a scale, which one camera leaves open; looked for after training."""
 
-    source: Literal["auto", "poses", "camera_height", "none"] = "auto"
-    """poses: the clips' known poses. camera_height: the camera's height above the ground. auto: poses where there are
-    some, else the height if it is known. none: depth stays relative."""
+    source: Literal["auto", "poses", "speed", "camera_height", "none"] = "auto"
+    """poses: the clips' known poses. speed: `metres_per_frame`. camera_height: the camera's height above the ground.
+    auto: the first of these that is known. none: depth stays relative."""
+    metres_per_frame: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """The mean distance from a frame to the next: metres driven / frames, or metres per second / frames per second."""
     camera_height: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Metres from the ground to the camera, which looks ahead and is held level. null = what the dataset says
     (`camera_height` in dataset.yaml)."""
@@ -44,6 +46,8 @@ class MetricScale(Part):
         found = None
         if self.source in {"auto", "poses"}:
             found = scale_from_poses(pose, dataset, ids, card.size, device)
+        if found is None and self.source in {"auto", "speed"} and self.metres_per_frame is not None:
+            found = scale_from_speed(pose, dataset, ids, card.size, self.metres_per_frame, device)
         if found is None and self.source in {"auto", "camera_height"}:
             predictor = Predictor(network, card, device, tasks=["depth"])
 
@@ -64,7 +68,7 @@ def with_scale(card: ModelCard, scale: DepthScale | None) -> ModelCard:
         say(f"Depth stays relative: the measurements of its scale differ too much or are too few ({scale}).")
     else:
         say(
-            "Depth stays relative: neither poses nor the camera's height tell its scale. To get metres, give "
-            "camera_height: METRES in dataset.yaml, or metric_scale.camera_height=METRES."
+            "Depth stays relative: neither poses, speed nor the camera's height tell its scale. To get metres, give "
+            "camera_height: METRES in dataset.yaml, metric_scale.camera_height=METRES or metric_scale.metres_per_frame."
         )
     return card
