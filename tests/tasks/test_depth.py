@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fathomseg.config import validate
-from fathomseg.geometry.camera import disparity_to_depth
+from fathomseg.errors import ConfigError
+from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.depth_heads import DepthHeads, DisparityHead
 from fathomseg.tasks.depth_loss import DepthLoss
@@ -167,3 +168,29 @@ def test_the_scale_of_depths_that_are_right_is_no_loss() -> None:
         batch = Batch(("a",), (1,), torch.zeros(1, 3, 2, 3, dtype=torch.uint8), {"depth": factor * truth})
         total, count = DepthLoss().build(TASK, None)([disparity], batch, 0.0)
         assert (total / count).item() == pytest.approx(error, abs=1e-5)
+
+
+def test_of_a_network_of_another_unit_only_the_shape_counts() -> None:
+    """Depth in units of 3 m has no error; then one pixel of it is twice as far, and the second image has no truth."""
+    criterion = validate(DepthLoss, {"error": "scale_invariant"}).build(TASK, None)
+    metres = torch.tensor([[3.0, 6.0, 12.0], [5.0, 9.0, 30.0]]).expand(2, 1, 2, 3)
+    disparity = depth_to_disparity(metres / 3, NEAREST, FARTHEST)
+    truth = metres * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
+    batch = Batch(("a", "b"), (1, 2), torch.zeros(2, 3, 2, 3, dtype=torch.uint8), {"depth": truth})
+    total, count = criterion([disparity], batch, 0.0)
+    assert (total.item(), count.item()) == (pytest.approx(0.0, abs=1e-5), 6)
+    truth[0, 0, 1, 2] /= 2
+    wanted = disparity.clone().requires_grad_()
+    total, _ = criterion([wanted], batch, 0.0)
+    assert total.item() == pytest.approx(math.log(2), rel=1e-5)
+    (gradient,) = torch.autograd.grad(total, wanted)
+    assert gradient.isfinite().all()
+    assert gradient[0, 0, 1, 2] < 0, "nearer: a larger disparity lowers the loss"
+
+
+def test_an_error_that_leaves_the_scale_open_teaches_no_metres() -> None:
+    assert validate(DepthLoss, {"error": "scale_invariant"}).leaves_scale_open
+    metric = validate(Depth, {"output": "metric"})
+    assert "has no logarithm" in (validate(DepthLoss, {"error": "scale_invariant"}).misfit(metric) or "")
+    with pytest.raises(ConfigError, match="error=scale_invariant compares depths in metres"):
+        validate(DepthLoss, {"error": "scale_invariant", "target": "disparity"})

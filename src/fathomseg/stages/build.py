@@ -115,7 +115,7 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
     metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
-    shape_alone = losses and all(loss.leaves_scale_open or loss.target == "disparity" for loss in losses)
+    shape_alone = losses and all(loss.leaves_shift_open or loss.target == "disparity" for loss in losses)
     video = any(isinstance(o, Photometric) for o in recipe.objectives.values())
     alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
     tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}

@@ -29,10 +29,12 @@ class DepthLoss(TaskLoss):
     """depth: z-depth in metres, 0 = unknown. disparity: 0..1, NaN = unknown, as another network or a map gives it."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
-    error: Literal["log", "l1", "berhu", "scale_shift_invariant"] | None = None
+    error: Literal["log", "l1", "berhu", "scale_invariant", "scale_shift_invariant"] | None = None
     """log: |ln z - ln z*| of depth. l1, berhu (reverse Huber): of disparity, which a true depth is converted to, or of
-    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_shift_invariant: of
-    inverse depth after aligning each image, so that maps of any source can be learned from (MiDaS)."""
+    the metres of `output: metric`. null: log for the depth of a disparity, berhu otherwise. scale_invariant: as log,
+    but for the median of ln z - ln z* in each image, so that a network of another unit can learn from metres.
+    scale_shift_invariant: of inverse depth after aligning each image, so that maps of any source can be learned from
+    (MiDaS)."""
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.2
     """berhu: errors above this share of the batch's largest one are squared."""
     relative: RelativeDepth = RelativeDepth()
@@ -40,17 +42,17 @@ class DepthLoss(TaskLoss):
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
-        if self.target == "disparity" and self.error == "log":
-            raise ValueError("error=log compares depths in metres; a disparity target takes l1 or berhu")
+        if self.target == "disparity" and self.error in ("log", "scale_invariant"):
+            raise ValueError(f"error={self.error} compares depths in metres; a disparity target takes l1 or berhu")
         return self
 
     def misfit(self, task: Task) -> str | None:
         """Metres are compared with metres, but for a loss that leaves the scale open."""
-        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_scale_open:
+        if not isinstance(task, Depth) or task.output == "disparity" or self.leaves_shift_open:
             return None
         if self.target == "disparity":
             return f"output=metric is learned from true depth: set losses.{self.name}.target=depth"
-        if self.error == "log":
+        if self.error in ("log", "scale_invariant"):
             return f"output=metric may predict 0, which has no logarithm: set losses.{self.name}.error to berhu or l1"
         return None
 
@@ -65,13 +67,18 @@ class DepthLoss(TaskLoss):
 
     @property
     def leaves_scale_open(self) -> bool:
-        """Whether depths of another scale and shift are as good to it: then depth is not learned in metres."""
+        """Whether depths of another scale are as good to it: then depth is not learned in metres."""
+        return self.error in ("scale_invariant", "scale_shift_invariant")
+
+    @property
+    def leaves_shift_open(self) -> bool:
+        """Whether inverse depths of another scale and shift are."""
         return self.error == "scale_shift_invariant"
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
-        if self.leaves_scale_open:
+        if self.leaves_shift_open:
             return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
         return DepthCriterion(self, task)
 
@@ -106,11 +113,13 @@ class DepthCriterion(TaskCriterion):
         truth: Float[Tensor, "b 1 h w"],
         weight: Float[Tensor, "b 1 h w"] | None = None,
     ) -> SumCount:
-        if self.error == "log":
+        if self.error in ("log", "scale_invariant"):
             known = truth > 0
             inverse = inverse_depth(predicted, *self.depth_range)
-            # ln z - ln z* = -(ln 1/z + ln z*)
-            return _summed((inverse * truth.clamp(min=1e-6)).log().abs(), known, weight)
+            off = (inverse * truth.clamp(min=1e-6)).log()  # -(ln z - ln z*)
+            if self.error == "scale_invariant":
+                off = off - _median(off.detach(), known)
+            return _summed(off.abs(), known, weight)
         if self.metric:
             predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
         else:
@@ -123,6 +132,12 @@ class DepthCriterion(TaskCriterion):
         """0..1 over the range of depths, which true depths are clamped to; NaN where there is none."""
         disparity = depth_to_disparity(depth.clamp(*self.depth_range), *self.depth_range)
         return disparity.masked_fill(depth <= 0, torch.nan)
+
+
+def _median(values: Float[Tensor, "b 1 h w"], known: Bool[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 1 1"]:
+    """That of the known pixels of each image; 0 where there are none."""
+    median: Tensor = values.masked_fill(~known, torch.nan).flatten(1).nanmedian(1).values
+    return median.nan_to_num().view(-1, 1, 1, 1)
 
 
 def _summed(losses: Float[Tensor, "*b"], known: Bool[Tensor, "*b"], weight: Float[Tensor, "*b"] | None) -> SumCount:
