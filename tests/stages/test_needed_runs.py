@@ -27,9 +27,13 @@ def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(FathomError) as raised:
         train.trained(find("own-data/semi-supervised"), [], None, None)
     assert str(raised.value) == expected
-    with pytest.raises(FathomError, match=r"criterion\.teacher\.run and criterion\.features\.run ask .*pretrain recipes"):
+    with pytest.raises(
+        FathomError, match=r"criterion\.teacher\.run and criterion\.features\.run ask .*pretrain recipes"
+    ):
         select.chosen(find("own-data/select"), [], None, None, None)
-    with pytest.raises(FathomError, match=r"criterion\.run and prelabels ask .* by `fathom train recipes/own-data/semi"):
+    with pytest.raises(
+        FathomError, match=r"criterion\.run and prelabels ask .* by `fathom train recipes/own-data/semi"
+    ):
         select.chosen(find("own-data/next"), [], None, None, None)
     assert not (tmp_path / "runs").exists()
 

@@ -51,7 +51,7 @@ class _Generator(GenerateJsonSchema):
         return {"anyOf": tree.pop("oneOf"), **tree} if "oneOf" in tree else tree
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """A function in front of a field reads texts too (the name of a file that holds the value), but not of parts."""
+        """A function in front of a field reads texts too: the name of a file that holds the value. Parts have none."""
         tree, function = super().function_before_schema(schema), schema["function"]["function"]
         parts = function is named_by_key or schema["schema"]["type"] == "tagged-union"
         reads = inspect.isfunction(function) and not parts  # the validators of parts are methods

@@ -46,6 +46,6 @@ def _told(run: Path, keys: list[str], head: str) -> str:
     made = re.search(rf"{re.escape(str(here))} \((fathom [^)]+)\)", head)
     how = f"make it by `{made[1]}`" if made else "make it by `fathom train` or `fathom pretrain`"
     return (
-        f"{here} holds no model ({CARD}): {' and '.join(keys)} {'asks' if len(keys) == 1 else 'ask'} for a run that has "
-        f"reached its end. First {how}, or give another run: {' '.join(f'{key}=FOLDER' for key in keys)}"
+        f"{here} holds no model ({CARD}): {' and '.join(keys)} {'asks' if len(keys) == 1 else 'ask'} for a run that "
+        f"has reached its end. First {how}, or give another run: {' '.join(f'{key}=FOLDER' for key in keys)}"
     )

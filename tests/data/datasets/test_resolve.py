@@ -39,7 +39,7 @@ def test_recipes_for_own_data_read_what_check_reads(tmp_path: Path) -> None:
         data = resolve_dataset("own-data", [f"data.root={tmp_path / name}"])
         assert data == kind(root=tmp_path / name)
         assert name == "nowhere" or data == resolve_dataset(str(tmp_path / name))
-    with pytest.raises(FathomError, match="set data.name=coco or data.name=yolo"):
+    with pytest.raises(FathomError, match=r"set data\.name=coco or data\.name=yolo"):
         _ = data.classes
     both = {"name": "several", "datasets": {one: {"name": "folder", "root": str(tmp_path / one)} for one in kinds}}
     recipe = write_yaml(tmp_path / "r.yaml", {"data": both})

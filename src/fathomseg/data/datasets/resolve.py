@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict

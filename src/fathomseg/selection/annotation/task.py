@@ -62,7 +62,7 @@ class Task(Part):
     """The images, in the order of choice."""
 
     def image_called(self, name: str) -> TaskImage | None:
-        """The image that a tool calls so: a file name, a path or an address. None for an image that was not exported."""
+        """The image that a tool calls so: a file name, a path or an address; None if it was not exported."""
         known = {image.stem: image for image in self.images}
         last = re.split(r"[/\\?=]", unquote(name))[-1]
         stem = last.rpartition(".")[0] if "." in last else last
