@@ -36,14 +36,17 @@ LINES = {
     "check": (f"check streets {CITY}", r"streets: \d+ images in 3 splits, no problem; open runs/check/streets\.html"),
     "train": (
         f"train streets {RUN} {TINY} streams.labelled.labels.count=1 --out run",
-        r"run on val: mIoU [\d.e-]+.*; open run/.*\.html",
+        r"run on val: mIoU \d+\.\d %; open run/.*\.html",
     ),
     "pretrain": (
         f"pretrain depth-streets {RUN} {TINY} evaluation.split=null evaluation.report=false --out depth",
         "1 steps are done, the run is in depth",
     ),
-    "evaluate": ("evaluate run --weights ema --limit 1", r"run on val: mIoU .*; open run/evaluation/.*report\.html"),
-    "predict": ("predict run images --out out", "segmentation of 1 files in out"),
+    "evaluate": (
+        "evaluate run --weights ema --limit 1",
+        r"run on val: mIoU \d+\.\d %; open run/evaluation/.*report\.html",
+    ),
+    "predict": ("predict run images --out out", r"segmentation of 1 files in out, [\d.]+ images/s"),
     "distill": (
         "distill run run/config.yaml --task segmentation --out taught --all --split val",
         r"segmentation of \d+ images in taught",

@@ -45,6 +45,11 @@ _HOMES = {
 """The module each public name lives in."""
 
 
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import PyTorch only when the API is used, so that the command line answers --help at once."""
     if name in _HOMES:

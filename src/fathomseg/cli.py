@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.named_recipes import find
 from fathomseg.shell.completion import recipe_or_setting, setting_in
 from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
@@ -521,7 +521,12 @@ def settings(
     ] = False,
 ) -> None:
     """List every setting with its type, default and meaning; of a recipe, with its values."""
-    recipe = _recipe_first(arguments)
+    try:
+        recipe = _recipe_first(arguments)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error} Settings that have a word: fathom settings --word {(arguments or [''])[0]}"
+        ) from None
     from fathomseg.stages.settings import run
 
     raise typer.Exit(run(*recipe, word, schema))

@@ -149,6 +149,17 @@ def test_whole_mode_resizes_to_the_working_size_and_upsamples_logits_and_dispari
     np.testing.assert_allclose(found["depth"], disparity_to_depth(cells[0, 0], *RANGE), rtol=1e-4)
 
 
+def test_what_is_printed_of_a_predictor_and_of_the_package() -> None:
+    config = network_of(BOTH)
+    card = ModelCard(network=config, size=(24, 32), classes=RGB.names, colours=RGB.colours)
+    both = Predictor(build(config, 3, 0), card)
+    shown = "segmentation, depth, 3 classes: red, green, blue; at 24 x 32 (height x width) on cpu"
+    assert repr(both) == f"Predictor({shown})"
+    depth = Predictor(both.network, card, inference=Inference(size=(48, 64)), tasks=["depth"])
+    assert repr(depth) == "Predictor(depth; at 48 x 64 (height x width) on cpu)"
+    assert dir(fathomseg) == sorted(fathomseg.__all__)
+
+
 def test_inference_at_another_size_than_the_training() -> None:
     other = Predictor(Known(), around(Known(), (24, 32)).card, "cpu", Inference(size=(12, 20)))
     other.predict(photo(61, 83))

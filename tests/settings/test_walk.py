@@ -129,3 +129,10 @@ def test_the_verb() -> None:
 def test_a_key_in_the_wrong_place_is_shown_the_right_one(override: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load(Recipe, find("streets"), [override])
+
+
+def test_a_word_that_is_no_setting_is_said_to_be_searched_for() -> None:
+    for given, told in ((["own-data", "focal"], "fathom settings own-data --word focal"), (["focal"], "--word focal")):
+        error = CliRunner().invoke(app, ["settings", *given]).exception
+        assert isinstance(error, ConfigError)
+        assert str(error).endswith(told)

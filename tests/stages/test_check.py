@@ -82,6 +82,16 @@ def test_every_problem_and_note_is_printed(tmp_path: Path) -> None:
     assert "Note: There is no list of val: about 20 %" in text
 
 
+def test_labels_that_cannot_be_read_say_nothing_of_the_classes(tmp_path: Path) -> None:
+    dataset = small_camvid(tmp_path)
+    for id in (id for split in dataset.splits for id in dataset.ids(split)):
+        path = dataset.files(id).label
+        assert path is not None
+        path.write_bytes(b"")
+    assert check(dataset).absent_classes == ()
+    assert "never occur" not in printed(dataset)
+
+
 def test_names_are_printed_as_they_are_not_as_markup(tmp_path: Path) -> None:
     make_folder(tmp_path, images=1)
     (tmp_path / "images" / "[red]x[bold].png").write_bytes(b"")

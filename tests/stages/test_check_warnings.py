@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,22 @@ def test_the_page_shows_samples_warnings_and_problems(tmp_path: Path) -> None:
     assert text.count("label, laid over it") >= 3
     assert text.count("strong colours and blur") >= 3
     assert page_path(data) == Path("runs/check/my<b>data.html")
+
+
+def test_the_page_augments_images_to_train_on_each_in_its_own_way(tmp_path: Path) -> None:
+    data = Folder(root=fakes.make_folder(tmp_path / "mydata", images=6, clips=1), val=("clips/*", "images/003"))
+    for part in ("images", "labels"):  # one picture: only the augmentation can differ
+        for path in (data.root / part).glob("*.png"):
+            path.write_bytes((data.root / part / "000.png").read_bytes())
+    write_check_page(tmp_path / "page.html", check(data), data)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    shown, augmented = text[text.index("label, laid over it") :].split("As training sees them")
+    assert "images/003" in shown
+    assert "clips/" in shown
+    assert "images/003" not in augmented
+    assert "clips/" not in augmented
+    pictures = re.findall(r'src="(data:[^"]+)"', augmented)
+    assert len(pictures) == len(set(pictures)) == 9
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

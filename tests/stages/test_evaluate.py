@@ -20,7 +20,7 @@ from fathomseg.evaluation.motion import motion_scores, predict_drives
 from fathomseg.inference.card import load_pose
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference, Window
-from fathomseg.io import draw
+from fathomseg.io import draw, outcome
 from fathomseg.io.depth_maps import write_disparity, write_scale
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.stages.evaluate import evaluate_run, run
@@ -91,6 +91,7 @@ def oracle(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int
 def test_scores_equal_an_oracle_over_the_predictor(
     saved: Path, data: CamVid, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    outcome.forget()
     assert run(str(saved), **arguments(weights="both")) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)  # nothing but JSON on standard output
@@ -103,6 +104,7 @@ def test_scores_equal_an_oracle_over_the_predictor(
         values[weights] = oracle(predictions, truths, len(data.classes))
         assert result["scores"][weights]["segmentation"]["miou"] == pytest.approx(values[weights], rel=1e-12)
     assert values["ema"] != values["last"]
+    assert outcome.last_line() == f"{saved} on val: mIoU {100 * values['ema']:.1f} %"
     assert result["scores"]["ema"]["segmentation"]["images"] == 5
     assert result["scores"]["ema"]["segmentation"]["pixels"] == sum(int((t != 255).sum()) for t in truths)
 

@@ -86,6 +86,13 @@ class Predictor:
             raise FathomError("This network has no links to switch off; leave out --links off.")
         self.size: Size = self.inference.size or card.size
 
+    def __repr__(self) -> str:
+        """Tasks, classes, working size and device."""
+        names = self.card.classes if "segmentation" in self.tasks else ()
+        classes = f", {len(names)} classes: {', '.join(names)}" if names else ""
+        height, width = self.size
+        return f"Predictor({', '.join(self.tasks)}{classes}; at {height} x {width} (height x width) on {self.device})"
+
     def with_bits(self, bits: int | None) -> Predictor:
         """The same for images that use so many bits of files of 16; None = as its card says."""
         if bits is None:

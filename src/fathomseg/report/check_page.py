@@ -14,6 +14,7 @@ from jaxtyping import Float
 from fathomseg.augment import Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.held_out import HeldOut
 from fathomseg.data.transforms import Geometry, cut
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
@@ -30,6 +31,8 @@ _PLAIN: Final = 3
 """Images without a label that are shown."""
 _AUGMENTED: Final = 3
 """Images that are shown augmented."""
+_TRAINED: Final = ("train", "clips")
+"""Splits whose images are, unless they are held out."""
 
 
 def render_check(
@@ -42,6 +45,8 @@ def render_check(
     having = frozenset(labelled)
     chosen = [*_of_splits(dataset, report, having), *_spread([id for id in ids if id not in having], _PLAIN)]
     shown = [found for id in chosen if (found := _sample(dataset, id)) is not None]
+    learned = _learned_from(dataset, [one.id for one in shown])
+    seen = [one for one in shown if one.id in learned][:_AUGMENTED]
     return (
         environment()
         .get_template("check.html")
@@ -51,7 +56,7 @@ def render_check(
             shares=[] if classes is None else _shares(report, classes),
             splits=[name for name, split in report["splits"].items() if sum(split["pixels"].values())],
             figures=[_figure(one, classes) for one in shown],
-            augmented=[_augmented(one, classes) for one in shown[:_AUGMENTED]],
+            augmented=[_augmented(one, classes, place) for place, one in enumerate(seen)],
             classes=[] if classes is None else list(zip(classes.names, classes.colours, strict=True)),
             depth=metric_scale() if any(one.depth is not None for one in shown) else None,
             title=name_of(dataset),
@@ -107,6 +112,12 @@ def _of_splits(dataset: Dataset, report: Mapping[str, Any], labelled: frozenset[
     return list(dict.fromkeys(turns))[:_LABELLED]
 
 
+def _learned_from(dataset: Dataset, ids: Sequence[str]) -> frozenset[str]:
+    """Those of these images that a training may see."""
+    splits = {id for split in _TRAINED if split in dataset.splits for id in dataset.ids(split)}
+    return frozenset(HeldOut.of(dataset).without(dataset, [id for id in ids if id in splits]))
+
+
 def _classes(dataset: Dataset) -> ClassList | None:
     try:
         return dataset.classes
@@ -150,16 +161,16 @@ def _figure(sample: Sample, classes: ClassList | None) -> Figure:
     return Figure(sample.id, "", pictures)
 
 
-def _augmented(sample: Sample, classes: ClassList | None) -> Figure:
-    """Two views as labelled images are learned from by default, and one as mixed images are."""
+def _augmented(sample: Sample, classes: ClassList | None, place: int) -> Figure:
+    """Two views as labelled images are learned from by default, and one as mixed images are; others at each `place`."""
     pictures = []
     for number in range(2):
-        view = _view(sample, number, sample.size)
-        picture = _coloured(view.image, number)
+        view = _view(sample, 3 * place + number, sample.size)
+        picture = _coloured(view.image, 3 * place + number)
         if view.label is not None and classes is not None:
             picture = draw.overlay(picture, view.label, classes, 0.35)
         pictures.append((f"zoom, crop, flip, colours ({number + 1})", uri(picture, ".jpg")))
-    pictures.append(("strong colours and blur", uri(_strong(sample.image, 2), ".jpg")))
+    pictures.append(("strong colours and blur", uri(_strong(sample.image, 3 * place + 2), ".jpg")))
     return Figure(sample.id, "", pictures)
 
 

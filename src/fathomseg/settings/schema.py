@@ -51,9 +51,10 @@ class _Generator(GenerateJsonSchema):
         return {"anyOf": tree.pop("oneOf"), **tree} if "oneOf" in tree else tree
 
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
-        """A function in front of a field reads texts too: the name of a file that holds the value."""
+        """A function in front of a field reads texts too: the name of a file that holds the value. Parts have none."""
         tree, function = super().function_before_schema(schema), schema["function"]["function"]
-        reads = inspect.isfunction(function) and function is not named_by_key  # the validators of parts are methods
+        parts = function is named_by_key or schema["schema"]["type"] == "tagged-union"
+        reads = inspect.isfunction(function) and not parts  # the validators of parts are methods
         return {"anyOf": [tree, {"type": "string"}]} if reads else tree
 
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> JsonSchemaValue:

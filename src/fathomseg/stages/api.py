@@ -1,7 +1,7 @@
 """The verbs as functions of Python: what the command line does, with results instead of exit codes.
 
-run = fathomseg.train("own-data", data={"root": "mydata"}, out="runs/mine")
-run.scores["segmentation"]["miou"], run.load().predict("photo.jpg")
+    run = fathomseg.train("own-data", data={"root": "mydata"}, out="runs/mine")
+    run.scores["segmentation"]["miou"], run.load().predict("photo.jpg")
 
 Settings are those of the recipe: `data={"root": "mydata"}` is `data.root=mydata` of the command line, and so is
 `**{"data.root": "mydata"}`. All raise `FathomError`, with the words of the command line.

@@ -65,7 +65,7 @@ class CheckReport:
     dataset: str
     splits: Mapping[str, SplitReport]
     absent_classes: tuple[str, ...]
-    """Classes no readable label shows, in any split that was scanned."""
+    """Classes no readable label shows, in any split that was scanned; none if no label could be read."""
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
     images: int = 0
@@ -113,7 +113,6 @@ def check(
 
     reports = {split: _report(dataset, names, [found[id] for id in members]) for split, members in ids.items()}
     seen = {name for report in reports.values() for name, count in report.pixels.items() if count}
-    labelled = any(report.labelled for report in reports.values())
     layout: Iterable[Problem] = ()
     if isinstance(dataset, FileDataset | Several):
         layout = dataset.layout_problems(distinct)
@@ -126,7 +125,7 @@ def check(
     return CheckReport(
         dataset=dataset.name,
         splits=reports,
-        absent_classes=tuple(name for name in names if labelled and name not in seen),
+        absent_classes=tuple(name for name in names if seen and name not in seen),
         problems=tuple(problems),
         notes=tuple(notes),
         images=len(distinct),

@@ -239,23 +239,15 @@ def evaluate_run(
                 shown = sections(result, dataset, best, drives)
                 shown += [] if against or not inference.links else links_sections(folder / METRICS)
                 write_page(out, result, shown, folder / CONFIG)
-            conclude(_in_words(folder, split, result, known))
+            told = sections(result, dataset)
+            headlines = ", ".join(section.headline for section in told)
+            conclude(f"{folder} on {split}: {headlines}")
             if as_json:
                 print(json.dumps(result))
             else:
-                show(result, sections(result, dataset), out)
+                show(result, told, out)
             result["folder"] = str(out)
     return result
-
-
-def _in_words(folder: Path, split: str, result: Mapping[str, Any], known: Mapping[str, Task]) -> str:
-    """The main number of every task, of the first weights that were scored."""
-    scores: Mapping[str, Any] = next(iter(result["scores"].values()), {})
-    headlines = {
-        name: value for task in known if task in scores for name, value in known[task].headline(scores[task]).items()
-    }
-    said = ", ".join(f"{name.replace('miou', 'mIoU')} {value:.4g}" for name, value in headlines.items())
-    return f"{folder} on {split}: {said}" if said else f"{folder} is scored on {split}"
 
 
 def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:

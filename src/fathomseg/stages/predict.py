@@ -135,7 +135,8 @@ def run(
     rate = predicted / max(time.perf_counter() - began, 1e-9)
     there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
     what = "frames" if all(job.is_video for job in todo) else "images"
-    speed = f" ({predicted} {what}, {rate:.1f} {what}/s)" if predicted else ""
+    fast = f"{rate:.1f} {what}/s"
+    speed = f" ({predicted} {what}, {fast})" if predicted else ""
     lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
@@ -143,7 +144,8 @@ def run(
     if found.others:
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
-    conclude(f"{names} of {len(jobs)} files in {out}" + (f", {len(problems)} could not be used" if problems else ""))
+    ends = [*([fast] if predicted else []), *([f"{len(problems)} could not be used"] if problems else [])]
+    conclude(", ".join([f"{names} of {len(jobs)} files in {out}", *ends]))
     return 1 if problems else 0
 
 
@@ -172,8 +174,9 @@ def _watch(
         say(f"Predicting camera {number}; " + ("Ctrl-C ends it." if frames is None else f"{frames} frames."))
         count, seconds = predict_camera(predictor, seen, goals, frames, smooth)
     names = ", ".join(predictor.tasks)
-    say(f"{names} of {count} frames written into {out} ({count / max(seconds, 1e-9):.1f} frames/s).")
-    conclude(f"{names} of {count} frames in {out}")
+    fast = f"{count / max(seconds, 1e-9):.1f} frames/s"
+    say(f"{names} of {count} frames written into {out} ({fast}).")
+    conclude(f"{names} of {count} frames in {out}, {fast}")
     return 0
 
 

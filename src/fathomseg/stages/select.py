@@ -29,6 +29,7 @@ from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, Progress, readable
 from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
 from fathomseg.stages.advice import resume_advice
+from fathomseg.stages.needed_runs import refuse_missing_runs
 from fathomseg.stages.run_folder import CONFIG, begin, origin
 from fathomseg.stages.select_outputs import write_all
 from fathomseg.stages.select_recipe import SelectRecipe
@@ -68,6 +69,8 @@ def chosen(
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     named = "choice", "FOLDER"
     loaded, folder, what = started(SelectRecipe, recipe, overrides, out, resume, _refuse_changes, named)
+    if resume is None:
+        refuse_missing_runs([loaded], recipe, folder)
     with alone_in(folder, f"fathom select {what}"), open_team(engine, workers) as team:
         return folder, select(loaded, folder, resume is not None, team)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fathomseg.config import Part, load, read_yaml
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.named_recipes import FOLDER
 from fathomseg.settings.schema import schema
 from fathomseg.settings.walk import Setting, every, of
 from fathomseg.stages.recipe import Recipe
@@ -34,6 +35,12 @@ def run(recipe: Path | None, overrides: Sequence[str], word: str | None, as_sche
     """
     if overrides and recipe is None:
         raise ConfigError(f"{overrides[0]!r} changes a recipe; name one in front of it.")
+    if words := [text for text in overrides if "=" not in text]:
+        name = recipe.relative_to(FOLDER).with_suffix("") if recipe and recipe.is_relative_to(FOLDER) else recipe
+        raise ConfigError(
+            f"{words[0]!r} is not of the form key=value. To list the settings that have a word: "
+            f"fathom settings {name} --word {words[0]}"
+        )
     kind = KINDS[kind_of(recipe)][0] if recipe is not None else Recipe
     if as_schema:
         print(json.dumps(schema(kind), indent=1))

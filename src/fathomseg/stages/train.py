@@ -30,7 +30,8 @@ from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tel
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
-from fathomseg.stages.phases import train_phases
+from fathomseg.stages.needed_runs import refuse_missing_runs
+from fathomseg.stages.phases import train_phases, trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
 from fathomseg.stages.seen_before import tell_seen_before
@@ -51,6 +52,8 @@ def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume:
 def trained(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> Path:
     """Train by a recipe into the folder `out` (runs/RECIPE), or resume the run in `resume`. Returns the folder."""
     known, folder, what = started(Recipe, recipe, overrides, out, resume, refuse_changes)
+    if resume is None:
+        refuse_missing_runs(trainings_in(known, folder).values(), recipe, folder)
     with alone_in(folder, f"fathom train {what}"):
         train(known, folder, resume=resume is not None)
     return folder

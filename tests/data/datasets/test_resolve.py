@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.coco import CocoFolder
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
+from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import ConfigError, FathomError
-from tests.fakes import make_camvid, make_folder, write_yaml
+from tests.fakes import make_camvid, make_coco, make_folder, make_yolo, write_yaml
 
 
 def test_a_name_with_its_root(tmp_path: Path) -> None:
@@ -26,6 +28,24 @@ def test_a_folder_or_its_dataset_yaml(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_data_of_a_recipe_whatever_else_it_holds(tmp_path: Path) -> None:
     recipe = write_yaml(tmp_path / "r.yaml", {"data": {"name": "camvid", "root": "a"}, "network": {"decoder": "x"}})
     assert resolve_dataset(str(recipe), [f"data.root={tmp_path}"]) == CamVid(root=tmp_path)
+
+
+def test_recipes_for_own_data_read_what_check_reads(tmp_path: Path) -> None:
+    make_coco(tmp_path / "coco", images=2)
+    make_yolo(tmp_path / "yolo", images=2)
+    make_folder(tmp_path / "mine")
+    kinds = {"coco": CocoFolder, "yolo": YoloFolder, "mine": Folder, "nowhere": Folder}
+    for name, kind in kinds.items():
+        data = resolve_dataset("own-data", [f"data.root={tmp_path / name}"])
+        assert data == kind(root=tmp_path / name)
+        assert name == "nowhere" or data == resolve_dataset(str(tmp_path / name))
+    with pytest.raises(FathomError, match=r"set data\.name=coco or data\.name=yolo"):
+        _ = data.classes
+    both = {"name": "several", "datasets": {one: {"name": "folder", "root": str(tmp_path / one)} for one in kinds}}
+    recipe = write_yaml(tmp_path / "r.yaml", {"data": both})
+    assert [one.name for one in resolve_dataset(str(recipe)).datasets.values()] == ["coco", "yolo", "folder", "folder"]
+    with pytest.raises(ConfigError, match=r"data\.unpaintet: unknown key; did you mean 'unpainted'"):
+        resolve_dataset("own-data", [f"data.root={tmp_path / 'coco'}", "data.unpaintet=sky"])
 
 
 def test_relative_roots_become_absolute_and_home_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

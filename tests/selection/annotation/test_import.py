@@ -351,6 +351,23 @@ def test_regions_that_are_no_brush_masks_are_refused(
         import_labels(back, tmp_path / "out", pool.root)
 
 
+def test_images_uploaded_to_label_studio_by_hand_match_by_their_file(pool: Folder, tmp_path: Path) -> None:
+    task = export(selection(IDS[:2]), pool, tmp_path / "out")
+    labels = drawn(task)
+    (first, one), (second, two) = ((stem, annotation(label, pool.classes.names)) for stem, label in labels.items())
+    rows = [
+        {"data": {"image": f"/data/upload/3/0a1b2c3d-{first}.png"}, "annotations": [one]},
+        {"data": {"image": f"http://localhost:8080/data/{second}.png"}, "annotations": [two]},
+    ]
+    (tmp_path / "job.json").write_text(json.dumps(rows))
+    assert import_labels(tmp_path / "job.json", tmp_path / "out", pool.root).labelled == IDS[:2]
+    for image in task.images:
+        np.testing.assert_array_equal(Folder(root=pool.root).label(image.id), labels[image.stem])
+    (tmp_path / "job.json").write_text(json.dumps(rows[:1] * 2))
+    with pytest.raises(DataError, match=f"task 2: is the second label of {first}"):
+        import_labels(tmp_path / "job.json", tmp_path / "out", pool.root)
+
+
 def test_json_that_is_no_export_of_label_studio_is_refused(pool: Folder, tmp_path: Path) -> None:
     export(selection(IDS[:1]), pool, tmp_path / "out")
     path = tmp_path / "job.json"
@@ -360,7 +377,7 @@ def test_json_that_is_no_export_of_label_studio_is_refused(pool: Folder, tmp_pat
         ('[{"data": {}}]', "export from Label Studio as JSON"),
         (
             json.dumps([{"data": {"stem": "x"}, "annotations": []}]),
-            r"task 1: is of no image of this export \(stem: 'x'\)",
+            r"task 1: is of no image of this export \(its image: 'x'\)",
         ),
     ):
         path.write_text(content)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.cityscapes import Cityscapes
@@ -13,6 +13,7 @@ from fathomseg.data.datasets.idd_lite import IddLite
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.data.datasets.kitti2015 import Kitti2015
 from fathomseg.data.datasets.kitti_semantics import KittiSemantics
+from fathomseg.data.datasets.layout import as_found
 from fathomseg.data.datasets.mapillary import Mapillary
 from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
@@ -38,10 +39,10 @@ _Rendered = Streets | VKitti2 | Gta5 | Synthia
 _One = _Rendered | _Real
 """Every dataset there is. A new one is listed here and nowhere else."""
 
-OneDataset = Annotated[_One, Field(discriminator="name")]
+OneDataset = Annotated[_One, Field(discriminator="name"), BeforeValidator(as_found)]
 """One dataset, told apart by `name`."""
 
-AnyDataset = Annotated[_One | Several, Field(discriminator="name")]
+AnyDataset = Annotated[_One | Several, Field(discriminator="name"), BeforeValidator(as_found)]
 """One dataset, or several under names of their own."""
 
 Several.model_rebuild()  # it holds `OneDataset`, which did not exist when its class was made

@@ -59,7 +59,8 @@ class Folder(SplitLists, FileDataset):
         path = self.root / DESCRIPTION
         if not path.is_file():
             raise FathomError(
-                f"There is no {path}. A folder of your own data needs one that lists the classes; see docs/data.md."
+                f"There is no {path}. A folder of your own data needs one that lists the classes; see docs/data.md. If "
+                "its labels are COCO's JSON or YOLO's texts, set data.name=coco or data.name=yolo."
             )
         return config.load(Description, path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict
@@ -14,11 +13,9 @@ from fathomseg import config
 from fathomseg.config import Part
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.coco import CocoFolder, annotation_files
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
-from fathomseg.data.datasets.yolo import YoloFolder
+from fathomseg.data.datasets.layout import layout_of
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.io.yolo import DESCRIPTION as YOLO
 from fathomseg.named_recipes import nearest, packaged
 from fathomseg.text import at_home
 
@@ -42,8 +39,9 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     own = [override.removeprefix("data.") for override in overrides]
     if path.name == DESCRIPTION and path.is_file():
         return config.load(Folder, {"name": "folder", "root": str(path.parent)}, own)
-    if (path / DESCRIPTION).is_file():
-        return config.load(Folder, {"name": "folder", "root": text}, own)
+    layout = layout_of(path)
+    if layout == "folder":
+        return config.load(Folder, {"name": layout, "root": text}, own)
     if not path.exists() and text not in kinds and (recipe := packaged(text)) is not None:
         path = recipe
     if path.is_file():
@@ -56,10 +54,8 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
     if text in kinds:
         return config.load(kinds[text], {"name": text}, own)
     names = ", ".join(sorted(kinds))
-    if path.is_dir() and (path / YOLO).is_file():
-        return config.load(YoloFolder, {"name": "yolo", "root": text}, own)
-    if path.is_dir() and any(_surely_coco(file) for file in annotation_files(path)):
-        return config.load(CocoFolder, {"name": "coco", "root": text}, own)
+    if layout is not None:
+        return config.load(kinds[layout], {"name": layout, "root": text}, own)
     if path.is_dir():
         raise FathomError(
             f"The folder {text} holds no {DESCRIPTION}. Write one (docs/data.md), or name the dataset it is a copy of: "
@@ -71,11 +67,6 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
         f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
         f"or one of the names {names}.{hint}"
     )
-
-
-def _surely_coco(path: Path) -> bool:
-    """Whether the name of a JSON file says what it is, without opening it."""
-    return path.parent.name == "annotations" or "coco" in path.name
 
 
 def _nearest(override: str) -> str:

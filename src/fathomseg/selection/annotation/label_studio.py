@@ -72,21 +72,22 @@ def returned(source: Path, task: Task, tree: Any = None) -> list[Mask]:
 
     Raises `DataError` for tasks of no exported image. Of several annotations of a task the one changed last counts.
     """
-    images = {image.stem: image for image in task.images}
-    masks: list[Mask] = []
+    found: dict[str, Mask] = {}
     problems = []
     if not (tasks := _tasks(source, read_tree(source) if tree is None else tree)):
-        raise FathomError(f"{source} holds no task; expected {len(images)}: export the whole project as JSON.")
+        raise FathomError(f"{source} holds no task; expected {len(task.images)}: export the whole project as JSON.")
     for number, one in enumerate(tasks):
-        stem = _stem(one)
-        regions = _regions(one)
-        if stem not in images:
-            problems.append(Problem(f"{source}: task {number + 1}", f"is of no image of this export (stem: {stem!r})"))
+        where, name, regions = f"{source}: task {number + 1}", _name(one), _regions(one)
+        image = None if name is None else task.image_called(name)
+        if image is None:
+            problems.append(Problem(where, f"is of no image of this export (its image: {name!r})"))
+        elif regions is not None and image.stem in found:
+            problems.append(Problem(where, f"is the second label of {image.stem}; remove one of the two"))
         elif regions is not None:
-            masks.append((images[stem], partial(_label, regions, images[stem], task, source)))
+            found[image.stem] = image, partial(_label, regions, image, task, source)
     if problems:
         raise DataError(problems)
-    return masks
+    return [*found.values()]
 
 
 def _tasks(source: Path, tree: Any) -> list[Mapping[str, Any]]:
@@ -104,10 +105,11 @@ def _is_task(one: Any) -> bool:
     return all(isinstance(found, list) and all(isinstance(one, dict) for one in found) for found in results)
 
 
-def _stem(task: Mapping[str, Any]) -> str | None:
+def _name(task: Mapping[str, Any]) -> str | None:
+    """What its image is called: the stem we gave it, or the file that somebody uploaded by hand."""
     data = task.get("data")
-    stem = data.get("stem") if isinstance(data, dict) else None
-    return stem if isinstance(stem, str) else None
+    known = [data.get(key) for key in ("stem", _IMAGE)] if isinstance(data, dict) else []
+    return next((name for name in known if isinstance(name, str)), None)
 
 
 def _regions(task: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:

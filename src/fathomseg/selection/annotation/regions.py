@@ -7,8 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Any
 
 from fathomseg.data.datasets.yolo import CLASSES
 from fathomseg.errors import DataError, FathomError, Problem
@@ -18,9 +17,6 @@ from fathomseg.selection.annotation.archive import texts
 from fathomseg.selection.annotation.task import BACKGROUND, Mask, Task, TaskImage
 from fathomseg.text import decode_text
 from fathomseg.types import IGNORE
-
-_UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
-"""What Label Studio puts before the names of images that were uploaded to it."""
 
 
 def coco_returned(source: Path, task: Task, tree: Any = None) -> list[Mask]:
@@ -100,13 +96,10 @@ def _indices(names: Mapping[int, str], used: set[int], task: Task, source: Path)
 
 def _images(task: Task, names: list[str], source: Path) -> dict[str, TaskImage]:
     """The images of the export by the names the tool gave them. Raises `DataError` for others, and for two of one."""
-    known = {image.stem: image for image in task.images}
     found: dict[str, TaskImage] = {}
     problems = []
     for name in names:
-        last = re.split(r"[/\\?=]", unquote(name))[-1]
-        stem = last.rpartition(".")[0] if "." in last else last
-        image = known.get(stem) or known.get(_UPLOADED.sub("", stem))
+        image = task.image_called(name)
         if image is None:
             problems.append(Problem(f"{source}: {name}", "is of no image of this export; remove it"))
         elif image in found.values():

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import unquote
 
 import numpy as np
 from jaxtyping import UInt8
@@ -24,6 +25,8 @@ BACKGROUND: Final = "background"
 """What CVAT calls unlabelled pixels. A class of this name means them, so it may be black."""
 
 _NAME_LENGTH = 80
+_UPLOADED: Final = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the names of images that were uploaded to it."""
 
 
 class TaskImage(Part):
@@ -57,6 +60,14 @@ class Task(Part):
     """The classes, in the order of their indices."""
     images: tuple[TaskImage, ...]
     """The images, in the order of choice."""
+
+    def image_called(self, name: str) -> TaskImage | None:
+        """The image that a tool calls so: a file name, a path or an address; None if it was not exported."""
+        known = {image.stem: image for image in self.images}
+        last = re.split(r"[/\\?=]", unquote(name))[-1]
+        stem = last.rpartition(".")[0] if "." in last else last
+        names = (last, stem, _UPLOADED.sub("", stem))
+        return next((known[one] for one in names if one in known), None)
 
     def save(self, folder: Path) -> None:
         """Write annotation.json in one stroke."""

@@ -1,0 +1,51 @@
+"""Runs that are not there are told before anything begins: which settings ask for them, and how they are made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fathomseg.config import validate
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import CARD
+from fathomseg.named_recipes import find
+from fathomseg.stages import select, train
+from fathomseg.stages.needed_runs import refuse_missing_runs
+from fathomseg.stages.phases import phase_recipes
+from fathomseg.stages.recipe import Recipe
+
+
+def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the folder of the training, too: there is no data either."""
+    monkeypatch.chdir(tmp_path)
+    expected = (
+        "runs/depth holds no model (model.json): streams.unlabelled.depth.run and init_from.run ask for a run that has "
+        "reached its end. First make it by `fathom pretrain recipes/own-data/depth.yaml`, or give another run: "
+        "streams.unlabelled.depth.run=FOLDER init_from.run=FOLDER"
+    )
+    with pytest.raises(FathomError) as raised:
+        train.trained(find("own-data/semi-supervised"), [], None, None)
+    assert str(raised.value) == expected
+    with pytest.raises(
+        FathomError, match=r"criterion\.teacher\.run and criterion\.features\.run ask .*pretrain recipes"
+    ):
+        select.chosen(find("own-data/select"), [], None, None, None)
+    with pytest.raises(
+        FathomError, match=r"criterion\.run and prelabels ask .* by `fathom train recipes/own-data/semi"
+    ):
+        select.chosen(find("own-data/next"), [], None, None, None)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_runs_that_are_there_and_those_of_earlier_phases_are_not_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "depth").mkdir()
+    (tmp_path / "depth" / CARD).write_text("{}")
+    start = {"init_from": {"run": str(tmp_path / "depth")}, "data": {"name": "streets"}, "size": [32, 64]}
+    recipe = validate(Recipe, {**start, "phases": {"first": [], "second": ["train.steps=1"]}})
+    phases = phase_recipes(recipe, tmp_path / "own")
+    assert phases["second"].init_from is not None
+    assert phases["second"].init_from.run == tmp_path / "own" / "first"
+    refuse_missing_runs(phases.values(), None, tmp_path / "own")
+    with pytest.raises(FathomError, match=r"init_from\.run asks for a run .* by `fathom train` or `fathom pretrain`"):
+        refuse_missing_runs(phases.values(), None, tmp_path / "elsewhere")
