@@ -525,7 +525,7 @@ def settings(
         recipe = _recipe_first(arguments)
     except ConfigError as error:
         raise ConfigError(
-            f"{error} Settings that have a word: fathom settings --word {(arguments or [''])[0]}"
+            f"{error} To list settings by a word: fathom settings --word {(arguments or [''])[0]}"
         ) from None
     from fathomseg.stages.settings import run
 

@@ -41,8 +41,8 @@ class Normalisation(Part):
     """image: each image has its own bounds. dataset: one pair of bounds for all images, which only a source with one
     scale for all images deserves (metric depth, stereo); networks for relative depth have another scale for each.
     none: disparity stays as it is, so that a network that learns it has the source's depth; for disparity 0..1 between
-    two depths, which a run gives, and its files. The others take the smallest disparity away: what is far gets farther
-    than the source says."""
+    two depths, which a run gives, and its files. The others subtract the smallest disparity, so that far pixels end up
+    too far."""
     percentiles: tuple[Percent, Percent] = (1.0, 99.0)
     """Percentiles of the valid disparities that become 0 and 1; what is beyond is clipped. [0, 100] = minimum and
     maximum (Hoyer et al. 2021), which leaves the scale of an image to one pixel. Of no use with `over: none`."""

@@ -72,7 +72,7 @@ class MovingClasses(Moving):
     keep: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much they count."""
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Pixels of whose class a teacher is less sure are not left out; 0 = its class always holds."""
+    """Pixels whose class the teacher predicts with less confidence are not masked; 0 = its prediction always counts."""
 
     def uses(self) -> frozenset[str]:
         """Labels, and a teacher's, with its confidence if that counts."""
@@ -154,7 +154,7 @@ def known_classes(
     other: UInt8[Tensor, "b h w"] | None,
     confidence: Float[Tensor, "b h w"] | None = None,
 ) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:
-    """The label where there is one, else a teacher's; and how sure it is: 1, and the teacher's `confidence`."""
+    """The label where there is one, else the teacher's prediction; and its confidence, 1 for labels."""
     if label is None or other is None:
         return (other, confidence) if label is None else (label, None)
     own = label != IGNORE

@@ -48,8 +48,8 @@ class PhotometricLoss(Part):
 
     far: float = Field(default=0.0, ge=0)
     """Weight of the rule that above the horizon, what any depth explains no better than infinity is infinitely far: the
-    sky, where nothing says which pixels are sky (`losses/far.py`). Pixels that hardly shift between the frames tell
-    nothing. Costs another warp per step. 0 = off."""
+    sky, where nothing says which pixels are sky (`losses/far.py`). Pixels without parallax do not
+    count. Costs another warp per step. 0 = off."""
 
     @property
     def extra_terms(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ MEANING: Final = {
 
 def ranks(similarity: Float[Tensor, "n n"]) -> Int64[Tensor, " n"]:
     """By row the place of the diagonal among its columns, 0 = most similar. Of equals the wrong ones come first, so
-    that a model which says the same of everything finds nothing, nor does one that says NaN."""
+    that a model which says the same of everything finds nothing, nor does one that gives NaN."""
     own = similarity.diagonal()[:, None]
     return (~(similarity < own)).sum(1) - 1
 

@@ -126,7 +126,7 @@ class SceneConsistencyObjective(SteppedObjective):
         inverse = inverse_depth(disparity, *self.depth.depth_range)
         probabilities = outputs["segmentation"].float().softmax(1)
         picture = painted(probabilities, self.colours)
-        # True maps are 0 in the sky, and what is predicted there nobody teaches.
+        # True maps are 0 in the sky, where predictions are not supervised.
         sky = (probabilities.detach() * self.sky).sum(1, keepdim=True).clamp(max=1)
         inverse = inverse * (1 - F.interpolate(sky, inverse.shape[2:], mode="bilinear"))
         if batch.valid is not None:

@@ -1,4 +1,4 @@
-"""Runs that a recipe builds upon: what is not there is told before anything begins, and how it is made."""
+"""Runs that a recipe needs: missing ones are reported before anything starts, with the command that makes them."""
 
 from __future__ import annotations
 
