@@ -35,7 +35,7 @@ def asked(line: str) -> dict[str, str]:
         ("fathom rec", ["recipes"]),
         ("fathom train --res", ["--resume"]),
         ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised"]),
-        ("fathom pretrain depth-kit", ["depth-kitti"]),
+        ("fathom pretrain depth-kit", ["depth-kitti", "depth-kitti-streets"]),
         ("fathom select select-own", ["select-own-images"]),
         ("fathom study studies/idd", ["studies/idd-lite"]),
         ("fathom train own-data data.ro", ["data.root=", "data.root=mydata"]),
