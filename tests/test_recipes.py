@@ -59,6 +59,8 @@ def small(path: Path, folder: Path) -> list[str]:
     for name, stream in tree["streams"].items():
         if "run" in stream.get("depth", {}):
             settings.append(f"streams.{name}.depth.run={save_depth_run(folder / 'teacher', teacher)}")
+            if stream["depth"].get("normalise", {}).get("over") == "none":  # the range of that run's depth
+                settings += ["network.tasks.depth.min_depth=0.5", "network.tasks.depth.max_depth=50"]
         if "crop" in stream.get("geometry", {}):
             settings.append(f"streams.{name}.geometry.crop=[64,64]")
         if (own := stream.get("data", {}).get("name")) in MAKERS:

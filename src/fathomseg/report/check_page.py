@@ -113,9 +113,12 @@ def _of_splits(dataset: Dataset, report: Mapping[str, Any], labelled: frozenset[
 
 
 def _learned_from(dataset: Dataset, ids: Sequence[str]) -> frozenset[str]:
-    """Those of these images that a training may see."""
-    splits = {id for split in _TRAINED if split in dataset.splits for id in dataset.ids(split)}
-    return frozenset(HeldOut.of(dataset).without(dataset, [id for id in ids if id in splits]))
+    """Those of these images that a training may see; none if the splits cannot be read, which is among the problems."""
+    try:
+        splits = {id for split in _TRAINED if split in dataset.splits for id in dataset.ids(split)}
+        return frozenset(HeldOut.of(dataset).without(dataset, [id for id in ids if id in splits]))
+    except FathomError:
+        return frozenset()
 
 
 def _classes(dataset: Dataset) -> ClassList | None:
