@@ -1,4 +1,4 @@
-"""Runs that are not there are told before anything begins: which settings ask for them, and how they are made."""
+"""Missing runs are reported before anything starts, with the settings that need them and the command to make them."""
 
 from __future__ import annotations
 

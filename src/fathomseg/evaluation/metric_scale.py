@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import nn
 
 from fathomseg.data.datasets.base import Dataset
@@ -40,7 +41,7 @@ def scale_from_poses(
     """
     ratios: list[float] = []
     for part in windows(clips(dataset, ids)):
-        motions = predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in part), device)
+        motions = _motions(pose, dataset, part, size, device)
         places = [dataset.world_T_cam(id) for id in part]
         for motion, (before, after) in zip(motions, pairwise(places), strict=True):
             assert before is not None, "clips are made of frames with poses"
@@ -64,7 +65,7 @@ def scale_from_speed(
     over the clips; None without clips. Otherwise as `scale_from_poses`."""
     distances = []
     for part in windows(clips(dataset, ids, posed=False)):
-        motions = predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in part), device)
+        motions = _motions(pose, dataset, part, size, device)
         distances.append(np.linalg.norm(motions[:, :3, 3], axis=1).tolist())
     return mean_scale(distances, metres_per_frame)
 
@@ -90,6 +91,13 @@ def scale_from_camera_height(
         K = intrinsics([known.resized(predictor.size)], predictor.device)
         ratios.append(metres / float(camera_heights(fields["depth"][None, None], K)))
     return median_scale(ratios, "camera_height")
+
+
+def _motions(
+    pose: nn.Module, dataset: Dataset, ids: Sequence[str], size: Size, device: torch.device | str
+) -> Float64[np.ndarray, "n 4 4"]:
+    """Those from each of these frames to the next, as `predict_motions` gives them."""
+    return predict_motions(pose, (stacked([dataset.image(id)], size)[0] for id in ids), device)
 
 
 def windows(clips: Sequence[Sequence[str]]) -> list[Sequence[str]]:
