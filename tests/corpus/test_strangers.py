@@ -23,7 +23,6 @@ import fathomseg
 from fathomseg.config import read_yaml
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.depth_sources.huggingface import HuggingFaceDepth
-from fathomseg.depth_sources.maps import read_map
 from fathomseg.depth_sources.run import RunDepth
 from fathomseg.distillation.teachers import RunTeacher
 from fathomseg.engine.checkpoint import load_checkpoint
@@ -31,6 +30,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_pose
 from fathomseg.io import array_store
 from fathomseg.io.npz import read_npz
+from fathomseg.io.stored_maps import read_map
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.scene.saved import load_scene
 from fathomseg.selection.annotation import cvat

@@ -13,9 +13,10 @@ from PIL import Image
 from fathomseg.config import validate
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.kitti import Kitti
-from fathomseg.depth_sources.maps import StoredMaps, read_map
+from fathomseg.depth_sources.maps import StoredMaps
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.io.depth_maps import write_disparity
+from fathomseg.io.stored_maps import read_map
 from tests.fakes import make_camvid, make_kitti
 
 FIRST = "train/0001TP_006690"

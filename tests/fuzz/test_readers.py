@@ -27,9 +27,8 @@ from fathomseg.data.class_match import read_mapping
 from fathomseg.data.datasets import cityscapes, kitti_calibration, vkitti2
 from fathomseg.data.datasets.description import CameraEntry, Description
 from fathomseg.data.datasets.folder import Folder
-from fathomseg.data.datasets.maps import read_depth
+from fathomseg.data.datasets.maps import read_any_depth, read_depth
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.depth_sources.maps import read_map
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.engine.checkpoint import load_checkpoint
 from fathomseg.errors import FathomError
@@ -43,6 +42,7 @@ from fathomseg.io.depth_maps import read_scale
 from fathomseg.io.files import read_ids
 from fathomseg.io.normal_maps import read_normals
 from fathomseg.io.npz import read_npz
+from fathomseg.io.stored_maps import read_map
 from fathomseg.io.video import read_frame, video_index
 from fathomseg.io.yolo import class_names, label_of, parse_description
 from fathomseg.models.pretrained import read_weights
@@ -218,6 +218,7 @@ def targets(tmp: Path) -> dict[str, Target]:
         "label": Target(_labels, "a.png", damaged(seeds.IMAGES)),
         "depth png": Target(lambda p: read_depth(p, 256), "a.png", damaged(seeds.IMAGES)),
         "normals": Target(read_normals, "a.png", damaged(seeds.IMAGES)),
+        "own depth": Target(lambda p: read_any_depth(p, 0.001), "a.npy", arrays),
         "map npy": Target(read_map, "a.npy", arrays),
         "map npz": Target(read_map, "a.npz", archives),
         "map pfm": Target(read_map, "a.pfm", damaged((pfm,))),

@@ -34,7 +34,7 @@ def asked(line: str) -> dict[str, str]:
     [
         ("fathom rec", ["recipes"]),
         ("fathom train --res", ["--resume"]),
-        ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised"]),
+        ("fathom train own-d", [f"own-data{name}" for name in ("", "/depth", "/joint", "/semi-supervised", "/sensor-depth")]),
         ("fathom pretrain depth-kit", ["depth-kitti", "depth-kitti-streets"]),
         ("fathom select select-own", ["select-own-images"]),
         ("fathom study studies/idd", ["studies/idd-lite"]),

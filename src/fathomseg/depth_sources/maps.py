@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float32
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fathomseg.data.by_name import ByName
@@ -19,12 +16,8 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.depth_maps import read_scale
-from fathomseg.io.images import read_stored
-from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
-
-SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")
-"""Endings of files that can hold a map, in lower case."""
+from fathomseg.io.stored_maps import MAP_SUFFIXES, read_map
 
 _ROUNDING: Final = 1e-5
 """How far beyond 0..1 a disparity may be."""
@@ -82,7 +75,7 @@ class MapsReader(DepthReader):
         if not source.folder.is_dir():
             raise FathomError(f"There is no folder {source.folder} with maps of {source.holds}.")
         ids = {id + source.suffix: None for split in dataset.splits for id in dataset.ids(split)}
-        self._files = ByName(source.folder, tuple(ids), SUFFIXES)
+        self._files = ByName(source.folder, tuple(ids), MAP_SUFFIXES)
 
     def fingerprint(self, id: str) -> str:
         """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
@@ -125,41 +118,3 @@ def _refuse_beyond(disparity: Float32[np.ndarray, "h w"], path: Path) -> None:
     if known.size and not -_ROUNDING <= known.min() <= known.max() <= 1 + _ROUNDING:
         reason = f"holds disparity from {known.min():g} to {known.max():g}, but normalise.over=none takes 0..1 as it is"
         raise DataError([Problem(str(path), f"{reason}; set scale, or over=image or dataset")])
-
-
-def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
-    """The numbers stored in a file, one a pixel, of the type they are stored in: integer or floating point, (h, w).
-
-    Of an `.npz` with several arrays it is the one named `wanted`. Raises `DataError` if there is no such thing.
-    """
-    match path.suffix.lower():
-        case ".png":
-            values: NDArray[Any] = read_stored(path, lossy=True).values
-        case ".npy" | ".npz":
-            values = _numpy(path, wanted)
-        case _:
-            values = _opencv(path)
-    while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):  # a batch or channel axis that says nothing
-        values = values[0] if values.shape[0] == 1 else values[..., 0]
-    if values.ndim != 2 or not values.size or values.dtype.kind not in "uif":
-        reason = f"holds {values.dtype} of shape {values.shape}; expected numbers of shape (height, width)"
-        raise DataError([Problem(str(path), reason)])
-    return values
-
-
-def _numpy(path: Path, wanted: str) -> NDArray[Any]:
-    arrays = load_arrays(path)
-    name = next(iter(arrays)) if len(arrays) == 1 else wanted
-    if name not in arrays:
-        there = ", ".join(arrays) or "none"
-        raise DataError([Problem(str(path), f"expected one array, or one named {wanted!r}; arrays in it: {there}")])
-    return np.asarray(arrays[name])
-
-
-def _opencv(path: Path) -> NDArray[Any]:
-    values: Any = None
-    with suppress(cv2.error):
-        values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise DataError([Problem(str(path), "cannot be decoded; replace it")])
-    return np.asarray(values)

@@ -88,11 +88,13 @@ def _shares(report: Mapping[str, Any], classes: ClassList) -> list[_Share]:
 
 
 def _totals(report: Mapping[str, Any], images: int, labelled: int) -> list[tuple[str, int]]:
-    """Different images; of clips and cameras those of the split that has most, since splits may share images."""
-    most = {key: max((split[key] for split in report["splits"].values()), default=0) for key in ("clips", "cameras")}
+    """Different images; of depth, clips and cameras those of the split that has most, since splits may share images."""
+    kinds = ("depths", "clips", "cameras")
+    most = {key: max((split[key] for split in report["splits"].values()), default=0) for key in kinds}
     return [
         ("images", images),
         ("with a label", labelled),
+        *([("with depth", most["depths"])] if most["depths"] else []),
         ("video clips", most["clips"]),
         ("with a known camera", most["cameras"]),
     ]

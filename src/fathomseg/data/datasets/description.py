@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.folder_splits import SplitLists
@@ -40,6 +40,17 @@ Bits = Annotated[int, Field(ge=8, le=16)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _metres(scale: float) -> float:
+    if scale > 1:
+        raise ValueError(
+            f"is the metres of one stored unit, at most 1; for {scale:g} units a metre write depth_scale: {1 / scale:g}"
+        )
+    return scale
+
+
+DepthScale = Annotated[float, Field(gt=0), AfterValidator(_metres)]
 
 
 class ClassEntry(Part):
@@ -90,6 +101,8 @@ class Description(SplitLists):
     label, and what an annotation tool leaves empty. Left out = the class `background` if there is one, else ignored."""
     bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
+    depth_scale: DepthScale | None = None
+    """Metres per stored unit of the maps in depth/: 0.001 = millimetres, 1 = metres. A stored 0 is unknown."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
     camera_height: Positive | None = None

@@ -11,31 +11,34 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from pydantic import Field
 
 from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import Bits, CameraEntry, Description
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
+from fathomseg.data.datasets.files import Files, Listing, files_below, places
 from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, with_splits
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import DepthDataset, read_any_depth
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
 from fathomseg.io.listing import VIDEOS, walk
 from fathomseg.io.shapes import fitted
+from fathomseg.io.stored_maps import MAP_SUFFIXES
 from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
 
 
-class Folder(SplitLists, FileDataset):
-    """Images, labels, clips and videos below one folder, described by its `dataset.yaml`.
+class Folder(SplitLists, DepthDataset):
+    """Images, labels, depth maps, clips and videos below one folder, described by its `dataset.yaml`.
 
     Ids are "images/<path without ending>" and "clips/<clip or video>/<frame>"; the label of either is the file of the
-    same name below labels/ (for a frame of a clip, below labels/clips/). Splits are `train`, `val`, `labelled` (the
-    part of `train` whose labels may be used), `clips` (all video frames that are not held out) and `all`; empty ones do
-    not exist. Lists of images and patterns say what is in `train`, `val` and `labelled` (`SplitLists`).
+    same name below labels/ (for a frame of a clip, below labels/clips/), its depth that below depth/. Splits are
+    `train`, `val`, `labelled` (the part of `train` whose labels may be used), `clips` (all video frames that are not
+    held out) and `all`; empty ones do not exist. Lists of images and patterns say what is in `train`, `val` and
+    `labelled` (`SplitLists`).
     """
 
     name: Literal["folder"] = "folder"
@@ -83,6 +86,31 @@ class Folder(SplitLists, FileDataset):
         known, bits = super().fingerprint(id, kind), self.stated_bits
         return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
 
+    def _depth_file(self, id: str) -> Path | None:
+        return self._depth_maps.get(id) or self._depth_maps.get(id.removeprefix("images/"))
+
+    def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
+        return read_any_depth(path, self._depth_scale)
+
+    def _depth_key(self, id: str) -> str:
+        return str(self._depth_scale)
+
+    @cached_property
+    def _depth_maps(self) -> dict[str, Path]:
+        """The files in depth/, by image. Raises `DataError` for two of one name."""
+        return files_below(self.root / "depth", MAP_SUFFIXES)
+
+    @property
+    def _depth_scale(self) -> float:
+        """Metres per stored unit. Raises `DataError` if nobody says."""
+        if (scale := self._description.depth_scale) is None:
+            reason = (
+                "does not say what the numbers in depth/ mean; write `depth_scale: 0.001` if they are millimetres, 1 "
+                "for metres"
+            )
+            raise DataError([Problem(str(self.root / DESCRIPTION), reason)])
+        return scale
+
     def camera(self, id: str) -> Camera | None:
         """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""
         clip = clip_of(id)
@@ -119,6 +147,14 @@ class Folder(SplitLists, FileDataset):
         for stem, path in files_below(self.root / "labels").items():
             if stem not in samples and f"images/{stem}" not in samples:
                 yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
+        try:
+            maps = self._depth_maps
+        except DataError as error:
+            maps = {}
+            yield from error.problems
+        for stem, path in maps.items():
+            if stem not in samples and f"images/{stem}" not in samples:
+                yield Problem(str(path), "is the depth of no image; expected an image of the same name in images/")
         yield from self._stray_cameras()
 
     def _stray_cameras(self) -> Iterator[Problem]:
@@ -135,8 +171,9 @@ class Folder(SplitLists, FileDataset):
                 )
 
     def passed_over(self) -> tuple[str, ...]:
-        """Every file in the four folders that is not read, counted by ending."""
+        """Every file in the five folders that is not read, counted by ending."""
         known = {"images": SUFFIXES, "labels": SUFFIXES, "clips": SUFFIXES | {".yaml"}, "videos": VIDEOS | {".yaml"}}
+        known["depth"] = frozenset(MAP_SUFFIXES)
         return self._not_read(known)
 
     def notes(self) -> tuple[str, ...]:

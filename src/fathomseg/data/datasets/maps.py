@@ -1,4 +1,5 @@
-"""What the datasets share whose labels and depth maps keep their size when their images are stored smaller."""
+"""What the datasets share that have a depth file for an image, and whose maps keep their size when images are stored
+smaller."""
 
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.io.shapes import refuse_other_shape
+from fathomseg.io.stored_maps import read_map
 from fathomseg.types import Size
 
 
-class MapDataset(FileDataset):
-    """Base of the datasets whose label and depth maps are brought to the size of the stored image, nearest."""
+class DepthDataset(FileDataset):
+    """Base of the datasets with depth maps, which are brought to the size of the stored image, nearest."""
 
     @abstractmethod
     def _depth_file(self, id: str) -> Path | None:
@@ -32,15 +34,6 @@ class MapDataset(FileDataset):
     def _depth_key(self, id: str) -> str:
         """A text that changes whenever the same depth file would be read as something else."""
         return ""
-
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
-        files = self.files(id)
-        if files.label is None:
-            return None
-        label, size = self._labels_of(id).read(files.label), files.size()
-        refuse_other_shape("the label", label.shape, size, str(files.label))
-        return resize_nearest(label, size)
 
     def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
         """z-depth in metres, 0 = invalid, nearest at the size of the image; None if unknown. Raises `DataError`."""
@@ -56,13 +49,29 @@ class MapDataset(FileDataset):
         return self._depth_file(id) is not None
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
-        """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
-        files = self.files(id)
+        """Path, byte size and time of change of the file; for depth also the size of the image."""
         if kind != "depth":
-            known = super().fingerprint(id, kind)
-            return known if known is None or kind == "image" else f"{known}|{files.size()}"
-        path = self._depth_file(id)
+            return super().fingerprint(id, kind)
+        files, path = self.files(id), self._depth_file(id)
         return None if path is None else f"depth|{path}|{stamp(path)}|{files.size()}|{self._depth_key(id)}"
+
+
+class MapDataset(DepthDataset):
+    """Base of the datasets whose labels are brought to the size of the stored image as well."""
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        if files.label is None:
+            return None
+        label, size = self._labels_of(id).read(files.label), files.size()
+        refuse_other_shape("the label", label.shape, size, str(files.label))
+        return resize_nearest(label, size)
+
+    def fingerprint(self, id: str, kind: Kind) -> str | None:
+        """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
+        known = super().fingerprint(id, kind)
+        return known if known is None or kind != "label" else f"{known}|{self.files(id).size()}"
 
     def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Images without a label or depth map where others have one: where every image should have both."""
@@ -101,3 +110,17 @@ def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np
     if far is not None:
         depth[stored == far] = 0
     return depth
+
+
+def read_any_depth(path: Path, scale: float) -> Float32[np.ndarray, "h w"]:
+    """The z-depth in metres that a map of any format (`read_map`) stores in units of `scale` metres, 0 = invalid: so is
+    what is negative, infinite or NaN. Raises `DataError`, also for 8 bits, which hold a picture of depth."""
+    stored = read_map(path, "depth")
+    if stored.dtype.itemsize == 1:
+        reason = (
+            "has 8-bit pixels, which are too coarse for depth; save what the sensor gives as a grey PNG of 16 bits, or "
+            "as .npy"
+        )
+        raise DataError([Problem(str(path), reason)])
+    depth = stored.astype(np.float64) * scale
+    return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)

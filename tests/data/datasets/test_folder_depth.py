@@ -1,0 +1,120 @@
+"""Depth maps of the user's own data: numbers of a sensor in metres, and clear errors for what cannot be depth."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fathomseg.config import load
+from fathomseg.data.datasets.description import Description
+from fathomseg.data.datasets.folder import Folder
+from fathomseg.errors import ConfigError, DataError
+from fathomseg.report.check_page import render_check
+from fathomseg.stages.check import check
+from tests.fakes import make_folder, save, write_yaml
+
+SIZE = (16, 24)
+STORED = np.full(SIZE, 2500, np.uint16)
+STORED[0, 1] = 0
+METRES = np.where(STORED, np.float32(2.5), np.float32(0))
+
+
+def folder(root: Path, **given: object) -> Folder:
+    """Three images and a clip; more lines of dataset.yaml may be `given`."""
+    make_folder(root, images=3, clips=1, frames=2, size=SIZE)
+    path = root / "dataset.yaml"
+    write_yaml(path, yaml.safe_load(path.read_text()) | given)
+    return Folder(root=root)
+
+
+def reasons(data: Folder) -> list[str]:
+    return [str(problem) for problem in check(data).problems]
+
+
+def test_millimetres_become_metres_and_0_is_unknown(tmp_path: Path) -> None:
+    data = folder(tmp_path, depth_scale=0.001)
+    save(tmp_path / "depth" / "000.png", STORED)
+    save(tmp_path / "depth" / "clips" / "drive0" / "000001.png", 2 * STORED)
+    np.testing.assert_array_equal(data.depth("images/000"), METRES)
+    np.testing.assert_array_equal(data.depth("clips/drive0/000001"), 2 * METRES)
+    assert data.depth("images/001") is None
+    assert [data.has_depth(id) for id in ("images/000", "images/001", "clips/drive0/000001")] == [True, False, True]
+    assert reasons(data) == []
+
+
+def test_arrays_of_metres(tmp_path: Path) -> None:
+    """What is negative, infinite or NaN is unknown; an .npz may have other arrays beside `depth`."""
+    data = folder(tmp_path, depth_scale=1)
+    (tmp_path / "depth").mkdir()
+    stored = np.array([[0.5, np.nan, np.inf, -1, 0, 3] * 4] * 16)
+    np.save(tmp_path / "depth" / "000.npy", stored)
+    np.savez(tmp_path / "depth" / "001.npz", depth=stored.astype(np.float16), confidence=stored)
+    for id in ("images/000", "images/001"):
+        np.testing.assert_array_equal(data.depth(id), np.array([[0.5, 0, 0, 0, 0, 3] * 4] * 16, np.float32))
+
+
+def test_a_map_of_another_size_is_brought_to_its_image_and_of_another_shape_refused(tmp_path: Path) -> None:
+    data = folder(tmp_path, depth_scale=0.001)
+    save(tmp_path / "depth" / "000.png", np.repeat(np.repeat(STORED, 2, axis=0), 2, axis=1))
+    save(tmp_path / "depth" / "001.png", STORED.T.copy())
+    np.testing.assert_array_equal(data.depth("images/000"), METRES)
+    with pytest.raises(DataError, match=r"001\.png.*the depth map is 24 x 16 .* lies on its side"):
+        data.depth("images/001")
+
+
+def test_the_cache_knows_the_scale(tmp_path: Path) -> None:
+    data = folder(tmp_path, depth_scale=0.001)
+    save(tmp_path / "depth" / "000.png", STORED)
+    known = data.fingerprint("images/000", "depth")
+    assert known != folder(tmp_path, depth_scale=0.0002).fingerprint("images/000", "depth")
+    assert data.fingerprint("images/001", "depth") is None
+    assert data.fingerprint("images/000", "label") is not None
+
+
+def test_depth_without_a_scale_says_once_what_to_write(tmp_path: Path) -> None:
+    data = folder(tmp_path)
+    for id in range(3):
+        save(tmp_path / "depth" / f"00{id}.png", STORED)
+    with pytest.raises(DataError, match=r"dataset\.yaml.*write `depth_scale: 0\.001` if they are millimetres"):
+        data.depth("images/000")
+    assert len(reasons(data)) == 1
+
+
+def test_what_is_no_depth_is_refused(tmp_path: Path) -> None:
+    data = folder(tmp_path, depth_scale=0.001)
+    save(tmp_path / "depth" / "000.png", STORED.astype(np.uint8))
+    save(tmp_path / "depth" / "001.png", np.dstack([STORED, 2 * STORED, STORED]).astype(np.uint8))
+    save(tmp_path / "depth" / "009.png", STORED)
+    (tmp_path / "depth" / "notes.txt").write_text("by hand")
+    report = check(data)
+    text = "\n".join(map(str, report.problems))
+    assert "000.png has 8-bit pixels" in text.replace(":", "")
+    assert "is a colour image" in text
+    assert "is the depth of no image" in text
+    assert any("depth/ holds files that are not read: 1 .txt" in note for note in report.notes)
+    np.save(tmp_path / "depth" / "009.npy", STORED)
+    assert any("has the same name as" in one for one in reasons(Folder(root=tmp_path)))
+
+
+def test_a_scale_of_units_per_metre_says_its_inverse() -> None:
+    classes = ["road", "sky"]
+    with pytest.raises(ConfigError, match=r"for 1000 units a metre write depth_scale: 0\.001"):
+        load(Description, {"classes": classes, "depth_scale": 1000})
+    with pytest.raises(ConfigError, match="greater than 0"):
+        load(Description, {"classes": classes, "depth_scale": 0})
+
+
+def test_check_counts_and_shows_depth(tmp_path: Path) -> None:
+    data = folder(tmp_path, depth_scale=0.001)
+    for id in (0, 1):
+        save(tmp_path / "depth" / f"00{id}.png", (id + 1) * STORED)
+    report = check(data).splits["all"]
+    assert report.depths == 2
+    assert report.depth is not None
+    assert (report.depth.least, report.depth.largest) == (2.5, 5.0)
+    page = render_check(dataclasses.asdict(check(data)), data, [], {"command": "", "commit": "", "machine": {}})
+    assert "with depth" in page
