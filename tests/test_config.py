@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import AfterValidator, BeforeValidator, Field, Tag
 
-from fathomseg.config import Part, by_name, load, named_by_key
+from fathomseg.config import Part, by_name, flat, load, named_by_key
 from fathomseg.errors import ConfigError
 from fathomseg.io.files import write_config
 
@@ -324,3 +324,36 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("a: &all {lr: 0.1, steps: 1}\n<<: *all\nsteps: 2\n")
     with pytest.raises(ConfigError, match="a: unknown key"):
         load(Whole, tmp_path / "r.yaml")
+
+
+class Deep(Part):
+    name: Literal["deep"] = "deep"
+    width: int = 5
+    depth: int = 1
+
+
+class Chosen(Part):
+    part: Annotated[Deep | Large, Field(discriminator="name")] | Literal["none"] = Deep()
+
+
+def test_another_name_drops_what_the_recipe_says_of_the_part_it_does_not_name() -> None:
+    """As where the name is written: `depth` is of the default part."""
+    recipe = {"part": {"depth": 3}}
+    assert load(Chosen, recipe, ["part.name=large"]).part == Large()
+    assert load(Chosen, recipe, ["part.name=deep"]).part == Deep(depth=3)
+    assert load(Chosen, {"part": {"width": 2, "depth": 3}}, ["part.name=deep"]).part == Deep(width=2, depth=3)
+    with pytest.raises(ConfigError, match=r"part\.depth: unknown key"):
+        load(Chosen, {}, ["part.depth=3", "part.name=large"])
+    with pytest.raises(ConfigError, match=r"part\.dept: unknown key; there is: name, rates"):
+        load(Chosen, {"part": {"dept": 3}}, ["part.name=large"])
+
+
+def test_an_unknown_key_of_a_part_among_other_kinds_gets_hints_of_that_part() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(Chosen, {"part": {"name": "large", "depth": 3}})
+    assert str(error.value).splitlines()[1:] == ["  part.depth: unknown key; there is: name, rates"]
+
+
+def test_names_come_before_what_they_name() -> None:
+    trees = {"a.b.width": 1, "a": {"c": {"width": 2, "name": "x"}, "name": "y"}, "a.b.name": "z"}
+    assert [key for key, _ in flat(trees)] == ["a.b.name", "a.name", "a.c.name", "a.c.width", "a.b.width"]

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, model_validator
@@ -54,10 +54,22 @@ def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[st
     `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field.
     """
     tree = read_yaml(source) if isinstance(source, Path) else _copy(source)
+    given: list[str] = []
     for override in overrides:
-        _apply(tree, override)
+        given.append(_apply(tree, override, kind, given))
     origin = str(source) if isinstance(source, Path) else "configuration"
     return validate(kind, _settled(tree, kind), origin)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted keys, in the order in which they may be applied as overrides:
+    `name` goes first, since another name drops settings."""
+    for key in sorted(tree, key=lambda key: (str(key).rpartition(".")[2] != "name", str(key).count("."))):
+        value = tree[key]
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def by_name(default: str) -> Discriminator:
@@ -130,15 +142,20 @@ def _copy(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Apply one `a.b=c`. Giving a part another `name` drops its other settings, which belonged to the old one."""
+def _apply(tree: dict[str, Any], override: str, kind: type[BaseModel], given: Sequence[str]) -> str:
+    """Apply one `a.b=c`, after those of the keys `given`, and return its key.
+
+    Giving a part another `name` drops its other settings, which belonged to the old one. Where the old name is not
+    written, what the recipe says and the new part does not know belonged to it.
+    """
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"Override {override!r} is not of the form key=value or group.key=value.")
     value = _as_word(text)
-    node = tree
+    node, here, name = tree, cast(Any, kind), None
     for key in keys[:-1]:
+        here, name = _inside(options_of(here), node, key, name)
         child = node.get(key)
         if isinstance(child, Word) and isinstance(child.value, dict):  # a group that an earlier override gave
             child = node[key] = child.value
@@ -151,7 +168,20 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         node = child
     if keys[-1] == "name" and str(node.get("name", value)) != str(value):
         node.clear()
+    elif keys[-1] == "name" and "name" not in node:
+        for key in [*_of_others(node, names_of(here), str(value))]:
+            place = f"{'.'.join(keys[:-1])}.{key}."
+            if not any(place.startswith(f"{one}.") or f"{one}.".startswith(place) for one in given):
+                del node[key]
     node[keys[-1]] = value
+    return ".".join(keys)
+
+
+def _of_others(node: Mapping[str, Any], parts: Mapping[str, type[BaseModel]], name: str) -> Iterator[str]:
+    """The settings that the part of this name does not have, and another of the union has."""
+    if name in parts:
+        others = {field for part in parts.values() for field in part.model_fields}
+        yield from (key for key in node if key in others and key not in parts[name].model_fields)
 
 
 def _as_word(text: str) -> Word | str:
@@ -295,7 +325,7 @@ def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
     location, given, mistake = item["loc"], item["input"], item["type"]
     if mistake in ("extra_forbidden", "missing") and isinstance(location[-1], str):
         path, here = _place(kind, location[:-1])
-        fields = [name for model in models_of(here) for name in model.model_fields]
+        fields = [name for model in models_of(here) for name in model.model_fields if name != location[-1]]
         unknown = (
             f"unknown key{_did_you_mean(location[-1], fields) if fields else ''}{_elsewhere(kind, location[-1], path)}"
         )
@@ -323,6 +353,10 @@ _KINDS = ("_type", "_parsing", "_from_float", "literal_error", "missing")
 """How pydantic's names of the errors end that mean: a value of another kind than the field's."""
 
 
+_UNION = "tagged-union["
+"""How pydantic's step into a union of parts begins that is one kind among several."""
+
+
 def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
     """The path of a pydantic error as it is in a recipe, and the annotation of what belongs there.
 
@@ -334,6 +368,8 @@ def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[s
     for index, step in enumerate(location):
         options = options_of(here)
         if len(options) > 1:
+            if str(step).startswith(_UNION):  # a union of parts among other kinds: the part's name follows
+                continue
             parts = names_of(here)
             if index + 1 < len(location):  # a mistake inside a part, which an untagged union calls by its class
                 parts |= {model.__name__: model for model in models_of(here)}

@@ -127,7 +127,7 @@ def test_the_finest_map_is_read_unless_told_otherwise() -> None:
 
 
 def test_what_does_not_fit() -> None:
-    with pytest.raises(FathomError, match=r"gives strides 14, 14, 14, 14\. Choose another encoder"):
+    with pytest.raises(FathomError, match=r"gives strides 14, 14, 14, 14\. Choose network.*decoder\.name=dpt"):
         DdpmUNet().build(Pyramid("vit", (3, 8, 8, 8, 8), (1, 14, 14, 14, 14)), "batch")
     with pytest.raises(FathomError, match=r"blocks.groups=8 does not divide the 12 channels"):
         DdpmEncoder(channels=12, blocks=Blocks(kind="resnet")).build()

@@ -251,7 +251,7 @@ def test_a_plain_transformer_is_refused_and_dpt_named(part: DecoderPart) -> None
     wanted = (
         f"{part.name!r} needs a feature map of stride [24], but encoder 'invented_vit' gives strides 14, 14, 14, 14"
     )
-    with pytest.raises(FathomError, match=rf"{wanted}\. Choose network\.decoder\.name=dpt"):
+    with pytest.raises(FathomError, match=rf"{wanted}\. Choose network\.tasks\.TASK\.decoder\.name=dpt"):
         part.build(tokens(), "batch")
 
 

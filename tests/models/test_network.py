@@ -520,7 +520,8 @@ class TestMistakes:
 
     def test_links_where_a_branch_has_no_map(self) -> None:
         deeplab = {"decoder": {"name": "deeplabv3", "channels": 8}}
-        with pytest.raises(FathomError, match=r"join branches at 1/4 .* 'segmentation' answers at 1/32 only.*\(fpn, "):
+        wanted = r"join decoders at 1/4 .* of 'segmentation' \(1/32\). Give network.*\.segmentation\.decoder\.name=fpn"
+        with pytest.raises(FathomError, match=wanted):
             config({"segmentation": deeplab, "depth": {"decoder": unet()}}, links=PADNET).build(CLASSES)
 
     def test_an_early_task_that_is_not_there(self) -> None:

@@ -29,12 +29,15 @@ def asked(line: str) -> dict[str, str]:
     }
 
 
+OWN_DATA = ("depth", "joint", "semi-supervised", "sensor-depth")
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("fathom rec", ["recipes"]),
         ("fathom train --res", ["--resume"]),
-        ("fathom train own-d", [f"own-data{name}" for name in ("", "/depth", "/joint", "/semi-supervised", "/sensor-depth")]),
+        ("fathom train own-d", ["own-data", *(f"own-data/{name}" for name in OWN_DATA)]),
         ("fathom pretrain depth-kit", ["depth-kitti", "depth-kitti-streets"]),
         ("fathom select select-own", ["select-own-images"]),
         ("fathom study studies/idd", ["studies/idd-lite"]),

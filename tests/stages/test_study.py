@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import yaml
 
-from fathomseg.config import load, validate
+from fathomseg.config import flat, load, validate
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.encoders import Encoder
 from fathomseg.stages import study as stage
 from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
-from fathomseg.stages.study_config import Study, Training, flat, labelled
+from fathomseg.stages.study_config import Study, Training, labelled
 from fathomseg.stages.study_runs import job
 from fathomseg.study.runner import Job, Runner
 from fathomseg.study.table import Cell

@@ -40,17 +40,29 @@ class Pyramid:
     model: str
     channels: tuple[int, ...]
     strides: tuple[int, ...]
+    read_by: str = "network.tasks.TASK.decoder"
+    """Where a recipe has the decoder that reads it, for errors."""
 
     def at(self, stride: int, wanted_by: str) -> int:
         """The index of the deepest map of this stride. Raises `FathomError` if there is none."""
         if stride not in self.strides:
-            found = ", ".join(str(s) for s in self.strides[1:])
-            remedy = "network.decoder.name=dpt" if self.plain else "another network.decoder.name"
             raise FathomError(
                 f"Decoder {wanted_by!r} needs a feature map of stride {stride}, but encoder {self.model!r} gives "
-                f"strides {found}. Choose {remedy}, or an encoder with that stride."
+                f"strides {self.found}. Choose {self.other_decoder}, or an encoder with that stride."
             )
         return len(self.strides) - 1 - self.strides[::-1].index(stride)
+
+    @property
+    def found(self) -> str:
+        """The strides there are, as text."""
+        return ", ".join(str(stride) for stride in self.strides[1:])
+
+    @property
+    def other_decoder(self) -> str:
+        """The setting of a decoder that can read these maps, if one is known."""
+        if self.plain:
+            return f"{self.read_by}.name=dpt"
+        return f"{self.read_by}.name=fpn" if 4 in self.strides else f"another {self.read_by}.name"
 
     @property
     def plain(self) -> bool:

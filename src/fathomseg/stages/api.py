@@ -10,12 +10,12 @@ Settings are those of the recipe: `data={"root": "mydata"}` is `data.root=mydata
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fathomseg.config import read_yaml
+from fathomseg.config import flat, read_yaml
 from fathomseg.inference.card import load_card
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io.files import read_tree
@@ -169,15 +169,7 @@ def export(run: Place, out: Place, **options: Any) -> Path:
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
     """Nested settings as the `a.b=c` of the command line."""
-    return [f"{key}={_text(value)}" for key, value in _flat(settings)]
-
-
-def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
+    return [f"{key}={_text(value)}" for key, value in flat(settings)]
 
 
 def _text(value: Any) -> str:

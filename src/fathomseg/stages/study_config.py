@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fathomseg.config import Part, load
+from fathomseg.config import Part, flat, load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.named_recipes import find, packaged
@@ -180,16 +180,6 @@ def _scored(recipe: Recipe) -> None:
             f"evaluation.split is {recipe.evaluation.split!r}, and {recipe.data.name} has only "
             f"{', '.join(recipe.data.splits)}; a training of a study must have scores."
         )
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings with their dotted keys; `name` goes first, since another name drops settings."""
-    for key in sorted(tree, key=lambda key: key != "name"):
-        value = tree[key]
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _blame(mistakes: Mapping[str, list[Cell]]) -> Iterator[str]:

@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from fathomseg.config import load
+from fathomseg.config import flat, load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.owned import clear
 from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
-from fathomseg.stages.study_config import Training, flat, labelled
+from fathomseg.stages.study_config import Training, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job

@@ -116,7 +116,8 @@ class Depth(Task):
         if self.scales is not None and (missing := [level for level, width in widths.items() if width is None]):
             raise FathomError(
                 f"network.tasks.{self.name}.scales={self.scales} needs a map at 1/{2 ** missing[0]} of the image's "
-                f"size, which decoder {own!r} does not have. Give scales=null, or decoder.name=depth_unet."
+                f"size, which decoder {own!r} does not have. Give network.tasks.{self.name}.scales=null, or "
+                f"network.tasks.{self.name}.decoder.name=depth_unet."
             )
         heads = {level: self._regression(width) for level, width in widths.items() if width is not None}
         return DepthHeads(heads, finer)
@@ -127,7 +128,7 @@ class Depth(Task):
         if decoder.finest == 0:
             raise FathomError(
                 f"network.tasks.{self.name}.upsampling=convex has nothing to do: the decoder ends at the image's "
-                "size. Give decoder.stride=2 or 4, or upsampling=bilinear."
+                f"size. Give network.tasks.{self.name}.decoder.stride=2 or 4, or upsampling=bilinear."
             )
         return ConvexUpsample(decoder.channels, 2**decoder.finest)
 

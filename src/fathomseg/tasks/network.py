@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, model_validator
@@ -114,7 +115,9 @@ class NetworkConfig(Part):
                 encoders[name] = (self.encoder if task.encoder == "own" else task.encoder).build(pretrained)
         for name, task in self.branches.items():
             assert task.decoder != "shared", "a branch brings its decoder"
-            decoders[name] = task.decoder.build(encoders[name if name in encoders else SHARED].pyramid, self.norm)
+            pyramid = encoders[name if name in encoders else SHARED].pyramid
+            place = f"network.tasks.{name}.decoder"
+            decoders[name] = task.decoder.build(replace(pyramid, read_by=place), self.norm)
         read = {name: name if name in decoders else next(iter(decoders)) for name in self.ordered}
         heads = {name: task.build_head(decoders[read[name]], classes) for name, task in self.ordered.items()}
         pyramids = {name: encoders[name if name in encoders else SHARED].pyramid for name in decoders}

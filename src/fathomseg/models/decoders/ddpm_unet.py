@@ -35,10 +35,9 @@ class DdpmUNet(DecoderPart):
         strides = pyramid.strides[1:]
         steps = [coarse / fine for fine, coarse in itertools.pairwise(strides)]
         if pyramid.plain or strides[0].bit_count() != 1 or not set(steps) <= {1, 2}:
-            found = ", ".join(str(stride) for stride in strides)
             raise FathomError(
                 f"Decoder {self.name!r} doubles the resolution from map to map, but encoder {pyramid.model!r} gives "
-                f"strides {found}. Choose another encoder, such as ddpm or a ResNet, or another network.decoder.name."
+                f"strides {pyramid.found}. Choose {pyramid.other_decoder}, or an encoder such as ddpm or a ResNet."
             )
         return DdpmUNetDecoder(pyramid, self)
 

@@ -165,9 +165,9 @@ def _skip(pyramid: Pyramid, level: int) -> int | None:
         return None
     wanted = min(2**level, pyramid.strides[-1])
     if pyramid.strides[index] != wanted:
-        found = ", ".join(str(s) for s in pyramid.strides[1:])
         raise FathomError(
             f"Decoder 'depth_unet' needs strides 4, 8, 16 and 32 (the last repeated where the encoder is dilated), but "
-            f"encoder {pyramid.model!r} gives strides {found}. Choose another encoder or network.decoder.name."
+            f"encoder {pyramid.model!r} gives strides {pyramid.found}. Choose {pyramid.other_decoder}, or another "
+            "encoder."
         )
     return index

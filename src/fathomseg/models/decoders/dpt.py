@@ -41,11 +41,10 @@ class Dpt(DecoderPart):
     def build(self, pyramid: Pyramid, norm: Norm) -> DptDecoder:
         """Needs the four equally fine maps of a plain transformer."""
         if not pyramid.plain or len(pyramid.strides) != 5:
-            found = ", ".join(str(stride) for stride in pyramid.strides[1:])
             raise FathomError(
                 f"Decoder 'dpt' makes a pyramid of four maps of one stride, but encoder {pyramid.model!r} gives "
-                f"strides {found}. Choose a plain transformer, such as vit_small_patch14_dinov2, or another "
-                "network.decoder.name."
+                f"strides {pyramid.found}. Choose {pyramid.other_decoder}, or a plain transformer, such as "
+                "vit_small_patch14_dinov2."
             )
         return DptDecoder(pyramid, self, norm if self.norms else None)
 

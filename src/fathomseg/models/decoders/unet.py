@@ -29,14 +29,16 @@ class UNet(DecoderPart):
         """Needs a map of `stride`, and a width for every map between that and the deepest."""
         pyramid.at(self.stride, self.name)
         skips = [i for i in reversed(range(len(pyramid.strides) - 1)) if pyramid.strides[i] >= self.stride]
-        return UNetDecoder(pyramid, skips, [self._width(pyramid.strides[i]) for i in skips], self, norm)
+        return UNetDecoder(pyramid, skips, [self._width(pyramid, pyramid.strides[i]) for i in skips], self, norm)
 
-    def _width(self, stride: int) -> int:
+    def _width(self, pyramid: Pyramid, stride: int) -> int:
         level = round(math.log2(stride))
-        if level >= len(self.channels):
+        if level >= (given := len(self.channels)):
+            more = [*self.channels, *[self.channels[-1]] * (level + 1 - given)]
             raise FathomError(
-                f"network.decoder.channels gives widths for strides 1 to {2 ** (len(self.channels) - 1)}, but the "
-                f"encoder also has a map of stride {stride} to be joined. Give {level + 1} widths."
+                f"{pyramid.read_by}.channels gives widths for strides 1 to {2 ** (given - 1)}, but encoder "
+                f"{pyramid.model!r} also has a map of stride {stride} to be joined. Give {level + 1} widths, such as "
+                f"{pyramid.read_by}.channels={more}."
             )
         return self.channels[level]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Final, Literal, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Map, Norm
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import Pyramid
+
+_QUARTER: Final = 2
+"""The level at a quarter of the image's size, where most decoders have a map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +31,24 @@ class Branches:
 
     def widths(self, level: int) -> dict[str, int]:
         """The channels of every decoder's map at a level. Raises `FathomError` if one has no such map."""
-        found = {}
-        for task, decoder in self.decoders.items():
-            if (width := decoder.width_at(level)) is None:
-                raise FathomError(
-                    f"The links join branches at 1/{2**level} of the image's size, but the decoder of {task!r} answers "
-                    f"at 1/{decoder.stride} only. Choose one that has a map there (fpn, deeplabv3plus, depth_unet)."
-                )
-            found[task] = width
-        return found
+        found = {task: decoder.width_at(level) for task, decoder in self.decoders.items()}
+        if lacking := [task for task, width in found.items() if width is None]:
+            raise FathomError(
+                f"The links join decoders at 1/{2**level} of the image's size, but there is no map there of "
+                f"{' and '.join(f'{task!r} (1/{self.decoders[task].stride})' for task in lacking)}. Give "
+                f"{' and '.join(self._there(task, level) for task in lacking)}."
+            )
+        return {task: width for task, width in found.items() if width is not None}
+
+    def _there(self, task: str, level: int) -> str:
+        """The setting by which the decoder of a task gets a map at a level, or the links go where it has one."""
+        decoder = f"network.tasks.{task}.decoder"
+        if not self.pyramids[task].plain:
+            unet = f"{decoder}={{name: depth_unet, stride: {min(2**level, 2**_QUARTER)}}}"
+            return f"{decoder}.name=fpn" if level == _QUARTER else unet
+        if level <= _QUARTER:
+            return f"{decoder}.stride={2**level}"
+        return f"{decoder}.stride={2**_QUARTER} with network.links.level={_QUARTER}"
 
 
 class LinkModule(nn.Module):
