@@ -91,6 +91,18 @@ def test_a_selection_is_used_for_budgets_and_not_for_all(write: Callable[..., Pa
     assert set(labels(whole)) == set(ids)
 
 
+def test_a_selection_takes_the_place_of_a_recipes_own_choice(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write()
+    recipe = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    recipe["streams"] = {"labelled": {"labels": {"count": 2, "seed": 7}}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    ids = labels(load(Study, path).trainings()[Cell("plain", "all", 0)].recipe)
+    (tmp_path / "chosen.txt").write_text("\n".join(ids[::-1]))
+    cells = load(Study, path, [f"arms.plain.selection={tmp_path}/chosen.txt"]).trainings()
+    assert labels(cells[Cell("plain", 2, 0)].recipe) == sorted(ids[-2:])
+    assert cells[Cell("balanced", 2, 0)].recipe.streams["labelled"].labels.seed == 7
+
+
 def test_the_name_of_a_part_is_set_before_its_settings() -> None:
     tree = {"mixing": {"margin": 0.1, "name": "depthmix"}, "empty": {}, "x": None}
     assert list(flat(tree)) == [("mixing.name", "depthmix"), ("mixing.margin", 0.1), ("empty", {}), ("x", None)]

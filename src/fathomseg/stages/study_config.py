@@ -18,7 +18,7 @@ from fathomseg.named_recipes import find, packaged
 from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
-from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, SEED, Cell, grid
+from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, LABEL_SEED, SEED, Cell, grid
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Budgets = Annotated[tuple[Annotated[int, Field(ge=0)] | Literal["all"], ...], Field(min_length=1)]
@@ -105,6 +105,7 @@ class Study(Part):
             every = cell.budget == "all"
             own += [(LABEL_BUDGET, None if every else cell.budget)]
             own += [(LABEL_FILE, None if every else arm.selection)] if every or arm.selection is not None else []
+            own += [(LABEL_SEED, None)] if not every and arm.selection is not None else []  # the file chooses
         settings = [*flat(self.settings), *flat(arm.settings), *own]
         return [
             f"{key}={json.dumps(_found(key, value, cell.seed), default=str)}".replace("{seed}", str(cell.seed))

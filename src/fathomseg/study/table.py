@@ -23,6 +23,7 @@ from fathomseg.metrics.multitask import MainScore, delta_m, relative_change
 SEED: Final = "seed"
 LABEL_BUDGET: Final = "streams.labelled.labels.count"
 LABEL_FILE: Final = "streams.labelled.labels.file"
+LABEL_SEED: Final = "streams.labelled.labels.seed"
 """The settings of a recipe that differ from cell to cell: seed, number of labelled images, list of chosen ones."""
 
 SCORE: Final = "miou"
