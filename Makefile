@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # One test process a core, each with one thread: several multi-threaded ones on few cores mostly wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
-.PHONY: demo test quick slow long lint types format docs clean
+.PHONY: demo test quick slow long lint types format generate docs clean
 
 # The whole idea on two idle cores; `make demo MINUTES=3` shows less of it in less time.
 MINUTES ?= 10
@@ -37,6 +37,10 @@ types: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# What is made from recipes, settings and the command line: schemas and pages, after a change of any of them.
+generate: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 # The documentation site in site/. It has an extra of its own, so that nothing else waits for it.
 docs: $(STAMP)

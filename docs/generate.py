@@ -12,6 +12,7 @@ import re
 import runpy
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,8 @@ def recipes_page() -> str:
         "# Recipes",
         "",
         _NOTE,
-        "A recipe is one experiment; its header says command, machine, time and result. Needs: a depth run",
-        "(`fathom pretrain RECIPE`), or a GPU; others run on one CPU core. Results are mIoU or AbsRel, of a study",
-        "its first arm.",
+        "A recipe is one experiment; its header says command, machine, time and result. Needs: the command that makes an",
+        "earlier run, or a GPU; others run on one CPU core. Results are mIoU or AbsRel, of a study its first arm.",
         "",
         "## Methods by dataset",
         "",
@@ -183,12 +183,23 @@ def what(path: Path) -> str:
 
 
 def needs(path: Path) -> str:
-    """Runs and machines the header names."""
+    """The commands that make the runs the header names, and machines."""
     text = " ".join(about(path))
-    runs = re.findall(r"Needs [^.]*?run runs/([\w-]+)", text)
+    runs = re.findall(r"Needs [^.]*?(?:run|model) (runs/[\w-]+)", text)
     return " ".join(
-        [*(f"`{run}`" for run in runs), *(["GPU"] if re.search(r"One GPU|For a GPU|for a GPU", text) else [])]
+        [
+            *(f"`{made_by()[run]}`" for run in runs),
+            *(["GPU"] if re.search(r"One GPU|For a GPU|for a GPU", text) else []),
+        ]
     )
+
+
+@cache
+def made_by() -> dict[str, str]:
+    """By run the command that makes it, as the header of some recipe says."""
+    heads = (" ".join(about(path)) for path in sorted((ROOT / "recipes").rglob("*.yaml")))
+    found = (one for head in heads for one in re.findall(r"(runs/[\w-]+) \((fathom \w+) recipes/([\w/-]+)\.yaml", head))
+    return {run: f"{verb} {recipe}" for run, verb, recipe in found}
 
 
 def result(path: Path) -> str:

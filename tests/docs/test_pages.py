@@ -40,6 +40,19 @@ def test_the_site_shows_the_help_of_every_verb() -> None:
     assert "| `--report`, `--no-report` | Write the HTML report. | on |" in shown
 
 
+def test_what_a_recipe_needs_is_a_command() -> None:
+    needed = set(re.findall(r"`fathom (\w+) ([\w/-]+)`", (DOCS / "recipes.md").read_text(encoding="utf-8")))
+    assert {
+        ("pretrain", "own-data/depth"),
+        ("pretrain", "depth-kitti"),
+        ("train", "own-data/semi-supervised"),
+    } <= needed
+    for verb, recipe in needed:
+        assert f"fathom {verb} recipes/{recipe}.yaml" in (ROOT / "recipes" / f"{recipe}.yaml").read_text(
+            encoding="utf-8"
+        )
+
+
 def test_every_result_is_on_its_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "results").glob("*.json") if f"(../results/{path.name})" not in page] == []
