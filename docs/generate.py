@@ -131,8 +131,9 @@ def recipes_page() -> str:
         "# Recipes",
         "",
         _NOTE,
-        "A recipe is one experiment; its header says command, machine, time and result. Needs: the command that makes an",
-        "earlier run, or a GPU; others run on one CPU core. Results are mIoU or AbsRel, of a study its first arm.",
+        "A recipe is one experiment; its header says command, machine, time and result. Needs: what makes an",
+        "earlier run (`pretrain depth-kitti`), or a GPU; others run on one CPU core. Results are mIoU or AbsRel, of a",
+        "study its first arm.",
         "",
         "## Methods by dataset",
         "",
@@ -176,7 +177,13 @@ def row(path: Path) -> str:
 def what(path: Path) -> str:
     """The first sentence of the header, without its dataset and what it says in passing."""
     text = re.sub(r" \([^)]*docs/[^)]*\)|, on the generated city", "", sentence(" ".join(about(path)))).rstrip(".")
-    text = re.sub(r"^(CamVid|IDD-Lite|Cityscapes|The generated city|NYU Depth v2): (.)", lambda m: m[2].upper(), text)
+    text = re.sub(
+        r"^(CamVid|IDD-Lite|Cityscapes|The generated city|NYU Depth v2|Your own data): (.)",
+        lambda m: m[2].upper(),
+        text,
+    )
+    if len(text.split()) > 20:
+        text = re.sub(r" \([^()]*\)$", "", text)
     while len(text.split()) > 10 and re.search(r"[,;:] [^,;:()]*$", text):
         text = re.sub(r"[,;:] [^,;:()]*$", "", text)
     return text
@@ -198,8 +205,8 @@ def needs(path: Path) -> str:
 def made_by() -> dict[str, str]:
     """By run the command that makes it, as the header of some recipe says."""
     heads = (" ".join(about(path)) for path in sorted((ROOT / "recipes").rglob("*.yaml")))
-    found = (one for head in heads for one in re.findall(r"(runs/[\w-]+) \((fathom \w+) recipes/([\w/-]+)\.yaml", head))
-    return {run: f"{verb} {recipe}" for run, verb, recipe in found}
+    made = re.compile(r"(runs/[\w-]+) \(fathom (\w+) recipes/([\w/-]+)\.yaml")
+    return {run: f"{verb} {recipe}" for head in heads for run, verb, recipe in made.findall(head)}
 
 
 def result(path: Path) -> str:

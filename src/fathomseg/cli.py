@@ -57,9 +57,7 @@ Mode = Annotated[
 Flip = Annotated[
     bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
 ]
-Links = Annotated[
-    str | None, typer.Option(help="on or off: whether what branches tell each other takes part; default: the run's.")
-]
+Links = Annotated[str | None, typer.Option(help="on or off: enable the links between tasks; default: the run's.")]
 Engine = Annotated[
     str, typer.Option(help="local: this machine; ray: the cluster RAY_ADDRESS names, or one that is started here.")
 ]
@@ -132,9 +130,9 @@ def check(
 def train(
     arguments: RecipeAndOverrides = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to create; default runs/RECIPE.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run, bit for bit.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume this run, bit for bit.")] = None,
 ) -> None:
-    """Train a segmentation network by a recipe, or go on with an interrupted run."""
+    """Train a network by a recipe, or resume an interrupted run."""
     recipe = _recipe_first(arguments)  # a wrong name is told before PyTorch is imported
     from fathomseg.stages.train import run
 
@@ -143,7 +141,7 @@ def train(
 
 app.command(
     "pretrain",
-    help="Learn depth and camera motion from unlabelled video by a recipe, or go on with an interrupted run.",
+    help="Learn depth and camera motion from unlabelled video by a recipe, or resume an interrupted run.",
 )(train)
 
 
@@ -152,7 +150,7 @@ def select(
     arguments: RecipeAndOverrides = None,
     out: Annotated[Path | None, typer.Option(help="Folder to create; default runs/RECIPE.")] = None,
     budget: Annotated[int | None, typer.Option(help="How many images to choose; default: the recipe's.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with this choice, perhaps with a larger --budget.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume this selection, perhaps with a larger --budget.")] = None,
     engine: Engine = "local",
     workers: Workers = 1,
 ) -> None:
@@ -396,7 +394,7 @@ def distill(
         ),
     ],
     task: Annotated[str, typer.Option(help="What the teacher predicts: segmentation, depth or normals.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to, or to go on with.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to, or to resume.")],
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="The split whose images are shown to the teacher.")] = "train",
     everything: Annotated[
@@ -416,7 +414,7 @@ def distill(
     engine: Engine = "local",
     workers: Workers = 1,
 ) -> None:
-    """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to go on."""
+    """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to resume."""
     from fathomseg.stages.distill import run
 
     raise typer.Exit(
@@ -479,7 +477,7 @@ def study(
         typer.Option(help="results.json of the same study from elsewhere, not done again; may be repeated."),
     ] = None,
 ) -> None:
-    """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to go on."""
+    """Train a grid of recipes, label budgets and seeds, and compare. Repeat it to resume."""
     from fathomseg.stages.study import run
 
     raise typer.Exit(
@@ -489,7 +487,7 @@ def study(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to create, or to go on with.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder to create, or to resume.")] = Path("demo"),
     minutes: Annotated[float, typer.Option(help="Time it may take on two idle cores, about.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other random images, another training.")] = 0,
 ) -> None:

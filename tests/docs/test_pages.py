@@ -41,7 +41,7 @@ def test_the_site_shows_the_help_of_every_verb() -> None:
 
 
 def test_what_a_recipe_needs_is_a_command() -> None:
-    needed = set(re.findall(r"`fathom (\w+) ([\w/-]+)`", (DOCS / "recipes.md").read_text(encoding="utf-8")))
+    needed = set(re.findall(r"\|[^|]*`(pretrain|train) ([\w/-]+)`", (DOCS / "recipes.md").read_text(encoding="utf-8")))
     assert {
         ("pretrain", "own-data/depth"),
         ("pretrain", "depth-kitti"),

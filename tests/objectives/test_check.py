@@ -100,7 +100,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             },
             {"labelled": []},
             [
-                "objective 'scene_consistency': it teaches nothing with depth_weight=0 and segmentation_weight=0: give "
+                "objective 'scene_consistency': it trains nothing with depth_weight=0 and segmentation_weight=0: give "
                 "one of them, or leave it out"
             ],
             id="a frozen pair",
@@ -111,7 +111,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"labelled": []},
             [
                 "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}",
-                "the network predicts 'segmentation', but no objective teaches it: give "
+                "the network predicts 'segmentation', but no objective trains it: give "
                 "objectives.supervised.losses.segmentation={}, or leave network.tasks.segmentation out",
                 "no objective learns from stream 'labelled': leave streams.labelled out, or name it in an objective",
             ],
@@ -138,7 +138,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}, "photometric": {}},
             {"labelled": [], "clips": []},
             [
-                "objective 'photometric' teaches 'depth', which the network does not predict: give network.tasks.depth={}"  # noqa: E501
+                "objective 'photometric' trains 'depth', which the network does not predict: give network.tasks.depth={}"  # noqa: E501
             ],
             id="a task that is missing",
         ),
@@ -147,7 +147,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {}},
             {"labelled": []},
             [
-                "the network predicts 'depth', but no objective teaches it: give objectives.photometric={} (from video), "  # noqa: E501
+                "the network predicts 'depth', but no objective trains it: give objectives.photometric={} (from video), "  # noqa: E501
                 "objectives.supervised.losses.depth={} (from true depth), or leave network.tasks.depth out"
             ],
             id="depth that is not taught",
@@ -157,7 +157,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"photometric": {}},
             {"clips": []},
             [
-                "the network predicts 'segmentation', but no objective teaches it: give "
+                "the network predicts 'segmentation', but no objective trains it: give "
                 "objectives.supervised.losses.segmentation={}, or leave network.tasks.segmentation out"
             ],
             id="classes that are not taught",
@@ -167,7 +167,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             {"supervised": {**LEARNS_BOTH, "early": 0}},
             {"labelled": []},
             [
-                "the network predicts 'early_segmentation', but no objective teaches it: give a weight to "
+                "the network predicts 'early_segmentation', but no objective trains it: give a weight to "
                 "objectives.supervised.early, or set network.links.early=[]"
             ],
             id="an early output that is not taught",
@@ -284,7 +284,7 @@ def test_two_depths_that_cannot(network: dict[str, Any], objectives: dict[str, A
 
 def test_a_second_depth_that_nothing_teaches() -> None:
     (told,) = found({"tasks": TWO}, {**AGREE, "t": TARGET}, **BOTH_DEEP)
-    assert "the network predicts 'source_depth', but no objective teaches it: give objectives.NAME={name: " in told
+    assert "the network predicts 'source_depth', but no objective trains it: give objectives.NAME={name: " in told
 
 
 def test_an_auxiliary_task_alone_is_no_network() -> None:

@@ -62,7 +62,7 @@ def test_every_objective_shows_what_it_learns_from(made: tuple[Step, dict[str, B
         "pseudo-label",
         "disparity",
         "mixed and augmented image",
-        "what it teaches",
+        "targets of the strong view",
         "how much each pixel counts",
     ]
     assert [figure.id for figure in video.figures] == ["3/1"]  # the one that has neighbours

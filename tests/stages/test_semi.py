@@ -315,7 +315,7 @@ class TestRecipesThatDoNotFit:
             ),
             (
                 {"network": tiny_semi.JOINT},
-                r"predicts 'depth', but no objective teaches it: give objectives\.photometric",
+                r"predicts 'depth', but no objective trains it: give objectives\.photometric",
             ),
             (
                 {"network": {"tasks": {"depth": {}}}},

@@ -21,7 +21,7 @@ from fathomseg.mixing.pixels import Pixels, over
 from fathomseg.types import IGNORE, Size
 
 GREY = 0.5
-"""What invented pixels show: 128 in the published policies."""
+"""What padded pixels show: 128 in the published policies."""
 
 Matrix = Float64[np.ndarray, "3 3"]
 
@@ -33,7 +33,7 @@ class Motion:
     position: Float32[Tensor, "b 2 h w"]
     """x and y in pixels of the original."""
     shown: Bool[Tensor, "b h w"]
-    """False where the pixel is invented: from beyond the original, or cut out."""
+    """False where the pixel is padded: from beyond the original, or cut out."""
 
     def bilinear(self, field: Float[Tensor, "b *c h w"]) -> Float[Tensor, "b *c h w"]:
         """Images, or the probabilities (not: class indices) of a prediction, moved. Beyond the border it is repeated.
@@ -52,7 +52,7 @@ class Motion:
         return field.flatten(-2).gather(-1, index.flatten(-2)).view_as(field)
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """Everything moved alike. What is invented is grey, ignored, of weight 0, invalid, of unknown disparity.
+        """Everything moved alike. What is padded is grey, ignored, of weight 0, invalid, of unknown disparity.
 
         Images and frames are bilinear; labels, weights, validity and disparity are those of the nearest pixel, since
         between two surfaces lies no third.

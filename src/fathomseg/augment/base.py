@@ -34,7 +34,7 @@ class Augmentation(Part, ABC):
 
     @torch.no_grad()
     def __call__(self, pixels: Pixels, keys: Sequence[int]) -> Pixels:
-        """New colours, then the motion of all fields together. Colours first: they never see invented pixels.
+        """Photometric before geometric augmentation, so that colours never see padded pixels; all fields move together.
 
         A prediction made on the unmoved image follows with
         `motion = strong.motion(keys, size, image); motion.bilinear(probabilities), motion.shown`.

@@ -1,4 +1,4 @@
-"""RandAugment and AutoAugment for dense prediction: labels follow the image, invented pixels are ignored.
+"""RandAugment and AutoAugment for dense prediction: labels follow the image, padded pixels are ignored.
 
 All colour operations of an image come first, in their order, and then all its motions as one matrix. The published
 policies take turns; but colours and motions commute save for operations that look at other pixels (equalize, auto

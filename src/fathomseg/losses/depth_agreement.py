@@ -14,7 +14,7 @@ from fathomseg.geometry.numerics import full_precision
 
 
 class DepthAgreement(Part):
-    """Pseudo-labels weighed by how well two depth heads agree, `source_depth` learned on the source and `depth` on the
+    """Pseudo-labels weighted by how well two depth heads agree, `source_depth` learned on the source and `depth` on the
     target: where they do not, what was learned on the source does not carry over (CorDA, Wang et al. 2021, ICCV).
 
         w = clip(relu(1 - |D_source - D_target| / D) + 0.001, 0, 1), divided by its mean; 1 where D is not known

@@ -138,11 +138,11 @@ class Ohem(Part):
 
 
 class Annealing(Part):
-    """Training-signal annealing: with few labels, what the network already knows of them is not rubbed in.
+    """Training-signal annealing: labelled pixels the network is already confident of are left out, against overfitting.
 
     Xie et al. 2020 (Unsupervised Data Augmentation, arXiv:1904.12848): at step t of T, labelled examples (here pixels)
     whose class has a probability above eta_t = alpha_t (1 - 1/K) + 1/K are left out, K being the number of classes.
-    Labels are let in at the very end (exp, for few labels), evenly (linear), or at once (log, for many labels).
+    Labelled pixels come to count at the very end (exp, for few labels), evenly (linear), or at once (log, for many).
     """
 
     schedule: Literal["linear", "log", "exp"] = "exp"

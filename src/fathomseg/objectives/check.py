@@ -42,7 +42,7 @@ def misfits(
         yield from _partner_misfits(name, objective, network, streams)
         for output in sorted(objective.learns(network) - network.outputs):
             remedy = f"give network.tasks.{output}={{}}"
-            yield f"objective {name!r} teaches {output!r}, which the network does not predict: {remedy}"
+            yield f"objective {name!r} trains {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
         if isinstance(objective, SemanticGuidance) and not objective.predicted:
@@ -67,7 +67,7 @@ def misfits(
                     )
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
     for output in sorted(network.outputs - learned):
-        yield f"the network predicts {output!r}, but no objective teaches it: {_remedy(output)}"
+        yield f"the network predicts {output!r}, but no objective trains it: {_remedy(output)}"
     read = {stream for o in objectives.values() for stream in (*o.streams, *o.partners)}
     for stream in sorted(streams.keys() - read):
         yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"

@@ -339,7 +339,7 @@ class PseudoLabelsObjective(ObjectiveModule):
 
     @torch.no_grad()
     def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
-        """The images with their pseudo-labels, and the first strong view with what it teaches."""
+        """The images with their pseudo-labels, and the first strong view with its targets."""
         pixels, _, images, lessons = self._views(batch, base, nets)
         weight = lessons[0].weight.expand(lessons[0].label.shape)
         found = [
@@ -351,7 +351,7 @@ class PseudoLabelsObjective(ObjectiveModule):
         return [
             *found,
             Shown("mixed and augmented image", "image", images[: len(batch)], batch.ids),
-            Shown("what it teaches", "label", lessons[0].label, batch.ids),
+            Shown("targets of the strong view", "label", lessons[0].label, batch.ids),
             Shown("how much each pixel counts", "share", weight, batch.ids),
         ]
 

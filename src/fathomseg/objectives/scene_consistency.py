@@ -66,7 +66,7 @@ class SceneConsistency(Objective):
         if lacking:
             return f"it compares depth with classes, but the network lacks one: give network.tasks.{lacking[0]}={{}}"
         if self.depth_weight == self.segmentation_weight == 0:
-            return "it teaches nothing with depth_weight=0 and segmentation_weight=0: give one of them, or leave it out"
+            return "it trains nothing with depth_weight=0 and segmentation_weight=0: give one of them, or leave it out"
         return None
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:

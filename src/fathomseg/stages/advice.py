@@ -1,4 +1,4 @@
-"""What to do when a training is too large for its device, and how to go on with one that was stopped."""
+"""What to do when a training is too large for its device, and how to resume one that was stopped."""
 
 from __future__ import annotations
 

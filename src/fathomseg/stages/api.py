@@ -98,7 +98,7 @@ class Choice:
 def train(
     recipe: Place | None = None, *, out: Place | None = None, resume: Place | None = None, **settings: Any
 ) -> Run:
-    """Train by a recipe into the folder `out` (runs/RECIPE), or go on with the run in `resume`."""
+    """Train by a recipe into the folder `out` (runs/RECIPE), or resume the run in `resume`."""
     from fathomseg.stages.train import trained
 
     folder = trained(_recipe(recipe), overrides(settings), _path(out), _path(resume))
@@ -119,7 +119,7 @@ def select(
     workers: int = 1,
     **settings: Any,
 ) -> Choice:
-    """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or go on with `resume`."""
+    """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or resume the one in `resume`."""
     from fathomseg.stages.select import chosen
 
     return Choice(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))

@@ -34,7 +34,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
             say(f"Phase {name} of {', '.join(phases)}")
             interrupted = (inside / CHECKPOINT).is_file()
             if accelerate.is_main_process and not interrupted:
-                clear(inside)  # it stopped before there was anything to go on with
+                clear(inside)  # it stopped before there was anything to resume
             accelerate.wait_for_everyone()
             train(settings, inside, interrupted)
     if accelerate.is_main_process:

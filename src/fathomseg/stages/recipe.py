@@ -177,7 +177,7 @@ class Recipe(Part):
     init_from: InitFrom | None = None
     """An earlier run, for example of `fathom pretrain`, or one for each task, whose weights this one begins with."""
     balancing: AnyBalancing = Fixed()
-    """How the losses of several tasks are weighed against each other: `fixed` (by their weights in this recipe),
+    """How the losses of several tasks are weighted against each other: `fixed` (by their weights in this recipe),
     `uncertainty`, `dwa`, `gradnorm`, `pcgrad`, `mgda`."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""

@@ -64,7 +64,7 @@ def chosen(
     engine: str = "local",
     workers: int = 1,
 ) -> tuple[Path, Selection]:
-    """Choose images by a recipe into the folder `out` (runs/RECIPE), or go on with the choice in `resume`. Returns the
+    """Choose images by a recipe into the folder `out` (runs/RECIPE), or resume the choice in `resume`. Returns the
     folder and what was chosen."""
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
     named = "choice", "FOLDER"

@@ -30,7 +30,7 @@ def started(
     """
     if (recipe is None) == (resume is None):
         what, folder = named
-        raise ConfigError(f"Give either a recipe to start a {what}, or --resume {folder} to go on with one.")
+        raise ConfigError(f"Give either a recipe to start a {what}, or --resume {folder} to resume one.")
     if resume is not None and out is not None:
         raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     if resume is not None:

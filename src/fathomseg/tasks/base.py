@@ -196,15 +196,15 @@ class TaskLoss(Part, ABC):
         """Why the task cannot be learned from it, with what to set; None if it can."""
         return None
 
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
-        """Why it cannot learn from what a teacher predicted, with `soft` targets or pixels `weighed` by confidence.
+    def distilled_misfit(self, soft: bool, weighted: bool) -> str | None:
+        """Why it cannot learn from what a teacher predicted, with `soft` targets or pixels `weighted` by confidence.
 
         A loss that can has `soft` targets beside its own as TARGET_classes and TARGET_probabilities, and the weights of
         pixels as TARGET_weight (Float32 b h w, which multiplies a pixel's loss and leaves the count alone).
         """
         if soft:
             return "soft targets are probabilities of classes: set soft=false"
-        return "this loss weighs no pixels: set weigh=false" if weighed else None
+        return "this loss weighs no pixels: set weigh=false" if weighted else None
 
     @abstractmethod
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:

@@ -56,14 +56,14 @@ class DepthLoss(TaskLoss):
             return f"output=metric may predict 0, which has no logarithm: set losses.{self.name}.error to berhu or l1"
         return None
 
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+    def distilled_misfit(self, soft: bool, weighted: bool) -> str | None:
         """Depth is compared with depth."""
         if self.target == "disparity":
             return (
                 "a teacher's depth is compared with depth: set losses.depth.target=depth, or give its disparity as "
                 "streams.NAME.depth={name: maps, folder: FOLDER}"
             )
-        return super().distilled_misfit(soft, weighed=False)
+        return super().distilled_misfit(soft, weighted=False)
 
     @property
     def leaves_scale_open(self) -> bool:

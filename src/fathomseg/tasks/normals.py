@@ -173,9 +173,9 @@ class NormalsLoss(TaskLoss):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight beside the losses of the other tasks."""
 
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
-        """Pixels are weighed."""
-        return super().distilled_misfit(soft, weighed=False)
+    def distilled_misfit(self, soft: bool, weighted: bool) -> str | None:
+        """Pixels are weighted."""
+        return super().distilled_misfit(soft, weighted=False)
 
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> NormalsCriterion:
         """Needs nothing."""

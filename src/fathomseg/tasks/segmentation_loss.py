@@ -66,15 +66,15 @@ class SegmentationLoss(TaskLoss):
             raise ValueError("smoothing belongs to the plain cross-entropy, which focal replaces; set one to 0/null")
         return self
 
-    def distilled_misfit(self, soft: bool, weighed: bool) -> str | None:
+    def distilled_misfit(self, soft: bool, weighted: bool) -> str | None:
         """Plain cross-entropy takes both."""
-        if (soft or weighed) and (self.ohem is not None or self.annealing is not None):
+        if (soft or weighted) and (self.ohem is not None or self.annealing is not None):
             return "ohem and annealing choose pixels by their label, all of one weight: set soft and weigh to false"
         if soft and self.smoothing > 0:
             return "smoothing is for hard labels: set it to 0, or soft=false"
         if soft and self.focal is not None:
             return "the focal loss is for hard labels: set focal to null, or soft=false"
-        if (soft or weighed) and self.region is not None:
+        if (soft or weighted) and self.region is not None:
             return "a loss of areas takes hard labels of one weight: set region to null, or soft and weigh to false"
         return None
 
