@@ -218,13 +218,13 @@ def targets(tmp: Path) -> dict[str, Target]:
         "label": Target(_labels, "a.png", damaged(seeds.IMAGES)),
         "depth png": Target(lambda p: read_depth(p, 256), "a.png", damaged(seeds.IMAGES)),
         "normals": Target(read_normals, "a.png", damaged(seeds.IMAGES)),
-        "own depth": Target(lambda p: read_any_depth(p, 0.001), "a.npy", arrays),
         "map npy": Target(read_map, "a.npy", arrays),
         "map npz": Target(read_map, "a.npz", archives),
         "map pfm": Target(read_map, "a.pfm", damaged((pfm,))),
         "map tiff": Target(read_map, "a.tif", damaged(seeds.IMAGES)),
         "depth npy": Target(depth._metres, "a.npy", arrays),
         "npz": Target(lambda p: read_npz(p, "disparity"), "a.npz", archives),
+        "own depth": Target(lambda p: read_any_depth(p, 0.001), "a.npy", arrays),
         "video": Target(_frames, "a.mp4", damaged((_video(tmp),))),
         "text": Target(text.read_text, "a.txt", st.binary(max_size=60)),
         "ids": Target(read_ids, "a.txt", damaged((b"images/a\nimages/b\n", "Stra\u00dfe\n".encode("utf-16")))),
@@ -270,9 +270,10 @@ def _pt(tmp: Path) -> st.SearchStrategy[bytes]:
 
 NAMES = (
     *("image", "label", "depth png", "normals", "map npy", "map npz", "map pfm", "map tiff", "depth npy", "npz"),
-    *("video", "text", "ids", "splits", "dataset.yaml", "camera.yaml", "stereo", "recipe", "classes", "inference"),
-    *("device", "card", "provenance", "depth.json", "classes.json", "annotation", "selection", "label studio"),
+    *("own depth", "video", "text", "ids", "splits", "dataset.yaml", "camera.yaml", "stereo", "recipe", "classes"),
+    *("inference", "device", "card", "provenance", "depth.json", "classes.json", "annotation", "selection"),
     *(
+        "label studio",
         "coco",
         "yolo",
         "data.yaml",
