@@ -307,7 +307,7 @@ class TestRecipesThatDoNotFit:
             ({"streams": streams(clips={})}, r"no objective learns from stream 'clips'"),
             (
                 {"objectives": {**settings()["objectives"], "photometric": {}}},
-                r"'photometric' learns from stream 'clips'.*'photometric' teaches 'depth', which the network does not",
+                r"'photometric' learns from stream 'clips'.*'photometric' trains 'depth', which the network does not",
             ),
             (
                 {"objectives": {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}},
@@ -319,7 +319,7 @@ class TestRecipesThatDoNotFit:
             ),
             (
                 {"network": {"tasks": {"depth": {}}}},
-                r"teaches 'segmentation', .*: give network\.tasks\.segmentation=\{\}",
+                r"trains 'segmentation', .*: give network\.tasks\.segmentation=\{\}",
             ),
             ({"objectives": {"supervized": {}}}, r"no such name 'supervized'; did you mean 'supervised'\?"),
             ({"objectives": {"pseudo_labels": {"teachr": "ema"}}}, r"teachr: unknown key.*'teacher'"),
