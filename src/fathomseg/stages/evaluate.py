@@ -235,7 +235,7 @@ def evaluate_run(
             write_scores(out, result, ids, rows)
             if report:
                 name = next(iter(sources), "")
-                best = {t: examples(sources[name], dataset, known[t], rows[name][t]) for t in rows.get(name, ())}
+                best = {t: examples(sources[name], dataset, known[t], s) for t, s in scored.get(name, {}).items()}
                 shown = sections(result, dataset, best, drives)
                 shown += [] if against or not inference.links else links_sections(folder / METRICS)
                 write_page(out, result, shown, folder / CONFIG)

@@ -176,13 +176,13 @@ def _cell(text: str) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with the digits that mean something: four after the point, but no probability becomes 0."""
+    """Numbers with the digits that mean something: four after the point, three of those that are small."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(inner) for inner in value]
     if isinstance(value, float):
-        return round(value, 4) if abs(value) >= 0.001 else float(f"{value:.3g}")
+        return round(value, 4) if abs(value) >= 0.1 else float(f"{value:.3g}")
     return value
 
 

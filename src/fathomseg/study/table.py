@@ -194,14 +194,17 @@ def rows(
 
 def delta_m_of(cell: Cell, records: Mapping[Cell, Record], singles: Mapping[str, str]) -> float | None:
     """Delta_m of a finished cell in per cent, against the arms of its tasks with its budget and seed; None where one of
-    the tasks or of these cells is missing."""
+    the tasks or of these cells is missing, or two scores do not compare: depth in metres with scaled depth."""
     own = records[cell].get(MAIN_SCORES, {})
     changes = []
     for task, arm in singles.items():
         base = records.get(Cell(arm, cell.budget, cell.seed), {}).get(MAIN_SCORES, {})
         if task not in own or task not in base:
             return None
-        changes.append(relative_change(MainScore(**own[task]), MainScore(**base[task])))
+        ours, theirs = MainScore(**own[task]), MainScore(**base[task])
+        if ours.name != theirs.name:
+            return None
+        changes.append(relative_change(ours, theirs))
     found = delta_m(dict(zip(singles, changes, strict=True)))
     return None if found is None else 100 * found
 

@@ -172,9 +172,9 @@ class Depth(Task):
         stated = result.get("settings", {}).get("alignment")
         return stated or ("none" if self.depth_unit == "metres" else "median")
 
-    def badness(self, row: Row) -> float | None:
-        """AbsRel after median scaling."""
-        return float(row["median"]["abs_rel"])
+    def badness(self, row: Row, result: Mapping[str, Any]) -> float | None:
+        """AbsRel after the alignment to look at first."""
+        return float(row[self._alignment(result)]["abs_rel"])
 
     def is_stored(self, path: Path) -> bool:
         """A grey PNG of 16 bits, or .npy."""
