@@ -57,7 +57,9 @@ def test_depth_by_hand() -> None:
     assert (result["images"], result["pixels"]) == (2, 2 * 5 * 8)  # the first frame has no depth, the first row none
     assert Depth().headline(result) == {key: result["median"][key] for key in ("abs_rel", "delta1")}
     assert list(scored.rows) == ["c0/01", "c0/02"]
-    assert Depth().badness(scored.rows["c0/01"]) == scored.rows["c0/01"]["median"]["abs_rel"]
+    row = scored.rows["c0/01"]
+    assert Depth().badness(row, result) == row["median"]["abs_rel"]
+    assert Depth(output="metric").badness(row, result) == row["none"]["abs_rel"] != row["median"]["abs_rel"]
 
 
 class Pointwise(nn.Module):
@@ -91,7 +93,7 @@ def test_segmentation_by_hand_leaves_the_network_in_training(tmp_path: Path) -> 
     assert (scored.result["pixel_accuracy"], scored.result["classes_present"]) == (6 / 8, 3)
     assert scored.result["ece"] == pytest.approx(abs(6 / 8 - 1), abs=1e-6)
     assert Segmentation().headline(scored.result) == pytest.approx({"miou": miou, "pixel_accuracy": 6 / 8})
-    assert Segmentation().badness(scored.rows["one"]) == pytest.approx(1 - miou)
+    assert Segmentation().badness(scored.rows["one"], scored.result) == pytest.approx(1 - miou)
     assert network.training
     assert not any(tmp_path.iterdir())
 
@@ -125,7 +127,7 @@ def test_truth_of_which_nothing_counts_has_no_headline() -> None:
     scored = scored_by(Both(), card, dataset)
     assert (scored["segmentation"].result["miou"], scored["depth"].result["images"]) == (None, 0)
     assert [tasks[name].headline(one.result) for name, one in scored.items()] == [{}, {}]
-    assert Segmentation().badness(scored["segmentation"].rows["c0/00"]) is None
+    assert Segmentation().badness(scored["segmentation"].rows["c0/00"], {}) is None
 
 
 # --- against numpy and one task at a time ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rich.console import Console
 from fathomseg.io.chart import svg as drawn
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.plot import COLOURS
-from fathomseg.study.report import Report, redact_paths
+from fathomseg.study.report import Report, _rounded, redact_paths
 from fathomseg.study.sheets import COLUMNS
 from fathomseg.study.table import Cell, Record, grid
 from tests.study.results import CELLS, RECORDS, record
@@ -76,6 +76,15 @@ def test_the_page(report: Report) -> None:
 def test_significance_is_marked() -> None:
     whole = Report("All", {}, "plain", CELLS, RECORDS, {})
     assert "| +6.3 [+2.5, +10.1] | 0.019 * |" in whole.markdown(ORIGIN)
+
+
+def test_a_probability_keeps_the_digits_that_decide() -> None:
+    whole = Report("All", {}, "plain", CELLS, RECORDS, {})
+    (mixed,) = [row for row in whole.tree({}, {})["rows"] if row["arm"] == "mixed"]
+    assert mixed["p_holm"] == 0.0188
+    small = {"p": 0.0049996, "score": 51.23456, "ece": 0.1234567}
+    assert _rounded(small) == {"p": 0.005, "score": 51.2346, "ece": 0.1235}
+    assert _rounded(0.0012345) == 0.00123
 
 
 def test_the_terminal(report: Report) -> None:
@@ -150,6 +159,27 @@ def test_numbers_below_the_plot_do_not_touch(tmp_path: Path) -> None:
     texts = {text.text for text in svg(Report("", {}, "plain", cells, records, {}), tmp_path).iter(f"{SPACE}text")}
     assert {"10", "100"} <= texts
     assert not {"11", "104"} & texts
+
+
+def test_no_labels_stand_left_of_a_logarithmic_scale(tmp_path: Path) -> None:
+    """An endless source teaches without them."""
+    cells = grid({"plain": [0, 12, 120]}, [0])
+    records = {cell: {**record(CELLS[0]), "images": cell.budget} for cell in cells}
+    root = svg(Report("", {}, "plain", cells, records, {}), tmp_path)
+    assert {"0", "12", "120"} <= {text.text for text in root.iter(f"{SPACE}text")}
+    marks = [(float(u.get("x", "")), str(u.get("style"))) for u in root.iter(f"{SPACE}use")]
+    rings = sorted({x for x, style in marks if "fill-opacity: 0" in style or "fill: none" in style})
+    assert len(rings) == 3
+    none, few, many = rings
+    assert 0.4 < (few - none) / (many - few) < 0.6  # half as far as ten times more
+    (line,) = [
+        path
+        for path in root.iter(f"{SPACE}path")
+        if "#0072b2" in str(path.get("style")) and str(path.get("d")).count("L") == 2
+    ]
+    assert float(str(line.get("d")).split()[1]) == pytest.approx(none, abs=0.01)
+    alone = {cell: one for cell, one in records.items() if cell.budget == 0}
+    assert "0" in {text.text for text in svg(Report("", {}, "plain", cells, alone, {}), tmp_path).iter(f"{SPACE}text")}
 
 
 def test_the_pixels_show_every_arm(report: Report, tmp_path: Path) -> None:

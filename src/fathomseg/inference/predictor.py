@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final, overload
+from typing import Final, Literal, overload
 
 import numpy as np
 import torch
@@ -99,6 +99,11 @@ class Predictor:
             return self
         card = self.card.model_copy(update={"bits": bits})
         return Predictor(self.network, card, self.device, self.inference, tuple(self.tasks))
+
+    @property
+    def precision(self) -> Literal["bf16", "fp32"]:
+        """What the network computes in: bf16 on a GPU."""
+        return "bf16" if self.device.type == "cuda" else "fp32"
 
     @property
     def classes(self) -> ClassList:
@@ -247,7 +252,7 @@ class Predictor:
     def _run(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
         """The maps of one pass."""
         # In bfloat16 on a GPU, where that is safe.
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with half, evaluating(self.network), linked(self.network, self.inference.links):
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}

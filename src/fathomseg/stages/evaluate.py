@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -38,6 +37,7 @@ from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
+from fathomseg.stages.score_folders import elsewhere, of_baseline
 from fathomseg.tasks.base import Task
 
 MOTION: Final = "motion"
@@ -225,10 +225,12 @@ def evaluate_run(
         how = [*([] if against else inference.differences(usual)), *protocol.differences()]
         first = [f"first{limit}"] if limit else []
         if baselines:
-            result["delta_m"] = compared(result, known, baselines, "-".join([split, *first, *how]))
+            asked = None if against else inference
+            places = {task: of_baseline(run, split, dataset, first, asked, protocol) for task, run in baselines.items()}
+            result["delta_m"] = compared(result, known, baselines, places)
         _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            other = [*_elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
+            other = [*elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
             parts = [split, *other, *first, *narrowed]
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
@@ -248,20 +250,6 @@ def evaluate_run(
                 show(result, told, out)
             result["folder"] = str(out)
     return result
-
-
-def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:
-    """A word for data that is not the run's own, so that its scores never take the place of the run's own."""
-    tree = dataset.model_dump(mode="json")
-    try:
-        own = resolve_dataset(own_data(folder)).model_dump(mode="json")
-    except FathomError:  # an exported file without its run
-        own = None
-    if tree == own:
-        return []
-    root = getattr(dataset, "root", None)
-    name = root.name if isinstance(root, Path) and root.name else dataset.name
-    return [f"on-{name}-{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:6]}"]
 
 
 def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:
