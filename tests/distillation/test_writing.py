@@ -67,10 +67,9 @@ def test_images_keep_their_proportions(data: Folder, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_part(tmp_path / "out", id, "label", known.classes), wanted)
     assert known.teacher.settings["precision"] == plain.precision == "fp32"
     of_many = [np.random.default_rng(i).integers(0, 255, (*size, 3), np.uint8) for i, size in enumerate(SHAPES)]
-    for task, part in (("depth", "depth"), ("normals", "normals")):
-        answers = RunTeacher(str(wide), task, "ema", "cpu", flip=False).answer(of_many, None, soft=False)
-        for image, answer in zip(of_many, answers, strict=True):
-            np.testing.assert_allclose(answer[part], getattr(plain.predict(image), part), rtol=1e-4, atol=1e-5)
+    answers = RunTeacher(str(wide), "depth", "ema", "cpu", flip=False).answer(of_many, None, soft=False)
+    for image, answer in zip(of_many, answers, strict=True):
+        np.testing.assert_allclose(answer["depth"], plain.predict(image).depth, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("key", "then"), [("proportions", None), ("precision", "bf16")])

@@ -569,7 +569,8 @@ class TestBaselines:
             single = save_joint_run(tmp_path / task, STREETS, [task], pose=False)
             places[task] = of_baseline(single, "val", *given)
         assert places == {"segmentation": "val-slide-flip", "depth": "val-flip-max10"}
-        (tmp_path / "depth" / "config.yaml").open("a").write("evaluation: {inference: {flip: true}}\n")
+        config = tmp_path / "depth" / "config.yaml"
+        config.write_text(f"{config.read_text()}evaluation: {{inference: {{flip: true}}}}\n")
         assert of_baseline(tmp_path / "depth", "val", *given) == "val-max10"
         assert of_baseline(tmp_path / "depth", "val", STREETS, ["first3"], Inference(), DepthProtocol()) == (
             "val-first3-no-flip"

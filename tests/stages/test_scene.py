@@ -19,7 +19,7 @@ from fathomseg.inference.card import load_card, load_model
 from fathomseg.io.owned import foreign
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.phases import phase_recipes
-from fathomseg.stages.study_config import labelled
+from fathomseg.stages.study_config import Training, labelled
 from fathomseg.stages.study_runs import hashed, progress, result
 from fathomseg.stages.train import train
 from fathomseg.study.folder import LABELLED_HASH
