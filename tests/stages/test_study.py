@@ -341,10 +341,13 @@ def test_settings_of_a_seed_are_compared_as_they_are_written(
     for name in ("half-0", "half-1", "other-0", "other-1"):
         (tmp_path / name).symlink_to(camvid)
     teacher = "streams.labelled.distilled.segmentation.folder"
-    taught = {"labelled": {"distilled": {"segmentation": {"folder": "runs/teacher-{seed}"}}}}
+    taught = {
+        "streams": {"labelled": {"distilled": {"segmentation": {"folder": "runs/teacher-{seed}"}}}},
+        "objectives": {"supervised": {"distilled": {"segmentation": {}}}},
+    }
     recipe = str(tmp_path / "tiny.yaml")
-    half = {"recipe": recipe, "settings": {"data": {"root": f"{tmp_path}/half-{{seed}}"}, "streams": taught}}
-    path = write(arms={"plain": {"recipe": recipe, "settings": {"streams": taught}}, "half": half}, budgets=[2])
+    half = {"recipe": recipe, "settings": {"data": {"root": f"{tmp_path}/half-{{seed}}"}}}
+    path = write(arms={"plain": {"recipe": recipe}, "half": half}, budgets=[2], settings=taught)
     trainings = load(Study, path, ["seeds=[0,1]"]).trainings()
     records: dict[Cell, Record] = {}
     for cell, training in trainings.items():

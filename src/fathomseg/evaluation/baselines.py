@@ -81,7 +81,7 @@ def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict
     scored = {weights: tasks[task] for weights, tasks in known["scores"].items() if task in tasks}
     if "ema" not in scored:
         raise FathomError(f"{path} has no scores of {task} of the averaged weights: score it with --weights both.")
-    own = next((scores[task] for scores in result["scores"].values() if task in scores), {})
+    own: dict[str, Any] = next((scores[task] for scores in result["scores"].values() if task in scores), {})
     then, now = (_conditions(one, card.tasks[task]) for one in ({**known, **scored["ema"]}, {**result, **own}))
     if unlike := [f"{key} is {then[key]}, not {now[key]}" for key in then.keys() & now.keys() if then[key] != now[key]]:
         raise FathomError(f"Baseline {run} was scored in another way: {', '.join(sorted(unlike))}.")
