@@ -120,6 +120,20 @@ def test_other_tasks_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert "Other tasks" not in Report("Few", {}, "plain", CELLS, RECORDS, {}).markdown(ORIGIN)
 
 
+def test_the_iou_of_classes_has_a_table_of_its_own() -> None:
+    """Over the seeds whose ground truth shows the class; lists too long for a table are in results.json alone."""
+    rare = [10.0, None, 20.0]
+    records = {cell: record(cell, iou={"road": 90.0, "rare": rare[cell.seed]}) for cell in CELLS}
+    lines = Report("Few", {}, "plain", CELLS, records, {}).markdown(ORIGIN).splitlines()
+    first = lines.index("IoU by class, per cent, mean ± spread over seeds:")
+    assert lines[first + 2] == "| arm | labels | seeds | road | rare |"
+    assert lines[first + 4] == "| plain | 10 | 3 of 3 | 90.0 ± 0.0 | 15.0 ± 7.1 |"
+    many = {cell: record(cell, iou={str(i): 1.0 for i in range(40)}) for cell in CELLS}
+    long = Report("Many", {}, "plain", CELLS, many, {})
+    assert "IoU by class" not in long.markdown(ORIGIN)
+    assert long.tree(STUDY, ORIGIN)["rows"][0]["classes"]["39"]["mean"] == 1.0
+
+
 def test_a_study_without_classes_shows_what_it_has() -> None:
     records = {cell: with_depth(cell, miou=None) for cell in CELLS}
     alone = Report("Depth", {}, "plain", CELLS, records, {})

@@ -23,7 +23,7 @@ from fathomseg.stages.study_config import Training, flat, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.study.table import CLASSES, HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
 from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
 
@@ -69,6 +69,7 @@ def result(cell: Cell, run: Path, training: Training) -> Record | None:
         "ece": ema.get("ece"),
         "scored_images": max((one["images"] for one in all_tasks.values()), default=0),
         MAIN_SCORES: {name: asdict(tasks[name].main_score(one)) for name, one in all_tasks.items() if name in tasks},
+        CLASSES: {row["name"]: _percent(row["iou"]) for row in ema.get("classes", ())},
         HEADLINES: {name: tasks[name].headline(one) for name, one in all_tasks.items() if name in tasks},
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
         SETTINGS: settings_of_arm(training),

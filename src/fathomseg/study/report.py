@@ -114,8 +114,10 @@ class Report:
         return "\n".join(lines)
 
     def show(self, console: Console) -> None:
-        """Print the tables and what failed."""
+        """Print the tables, but for the one of classes, and what failed."""
         for sheet in self.sheets:
+            if sheet.wide:
+                continue
             table = Table(title=Text(f"{self.title}: {sheet.title}"))
             for i, column in enumerate(sheet.columns):
                 table.add_column(Text(column), justify="right" if i else "left")
@@ -142,7 +144,7 @@ class Report:
 
     @property
     def sheets(self) -> list[Sheet]:
-        """The tables as text: of the mIoU, and of the scores of other tasks."""
+        """The tables as text: of the mIoU, of the scores of other tasks, and of classes."""
         return sheets(self.rows, dict(self.titles), bool(self.singles))
 
     @property
