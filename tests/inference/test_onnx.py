@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 
 import fathomseg
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import load_card
-from fathomseg.inference.onnx import OnnxNetwork, read_metadata
+from fathomseg.inference.card import ModelCard, load_card
+from fathomseg.inference.onnx import CARD_KEYS, OnnxNetwork, read_metadata
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import Inference, Window
 from fathomseg.types import Prediction
@@ -64,6 +64,7 @@ def test_the_public_function_takes_a_file_and_knows_its_classes(file: Path) -> N
 def test_metadata_come_back_as_they_were_written(file: Path) -> None:
     known = read_metadata(file)
     assert load_card(file) == CARD
+    assert ModelCard.model_fields.keys() - set(CARD_KEYS) == {"format", "pose", "cameras", "scene", "fathomseg"}
     assert known["fathomseg"] == fathomseg.__version__
     assert known["origin"] == {"run": "runs/known", "date": "2026-11-28"}
     assert (known["format"], known["precision"], known["tasks"]) == (1, "fp32", ["segmentation", "depth"])

@@ -27,6 +27,7 @@ CARD_KEYS: Final = (
     "network",
     "classes",
     "colours",
+    "shared_classes",
     "ids",
     "labels",
     "size",
