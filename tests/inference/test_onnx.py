@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,15 @@ def test_a_gpu_that_is_not_there(file: Path) -> None:
         OnnxNetwork(file, CARD.tasks, "cuda")
     with pytest.raises(FathomError, match="cpu or cuda, not on mps"):
         OnnxNetwork(file, CARD.tasks, "mps")
+
+
+def test_on_a_gpu_it_takes_the_batches_of_a_gpu(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = load(file, device="cpu")
+    assert (predictor.batch, "on cpu" in repr(predictor)) == (1, True)
+    session = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(predictor.network, "session", session)
+    assert (predictor.batch, "on cuda" in repr(predictor)) == (8, True)
+    assert predictor.device.type == "cpu"  # where its outputs are
 
 
 def test_a_fixed_size_is_the_only_one(tmp_path: Path) -> None:
