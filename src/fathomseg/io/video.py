@@ -160,7 +160,8 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
 def _times(packets: Iterable[Any]) -> tuple[list[int | None], int | None]:
     """The presentation times of what is shown, and that of the first key frame. No packet is kept: together they are
     the file."""
-    times, keys = [], []
+    times: list[int | None] = []
+    keys: list[int | None] = []
     for packet in packets:
         if packet.size and not packet.is_discard:
             times.append(packet.pts)
