@@ -45,15 +45,7 @@ def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     with _opened(path) as image:
         if image.format == "TIFF" and (pages := formats.pages(path)) > 1:  # other formats hold the same picture again
             raise DataError([Problem(str(path), f"holds {pages} pages; save each as a file of its own")])
-        values = _deep(image, path)
-        if values is None:
-            return _upright_rgb(ImageOps.exif_transpose(image), str(path))
-        used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
-        if values.max() >> used:
-            reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
-            reason += "of dataset.yaml or the command line (--bits)"
-            raise DataError([Problem(str(path), reason)])
-        return _as_bytes(values, used)
+        return _upright_rgb(image, path, bits)
 
 
 Readable = str | Path | Image.Image | NDArray[Any]
@@ -61,13 +53,12 @@ Readable = str | Path | Image.Image | NDArray[Any]
 
 
 def as_rgb(image: object, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Any `Readable` as RGB, uint8; `bits` as for `read_rgb`, of files. Raises `DataError` for an unreadable file,
-    `FathomError` for anything else."""
+    """Any `Readable` as RGB, uint8; `bits` as for `read_rgb`, of files and grey PIL images (of colours Pillow keeps 8
+    bits). Raises `DataError` for an unreadable file, `FathomError` for anything else."""
     if isinstance(image, str | Path):
         return read_rgb(Path(image), bits)
     if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        return _upright_rgb(upright, "the PIL image")
+        return _upright_rgb(image, None, bits)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             return np.repeat(image[:, :, None], 3, axis=2)
@@ -232,22 +223,32 @@ def resize_nearest(values: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[n
     return np.ascontiguousarray(values[rows[:, None], columns])
 
 
-def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
-    if image.mode.startswith("I"):
-        values = _of_16_bits(np.asarray(image), where)
-        return _as_bytes(values, _bits(values, None))
-    if image.mode == "F":
-        raise DataError([Problem(where, "holds floating-point pixels; expected an image of 8 or 16 bits")])
-    return _rgb(image)
+def _upright_rgb(image: Image.Image, path: Path | None, bits: int | None) -> UInt8[np.ndarray, "h w 3"]:
+    """An opened file, or an image of Pillow's that has no `path`, as `read_rgb` says."""
+    values = _deep(image, path)
+    if values is None and image.mode == "F":
+        raise DataError([Problem(_name(path), "holds floating-point pixels; expected an image of 8 or 16 bits")])
+    if values is None:
+        return _rgb(ImageOps.exif_transpose(image))
+    used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
+    if values.max() >> used:
+        reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
+        reason += "of dataset.yaml or the command line (--bits)"
+        raise DataError([Problem(_name(path), reason)])
+    return _as_bytes(values, used)
 
 
-def _deep(image: Image.Image, path: Path) -> UInt16[np.ndarray, "h w *c"] | None:
+def _deep(image: Image.Image, path: Path | None) -> UInt16[np.ndarray, "h w *c"] | None:
     """The upright pixels of a file of more than 8 bits as they are stored; None if it has 8."""
     if image.mode.startswith("I"):
-        return _of_16_bits(np.asarray(ImageOps.exif_transpose(image)), str(path))
-    if image.format == "PPM" or not formats.is_wide(image, path):
+        return _of_16_bits(np.asarray(ImageOps.exif_transpose(image)), _name(path))
+    if path is None or image.format == "PPM" or not formats.is_wide(image, path):
         return None
     return formats.upright(formats.read_wide(path)[..., :3], formats.orientation(image))
+
+
+def _name(path: Path | None) -> str:
+    return "the PIL image" if path is None else str(path)
 
 
 def _of_16_bits(values: Integer[np.ndarray, "h w"], where: str) -> UInt16[np.ndarray, "h w"]:

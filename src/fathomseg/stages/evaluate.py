@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -153,8 +152,6 @@ def evaluate_run(
     dataset = dataset or resolve_dataset(own_data(folder))
     card, usual = load_card(folder), trained_inference(folder)
     inference, protocol = inference or usual, protocol or DepthProtocol()
-    if protocol.alignment is None:
-        protocol = replace(protocol, alignment=card.depth_alignment)
     place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
@@ -182,7 +179,7 @@ def evaluate_run(
     with processes(own_device(folder)) as device:
         sources: dict[str, Source] = {}
         if against is not None:
-            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol)
+            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol, card)
         elif known:
             for misfit in filter(None, (task.misfit(card.classes, dataset) for task in known.values())):
                 raise FathomError(f"{folder} {misfit}")
@@ -193,7 +190,7 @@ def evaluate_run(
         scored, drives = {}, []
         for name, source in sources.items():
             with progress(f"scoring {name}", len(ids)) as tick:
-                scored[name] = score(source, dataset, ids, known, device, protocol, tick, card.shared_classes)
+                scored[name] = score(source, dataset, ids, known, device, protocol, tick)
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)

@@ -159,13 +159,12 @@ def _evaluation(
     from fathomseg.evaluation.scoring import FromNetwork, score  # here and below: nothing that reading a recipe needs
     from fathomseg.inference.predictor import Predictor
 
-    card = model_card(recipe)
-    predictor = Predictor(step.ema.network, card, accelerate.device, config.inference)
+    predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
 
     def evaluate(_: int) -> Mapping[str, Any]:
-        source, shared = FromNetwork(predictor, recipe.data), card.shared_classes
         with gathered(step.ema.network):
-            scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device, shared=shared)
+            source = FromNetwork(predictor, recipe.data)
+            scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device)
         headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())
         return {name: value for headline in headlines for name, value in headline.items()}
 
