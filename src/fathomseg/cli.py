@@ -471,7 +471,7 @@ def study(
         float | None,
         typer.Option(
             min=0,
-            help="GPU of each training: 1, 0, or 0.5: two share one; default: 1 where there are any. Slurm: 1 or 0, no default.",
+            help="GPU of each training; 0.5: two share one; default: 1 where there are any. Slurm: 1 or 0, no default.",
         ),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,

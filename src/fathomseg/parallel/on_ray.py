@@ -53,7 +53,7 @@ class RayEngine(Engine):
         return max(1, int(min(places, self.gpus / gpus) if gpus > 0 else places))
 
     def crew_size(self, count: int) -> int:
-        """As many as the nodes hold, counted node by node: one that never finds a place would keep its work for ever."""
+        """As many as the nodes hold, counted node by node: one without a place would keep its work for ever."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         fits = (size for size in range(count, 1, -1) if _places(nodes, self.share(size)) >= size)
         return next(fits, 1)

@@ -18,6 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
+from fathomseg.stages.batches import refuse_uneven
 from fathomseg.stages.build import (
     build_networks,
     build_step,
@@ -71,6 +72,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
+    refuse_uneven(recipe, accelerate)  # before hours of preparing
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
