@@ -34,7 +34,8 @@ def asked(line: str) -> dict[str, str]:
     [
         ("fathom rec", ["recipes"]),
         ("fathom train --res", ["--resume"]),
-        ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised"]),
+        ("fathom train own-d", ["own-data", "own-data/depth", "own-data/joint", "own-data/semi-supervised",
+                                "own-data/unimatch-v2"]),
         ("fathom pretrain depth-kit", ["depth-kitti", "depth-kitti-streets"]),
         ("fathom select select-own", ["select-own-images"]),
         ("fathom study studies/idd", ["studies/idd-lite"]),

@@ -83,6 +83,16 @@ class TestEvaluatedImages:
         ):
             built(recipe(camvid, streams=streams_of(split="val")), tmp_path)
 
+    def test_of_images_whose_labels_are_all_in_use(self, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(fakes.make_folder(tmp_path / "mydata"))}
+        streams = {"labelled": {}, "unlabelled": {"labelled_too": False}}
+        words = r"the labels of all \d are in use, and streams\.unlabelled\.labelled_too=false.*are in clips and all: "
+        with pytest.raises(FathomError, match=words + r"set streams\.unlabelled\.split=clips\."):
+            built(recipe(tmp_path, data=data, streams=streams), tmp_path / "run")
+        streams["unlabelled"]["split"] = "clips"  # type: ignore[assignment]
+        found, _ = built(recipe(tmp_path, data=data, streams=streams), tmp_path / "run")
+        assert len(found.by_name["unlabelled"].ids) == 5
+
     def test_of_the_same_images_among_several_datasets(self, camvid: Path, tmp_path: Path) -> None:
         own = {"name": "camvid", "root": str(camvid)}
         streets = {**tiny_semi.STREETS, "frames": 2}

@@ -17,7 +17,7 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
-from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
+from fathomseg.data.held_out import NOTHING, VAL, HeldOut, without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
@@ -34,6 +34,7 @@ from fathomseg.io.progress import preparing, say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
+from fathomseg.stages.unlabelled import labels_in_use, more_images
 from fathomseg.types import Size
 
 if TYPE_CHECKING:
@@ -285,21 +286,22 @@ class _Builder:
             learns = "label" in needs or "label" in recipe.uses(self.name) or not deep
             known = frozenset(self.labelled.get(self.name, ())) if learns else frozenset()
             if asked and not config.labelled_too:
-                deep = set(without(dataset, deep, self._labelled_elsewhere()))
+                deep = set(without(dataset, deep, labels_in_use(recipe, self.labelled)))
             return sorted({*known, *deep})
-        ids = everything
-        if not config.labelled_too:
-            ids = without(dataset, ids, self._labelled_elsewhere())
+        used = frozenset[str]() if config.labelled_too else labels_in_use(recipe, self.labelled)
+        ids = without(dataset, everything, used)
+        if not ids and everything:
+            more = more_images(recipe, self.name, held_out(recipe, dataset), used)
+            raise FathomError(
+                f"No image is left in stream {self.name!r} ({dataset.name}): the labels of all {len(everything)} are "
+                f"in use, and streams.{self.name}.labelled_too=false leaves such images out. {more}"
+            )
         if not ids:
             raise FathomError(
                 f"No image is left in stream {self.name!r} ({dataset.name}) without those that are held out "
                 f"(evaluation.split={recipe.evaluation.split!r}). Give another streams.{self.name}.split."
             )
         return ids
-
-    def _labelled_elsewhere(self) -> frozenset[str]:
-        """The images whose labels any stream uses."""
-        return frozenset().union(*(shown(self.recipe.dataset(name), own) for name, own in self.labelled.items()))
 
     def _distilled(
         self, ids: Sequence[str], uses: frozenset[str], size: Size

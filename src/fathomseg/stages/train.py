@@ -18,6 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
+from fathomseg.stages.batches import refuse_uneven
 from fathomseg.stages.build import (
     build_networks,
     build_step,
@@ -28,7 +29,7 @@ from fathomseg.stages.build import (
 )
 from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
+from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.needed_runs import refuse_missing_runs
 from fathomseg.stages.phases import train_phases, trainings_in
@@ -71,6 +72,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
+    refuse_uneven(recipe, accelerate)  # before hours of preparing
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
@@ -87,6 +89,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     streams = build_streams(recipe, labelled, folder, accelerate)
     if accelerate.is_main_process:
+        tell_all_labelled(recipe, labelled, streams)
         tell_shared_clips(recipe, streams)
     check_classes(recipe, streams, accelerate.is_main_process)
     keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)

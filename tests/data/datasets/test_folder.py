@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,34 @@ def test_without_any_label_there_is_no_val(tmp_path: Path) -> None:
     data = Folder(root=make_folder(tmp_path, labels=None))
     assert data.splits == ("train", "clips", "all")
     assert reasons(data) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "split", "words"),
+    [
+        (
+            {"images": 0, "labels": None},
+            "train",
+            r"is: clips, all\. No frame .* is empty.*split=clips.*import-",
+        ),
+        ({"clips": 0, "labels": None}, "clips", r"is: train, all\. It has no video.*streams\.NAME\.split=train"),
+    ],
+)
+def test_before_anything_is_labelled_it_says_what_to_do(
+    tmp_path: Path, made: dict[str, Any], split: str, words: str
+) -> None:
+    data = Folder(root=make_folder(tmp_path, **made))
+    with pytest.raises(FathomError, match=words):
+        data.ids(split)
+    with pytest.raises(FathomError, match=r"no split 'tarin'; there is: [\w, ]+\.$"):
+        data.ids("tarin")
+
+
+def test_of_splits_that_are_held_out_it_says_so(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, images=2, labels=None), val=("*",))
+    for split in ("train", "clips"):
+        with pytest.raises(FathomError, match=rf"no split '{split}'; there is: val, all\. .*held out: see `val`"):
+            data.ids(split)
 
 
 def test_lists_may_be_written_in_any_way(tmp_path: Path) -> None:

@@ -169,7 +169,11 @@ class FileDataset(Dataset):
         if is_pattern(split) and (found := fitting(split, self._listing.samples)):
             return tuple(sorted(found))
         what = f"no sample that fits {split!r}" if is_pattern(split) else f"no split {split!r}"
-        raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.")
+        raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.{self._why_no(split)}")
+
+    def _why_no(self, split: str) -> str:
+        """Sentences with a space in front on why there is no such split and what to do; "" if nothing is known."""
+        return ""
 
     def held_out(self) -> frozenset[str]:
         """What the listing holds out."""

@@ -18,7 +18,7 @@ from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import Bits, CameraEntry, Description
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, places
-from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, with_splits
+from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, why_no, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
@@ -161,6 +161,9 @@ class Folder(SplitLists, FileDataset):
             meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
             notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
+
+    def _why_no(self, split: str) -> str:
+        return why_no(split, self._listing.samples)
 
     def _is_listed(self, name: str) -> bool:
         """Whether somebody wrote this list."""
