@@ -178,7 +178,7 @@ def consistency(
         losses = losses * classes[target.label.long().clamp(max=len(classes) - 1)]
     weight = target.weight.detach()
     if over == "all":
-        count = losses.new_tensor(float(losses.numel()))
+        count = losses.new_full((), losses.numel())
     else:
         count = (valid if over == "valid" else valid * weight).sum().to(losses.dtype)
     return (losses * weight).sum(), count
