@@ -1,4 +1,4 @@
-"""No step waits for the device: it runs where there is nothing to read, and copies nothing there that must be waited for.
+"""No step waits for the device: it runs where there is nothing to read, and no copy to it is waited for.
 
 On PyTorch's meta device whatever needs a value on the host fails (see tests/mixing/test_no_waiting.py). What is copied
 to a GPU from ordinary memory waits, too, unless it says `non_blocking`: `new_tensor` and `torch.tensor` never do.

@@ -135,7 +135,8 @@ class ConfidentFraction(Part):
     """The confidence from which on a pixel is a sure one."""
     per: Literal["image", "batch"] = "image"
     """image: each image has a weight of its own; that of images with ground truth is 1, whatever the teacher knows.
-    batch: one weight for all images of this process's batch, in which ground truth is counted as sure, as published."""
+    batch: one weight for all images of this process's batch, in which ground truth is counted as sure. It is counted
+    before mixing; Hoyer et al. (2021) count after it."""
 
     def __call__(
         self, target: Target, truth: Bool[Tensor, " b"], shown: Bool[Tensor, "b h w"]
