@@ -64,4 +64,5 @@ class ColourJitter(Part):
 def _grey(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     """Luma of ITU-R BT.601, the grey of PIL and kornia."""
     red, green, blue = image.split(1, dim=1)
-    return red * 0.299 + green * 0.587 + blue * 0.114
+    grey: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey
