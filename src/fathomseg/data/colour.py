@@ -63,5 +63,6 @@ class ColourJitter(Part):
 
 def _grey(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     """Luma of ITU-R BT.601, the grey of PIL and kornia."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (image * weights).sum(dim=1, keepdim=True)
+    red, green, blue = image.split(1, dim=1)
+    grey: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey

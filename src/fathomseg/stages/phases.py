@@ -17,6 +17,7 @@ from fathomseg.models.scene.saved import SCENE
 from fathomseg.report.training_page import PAGE
 from fathomseg.stages.batches import refuse_uneven
 from fathomseg.stages.cameras import FILE as CAMERA
+from fathomseg.stages.mixing_batches import refuse_unmixed
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import IDS, begin
 
@@ -29,6 +30,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
     accelerate = accelerator(recipe.train)
     for settings in phases.values():
         refuse_uneven(settings, accelerate)
+        refuse_unmixed(settings, accelerate)
     if not resume:
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():

@@ -31,6 +31,7 @@ from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tel
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
+from fathomseg.stages.mixing_batches import refuse_unmixed
 from fathomseg.stages.needed_runs import refuse_missing_runs
 from fathomseg.stages.phases import train_phases, trainings_in
 from fathomseg.stages.recipe import Recipe
@@ -73,6 +74,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
     refuse_uneven(recipe, accelerate)  # before hours of preparing
+    refuse_unmixed(recipe, accelerate)
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
@@ -98,7 +100,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     step = build_step(recipe, network, brought, streams)
     if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
         say(advice)
-    with memory_advice(recipe):
+    with memory_advice(recipe, accelerate.num_processes):
         trainer = Trainer(
             step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch
         )
