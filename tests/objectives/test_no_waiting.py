@@ -137,6 +137,7 @@ def test_a_step(case: str, scene_run: Path) -> None:
     step, moved = step.to("meta"), {name: one.to("meta") for name, one in batches.items()}
     with Waiting():
         loss = weighed(step(moved))
+        step.counts(moved)
     loss.backward()
     assert loss.is_meta
 
