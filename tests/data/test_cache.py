@@ -109,7 +109,7 @@ def test_labels_follow_the_class_list(tmp_path: Path) -> None:
 
 def test_a_new_format_finds_no_old_entries(data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Cache(data, SIZE, tmp_path / "cache").read(FIRST, "image")
-    monkeypatch.setattr(cache_module, "FORMAT", cache_module.FORMAT + 1)
+    monkeypatch.setitem(cache_module.FORMAT, "image", cache_module.FORMAT["image"] + 1)
     no_decoding(monkeypatch)
     with pytest.raises(AssertionError, match="decoded again"):
         Cache(data, SIZE, tmp_path / "cache").read(FIRST, "image")

@@ -21,7 +21,7 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT: dict[Kind, int] = {"image": 2, "label": 3, "depth": 2}
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
 
 _CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}
@@ -120,7 +120,7 @@ class Cache:
     def _entry(self, id: str, kind: Kind) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""
         fingerprint = self.dataset.fingerprint(id, kind)
-        key = f"{FORMAT}|{self.size}|{fingerprint}"
+        key = f"{FORMAT[kind]}|{self.size}|{fingerprint}"
         return None if fingerprint is None else array_store.entry(self.folder, key)
 
     def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:

@@ -166,8 +166,23 @@ def test_a_palette_in_another_order_counts_by_its_colours(tmp_path: Path) -> Non
         np.testing.assert_array_equal(PALETTE.read(path), [[0, 1, 2, 255]])
     mixed = with_palette(tmp_path / "d.png", [[0, 1]], {0: car, 1: (9, 9, 9)})
     text = reason(PALETTE, mixed)
-    assert "its index 0 has the colour of the id 1, but index 1 has (9, 9, 9), which no class has" in text
+    assert "its index 0 has the colour of the id 1, but index 1 has (9, 9, 9), which no class has there" in text
     np.testing.assert_array_equal(replace(PALETTE, colours=()).read(other), [[2, 0, 1, 255]])
+
+
+def test_the_padding_of_a_palette_is_no_class(tmp_path: Path) -> None:
+    black, car, sky = (0, 0, 0), (0, 0, 142), (70, 130, 180)
+    labels = replace(PALETTE, colours=tuple(map(pack_one, (black, car, sky))))
+    in_order = with_palette(tmp_path / "a.png", [[0, 1, 2, 255]], {1: car, 2: sky})
+    other = with_palette(tmp_path / "b.png", [[2, 0, 1, 255]], {0: car, 1: sky})  # black from index 2 on
+    short = with_palette(tmp_path / "c.png", [[0, 1, 2, 255]], {1: car})  # of id 2 it has no colour
+    for path in (in_order, other, short):
+        np.testing.assert_array_equal(labels.read(path), [[0, 1, 2, 255]])
+    nothing = replace(labels, values=(1, 2, 3), ignored=(0,), colours=tuple(map(pack_one, (car, sky, black))))
+    path = with_palette(tmp_path / "d.png", [[0, 1, 2, 3]], {1: car, 2: sky})
+    np.testing.assert_array_equal(nothing.read(path), [[255, 0, 1, 2]])
+    unlisted = with_palette(tmp_path / "e.png", [[0, 1, 7]], {1: car, 2: sky})
+    assert "id 7 (1 pixel) not in the class list" in reason(labels, unlisted)
 
 
 def test_unpainted_pixels_have_one_meaning(tmp_path: Path) -> None:
