@@ -201,6 +201,11 @@ class FileDataset(Dataset):
         labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
 
+    def identity(self, id: str) -> str | None:
+        """The file that all links lead to, and the frame of a video."""
+        files = self.files(id)
+        return f"{os.path.realpath(files.image)}|{stamp(files.image)}|{files.frame}"
+
     def traits(self, id: str) -> Traits:
         """Whether the image is turned, and how many bits of 16 it is taken to have. Raises `DataError`."""
         files = self.files(id)
