@@ -194,6 +194,26 @@ def test_unpainted_pixels_have_one_meaning(tmp_path: Path) -> None:
     assert labels.key != replace(labels, unpainted=1).key
 
 
+def test_a_transparent_index_is_unpainted_as_in_the_drawing_it_stands_for(tmp_path: Path) -> None:
+    """Index 5 is transparent and black, 44 transparent and coloured; 7 and 44 are road and car."""
+    path = with_palette(tmp_path / "a.png", [[7, 44, 5]], {7: (128, 64, 128), 44: (0, 0, 142)})
+    alpha = bytearray(b"\xff" * 256)
+    alpha[5] = alpha[44] = 0
+    with Image.open(path) as image:
+        image.save(path, transparency=bytes(alpha))
+        image.save(tmp_path / "one.png", transparency=5)  # which Pillow reads as a number
+        image.save(tmp_path / "all.png", transparency=bytes(256))
+    with Image.open(path) as image:
+        image.convert("RGBA").save(tmp_path / "rgba.png")
+    ids = replace(IDS, values=(7, 44), ignored=(255,))
+    np.testing.assert_array_equal(ids.read(path), [[0, 1, 255]])
+    np.testing.assert_array_equal(replace(ids, unpainted=1).read(tmp_path / "one.png"), [[0, 1, 1]])
+    assert "id 5 (1 pixel)" in reason(ids, tmp_path / "all.png"), "alpha means nothing where all is transparent"
+    colours = replace(COLOURS, ignored=())
+    for drawing in (path, tmp_path / "rgba.png"):
+        np.testing.assert_array_equal(colours.read(drawing), [[0, 1, 255]])
+
+
 def test_a_label_on_its_side_tells_of_orientations(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.full((4, 6), 7, np.uint8))
     assert "and upright: images are turned as their EXIF orientation says" in reason(IDS, path, (6, 4))
