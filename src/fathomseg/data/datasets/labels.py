@@ -148,10 +148,11 @@ class LabelMap:
         meant = {index: index if index in kept else drawn.get(index) for index in used}
         if lost := [index for index, id in meant.items() if id is None]:
             one, id = contrary[0], drawn[contrary[0]]
+            other = palette.get(lost[0], "none")
             reason = (
                 f"has a palette that contradicts the class list: its index {one} has the colour of the id {id}, but "
-                f"index {lost[0]} has {palette.get(lost[0], 'none')}, which no class has there; save it with the ids as "
-                "indices, or with the colours of the classes"
+                f"index {lost[0]} has {other}, which no class has there; save it with the ids as indices, or with the "
+                "colours of the classes"
             )
             raise DataError([Problem(str(path), reason)])
         table = np.zeros(max(used) + 1, np.int64)
