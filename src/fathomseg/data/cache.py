@@ -172,7 +172,5 @@ def cache_limit_gb() -> float:
     except ValueError:
         limit = math.nan
     if not limit >= 0:
-        raise FathomError(
-            f"The variable {LIMIT} is {said!r}; expected a number of gigabytes: 64, or 0 for none."
-        )
+        raise FathomError(f"The variable {LIMIT} is {said!r}; expected a number of gigabytes: 64, or 0 for none.")
     return limit
