@@ -12,7 +12,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.held_out import NOTHING, HeldOut, shared_clips, warning
 from fathomseg.data.labelled import Labels
 from fathomseg.data.video_stream import training_ids
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from tests import fakes
 
 HARBOUR = tuple(f"clips/drive1/{i:06d}" for i in range(3))
@@ -84,6 +84,8 @@ def test_no_budget_has_its_labels(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("images/000\nclips/drive1/000001\n")
     with pytest.raises(FathomError, match=r"lists 1 images that are held out to be scored on.*clips/drive1/000001"):
         Labels(file=tmp_path / "ids.txt").choose(folder, "all", 0, held)
+    with pytest.raises(ConfigError, match="seed"):
+        validate(Labels, {"count": 2, "seed": -1})
 
 
 def test_shared_clips_are_counted_and_told(folder: Folder) -> None:
