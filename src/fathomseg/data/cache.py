@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Shaped
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.scan import chunks, map_threads
-from fathomseg.errors import DataError, Problem
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.text import at_home
@@ -21,8 +22,11 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT: dict[Kind, int] = {"image": 2, "label": 3, "depth": 2}
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
+
+LIMIT: Final = "FATHOM_CACHE_GB"
+"""The environment variable that says how many gigabytes (1e9 bytes) one stream may keep at one size."""
 
 _CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}
 _TYPES: dict[Kind, np.dtype[Any]] = {kind: np.dtype(np.float32 if kind == "depth" else np.uint8) for kind in _CHANNELS}
@@ -33,15 +37,18 @@ class Cache:
 
     An entry is one `.npy` named by a hash of everything it depends on: the dataset's fingerprint of the source file,
     the size, and `FORMAT`. It appears under its name only when complete, so an interrupt leaves nothing half done. The
-    camera that belongs to the arrays is `dataset.camera(id).resized(size)`.
+    camera that belongs to the arrays is `dataset.camera(id).resized(size)`. `limit_gb` is what one call of `prepare`
+    may need: None = `cache_limit_gb`, 0 = nothing is kept.
     """
 
-    def __init__(self, dataset: Dataset, size: Size | None, folder: Path | None = None, limit_gb: float = 16.0) -> None:
+    def __init__(
+        self, dataset: Dataset, size: Size | None, folder: Path | None = None, limit_gb: float | None = None
+    ) -> None:
         self.dataset = dataset
         self.size = size
         self.folder = cache_folder() if folder is None else folder
-        self.limit_gb = limit_gb
-        self._stores = limit_gb > 0
+        self.limit_gb = cache_limit_gb() if limit_gb is None else limit_gb
+        self._stores = self.limit_gb > 0
 
     def read(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
         """One array at the working size (the stored size if that is None); None if the sample has none.
@@ -106,7 +113,7 @@ class Cache:
         if needed_gb > self.limit_gb:
             self._switch_off(
                 f"the prepared arrays would need {needed_gb:.1f} GB but the limit is {self.limit_gb:g} GB; "
-                "raise the limit, or train at a smaller size, for faster reading"
+                f"for faster reading set the variable {LIMIT}={math.ceil(needed_gb)}, or train at a smaller size"
             )
         return self._stores
 
@@ -120,7 +127,7 @@ class Cache:
     def _entry(self, id: str, kind: Kind) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""
         fingerprint = self.dataset.fingerprint(id, kind)
-        key = f"{FORMAT}|{self.size}|{fingerprint}"
+        key = f"{FORMAT[kind]}|{self.size}|{fingerprint}"
         return None if fingerprint is None else array_store.entry(self.folder, key)
 
     def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
@@ -154,3 +161,16 @@ def cache_folder() -> Path:
     """The folder of prepared arrays: the environment variable FATHOM_CACHE, or ~/.cache/fathomseg."""
     named = os.environ.get("FATHOM_CACHE")
     return at_home(named) if named else Path.home() / ".cache" / "fathomseg"
+
+
+def cache_limit_gb() -> float:
+    """Gigabytes that one call of `Cache.prepare` may need: FATHOM_CACHE_GB, or 16. Raises `FathomError` for a variable
+    that is no such number."""
+    said = os.environ.get(LIMIT, "16")
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise FathomError(f"The variable {LIMIT} is {said!r}; expected a number of gigabytes: 64, or 0 for none.")
+    return limit

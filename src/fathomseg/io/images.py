@@ -103,13 +103,14 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
     with _opened(path, decode=False) as image:
         _refuse_inexact(image, path, lossy)
         scaled, wide = formats.stretch(image, path), formats.is_wide(image, path)
-        palette, unpainted = _palette(image), None
+        palette = _palette(image)
         if wide and image.format != "PPM":
             values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
-        else:
-            values = np.asarray(ImageOps.exif_transpose(image))
-        if values.ndim == 3:
             unpainted = _unpainted(values)
+        else:
+            upright = ImageOps.exif_transpose(image)
+            values, unpainted = np.asarray(upright), _unpainted(_drawn(upright))
+        if values.ndim == 3:
             colours = values[..., : 1 if values.shape[2] == 2 else 3]
             if wide and image.format == "PPM":
                 raise DataError([Problem(str(path), "is a PPM of 16 bits; save labels as PNG, with one channel")])
@@ -175,8 +176,8 @@ def read_drawing(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarra
                 raise DataError([Problem(str(path), reason)])
             return (wide[..., :3] // 257).astype(np.uint8), _unpainted(wide)
         image = ImageOps.exif_transpose(image)
-        pixels = np.asarray(image)
-        return _rgb(image), _unpainted(pixels) if pixels.ndim == 3 else None
+        unpainted = _unpainted(_drawn(image))  # first: `_rgb` drops what is known of transparency
+        return _rgb(image), unpainted
 
 
 def bits_used(path: Path) -> int | None:
@@ -287,15 +288,21 @@ def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     return {i: (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in range(len(table) // 3)}
 
 
-def _unpainted(pixels: Shaped[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"] | None:
+def _unpainted(pixels: Shaped[np.ndarray, "h w *c"]) -> Bool[np.ndarray, "h w"] | None:
     """Pixels of a drawing with alpha that nobody has painted: transparent, and 0 in all channels.
 
     None if there are none, or nothing else: then alpha means nothing. Alpha changes no colour.
     """
-    if pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
+    if pixels.ndim != 3 or pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
         return None
     empty: Bool[np.ndarray, "h w"] = ~np.asarray(pixels.any(axis=2), np.bool_)
     return empty if empty.any() else None
+
+
+def _drawn(image: Image.Image) -> Shaped[np.ndarray, "h w *c"]:
+    """The decoded pixels; of a palette with transparent colours those of the drawing with alpha that it stands for, so
+    that an index which is transparent but not black is painted, with its id."""
+    return np.asarray(image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image)
 
 
 def _refuse_too_large(pixels: int, path: Path) -> None:

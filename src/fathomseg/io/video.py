@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ class _Readers(threading.local):
 _readers = _Readers()
 
 
-@lru_cache(maxsize=256)
+@cache  # reading frames of many videos in turn must not read the packets of each again
 def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
     try:
         with av.open(str(path)) as container:

@@ -102,7 +102,9 @@ def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[st
         if other.labels is not None and recipe.dataset(name) == dataset
     ]
     if not others:
-        return tuple(sorted(id for id in ids if dataset.has_label(id)))
+        named = (recipe.streams[stream].split or "train") in (VAL, recipe.evaluation.split)
+        kept = ids if named else held_out(recipe, dataset).without(dataset, ids)
+        return tuple(sorted(id for id in kept if dataset.has_label(id)))
     shared = set(ids) & {id for chosen in others for id in chosen}
     return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 

@@ -191,6 +191,7 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
     save(tmp_path / "labels/001.png", np.full((24, 32), 55, np.uint8))
     save(tmp_path / "labels/002.png", np.full((12, 16), 7, np.uint8))
     save(tmp_path / "labels/999.png", np.full((24, 32), 7, np.uint8))
+    save(tmp_path / "labels/images/003.png", np.full((24, 32), 7, np.uint8))
     (tmp_path / "videos/broken.mp4").write_bytes(b"\0" * 999)
     save(tmp_path / "clips/000.png", np.zeros((24, 32, 3), np.uint8))
     data = Folder(root=tmp_path)
@@ -200,11 +201,12 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
         "001.png: id 55 (768 pixels) not in the class list; add it to `classes` or to `ignore` in dataset.yaml",
         "002.png: the label is 12 x 16 (height x width) but its image is 24 x 32",
         "999.png: is the label of no image",
+        f"images/003.png: is the label of no image; expected that of images/003 at {tmp_path / 'labels/003.png'}",
         "broken.mp4: cannot be read as a video",
         "clips/000.png: belongs to no clip",
     ):
         assert expected in found
-    assert found.count("\n") == 5
+    assert found.count("\n") == 6
 
 
 def test_a_bad_camera_file_is_a_problem_and_named_once(tmp_path: Path) -> None:

@@ -117,8 +117,12 @@ class Folder(SplitLists, FileDataset):
             if "/" not in stem:
                 yield Problem(str(path), "belongs to no clip; put the frames of each clip into a folder of their own")
         for stem, path in files_below(self.root / "labels").items():
-            if stem not in samples and f"images/{stem}" not in samples:
-                yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
+            if f"images/{stem}" in samples or (stem in samples and clip_of(stem)):
+                continue
+            where = "an image of the same name in images/"
+            if stem in samples:
+                where = f"that of {stem} at {self.root / 'labels' / path.relative_to(self.root / 'labels' / 'images')}"
+            yield Problem(str(path), f"is the label of no image; expected {where}")
         yield from self._stray_cameras()
 
     def _stray_cameras(self) -> Iterator[Problem]:

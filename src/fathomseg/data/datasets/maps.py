@@ -18,7 +18,19 @@ from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import Size
 
 
-class MapDataset(FileDataset):
+class ScaledLabels(FileDataset):
+    """Base of the datasets whose labels are brought to the size of the stored image, nearest."""
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        return None if files.label is None else read_scaled(self._labels_of(id), files.label, files.size())
+
+    def _label_key(self, id: str) -> str:
+        return f"{super()._label_key(id)}|{self.files(id).size()}"
+
+
+class MapDataset(ScaledLabels):
     """Base of the datasets whose label and depth maps are brought to the size of the stored image, nearest."""
 
     @abstractmethod
@@ -57,12 +69,10 @@ class MapDataset(FileDataset):
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
         """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
-        files = self.files(id)
         if kind != "depth":
-            known = super().fingerprint(id, kind)
-            return known if known is None or kind == "image" else f"{known}|{files.size()}"
+            return super().fingerprint(id, kind)
         path = self._depth_file(id)
-        return None if path is None else f"depth|{path}|{stamp(path)}|{files.size()}|{self._depth_key(id)}"
+        return None if path is None else f"depth|{path}|{stamp(path)}|{self.files(id).size()}|{self._depth_key(id)}"
 
     def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Images without a label or depth map where others have one: where every image should have both."""
