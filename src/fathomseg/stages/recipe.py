@@ -32,6 +32,7 @@ from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.stages.metric_scale import MetricScale
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Size
 
 
 class StreamColours(Part):
@@ -233,6 +234,10 @@ class Recipe(Part):
     def dataset(self, stream: str) -> Dataset:
         """Where the images of a stream come from."""
         return self.streams[stream].data or self.data
+
+    def working_size(self, stream: str) -> Size:
+        """(height, width) at which a stream's images are seen."""
+        return self.streams[stream].size or self.size
 
     def objectives_of(self, stream: str) -> dict[str, AnyObjective]:
         """The objectives that learn from a stream."""

@@ -161,7 +161,7 @@ class _Builder:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        working, ids = config.size or recipe.size, self.ids(needs)
+        working, ids = recipe.working_size(self.name), self.ids(needs)
         geometry = config.geometry or Geometry()
         geometry = geometry.for_frames() if "frames" in needs else geometry
         size = _prepared(geometry, working, dataset, ids[0])
@@ -231,7 +231,7 @@ class _Builder:
                 f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
                 f"streams.{self.name}.data.endless=false."
             )
-        working, geometry = config.size or recipe.size, config.geometry or Geometry()
+        working, geometry = recipe.working_size(self.name), config.geometry or Geometry()
         order = Endless(dataset, split, seed)
         size = _prepared(geometry, working, dataset, order.id_at(0))
         fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
@@ -265,7 +265,7 @@ class _Builder:
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        everything = self._all()
+        everything = split_ids(recipe, self.name)
         asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
@@ -313,16 +313,6 @@ class _Builder:
                 reader.prepare(dataset, ids, self.progress)
                 yield TARGETS[task], reader
 
-    def _all(self) -> list[str]:
-        """The images of its split, never one that is held out."""
-        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        if "frames" in recipe.needs(self.name):
-            scored = recipe.evaluation.split if dataset == recipe.data else None
-            ids: Sequence[str] = training_ids(dataset, config.split, scored)
-        else:
-            ids = dataset.ids(config.split or "train")
-        return held_out(recipe, dataset).without(dataset, ids)
-
     def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
         """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
         if "label" not in uses:
@@ -337,7 +327,7 @@ class _Builder:
     def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
         config = self.recipe.streams[self.name]
-        frames = list(ids) if only else self._all()
+        frames = list(ids) if only else split_ids(self.recipe, self.name)
         cache.prepare([(id, "image") for id in frames], self.progress)
         file = self.folder / FRAMES.format(self.name)
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
@@ -365,6 +355,17 @@ def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -
     if geometry.detail is None and geometry.zoom[1] <= 1:
         return working
     return geometry.prepared(working, Cache(dataset, None).stored_size(first))
+
+
+def split_ids(recipe: Recipe, stream: str) -> list[str]:
+    """The images of a stream's split, never one that is held out."""
+    split, dataset = recipe.streams[stream].split, recipe.dataset(stream)
+    if "frames" in recipe.needs(stream):
+        scored = recipe.evaluation.split if dataset == recipe.data else None
+        ids: Sequence[str] = training_ids(dataset, split, scored)
+    else:
+        ids = dataset.ids(split or "train")
+    return held_out(recipe, dataset).without(dataset, ids)
 
 
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
