@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.cache import Cache, cache_folder
+from fathomseg.data.cache import Cache, Prepared, cache_folder
 from fathomseg.data.colour import ColourJitter
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
 from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
@@ -171,8 +171,7 @@ class _Builder:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
-        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": bool(uses & {"depth", "normals"})}
-        kinds = tuple(kind for kind, wanted in there.items() if wanted)
+        kinds = _kinds(uses, bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
         distilled = dict(self._distilled(ids, uses, size))
@@ -191,7 +190,6 @@ class _Builder:
             cameras,
             labels_of=labels_of,
             disparity=disparity,
-            normals="normals" in uses,
             distilled=distilled,
             working=working,
             with_whole="whole" in uses,
@@ -236,15 +234,13 @@ class _Builder:
         size = _prepared(geometry, working, dataset, order.id_at(0))
         fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
         labels = "label" in uses
-        there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
         stream = Stream(
             Cache(dataset, size, limit_gb=0),
             [order.id_at(position) for position in range(_COUNTED)],
-            tuple(kind for kind, wanted in there.items() if wanted),
+            _kinds(uses, labels),
             geometry,
             seed,
             disparity=fresh,
-            normals="normals" in uses,
             working=working,
             with_whole="whole" in uses,
             order=order,
@@ -348,6 +344,17 @@ class _Builder:
                     f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
                 )
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
+
+
+def _kinds(uses: frozenset[str], labels: bool) -> tuple[Prepared, ...]:
+    """The arrays of each image that a stream reads."""
+    there: dict[Prepared, bool] = {
+        "image": True,
+        "label": labels,
+        "depth": "depth" in uses,
+        "normals": "normals" in uses,
+    }
+    return tuple(kind for kind, wanted in there.items() if wanted)
 
 
 def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -> Size:
