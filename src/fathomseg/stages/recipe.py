@@ -49,6 +49,8 @@ class StreamColours(Part):
     """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
     hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
     """Shift drawn from -h .. h, in turns of the colour circle."""
+    grey: Strength | None = None
+    """Share of the samples that are made grey, all frames of one alike; where some images are grey as stored."""
 
     def over(self, usual: ColourJitter) -> ColourJitter:
         """The usual colours but for what is given here."""

@@ -42,8 +42,8 @@ _FOLLOW: Final = 0.1
 
 
 class Depth(Task):
-    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before; or one map of
-    metres.
+    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before (but for the
+    finest, which convex upsampling brings to the size of the image); or one map of metres.
 
     1 / depth = 1 / max_depth + (1 / min_depth - 1 / max_depth) * disparity.
     """
