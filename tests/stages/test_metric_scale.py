@@ -26,7 +26,7 @@ from fathomseg.stages.train import train
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from tests.stages.saved_joint_run import network_of
-from tests.stages.tiny_depth import LOOP, SIZE, STREETS, clips, drive, settings
+from tests.stages.tiny_depth import LOOP, SIZE, clips, drive, settings
 from tests.toy_drive import ToyDrive
 
 SHORT = {**LOOP, "steps": 1, "save_every": 1}
@@ -118,10 +118,13 @@ def test_depth_learned_elsewhere_stays_relative(
 ) -> None:
     """A unit of the clips need not be one of the images the network is for."""
     monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: KNOWN)
-    run = pretrain(tmp_path / "run", streams=clips(data={**STREETS, "domain": "dusk"}, size=[32, 64]))
+    elsewhere = {"name": "folder", "root": str(drive(tmp_path / "own", clips=1))}
+    run = pretrain(
+        tmp_path / "run", streams=clips(data=elsewhere, camera={"name": "field_of_view"}, split="clips", size=[32, 64])
+    )
     card = load_card(run)
     assert (card.depth_unit, card.depth_scale) == ("relative", None)
-    assert "Depth stays relative: it was learned from streets" in capsys.readouterr().err
+    assert "Depth stays relative: it was learned from folder" in capsys.readouterr().err
     assert (card.size, card.pose_size) == (SIZE, (32, 64))
 
 
