@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from fathomseg.inference.settings import Inference, Window
 from fathomseg.io import draw, outcome
 from fathomseg.io.depth_maps import write_disparity, write_scale
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.stages import evaluate
 from fathomseg.stages.evaluate import evaluate_run, run
 from fathomseg.stages.score_folders import of_baseline
 from tests.fakes import make_camvid, make_folder, make_kitti
@@ -297,6 +299,24 @@ def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: py
     motion = motion_scores(predict_drives(load_pose(deep), STREETS, STREETS.ids("val"), (32, 64)))
     assert result["motion"]["all"]["ate_m"] == pytest.approx(motion["all"]["ate_m"])
     assert result["motion"]["all"]["clips"] == 2
+
+
+def test_motion_is_predicted_at_the_size_it_was_learned_at(
+    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is not that of the images, where clips have a size of their own."""
+    run = shutil.copytree(deep, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    card = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**card, "pose_size": [24, 40]}))
+    sizes = []
+
+    def predicted(pose: Any, dataset: Any, ids: Any, size: Any, *more: Any, **known: Any) -> list[Any]:
+        sizes.append(size)
+        return predict_drives(pose, dataset, ids, size, *more, **known)
+
+    monkeypatch.setattr(evaluate, "predict_drives", predicted)
+    evaluate_run(run, tasks=["motion"], report=False)
+    assert sizes == [(24, 40)]
 
 
 def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:

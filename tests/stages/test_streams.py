@@ -561,6 +561,24 @@ class TestDisparity:
         finally:
             scale.unlink()
 
+    def test_as_it_is_it_does_not_follow_the_zoom(self, camvid: Path) -> None:
+        def read(error: str = "l1", over: str = "none", **geometry: object) -> Recipe:
+            depth = {"name": "maps", "folder": "maps", "normalise": {"over": over}}
+            stream = {"depth": depth, "geometry": {"depth_follows_zoom": True, **geometry}}
+            losses = {"depth": {"target": "disparity", "error": error}}
+            network = {"tasks": {"depth": {"decoder": {"name": "depth_unet", "stride": 4}}}}
+            objectives = {"supervised": {"stream": "frames", "losses": losses}}
+            return recipe(camvid, network=network, streams={"frames": stream}, objectives=objectives)
+
+        with pytest.raises(
+            ConfigError, match=r"streams\.frames\.geometry\.depth_follows_zoom divides depth by the zoom"
+        ):
+            read()
+        read(error="scale_shift_invariant")
+        read(over="image")
+        read(scale=[1, 1])
+        read(depth_follows_zoom=False)
+
     def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded
         geometry = {"crop": [50, 70], "scale": [1, 1], "flip": 0}

@@ -193,7 +193,8 @@ def evaluate_run(
                 scored[name] = score(source, dataset, ids, known, device, protocol, tick)
         if moving:
             with progress("camera motion", len(moving)) as tick:
-                drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
+                pose, seen = load_pose(folder).to(device), card.pose_size or card.size
+                drives = predict_drives(pose, dataset, moving, seen, device, tick=tick)
         retrieved = None
         if pool is not None and scening:
             scene_card, scene = load_scene(folder)

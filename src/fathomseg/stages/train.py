@@ -29,6 +29,7 @@ from fathomseg.stages.build import (
 )
 from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
+from fathomseg.stages.domains import same_data
 from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
 from fathomseg.stages.mixing_batches import refuse_unmixed
@@ -38,7 +39,7 @@ from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
 from fathomseg.stages.seen_before import tell_seen_before
 from fathomseg.stages.start import started
-from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
+from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated, split_ids
 from fathomseg.stages.training_page import write_page
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
 
 def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
-    video."""
+    video of the recipe's own data."""
     card, photometric = model_card(recipe), photometric_of(step)
     if photometric is not None:
         cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
@@ -141,10 +142,22 @@ def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     if photometric is None or card.depth_unit != "relative" or recipe.metric_scale.source == "none":
         return card
     name = next(stream for stream in photometric.config.streams if stream in streams.intrinsics)
+    if not same_data(recipe.dataset(name), recipe.data):
+        say(
+            f"Depth stays relative: it was learned from {recipe.dataset(name).name}, and what a unit is there need not "
+            f"hold for images of {recipe.data.name}, which the network is for."
+        )
+        return card
     intrinsics = streams.intrinsics[name]
     camera = trained_camera(intrinsics, streams.learned_focal_ids, photometric.focal_factors())
     scale = recipe.metric_scale.measure(
-        card, step.ema.network, photometric.pose, recipe.dataset(name), list(intrinsics.cameras), camera
+        card,
+        step.ema.network,
+        photometric.pose,
+        recipe.dataset(name),
+        list(intrinsics.cameras),
+        split_ids(recipe, name),
+        camera,
     )
     return with_scale(card, scale)
 
