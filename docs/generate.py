@@ -182,7 +182,7 @@ def what(path: Path) -> str:
         lambda m: m[2].upper(),
         text,
     )
-    if len(text.split()) > 20:
+    if len(text.split()) > 12:
         text = re.sub(r" \([^()]*\)$", "", text)
     while len(text.split()) > 10 and re.search(r"[,;:] [^,;:()]*$", text):
         text = re.sub(r"[,;:] [^,;:()]*$", "", text)

@@ -102,8 +102,8 @@ def with_difference(row: dict[str, Any]) -> str:
     text = spread(row["score"]["mean"], row["score"]["spread"])
     if not row["against"]:
         return text
-    sure = row["p_holm"] is not None and row["p_holm"] < 0.05
-    return f"{text} {row['against']['difference']:+.1f}{'*' * sure}"
+    shown = row["verdict"] in ("better", "worse")  # p is rounded in the file
+    return f"{text} {row['against']['difference']:+.1f}{'*' * shown}"
 
 
 def pool(path: Path, content: dict[str, Any]) -> list[str]:

@@ -23,6 +23,7 @@ from tests.small_recipes import ENCODER, SMALL, STREETS, TRANSFORMER, is_transfo
 ROOT = Path(__file__).resolve().parent.parent / "recipes"
 DATASETS = ("camvid", "cityscapes", "idd-lite", "streets")
 RECIPES = {f"{name}/{path.stem}": path for name in DATASETS for path in sorted((ROOT / name).glob("*.yaml"))}
+RECIPES["own-data/unimatch-v2"] = ROOT / "own-data" / "unimatch-v2.yaml"  # tests/docs runs the others of own data
 METHODS = (
     "mean-teacher",
     "cutmix",
@@ -38,6 +39,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "idd_lite": lambda folder: fakes.make_idd_lite(folder, sequences=4),
     "cityscapes": lambda folder: fakes.make_cityscapes(folder, frames=3),
     "kitti": lambda folder: fakes.make_kitti(folder),
+    "folder": lambda folder: fakes.make_folder(folder, videos=1),
 }
 
 
@@ -174,6 +176,15 @@ def test_unimatch_v2_with_dinov2_has_the_settings_of_the_paper(dataset: str) -> 
     assert labels.count is not None
     images = {"camvid": 367, "cityscapes": 2975}[dataset] - labels.count
     assert own.train.steps == 180 * (images // own.train.batch), "180 passes"
+
+
+def test_unimatch_v2_on_own_data_differs_in_the_data_alone() -> None:
+    own, other = (load(Recipe, RECIPES[name]) for name in ("own-data/unimatch-v2", "camvid/unimatch-v2-dinov2"))
+    for section in ("size", "network", "objectives", "optimiser", "evaluation"):
+        assert getattr(own, section) == getattr(other, section), section
+    assert own.train.model_copy(update={"steps": other.train.steps}) == other.train
+    assert own.streams["labelled"] == other.streams["labelled"].model_copy(update={"labels": None})
+    assert own.streams["unlabelled"] == other.streams["unlabelled"].model_copy(update={"split": "clips"})
 
 
 def test_mixing_rules_differ_in_the_rule_alone() -> None:

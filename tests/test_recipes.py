@@ -11,6 +11,8 @@ import yaml
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
+from fathomseg.config import load
+from fathomseg.stages.recipe import Recipe
 from tests import fakes
 from tests.stages.saved_run import save_depth_run
 
@@ -35,6 +37,15 @@ def command(path: Path) -> list[str]:
     """The words after `fathom` of the command a recipe begins with."""
     head = [line.lstrip("# ").strip() for line in path.read_text().splitlines() if line.startswith("#")]
     return next(line for line in head if line.startswith(VERBS)).split()[1:]
+
+
+def test_a_teacher_of_large_images_is_shown_large_images() -> None:
+    path = ROOT / "recipes" / "depth-distil-streets.yaml"
+    words = next(line for line in path.read_text().splitlines() if "fathom pretrain" in line).split()[3:]
+    teacher = load(Recipe, ROOT / words[0], [word for word in words[1:] if "=" in word])
+    student = load(Recipe, path)
+    assert student.data.size == teacher.data.size == teacher.size  # type: ignore[union-attr]
+    assert student.size < teacher.size
 
 
 def small(path: Path, folder: Path) -> list[str]:

@@ -467,7 +467,10 @@ def study(
     ] = "local",
     gpus: Annotated[
         float | None,
-        typer.Option(min=0, help="GPUs of each training, 0.5: two share one; default: 1 where there are any."),
+        typer.Option(
+            min=0,
+            help="GPU of each training; 0.5: two share one; default: 1 where there are any. Slurm: 1 or 0, no default.",
+        ),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train only this arm; may be repeated.")] = None,
     table: Annotated[bool, typer.Option("--table", help="Train nothing; show and write what there is.")] = False,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fathomseg.augment import AnyAugmentation, Augmentation, AutoAugment, Blur, Colours, NoAugmentation, RandAugment
+from fathomseg.augment.colours import gaussian_blur
 from fathomseg.augment.operations import COLOURS, CUTOUT, GEOMETRY
 from fathomseg.config import Part, load
 from fathomseg.data.colour import ColourJitter
@@ -95,6 +96,26 @@ def test_the_image_given_is_not_written_to(strong: Augmentation) -> None:
 def test_nothing_of_it_has_a_gradient(strong: Augmentation) -> None:
     pixels = replace(street(2), image=torch.rand(2, 3, 24, 32, requires_grad=True))
     assert not strong(pixels, (1, 2)).image.requires_grad
+
+
+@EVERY
+def test_it_is_as_precise_in_mixed_precision(strong: Augmentation) -> None:
+    """Autocast would convolve in bfloat16, which a GPU then refuses to put back into an image of float32."""
+    pixels = street(16)
+    expected = strong(pixels, range(16))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = strong(pixels, range(16))
+    assert found.image.dtype == torch.float32
+    equal(found, expected, atol=0)
+
+
+def test_a_blur_is_as_precise_in_mixed_precision() -> None:
+    image, sigma = street(3).image, torch.tensor([0.4, 1.0, 2.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gaussian_blur(image, sigma, 6)
+        assert torch.nn.functional.conv2d(image, image[:, :, :3, :3]).dtype == torch.bfloat16, "this test can fail"
+    assert found.dtype == torch.float32
+    assert torch.equal(found, gaussian_blur(image, sigma, 6))
 
 
 @EVERY

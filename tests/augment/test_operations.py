@@ -84,3 +84,14 @@ def test_blur_equals_the_sum_over_a_gaussian() -> None:
             window = padded[:, y : y + 2 * radius + 1, x : x + 2 * radius + 1]
             expected = (window * weights / weights.sum()).sum((1, 2))
             np.testing.assert_allclose(found[b, :, y, x].numpy(), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("operation", COLOURS)
+def test_they_are_as_precise_in_mixed_precision(operation: str) -> None:
+    """An image of float32 comes out, with every digit: a GPU puts nothing else back into the batch."""
+    image = torch.from_numpy(images()).permute(0, 3, 1, 2).float() / 255
+    amounts = torch.tensor([float(amount(operation, level, 1.0)) for level in (2.0, 5.0, 9.0)]).view(-1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = COLOURS[operation](image, amounts)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, COLOURS[operation](image, amounts))

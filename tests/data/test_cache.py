@@ -17,7 +17,7 @@ from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.errors import DataError
+from fathomseg.errors import DataError, FathomError
 from fathomseg.io.images import resize_image, resize_nearest
 from tests.fakes import make_camvid, make_folder, save
 
@@ -109,7 +109,7 @@ def test_labels_follow_the_class_list(tmp_path: Path) -> None:
 
 def test_a_new_format_finds_no_old_entries(data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Cache(data, SIZE, tmp_path / "cache").read(FIRST, "image")
-    monkeypatch.setattr(cache_module, "FORMAT", cache_module.FORMAT + 1)
+    monkeypatch.setitem(cache_module.FORMAT, "image", cache_module.FORMAT["image"] + 1)
     no_decoding(monkeypatch)
     with pytest.raises(AssertionError, match="decoded again"):
         Cache(data, SIZE, tmp_path / "cache").read(FIRST, "image")
@@ -184,6 +184,7 @@ def test_too_large_a_set_switches_the_cache_off_with_one_message(
     assert cache.read(FIRST, "image") is not None
     assert entries(tmp_path / "cache") == []
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "set the variable FATHOM_CACHE_GB=1," in caplog.text
     fits = Cache(data, SIZE, tmp_path / "cache", limit_gb=arrays / 1e9)
     fits.prepare(wanted(data))
     assert len(entries(tmp_path / "cache")) == 12
@@ -273,6 +274,18 @@ def test_the_folder_is_set_by_the_environment(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.delenv("FATHOM_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "fathomseg"
+
+
+def test_so_is_the_limit(data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Cache(data, SIZE).limit_gb == 16
+    for said, kept in (("0.000001", 0), ("0", 0), ("1e-4", 12)):
+        monkeypatch.setenv("FATHOM_CACHE_GB", said)
+        Cache(data, SIZE, tmp_path / said).prepare(wanted(data))
+        assert len(entries(tmp_path / said)) == kept
+    for said in ("much", "-1", "nan"):
+        monkeypatch.setenv("FATHOM_CACHE_GB", said)
+        with pytest.raises(FathomError, match=f"FATHOM_CACHE_GB is '{said}'; expected a number of gigabytes"):
+            Cache(data, SIZE)
 
 
 def test_generated_arrays_are_kept_and_may_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

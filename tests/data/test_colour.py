@@ -51,3 +51,26 @@ def test_the_factors_fill_their_range_and_some_samples_are_left_alone() -> None:
 def test_probability_zero_changes_nothing() -> None:
     image = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(ColourJitter(probability=0, hue=0)(image, (1, 2)), image, rtol=0, atol=1e-7)
+
+
+def test_grey_is_grey_and_changes_nothing_else() -> None:
+    image, keys = torch.rand(4, 3, 8, 8), (1, 2, 3, 4)
+    grey = ColourJitter(hue=0.1, grey=1)(image, keys)
+    assert torch.equal(grey[:, :1].expand_as(grey), grey)
+    assert grey.std() > 0.05
+    before = ColourJitter(hue=0.1).factors(range(500))
+    after = ColourJitter(hue=0.1, grey=0.4).factors(range(500))
+    assert np.array_equal(before[:, [0, 1, 3]], after[:, [0, 1, 3]])
+    made = after[:, 2] == 0
+    assert np.array_equal(before[~made], after[~made])
+    assert 0.3 < made.mean() < 0.5
+    assert 0.3 < made[(before == [1, 1, 1, 0]).all(axis=1)].mean() < 0.55, "whatever else changes"
+
+
+def test_without_grey_the_factors_are_what_they_were() -> None:
+    """Bit for bit: runs of before can be resumed."""
+    rng = np.random.default_rng((7, 1))
+    assert rng.random() < 0.8
+    reach = np.array([0.3, 0.3, 0.3, 0.05])
+    expected = np.array([1.0, 1.0, 1.0, 0.0]) + rng.uniform(-reach, reach)
+    assert np.array_equal(ColourJitter().factors((7,))[0], expected)

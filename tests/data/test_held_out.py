@@ -12,7 +12,7 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.held_out import NOTHING, HeldOut, shared_clips, warning
 from fathomseg.data.labelled import Labels
 from fathomseg.data.video_stream import training_ids
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from tests import fakes
 
 HARBOUR = tuple(f"clips/drive1/{i:06d}" for i in range(3))
@@ -44,6 +44,23 @@ def test_it_is_known_whatever_the_dataset_is_called(folder: Folder) -> None:
     assert both.clip("mine/clips/drive1/000000") == "mine/clips/drive1"
 
 
+def test_it_is_known_through_links_and_other_settings(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "own", images=0, clips=1, frames=3, size=(4, 6))
+    (root / "images").mkdir()
+    (root / "images" / "held.jpg").symlink_to("../clips/drive0/000001.jpg")
+    held = HeldOut.of(Folder(root=root, val="images/held"))
+    left = ["clips/drive0/000000", "clips/drive0/000002"]
+    (tmp_path / "linked").symlink_to("own")
+    for other in (
+        Folder(root=root),
+        Folder(root=tmp_path / "linked"),
+        Folder(root=root, bits=12),
+        Several(datasets={"mine": Folder(root=tmp_path / "linked", bits=12)}),
+    ):
+        found = held.without(other, other.ids("all"))
+        assert [id.removeprefix("mine/") for id in found] == left
+
+
 def test_nothing_to_hold_out(folder: Folder) -> None:
     assert NOTHING.without(folder, HARBOUR) == list(HARBOUR)
     assert (HeldOut.of(folder) | NOTHING) == HeldOut.of(folder)
@@ -67,6 +84,8 @@ def test_no_budget_has_its_labels(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("images/000\nclips/drive1/000001\n")
     with pytest.raises(FathomError, match=r"lists 1 images that are held out to be scored on.*clips/drive1/000001"):
         Labels(file=tmp_path / "ids.txt").choose(folder, "all", 0, held)
+    with pytest.raises(ConfigError, match="seed"):
+        validate(Labels, {"count": 2, "seed": -1})
 
 
 def test_shared_clips_are_counted_and_told(folder: Folder) -> None:

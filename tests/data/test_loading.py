@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -13,17 +14,51 @@ from hypothesis import strategies as st
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets import CamVid
+from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
-from fathomseg.types import Camera, Sample
+from fathomseg.types import Camera, ClassList, Sample
 from tests import fakes
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> CamVid:
     return CamVid(root=fakes.make_camvid(tmp_path_factory.mktemp("camvid"), train=10))
+
+
+class Slope(Dataset):
+    """One plane, 3 m away along its normal."""
+
+    name: Literal["slope"] = "slope"
+    NORMAL: ClassVar[np.ndarray] = np.array([0.2, -0.6, -0.7]) / np.linalg.norm([0.2, -0.6, -0.7])
+
+    @property
+    def classes(self) -> ClassList:
+        return ClassList(("a", "b"), ((0, 0, 0), (1, 1, 1)))
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train",)
+
+    def ids(self, split: str) -> list[str]:
+        return ["a", "no camera"]
+
+    def image(self, id: str) -> np.ndarray:
+        return np.zeros((240, 320, 3), np.uint8)
+
+    def camera(self, id: str) -> Camera | None:
+        return Camera(260.0, 260.0, 159.5, 119.5, 240, 320) if id == "a" else None
+
+    def depth(self, id: str) -> np.ndarray:
+        camera = Camera(260.0, 260.0, 159.5, 119.5, 240, 320)
+        v, u = np.indices((240, 320))
+        rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones((240, 320))], axis=-1)
+        return (-3 / (rays @ self.NORMAL)).astype(np.float32)
+
+    def fingerprint(self, id: str, kind: Kind) -> str:
+        return f"slope {id} {kind}"
 
 
 def stream(dataset: CamVid, folder: Path, seed: int = 0, **geometry: object) -> Stream:
@@ -181,6 +216,18 @@ class TestWhatAStreamReads:
         (batch,) = loader(source, Steps(Share(2), 0, 1), workers=0, pin=False)
         torch.testing.assert_close(batch.targets["disparity"][0, 0], torch.from_numpy(ramp[:, ::-1].copy()))
         assert batch.present["disparity"].all()
+
+    @pytest.mark.parametrize("limit_gb", [16.0, 0.0], ids=["cached", "read every time"])
+    def test_normals_are_those_of_the_stored_depth(self, tmp_path: Path, limit_gb: float) -> None:
+        """A slope stays one at a size that is no whole part of its own, and exactly as steep."""
+        cache = Cache(Slope(), (144, 192), folder=tmp_path, limit_gb=limit_gb)
+        source = Stream(cache, ["a", "no camera"], ("image", "normals"), Geometry(scale=(1, 1), flip=0), 0)
+        (batch,) = loader(source, Steps(Share(2), 0, 1), workers=0, pin=False)
+        row = batch.ids.index("a")
+        assert batch.rows("normals") == [row]
+        cosine = torch.einsum("chw,c->hw", batch.targets["normals"][row], torch.from_numpy(Slope.NORMAL).float())
+        assert torch.rad2deg(torch.acos(cosine.clamp(-1, 1))).mean() < 0.1
+        assert batch.targets.keys() == {"normals"}, "depth that nothing learns from is not read"
 
     def test_pixels_of_every_class(self, dataset: CamVid, tmp_path: Path) -> None:
         source = stream(dataset, tmp_path)

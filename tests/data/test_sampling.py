@@ -61,10 +61,13 @@ class TestRareClasses:
         again = RareClasses(temperature=0.2, share=0.01).order(COUNTS, 3, (30, 30), seed=3)
         assert [again.id_at(p) for p in (7, 2, 99)] == [order.id_at(p) for p in (7, 2, 99)]
 
-    def test_without_an_image_that_shows_enough_the_one_that_shows_most_will_do(self) -> None:
+    def test_without_an_image_that_shows_enough_those_that_show_any_will_do(self) -> None:
         order = RareClasses(share=0.5).order(COUNTS, 3, (30, 30), seed=0)
-        assert order.images[1] == ["b"]
-        assert order.images[0] == ["a", "b", "c"]
+        assert order.images == {0: ["a", "b", "c"], 1: ["b", "c"], 2: ["c"]}
+        small = {f"im{i}": np.array([10000 - n, n]) for i, n in enumerate((10, 20, 29, 0))}
+        assert RareClasses().order(small, 2, (100, 100), seed=0).images[1] == ["im0", "im1", "im2"]
+        small["im2"] = np.array([9970, 30])
+        assert RareClasses().order(small, 2, (100, 100), seed=0).images[1] == ["im2"]
 
     def test_no_label_is_an_error(self) -> None:
         with pytest.raises(FathomError, match=r"no labelled pixel.*sampling\.name=uniform"):

@@ -17,6 +17,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.stages.distill import run
 from fathomseg.tasks import Depth, Normals, Segmentation
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Size
 from tests import fakes
 
 SIZE = (24, 32)
@@ -34,6 +35,7 @@ def make_run(
     output: str = "metric",
     seed: int = 0,
     tasks: Sequence[str] = ("segmentation", "depth", "normals"),
+    size: Size = SIZE,
 ) -> Path:
     """A run of a random network whose decoder all tasks share, with predictions that vary over an image."""
     known = {
@@ -51,7 +53,7 @@ def make_run(
             nn.init.normal_(weights, std=0.5)
     named = {"classes": tuple(classes), "colours": tuple((i, i, i) for i in range(len(classes)))}
     unit = "metres" if output == "metric" else "relative"
-    save_model(folder, ModelCard(network=config, size=SIZE, depth_unit=unit, **named), network.state_dict())
+    save_model(folder, ModelCard(network=config, size=size, depth_unit=unit, **named), network.state_dict())
     return folder
 
 

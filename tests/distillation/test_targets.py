@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from fathomseg.config import validate
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.data.transforms import View, cut
 from fathomseg.distillation.files import path_of, write_answer
@@ -158,6 +159,27 @@ class TestStreams:
         settings = recipe(camvid, "segmentation", written(tmp_path / "t", camvid), evaluation={"split": "train"})
         streams, chosen = built(settings, tmp_path)
         assert set(streams.by_name["labelled"].ids) == set(chosen["labelled"])  # which a budget names itself
+
+    def test_nor_are_the_true_labels_of_what_is_held_out_used(self, tmp_path: Path) -> None:
+        root = fakes.make_folder(tmp_path / "own", images=4, size=SIZE)
+        data = Folder(root=root, val="images/000")
+        folder = tmp_path / "t"
+        Provenance(
+            task="segmentation",
+            gives="label",
+            teacher=NOTE,
+            dataset="folder",
+            split="train",
+            classes=StoredClasses.of(data, data.ids("train")),
+            date="today",
+            images={},
+        ).write(folder)
+        streams = {"labelled": {"split": "all", "distilled": {"segmentation": {"folder": str(folder)}}}}
+        tree = {"data": {"name": "folder", "root": str(root), "val": ["images/000"]}, "streams": streams}
+        settings = recipe(tmp_path, "segmentation", folder, **tree)
+        streams_of_all, chosen = built(settings, tmp_path)
+        assert chosen == {"labelled": ("images/001", "images/002", "images/003")}
+        assert streams_of_all.by_name["labelled"].ids == chosen["labelled"]
 
     def test_depth_in_metres(self, camvid: Path, tmp_path: Path) -> None:
         folder = written(tmp_path / "m", camvid, "depth", "metres", confidence=False)

@@ -14,13 +14,16 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.distillation import writing
 from fathomseg.distillation.files import read_part
 from fathomseg.distillation.provenance import read_provenance
+from fathomseg.distillation.teachers import RunTeacher
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.stages.distill import known_data, lacks
 from fathomseg.version import __version__
 from tests import fakes
-from tests.distillation.teachers import contents, distill, make_run, own_data
+from tests.distillation.teachers import SIZE, contents, distill, make_run, own_data
+
+SHAPES = [SIZE, (16, 32), (32, 24), SIZE]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,36 @@ def test_it_answers_for_what_lacks_a_label_and_says_who_it_was(
     assert known.teacher.settings["working_size"] == [24, 32]
     assert known.matched == {name: name for name in data.classes.names}
     assert "dataset" in capsys.readouterr().err
+
+
+def test_images_keep_their_proportions(data: Folder, tmp_path: Path) -> None:
+    """As `fathom predict` keeps them: images of 3:4 before a network trained at 1:2."""
+    wide = make_run(tmp_path / "wide", data.classes.names, size=(24, 48))
+    assert distill(wide, data, tmp_path / "out") == 0
+    known, plain = read_provenance(tmp_path / "out"), load(wide, device="cpu")
+    assert plain.size_for(SIZE) != (24, 48)
+    for id in known.images:
+        wanted = plain.predict(data.image(id)).label
+        np.testing.assert_array_equal(read_part(tmp_path / "out", id, "label", known.classes), wanted)
+    assert known.teacher.settings["precision"] == plain.precision == "fp32"
+    of_many = [np.random.default_rng(i).integers(0, 255, (*size, 3), np.uint8) for i, size in enumerate(SHAPES)]
+    answers = RunTeacher(str(wide), "depth", "ema", "cpu", flip=False).answer(of_many, None, soft=False)
+    for image, answer in zip(of_many, answers, strict=True):
+        np.testing.assert_allclose(answer["depth"], plain.predict(image).depth, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("key", "then"), [("proportions", None), ("precision", "bf16")])
+def test_what_was_predicted_otherwise_is_not_gone_on_with(
+    teacher: Path, data: Folder, tmp_path: Path, key: str, then: str | None
+) -> None:
+    """Of stretched images, by a version before; or on a GPU."""
+    assert distill(teacher, data, tmp_path / "out") == 0
+    path = tmp_path / "out" / "provenance.json"
+    tree = json.loads(path.read_text())
+    tree["teacher"]["settings"] |= {key: then}
+    path.write_text(json.dumps(tree))
+    with pytest.raises(FathomError, match=rf"teacher\.settings\.{key}: {then!r} there"):
+        distill(teacher, data, tmp_path / "out")
 
 
 def test_depth_and_normals_have_the_agreement_with_the_mirror_as_confidence(

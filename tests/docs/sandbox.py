@@ -72,12 +72,19 @@ def _distilling(words: list[str]) -> list[str]:
     return ["size=[48,64]", *WORLD] if words[2].endswith(".yaml") else []
 
 
+def _choosing(words: list[str]) -> list[str]:
+    """Students, where there are some, are trained for two steps."""
+    tree = yaml.safe_load(find(words[1]).read_text(encoding="utf-8"))
+    students = ["criterion.first_stage=3", 'criterion.student={"steps":2}'] if "teacher" in tree["criterion"] else []
+    return ["size=[24,32]", "device=cpu", "threads=1", *students]
+
+
 SMALLER: Final[dict[str, Callable[[list[str]], list[str]]]] = {
     "train": _training,
     "pretrain": _training,
     "study": _study,
     "distill": _distilling,
-    "select": lambda words: ["size=[24,32]", "device=cpu", "threads=1"],
+    "select": _choosing,
 }
 """What makes a command small, by verb."""
 
@@ -90,6 +97,11 @@ def own_data() -> None:
 def unlabelled_data() -> None:
     """The same before anybody has labelled an image."""
     fakes.make_folder(Path("mydata"), labels=None)
+
+
+def videos() -> None:
+    """Videos and no image, as they come from a camera."""
+    fakes.make_folder(Path("mydata"), images=0, labels=None, clips=0, videos=3)
 
 
 def camvid() -> None:
@@ -121,9 +133,14 @@ def own_recipe() -> None:
 def drawn() -> None:
     """What annotators draw in CVAT on images that `fathom select` has exported."""
     select("select-own-images", size=[24, 32], device="cpu", budget=3, out="selected", **{"data.root": "mydata"})
-    stems = [image.stem for image in load_task(Path("selected", "annotation")).images]
+    draw(Path("selected"), Path("job.zip"))
+
+
+def draw(selected: Path, job: Path) -> None:
+    """What annotators draw in CVAT on all images of a selection, and export."""
+    stems = [image.stem for image in load_task(selected / "annotation").images]
     lines = [(name, (9 * i, 0, 0)) for i, name in enumerate(("background", "road", "car", "sky"))]
-    from_cvat(Path("job.zip"), {stem: fakes.scene(i, (24, 32), 3)[1] for i, stem in enumerate(stems)}, lines)
+    from_cvat(job, {stem: fakes.scene(i, (24, 32), 3)[1] for i, stem in enumerate(stems)}, lines)
 
 
 DATA: Final[dict[str, Any]] = {"name": "streets", "size": [64, 96], "train_clips": 1, "val_clips": 1, "frames": 4}

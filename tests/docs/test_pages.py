@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,23 @@ def test_every_result_is_on_its_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "results").glob("*.json") if f"(../results/{path.name})" not in page] == []
     assert "48.9±0.6 +1.4" in page  # camvid_few_labels.json: three ways, 24 labels
+
+
+def test_differences_are_marked_where_they_are_shown() -> None:
+    """By the verdict, not by a p that was rounded: 0.04996 is 0.05 in a file."""
+    marked = runpy.run_path(str(DOCS / "generate_results.py"))["with_difference"]
+    page = (DOCS / "results.md").read_text(encoding="utf-8")
+    verdicts = Counter[str]()
+    for path in (ROOT / "results").glob("*.json"):
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        for row in tree["rows"] if "cells_wanted" in tree else ():
+            if row["score"] and row["against"]:
+                text = marked(row)
+                assert text.endswith("*") == (row["verdict"] in ("better", "worse")), (path.name, row)
+                assert f"|{text}|" in page
+                verdicts[row["verdict"]] += 1
+    assert {"better", "worse", "not shown"} <= verdicts.keys()
+    assert "50.9±0.5 -3.5*" in page
 
 
 def test_the_words_can_be_read_in_an_afternoon() -> None:

@@ -57,7 +57,20 @@ def test_depth_by_hand() -> None:
     assert (result["images"], result["pixels"]) == (2, 2 * 5 * 8)  # the first frame has no depth, the first row none
     assert Depth().headline(result) == {key: result["median"][key] for key in ("abs_rel", "delta1")}
     assert list(scored.rows) == ["c0/01", "c0/02"]
-    assert Depth().badness(scored.rows["c0/01"]) == scored.rows["c0/01"]["median"]["abs_rel"]
+    row = scored.rows["c0/01"]
+    assert Depth().badness(row, result) == row["median"]["abs_rel"]
+    assert Depth(output="metric").badness(row, result) == row["none"]["abs_rel"] != row["median"]["abs_rel"]
+
+
+def test_depth_is_aligned_as_the_card_says_unless_the_protocol_does() -> None:
+    """So training, `evaluate` and the measurement of an export look at the same scores first."""
+    card = depth_card(1.0, 1e9).model_copy(update={"depth_alignment": "scale_shift"})
+    dataset = ToyDrive(lengths=(3,), depth_from=1)
+    result = scored_by(ToyDepth(), card, dataset)["depth"].result
+    assert result["settings"]["alignment"] == "scale_shift"
+    assert Depth().headline(result)["abs_rel"] == result["scale_shift"]["abs_rel"] != result["median"]["abs_rel"]
+    stated = scored_by(ToyDepth(), card, dataset, protocol=DepthProtocol(alignment="none"))["depth"].result
+    assert Depth().headline(stated)["abs_rel"] == result["none"]["abs_rel"]
 
 
 class Pointwise(nn.Module):
@@ -84,14 +97,23 @@ class Three(CamVid):
 def test_segmentation_by_hand_leaves_the_network_in_training(tmp_path: Path) -> None:
     network, dataset = Pointwise().train(), Three(root=tmp_path)
     classes = dataset.classes
-    card = ModelCard(network=NetworkConfig(), classes=classes.names, colours=classes.colours, size=(3, 3))
+    card = ModelCard(
+        network=NetworkConfig(),
+        classes=classes.names,
+        colours=classes.colours,
+        shared_classes=classes.names[:1],
+        size=(3, 3),
+    )
     scored = scored_by(network, card, dataset)["segmentation"]
     miou = (2 / 4 + 3 / 4 + 1 / 2) / 3
     assert scored.result["miou"] == pytest.approx(miou)
+    assert scored.result["miou_shared"] == pytest.approx(2 / 4)
     assert (scored.result["pixel_accuracy"], scored.result["classes_present"]) == (6 / 8, 3)
     assert scored.result["ece"] == pytest.approx(abs(6 / 8 - 1), abs=1e-6)
-    assert Segmentation().headline(scored.result) == pytest.approx({"miou": miou, "pixel_accuracy": 6 / 8})
-    assert Segmentation().badness(scored.rows["one"]) == pytest.approx(1 - miou)
+    assert Segmentation().headline(scored.result) == pytest.approx(
+        {"miou": miou, "miou_shared": 1 / 2, "pixel_accuracy": 6 / 8}
+    )
+    assert Segmentation().badness(scored.rows["one"], scored.result) == pytest.approx(1 - miou)
     assert network.training
     assert not any(tmp_path.iterdir())
 
@@ -125,7 +147,7 @@ def test_truth_of_which_nothing_counts_has_no_headline() -> None:
     scored = scored_by(Both(), card, dataset)
     assert (scored["segmentation"].result["miou"], scored["depth"].result["images"]) == (None, 0)
     assert [tasks[name].headline(one.result) for name, one in scored.items()] == [{}, {}]
-    assert Segmentation().badness(scored["segmentation"].rows["c0/00"]) is None
+    assert Segmentation().badness(scored["segmentation"].rows["c0/00"], {}) is None
 
 
 # --- against numpy and one task at a time ---------------------------------------------------------------------------

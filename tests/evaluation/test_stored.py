@@ -64,6 +64,20 @@ def test_another_size_is_resampled_in_inverse_depth(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, [[2, *between, 8]], rtol=1e-6)
 
 
+def test_holes_do_not_stain_their_neighbours(tmp_path: Path) -> None:
+    """Where nothing was predicted is not infinitely far: at another size too, depth is what it was, or is refused."""
+    half = np.full((3, 4), 10.0)
+    half[:, 1] = np.nan
+    np.save(tmp_path / "00.npy", half)
+    maker = source(tmp_path)
+    counted = np.ones((6, 8), np.float32)
+    counted[:, 2:4] = 0
+    found = maker.predict("c0/00", maker.read("c0/00"), {"depth": counted})["depth"]["depth"].numpy()
+    np.testing.assert_allclose(found[counted > 0], 10.0, rtol=1e-6)
+    with pytest.raises(DataError, match="no positive depth at 12 pixels"):
+        maker.predict("c0/00", maker.read("c0/00"), {"depth": np.ones((6, 8), np.float32)})
+
+
 def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
     np.save(tmp_path / "00.npy", np.zeros((3, 4), int))
     np.save(tmp_path / "01.npy", np.where(truth(1) == 8, np.nan, 1.0))

@@ -51,12 +51,26 @@ def test_what_would_lie_behind_the_camera_is_infinitely_far() -> None:
         ([(0, 0, 2.0), (0, 0, 2.0)], True, "flat"),
         ([(3, 0, 2.0), (0, 0, 2.0)], True, "outside the image, whose columns are 0 to 2, rows 0 to 1"),
         ([(0, 0, -2.0), (1, 0, 2.0)], True, "depths are positive"),
+        ([(0, 0, np.nan), (1, 0, 2.0), (2, 0, 3.0)], True, "is given at nan m; depths are positive"),
+        ([(0, 0, 2.0), (1, 0, np.inf), (2, 0, 3.0)], True, "is given at inf m; depths are positive"),
         (np.ones((3, 3)), True, "make them alike"),
     ],
 )
 def test_what_tells_nothing(reference: object, shift: bool, message: str) -> None:
     with pytest.raises(FathomError, match=message):
         fathomseg.align(PREDICTED, reference, shift)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("unknown", [0.0, np.nan])
+def test_what_is_unknown_is_no_point_and_stays_unknown(unknown: float) -> None:
+    holed = PREDICTED.copy()
+    holed[1, 0] = unknown
+    with pytest.raises(FathomError, match=r"knows no depth at the point \(0, 1\): it is (0\.0|nan)"):
+        fathomseg.align(holed, [(0, 0, 2.0), (0, 1, 3.0), (2, 1, 40.0)])
+    for reference in (METRES, [(0, 0, 2.0), (2, 1, 40.0)]):
+        expected = METRES.copy()
+        expected[1, 0] = unknown
+        np.testing.assert_allclose(fathomseg.align(holed, reference)(holed), expected, rtol=1e-4)
 
 
 def test_depth_at_a_pixel() -> None:

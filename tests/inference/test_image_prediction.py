@@ -69,3 +69,29 @@ def test_saved_files_are_those_of_fathom_predict(both: Path, tmp_path: Path) -> 
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "seen.png")), found.overlay())
     with pytest.raises(FathomError, match=r"seen\.png is there already"):
         found.save(tmp_path / "seen.png")
+
+
+@pytest.mark.parametrize("name", ["photo.jpeg", "photo.JPG", "photo.PNG"])
+def test_a_picture_gets_the_very_name_that_was_given(both: Path, tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / name.lower().replace("jpeg", "jpg")
+    theirs.write_bytes(b"the user's")
+    found = fathomseg.load(both, device="cpu").predict(IMAGE)
+    assert found.save(tmp_path / name) == [tmp_path / name]
+    assert theirs.read_bytes() == b"the user's"
+    with Image.open(tmp_path / name) as image:
+        assert (image.format, image.size) == ("PNG" if name.endswith("PNG") else "JPEG", (32, 24))
+
+
+@pytest.mark.parametrize("name", ["classes.json", "depth.json"])
+def test_what_describes_a_folder_is_not_replaced(both: Path, tmp_path: Path, name: str) -> None:
+    found = fathomseg.load(both, device="cpu").predict(IMAGE)
+    place = tmp_path / name
+    place.write_text("the user's")
+    with pytest.raises(FathomError, match=rf"{name} is there already"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    found.save(tmp_path, overwrite=True)
+    assert place.read_text() != "the user's"
+    for made in list(tmp_path.rglob("image.*")):
+        made.unlink()
+    found.save(tmp_path)  # it says the same

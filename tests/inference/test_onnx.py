@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from onnx import TensorProto, helper
 
 import fathomseg
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import load_card
-from fathomseg.inference.onnx import OnnxNetwork, read_metadata
+from fathomseg.inference.card import ModelCard, load_card
+from fathomseg.inference.onnx import CARD_KEYS, OnnxNetwork, read_metadata
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import Inference, Window
 from fathomseg.types import Prediction
@@ -64,6 +65,7 @@ def test_the_public_function_takes_a_file_and_knows_its_classes(file: Path) -> N
 def test_metadata_come_back_as_they_were_written(file: Path) -> None:
     known = read_metadata(file)
     assert load_card(file) == CARD
+    assert ModelCard.model_fields.keys() - set(CARD_KEYS) == {"format", "pose", "cameras", "scene", "fathomseg"}
     assert known["fathomseg"] == fathomseg.__version__
     assert known["origin"] == {"run": "runs/known", "date": "2026-11-28"}
     assert (known["format"], known["precision"], known["tasks"]) == (1, "fp32", ["segmentation", "depth"])
@@ -84,6 +86,15 @@ def test_a_gpu_that_is_not_there(file: Path) -> None:
         OnnxNetwork(file, CARD.tasks, "cuda")
     with pytest.raises(FathomError, match="cpu or cuda, not on mps"):
         OnnxNetwork(file, CARD.tasks, "mps")
+
+
+def test_on_a_gpu_it_takes_the_batches_of_a_gpu(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = load(file, device="cpu")
+    assert (predictor.batch, "on cpu" in repr(predictor)) == (1, True)
+    session = SimpleNamespace(get_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(predictor.network, "session", session)
+    assert (predictor.batch, "on cuda" in repr(predictor)) == (8, True)
+    assert predictor.device.type == "cpu"  # where its outputs are
 
 
 def test_a_fixed_size_is_the_only_one(tmp_path: Path) -> None:

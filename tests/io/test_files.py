@@ -23,6 +23,13 @@ def test_a_file_is_replaced_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 123 + "b.txt")
+    assert len(path.name.encode()) == 251
+    write_text(path, "a")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_block_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -11,7 +11,16 @@ from PIL import Image
 
 from fathomseg.errors import DataError
 from fathomseg.io.formats import upright
-from fathomseg.io.images import bits_used, image_size, is_turned, read_colours, read_rgb, read_stored, read_values
+from fathomseg.io.images import (
+    as_rgb,
+    bits_used,
+    image_size,
+    is_turned,
+    read_colours,
+    read_rgb,
+    read_stored,
+    read_values,
+)
 from tests.fakes import save
 
 IDS = (np.arange(35, dtype=np.uint8) % 5).reshape(5, 7)
@@ -178,6 +187,20 @@ def test_stated_bits_count_and_are_checked(tmp_path: Path) -> None:
     assert read_rgb(path, bits=12)[0, 1, 0] == 900 >> 4
     assert "holds values up to 900, but 9 bits end at 511" in refused(path, lambda path: read_rgb(path, 9))
     assert bits_used(save(tmp_path / "b.png", IDS)) is None
+
+
+@pytest.mark.parametrize(("bits", "stated"), [(None, None), (12, None), (16, None), (None, 14)])
+def test_an_image_of_pillow_has_the_bits_of_its_file(tmp_path: Path, bits: int | None, stated: int | None) -> None:
+    path = save(tmp_path / "a.png", np.array([[0, 900]], np.uint16))
+    content, sbit = path.read_bytes(), b"sBIT" + bytes([stated or 16])
+    if stated is not None:  # behind IHDR, which ends at byte 33
+        chunk = b"\0\0\0\1" + sbit + zlib.crc32(sbit).to_bytes(4, "big")
+        path.write_bytes(content[:33] + chunk + content[33:])
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(as_rgb(image, bits), read_rgb(path, bits))
+        assert as_rgb(image, bits)[0, 1, 0] == 900 >> (bits or stated or 10) - 8
+        with pytest.raises(DataError, match="the PIL image: holds values up to 900, but 9 bits end at 511"):
+            as_rgb(image, 9)
 
 
 def test_pixels_nobody_painted(tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from fathomseg.data.datasets.files import files_below
+from fathomseg.errors import DataError
 from fathomseg.io.listing import counted, missing, passed_over, walk
 
 
@@ -49,3 +54,19 @@ def test_a_file_that_is_gone_is_told_from_a_link_to_nothing(tmp_path: Path) -> N
     (tmp_path / "a.png").symlink_to("/nowhere/a.png")
     assert missing(tmp_path / "a.png") == "is a link to /nowhere/a.png, which is not there; replace or remove it"
     assert missing(tmp_path / "b.png") == "there is no such file"
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a/1.png", "b/2.png")
+    assert list(walk(tmp_path / "none")) == list(walk(tmp_path / "a/1.png")) == []
+    scandir = os.scandir
+
+    def locked(path: Any) -> Any:
+        if os.fspath(path) == str(tmp_path / "b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    for folder in (tmp_path, tmp_path / "b"):
+        with pytest.raises(DataError, match=r"b: cannot be listed \(Permission denied\)"):
+            list(walk(folder))

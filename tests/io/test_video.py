@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from fathomseg.errors import DataError
-from fathomseg.io.video import _Reader, read_frame, video_index
+from fathomseg.io.video import _Reader, _times, read_frame, video_index
+from fathomseg.io.video_writer import VideoWriter
 from tests.fakes import make_video
 
 FRAMES = 60
@@ -116,6 +119,38 @@ def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"whole.mp4 frame 4: cannot be decoded"):
         read_frame(whole, 4)
     assert number(read_frame(whole, 3)) == 3
+
+
+@pytest.mark.parametrize("size", [(32, 64), (31, 63)])
+def test_a_written_video_holds_its_pictures_and_is_encoded_fast(tmp_path: Path, size: tuple[int, int]) -> None:
+    path, pictures = tmp_path / "a.mp4", [picture(i).transpose(1, 0, 2)[: size[1], : size[0]] for i in range(6)]
+    with VideoWriter(path) as video:
+        for one in pictures:
+            video.add(one)
+    for i, one in enumerate(pictures):
+        assert np.abs(read_frame(path, i)[: size[1], : size[0]].astype(int) - one).mean() < 6
+    assert video_index(path).size == (64, 32)
+    assert b" subme=2 " in path.read_bytes()  # x264 writes its settings down; this is preset veryfast
+
+
+def test_packets_are_let_go_of_as_they_are_counted() -> None:
+    """Together they are as large as the file."""
+
+    class Packet:
+        def __init__(self, pts: int) -> None:
+            self.pts, self.size, self.is_discard, self.is_keyframe = pts, pts % 7, pts < 3, pts > 1
+
+    alive: list[weakref.ref[Packet]] = []
+
+    def demux() -> Iterator[Packet]:
+        for pts in range(20):
+            packet = Packet(pts)
+            alive.append(weakref.ref(packet))
+            yield packet
+            del packet
+            assert sum(one() is not None for one in alive) <= 1  # the one that a loop still names
+
+    assert _times(demux()) == ([pts for pts in range(3, 20) if pts % 7], 2)
 
 
 def test_a_video_cut_short_keeps_its_good_frames(tmp_path: Path) -> None:

@@ -42,6 +42,14 @@ def test_a_mask_is_mirrored_with_the_view(tmp_path: Path) -> None:
     assert torch.equal(found[1], expected.flip(1))
 
 
+def test_pixels_are_found_as_exactly_in_mixed_precision() -> None:
+    """In bfloat16 positions at the border of a large image are off by pixels."""
+    shown, view = EgoVehicle(top=0.1, bottom=0.234).shown(), theta(View(3, 5, (17, 33), (20, 40)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = counted(shown, view, (512, 64))
+    assert torch.equal(found, counted(shown, view, (512, 64)))
+
+
 def test_pseudo_labels_there_do_not_count_and_truth_does() -> None:
     teacher = logits_of([[0.9, 0.6, 0.2]] * 2)
     label = torch.ones(2, 1, 3, dtype=torch.uint8)

@@ -29,6 +29,7 @@ from fathomseg.losses.targets import (
     kl_divergence,
     with_truth,
 )
+from fathomseg.mixing import Pixels, composite
 from fathomseg.types import IGNORE
 
 C, SHAPE = 5, (3, 6, 7)
@@ -185,6 +186,19 @@ class TestWeighting:
         share = torch.tensor([3 / 5, 1 / 6]).view(2, 1, 1)
         torch.testing.assert_close(weigh(ConfidentFraction(), target), torch.tensor(valid) * share)
         torch.testing.assert_close(weigh(ConfidentFraction(per="batch"), target), torch.tensor(valid) * (4 / 12))
+
+    def test_per_batch_is_counted_before_mixing_where_published_is_after(self) -> None:
+        """One image with truth and one with 20 % sure pixels; of both mixed images 80 % are the first one's: published
+        0.8 + 0.2 * 0.2 = 0.84, ours (1 + 0.2) / 2 = 0.6."""
+        sure = torch.stack([torch.ones(1, 25, dtype=torch.bool), torch.arange(25)[None] % 5 == 0])
+        target = Target(torch.zeros(2, 1, 25, dtype=torch.uint8), torch.where(sure, 1.0, 0.5))
+        weight = weigh(ConfidentFraction(per="batch"), target, torch.tensor([True, False]))
+        pixels = Pixels(torch.zeros(2, 3, 1, 25), target.label, weight, torch.ones_like(sure))
+        first = torch.stack([torch.arange(25)[None] < 20, torch.arange(25)[None] >= 20])
+        mixed = composite(first, pixels, pixels.rolled(1))
+        torch.testing.assert_close(mixed.weight, torch.full((2, 1, 25), 0.6))
+        after = torch.where(first, sure, sure.roll(1, dims=0))
+        assert after.float().mean().item() == pytest.approx(0.84)
 
     def test_padding_is_neither_sure_nor_unsure(self) -> None:
         """A quarter of each image is padding, and the teacher is sure of the rest."""

@@ -103,8 +103,19 @@ def test_dilation_keeps_the_weights() -> None:
 
 def test_channels_last_models_give_channels_first_maps() -> None:
     encoder = Encoder(model="swin_tiny_patch4_window7_224", pretrained="none").build().eval()
-    shapes = [tuple(m.shape[1:]) for m in encoder(torch.rand(1, 3, 224, 224))]
-    assert shapes == [(3, 224, 224), (96, 56, 56), (192, 28, 28), (384, 14, 14), (768, 7, 7)]
+    shapes = [tuple(m.shape[1:]) for m in encoder(torch.rand(1, 3, 64, 96))]
+    assert shapes == [(3, 64, 96), (96, 16, 24), (192, 8, 12), (384, 4, 6), (768, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "model", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224", "swin_s3_tiny_224"]
+)
+def test_windows_fit_images_of_any_shape(model: str) -> None:
+    with torch.device("meta"):
+        encoder = Encoder(model=model, pretrained="none").build()
+        for size in ((70, 101), (128, 416)):
+            shapes = [tuple(m.shape[2:]) for m in encoder(torch.rand(1, 3, *size))]
+            assert shapes == [tuple(-(-side // stride) for side in size) for stride in (1, 4, 8, 16, 32)]
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:

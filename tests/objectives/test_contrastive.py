@@ -11,7 +11,7 @@ import torch
 from fathomseg.engine.step import Step
 from fathomseg.losses.contrastive import info_nce
 from fathomseg.models.scene.inputs import inverse_of, painted_label
-from fathomseg.objectives.contrastive import LARGEST, ContrastiveObjective
+from fathomseg.objectives.contrastive import LARGEST, ContrastiveObjective, found_first
 from fathomseg.types import Batch
 from tests.objectives.scenes import ENCODER, KNOWN, NO_NETWORK, at, frame
 from tests.objectives.steps import PLAIN, copied, make_batch, make_step, moved, train, weighed
@@ -135,3 +135,15 @@ def test_the_temperature_is_learned_without_weight_decay_and_saved() -> None:
     (group,) = [g for g in groups if any(p is objective(made).log_scale for p in g["params"])]
     assert not group["decays"]
     assert "objectives.contrastive.log_scale" in made.state_dict()
+
+
+def test_what_is_found_first_is_the_same_in_mixed_precision() -> None:
+    """Unit vectors a hundredth apart: in bfloat16 all are equally similar, and nothing is found."""
+    angle = torch.arange(5) / 100
+    first = torch.stack([angle.cos(), angle.sin()], dim=1)
+    everyone = torch.ones(5, 5, dtype=torch.bool)
+    four = everyone.clone()
+    four[4] = four[:, 4] = False
+    with torch.autocast("cpu", torch.bfloat16):
+        assert found_first(first, first, everyone).item() == found_first(first, first, four).item() == 1
+        assert found_first(first, first.roll(1, 0), everyone).item() == 0

@@ -109,6 +109,14 @@ def test_a_view_of_everything_is_scaled_as_ever() -> None:
     assert config._in_view(maps, batch, (32, 48)).shape == (2, 3, 32, 48)
 
 
+def test_it_is_found_as_exactly_in_mixed_precision(data: Folder, tmp_path: Path) -> None:
+    batch = batch_of(data, tmp_path, crop=(20, 24), scale=(1, 2))
+    config, maps = PseudoLabels(), torch.rand(4, 3, *SIZE)
+    expected = config._in_view(maps, batch, (400, 480))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(config._in_view(maps, batch, (400, 480)), expected)
+
+
 def test_images_come_along_only_if_they_are_wanted(data: Folder, tmp_path: Path) -> None:
     assert not {"whole", "view"} & batch_of(data, tmp_path, with_whole=False).targets.keys()
     assert np.array_equal(batch_of(data, tmp_path).image, batch_of(data, tmp_path, with_whole=False).image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -54,4 +55,9 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv(JOBS, str(jobs))
     monkeypatch.setenv("SBATCH_TIMELIMIT", "10")
+    if importlib.util.find_spec("submitit") is not None:
+        from submitit.slurm.slurm import SlurmInfoWatcher, SlurmJob
+
+        # The numbers of jobs begin at 1 again: submitit must not remember how those of another test ended.
+        monkeypatch.setattr(SlurmJob, "watcher", SlurmInfoWatcher())
     return jobs

@@ -65,12 +65,26 @@ def test_gpus_are_shared_out_to_those_with_the_fewest(monkeypatch: pytest.Monkey
         assert engine.gpus == 2
         assert [engine.room(share) for share in (0, 0.5, 1, 2, 4)] == [1, 4, 2, 1, 1]
         assert [engine.share(count) for count in (1, 2, 4)] == [1, 1, 0.5]
+        assert [engine.share(count) for count in (3, 5, 12)] == [0.5, 0.3333, 0.1666]  # each is on one GPU
+        assert engine.crew_size(12) == 12
         first, *_ = [engine.job(make, gpus=1) for _ in range(3)]
         first.close()
         first.close()
         engine.job(make, gpus=0.5)
         engine.job(make, gpus=0)
     assert [one["CUDA_VISIBLE_DEVICES"] for one in seen] == ["4", "7", "4", "4", ""]
+
+
+def test_a_training_gets_one_gpu_or_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with LocalEngine() as engine:
+        assert [engine.job_share(asked) for asked in (None, 0, 0.5, 1)] == [1, 0, 0.5, 1]
+        with pytest.raises(FathomError, match=r"--gpus 2: a training of a study uses one GPU"):
+            engine.job_share(2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with LocalEngine() as engine:
+        assert engine.job_share(None) == 0
+        assert engine.share(3) == 0
 
 
 def test_an_unknown_engine_is_told() -> None:

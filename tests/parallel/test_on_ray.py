@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fathomseg.errors import DataError, FathomError
-from fathomseg.parallel import open_engine
+from fathomseg.parallel import open_engine, open_team
 from fathomseg.parallel.base import Engine, spread
 from fathomseg.selection.farthest_first import FarthestFirst
 from fathomseg.selection.shard import cut, load_shard
@@ -48,6 +48,15 @@ def test_actors_answer_fail_and_come_back(engine: Engine, tmp_path: Path) -> Non
         mortal("bad", "a.png")
     assert error.value.problems[0].where == "a.png"
     assert mortal("plus", 1) == 2
+
+
+def test_no_more_actors_than_there_is_room_for(cluster: tuple[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    with open_team("ray", 8) as team:
+        assert team is not None
+        assert team.size == 3
+        assert "--workers 8: the cluster has room for 3" in capsys.readouterr().err
+        with team.of(Thing, 100) as actors:
+            assert dict(spread(actors, "plus", range(20))) == {number: number + 100 for number in range(20)}
 
 
 def test_farthest_points_over_two_nodes_are_those_of_one_process(engine: Engine, tmp_path: Path) -> None:

@@ -17,15 +17,19 @@ from rich.console import Console
 
 from fathomseg.evaluation import motion as motion_scoring
 from fathomseg.evaluation.motion import Drive, motion_scores
+from fathomseg.evaluation.scoring import Scored
 from fathomseg.io import draw
 from fathomseg.metrics import depth as depth_metrics
 from fathomseg.metrics import segmentation as segmentation_metrics
-from fathomseg.metrics.depth import DepthScores
+from fathomseg.metrics.depth import DepthProtocol, DepthScores
 from fathomseg.metrics.segmentation import SegmentationScores
+from fathomseg.report.depth import depth_section
+from fathomseg.report.examples import examples
 from fathomseg.report.motion import plan
 from fathomseg.report.page import render, sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.report.section import Example, Examples, number, percent
+from fathomseg.tasks import Depth
 from fathomseg.types import ClassList
 from tests.fakes import scene
 from tests.report.browser import WHY_NOT, Tags, in_browser, layout
@@ -226,6 +230,51 @@ def test_pictures_of_depth_show_image_scaled_prediction_truth_and_error(page: st
     np.testing.assert_array_equal(shown[5], draw.depth_picture(prediction))
     np.testing.assert_array_equal(shown[6], draw.depth_picture(one.truth))
     np.testing.assert_array_equal(shown[7], draw.depth_error_picture(prediction, one.truth))
+
+
+class Found:
+    """Predictions of depth by id."""
+
+    def __init__(self, depths: dict[str, np.ndarray]) -> None:
+        self.depths = depths
+
+    def read(self, id: str) -> np.ndarray:
+        return self.depths[id]
+
+    def predict(self, id: str, stored: np.ndarray, truths: object) -> dict[str, dict[str, torch.Tensor]]:
+        return {"depth": {"depth": torch.from_numpy(stored)}}
+
+
+@pytest.mark.parametrize(("alignment", "worst"), [("none", "c0/00"), ("median", "c0/01"), ("scale_shift", "c0/01")])
+def test_depth_is_judged_and_shown_as_it_is_scored(alignment: Any, worst: str) -> None:
+    """Of two images one is twice too deep, which scaling hides; the other is wrong by 30 % here and there."""
+    town = Town(lengths=(2,))
+    truth = town.depth("c0/00")
+    assert truth is not None
+    rough = truth * np.where(np.arange(48).reshape(6, 8) % 2, 0.7, 1.3).astype(np.float32)
+    predicted = {"c0/00": np.maximum(2 * truth, 1), "c0/01": np.maximum(rough, 1)}
+    scores = DepthScores(DepthProtocol(alignment=alignment))
+    for id, depth in predicted.items():
+        scores.update(id, torch.from_numpy(depth), torch.from_numpy(truth))
+    scored = Scored(scores.result(), {id: scores.images[id] for id in predicted})
+    found = examples(Found(predicted), town, Depth(), scored, count=1)
+    assert [one.id for one in found.worst] == [worst]
+    section = depth_section({"ema": scored.result}, town, found)
+    assert [card.name for card in section.cards].count("AbsRel, unscaled") == 1
+    (figure,) = section.figures["Worst images"]
+    assert figure.score == f"AbsRel {number(scored.rows[worst][alignment]['abs_rel'])}"
+    assert (figure.score == "AbsRel 1.000") == (alignment == "none")
+    name, data = figure.pictures[1]
+    assert name == ("predicted depth" if alignment == "none" else "predicted depth, scaled")
+    depth, valid = predicted[worst].astype(float), truth > 0
+    fit = np.polyfit(1 / depth[valid], 1 / truth[valid], 1)
+    wanted = {
+        "none": depth,
+        "median": depth * np.median(truth[valid]) / np.median(depth[valid]),
+        "scale_shift": 1 / np.maximum(np.polyval(fit, 1 / depth), 1 / 80),
+    }[alignment]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))))
+    np.testing.assert_allclose(picture, draw.depth_picture(wanted.astype(np.float32)), atol=2)
 
 
 def test_a_plan_lays_a_scaled_prediction_on_the_truth() -> None:

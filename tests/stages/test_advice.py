@@ -17,16 +17,18 @@ from fathomseg.stages.recipe import Recipe
 from tests.stages import tiny_semi
 
 
-def recipe(batch: int = 4, accumulate: int = 1, **own: int) -> dict[str, Any]:
+def recipe(batch: int = 4, accumulate: int = 1, mixing: str = "depthmix", **own: int) -> dict[str, Any]:
     """A joint run with these batches, of images of 64 x 96 whose crop is not given."""
     streams = {name: {} if name not in own else {"batch": own[name]} for name in ("labelled", "unlabelled", "clips")}
     loop = {"batch": batch, "accumulate": accumulate}
-    return tiny_semi.joint(size=[64, 96], streams=streams, train=loop)
+    tree = tiny_semi.joint(size=[64, 96], streams=streams, train=loop)
+    tree["objectives"]["pseudo_labels"]["mixing"] = {"name": mixing}
+    return tree
 
 
-def advised(tree: dict[str, Any]) -> dict[str, str]:
+def advised(tree: dict[str, Any], processes: int = 1) -> dict[str, str]:
     """The settings that are advised, each of which the recipe takes."""
-    with pytest.raises(FathomError) as error, memory_advice(validate(Recipe, tree)):
+    with pytest.raises(FathomError) as error, memory_advice(validate(Recipe, tree), processes):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
     assert str(error.value).endswith("The device said: CUDA out of memory.")
     found = dict(re.findall(r"^  ([\w.]+)=(\S+)", str(error.value), flags=re.M))
@@ -65,7 +67,29 @@ def test_a_crop_is_made_smaller() -> None:
 def test_batches_are_cut_only_into_parts_that_all_can_be_cut_into(
     batch: int, accumulate: int, own: dict[str, int], more: str | None
 ) -> None:
-    assert advised(recipe(batch, accumulate, **own)).get("train.accumulate") == more
+    assert advised(recipe(batch, accumulate, "none", **own)).get("train.accumulate") == more
+
+
+@pytest.mark.parametrize(
+    ("tree", "processes", "parts", "half"),
+    [
+        (recipe(2), 1, None, {}),
+        (recipe(2, mixing="none"), 1, "2", {"train": "1"}),
+        (recipe(4), 1, "2", {"train": "2"}),
+        (recipe(8), 2, "2", {"train": "4"}),
+        (recipe(4), 2, None, {}),
+        (recipe(6, 3), 1, None, {}),
+        (recipe(2, unlabelled=4), 1, "2", {"train": "1", "streams.unlabelled": "2"}),
+        (recipe(4, unlabelled=2), 1, None, {"train": "2"}),
+        (recipe(6, 2, mixing="none"), 1, "3", {}),
+    ],
+)
+def test_no_advice_leaves_an_image_without_one_to_be_mixed_with(
+    tree: dict[str, Any], processes: int, parts: str | None, half: dict[str, str]
+) -> None:
+    found = advised(tree, processes)
+    assert found.get("train.accumulate") == parts
+    assert {name.removesuffix(".batch"): size for name, size in found.items() if name.endswith(".batch")} == half
 
 
 def test_nothing_is_advised_that_cannot_be_halved() -> None:

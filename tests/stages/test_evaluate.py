@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from fathomseg.inference.settings import Inference, Window
 from fathomseg.io import draw, outcome
 from fathomseg.io.depth_maps import write_disparity, write_scale
 from fathomseg.metrics.depth import DepthProtocol
+from fathomseg.stages import evaluate
 from fathomseg.stages.evaluate import evaluate_run, run
+from fathomseg.stages.score_folders import of_baseline
 from tests.fakes import make_camvid, make_folder, make_kitti
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
 from tests.typecheck import unchecked
@@ -298,6 +301,24 @@ def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: py
     assert result["motion"]["all"]["clips"] == 2
 
 
+def test_motion_is_predicted_at_the_size_it_was_learned_at(
+    deep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is not that of the images, where clips have a size of their own."""
+    run = shutil.copytree(deep, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    card = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**card, "pose_size": [24, 40]}))
+    sizes = []
+
+    def predicted(pose: Any, dataset: Any, ids: Any, size: Any, *more: Any, **known: Any) -> list[Any]:
+        sizes.append(size)
+        return predict_drives(pose, dataset, ids, size, *more, **known)
+
+    monkeypatch.setattr(evaluate, "predict_drives", predicted)
+    evaluate_run(run, tasks=["motion"], report=False)
+    assert sizes == [(24, 40)]
+
+
 def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
     for flip in (False, True):
@@ -537,3 +558,40 @@ class TestBaselines:
     def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
         with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):
             evaluate_run(joint, report=False, limit=1, baselines=singles)
+
+    def test_a_baseline_of_other_data_is_compared_on_the_same_images(self, joint: Path, tmp_path: Path) -> None:
+        """It was trained in another city, and its own scores are of that."""
+        away = STREETS.model_copy(update={"seed": 1})
+        other = save_joint_run(tmp_path / "other", away, ["segmentation"], pose=False)
+        how: dict[str, Any] = {"report": False, "limit": 1, "weights": "ema"}
+        asked = {**how, "tasks": ["segmentation"], "baselines": {"segmentation": other}}
+        evaluate_run(other, **how)
+        with pytest.raises(FathomError, match=r"no evaluation/val-on-streets-\w{6}-first1/.*and the same data"):
+            evaluate_run(joint, **asked)
+        evaluate_run(other, dataset=STREETS, **how)
+        assert evaluate_run(joint, **asked)["delta_m"]["ema"]["delta_m"] is not None
+        (file,) = (other / "evaluation").glob("val-on-streets-*-first1/scores.json")
+        known = json.loads(file.read_text())
+        for key, value, words in (("images", 7, "images is 7, not 1"), ("pixels", 5, "pixels is 5, not")):
+            scores = {"ema": {"segmentation": {**known["scores"]["ema"]["segmentation"], key: value}}}
+            file.write_text(json.dumps({**known, "scores": scores}))
+            with pytest.raises(FathomError, match=f"scored in another way: {words}"):
+                evaluate_run(joint, **asked)
+        file.write_text(json.dumps({**known, "inference": {**known["inference"], "flip": True}}))
+        with pytest.raises(FathomError, match="flip is True, not False"):
+            evaluate_run(joint, **asked)
+
+    def test_what_concerns_a_baseline(self, tmp_path: Path) -> None:
+        """A mirror all; windows and the range of depths only some; its links are its own."""
+        given = (STREETS, [], Inference(flip=True, mode="slide", links=False), DepthProtocol(max_depth=10))
+        places = {}
+        for task in BOTH:
+            single = save_joint_run(tmp_path / task, STREETS, [task], pose=False)
+            places[task] = of_baseline(single, "val", *given)
+        assert places == {"segmentation": "val-slide-flip", "depth": "val-flip-max10"}
+        config = tmp_path / "depth" / "config.yaml"
+        config.write_text(f"{config.read_text()}evaluation: {{inference: {{flip: true}}}}\n")
+        assert of_baseline(tmp_path / "depth", "val", *given) == "val-max10"
+        assert of_baseline(tmp_path / "depth", "val", STREETS, ["first3"], Inference(), DepthProtocol()) == (
+            "val-first3-no-flip"
+        )

@@ -15,11 +15,13 @@ import fathomseg
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.errors import FathomError
 from fathomseg.inference import export as exporting
+from fathomseg.inference.card import load_card
 from fathomseg.inference.onnx import read_metadata
+from fathomseg.inference.settings import Inference
 from fathomseg.io.depth_maps import read_disparity
 from fathomseg.stages import evaluate, export, predict
 from tests.fakes import make_camvid, make_folder, make_video, save, scene
-from tests.inference.tiny_onnx import save_known
+from tests.inference.tiny_onnx import known_model, save_known
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
 from tests.typecheck import unchecked
 
@@ -140,6 +142,53 @@ def test_nothing_is_half_written(joint: Path, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(FathomError, match="is no export that could be replaced"):
         export.run(joint, tmp_path / "kept.onnx")
     assert (tmp_path / "kept.onnx").read_bytes() == b"of somebody else"
+
+
+LINKS_OFF = ["evaluation.inference.links=false"]
+
+
+@pytest.mark.parametrize("tasks", [None, "segmentation"])
+def test_a_file_without_links_is_exported_checked_and_measured_so(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: str | None
+) -> None:
+    on: list[bool] = []
+
+    def note(network: Any, *_: Any) -> float:
+        on.append(network.links.on)
+        return 0.0
+
+    def measured(exact: Any, small: Any, *_: Any) -> dict[str, Any]:
+        on.append(exact.network.links.on)
+        assert exact.inference == small.inference == Inference()
+        return {"fp32": {}}
+
+    monkeypatch.setattr(export, "to_onnx", lambda *given: note(*given) or known_model())
+    monkeypatch.setattr(export, "check", lambda model, network, *_: note(network))
+    monkeypatch.setattr(export, "to_half", lambda model: model)
+    monkeypatch.setattr(export, "_measured", measured)
+    monkeypatch.setattr(export, "_said", lambda *_: [])
+    for number, overrides in enumerate((LINKS_OFF, [])):
+        file = tmp_path / f"{number}.onnx"
+        assert export.run(joint, file, tasks=tasks, precision="fp16", overrides=overrides) == 0
+        assert read_metadata(file)["inference"]["links"] is True
+        assert (load_card(file).network.links.name == "none") == (bool(overrides) or tasks is not None)
+        assert fathomseg.load(file).inference == Inference()
+    assert on == [False] * 3 + [True] * 3
+
+
+@pytest.mark.slow
+def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "apart.onnx"
+    with unchecked():
+        assert export.run(joint, file, tasks="segmentation", fixed_size=True, overrides=LINKS_OFF) == 0
+    image = scene(5, (64, 96), 6)[0]
+    mine = fathomseg.load(file, device="cpu").predict(image)
+    apart, linked = (
+        fathomseg.load(joint, device="cpu", inference=Inference(links=on), tasks=["segmentation"]).predict(image)
+        for on in (False, True)
+    )
+    np.testing.assert_allclose(mine.confidence, apart.confidence, atol=1e-3)
+    assert np.abs(mine.confidence - linked.confidence).max() > 0.01
 
 
 @pytest.mark.parametrize(

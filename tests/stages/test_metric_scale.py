@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from torch import Tensor
 
 from fathomseg.config import validate
-from fathomseg.inference.card import load_card
+from fathomseg.inference.card import ModelCard, load_card
 from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.io.depth_maps import read_scale
+from fathomseg.models.pose import PoseNetwork
 from fathomseg.stages import metric_scale, predict
+from fathomseg.stages.metric_scale import MetricScale
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
-from tests.stages.tiny_depth import LOOP, drive, settings
+from fathomseg.tasks.depth import Depth
+from fathomseg.tasks.network import NetworkConfig
+from tests.stages.saved_joint_run import network_of
+from tests.stages.tiny_depth import LOOP, SIZE, clips, drive, settings
+from tests.toy_drive import ToyDrive
 
 SHORT = {**LOOP, "steps": 1, "save_every": 1}
+CARD = ModelCard(network=NetworkConfig(tasks={"depth": Depth()}), size=(64, 128), depth_unit="relative")
 KNOWN = DepthScale(metres_per_unit=3.0, source="poses", measured=40, spread=0.05)
 
 
@@ -47,17 +58,22 @@ def test_metres_reach_the_card_and_the_files(
 
 def test_a_known_speed_comes_before_the_height(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = drive(tmp_path / "own", clips=1)
+    (clip,) = (root / "clips").iterdir()
+    for number in (5, 6, 7):  # the camera stands at the end
+        shutil.copy(clip / "000004.png", clip / f"{number:06d}.png")
     given = []
 
-    def of_speed(pose: object, dataset: object, ids: object, size: object, metres: float, device: object) -> DepthScale:
-        given.append(metres)
+    def of_speed(
+        pose: object, dataset: object, ids: list[str], size: object, metres: float, device: object
+    ) -> DepthScale:
+        given.append((metres, len(ids)))
         return KNOWN.model_copy(update={"source": "speed"})
 
     monkeypatch.setattr(metric_scale, "scale_from_speed", of_speed)
     known = {"data": {"name": "folder", "root": str(root)}, "streams": {"clips": {"camera": {"name": "field_of_view"}}}}
     scale = {"metres_per_frame": 0.8, "camera_height": 1.5}
     card = load_card(pretrain(tmp_path / "run", metric_scale=scale, **known))
-    assert given == [0.8]
+    assert given == [(0.8, 8)], "a mean speed is one of all frames, not of those alone in which the camera moves"
     assert card.depth_unit == "metres"
     assert card.depth_scale is not None
     assert card.depth_scale.source == "speed"
@@ -95,3 +111,73 @@ def test_measurements_that_differ_leave_depth_relative(tmp_path: Path, monkeypat
     monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: KNOWN.model_copy(update={"spread": 0.9}))
     card = load_card(pretrain(tmp_path / "run"))
     assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("relative", None, "median")
+
+
+def test_depth_learned_elsewhere_stays_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A unit of the clips need not be one of the images the network is for."""
+    monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: KNOWN)
+    elsewhere = {"name": "folder", "root": str(drive(tmp_path / "own", clips=1))}
+    run = pretrain(
+        tmp_path / "run", streams=clips(data=elsewhere, camera={"name": "field_of_view"}, split="clips", size=[32, 64])
+    )
+    card = load_card(run)
+    assert (card.depth_unit, card.depth_scale) == ("relative", None)
+    assert "Depth stays relative: it was learned from folder" in capsys.readouterr().err
+    assert (card.size, card.pose_size) == (SIZE, (32, 64))
+
+
+class Stops(ToyDrive):
+    """The camera stands from the fifth of eight frames on."""
+
+    lengths: tuple[int, ...] = (8,)
+
+    def image(self, id: str) -> np.ndarray:
+        return np.full((6, 8, 3), 10 + min(int(id[-2:]), 4), np.uint8)
+
+
+class Ahead(PoseNetwork):
+    """Knows by how much frames get brighter how far the camera went: 1.5 m a step, in units of 7 m."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        self.seen.add(tuple(first.shape[2:]))
+        steps = (255 * (second - first).mean((1, 2, 3))).round()
+        return torch.zeros(len(steps), 3), torch.outer(steps, torch.tensor([0.0, 0.0, -1.5 / 7]))
+
+
+def measured(scale: MetricScale, pose: PoseNetwork, card: ModelCard = CARD) -> DepthScale | None:
+    dataset = Stops()
+    every = dataset.ids("val")
+    return scale.measure(card, network_of(["depth"]), pose, dataset, every[:5], every, dataset.camera)
+
+
+def test_a_mean_speed_counts_frames_in_which_the_camera_stands() -> None:
+    scale = MetricScale(source="speed", metres_per_frame=4 * 1.5 / 7)
+    found = measured(scale, Ahead())
+    assert found is not None
+    assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [None, (16, 48)])
+@pytest.mark.parametrize("source", ["poses", "speed"])
+def test_motions_are_measured_at_the_size_they_were_learned_at(size: tuple[int, int] | None, source: Any) -> None:
+    pose = Ahead()
+    measured(MetricScale(source=source, metres_per_frame=1.0), pose, CARD.model_copy(update={"pose_size": size}))
+    assert pose.seen == {size or CARD.size}
+
+
+def test_what_cannot_be_relied_on_is_not_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = KNOWN.model_copy(update={"measured": 3})
+    high = KNOWN.model_copy(update={"source": "camera_height"})
+    monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: few)
+    monkeypatch.setattr(metric_scale, "Predictor", lambda *_, **__: None)
+    monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high)
+    assert measured(MetricScale(), Ahead()) == high
+    monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high.model_copy(update={"measured": 4}))
+    assert measured(MetricScale(), Ahead()) == few, "the first one is told of"
+    assert measured(MetricScale(source="poses"), Ahead()) == few

@@ -15,14 +15,17 @@ from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
 
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.inference.predicted import RECORD
+from fathomseg.inference.point_cloud import Lens
+from fathomseg.inference.predict_folder import find_jobs
+from fathomseg.inference.predicted import RECORD, Maker, Record
 from fathomseg.inference.predictor import load
+from fathomseg.inference.sources import find_files
 from fathomseg.io import draw, outcome, video
 from fathomseg.io.depth_maps import read_disparity, read_scale
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.stages.predict import run
-from fathomseg.tasks import AnyTask
+from fathomseg.tasks import AnyTask, Normals
 from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
 from tests.stages.saved_run import RANGE, save_depth_run, save_run
@@ -265,6 +268,28 @@ def test_two_files_with_the_same_results_are_a_problem(
     assert stored(tmp_path / "out" / "ids" / "a.png").shape == (8, 8)
 
 
+def test_a_video_beside_a_folder_of_its_frames_is_a_problem(saved: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    image = scene(5, (8, 8), 3)[0]
+    for name in ("drive/000001.png", "drive/other.png", "walk/first.png"):
+        save(source / name, image)
+    for name in ("drive.mp4", "walk.mp4"):
+        (source / name).write_bytes(b"")
+    jobs, problems = find_jobs(find_files(source, tmp_path / "out"), tmp_path / "out", load(saved).tasks, views=True)
+    (problem,) = problems
+    assert problem.where == str(source / "drive.mp4")
+    assert problem.reason == f"has the same results as {source / 'drive' / '000001.png'}; rename one of them"
+    assert {job.source.name for job in jobs} == {"000001.png", "other.png", "first.png", "walk.mp4"}
+
+
+def test_a_pattern_passes_over_what_a_folder_does(photos: Path, tmp_path: Path) -> None:
+    for name in ("._a.png", ".thumbnails/b.png", "deep/__MACOSX/c.png"):
+        save(photos / name, scene(5, (8, 8), 3)[0])
+    found = find_files(str(photos / "**" / "*.*"), tmp_path / "out")
+    assert found.files == find_files(photos, tmp_path / "out").files
+    assert len(found.files) == 3
+
+
 @pytest.mark.parametrize("size", [(32, 48), (31, 45)])
 def test_a_video_gives_a_png_a_frame_and_a_video_of_overlays(
     saved: Path, tmp_path: Path, size: tuple[int, int]
@@ -490,6 +515,31 @@ def test_point_clouds_lie_beside_and_are_made_anew_by_another_camera(
         predict(both, photos, out, max_depth=5.0)
     with pytest.raises(FathomError, match="--max-depth is -1"):
         predict(both, photos, out, pointcloud=True, camera="60", max_depth=-1.0)
+
+
+def test_what_shows_several_tasks_is_made_anew_for_others(both: Path, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", scene(0, (24, 32), 3)[0])
+    (tmp_path / "in" / "drive.mp4").write_bytes(b"")
+    out, tasks = tmp_path / "out", {**load(both).tasks, "normals": Normals()}
+    maker = Maker("key", "words")
+
+    def made(*names: str) -> set[str]:
+        """What is to be made for these tasks, and then is."""
+        chosen, found = {name: tasks[name] for name in names}, find_files(tmp_path / "in", out)
+        jobs, _ = find_jobs(found, out, chosen, True, Lens.of("60", both))
+        todo = Record(out).begin(jobs, chosen, maker, overwrite=False)
+        places = [place for job in todo for goal in job.goals for place in (goal.values, goal.view)]
+        places += [place for job in todo for place in (job.together, job.points and job.points.path)]
+        for place in filter(None, places):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(exist_ok=True) if place.suffix == "" else place.write_bytes(b"")
+        return {place.relative_to(out).parts[0] for place in filter(None, places)}
+
+    assert made("depth") == {"disparity", "views", "points"}
+    assert made("segmentation", "depth") == {"ids", "overlays", "points", "disparity", "views", "together"}
+    assert made("segmentation", "depth") == set()
+    assert made("depth") == {"points"}
+    assert {"together", "points"} <= made("segmentation", "depth", "normals")
 
 
 def test_a_video_is_smoothed_over_time(both: Path, tmp_path: Path) -> None:

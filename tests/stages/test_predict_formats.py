@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -17,7 +19,9 @@ from fathomseg.data.datasets.coco import CocoFolder
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import FathomError
+from fathomseg.inference.camera import goals_of, predict_camera
 from fathomseg.inference.predictor import Predictor, load
+from fathomseg.io import video
 from fathomseg.io.coco import read_coco
 from fathomseg.io.images import read_values
 from fathomseg.selection.annotation import export, import_labels
@@ -171,6 +175,21 @@ def test_a_camera(
         predict(saved, 7, tmp_path / "other")
     with pytest.raises(FathomError, match="--format and --workers are not for cameras"):
         predict(saved, 0, tmp_path / "other", format="coco")
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_a_camera_s_video_runs_at_the_pace_of_a_network_that_is_warm(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    predictor, slept = load(saved, device="cpu"), iter([0.3])
+    (prediction,) = predictor.predict_batch([np.zeros((24, 32, 3), np.uint8)])
+    monkeypatch.setattr(predictor, "predict_batch", lambda _: time.sleep(next(slept, 0.02)) or [prediction])
+    goals = goals_of(0, tmp_path, predictor.tasks, True, datetime(2026, 1, 1, tzinfo=UTC))
+    pictures = iter([scene(number, (24, 32), 3)[0] for number in range(count)])
+    assert predict_camera(predictor, pictures, goals, None, 0.0)[0] == count
+    (film,) = (tmp_path / "overlays").glob("*.mp4")
+    assert 10 < video.frame_rate(film) < 51
+    assert video.video_index(film).frames == count
 
 
 def test_ctrl_c_keeps_what_a_camera_has_shown(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from fathomseg.inference.card import load_card, load_model
 from fathomseg.io.owned import foreign
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.phases import phase_recipes
-from fathomseg.stages.study_config import labelled
+from fathomseg.stages.study_config import Training, labelled
 from fathomseg.stages.study_runs import hashed, progress, result
 from fathomseg.stages.train import train
 from fathomseg.study.folder import LABELLED_HASH
@@ -186,7 +186,7 @@ def test_phases_train_a_scene_model_first(tmp_path: Path) -> None:
     assert run / "labelled.txt" not in foreign(run)
     with pytest.raises(FathomError, match="it is a run"):
         train(made, run, resume=False)
-    found = result(Cell("arm", "all", 0), run, made)
+    found = result(Cell("arm", "all", 0), run, Training(Path(), (), made))
     assert found is not None
     assert (found["steps"], found["images"]) == (2, 8), "of all phases; all frames"
     assert found[LABELLED_HASH] == hashed(labelled(made)) != hashed([])

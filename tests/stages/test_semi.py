@@ -347,9 +347,14 @@ class TestRecipesThatDoNotFit:
         assert list(found.objectives) == ["supervised", "pseudo_labels", "photometric", "feature_distance"]
 
 
+def joint_of_four() -> dict[str, Any]:
+    """A joint run in which each of two processes has two images to mix."""
+    return joint(train={**tiny_semi.LOOP, "batch": 4})
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("trees", [exact, joint], ids=["plain", "joint"])
+@pytest.mark.parametrize("trees", [exact, joint_of_four], ids=["plain", "joint"])
 def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     """They give what one gives where nothing depends on how a batch is shared out; a joint run uses every parameter,
     which two processes insist on."""

@@ -83,6 +83,16 @@ class TestEvaluatedImages:
         ):
             built(recipe(camvid, streams=streams_of(split="val")), tmp_path)
 
+    def test_of_images_whose_labels_are_all_in_use(self, tmp_path: Path) -> None:
+        data = {"name": "folder", "root": str(fakes.make_folder(tmp_path / "mydata"))}
+        streams = {"labelled": {}, "unlabelled": {"labelled_too": False}}
+        words = r"the labels of all \d are in use, and streams\.unlabelled\.labelled_too=false.*are in clips and all: "
+        with pytest.raises(FathomError, match=words + r"set streams\.unlabelled\.split=clips\."):
+            built(recipe(tmp_path, data=data, streams=streams), tmp_path / "run")
+        streams["unlabelled"]["split"] = "clips"  # type: ignore[assignment]
+        found, _ = built(recipe(tmp_path, data=data, streams=streams), tmp_path / "run")
+        assert len(found.by_name["unlabelled"].ids) == 5
+
     def test_of_the_same_images_among_several_datasets(self, camvid: Path, tmp_path: Path) -> None:
         own = {"name": "camvid", "root": str(camvid)}
         streets = {**tiny_semi.STREETS, "frames": 2}
@@ -550,6 +560,24 @@ class TestDisparity:
             assert built_for("frames", 50.0).by_name["frames"].ids, "in another unit it is the same depth"
         finally:
             scale.unlink()
+
+    def test_as_it_is_it_does_not_follow_the_zoom(self, camvid: Path) -> None:
+        def read(error: str = "l1", over: str = "none", **geometry: object) -> Recipe:
+            depth = {"name": "maps", "folder": "maps", "normalise": {"over": over}}
+            stream = {"depth": depth, "geometry": {"depth_follows_zoom": True, **geometry}}
+            losses = {"depth": {"target": "disparity", "error": error}}
+            network = {"tasks": {"depth": {"decoder": {"name": "depth_unet", "stride": 4}}}}
+            objectives = {"supervised": {"stream": "frames", "losses": losses}}
+            return recipe(camvid, network=network, streams={"frames": stream}, objectives=objectives)
+
+        with pytest.raises(
+            ConfigError, match=r"streams\.frames\.geometry\.depth_follows_zoom divides depth by the zoom"
+        ):
+            read()
+        read(error="scale_shift_invariant")
+        read(over="image")
+        read(scale=[1, 1])
+        read(depth_follows_zoom=False)
 
     def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded

@@ -17,15 +17,20 @@ import yaml
 
 from fathomseg.config import flat, load, validate
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.card import CARD
 from fathomseg.models.encoders import Encoder
 from fathomseg.stages import study as stage
 from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CONFIG
+from fathomseg.stages.run_folder import CONFIG, IDS, ORIGIN
+from fathomseg.stages.streams import budgets
 from fathomseg.stages.study_config import Study, Training, labelled
-from fathomseg.stages.study_runs import job
+from fathomseg.stages.study_page import write_study_page
+from fathomseg.stages.study_runs import hashed, job, result, take_known
+from fathomseg.study.folder import JobFolder
+from fathomseg.study.report import Report
 from fathomseg.study.runner import Job, Runner
-from fathomseg.study.table import Cell
+from fathomseg.study.table import Cell, Record
 from tests.stages.runs import same_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,6 +305,109 @@ def test_known_trainings_of_another_study_are_refused(
     with pytest.raises(FathomError, match=r"1 trainings .*\n.*labels of other images"):
         stage.run(path, [f"arms.plain.selection={tmp_path}/chosen.txt"], here, 1, [], False, False, [file])
     assert not (here / "cells").exists()
+
+
+def finished(run: Path, recipe: Recipe, scores: dict[str, Any]) -> Path:
+    """What a training leaves that a study reads."""
+    (run / "evaluation" / "val").mkdir(parents=True)
+    for stream, ids in budgets(recipe).items():
+        (run / IDS.format(stream)).write_text("".join(f"{id}\n" for id in ids))
+    made = dict.fromkeys(("commit", "date", "machine", "processor", "gpu", "threads", "torch"), "x")
+    (run / ORIGIN).write_text(json.dumps(made))
+    (run / "evaluation" / "val" / "scores.json").write_text(json.dumps({"scores": scores}))
+    return run
+
+
+@pytest.mark.parametrize(("budget", "images"), [(0, 0), (12, 12)])
+def test_labels_of_the_source_are_no_budget(
+    budget: int, images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    study = load(Study, Path("recipes/studies/adapt-streets-dusk.yaml"), ["seeds=[0]"])
+    cell = Cell("joint", budget, 0)
+    training = study.trainings(["joint"])[cell]
+    scores = {name: {"segmentation": {"miou": 0.5, "images": 3, "pixel_accuracy": 0.5}} for name in ("ema", "last")}
+    run = finished(tmp_path / "run", training.recipe, scores)
+    assert len((run / "source.txt").read_text().splitlines()) == 1000
+    found = result(cell, run, training)
+    assert found is not None
+    assert found["images"] == images
+    assert found["labelled"] == hashed(labelled(training.recipe)), "which labels of the source still tells them apart"
+
+
+def test_a_run_with_no_score_of_a_task_is_a_result(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Of clips with poses and nothing else."""
+    cell = Cell("plain", 2, 0)
+    training = load(Study, write(budgets=[2])).trainings()[cell]
+    found = result(cell, finished(tmp_path / "run", training.recipe, {}), training)
+    assert found is not None
+    assert (found["miou"], found["scored_images"], found["main_scores"], found["images"]) == (None, 0, {}, 2)
+    whole = {**found, "minutes": 1.0, "cpu_minutes": 1.0}
+    assert "plain" in Report("Motion", {}, "plain", [cell], {cell: whole}, {}).markdown({})
+
+
+def test_settings_of_a_seed_are_compared_as_they_are_written(
+    write: Callable[..., Path], tmp_path: Path, camvid: Path
+) -> None:
+    """Both seeds are known, each with a teacher and data of its own; other data make another arm."""
+    for name in ("half-0", "half-1", "other-0", "other-1"):
+        (tmp_path / name).symlink_to(camvid)
+    teacher = "streams.labelled.distilled.segmentation.folder"
+    taught = {
+        "streams": {"labelled": {"distilled": {"segmentation": {"folder": "runs/teacher-{seed}"}}}},
+        "objectives": {"supervised": {"distilled": {"segmentation": {}}}},
+    }
+    recipe = str(tmp_path / "tiny.yaml")
+    half = {"recipe": recipe, "settings": {"data": {"root": f"{tmp_path}/half-{{seed}}"}}}
+    path = write(arms={"plain": {"recipe": recipe}, "half": half}, budgets=[2], settings=taught)
+    trainings = load(Study, path, ["seeds=[0,1]"]).trainings()
+    records: dict[Cell, Record] = {}
+    for cell, training in trainings.items():
+        found = result(cell, finished(tmp_path / "runs" / str(cell), training.recipe, {}), training)
+        assert found is not None
+        records[cell] = {**found, "minutes": 1.0, "cpu_minutes": 1.0}
+    tree = Report("", {}, "plain", list(trainings), records, {}).tree({}, {})
+    written = tree["recipes"]["half"]
+    assert (written["data.root"], written[teacher]) == ("half-{seed}", "runs/teacher-{seed}")
+    assert tree["recipes"]["plain"] != written
+    file = tmp_path / "known.json"
+
+    def taken(here: str, *overrides: str) -> int:
+        file.write_text(json.dumps(tree))
+        now = load(Study, path, ["seeds=[0,1]", *overrides]).trainings()
+        return take_known(JobFolder(tmp_path / here), now, file)
+
+    assert taken("all") == 4
+    with pytest.raises(FathomError, match=r"data\.root: then half-\{seed\}, now other-\{seed\}"):
+        taken("refused", f"arms.half.settings.data.root={tmp_path}/other-{{seed}}")
+    del written["data.root"]  # as earlier versions wrote it
+    written[teacher] = "runs/teacher-1"
+    assert taken("earlier") == 4
+    written[teacher] = "runs/pupil-1"
+    with pytest.raises(FathomError, match=r"then runs/pupil-1, now runs/teacher-\{seed\}"):
+        taken("refused")
+
+
+def test_the_page_is_written_without_the_data(write: Callable[..., Path], tmp_path: Path, camvid: Path) -> None:
+    """As `--table` does where the runs lie and the images do not."""
+    cell = Cell("plain", 2, 0)
+    training = load(Study, write(budgets=[2])).trainings()[cell]
+    folder = JobFolder(tmp_path)
+    run = finished(folder.run(cell), training.recipe, {})
+    found = result(cell, run, training)
+    assert found is not None
+    gone = training.recipe.model_copy(
+        update={"data": training.recipe.data.model_copy(update={"root": tmp_path / "no"})}
+    )
+    (run / CONFIG).write_text(yaml.safe_dump(gone.model_dump(mode="json")))
+    (run / CARD).write_text("{}")
+    report = Report(
+        "Mine", {"plain": "plain"}, "plain", [cell], {cell: {**found, "minutes": 1.0, "cpu_minutes": 1.0}}, {}
+    )
+    text = write_study_page(folder, report, {}).read_text()
+    assert "No pictures: No CamVid at PATH/TO/no" in text
+    assert "evenly spread" not in text
+    assert str(tmp_path) not in text
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rows": []}', '{"cells": [{"arm": "a"}]}', None])

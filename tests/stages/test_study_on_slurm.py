@@ -26,7 +26,7 @@ def test_the_table_is_that_of_local(
     arms = {"plain": {"recipe": str(recipe)}, "quick": {"recipe": str(recipe), "settings": {"optimiser": {"lr": 0.1}}}}
     file.write_text(yaml.safe_dump({"arms": arms, "budgets": [4], "seeds": [0]}))
     for engine in ("local", "slurm"):
-        assert stage.run(file, [], tmp_path / engine, None, [], False, False, engine=engine) == 0
+        assert stage.run(file, [], tmp_path / engine, None, [], False, False, engine=engine, gpus=0) == 0
     local, slurm = (cells(tmp_path / engine) for engine in ("local", "slurm"))
     assert len(local) == 2
     assert slurm == local

@@ -225,6 +225,27 @@ def test_training_on_a_gpu(recipe: Make, tmp_path: Path, precision: str) -> None
     run(None, [], None, tmp_path / "run")
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["auto", "fp16"])
+@pytest.mark.parametrize("augment", ["colours", "randaugment"])
+def test_pseudo_labels_on_a_gpu(recipe: Make, tmp_path: Path, augment: str, precision: str) -> None:
+    """Blurred and sharpened images are put back into a batch of float32, whatever convolutions compute in."""
+    loop = recipe().train.model_copy(update={"device": "cuda", "precision": precision})
+    every = {"blur": {"probability": 1.0}} if augment == "colours" else {"number": 8, "probability": 1.0}
+    pseudo_labels = {"augment": {"name": augment, **every}, "weighting": {"name": "none"}}
+    train(
+        recipe(
+            train=loop.model_dump(),
+            streams={"labelled": {"labels": {"count": 4}}, "unlabelled": {}},
+            objectives={"supervised": {}, "pseudo_labels": pseudo_labels},
+        ),
+        tmp_path / "run",
+        resume=False,
+    )
+    assert all(0 < line["pseudo_labels"] < 20 for line in metrics(tmp_path / "run"))
+
+
 def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Path, tmp_path: Path) -> None:
     """Of the same classes, or of others that are matched; if none is the same, it is an error."""
     other = shutil.copytree(camvid, tmp_path / "other")

@@ -15,7 +15,7 @@ from rich.console import Console
 from fathomseg.io.chart import svg as drawn
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.plot import COLOURS
-from fathomseg.study.report import Report, redact_paths
+from fathomseg.study.report import Report, _rounded, redact_paths
 from fathomseg.study.sheets import COLUMNS
 from fathomseg.study.table import Cell, Record, grid
 from tests.study.results import CELLS, RECORDS, record
@@ -78,6 +78,15 @@ def test_significance_is_marked() -> None:
     assert "| +6.3 [+2.5, +10.1] | 0.019 * |" in whole.markdown(ORIGIN)
 
 
+def test_a_probability_keeps_the_digits_that_decide() -> None:
+    whole = Report("All", {}, "plain", CELLS, RECORDS, {})
+    (mixed,) = [row for row in whole.tree({}, {})["rows"] if row["arm"] == "mixed"]
+    assert mixed["p_holm"] == 0.0188
+    small = {"p": 0.0049996, "score": 51.23456, "ece": 0.1234567}
+    assert _rounded(small) == {"p": 0.005, "score": 51.2346, "ece": 0.1235}
+    assert _rounded(0.0012345) == 0.00123
+
+
 def test_the_terminal(report: Report) -> None:
     console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
     with console.file:
@@ -109,6 +118,20 @@ def test_other_tasks_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert means["mixed"]["depth"]["abs_rel"] == {"n": 3, "mean": 0.125, "spread": 0.025}
     assert means["plain"] == {}
     assert "Other tasks" not in Report("Few", {}, "plain", CELLS, RECORDS, {}).markdown(ORIGIN)
+
+
+def test_the_iou_of_classes_has_a_table_of_its_own() -> None:
+    """Over the seeds whose ground truth shows the class; lists too long for a table are in results.json alone."""
+    rare = [10.0, None, 20.0]
+    records = {cell: record(cell, iou={"road": 90.0, "rare": rare[cell.seed]}) for cell in CELLS}
+    lines = Report("Few", {}, "plain", CELLS, records, {}).markdown(ORIGIN).splitlines()
+    first = lines.index("IoU by class, per cent, mean ± spread over seeds:")
+    assert lines[first + 2] == "| arm | labels | seeds | road | rare |"
+    assert lines[first + 4] == "| plain | 10 | 3 of 3 | 90.0 ± 0.0 | 15.0 ± 7.1 |"
+    many = {cell: record(cell, iou={str(i): 1.0 for i in range(40)}) for cell in CELLS}
+    long = Report("Many", {}, "plain", CELLS, many, {})
+    assert "IoU by class" not in long.markdown(ORIGIN)
+    assert long.tree(STUDY, ORIGIN)["rows"][0]["classes"]["39"]["mean"] == 1.0
 
 
 def test_a_study_without_classes_shows_what_it_has() -> None:
@@ -150,6 +173,27 @@ def test_numbers_below_the_plot_do_not_touch(tmp_path: Path) -> None:
     texts = {text.text for text in svg(Report("", {}, "plain", cells, records, {}), tmp_path).iter(f"{SPACE}text")}
     assert {"10", "100"} <= texts
     assert not {"11", "104"} & texts
+
+
+def test_no_labels_stand_left_of_a_logarithmic_scale(tmp_path: Path) -> None:
+    """An endless source teaches without them."""
+    cells = grid({"plain": [0, 12, 120]}, [0])
+    records = {cell: {**record(CELLS[0]), "images": cell.budget} for cell in cells}
+    root = svg(Report("", {}, "plain", cells, records, {}), tmp_path)
+    assert {"0", "12", "120"} <= {text.text for text in root.iter(f"{SPACE}text")}
+    marks = [(float(u.get("x", "")), str(u.get("style"))) for u in root.iter(f"{SPACE}use")]
+    rings = sorted({x for x, style in marks if "fill-opacity: 0" in style or "fill: none" in style})
+    assert len(rings) == 3
+    none, few, many = rings
+    assert 0.4 < (few - none) / (many - few) < 0.6  # half as far as ten times more
+    (line,) = [
+        path
+        for path in root.iter(f"{SPACE}path")
+        if "#0072b2" in str(path.get("style")) and str(path.get("d")).count("L") == 2
+    ]
+    assert float(str(line.get("d")).split()[1]) == pytest.approx(none, abs=0.01)
+    alone = {cell: one for cell, one in records.items() if cell.budget == 0}
+    assert "0" in {text.text for text in svg(Report("", {}, "plain", cells, alone, {}), tmp_path).iter(f"{SPACE}text")}
 
 
 def test_the_pixels_show_every_arm(report: Report, tmp_path: Path) -> None:

@@ -139,6 +139,16 @@ class TestDeltaM:
         assert row.delta_m is not None
         assert (row.delta_m.n, row.delta_m.mean) == (1, pytest.approx(12.5))
 
+    def test_unlike_scores_do_not_compare(self) -> None:
+        """Depth in metres of one arm, depth up to a scale of the other."""
+        records = self.records()
+        for seed in (0, 1):
+            records[Cell("depths", 10, seed)]["main_scores"] = {
+                "depth": {"name": "median.rmse", "value": 4.0, "lower_is_better": True}
+            }
+        found = self.table(records=records)["joint"]
+        assert (found.done, found.delta_m) == (2, None)
+
     def test_without_arms_to_compare_there_is_none(self) -> None:
         assert self.table(singles={})["joint"].delta_m is None
 

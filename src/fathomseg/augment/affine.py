@@ -40,7 +40,7 @@ class Motion:
 
         Mask the result with `shown`; a prediction smaller than the image is to be upsampled first.
         """
-        span = self.position.new_tensor([max(n - 1, 1) for n in (field.shape[-1], field.shape[-2])])
+        span = on_device([max(n - 1, 1) for n in (field.shape[-1], field.shape[-2])], self.position)
         grid = self.position.permute(0, 2, 3, 1) * (2 / span) - 1
         flat = field.reshape(field.shape[0], -1, *field.shape[-2:])
         # Pixel centres lie at integers and -1, 1 are centres of pixels: only align_corners=True leaves them in place.

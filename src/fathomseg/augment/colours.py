@@ -16,6 +16,7 @@ from torch import Tensor
 from fathomseg.augment.base import Augmentation
 from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.mixing.draws import Use, generator, on_device
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -87,6 +88,7 @@ class NoAugmentation(Augmentation):
         return image
 
 
+@full_precision
 def gaussian_blur(image: Float[Tensor, "b c h w"], sigma: Float[Tensor, " b"], radius: int) -> Float[Tensor, "b c h w"]:
     """Convolution with a Gaussian of `sigma` > 0 pixels, 2 radius + 1 long, the border repeated; rows, then columns.
 

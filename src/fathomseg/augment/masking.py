@@ -31,7 +31,7 @@ class Masking(Part):
     def __call__(self, image: Float[Tensor, "b 3 h w"], keys: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
         """The images, 0..1, with blocks of ImageNet's mean colour; a pure function of each image and its key."""
         hidden = on_device(self.hidden(keys, (image.shape[2], image.shape[3])), image).bool()
-        return torch.where(hidden[:, None], image.new_tensor(_HIDDEN).view(1, 3, 1, 1), image)
+        return torch.where(hidden[:, None], on_device(np.array(_HIDDEN), image).view(1, 3, 1, 1), image)
 
     def hidden(self, keys: Sequence[int], size: Size) -> Bool[np.ndarray, "b h w"]:
         """Which pixels of images of (height, width) are hidden."""

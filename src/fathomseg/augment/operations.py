@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathomseg.augment.affine import Matrix, rotate, shear_x, shear_y, translate
+from fathomseg.geometry.numerics import full_precision
 
 Image = Float[Tensor, "b 3 h w"]
 Amount = Float[Tensor, "b 1 1 1"]
@@ -61,6 +62,7 @@ def posterize(image: Image, bits: Amount) -> Image:
     return ((image * 255).round() / step).floor() * step / 255
 
 
+@full_precision  # kornia convolves
 def sharpness(image: Image, factor: Amount) -> Image:
     """0 = smoothed by a 3x3 kernel, 1 = as it is, more = sharper."""
     import kornia.enhance

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float32, Shaped
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.scan import chunks, map_threads
-from fathomseg.errors import DataError, Problem
+from fathomseg.data.normals import true_normals
+from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
 from fathomseg.text import at_home
@@ -21,11 +23,19 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT: dict[Kind, int] = {"image": 2, "label": 3, "depth": 2}
 """Raise it when the same file would be prepared differently: older entries are then never found again."""
 
-_CHANNELS: dict[Kind, int] = {"image": 3, "label": 1, "depth": 1}
-_TYPES: dict[Kind, np.dtype[Any]] = {kind: np.dtype(np.float32 if kind == "depth" else np.uint8) for kind in _CHANNELS}
+LIMIT: Final = "FATHOM_CACHE_GB"
+"""The environment variable that says how many gigabytes (1e9 bytes) one stream may keep at one size."""
+
+Prepared = Kind | Literal["normals"]
+"""What is prepared: a dataset's own arrays, and the normals of its depth and camera."""
+
+_CHANNELS: dict[Prepared, int] = {"image": 3, "label": 1, "depth": 1, "normals": 3}
+_TYPES: dict[Prepared, np.dtype[Any]] = {
+    kind: np.dtype(np.float32 if kind in {"depth", "normals"} else np.uint8) for kind in _CHANNELS
+}
 
 
 class Cache:
@@ -33,21 +43,25 @@ class Cache:
 
     An entry is one `.npy` named by a hash of everything it depends on: the dataset's fingerprint of the source file,
     the size, and `FORMAT`. It appears under its name only when complete, so an interrupt leaves nothing half done. The
-    camera that belongs to the arrays is `dataset.camera(id).resized(size)`.
+    camera that belongs to the arrays is `dataset.camera(id).resized(size)`. `limit_gb` is what one call of `prepare`
+    may need: None = `cache_limit_gb`, 0 = nothing is kept.
     """
 
-    def __init__(self, dataset: Dataset, size: Size | None, folder: Path | None = None, limit_gb: float = 16.0) -> None:
+    def __init__(
+        self, dataset: Dataset, size: Size | None, folder: Path | None = None, limit_gb: float | None = None
+    ) -> None:
         self.dataset = dataset
         self.size = size
         self.folder = cache_folder() if folder is None else folder
-        self.limit_gb = limit_gb
-        self._stores = limit_gb > 0
+        self.limit_gb = cache_limit_gb() if limit_gb is None else limit_gb
+        self._stores = self.limit_gb > 0
 
-    def read(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
+    def read(self, id: str, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
         """One array at the working size (the stored size if that is None); None if the sample has none.
 
         Images are uint8 RGB (area average when shrinking, bilinear when growing); labels uint8 and depth float32 are
-        nearest at pixel centres. What is not in the cache, or is damaged there, is decoded and stored. Raises
+        nearest at pixel centres, and so are normals, which are made at the stored size: pixels that are left out or
+        repeated make steps of a slope. What is not in the cache, or is damaged there, is decoded and stored. Raises
         `DataError` if the source file cannot be used.
         """
         if kind == "label" and not self.dataset.has_label(id):
@@ -60,7 +74,9 @@ class Cache:
                 self._store(entry, array)
         return array
 
-    def prepare(self, wanted: Sequence[tuple[str, Kind]], progress: Callable[[int, int], None] | None = None) -> None:
+    def prepare(
+        self, wanted: Sequence[tuple[str, Prepared]], progress: Callable[[int, int], None] | None = None
+    ) -> None:
         """Decode and store what is wanted and missing, in threads; `progress` is called with (done, total).
 
         Raises one `DataError` with every problem found. If the arrays would need more than `limit_gb`, this cache is
@@ -85,7 +101,7 @@ class Cache:
         except DataError:
             return (0, 0)
 
-    def _prepare(self, wanted: Sequence[tuple[str, Kind]]) -> tuple[int, list[Problem]]:
+    def _prepare(self, wanted: Sequence[tuple[str, Prepared]]) -> tuple[int, list[Problem]]:
         problems: list[Problem] = []
         for id, kind in wanted:
             try:
@@ -98,7 +114,7 @@ class Cache:
                 problems += error.problems
         return len(wanted), problems
 
-    def _fits(self, wanted: Sequence[tuple[str, Kind]]) -> bool:
+    def _fits(self, wanted: Sequence[tuple[str, Prepared]]) -> bool:
         if not wanted:
             return True
         height, width = self.size or self.stored_size(wanted[0][0])
@@ -106,24 +122,33 @@ class Cache:
         if needed_gb > self.limit_gb:
             self._switch_off(
                 f"the prepared arrays would need {needed_gb:.1f} GB but the limit is {self.limit_gb:g} GB; "
-                "raise the limit, or train at a smaller size, for faster reading"
+                f"for faster reading set the variable {LIMIT}={math.ceil(needed_gb)}, or train at a smaller size"
             )
         return self._stores
 
-    def _decode(self, id: str, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
-        array: Any = getattr(self.dataset, kind)(id)
+    def _decode(self, id: str, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
+        array: Any = self._normals(id) if kind == "normals" else getattr(self.dataset, kind)(id)
         if array is not None and self.size is not None:
             array = (resize_image if kind == "image" else resize_nearest)(array, self.size)
         # torch wants to own what it is given
         return None if array is None else np.require(array, requirements=("C", "W"))
 
-    def _entry(self, id: str, kind: Kind) -> Path | None:
+    def _normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
+        """Those of the stored depth; None if it or the camera is not known."""
+        camera = self.dataset.camera(id)
+        depth = None if camera is None else self.dataset.depth(id)
+        return None if camera is None or depth is None else true_normals(depth, camera)
+
+    def _entry(self, id: str, kind: Prepared) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""
-        fingerprint = self.dataset.fingerprint(id, kind)
-        key = f"{FORMAT}|{self.size}|{fingerprint}"
+        source: Kind = "depth" if kind == "normals" else kind
+        fingerprint = self.dataset.fingerprint(id, source)
+        key = f"{FORMAT[source]}|{self.size}|{fingerprint}"
+        if kind == "normals":
+            key = f"normals|{self.dataset.camera(id)}|{key}"
         return None if fingerprint is None else array_store.entry(self.folder, key)
 
-    def _load(self, entry: Path, kind: Kind) -> Shaped[np.ndarray, "h w *channels"] | None:
+    def _load(self, entry: Path, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
         try:
             with entry.open("rb") as file:
@@ -134,7 +159,7 @@ class Cache:
             _log.warning("The cache file %s is damaged and is made anew.", entry)
             return None
         size = self.size or array.shape[:2]
-        expected = (*size, 3) if kind == "image" else size
+        expected = size if _CHANNELS[kind] == 1 else (*size, _CHANNELS[kind])
         return array if array.shape == expected and array.dtype == _TYPES[kind] else None
 
     def _store(self, entry: Path, array: Shaped[np.ndarray, "h w *channels"]) -> None:
@@ -154,3 +179,16 @@ def cache_folder() -> Path:
     """The folder of prepared arrays: the environment variable FATHOM_CACHE, or ~/.cache/fathomseg."""
     named = os.environ.get("FATHOM_CACHE")
     return at_home(named) if named else Path.home() / ".cache" / "fathomseg"
+
+
+def cache_limit_gb() -> float:
+    """Gigabytes that one call of `Cache.prepare` may need: FATHOM_CACHE_GB, or 16. Raises `FathomError` for a variable
+    that is no such number."""
+    said = os.environ.get(LIMIT, "16")
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise FathomError(f"The variable {LIMIT} is {said!r}; expected a number of gigabytes: 64, or 0 for none.")
+    return limit

@@ -35,15 +35,20 @@ class ColourJitter(Part):
     """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """Shift drawn from -h .. h, in turns of the colour circle."""
+    grey: Strength = 0.0
+    """Share of the samples that are made grey, whatever else changes; for images of which some are grey as stored."""
 
     def factors(self, keys: Sequence[int]) -> Float[np.ndarray, "b 4"]:
-        """Brightness, contrast, saturation factors and hue shift (turns) of each sample; identity = 1, 1, 1, 0."""
+        """Brightness, contrast, saturation factors and hue shift (turns) of each sample; identity = 1, 1, 1, 0. A
+        saturation of 0 is grey."""
         rows = np.tile([1.0, 1.0, 1.0, 0.0], (len(keys), 1))
         reach = np.array([self.brightness, self.contrast, self.saturation, self.hue])
         for row, key in zip(rows, keys, strict=True):
             rng = np.random.default_rng((key, _COLOUR_STREAM))
             if rng.random() < self.probability:
                 row += rng.uniform(-reach, reach)
+            if rng.random() < self.grey:  # the last draw, so that the others are those without it
+                row[2] = 0.0
         return rows
 
     def __call__(self, image: Float[Tensor, "b 3 h w"], keys: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
@@ -63,5 +68,6 @@ class ColourJitter(Part):
 
 def _grey(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
     """Luma of ITU-R BT.601, the grey of PIL and kornia."""
-    weights = image.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (image * weights).sum(dim=1, keepdim=True)
+    red, green, blue = image.split(1, dim=1)
+    grey: Tensor = 0.299 * red + 0.587 * green + 0.114 * blue
+    return grey

@@ -23,7 +23,7 @@ SMALL: Final[Size] = (16, 32)
 """(height, width) at which geometry is compared."""
 
 _CANDIDATES: Final = 2
-"""Tells these random numbers from those that choose images (0) and cut views (1)."""
+"""Tells these random numbers from those that choose images (3) and cut views (1)."""
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

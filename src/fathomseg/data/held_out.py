@@ -43,16 +43,17 @@ NOTHING: Final = HeldOut()
 
 
 def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:
-    """Names of the images behind some ids, the same whether a dataset is used alone, among several, or set otherwise.
+    """Names of the images behind some ids, the same whether a dataset is used alone, among several, set otherwise, or
+    through links.
 
-    An image that has no fingerprint, or whose file has gone, is known by its id and the dataset's name.
+    An image that has no identity, or whose file has gone, is known by its id and the dataset's name.
     """
     return frozenset(_known(dataset, id) for id in ids)
 
 
 def _known(dataset: Dataset, id: str) -> str:
     try:
-        found = dataset.fingerprint(id, "image")
+        found = dataset.identity(id)
     except DataError:  # whoever reads the image says so
         found = None
     return found or f"{dataset.name} {id}"

@@ -22,7 +22,7 @@ class Labels(Part):
     count: Annotated[int, Field(ge=0)] | None = None
     """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100. 0 = none: the
     stream gives nothing, and its objectives learn from their other streams."""
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the random choice; nothing = the seed of the run."""
     file: Path | None = None
     """Text file with one sample id a line. With `count`, only its first `count` ids are used."""

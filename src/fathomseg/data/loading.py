@@ -18,10 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from fathomseg.data.cache import Cache
-from fathomseg.data.datasets.base import Kind
+from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
-from fathomseg.data.normals import true_normals
 from fathomseg.data.sampling import Order, Shuffled
 from fathomseg.data.transforms import Geometry, cut, draws, whole
 from fathomseg.errors import FathomError
@@ -66,14 +64,13 @@ class Stream(TorchDataset[Sample]):
         self,
         cache: Cache,
         ids: Sequence[str],
-        kinds: Sequence[Kind],
+        kinds: Sequence[Prepared],
         geometry: Geometry,
         seed: int,
         neighbours: Mapping[str, Mapping[int, str]] | None = None,
         cameras: Mapping[str, Camera] | None = None,
         labels_of: Container[str] | None = None,
         disparity: Disparity | None = None,
-        normals: bool = False,
         distilled: Mapping[str, DistilledReader] | None = None,
         working: Size | None = None,
         with_whole: bool = False,
@@ -84,18 +81,17 @@ class Stream(TorchDataset[Sample]):
         come too.
 
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `normals`: make
-        them of the depth, which must be among the kinds, for ids that have a camera. `distilled`: what gives a
-        teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`: the size
-        that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image at it.
-        `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of the
-        dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
+        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `distilled`: what
+        gives a teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`:
+        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image
+        at it. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
+        the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
         self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
         self.neighbours, self.cameras = neighbours, cameras
-        self.labels_of, self.disparity, self.normals = labels_of, disparity, normals
+        self.labels_of, self.disparity = labels_of, disparity
         self.distilled = dict(distilled or {})
         self.working, self.with_whole = working, with_whole
         self.order, self.classes = order or Shuffled(self.ids, seed), classes
@@ -159,8 +155,7 @@ class Stream(TorchDataset[Sample]):
         image = arrays["image"]
         assert image is not None, f"{id} has no image"
         disparity = None if self.disparity is None else self.disparity(id)
-        depth = arrays.get("depth")
-        normals = None if depth is None else self._normals(id, depth)
+        depth, normals = arrays.get("depth"), arrays.get("normals")
         sample = Sample(id, image, label=label, depth=depth, disparity=disparity, normals=normals)
         sample = self._with_distilled(sample)
         if self.neighbours is None or id not in self.neighbours:
@@ -177,11 +172,6 @@ class Stream(TorchDataset[Sample]):
         lacking = [name for name in self.distilled if getattr(sample, name) is None]
         found = {key: array for name in lacking for key, array in (self.distilled[name](sample.id) or {}).items()}
         return replace(sample, distilled=found) if found else sample
-
-    def _normals(self, id: str, depth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"] | None:
-        """Before the view is cut, since a zoom by the nearest pixel makes steps of slopes."""
-        camera = self.cache.dataset.camera(id) if self.normals else None
-        return None if camera is None else true_normals(depth, camera)
 
 
 class Steps(Sampler[list[int]]):

@@ -140,8 +140,9 @@ class RareClasses(Part):
         ids, shares = list(counts), table / np.maximum(area, 1)
         images = {}
         for index in np.flatnonzero(total).tolist():
-            enough = (table[:, index] > 0) & (shares[:, index] >= min(self.share, shares[:, index].max()))
-            images[index] = [id for id, showing in zip(ids, enough, strict=True) if showing]
+            any_ = table[:, index] > 0
+            enough = any_ & (shares[:, index] >= self.share)
+            images[index] = [id for id, showing in zip(ids, enough if enough.any() else any_, strict=True) if showing]
         return ByClass(self.probabilities(total), images, seed, self.share * size[0] * size[1] / 2, self.tries)
 
 

@@ -78,7 +78,12 @@ class RunTeacher(Teacher):
             kind="onnx" if exported else "run",
             source=run,
             weights=digest(files),
-            settings={**inference.model_dump(mode="json"), "working_size": list(self.predictor.size)},
+            settings={
+                **inference.model_dump(mode="json"),
+                "working_size": list(self.predictor.size),
+                "proportions": "kept",  # before, images were stretched to the working size
+                "precision": self.predictor.precision,
+            },
         )
         plain = inference.model_copy(update={"flip": False})
         card, place = self.predictor.card, self.predictor.device
@@ -86,8 +91,17 @@ class RunTeacher(Teacher):
         """The same without its mirror, to see whether both agree."""
 
     def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
-        """One pass for all images, two with the mirror."""
-        inputs = stacked(images, self.predictor.size)
+        """One pass for all images of a working size, two with the mirror."""
+        rows: dict[Size, list[int]] = {}
+        for row, image in enumerate(images):
+            rows.setdefault(self.predictor.size_for((image.shape[0], image.shape[1])), []).append(row)
+        found: dict[int, Answer] = {}
+        for size, own in rows.items():
+            found |= zip(own, self._at(size, [images[row] for row in own], match, soft), strict=True)
+        return [found[row] for row in range(len(images))]
+
+    def _at(self, working: Size, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+        inputs = stacked(images, working)
         sizes = [image.shape[:2] for image in images]
         if self.target == "label":
             assert match is not None, "classes are matched"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     import accelerate
 
 Positive = Annotated[int, Field(gt=0)]
+
+_PATIENCE: Final = timedelta(days=2)
+"""How long processes wait for one of them: the first one of a machine decodes all images and predicts their depth
+before the others read them, and NCCL's ten minutes are too short for that."""
 
 
 class Loop(Part):
@@ -87,7 +92,22 @@ def accelerator(config: Loop) -> accelerate.Accelerator:
         torch.set_num_threads(config.threads)
     # On a GPU SyncBatchNorm keeps the buffers of all ranks equal; gloo has none, so rank 0's are sent round.
     ddp = accelerate.DistributedDataParallelKwargs(gradient_as_bucket_view=True, broadcast_buffers=cpu)
-    return accelerate.Accelerator(cpu=cpu, mixed_precision=precision.replace("fp32", "no"), kwargs_handlers=[ddp])
+    waiting = accelerate.InitProcessGroupKwargs(timeout=_PATIENCE)
+    return accelerate.Accelerator(
+        cpu=cpu, mixed_precision=precision.replace("fp32", "no"), kwargs_handlers=[ddp, waiting]
+    )
+
+
+def shares(
+    streams: Iterable[str], own: Mapping[str, int], config: Loop, accelerate: accelerate.Accelerator
+) -> dict[str, Share]:
+    """What this process takes of every batch of each stream; `own`: the sizes of those that have another than
+    config.batch. Raises `FathomError` if a batch cannot be shared out evenly."""
+    parts = accelerate.process_index, accelerate.num_processes, config.accumulate
+    return {
+        name: Share(own[name], *parts, setting=f"streams.{name}.batch") if name in own else Share(config.batch, *parts)
+        for name in streams
+    }
 
 
 class Trainer:
@@ -109,7 +129,7 @@ class Trainer:
         not apply. Raises `FathomError` if a batch cannot be shared out evenly."""
         self.streams, self.config, self.schedule = streams, config, optimiser
         self.folder, self.seed, self.accelerate = folder, seed, accelerate
-        self.shares = {name: _share(name, (batch or {}).get(name), config, accelerate) for name in streams}
+        self.shares = shares(streams, batch or {}, config, accelerate)
         self.module = _on_device(step, config, accelerate)
         self.model: nn.Module
         self.model, self.optimiser = accelerate.prepare(
@@ -260,12 +280,6 @@ class Trainer:
 def _mix(*numbers: int) -> int:
     """One well-mixed seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _share(stream: str, own: int | None, config: Loop, accelerate: accelerate.Accelerator) -> Share:
-    """What this process takes of every batch of a stream, which may have a size of its own."""
-    parts = accelerate.process_index, accelerate.num_processes, config.accumulate
-    return Share(config.batch, *parts) if own is None else Share(own, *parts, setting=f"{stream}.batch")
 
 
 def _on_device(step: Step, config: Loop, accelerate: accelerate.Accelerator) -> Step:

@@ -33,14 +33,15 @@ def parse_baselines(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Pat
 
 
 def compared(
-    result: Mapping[str, Any], tasks: Mapping[str, Task], baselines: Mapping[str, Path], place: str
+    result: Mapping[str, Any], tasks: Mapping[str, Task], baselines: Mapping[str, Path], places: Mapping[str, str]
 ) -> dict[str, Any]:
     """By weights Delta_m and its parts: of each task with a baseline its main score, the baseline's, and the change.
 
-    `result` is what scores.json holds; baselines were scored in the same way, in their folder `evaluation/place`.
-    Where a baseline lacks the weights, its averaged ones count. Raises `FathomError` if it was scored otherwise.
+    `result` is what scores.json holds; baselines were scored in the same way, in their folders `evaluation/PLACE`, of
+    which `places` names one by task. Where a baseline lacks the weights, its averaged ones count. Raises `FathomError`
+    if it was scored otherwise.
     """
-    theirs = {task: _scores(run, task, result, place) for task, run in baselines.items()}
+    theirs = {task: _scores(run, task, result, places[task]) for task, run in baselines.items()}
     found: dict[str, Any] = {}
     for weights, scores in result["scores"].items():
         parts: dict[str, dict[str, Any]] = {}
@@ -67,9 +68,10 @@ def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict
     if task not in card.tasks:
         raise FathomError(f"Baseline {run} has no task {task!r}; it has {', '.join(card.tasks)}.")
     if not path.is_file():
+        data = " and the same data (--data), which are not its own" if "-on-" in place else ""
         raise FathomError(
             f"Baseline {run} has no {path.relative_to(run)}: score it first, by `fathom evaluate {run}` with the same "
-            "options."
+            f"options{data}."
         )
     known = read_tree(path)
     if not isinstance(known, dict) or not {*_SAME, "scores"} <= known.keys() or not isinstance(known["scores"], dict):
@@ -79,4 +81,17 @@ def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict
     scored = {weights: tasks[task] for weights, tasks in known["scores"].items() if task in tasks}
     if "ema" not in scored:
         raise FathomError(f"{path} has no scores of {task} of the averaged weights: score it with --weights both.")
+    own: dict[str, Any] = next((scores[task] for scores in result["scores"].values() if task in scores), {})
+    then, now = (_conditions(one, card.tasks[task]) for one in ({**known, **scored["ema"]}, {**result, **own}))
+    if unlike := [f"{key} is {then[key]}, not {now[key]}" for key in then.keys() & now.keys() if then[key] != now[key]]:
+        raise FathomError(f"Baseline {run} was scored in another way: {', '.join(sorted(unlike))}.")
     return {weights: card.tasks[task].main_score(one) for weights, one in scored.items()}
+
+
+def _conditions(scored: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """What has to be the same of two scores of a task, as far as it is known; of stored predictions not how they were
+    made."""
+    how = scored.get("inference") or {}
+    known = {key: scored.get(key) for key in ("images", "pixels")}
+    known |= {key: how.get(key) for key in ("flip", *(["mode"] if task.windowed else []))}
+    return {key: value for key, value in known.items() if value is not None}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
@@ -16,6 +16,7 @@ from torch import Tensor
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.ranks import gathered, rank_and_world
+from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.images import LARGE_PIXELS
 from fathomseg.io.prefetch import ahead
@@ -44,6 +45,10 @@ class Scored:
 class Source(Protocol):
     """Where predictions come from. `read` runs in a thread ahead of time, `predict` in the main one."""
 
+    @property
+    def card(self) -> ModelCard | None:
+        """Of the network they are of, if it is known: how depth is aligned, and which classes are scored alone too."""
+
     def read(self, id: str) -> Shaped[np.ndarray, " ..."]:
         """Fetch what the prediction of a sample is made from. Raises `DataError`."""
 
@@ -60,6 +65,11 @@ class FromNetwork:
 
     predictor: Predictor
     dataset: Dataset
+
+    @property
+    def card(self) -> ModelCard:
+        """The predictor's."""
+        return self.predictor.card
 
     def read(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The image."""
@@ -79,15 +89,17 @@ def score(
     device: torch.device | str = "cpu",
     protocol: DepthProtocol | None = None,
     tick: Callable[[], None] = lambda: None,
-    shared: Collection[str] = (),
 ) -> dict[str, Scored]:
     """The scores of each of these tasks that the dataset has a truth for on some of these samples.
 
-    `protocol` says which pixels of a true depth count; `shared` names classes that are also scored alone. In a
+    `protocol` says which pixels of a true depth count; what it leaves open is as the card of the source says. In a
     distributed run every rank calls it and scores `ids[rank::world]`, so that every image counts once; all ranks return
     the same. Raises one `DataError` with everything that could not be read, after all images have been tried.
     """
     rank, world = rank_and_world()
+    protocol, card = protocol or DepthProtocol(), source.card
+    if protocol.alignment is None and card is not None:
+        protocol = replace(protocol, alignment=card.depth_alignment)
     scores = {name: task.scores(dataset, device, protocol) for name, task in tasks.items()}
     seen: set[str] = set()
     problems: list[Problem] = []
@@ -113,7 +125,7 @@ def score(
             scores[name].all_reduce()
         rows = scores[name].rows
         result = scores[name].result()
-        result |= tasks[name].over_classes(result, shared)
+        result |= tasks[name].over_classes(result, () if card is None else card.shared_classes)
         scored[name] = Scored(result, {id: rows[id] for id in ids if id in rows})
     return scored
 

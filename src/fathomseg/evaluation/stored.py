@@ -16,6 +16,7 @@ from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import Fields, Truths
+from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predicted import Record, outdated, record_of
 from fathomseg.io.files import read_tree
 from fathomseg.io.listing import walk
@@ -33,6 +34,8 @@ class FromFolder:
     ids: tuple[str, ...]
     protocol: DepthProtocol | None = None
     """Which pixels of a true depth count."""
+    card: ModelCard | None = None
+    """Of the network they are scored as."""
 
     def read(self, id: str) -> Shaped[np.ndarray, "h w *c"]:
         """The numbers in the file of this sample. Raises `DataError`, also if its image has changed since."""

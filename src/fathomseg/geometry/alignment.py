@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fathomseg.geometry.camera import rays
+from fathomseg.geometry.camera import rays, resampled
 from fathomseg.geometry.flow import gradient, halved, without_mean
 from fathomseg.geometry.numerics import full_precision, product, size_of
 from fathomseg.geometry.pose import se3
@@ -127,5 +127,4 @@ def _flows(
 def _resized(K: Float[Tensor, "b 3 3"], size: tuple[int, int], like: Tensor) -> Float[Tensor, "b 3 3"]:
     """The camera of the image resampled to the size of `like`; pixel edges, not centres, stay aligned."""
     sy, sx = like.shape[-2] / size[0], like.shape[-1] / size[1]
-    scale = K.new_tensor([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
-    return product(scale.expand_as(K), K)
+    return resampled(K, (sx, sy), ((sx - 1) / 2, (sy - 1) / 2))

@@ -33,6 +33,17 @@ def inverse(K: Float[Tensor, "*b 3 3"]) -> Float[Tensor, "*b 3 3"]:
     return torch.stack([*x, *y, zero, zero, one], dim=-1).view(K.shape)
 
 
+def resampled(
+    K: Float[Tensor, "*b 3 3"], scale: tuple[float, float], shift: tuple[float, float]
+) -> Float[Tensor, "*b 3 3"]:
+    """The matrix of the camera whose pixels lie at scale * (u, v) + shift: [[sx, 0, x], [0, sy, y], [0, 0, 1]] @ K.
+
+    Row by row, since a small matrix made on the host would make it wait for the device.
+    """
+    u, v, one = K.unbind(-2)
+    return torch.stack([scale[0] * u + shift[0] * one, scale[1] * v + shift[1] * one, one], dim=-2)
+
+
 def image_plane(M: Float[Tensor, "*b 3 3"], size: Size) -> Float[Tensor, "*b 3 h w"]:
     """M @ (u, v, 1) at every pixel: a row plus a column, which is cheaper than the matrix product with a grid."""
     v, u = (torch.arange(n, dtype=M.dtype, device=M.device) for n in size)

@@ -44,8 +44,9 @@ def optical_flow(
     weight = torch.zeros_like(coarsest)
     for one, other in reversed(pyramid):
         if flow.shape[2:] != one.shape[2:]:
-            scale = torch.tensor([one.shape[3] / flow.shape[3], one.shape[2] / flow.shape[2]]).view(1, 2, 1, 1)
-            flow = F.interpolate(flow, one.shape[2:], mode="bilinear", align_corners=False) * scale.to(flow)
+            sx, sy = one.shape[3] / flow.shape[3], one.shape[2] / flow.shape[2]
+            x, y = F.interpolate(flow, one.shape[2:], mode="bilinear", align_corners=False).split(1, dim=1)
+            flow = torch.cat([sx * x, sy * y], dim=1)
         flow, weight = _refined(without_mean(one, radius), without_mean(other, radius), flow, radius, iterations)
         # What is known spreads to where it is not; without this the error is three times as large.
         total, share = _window(torch.cat([flow * (weight + _LITTLE), weight + _LITTLE], dim=1), radius).split((2, 1), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import torch
@@ -26,10 +27,15 @@ def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         device = next((a.device.type for a in (*args, *kwargs.values()) if isinstance(a, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False):
+        with without_autocast(device):
             return function(*map(_raised, args), **{name: _raised(value) for name, value in kwargs.items()})
 
     return wrapped
+
+
+def without_autocast(kind: str) -> AbstractContextManager[Any]:
+    """Autocast off on a kind of device; nothing on "meta", which has no values and no autocast."""
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def product(A: Float[Tensor, "*#b i j"], B: Float[Tensor, "*#b j k"]) -> Float[Tensor, "*b i k"]:

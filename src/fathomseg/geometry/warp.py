@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fathomseg.geometry.camera import image_plane, inverse, reciprocal
+from fathomseg.geometry.camera import image_plane, inverse, reciprocal, resampled
 from fathomseg.geometry.numerics import blocks, product
 from fathomseg.types import Size
 
@@ -35,8 +35,7 @@ def projection(
     sx, sy = 2 / max(width - 1, 1), 2 / max(height - 1, 1)
     # The focal lengths cancel: float64 halves the error of positions at 640 pixels. Apple's GPUs do not have it.
     wide = torch.float32 if K.device.type == "mps" else torch.float64
-    to_grid = torch.tensor([[sx, 0, -1], [0, sy, -1], [0, 0, 1]], dtype=wide, device=K.device)
-    T, left = src_T_tgt.to(wide), product(to_grid, K_src.to(wide))
+    T, left = src_T_tgt.to(wide), resampled(K_src.to(wide), (sx, sy), (-1, -1))
     rotation = product(product(left, T[..., :3, :3]), inverse(K.to(wide))[:, None])
     return torch.cat([rotation, product(left, T[..., :3, 3:])], dim=-1).to(K.dtype)
 

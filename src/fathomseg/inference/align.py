@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,9 +26,10 @@ class DepthAlignment:
     shift: float
 
     def __call__(self, depth: Float[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-        """z-depth in metres; infinite where it would be behind the camera."""
-        inverse = self.scale / depth.astype(np.float64) + self.shift
-        metres = np.full(depth.shape, np.inf, np.float32)
+        """z-depth in metres; infinite where it would be behind the camera. What is unknown, 0 or NaN, stays so."""
+        with np.errstate(divide="ignore"):
+            inverse = self.scale / depth.astype(np.float64) + self.shift
+        metres = np.where(np.isnan(inverse), np.nan, np.inf).astype(np.float32)
         np.divide(1, inverse, out=metres, where=inverse > 0, casting="unsafe")
         return metres
 
@@ -42,7 +44,8 @@ def align(
     `reference`: a map of metres at the size of the prediction (0 or NaN = not known), or points (x, y, metres).
     `shift=False` fits the scale alone, for which one point is enough: right for a network whose depth is relative up to
     a factor; with a shift for one learned by `error: scale_shift_invariant`. Raises `FathomError` for too few points,
-    points outside the image, or a prediction that gets farther where the reference gets nearer.
+    points outside the image or where the prediction is unknown (0 or NaN), or a prediction that gets farther where the
+    reference gets nearer.
 
     >>> import numpy as np
     >>> depth = np.array([[1.0, 2.0], [4.0, 5.0]])
@@ -84,9 +87,13 @@ def _from_points(
     depth: Float[np.ndarray, "h w"], points: Sequence[Point]
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     guess, true = [], []
+    predicted = Prediction(depth=depth.astype(np.float32))
     for x, y, metres in points:
-        if metres <= 0:
+        if not 0 < metres < math.inf:
             raise FathomError(f"The point ({x}, {y}) is given at {metres} m; depths are positive.")
-        guess.append(Prediction(depth=depth.astype(np.float32)).depth_at(x, y))
+        found = predicted.depth_at(x, y)
+        if not 0 < found < math.inf:
+            raise FathomError(f"The prediction knows no depth at the point ({x}, {y}): it is {found}. Give another.")
+        guess.append(found)
         true.append(metres)
     return np.array(guess, np.float64), np.array(true, np.float64)

@@ -9,6 +9,7 @@ from datetime import datetime
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import cv2
@@ -24,6 +25,8 @@ from fathomseg.tasks.base import Task
 
 _FASTEST: Final = 60.0
 """Frames per second of the videos that are written, at most."""
+_TIMED: Final = 9
+"""Pictures from which the pace of a video is told."""
 
 
 @contextmanager
@@ -59,23 +62,62 @@ def predict_camera(
 ) -> tuple[int, float]:
     """Predict the pictures as they come, at most `limit`, and write the results; how many, and in how many seconds.
 
-    Ctrl-C ends it, and what was written until then is kept. The videos run at the pace of the first prediction.
+    Ctrl-C ends it, and what was written until then is kept.
     """
     smoother, classes, count = TemporalSmoother(smooth), predictor.card.known_classes, 0
     painters = {goal: goal.task.painter(classes) for goal in goals if goal.view is not None}
     began = time.perf_counter()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
-        writers: dict[Goal, VideoWriter] = {}
+        views = {goal: goal.view for goal in painters if goal.view is not None}
+        writers = {goal: stack.enter_context(_AtItsPace(view)) for goal, view in views.items()}
         for picture in islice(seen, limit):
             prediction = smoother(picture, predictor.predict_batch([picture])[0])
-            if count == 0:
-                pace = Fraction(min(1 / max(time.perf_counter() - began, 1e-3), _FASTEST)).limit_denominator(100)
-                pace = max(pace, Fraction(1))
-                views = {goal: goal.view for goal in painters if goal.view is not None}
-                writers = {goal: stack.enter_context(VideoWriter(view, pace)) for goal, view in views.items()}
             for goal in goals:
                 goal.task.write(goal.values / f"{count:06d}.png", prediction, classes)
                 if goal in writers:
                     writers[goal].add(painters[goal](picture, prediction))
             count += 1
     return count, time.perf_counter() - began
+
+
+class _AtItsPace:
+    """A video that runs as fast as its first pictures came, which are held until then. What came before the first, a
+    camera that starts and a network that has not run yet, does not count."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._held: list[Picture] = []
+        self._times: list[float] = []
+        self._open = ExitStack()
+        self._writer: VideoWriter | None = None
+
+    def __enter__(self) -> _AtItsPace:
+        return self
+
+    def add(self, picture: Picture) -> None:
+        """Append a picture that has just come."""
+        if self._writer is not None:
+            self._writer.add(picture)
+            return
+        self._held.append(picture)
+        self._times.append(time.perf_counter())
+        if len(self._held) == _TIMED:
+            self._begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._open.__exit__(kind, error, trace)
+            return
+        with self._open:
+            if self._writer is None and self._held:
+                self._begin()
+
+    def _begin(self) -> None:
+        seconds = float(np.median(np.diff(self._times))) if len(self._times) > 1 else 1.0
+        pace = Fraction(min(max(1 / max(seconds, 1e-3), 1.0), _FASTEST)).limit_denominator(100)
+        self._writer = self._open.enter_context(VideoWriter(self._path, pace))
+        for picture in self._held:
+            self._writer.add(picture)
+        self._held.clear()

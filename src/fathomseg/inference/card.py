@@ -76,6 +76,9 @@ class ModelCard(Part):
     learned up to a scale and a shift of 1 / depth, and says no more."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
+    pose_size: tuple[Pixels, Pixels] | None = None
+    """(height, width) of the frames it was trained on, whose motions it measures in parts of that size; null = `size`.
+    """
     cameras: Mapping[str, CameraEntry] = Field(default_factory=dict)
     """By name the cameras whose focal length was learned, in pixels of the images as they are stored."""
     scene: SceneCard | None = None

@@ -45,13 +45,14 @@ TOLERANCE: Final = 1e-4
 """Of an output against PyTorch's, in parts of its largest value (of 1, if that is larger)."""
 
 
-def narrowed(card: ModelCard, tasks: Mapping[str, Task]) -> ModelCard:
-    """The card of a network of which only these tasks are exported."""
+def narrowed(card: ModelCard, tasks: Mapping[str, Task], links: bool = True) -> ModelCard:
+    """The card of a network of which only these tasks are exported, perhaps without its links."""
     if tasks.keys() == card.network.tasks.keys():
-        return card.model_copy(update={"pose": None})
+        network = card.network if links else card.network.model_copy(update={"links": NoLinks()})
+        return card.model_copy(update={"pose": None, "network": network})
     alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
     network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside
-    classes = {} if "segmentation" in tasks else {"classes": (), "colours": ()}
+    classes = {} if "segmentation" in tasks else {"classes": (), "colours": (), "shared_classes": ()}
     depth = {} if "depth" in tasks else {"depth_unit": None, "depth_scale": None, "depth_alignment": None}
     return card.model_copy(update={"network": network, "pose": None, **depth, **classes})
 

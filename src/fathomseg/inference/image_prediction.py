@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from fathomseg.errors import FathomError
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
+from fathomseg.io.files import write_bytes
 from fathomseg.tasks.base import Task
 from fathomseg.types import ClassList, Prediction
 
@@ -55,22 +57,26 @@ class ImagePrediction(Prediction):
         """Write what was predicted; returns the files. `place` is the file of a picture (.jpg or .png: `overlay()`), or
         a folder, which gets the files that `fathom predict` writes: ids/NAME.png, overlays/NAME.jpg ...
 
-        Raises `FathomError` if one of them is there already, unless `overwrite`.
+        Raises `FathomError` if one of them is there already, unless `overwrite`; what describes the whole folder
+        (classes.json ...) may be there if it says the same.
         """
         place = Path(place)
         if place.suffix.lower() in _PICTURES:
             _refuse([place], overwrite)
-            draw.write(place.with_suffix(place.suffix.lower().replace("jpeg", "jpg")), np.asarray(self.overlay()))
+            draw.write(place, np.asarray(self.overlay()))
             return [place]
         made = {
             task: (place / task.places.values / f"{self.name}.png", place / task.places.views / f"{self.name}.jpg")
             for task in self.tasks.values()
         }
-        _refuse([path for pair in made.values() for path in pair], overwrite)
+        about = self._about()
+        other = [place / name for name, text in about.items() if _differs(place / name, text)]
+        _refuse([*(path for pair in made.values() for path in pair), *other], overwrite)
         for task, (values, view) in made.items():
             task.write(values, self, self.classes)
             draw.write(view, task.painter(self.classes)(self.image, self))
-            task.describe(place, self.classes, "fathomseg.Predictor")
+        for name, text in about.items():
+            write_bytes(place / name, text)
         return [path for pair in made.values() for path in pair]
 
     def __repr__(self) -> str:
@@ -83,6 +89,13 @@ class ImagePrediction(Prediction):
         content = BytesIO()
         self.overlay().save(content, "PNG")
         return content.getvalue()
+
+    def _about(self) -> dict[str, bytes]:
+        """By name the files that say what the numbers of all predictions in a folder mean."""
+        with TemporaryDirectory() as folder:
+            for task in self.tasks.values():
+                task.describe(Path(folder), self.classes, "fathomseg.Predictor")
+            return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
     def _facts(self) -> Sequence[str]:
         found = []
@@ -99,6 +112,10 @@ class ImagePrediction(Prediction):
         if self.normals is not None:
             found.append("normals")
         return found
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    return path.exists() and not (path.is_file() and path.read_bytes() == content)
 
 
 def _refuse(paths: Sequence[Path], overwrite: bool) -> None:

@@ -27,6 +27,7 @@ CARD_KEYS: Final = (
     "network",
     "classes",
     "colours",
+    "shared_classes",
     "ids",
     "labels",
     "size",
@@ -36,6 +37,7 @@ CARD_KEYS: Final = (
     "depth_alignment",
 )
 """What of a `ModelCard` is in the metadata."""
+_GPU, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 FORMAT: Final = 1
 """Version of the metadata's layout."""
 
@@ -123,6 +125,11 @@ class OnnxNetwork(nn.Module):
             )
 
     @property
+    def device(self) -> torch.device:
+        """Where it runs; its outputs are on the CPU all the same."""
+        return torch.device("cuda" if self.session.get_providers()[0] == _GPU else "cpu")
+
+    @property
     def fixed_size(self) -> Size | None:
         """The only (height, width) that the file takes; None = any."""
         height, width = self.session.get_inputs()[0].shape[1:3]
@@ -152,17 +159,16 @@ class OnnxNetwork(nn.Module):
 
 
 def _providers(runtime: Any, device: torch.device | str | None) -> list[str]:
-    gpu, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
     kind = None if device is None else torch.device(device).type
     if kind not in (None, "cpu", "cuda"):
         raise FathomError(f"Exported networks run on cpu or cuda, not on {device}.")
-    has_gpu = gpu in runtime.get_available_providers()
+    has_gpu = _GPU in runtime.get_available_providers()
     if kind == "cuda" and not has_gpu:
         raise FathomError(
             f"Device {device} was asked for, but this build of ONNX Runtime has no CUDA: pip install onnxruntime-gpu "
             "in the place of onnxruntime, or give cpu."
         )
-    return [gpu, cpu] if has_gpu and kind != "cpu" else [cpu]
+    return [_GPU, _CPU] if has_gpu and kind != "cpu" else [_CPU]
 
 
 def _refuse_foreign_data(path: Path, model: Any, kind: Any) -> None:

@@ -6,6 +6,7 @@ Files are read ahead and results are written in threads, while the network predi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ TOGETHER: Final = "together"
 """The folder of videos that show the pictures of all tasks side by side."""
 POINTS: Final = "points"
 """The folder of point clouds."""
+FRAME: Final = re.compile(r"\d{6,}")
+"""What the results of a frame are called, but for their ending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,18 @@ def find_jobs(
     """A job for every image and video, and names that would collide. With a `lens` images become point clouds as
     well, of what is no farther than `max_depth`."""
     jobs: dict[Path, Job] = {}
+    like_frames: dict[Path, Job] = {}  # by folder an image in it that is called as a frame of a video
     problems = []
     for file in found.files:
         if not file.exists():
             problems.append(Problem(str(file), missing(file)))
             continue
-        path = file.relative_to(found.root).with_suffix("")
-        if path in jobs:
-            problems.append(Problem(str(file), f"has the same results as {jobs[path].source}; rename one of them"))
+        path, is_video = file.relative_to(found.root).with_suffix(""), file.suffix.lower() in VIDEOS
+        # A folder comes before a video by its name, since files are sorted.
+        if (same := jobs.get(path) or (like_frames.get(path) if is_video else None)) is not None:
+            problems.append(Problem(str(file), f"has the same results as {same.source}; rename one of them"))
             continue
-        values, view = ("", ".mp4") if file.suffix.lower() in VIDEOS else (".png", ".jpg")
+        values, view = ("", ".mp4") if is_video else (".png", ".jpg")
         goals = (
             Goal(
                 task,
@@ -108,6 +113,8 @@ def find_jobs(
         points = _with(out / POINTS / path, ".ply")
         cloud = None if lens is None or view == ".mp4" else PointCloud(points, lens, max_depth)
         jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None, cloud)
+        if not is_video and FRAME.fullmatch(path.name):
+            like_frames.setdefault(path.parent, jobs[path])
     return list(jobs.values()), problems
 
 

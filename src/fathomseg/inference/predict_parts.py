@@ -9,7 +9,7 @@ from typing import Final
 from fathomseg.errors import Problem
 from fathomseg.inference.card import Weights
 from fathomseg.inference.predict_folder import Job, Work, by_size
-from fathomseg.inference.predictor import BATCH, load
+from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.parallel.base import Team, spread
 
@@ -33,7 +33,7 @@ class PredictWorker:
         bits: int | None = None,
     ) -> None:
         self.predictor = load(run, weights, device, inference, tasks).with_bits(bits)
-        self.batch, self.overwrite = batch or BATCH.get(self.predictor.device.type, 1), overwrite
+        self.batch, self.overwrite = batch or self.predictor.batch, overwrite
         self.smooth = smooth
 
     def do(self, jobs: Sequence[Job]) -> tuple[int, list[Problem]]:

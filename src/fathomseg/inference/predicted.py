@@ -16,14 +16,14 @@ from typing import Any, Final
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.predict_folder import POINTS, TOGETHER, Job, unfinished
+from fathomseg.inference.predict_folder import FRAME, POINTS, TOGETHER, Job, unfinished
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import digest
 from fathomseg.tasks.base import Task
 from fathomseg.text import read_text
 
 RECORD: Final = ".fathom-predicted.jsonl"
-_FRAME: Final = re.compile(r"\d{6}\.(png|txt)")
+_FRAME: Final = re.compile(rf"{FRAME.pattern}\.(png|txt)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +185,16 @@ def _outputs(job: Job) -> list[Path]:
 
 
 def _source(job: Job, path: Path) -> str:
-    """What a result was made of: the file, and for points the camera and how far they may be as well."""
-    if job.points is None or job.points.path != path:
+    """What a result was made of: the file; of what shows several tasks these too, and for points the camera and how far
+    they may be as well."""
+    points = job.points if job.points is not None and job.points.path == path else None
+    if points is None and path != job.together:
         return _stamp(job.source)
-    far = "" if job.points.max_depth is None else f"|up to {job.points.max_depth}"
-    return f"{_stamp(job.source)}|camera {job.points.lens.given}{far}"
+    made = f"{_stamp(job.source)}|tasks {','.join(goal.task.name for goal in job.goals)}"
+    if points is None:
+        return made
+    far = "" if points.max_depth is None else f"|up to {points.max_depth}"
+    return f"{made}|camera {points.lens.given}{far}"
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Final, overload
+from typing import Final, Literal, overload
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from fathomseg.tasks.base import Task
 from fathomseg.types import ClassList, Prediction, Size
 
 BATCH: Final = {"cpu": 1, "cuda": 8}
-"""Pictures or tiles that go through the network at once, unless said. A CPU is no faster with more."""
+"""`Predictor.batch` on each kind of device. A CPU is no faster with more."""
 
 
 def load(
@@ -91,7 +91,17 @@ class Predictor:
         names = self.card.classes if "segmentation" in self.tasks else ()
         classes = f", {len(names)} classes: {', '.join(names)}" if names else ""
         height, width = self.size
-        return f"Predictor({', '.join(self.tasks)}{classes}; at {height} x {width} (height x width) on {self.device})"
+        return f"Predictor({', '.join(self.tasks)}{classes}; at {height} x {width} (height x width) on {self._place})"
+
+    @property
+    def batch(self) -> int:
+        """Pictures or tiles that go through the network at once, unless said."""
+        return BATCH.get(self._place.type, 1)
+
+    @property
+    def _place(self) -> torch.device:
+        """Where the network runs, which for an exported file is not where its outputs are."""
+        return self.network.device if isinstance(self.network, OnnxNetwork) else self.device
 
     def with_bits(self, bits: int | None) -> Predictor:
         """The same for images that use so many bits of files of 16; None = as its card says."""
@@ -99,6 +109,11 @@ class Predictor:
             return self
         card = self.card.model_copy(update={"bits": bits})
         return Predictor(self.network, card, self.device, self.inference, tuple(self.tasks))
+
+    @property
+    def precision(self) -> Literal["bf16", "fp32"]:
+        """What the network computes in: bf16 on a GPU."""
+        return "bf16" if self.device.type == "cuda" else "fp32"
 
     @property
     def classes(self) -> ClassList:
@@ -224,9 +239,8 @@ class Predictor:
         """The fields of one task from tiles at the scale of the image, which is resized first if `size` differs."""
         image, task, fields = resize_image(image, size), self.tasks[name], dict[str, Tensor]()
         tile = self.inference.window.size or self.inference.size or self.card.size
-        at_once = BATCH.get(self.device.type, 1)
         for rows, strip in strips(
-            image, self.inference.window, tile, lambda x: self._views(x, [name])[name], self.device, at_once
+            image, self.inference.window, tile, lambda x: self._views(x, [name])[name], self.device, self.batch
         ):
             part = task.decode(task.averaged(strip[None])[0], (strip.shape[1], strip.shape[2]))
             for key, values in part.items():
@@ -247,7 +261,7 @@ class Predictor:
     def _run(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
         """The maps of one pass."""
         # In bfloat16 on a GPU, where that is safe.
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
         with half, evaluating(self.network), linked(self.network, self.inference.links):
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}

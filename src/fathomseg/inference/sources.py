@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.io import images
-from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, ending, walk
+from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, ending, is_hidden, walk
 
 KNOWN: Final = images.SUFFIXES | VIDEOS
 """The endings of what can be predicted."""
@@ -29,7 +30,8 @@ class Found:
 
 
 def find_files(source: str | Path, out: Path) -> Found:
-    """All images and videos in `source`, but not what lies below `out`. A pattern has *, ? or [...]; ** is any folders.
+    """All images and videos in `source`, but not what lies below `out`, nor hidden and system files. A pattern has *, ?
+    or [...]; ** is any folders.
 
     Raises `FathomError` if there are none.
     """
@@ -47,7 +49,7 @@ def find_files(source: str | Path, out: Path) -> Found:
     else:
         root, results = _fixed(path) if pattern else path, out.resolve()
         inside = root.resolve() in results.parents
-        matches = root.glob(str(path.relative_to(root))) if pattern else (file for _, file in walk(path))
+        matches = _matches(root, path) if pattern else (file for _, file in walk(path))
         files_alone = (file for file in matches if not file.is_dir())  # links that lead nowhere are met when read
         every = sorted(file for file in files_alone if not inside or results not in file.resolve().parents)
     files = tuple(file for file in every if ending(file.name) in KNOWN)
@@ -58,6 +60,13 @@ def find_files(source: str | Path, out: Path) -> Found:
         what += f", but {unknown}" if unknown and not path.is_file() else ""
         raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(KNOWN))}")
     return Found(root, files, "" if path.is_file() else unknown)
+
+
+def _matches(root: Path, pattern: Path) -> Iterator[Path]:
+    """The files below `root` that match, without those that listing the folder passes over."""
+    for file in root.glob(str(pattern.relative_to(root))):
+        if not any(is_hidden(part) for part in file.relative_to(root).parts):
+            yield file
 
 
 def _fixed(pattern: Path) -> Path:

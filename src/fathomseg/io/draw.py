@@ -180,9 +180,10 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
 
 
 def write(path: Path, picture: Pixels) -> None:
-    """Write an image file, its kind by its suffix (.png or .jpg). It appears under its name only when complete."""
+    """Write an image file, its kind by its suffix (.png, .jpg or .jpeg). It appears under its name only when
+    complete."""
     try:
-        content = encode(picture, path.suffix.lower())
+        content = encode(picture, path.suffix.lower().replace("jpeg", "jpg"))
     except FathomError as error:
         raise DataError([Problem(str(path), f"cannot be written: {error}")]) from None
     write_bytes(path, content)

@@ -47,8 +47,9 @@ def writing(path: Path, durable: bool = False) -> Iterator[Path]:
     before the move, so that not even a power cut leaves less than the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{platform.node()}-{os.getpid()}-{threading.get_ident()}"
-    temporary = path.with_name(f".{path.name}.{writer}.tmp")
+    writer = f"{path.name}|{platform.node()}|{os.getpid()}|{threading.get_ident()}"
+    # hashed, for a name may be as long as the disk allows
+    temporary = path.with_name(f".{hashlib.sha256(writer.encode(errors='surrogateescape')).hexdigest()[:32]}.tmp")
     try:
         yield temporary
         if durable:

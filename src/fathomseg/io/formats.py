@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -115,14 +116,16 @@ def read_wide(path: Path) -> UInt16[np.ndarray, "h w c"]:
     return rgb
 
 
-def stated_bits(image: Image.Image, path: Path) -> int | None:
-    """Bits that a file of 16 bits says it uses of them; None if it does not say."""
+def stated_bits(image: Image.Image, path: Path | None = None) -> int | None:
+    """Bits that a file of 16 bits says it uses of them; None if it does not say. `path` None: that of an image which
+    Pillow has opened, if it is still there."""
     if image.format == "TIFF":
         bits = int(_first(_tag(image, _BITS)))
         return bits if bits < 16 else None
     if image.format == "PPM":
         return 16  # scaled by its own largest value as it is decoded
-    if image.format == "PNG":
+    path = path or Path(os.fsdecode(getattr(image, "filename", "")))
+    if image.format == "PNG" and path.is_file():
         stated = next((data for kind, data in _png_chunks(path) if kind == b"sBIT"), b"")
         return max(stated) if stated else None
     return None

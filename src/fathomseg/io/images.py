@@ -45,15 +45,7 @@ def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     with _opened(path) as image:
         if image.format == "TIFF" and (pages := formats.pages(path)) > 1:  # other formats hold the same picture again
             raise DataError([Problem(str(path), f"holds {pages} pages; save each as a file of its own")])
-        values = _deep(image, path)
-        if values is None:
-            return _upright_rgb(ImageOps.exif_transpose(image), str(path))
-        used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
-        if values.max() >> used:
-            reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
-            reason += "of dataset.yaml or the command line (--bits)"
-            raise DataError([Problem(str(path), reason)])
-        return _as_bytes(values, used)
+        return _upright_rgb(image, path, bits)
 
 
 Readable = str | Path | Image.Image | NDArray[Any]
@@ -61,13 +53,12 @@ Readable = str | Path | Image.Image | NDArray[Any]
 
 
 def as_rgb(image: object, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Any `Readable` as RGB, uint8; `bits` as for `read_rgb`, of files. Raises `DataError` for an unreadable file,
-    `FathomError` for anything else."""
+    """Any `Readable` as RGB, uint8; `bits` as for `read_rgb`, of files and grey PIL images (of colours Pillow keeps 8
+    bits). Raises `DataError` for an unreadable file, `FathomError` for anything else."""
     if isinstance(image, str | Path):
         return read_rgb(Path(image), bits)
     if isinstance(image, Image.Image):
-        upright = ImageOps.exif_transpose(image)
-        return _upright_rgb(upright, "the PIL image")
+        return _upright_rgb(image, None, bits)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size:
         if image.ndim == 2:
             return np.repeat(image[:, :, None], 3, axis=2)
@@ -112,13 +103,14 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
     with _opened(path, decode=False) as image:
         _refuse_inexact(image, path, lossy)
         scaled, wide = formats.stretch(image, path), formats.is_wide(image, path)
-        palette, unpainted = _palette(image), None
+        palette = _palette(image)
         if wide and image.format != "PPM":
             values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
-        else:
-            values = np.asarray(ImageOps.exif_transpose(image))
-        if values.ndim == 3:
             unpainted = _unpainted(values)
+        else:
+            upright = ImageOps.exif_transpose(image)
+            values, unpainted = np.asarray(upright), _unpainted(_drawn(upright))
+        if values.ndim == 3:
             colours = values[..., : 1 if values.shape[2] == 2 else 3]
             if wide and image.format == "PPM":
                 raise DataError([Problem(str(path), "is a PPM of 16 bits; save labels as PNG, with one channel")])
@@ -184,8 +176,8 @@ def read_drawing(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarra
                 raise DataError([Problem(str(path), reason)])
             return (wide[..., :3] // 257).astype(np.uint8), _unpainted(wide)
         image = ImageOps.exif_transpose(image)
-        pixels = np.asarray(image)
-        return _rgb(image), _unpainted(pixels) if pixels.ndim == 3 else None
+        unpainted = _unpainted(_drawn(image))  # first: `_rgb` drops what is known of transparency
+        return _rgb(image), unpainted
 
 
 def bits_used(path: Path) -> int | None:
@@ -232,22 +224,32 @@ def resize_nearest(values: Shaped[np.ndarray, "h w *c"], size: Size) -> Shaped[n
     return np.ascontiguousarray(values[rows[:, None], columns])
 
 
-def _upright_rgb(image: Image.Image, where: str) -> UInt8[np.ndarray, "h w 3"]:
-    if image.mode.startswith("I"):
-        values = _of_16_bits(np.asarray(image), where)
-        return _as_bytes(values, _bits(values, None))
-    if image.mode == "F":
-        raise DataError([Problem(where, "holds floating-point pixels; expected an image of 8 or 16 bits")])
-    return _rgb(image)
+def _upright_rgb(image: Image.Image, path: Path | None, bits: int | None) -> UInt8[np.ndarray, "h w 3"]:
+    """An opened file, or an image of Pillow's that has no `path`, as `read_rgb` says."""
+    values = _deep(image, path)
+    if values is None and image.mode == "F":
+        raise DataError([Problem(_name(path), "holds floating-point pixels; expected an image of 8 or 16 bits")])
+    if values is None:
+        return _rgb(ImageOps.exif_transpose(image))
+    used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
+    if values.max() >> used:
+        reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
+        reason += "of dataset.yaml or the command line (--bits)"
+        raise DataError([Problem(_name(path), reason)])
+    return _as_bytes(values, used)
 
 
-def _deep(image: Image.Image, path: Path) -> UInt16[np.ndarray, "h w *c"] | None:
+def _deep(image: Image.Image, path: Path | None) -> UInt16[np.ndarray, "h w *c"] | None:
     """The upright pixels of a file of more than 8 bits as they are stored; None if it has 8."""
     if image.mode.startswith("I"):
-        return _of_16_bits(np.asarray(ImageOps.exif_transpose(image)), str(path))
-    if image.format == "PPM" or not formats.is_wide(image, path):
+        return _of_16_bits(np.asarray(ImageOps.exif_transpose(image)), _name(path))
+    if path is None or image.format == "PPM" or not formats.is_wide(image, path):
         return None
     return formats.upright(formats.read_wide(path)[..., :3], formats.orientation(image))
+
+
+def _name(path: Path | None) -> str:
+    return "the PIL image" if path is None else str(path)
 
 
 def _of_16_bits(values: Integer[np.ndarray, "h w"], where: str) -> UInt16[np.ndarray, "h w"]:
@@ -286,15 +288,21 @@ def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
     return {i: (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in range(len(table) // 3)}
 
 
-def _unpainted(pixels: Shaped[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"] | None:
+def _unpainted(pixels: Shaped[np.ndarray, "h w *c"]) -> Bool[np.ndarray, "h w"] | None:
     """Pixels of a drawing with alpha that nobody has painted: transparent, and 0 in all channels.
 
     None if there are none, or nothing else: then alpha means nothing. Alpha changes no colour.
     """
-    if pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
+    if pixels.ndim != 3 or pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
         return None
     empty: Bool[np.ndarray, "h w"] = ~np.asarray(pixels.any(axis=2), np.bool_)
     return empty if empty.any() else None
+
+
+def _drawn(image: Image.Image) -> Shaped[np.ndarray, "h w *c"]:
+    """The decoded pixels; of a palette with transparent colours those of the drawing with alpha that it stands for, so
+    that an index which is transparent but not black is painted, with its id."""
+    return np.asarray(image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image)
 
 
 def _refuse_too_large(pixels: int, path: Path) -> None:

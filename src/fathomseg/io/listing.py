@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from fathomseg.errors import DataError, Problem
+
 VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """File name endings, in lower case, that count as videos. Here, because `io.video` loads ffmpeg."""
 
@@ -35,10 +37,17 @@ def is_hidden(name: str) -> bool:
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file below `folder`, sorted folder by folder: its path from there with "/" between, and where it is.
 
-    Linked folders are followed, but never into one they lie in. Nothing if there is no such folder.
+    Linked folders are followed, but never into one they lie in. Nothing if there is no such folder. Raises `DataError`
+    for a folder that cannot be listed, which would seem empty.
     """
+
+    def refuse(error: OSError) -> None:
+        if error.filename != os.fspath(folder) or not isinstance(error, FileNotFoundError | NotADirectoryError):
+            reason = f"cannot be listed ({error.strerror}); see to it that you may read it, or move it away"
+            raise DataError([Problem(str(error.filename), reason)]) from None
+
     above: dict[str, frozenset[str]] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         within = above.pop(parent, frozenset()) | {os.path.realpath(parent)}
         kept = []
         for name in sorted(folders):

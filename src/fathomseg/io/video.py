@@ -6,9 +6,10 @@ import os
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,13 @@ class _Readers(threading.local):
 _readers = _Readers()
 
 
-@lru_cache(maxsize=256)
+@cache  # reading frames of many videos in turn must not read the packets of each again
 def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
     try:
         with av.open(str(path)) as container:
             size = _upright(next(container.decode(video=0))).shape[:2]
         with av.open(str(path)) as container:  # once more: not every container can go back to its start
-            packets = [packet for packet in container.demux(video=0) if packet.size]
-            times = [packet.pts for packet in packets if not packet.is_discard]
-            # That key frame may be among what an edit list hides.
-            first = next((packet.pts for packet in packets if packet.is_keyframe), None)
+            times, first = _times(container.demux(video=0))
     except Exception as error:  # of ffmpeg, and of Python over what a damaged header says
         reason = str(error) or "it holds no picture"
         raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
@@ -157,6 +155,19 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
     # What a recorder cut off from its key frame cannot be decoded; the video begins with the first one.
     shown = known if first is None else known[bisect_left(known, first) :]
     return VideoIndex(len(shown), size, shown)
+
+
+def _times(packets: Iterable[Any]) -> tuple[list[int | None], int | None]:
+    """The presentation times of what is shown, and that of the first key frame. No packet is kept: together they are
+    the file."""
+    times: list[int | None] = []
+    keys: list[int | None] = []
+    for packet in packets:
+        if packet.size and not packet.is_discard:
+            times.append(packet.pts)
+        if packet.size and packet.is_keyframe and not keys:
+            keys.append(packet.pts)  # which may be among what an edit list hides
+    return times, keys[0] if keys else None
 
 
 def _upright(picture: Any) -> UInt8[np.ndarray, "h w 3"]:

@@ -14,7 +14,10 @@ from jaxtyping import UInt8
 
 from fathomseg.io.files import writing
 
-_CODECS: Final = ({"name": "libx264", "options": {"crf": "20"}}, {"name": "mpeg4", "options": {"qscale": "3"}})
+_CODECS: Final = (
+    {"name": "libx264", "options": {"crf": "20", "preset": "veryfast"}},  # half the time of the default
+    {"name": "mpeg4", "options": {"qscale": "3"}},
+)
 """The best first; which of them there is depends on how ffmpeg was built."""
 
 
@@ -37,7 +40,9 @@ class VideoWriter:
     def add(self, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Append a picture."""
         height, width = picture.shape[:2]
-        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        even = np.ascontiguousarray(picture)
+        if height % 2 or width % 2:
+            even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._stream is None:
             self._container = av.open(str(self._open.enter_context(writing(self.path))), "w", format="mp4")
             self._open.callback(self._container.close)

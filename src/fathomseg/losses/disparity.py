@@ -32,7 +32,7 @@ def smoothness(disparity: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b 3 h 
             with torch.no_grad():
                 edge = torch.exp(-image.diff(dim=axis).abs().mean(1, keepdim=True))
             total = total + (d.diff(dim=axis).abs() * edge).mean((1, 2, 3))
-    return total.sum(), total.new_tensor(float(len(total)))
+    return total.sum(), total.new_full((), len(total))
 
 
 @full_precision
@@ -56,7 +56,7 @@ def below_horizon(disparity: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"]
         nearest = torch.where(below, d, 0.0).cummax(dim=2).values
     missing = torch.where(below, (nearest - d - margin).clamp(min=0), 0.0)
     share = missing.mean((1, 2, 3))
-    return share.sum(), share.new_tensor(float(len(share)))
+    return share.sum(), share.new_full((), len(share))
 
 
 @full_precision
@@ -69,7 +69,7 @@ def drift(disparity: Float[Tensor, "b 1 h w"], mean_disparity: float) -> SumCoun
     """
     off = (disparity.mean((1, 2, 3)) / mean_disparity).log().abs()
     total = F.relu(off - FREE).square().sum()
-    return total, total.new_tensor(float(len(disparity)))
+    return total, total.new_full((), len(disparity))
 
 
 @full_precision

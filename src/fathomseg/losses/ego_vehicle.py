@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.images import read_values
 from fathomseg.types import Size
 
@@ -40,6 +41,7 @@ class EgoVehicle(Part):
         return found * inside[None, None, :, None]
 
 
+@full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
 def counted(shown: Float[Tensor, "1 1 hw ww"], view: Float[Tensor, "b 2 3"], size: Size) -> Float[Tensor, "b h w"]:
     """1 or 0 for each pixel of the views, which lie at `view` in their whole images (`Batch.targets`)."""
     grid = F.affine_grid(view, [len(view), 1, *size], align_corners=False)

@@ -47,8 +47,8 @@ def parallax(
     median = inverse_depth.flatten(1).median(dim=1).values.view(-1, 1, 1, 1).expand_as(inverse_depth)
     (near, ahead), (far, shown) = locate(matrices, median), locate(matrices, farthest)
     height, width = size_of(inverse_depth)
-    half = near.new_tensor([(width - 1) / 2, (height - 1) / 2]).view(2, 1, 1)
-    pixels = torch.linalg.vector_norm((near - far) * half, dim=2)
+    x, y = (near - far).unbind(2)
+    pixels = torch.hypot(x * ((width - 1) / 2), y * ((height - 1) / 2))
     return torch.where(ahead, pixels, 0.0).masked_fill(~shown, torch.inf).amin(dim=1)
 
 

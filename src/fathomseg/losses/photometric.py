@@ -187,7 +187,7 @@ class PhotometricLoss(Part):
 
     def _smoothness(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]], image: Float[Tensor, "b 3 h w"]) -> SumCount:
         """Mean over the maps, each against the image at its own size and halved with every octave below it."""
-        total, count = image.new_zeros(()), image.new_tensor(float(len(image)))
+        total, count = image.new_zeros(()), image.new_full((), len(image))
         for disparity in disparities:
             octave = round(math.log2(image.shape[-1] / disparity.shape[-1]))
             part, count = smoothness(disparity, _reduced_image(image, size_of(disparity)))

@@ -99,10 +99,10 @@ def ohem_cross_entropy(
     losses = F.cross_entropy(logits, label.long(), ignore_index=IGNORE, reduction="none").flatten()
     valid = (label != IGNORE).flatten()
     # -log p > -log threshold says that p < threshold, so the mining needs no softmax of its own.
-    losses = torch.where(valid, losses, losses.new_tensor(-1.0))
+    losses = torch.where(valid, losses, -1.0)
     least = max(1, int(min_kept * losses.numel()))
     hardest = losses.detach().topk(least, sorted=True).values[-1]
-    keep = valid & (losses.detach() >= torch.minimum(hardest, losses.new_tensor(threshold).log().neg()))
+    keep = valid & (losses.detach() >= hardest.clamp(max=-math.log(threshold)))
     return torch.where(keep, losses, 0.0).sum(), keep.sum().float()
 
 

@@ -135,7 +135,8 @@ class ConfidentFraction(Part):
     """The confidence from which on a pixel is a sure one."""
     per: Literal["image", "batch"] = "image"
     """image: each image has a weight of its own; that of images with ground truth is 1, whatever the teacher knows.
-    batch: one weight for all images of this process's batch, in which ground truth is counted as sure, as published."""
+    batch: one weight for all images of this process's batch, in which ground truth is counted as sure. It is counted
+    before mixing; Hoyer et al. (2021) count after it."""
 
     def __call__(
         self, target: Target, truth: Bool[Tensor, " b"], shown: Bool[Tensor, "b h w"]
@@ -178,7 +179,7 @@ def consistency(
         losses = losses * classes[target.label.long().clamp(max=len(classes) - 1)]
     weight = target.weight.detach()
     if over == "all":
-        count = losses.new_tensor(float(losses.numel()))
+        count = losses.new_full((), losses.numel())
     else:
         count = (valid if over == "valid" else valid * weight).sum().to(losses.dtype)
     return (losses * weight).sum(), count

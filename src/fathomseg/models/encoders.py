@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Block = Annotated[int, Field(ge=1)]
 
+_OF_ONE_SHAPE: Final = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
+"""timm's files of models that take images of one shape alone, unless asked."""
 _TRUTH_VALUES: Final = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
@@ -170,6 +172,8 @@ class Encoder(Part):
             options["output_stride"] = self.output_stride
         if self.drop_path_rate > 0:
             options["drop_path_rate"] = self.drop_path_rate
+        if load_timm().models.is_model_in_modules(self.model, _OF_ONE_SHAPE):
+            options["strict_img_size"] = False
         loading: dict[str, Any] = {"pretrained": weights.from_hub}
         if weights.tensors is not None:
             loading = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(weights.tensors)}}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Self
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fathomseg.geometry.numerics import without_autocast
 from fathomseg.models.blocks import Norm
 
 
@@ -106,8 +106,6 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 def in_own_precision(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     """`layer(x)` in the precision of the layer's weights, under autocast too (bfloat16 has three digits)."""
-    kind = x.device.type
-    lowered = torch.amp.is_autocast_available(kind)  # not on "meta", where costs are counted
-    with torch.autocast(kind, enabled=False) if lowered else nullcontext():
+    with without_autocast(x.device.type):
         answer: Tensor = layer(x.to(layer.weight.dtype))
     return answer

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.data.places import Place, places
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.contrastive import info_nce, told_apart
 from fathomseg.losses.ranks import of_all_ranks
 from fathomseg.metrics.retrieval import ranks
@@ -112,11 +113,8 @@ class ContrastiveObjective(ObjectiveModule):
         pairs = told_apart(clip, place, there.bool(), self.config.apart)
         scale = self.log_scale.clamp(max=LARGEST).exp()
         total, terms = info_nce(first, second, scale, pairs)
-        with torch.no_grad():
-            similarity = (first @ second.T).masked_fill(~pairs, -2.0)
-            found = (ranks(similarity) == 0) & pairs.diagonal()
-            accuracy = found.sum() / pairs.diagonal().sum().clamp(min=1)
-        return StepResult({"": Term(total, terms, self.config.weight)}, {"top1": accuracy, "scale": scale.detach()})
+        logs = {"top1": found_first(first, second, pairs), "scale": scale.detach()}
+        return StepResult({"": Term(total, terms, self.config.weight)}, logs)
 
     def _known(self, batch: Batch) -> Tensor:
         """By sample its clip, its place there, and whether it has a label and a depth; on the host."""
@@ -124,3 +122,13 @@ class ContrastiveObjective(ObjectiveModule):
         there = batch.present.get("label", nobody) & batch.present.get("depth", nobody)
         where = torch.tensor([self.where[id] for id in batch.ids])
         return torch.cat([where, there.long()[:, None]], dim=1)
+
+
+@torch.no_grad()
+@full_precision  # in bfloat16 many similarities are equal, which counts as not found
+def found_first(
+    first: Float[Tensor, "n e"], second: Float[Tensor, "n e"], pairs: Bool[Tensor, "n n"]
+) -> Float[Tensor, ""]:
+    """The share of the samples whose own partner is the most similar of those they are compared with."""
+    found = (ranks((first @ second.T).masked_fill(~pairs, -2.0)) == 0) & pairs.diagonal()
+    return found.sum() / pairs.diagonal().sum().clamp(min=1)

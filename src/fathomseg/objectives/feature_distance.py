@@ -90,7 +90,7 @@ class FeatureDistanceObjective(ObjectiveModule):
             if self.classes:
                 return StepResult({"": self._where_they_are(difference, batch)})
             norms = torch.linalg.vector_norm(difference.flatten(1), dim=1)
-            return StepResult({"": Term(norms.sum(), norms.new_tensor(float(len(norms))), self.config.weight)})
+            return StepResult({"": Term(norms.sum(), norms.new_full((), len(norms)), self.config.weight)})
 
         return Request(losses, frozenset({FEATURES}))
 

@@ -265,4 +265,4 @@ def motion_error(
     difference = (predicted - aligned).abs()
     median = inverse_depth.flatten(1).median(dim=1).values[:, None]
     angle = difference[..., :3, :3].sum((2, 3)) + difference[..., :3, 3].sum(2) * median
-    return Term(angle.sum(), angle.new_tensor(float(angle.numel())))
+    return Term(angle.sum(), angle.new_full((), angle.numel()))

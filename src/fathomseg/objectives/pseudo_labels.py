@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from fathomseg.augment import AnyAugmentation, Colours, Masking
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
+from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from fathomseg.losses.segmentation import upsample, without_balance
@@ -279,6 +280,7 @@ class PseudoLabels(Objective):
     def _whole(self, batch: Batch) -> bool:
         return self.teacher_sees == "whole" and "whole" in batch.targets
 
+    @full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
         """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
         if not self._whole(batch):
@@ -372,7 +374,7 @@ class PseudoLabelsObjective(ObjectiveModule):
         if self.config.normalize_by != "all":
             return {}
         pixels = float(batch.image[:, 0].numel() * self.config.views)
-        return {"": torch.tensor(pixels, device=batch.image.device)}
+        return {"": torch.full((), pixels, device=batch.image.device)}
 
     @torch.no_grad()
     def _teacher(

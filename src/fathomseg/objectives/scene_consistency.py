@@ -136,7 +136,7 @@ class SceneConsistencyObjective(SteppedObjective):
             passing(inverse, self.config.depth_weight), passing(picture, self.config.segmentation_weight)
         )
         distance = 1 - (first * second).sum(1)
-        count = distance.new_tensor(float(len(distance)))
+        count = distance.new_full((), len(distance))
         return StepResult({"": Term(distance.sum(), count, self.weight)})
 
 

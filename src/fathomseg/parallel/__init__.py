@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from fathomseg.errors import FathomError
+from fathomseg.io.progress import say
 from fathomseg.parallel.base import Engine, Team
 
 EngineName = Literal["local", "ray", "slurm"]
@@ -24,7 +25,10 @@ def open_team(name: str, workers: int) -> Iterator[Team | None]:
         yield None
         return
     with open_engine(name) as engine:
-        yield Team(engine, workers)
+        size = engine.crew_size(workers)
+        if size < workers:
+            say(f"--workers {workers}: the cluster has room for {size}, a processor each, so {size} share the work.")
+        yield Team(engine, size)
 
 
 def open_engine(name: str, files: Path | None = None) -> Engine:

@@ -7,6 +7,7 @@ multiprocessing and of Ray do, or in the files of a job of Slurm (submitit); nob
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -21,6 +22,10 @@ A = TypeVar("A")
 
 RETRIES: Final = 3
 """How often an actor whose process or machine has died is made anew, and its unfinished calls are made again."""
+
+
+_UNITS: Final = 10_000
+"""Shares of a GPU are multiples of 1 / 10,000: Ray rounds to them, and six of 0.16667 would be more than one."""
 
 
 class LostError(FathomError):
@@ -87,8 +92,31 @@ class Engine(ABC):
                 actor.close()
 
     def share(self, count: int) -> float:
-        """The part of a GPU that each of so many actors gets: a whole one, or of fewer GPUs what there is."""
-        return min(1.0, self.gpus / count)
+        """The part of a GPU that each of so many actors gets: a whole one, or what lets all be on the GPUs there are.
+
+        Each lives on one GPU: of 6 on 4 GPUs two share one.
+        """
+        if not self.gpus:
+            return 0.0
+        return (_UNITS // math.ceil(count / self.gpus)) / _UNITS
+
+    def crew_size(self, count: int) -> int:
+        """How many of so many actors can be there at the same time, at least 1."""
+        return count
+
+    def job_share(self, asked: float | None) -> float:
+        """The share of a GPU that each job gets, if so much is asked for; None = a whole one, where there are any.
+
+        Raises `FathomError` for more than one, of which a job would use one.
+        """
+        if asked is None:
+            return float(self.gpus > 0)
+        if asked > 1:
+            raise FathomError(
+                f"--gpus {asked:g}: a training of a study uses one GPU. Give 1, 0, or 0.5: two share one. One training "
+                "on several GPUs is for torchrun (docs/scaling.md)."
+            )
+        return asked
 
     @abstractmethod
     def close(self) -> None:

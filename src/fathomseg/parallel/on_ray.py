@@ -6,8 +6,9 @@ Everybody who reaches a Ray cluster may run code on it: it belongs into a networ
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,12 @@ class RayEngine(Engine):
         """As many as all nodes hold: one a processor, or what the GPUs hold."""
         places = _resources().get("CPU", 1)
         return max(1, int(min(places, self.gpus / gpus) if gpus > 0 else places))
+
+    def crew_size(self, count: int) -> int:
+        """As many as the nodes hold, counted node by node: one without a place would keep its work for ever."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        fits = (size for size in range(count, 1, -1) if _places(nodes, self.share(size)) >= size)
+        return next(fits, 1)
 
     def actor(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
         """An actor of Ray."""
@@ -135,6 +142,12 @@ class _Held:
 
 _HELD: Any = ray.remote(_Held)
 _OF_THIS_MACHINE: dict[str, Any] = {"include_dashboard": False}
+
+
+def _places(nodes: Sequence[Mapping[str, float]], gpus: float) -> int:
+    """How many actors with a processor and this share of one GPU the nodes hold."""
+    on_gpus = (int(1 / gpus) * int(node.get("GPU", 0)) if gpus else math.inf for node in nodes)
+    return sum(int(min(node.get("CPU", 0), most)) for node, most in zip(nodes, on_gpus, strict=True))
 
 
 def _resources() -> dict[str, float]:

@@ -47,6 +47,13 @@ class SlurmEngine(Engine):
         """Slurm has a queue of its own."""
         return 1000
 
+    def job_share(self, asked: float | None) -> float:
+        """1 or 0, which must be asked for. Raises `FathomError`."""
+        if asked is None or asked not in (0, 1):
+            why = "has nodes that are not known here" if asked is None else "gives whole GPUs, and a training uses one"
+            raise FathomError(f"--engine slurm {why}. Give --gpus 1, or --gpus 0 for trainings on CPUs.")
+        return asked
+
     def actor(self, make: Callable[..., object], *arguments: Any, gpus: float = 0, retries: int = RETRIES) -> Actor:
         """Slurm holds no actors. Raises `FathomError`."""
         raise FathomError("--engine slurm is for the trainings of `fathom study`; start Ray inside a job of Slurm.")
@@ -54,7 +61,7 @@ class SlurmEngine(Engine):
     def job(self, make: Callable[..., object], *arguments: Any, gpus: float = 0) -> Actor:
         """A job for each call of `run`; any other call cancels it, upon which it saves."""
         executor = submitit.AutoExecutor(self._folder, cluster="slurm", slurm_max_num_timeout=_QUEUED_AGAIN)
-        executor.update_parameters(name="fathom", gpus_per_node=int(gpus) if gpus >= 1 else 0, tasks_per_node=1)
+        executor.update_parameters(name="fathom", gpus_per_node=int(gpus), tasks_per_node=1)
         job = SlurmJob(executor, make, arguments)
         self._jobs.append(job)
         return job

@@ -19,12 +19,13 @@ PAGE: Final = "report.html"
 OWN_DATA: Final = """\
 fathom check mydata
 fathom pretrain own-data/depth data.root=mydata --out runs/depth
-fathom select select-own-images data.root=mydata --budget 50 --out selected
-# label the images in selected/images, then:
+fathom select own-data/select data.root=mydata --budget 50 --out selected
+# label selected/images with CVAT or Label Studio, export, then (docs/annotation.md):
+fathom import-labels job.zip --selection selected --to mydata
 fathom train own-data/semi-supervised data.root=mydata --out runs/mine
 fathom evaluate runs/mine
-fathom predict runs/mine mydata/images --out predictions"""
-"""The same with one's own images and video; tests/docs/test_every_command.py runs it."""
+fathom predict runs/mine mydata/videos --out predictions"""
+"""The same with one's own videos, of which nothing is labelled yet; tests/docs/test_every_command.py runs it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.io import draw
 from fathomseg.io.images import resize_image
-from fathomseg.metrics.depth import MEANING, DepthProtocol
+from fathomseg.metrics.depth import MEANING, DepthProtocol, scale_and_shift
 from fathomseg.report.depth_colours import metric_scale
 from fathomseg.report.html import page_size, uri
 from fathomseg.report.section import (
@@ -52,11 +52,12 @@ def depth_section(
     first = next(iter(scores.values()))
     settings = first["settings"]
     how = settings.get("alignment") or "median"
-    scaled, plain, words = first[how], first["none"], ALIGNMENTS[how]
+    scaled, words = first[how], ALIGNMENTS[how]
     span, crop = f"{settings['min_depth']:g} to {settings['max_depth']:g} m", settings["crop"]
     without = first["images_without_truth"]
     left_out = f"; {without} more have a depth map without a pixel that counts" if without else ""
     scale = f"{number(first['scale_median'])} metres per predicted unit (median over images)"
+    unscaled = Card("AbsRel, unscaled", number(first["none"]["abs_rel"]), "", f"{MEANING['abs_rel']}, as predicted")
     return Section(
         title="Depth",
         template="depth.html",
@@ -64,7 +65,7 @@ def depth_section(
         facts=[f"{thousands(first['images'])} images", f"{thousands(first['pixels'])} pixels with a true depth"],
         cards=[
             Card(f"AbsRel, {words}", number(scaled["abs_rel"]), "", MEANING["abs_rel"]),
-            Card("AbsRel, unscaled", number(plain["abs_rel"]), "", f"{MEANING['abs_rel']}, as predicted"),
+            *([] if how == "none" else [unscaled]),
             Card(f"RMSE, {words}", number(scaled["rmse"], 2), "m", MEANING["rmse"].removesuffix("; metres")),
             Card(f"δ < 1.25, {words}", percent(scaled["delta1"]), "%", MEANING["delta1"]),
             Card("spread of the scale", percent(first["scale_std"]), "%", MEANING["scale_std"]),
@@ -99,20 +100,36 @@ def _table(scores: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _figure(example: Example, protocol: DepthProtocol) -> Figure:
-    """The prediction is shown after median scaling, the error where a true depth counts."""
-    size, truth = page_size(example.truth.shape), example.truth
-    prediction = example.prediction["depth"] * np.float32(example.row["image"]["scale"])
-    counted = _sampled(protocol.valid(torch.tensor(truth)).numpy(), size)
+    """The prediction is shown after the alignment to look at first, the error where a true depth counts."""
+    size, truth, how = page_size(example.truth.shape), example.truth, protocol.alignment or "median"
+    valid = protocol.valid(torch.tensor(truth)).numpy()
+    prediction, counted = _aligned(example, valid, protocol), _sampled(valid, size)
     wrong = draw.depth_error_picture(
         _taken(prediction, counted, size), _taken(truth, counted, size), (counted >= 0).reshape(size)
     )
     pictures = [
         ("image", uri(resize_image(example.image, size), ".jpg")),
-        ("predicted depth, scaled", uri(draw.depth_picture(_shrunk(prediction, size)), ".png")),
+        (
+            "predicted depth" if how == "none" else "predicted depth, scaled",
+            uri(draw.depth_picture(_shrunk(prediction, size)), ".png"),
+        ),
         ("truth", uri(draw.depth_picture(_shrunk(truth, size)), ".png")),
         ("error", uri(wrong, ".png")),
     ]
-    return Figure(example.id, f"AbsRel {number(example.row['median']['abs_rel'])}", pictures)
+    return Figure(example.id, f"AbsRel {number(example.row[how]['abs_rel'])}", pictures)
+
+
+def _aligned(example: Example, valid: Bool[np.ndarray, "h w"], protocol: DepthProtocol) -> Float32[np.ndarray, "h w"]:
+    """The predicted depth as `DepthScores` compares it with the truth."""
+    depth: Float32[np.ndarray, "h w"] = example.prediction["depth"]
+    if protocol.alignment == "none":
+        return depth
+    if protocol.alignment != "scale_shift":
+        return depth * np.float32(example.row["image"]["scale"])
+    inverse, true = (torch.from_numpy(one.astype(np.float64)).reciprocal() for one in (depth, example.truth))
+    inside = torch.from_numpy(valid)
+    scale, shift = scale_and_shift(inverse[inside], true[inside])
+    return (1 / (scale * inverse + shift).clamp(min=1 / protocol.max_depth)).float().numpy()
 
 
 def _shrunk(depth: Float32[np.ndarray, "h w"], size: Size) -> Float32[np.ndarray, "h2 w2"]:

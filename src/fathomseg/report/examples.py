@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.evaluation.scoring import Source
+from fathomseg.evaluation.scoring import Scored, Source
 from fathomseg.io.images import resize_image
 from fathomseg.report.section import Example, Examples
 from fathomseg.tasks.base import Task
-from fathomseg.tasks.scores import Row
 
 
-def examples(source: Source, dataset: Dataset, task: Task, rows: Mapping[str, Row], count: int = 4) -> Examples:
+def examples(source: Source, dataset: Dataset, task: Task, scored: Scored, count: int = 4) -> Examples:
     """The best and the worst images by their own scores of a task; none is in both lists."""
-    values = ((task.badness(row), id) for id, row in rows.items())
+    rows = scored.rows
+    values = ((task.badness(row, scored.result), id) for id, row in rows.items())
     ranked = sorted(((value, id) for value, id in values if value is not None), reverse=True)
     worst = ranked[: min(count, (len(ranked) + 1) // 2)]
     best = ranked[len(worst) :][-count:][::-1]

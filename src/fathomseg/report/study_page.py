@@ -29,7 +29,7 @@ class ArmPictures:
 
     figures: Sequence[Figure]
     what: str
-    """Which trainings predict."""
+    """Which trainings predict, or why none does."""
     classes: ClassList | None
     depth: bool
 

@@ -95,7 +95,8 @@ def _default(field: FieldInfo) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written on the command line; of a part its name, or what differs from its defaults."""
+    """A value as it is written on the command line; of a part its name alone, or {}: its settings have lines of their
+    own."""
     if isinstance(value, BaseModel):
         name = getattr(value, _PART, None)
         return f"{{name: {name}}}" if name is not None else "{}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,11 +13,12 @@ from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
 from fathomseg.models.ema import effective_decay, reached_at
+from fathomseg.stages.mixing_batches import mixed_streams
 from fathomseg.stages.recipe import Recipe
 
 
 @contextlib.contextmanager
-def memory_advice(recipe: Recipe) -> Iterator[None]:
+def memory_advice(recipe: Recipe, processes: int = 1) -> Iterator[None]:
     """Turn running out of memory, or of pixels for BatchNorm, into advice: what to change, and its present value."""
     loop, encoder = recipe.train, recipe.network.encoder
     setting = f"model   (now {encoder.model})" if encoder.name == "timm" else f"channels   (now {encoder.channels})"
@@ -38,11 +39,16 @@ def memory_advice(recipe: Recipe) -> Iterator[None]:
         if not out_of_memory:
             raise
         batches = {"train": loop.batch, **{f"streams.{name}": size for name, size in recipe.own_batch.items()}}
+        least = _least(recipe)
         advice = [
-            *_accumulated(loop, batches.values()),
+            *_accumulated(loop, batches, least, processes),
             "train.precision=bf16   on a GPU that has it",
             f"streams.{stream}.geometry.crop=[{crop[0] * 3 // 4},{crop[1] * 3 // 4}]   (now {crop[0]} x {crop[1]})",
-            *(f"{name}.batch={size // 2}   (now {size})" for name, size in batches.items() if size > 1),
+            *(
+                f"{name}.batch={size // 2}   (now {size})"
+                for name, size in batches.items()
+                if _shared_out(size // 2, loop.accumulate * processes, least[name])
+            ),
             f"a smaller network.encoder.{setting}",
         ]
         raise FathomError(
@@ -52,12 +58,24 @@ def memory_advice(recipe: Recipe) -> Iterator[None]:
         ) from None
 
 
-def _accumulated(loop: Loop, batches: Collection[int]) -> list[str]:
-    """The advice to cut the batches into more parts, if there is a number that divides them all."""
-    for parts in range(loop.accumulate + 1, min(batches) + 1):
-        if all(batch % parts == 0 for batch in batches):
+def _accumulated(loop: Loop, batches: Mapping[str, int], least: Mapping[str, int], processes: int) -> list[str]:
+    """The advice to cut the batches into more parts, if there is a number that divides them all and leaves enough."""
+    for parts in range(loop.accumulate + 1, min(batches.values()) + 1):
+        if all(_shared_out(batch, parts * processes, least[name]) for name, batch in batches.items()):
             return [f"train.accumulate={parts}   (now {loop.accumulate}; the batch stays {loop.batch})"]
     return []
+
+
+def _shared_out(batch: int, parts: int, least: int) -> bool:
+    """Whether a batch can be cut into parts of at least so many images."""
+    return batch % parts == 0 and batch // parts >= least
+
+
+def _least(recipe: Recipe) -> dict[str, int]:
+    """By setting of a batch how many images a part must have: two, if images are mixed with each other."""
+    mixed = mixed_streams(recipe).keys()
+    own = {f"streams.{name}": 1 + (name in mixed) for name in recipe.own_batch}
+    return {"train": 1 + bool(mixed - recipe.own_batch.keys()), **own}
 
 
 def averaging_advice(loop: Loop) -> str | None:

@@ -98,6 +98,7 @@ def model_card(recipe: Recipe) -> ModelCard:
         depth_unit=depth.depth_unit if isinstance(depth, Depth) else None,
         depth_alignment=alignment,
         pose=None if photometric is None else photometric.pose,
+        pose_size=None if photometric is None else recipe.working_size(photometric.streams[0]),
         scene=None if contrastive is None else scene_card(contrastive, recipe.data.classes),
     )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +36,7 @@ from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
+from fathomseg.stages.score_folders import elsewhere, of_baseline
 from fathomseg.tasks.base import Task
 
 MOTION: Final = "motion"
@@ -153,8 +152,6 @@ def evaluate_run(
     dataset = dataset or resolve_dataset(own_data(folder))
     card, usual = load_card(folder), trained_inference(folder)
     inference, protocol = inference or usual, protocol or DepthProtocol()
-    if protocol.alignment is None:
-        protocol = replace(protocol, alignment=card.depth_alignment)
     place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
@@ -182,7 +179,7 @@ def evaluate_run(
     with processes(own_device(folder)) as device:
         sources: dict[str, Source] = {}
         if against is not None:
-            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol)
+            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol, card)
         elif known:
             for misfit in filter(None, (task.misfit(card.classes, dataset) for task in known.values())):
                 raise FathomError(f"{folder} {misfit}")
@@ -193,10 +190,11 @@ def evaluate_run(
         scored, drives = {}, []
         for name, source in sources.items():
             with progress(f"scoring {name}", len(ids)) as tick:
-                scored[name] = score(source, dataset, ids, known, device, protocol, tick, card.shared_classes)
+                scored[name] = score(source, dataset, ids, known, device, protocol, tick)
         if moving:
             with progress("camera motion", len(moving)) as tick:
-                drives = predict_drives(load_pose(folder).to(device), dataset, moving, card.size, device, tick=tick)
+                pose, seen = load_pose(folder).to(device), card.pose_size or card.size
+                drives = predict_drives(pose, dataset, moving, seen, device, tick=tick)
         retrieved = None
         if pool is not None and scening:
             scene_card, scene = load_scene(folder)
@@ -225,17 +223,19 @@ def evaluate_run(
         how = [*([] if against else inference.differences(usual)), *protocol.differences()]
         first = [f"first{limit}"] if limit else []
         if baselines:
-            result["delta_m"] = compared(result, known, baselines, "-".join([split, *first, *how]))
+            asked = None if against else inference
+            places = {task: of_baseline(run, split, dataset, first, asked, protocol) for task, run in baselines.items()}
+            result["delta_m"] = compared(result, known, baselines, places)
         _warn_of_one_class(result["scores"])
         if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            other = [*_elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
+            other = [*elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
             parts = [split, *other, *first, *narrowed]
             out = place / "-".join([*parts, *how])
             rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
             write_scores(out, result, ids, rows)
             if report:
                 name = next(iter(sources), "")
-                best = {t: examples(sources[name], dataset, known[t], rows[name][t]) for t in rows.get(name, ())}
+                best = {t: examples(sources[name], dataset, known[t], s) for t, s in scored.get(name, {}).items()}
                 shown = sections(result, dataset, best, drives)
                 shown += [] if against or not inference.links else links_sections(folder / METRICS)
                 write_page(out, result, shown, folder / CONFIG)
@@ -248,20 +248,6 @@ def evaluate_run(
                 show(result, told, out)
             result["folder"] = str(out)
     return result
-
-
-def _elsewhere(folder: Path, dataset: Dataset) -> list[str]:
-    """A word for data that is not the run's own, so that its scores never take the place of the run's own."""
-    tree = dataset.model_dump(mode="json")
-    try:
-        own = resolve_dataset(own_data(folder)).model_dump(mode="json")
-    except FathomError:  # an exported file without its run
-        own = None
-    if tree == own:
-        return []
-    root = getattr(dataset, "root", None)
-    name = root.name if isinstance(root, Path) and root.name else dataset.name
-    return [f"on-{name}-{hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:6]}"]
 
 
 def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:

@@ -25,6 +25,7 @@ from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.listing import ending, walk
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress
+from fathomseg.models.network import linked
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import origin, own_data
 from fathomseg.types import Size
@@ -73,33 +74,36 @@ def run(
     split = split or "val"
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
     names = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    card = narrowed(card, chosen(card, names, str(run)))
+    tasks_kept = chosen(card, names, str(run))
     of_inference, of_data = parted("export", overrides)
     inference = trained_inference(run, overrides=of_inference)
+    card = narrowed(card, tasks_kept, inference.links)
     size = inference.size or card.size
     images = _calibration(run, calibration, data, of_data, size) if kind == "int8" else ()
     console = Console(stderr=True)
-    with console.status(f"exporting {', '.join(card.tasks)}"):
-        model = to_onnx(network, card.tasks, size, fixed_size)
-        sizes = [size, size] if fixed_size else [size, _other(size)]
-        wrong = check(model, network, card.tasks, sizes)
+    # Links are on or off for good in the file, where there is nothing to switch.
+    with linked(network, inference.links):
+        inference = inference.model_copy(update={"links": True})
+        with console.status(f"exporting {', '.join(card.tasks)}"):
+            model = to_onnx(network, card.tasks, size, fixed_size)
+            sizes = [size, size] if fixed_size else [size, _other(size)]
+            wrong = check(model, network, card.tasks, sizes)
+            if kind != "fp32":
+                model = to_half(model) if kind == "fp16" else to_int8(model, images)
+        measured = None
+        shapes = " and ".join("{} x {}".format(*s) for s in dict.fromkeys(sizes))
+        lines = [f"checked against PyTorch at {shapes}: {wrong:.1g}"]
         if kind != "fp32":
-            model = to_half(model) if kind == "fp16" else to_int8(model, images)
-    measured = None
-    lines = [
-        f"checked against PyTorch at {' and '.join('{} x {}'.format(*s) for s in dict.fromkeys(sizes))}: {wrong:.1g}"
-    ]
-    if kind != "fp32":
-        exact = Predictor(network, card, "cpu", inference)
-        small = Predictor(OnnxNetwork(model.SerializeToString(), card.tasks, "cpu"), card, "cpu", inference)
-        try:
-            dataset = resolve_dataset(data or own_data(run), of_data)
-            measured = _measured(exact, small, kind, dataset, split, limit)
-            lines += _said(measured, kind)
-        except FathomError as error:
-            if data is not None:
-                raise
-            lines.append(f"the loss of {kind} was not measured: {error}")
+            exact = Predictor(network, card, "cpu", inference)
+            small = Predictor(OnnxNetwork(model.SerializeToString(), card.tasks, "cpu"), card, "cpu", inference)
+            try:
+                dataset = resolve_dataset(data or own_data(run), of_data)
+                measured = _measured(exact, small, kind, dataset, split, limit)
+                lines += _said(measured, kind)
+            except FathomError as error:
+                if data is not None:
+                    raise
+                lines.append(f"the loss of {kind} was not measured: {error}")
     files = model_files(run, as_weights(weights))
     made = {"run": str(run), "weights": weights, "digest": digest(files), **origin()}
     describe(model, card, network, inference, kind, made, measured)

@@ -1,4 +1,4 @@
-"""What a training says of the labels it uses, of files that belong to nothing, and of clips it should not share."""
+"""What a training says of the labels it uses, images without any, stray files, and clips it should not share."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.several import Several
-from fathomseg.data.held_out import shared_clips, warning
+from fathomseg.data.held_out import shared_clips, warning, without
 from fathomseg.io.progress import say
+from fathomseg.objectives.pseudo_labels import PseudoLabels
+from fathomseg.stages.domains import endless
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, evaluated
+from fathomseg.stages.streams import Streams, evaluated, held_out
+from fathomseg.stages.unlabelled import labels_in_use, more_images
 
 
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
@@ -30,6 +33,22 @@ def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: in
             say(f"  ... and {len(strays) - shown} more such files; `fathom check` lists them.")
         for line in dataset.passed_over():
             say(f"  {line}")
+
+
+def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], streams: Streams) -> None:
+    """Warn of streams of `pseudo_labels` whose images all have their labels in use: nothing unlabelled is learned."""
+    pseudo = [one for one in recipe.objectives.values() if isinstance(one, PseudoLabels)]
+    names = dict.fromkeys(name for one in pseudo for name in one.streams if name in streams.by_name)
+    used = labels_in_use(recipe, labelled) if names else frozenset()
+    for name in names:
+        dataset, ids = recipe.dataset(name), streams.by_name[name].ids
+        if endless(recipe, name) or len(ids) > len(used) or without(dataset, ids, used):
+            continue
+        more = more_images(recipe, name, held_out(recipe, dataset), used)
+        say(
+            f"WARNING: {name}: the labels of all its {len(ids)} images are in use, so nothing is learned from "
+            f"unlabelled ones. {more}"
+        )
 
 
 def tell_shared_clips(recipe: Recipe, streams: Streams) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, scale_from_speed
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.depth_scale import DepthScale, in_metres
+from fathomseg.inference.depth_scale import DepthScale, ScaleSource, in_metres
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.progress import say
 from fathomseg.models.network import Network
@@ -24,7 +24,7 @@ class MetricScale(Part):
 
     source: Literal["auto", "poses", "speed", "camera_height", "none"] = "auto"
     """poses: the clips' known poses. speed: `metres_per_frame`. camera_height: the camera's height above the ground.
-    auto: the first of these that is known. none: depth stays relative."""
+    auto: the first of these that is known and can be relied on. none: depth stays relative."""
     metres_per_frame: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """The mean distance from a frame to the next: metres driven / frames, or metres per second / frames per second."""
     camera_height: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -38,24 +38,39 @@ class MetricScale(Part):
         pose: PoseNetwork,
         dataset: Dataset,
         ids: Sequence[str],
+        every: Sequence[str],
         camera: Callable[[str], Camera | None],
     ) -> DepthScale | None:
-        """Metres per unit of a trained network and its pose network, on frames it learned from; None if nothing tells
-        it. `camera` is that of a stored image. Networks are left as they are."""
-        device = next(network.parameters()).device
-        found = None
-        if self.source in {"auto", "poses"}:
-            found = scale_from_poses(pose, dataset, ids, card.size, device)
-        if found is None and self.source in {"auto", "speed"} and self.metres_per_frame is not None:
-            found = scale_from_speed(pose, dataset, ids, card.size, self.metres_per_frame, device)
-        if found is None and self.source in {"auto", "camera_height"}:
+        """Metres per unit of a trained network and its pose network, on frames it learned from (`ids`); None if nothing
+        tells it. The first source that can be relied on, else the first that says anything.
+
+        `every` frame of the clips, those included in which the camera stands, counts for a mean speed. `camera` is that
+        of a stored image. Networks are left as they are.
+        """
+        device, size = next(network.parameters()).device, card.pose_size or card.size
+
+        def by_speed() -> DepthScale | None:
+            metres = self.metres_per_frame
+            return None if metres is None else scale_from_speed(pose, dataset, every, size, metres, device)
+
+        def by_height() -> DepthScale | None:
             predictor = Predictor(network, card, device, tasks=["depth"])
+            return scale_from_camera_height(
+                predictor, dataset, ids, camera, lambda id: self.camera_height or dataset.camera_height(id)
+            )
 
-            def height(id: str) -> float | None:
-                return self.camera_height or dataset.camera_height(id)
-
-            found = scale_from_camera_height(predictor, dataset, ids, camera, height)
-        return found
+        ways: Mapping[ScaleSource, Callable[[], DepthScale | None]] = {
+            "poses": lambda: scale_from_poses(pose, dataset, ids, size, device),
+            "speed": by_speed,
+            "camera_height": by_height,
+        }
+        first = None
+        for name, measured in ways.items():
+            found = measured() if self.source in {"auto", name} else None
+            if found is not None and found.reliable:
+                return found
+            first = first or found
+        return first
 
 
 def with_scale(card: ModelCard, scale: DepthScale | None) -> ModelCard:

@@ -33,7 +33,7 @@ from fathomseg.inference.point_cloud import Lens, refuse_unfit
 from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
-from fathomseg.inference.predictor import BATCH, Predictor, load
+from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import trained_inference
 from fathomseg.inference.sources import find_files
 from fathomseg.inference.temporal import TemporalSmoother
@@ -120,7 +120,7 @@ def run(
         todo = Record(Path(out)).begin(jobs, predictor.tasks, maker, overwrite, beside)
         for task in predictor.tasks.values():
             task.describe(Path(out), predictor.card.known_classes, run)
-        at_once = batch or BATCH.get(predictor.device.type, 1)
+        at_once = batch or predictor.batch
         with progress(f"predicting {names}", sum(job.steps for job in todo)) as tick:
             if team is None:
                 work = Work(predictor, at_once, overwrite, tick, smooth)

@@ -31,7 +31,9 @@ from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.stages.metric_scale import MetricScale
+from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.types import Size
 
 
 class StreamColours(Part):
@@ -47,6 +49,8 @@ class StreamColours(Part):
     """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
     hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
     """Shift drawn from -h .. h, in turns of the colour circle."""
+    grey: Strength | None = None
+    """Share of the samples that are made grey, all frames of one alike; where some images are grey as stored."""
 
     def over(self, usual: ColourJitter) -> ColourJitter:
         """The usual colours but for what is given here."""
@@ -139,6 +143,26 @@ def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str,
             )
 
 
+def zoom_misfits(streams: Mapping[str, StreamConfig], objectives: Mapping[str, AnyObjective]) -> Iterator[str]:
+    """Streams whose depth is divided by the zoom while a disparity learned as it is stays, one sentence each."""
+    losses = [(o, o.losses.get("depth")) for o in objectives.values() if isinstance(o, Supervised)]
+    learned = {
+        stream
+        for objective, loss in losses
+        if isinstance(loss, DepthLoss) and loss.target == "disparity" and not loss.leaves_scale_open
+        for stream in objective.streams
+    }
+    for name in sorted(learned & streams.keys()):
+        depth, geometry = streams[name].depth, streams[name].geometry
+        follows = geometry is not None and geometry.depth_follows_zoom and geometry.zoom != (1, 1)
+        if follows and depth is not None and depth.normalise.over == "none":
+            yield (
+                f"streams.{name}.geometry.depth_follows_zoom divides depth by the zoom, but not the disparity of "
+                f"streams.{name}.depth, which normalise.over=none leaves as it is: give depth_follows_zoom=false, or "
+                f"learn from depth (fathom distill, streams.{name}.distilled.depth)"
+            )
+
+
 class Evaluation(Part):
     """When and on what a run is scored; these images choose nothing, and no training sees them."""
 
@@ -211,6 +235,8 @@ class Recipe(Part):
         pairs = [(p, s) for o in self.objectives.values() for p in o.partners for s in o.streams]
         if found := list(pair_misfits(self.streams, pairs, self.train.batch)):
             raise ValueError("; ".join(found))
+        if found := list(zoom_misfits(self.streams, self.objectives)):
+            raise ValueError("; ".join(found))
         if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:
             raise ValueError(reason)
         if self.balancing.splits_backward and self.train.compile:
@@ -233,6 +259,10 @@ class Recipe(Part):
     def dataset(self, stream: str) -> Dataset:
         """Where the images of a stream come from."""
         return self.streams[stream].data or self.data
+
+    def working_size(self, stream: str) -> Size:
+        """(height, width) at which a stream's images are seen."""
+        return self.streams[stream].size or self.size
 
     def objectives_of(self, stream: str) -> dict[str, AnyObjective]:
         """The objectives that learn from a stream."""

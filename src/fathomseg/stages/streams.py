@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.cache import Cache, cache_folder
+from fathomseg.data.cache import Cache, Prepared, cache_folder
 from fathomseg.data.colour import ColourJitter
-from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
-from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
+from fathomseg.data.held_out import NOTHING, VAL, HeldOut, without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
@@ -34,6 +34,7 @@ from fathomseg.io.progress import preparing, say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
+from fathomseg.stages.unlabelled import labels_in_use, more_images
 from fathomseg.types import Size
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[st
         if other.labels is not None and recipe.dataset(name) == dataset
     ]
     if not others:
-        return tuple(sorted(id for id in ids if dataset.has_label(id)))
+        named = (recipe.streams[stream].split or "train") in (VAL, recipe.evaluation.split)
+        kept = ids if named else held_out(recipe, dataset).without(dataset, ids)
+        return tuple(sorted(id for id in kept if dataset.has_label(id)))
     shared = set(ids) & {id for chosen in others for id in chosen}
     return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 
@@ -161,7 +164,7 @@ class _Builder:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        working, ids = config.size or recipe.size, self.ids(needs)
+        working, ids = recipe.working_size(self.name), self.ids(needs)
         geometry = config.geometry or Geometry()
         geometry = geometry.for_frames() if "frames" in needs else geometry
         size = _prepared(geometry, working, dataset, ids[0])
@@ -171,8 +174,7 @@ class _Builder:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
         labels_of = self._labels_of(uses)
-        there: dict[Kind, bool] = {"image": True, "label": bool(labels_of), "depth": bool(uses & {"depth", "normals"})}
-        kinds = tuple(kind for kind, wanted in there.items() if wanted)
+        kinds = _kinds(uses, bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
         distilled = dict(self._distilled(ids, uses, size))
@@ -191,7 +193,6 @@ class _Builder:
             cameras,
             labels_of=labels_of,
             disparity=disparity,
-            normals="normals" in uses,
             distilled=distilled,
             working=working,
             with_whole="whole" in uses,
@@ -231,20 +232,18 @@ class _Builder:
                 f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
                 f"streams.{self.name}.data.endless=false."
             )
-        working, geometry = config.size or recipe.size, config.geometry or Geometry()
+        working, geometry = recipe.working_size(self.name), config.geometry or Geometry()
         order = Endless(dataset, split, seed)
         size = _prepared(geometry, working, dataset, order.id_at(0))
         fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
         labels = "label" in uses
-        there: dict[Kind, bool] = {"image": True, "label": labels, "depth": bool(uses & {"depth", "normals"})}
         stream = Stream(
             Cache(dataset, size, limit_gb=0),
             [order.id_at(position) for position in range(_COUNTED)],
-            tuple(kind for kind, wanted in there.items() if wanted),
+            _kinds(uses, labels),
             geometry,
             seed,
             disparity=fresh,
-            normals="normals" in uses,
             working=working,
             with_whole="whole" in uses,
             order=order,
@@ -265,7 +264,7 @@ class _Builder:
     def ids(self, needs: frozenset[str]) -> list[str]:
         """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        everything = self._all()
+        everything = split_ids(recipe, self.name)
         asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
@@ -285,21 +284,22 @@ class _Builder:
             learns = "label" in needs or "label" in recipe.uses(self.name) or not deep
             known = frozenset(self.labelled.get(self.name, ())) if learns else frozenset()
             if asked and not config.labelled_too:
-                deep = set(without(dataset, deep, self._labelled_elsewhere()))
+                deep = set(without(dataset, deep, labels_in_use(recipe, self.labelled)))
             return sorted({*known, *deep})
-        ids = everything
-        if not config.labelled_too:
-            ids = without(dataset, ids, self._labelled_elsewhere())
+        used = frozenset[str]() if config.labelled_too else labels_in_use(recipe, self.labelled)
+        ids = without(dataset, everything, used)
+        if not ids and everything:
+            more = more_images(recipe, self.name, held_out(recipe, dataset), used)
+            raise FathomError(
+                f"No image is left in stream {self.name!r} ({dataset.name}): the labels of all {len(everything)} are "
+                f"in use, and streams.{self.name}.labelled_too=false leaves such images out. {more}"
+            )
         if not ids:
             raise FathomError(
                 f"No image is left in stream {self.name!r} ({dataset.name}) without those that are held out "
                 f"(evaluation.split={recipe.evaluation.split!r}). Give another streams.{self.name}.split."
             )
         return ids
-
-    def _labelled_elsewhere(self) -> frozenset[str]:
-        """The images whose labels any stream uses."""
-        return frozenset().union(*(shown(self.recipe.dataset(name), own) for name, own in self.labelled.items()))
 
     def _distilled(
         self, ids: Sequence[str], uses: frozenset[str], size: Size
@@ -312,16 +312,6 @@ class _Builder:
                 reader = folder.reader(task, dataset, classes, size, parts)
                 reader.prepare(dataset, ids, self.progress)
                 yield TARGETS[task], reader
-
-    def _all(self) -> list[str]:
-        """The images of its split, never one that is held out."""
-        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        if "frames" in recipe.needs(self.name):
-            scored = recipe.evaluation.split if dataset == recipe.data else None
-            ids: Sequence[str] = training_ids(dataset, config.split, scored)
-        else:
-            ids = dataset.ids(config.split or "train")
-        return held_out(recipe, dataset).without(dataset, ids)
 
     def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
         """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
@@ -337,7 +327,7 @@ class _Builder:
     def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
         config = self.recipe.streams[self.name]
-        frames = list(ids) if only else self._all()
+        frames = list(ids) if only else split_ids(self.recipe, self.name)
         cache.prepare([(id, "image") for id in frames], self.progress)
         file = self.folder / FRAMES.format(self.name)
         triplets = choose_frames(config.frames, cache, frames, file, self.progress)
@@ -360,11 +350,33 @@ class _Builder:
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
 
 
+def _kinds(uses: frozenset[str], labels: bool) -> tuple[Prepared, ...]:
+    """The arrays of each image that a stream reads."""
+    there: dict[Prepared, bool] = {
+        "image": True,
+        "label": labels,
+        "depth": "depth" in uses,
+        "normals": "normals" in uses,
+    }
+    return tuple(kind for kind, wanted in there.items() if wanted)
+
+
 def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -> Size:
     """The size images are prepared at; one of them stands for all if it is to be as large as they are stored."""
     if geometry.detail is None and geometry.zoom[1] <= 1:
         return working
     return geometry.prepared(working, Cache(dataset, None).stored_size(first))
+
+
+def split_ids(recipe: Recipe, stream: str) -> list[str]:
+    """The images of a stream's split, never one that is held out."""
+    split, dataset = recipe.streams[stream].split, recipe.dataset(stream)
+    if "frames" in recipe.needs(stream):
+        scored = recipe.evaluation.split if dataset == recipe.data else None
+        ids: Sequence[str] = training_ids(dataset, split, scored)
+    else:
+        ids = dataset.ids(split or "train")
+    return held_out(recipe, dataset).without(dataset, ids)
 
 
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:

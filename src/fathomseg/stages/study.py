@@ -43,8 +43,8 @@ def run(
 
     `table`: train nothing, show what there is. `retry`: train again what failed. `known`: results.json files of the
     same study, whose trainings are not done again. `workers`: trainings side by side; None = as many as `engine` has
-    room for. `gpus`: the share of a GPU each gets; None = one, where there are any. Raises `FathomError` if another
-    command trains in the folder.
+    room for. `gpus`: the share of a GPU each gets, 1 at most; None = one, where there are any, and not for Slurm.
+    Raises `FathomError` if another command trains in the folder.
     """
     study = load(Study, path, overrides)
     _check_arguments(study, workers, only)
@@ -70,7 +70,7 @@ def run(
                     say(f"{count} trainings are known from {other} and not done again.")
         if not table:
             opened = stack.enter_context(open_engine(engine, folder.path / "submitit"))
-            share = float(opened.gpus > 0) if gpus is None else gpus
+            share = opened.job_share(gpus)
             jobs = [job(cell, training, folder.run(cell)) for cell, training in trainings.items()]
             runner = Runner(
                 folder, jobs, changed=write, keep_checkpoints=study.keep_checkpoints, engine=opened, gpus=share

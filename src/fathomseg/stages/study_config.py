@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -112,6 +112,13 @@ class Study(Part):
             for key, value in settings
         ]
 
+    def written(self, arm: str) -> dict[str, Any]:
+        """Settings of an arm as they are written, by dotted key: those with a `{seed}`, and where the arm alone has its
+        data. Where that of all arms is, each machine knows."""
+        own = dict(flat(self.arms[arm].settings))
+        found = {**dict(flat(self.settings)), **own}
+        return {k: v for k, v in found.items() if "{seed}" in str(v) or (k.endswith(".root") and k in own)}
+
     def trainings(self, only: Collection[str] = ()) -> dict[Cell, Training]:
         """Every cell, or those of the arms `only`, with its recipe.
 
@@ -124,7 +131,8 @@ class Study(Part):
                 continue
             try:
                 path, overrides = find(str(self.arms[cell.arm].recipe)), self.overrides(cell)
-                trainings[cell] = Training(path, tuple(overrides), load(Recipe, path, overrides))
+                recipe = load(Recipe, path, overrides)
+                trainings[cell] = Training(path, tuple(overrides), recipe, self.written(cell.arm))
                 found = lacking(trainings[cell].recipe)
             except ConfigError as error:
                 found = [str(error)]
@@ -150,6 +158,8 @@ class Training:
     path: Path
     overrides: tuple[str, ...]
     recipe: Recipe
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """`Study.written`."""
 
 
 def labelled(recipe: Recipe) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from fathomseg import config
+from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD
 from fathomseg.inference.predictor import load
 from fathomseg.io.files import write_text
@@ -16,7 +17,7 @@ from fathomseg.report.study_page import PAGE, ArmPictures, arm_pictures, render_
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG
 from fathomseg.study.folder import JobFolder
-from fathomseg.study.report import Report
+from fathomseg.study.report import Report, redact_paths
 from fathomseg.study.table import Cell, size
 
 _IMAGES: Final = 4
@@ -34,7 +35,7 @@ def write_study_page(folder: JobFolder, report: Report, origin: Mapping[str, Any
 
 def _pictures(folder: JobFolder, report: Report) -> ArmPictures | None:
     """Of the first seed that is finished of each arm, at the smallest budget; None without a network to predict with.
-    Networks of runs that lie elsewhere (`--known`) are not here."""
+    Networks of runs that lie elsewhere (`--known`) are not here. Without the data a sentence says so."""
     shown: dict[str, Cell] = {}
     for cell in sorted(report.records, key=lambda cell: (size(cell.budget), cell.seed)):
         if cell.arm not in shown and (folder.run(cell) / CARD).is_file():
@@ -43,9 +44,12 @@ def _pictures(folder: JobFolder, report: Report) -> ArmPictures | None:
     if not cells:
         return None
     recipe = config.load(Recipe, folder.run(cells[0]) / CONFIG)
-    if not recipe.network.tasks or recipe.evaluation.split not in recipe.data.splits:
+    if not recipe.network.tasks or recipe.evaluation.split is None:
         return None
-    ids = recipe.data.ids(recipe.evaluation.split)
+    try:
+        ids = recipe.data.ids(recipe.evaluation.split)
+    except FathomError as error:
+        return ArmPictures([], f"No pictures: {redact_paths(str(error), 'error')}", None, depth=False)
     rows = np.unique(np.linspace(0, len(ids) - 1, min(_IMAGES, len(ids))).round().astype(int))
     arms = {report.titles[cell.arm]: load(folder.run(cell)).predict for cell in cells if _predicts(folder.run(cell))}
     budgets = sorted({str(cell.budget) for cell in cells})

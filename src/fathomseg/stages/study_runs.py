@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from fathomseg.stages.study_config import Training, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.study.table import CLASSES, HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
 from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
 
@@ -34,16 +35,17 @@ def job(cell: Cell, training: Training, run: Path) -> Job:
         name=str(cell),
         start=("train", str(training.path), *training.overrides, "--out", str(run)),
         resume=("train", "--resume", str(run), *allowed),
-        result=lambda: result(cell, run, training.recipe),
+        result=lambda: result(cell, run, training),
     )
 
 
-def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
+def result(cell: Cell, run: Path, training: Training) -> Record | None:
     """What a finished run says: scores in per cent, images, settings, commit, machine. None if it has no scores.
 
-    Of a run in phases, what the last one says, and the steps of all.
+    Of a run in phases, what the last one says, and the steps of all. Labelled images are those of the data it is scored
+    on; labels of other data, such as the source of an adaptation, are no part of a budget.
     """
-    trainings = list(trainings_in(recipe, run).values())
+    trainings = list(trainings_in(training.recipe, run).values())
     final = trainings[-1]
     split, tasks = final.evaluation.split or "", final.network.tasks
     if not scores_file(run, split).is_file():
@@ -51,24 +53,26 @@ def result(cell: Cell, run: Path, recipe: Recipe) -> Record | None:
     all_tasks = scores(run, split, "ema")
     ema, last = (scores(run, split, weights).get("segmentation", {}) for weights in ("ema", "last"))
     made = json.loads((run / ORIGIN).read_text(encoding="utf-8"))
-    ids = [id for own in labelled_ids(run, final.streams).values() for id in own]
+    used = labelled_ids(run, final.streams)
+    target = {id for stream, ids in used.items() if final.dataset(stream) == final.data for id in ids}
     return {
         "arm": cell.arm,
         "budget": cell.budget,
         "seed": cell.seed,
-        "images": len(ids),
-        LABELLED_HASH: hashed(ids),
+        "images": len(target),
+        LABELLED_HASH: hashed(id for ids in used.values() for id in ids),
         "steps": sum(one.train.steps for one in trainings),
         "miou": _percent(ema.get("miou")),
         "miou_last": _percent(last.get("miou")),
         "boundary_miou": _percent(ema.get("boundary_miou")),
         "pixel_accuracy": _percent(ema.get("pixel_accuracy")),
         "ece": ema.get("ece"),
-        "scored_images": max(one["images"] for one in all_tasks.values()),
+        "scored_images": max((one["images"] for one in all_tasks.values()), default=0),
         MAIN_SCORES: {name: asdict(tasks[name].main_score(one)) for name, one in all_tasks.items() if name in tasks},
+        CLASSES: {row["name"]: _percent(row["iou"]) for row in ema.get("classes", ())},
         HEADLINES: {name: tasks[name].headline(one) for name, one in all_tasks.items() if name in tasks},
         **{key: made[key] for key in ("commit", "date", "machine", "processor", "gpu", "threads", "torch")},
-        SETTINGS: settings_of_arm(recipe),
+        SETTINGS: settings_of_arm(training),
     }
 
 
@@ -90,7 +94,7 @@ def take_known(folder: JobFolder, trainings: Mapping[Cell, Training], path: Path
     """
     known = {c: r for c, r in _read_known(path).items() if c in trainings and not folder.settled(c)}
     _refuse(
-        {cell: _unlike(record, trainings[cell].recipe) for cell, record in known.items()},
+        {cell: _unlike(record, trainings[cell]) for cell, record in known.items()},
         f"trainings in {path} are not those of this study",
         "Change the study back, or leave the file out and train them again.",
     )
@@ -117,12 +121,22 @@ def _read_known(path: Path) -> dict[Cell, Record]:
         ) from None
 
 
-def _unlike(record: Record, recipe: Recipe) -> list[str]:
-    """In what a known training is not the one of the recipe."""
-    found = differences(record[SETTINGS], redact_paths(settings_of_arm(recipe)))
-    if hashed(labelled(recipe)) != record.get(LABELLED_HASH):
+def _unlike(record: Record, training: Training) -> list[str]:
+    """In what a known training is not the one of the study."""
+    then, now = record[SETTINGS], redact_paths(settings_of_arm(training))
+    same = {key for key in training.written if _as_earlier(key, then, now)}
+    found = differences(*({key: v for key, v in one.items() if key not in same} for one in (then, now)))
+    if hashed(labelled(training.recipe)) != record.get(LABELLED_HASH):
         found.append("it had labels of other images than the study gives it")
     return found
+
+
+def _as_earlier(key: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a setting is as results.json of earlier versions has it: of one seed, or left out as a folder of data."""
+    if key not in then:
+        return key.endswith(".root")
+    of_a_seed = re.escape(str(now.get(key))).replace(re.escape("{seed}"), r"\d+")
+    return re.fullmatch(of_a_seed, str(then[key])) is not None
 
 
 def hashed(ids: Iterable[str]) -> str:
@@ -171,13 +185,17 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def settings_of_arm(recipe: Recipe) -> dict[str, Any]:
-    """What is comparable of a recipe and the same in all cells of an arm."""
-    return {k: value for k, value in comparable(recipe).items() if k not in (SEED, LABEL_BUDGET, LABEL_FILE)}
+def settings_of_arm(training: Training) -> dict[str, Any]:
+    """What is comparable of a training and the same in all cells of an arm."""
+    found = {**comparable(training.recipe), **{key: _named(value) for key, value in training.written.items()}}
+    return {key: value for key, value in found.items() if key not in (SEED, LABEL_BUDGET, LABEL_FILE)}
 
 
 def comparable(recipe: Recipe) -> dict[str, Any]:
     """All settings by dotted key; of a folder or file of this machine only its name."""
     tree = yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))
-    same = {key: value for key, value in flat(tree) if key not in CHANGEABLE and not key.endswith(".root")}
-    return {key: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for key, v in same.items()}
+    return {k: _named(value) for k, value in flat(tree) if k not in CHANGEABLE and not k.endswith(".root")}
+
+
+def _named(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

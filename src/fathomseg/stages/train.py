@@ -18,6 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
+from fathomseg.stages.batches import refuse_uneven
 from fathomseg.stages.build import (
     build_networks,
     build_step,
@@ -28,15 +29,17 @@ from fathomseg.stages.build import (
 )
 from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.stages.labels_used import tell_labels, tell_shared_clips
+from fathomseg.stages.domains import same_data
+from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
+from fathomseg.stages.mixing_batches import refuse_unmixed
 from fathomseg.stages.needed_runs import refuse_missing_runs
 from fathomseg.stages.phases import train_phases, trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
 from fathomseg.stages.seen_before import tell_seen_before
 from fathomseg.stages.start import started
-from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated
+from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated, split_ids
 from fathomseg.stages.training_page import write_page
 
 if TYPE_CHECKING:
@@ -71,6 +74,8 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
+    refuse_uneven(recipe, accelerate)  # before hours of preparing
+    refuse_unmixed(recipe, accelerate)
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
@@ -87,6 +92,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
 
     streams = build_streams(recipe, labelled, folder, accelerate)
     if accelerate.is_main_process:
+        tell_all_labelled(recipe, labelled, streams)
         tell_shared_clips(recipe, streams)
     check_classes(recipe, streams, accelerate.is_main_process)
     keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
@@ -95,7 +101,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     step = build_step(recipe, network, brought, streams)
     if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
         say(advice)
-    with memory_advice(recipe):
+    with memory_advice(recipe, accelerate.num_processes):
         trainer = Trainer(
             step, streams.by_name, recipe.train, recipe.optimiser, folder, recipe.seed, accelerate, recipe.own_batch
         )
@@ -128,7 +134,7 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
 
 def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
-    video."""
+    video of the recipe's own data."""
     card, photometric = model_card(recipe), photometric_of(step)
     if photometric is not None:
         cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
@@ -136,10 +142,22 @@ def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     if photometric is None or card.depth_unit != "relative" or recipe.metric_scale.source == "none":
         return card
     name = next(stream for stream in photometric.config.streams if stream in streams.intrinsics)
+    if not same_data(recipe.dataset(name), recipe.data):
+        say(
+            f"Depth stays relative: it was learned from {recipe.dataset(name).name}, and what a unit is there need not "
+            f"hold for images of {recipe.data.name}, which the network is for."
+        )
+        return card
     intrinsics = streams.intrinsics[name]
     camera = trained_camera(intrinsics, streams.learned_focal_ids, photometric.focal_factors())
     scale = recipe.metric_scale.measure(
-        card, step.ema.network, photometric.pose, recipe.dataset(name), list(intrinsics.cameras), camera
+        card,
+        step.ema.network,
+        photometric.pose,
+        recipe.dataset(name),
+        list(intrinsics.cameras),
+        split_ids(recipe, name),
+        camera,
     )
     return with_scale(card, scale)
 
@@ -159,13 +177,12 @@ def _evaluation(
     from fathomseg.evaluation.scoring import FromNetwork, score  # here and below: nothing that reading a recipe needs
     from fathomseg.inference.predictor import Predictor
 
-    card = model_card(recipe)
-    predictor = Predictor(step.ema.network, card, accelerate.device, config.inference)
+    predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
 
     def evaluate(_: int) -> Mapping[str, Any]:
-        source, shared = FromNetwork(predictor, recipe.data), card.shared_classes
         with gathered(step.ema.network):
-            scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device, shared=shared)
+            source = FromNetwork(predictor, recipe.data)
+            scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device)
         headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())
         return {name: value for headline in headlines for name, value in headline.items()}
 

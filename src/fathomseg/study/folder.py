@@ -119,8 +119,9 @@ def scores_file(run: Path, split: str) -> Path:
 
 
 def scores(run: Path, split: str, weights: str = "ema") -> Mapping[str, Mapping[str, Any]]:
-    """The scores of one set of weights by task, `segmentation` and `depth`, as far as the run was scored on them."""
-    found: dict[str, Any] = json.loads(scores_file(run, split).read_text(encoding="utf-8"))["scores"][weights]
+    """The scores of one set of weights by task, `segmentation` and `depth`, as far as the run was scored on them: none
+    of camera motion or a scene model alone."""
+    found: dict[str, Any] = json.loads(scores_file(run, split).read_text(encoding="utf-8"))["scores"].get(weights, {})
     return found
 
 

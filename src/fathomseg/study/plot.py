@@ -21,6 +21,8 @@ _CLOSE: Final = 0.05
 """Lines nearer than this part of the axis share one label."""
 _NUMBER: Final = 0.055
 """The part of the axis that a number below it takes."""
+_TO_NONE: Final = 0.5
+"""Decades between no labels and the smallest number of them."""
 
 
 def label_efficiency(
@@ -46,9 +48,9 @@ def label_efficiency(
         for i, arm in enumerate(names):
             points = [(one["images"], one[SCORE]) for cell, one in records.items() if cell.arm == arm]
             axes.plot(*zip(*points, strict=True) if points else ([], []), "o", mfc="none", mec=COLOURS[i % 8], ms=3.5)
-            known = [row for row in rows if row.arm == arm and row.images and row.score]
+            known = [row for row in rows if row.arm == arm and row.images is not None and row.score]
             axes.errorbar(
-                [row.images for row in known if row.images],
+                [row.images for row in known if row.images is not None],
                 [row.score.mean for row in known if row.score],
                 [row.score.spread or 0 for row in known if row.score],
                 fmt=f"{MARKERS[i % 8]}-",
@@ -70,13 +72,22 @@ def label_efficiency(
 
 
 def _frame(axes: Axes, records: Sequence[Record]) -> None:
-    """Limits, and the numbers of labels that do not touch."""
+    """Limits, and the numbers of labels that do not touch. No labels stand at the left of a logarithmic scale."""
     counts, scores = sorted({one["images"] for one in records}), [one[SCORE] for one in records]
-    low, high, margin = counts[0] / 1.2, counts[-1] * 1.2, max(1.0, 0.15 * (max(scores) - min(scores)))
-    axes.set(xscale="log", xlim=(low, high), ylim=(max(0, min(scores) - margin), min(100, max(scores) + margin)))
-    shown: list[int] = []
-    for count in counts:
-        if not shown or count >= shown[-1] * (high / low) ** _NUMBER:
-            shown.append(count)
-    axes.set_xticks(counts, [str(count) if count in shown else "" for count in counts])
+    least, most, margin = counts[0], max(1, counts[-1]), max(1.0, 0.15 * (max(scores) - min(scores)))
+    if least:
+        axes.set(xscale="log", xlim=(least / 1.2, most * 1.2))
+    else:
+        first = next((count for count in counts if count), 1)
+        axes.set_xscale("symlog", linthresh=first, linscale=_TO_NONE)
+        axes.set_xlim(-first / 4, most * 1.2)
+    axes.set_ylim(max(0, min(scores) - margin), min(100, max(scores) + margin))
+    places = (axes.transScale + axes.transLimits).transform([(count, scores[0]) for count in counts])[:, 0].tolist()
+    shown: list[float] = []
+    texts = []
+    for count, place in zip(counts, places, strict=True):
+        fits = not shown or place >= shown[-1] + _NUMBER
+        shown += [place] if fits else []
+        texts.append(str(count) if fits else "")
+    axes.set_xticks(counts, texts)
     axes.xaxis.minorticks_off()

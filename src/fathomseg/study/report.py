@@ -114,8 +114,10 @@ class Report:
         return "\n".join(lines)
 
     def show(self, console: Console) -> None:
-        """Print the tables and what failed."""
+        """Print the tables, but for the one of classes, and what failed."""
         for sheet in self.sheets:
+            if sheet.wide:
+                continue
             table = Table(title=Text(f"{self.title}: {sheet.title}"))
             for i, column in enumerate(sheet.columns):
                 table.add_column(Text(column), justify="right" if i else "left")
@@ -142,7 +144,7 @@ class Report:
 
     @property
     def sheets(self) -> list[Sheet]:
-        """The tables as text: of the mIoU, and of the scores of other tasks."""
+        """The tables as text: of the mIoU, of the scores of other tasks, and of classes."""
         return sheets(self.rows, dict(self.titles), bool(self.singles))
 
     @property
@@ -176,13 +178,13 @@ def _cell(text: str) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """Numbers with the digits that mean something: four after the point, but no probability becomes 0."""
+    """Numbers with the digits that mean something: four after the point, three of those that are small."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(inner) for inner in value]
     if isinstance(value, float):
-        return round(value, 4) if abs(value) >= 0.001 else float(f"{value:.3g}")
+        return round(value, 4) if abs(value) >= 0.1 else float(f"{value:.3g}")
     return value
 
 

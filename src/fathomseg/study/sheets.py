@@ -1,4 +1,4 @@
-"""The tables of a study as text: the mIoU of every row, and the scores of its other tasks."""
+"""The tables of a study as text: the mIoU of every row, the scores of its other tasks, and the IoU of each class."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Final
 from fathomseg.study.table import Mean, Row
 
 COLUMNS: Final = ("arm", "labels", "seeds", "mIoU", "% of all", "difference [95 %]", "p", "minutes", "CPU min")
+
+MOST_CLASSES: Final = 20
+"""Classes that have a column each; results.json has those of longer lists."""
 
 NAMES: Final = {
     "abs_rel": "AbsRel ↓",
@@ -27,10 +30,13 @@ class Sheet:
     columns: tuple[str, ...]
     cells: list[list[str]]
     """Row by row, under `columns`."""
+    wide: bool = False
+    """Too many columns for a terminal."""
 
 
 def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[Sheet]:
-    """The mIoU, if any row has one or none is finished; the scores of other tasks, of the rows that have them.
+    """The mIoU, if any row has one or none is finished; the scores of other tasks, and the IoU of each class, of the
+    rows that have them.
 
     `titles`: how each arm is called. A study without mIoU has one table, of what else there is.
     """
@@ -57,6 +63,10 @@ def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[S
     if keys:
         cells = [[*place(row), *others(row)] for row in rows if row.others]
         found.append(Sheet("Other tasks", (*COLUMNS[:3], *heads), cells))
+    classes = tuple(dict.fromkeys(name for row in rows for name in row.classes))
+    if 0 < len(classes) <= MOST_CLASSES:
+        cells = [[*place(row), *(_mean(row.classes.get(name)) for name in classes)] for row in rows if row.classes]
+        found.append(Sheet("IoU by class, per cent", (*COLUMNS[:3], *classes), cells, wide=True))
     return found
 
 

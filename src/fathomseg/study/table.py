@@ -35,6 +35,9 @@ MAIN_SCORES: Final = "main_scores"
 HEADLINES: Final = "headlines"
 """In a record: by task its headline scores (`Task.headline`) by name; older records have none."""
 
+CLASSES: Final = "iou"
+"""In a record: by class its IoU, per cent; None where the ground truth has none of it. Older records lack it."""
+
 LEAST: Final = 3
 """Pairs below which no probability is given."""
 
@@ -129,6 +132,8 @@ class Row:
     """Per cent; None where no arms are named for it, or the row is one of them and has a task alone."""
     others: Mapping[str, Mapping[str, Mean]] = field(default_factory=dict)
     """By task other than segmentation its headline scores by name."""
+    classes: Mapping[str, Mean] = field(default_factory=dict)
+    """By class its IoU, per cent, over the seeds that have it."""
     p_holm: float | None = None
     """`against.p`, allowing for the number of rows it is computed for (Holm)."""
 
@@ -184,6 +189,7 @@ def rows(
             against=None if arm == baseline else compare([one - base for one, base in paired(budget)]),
             delta_m=_mean([delta_m_of(cell, records, singles) for cell in done]) if singles else None,
             others=_others([records[cell].get(HEADLINES, {}) for cell in done]),
+            classes=_by_name([records[cell].get(CLASSES, {}) for cell in done]),
         )
 
     found = [row(*place) for place in sorted(places, key=lambda place: (arms.index(place[0]), size(place[1])))]
@@ -195,14 +201,17 @@ def rows(
 
 def delta_m_of(cell: Cell, records: Mapping[Cell, Record], singles: Mapping[str, str]) -> float | None:
     """Delta_m of a finished cell in per cent, against the arms of its tasks with its budget and seed; None where one of
-    the tasks or of these cells is missing."""
+    the tasks or of these cells is missing, or two scores do not compare: depth in metres with scaled depth."""
     own = records[cell].get(MAIN_SCORES, {})
     changes = []
     for task, arm in singles.items():
         base = records.get(Cell(arm, cell.budget, cell.seed), {}).get(MAIN_SCORES, {})
         if task not in own or task not in base:
             return None
-        changes.append(relative_change(MainScore(**own[task]), MainScore(**base[task])))
+        ours, theirs = MainScore(**own[task]), MainScore(**base[task])
+        if ours.name != theirs.name:
+            return None
+        changes.append(relative_change(ours, theirs))
     found = delta_m(dict(zip(singles, changes, strict=True)))
     return None if found is None else 100 * found
 
@@ -244,15 +253,16 @@ def holm(probabilities: Sequence[float]) -> list[float]:
     return found
 
 
+def _by_name(found: Sequence[Mapping[str, float | None]]) -> dict[str, Mean]:
+    """Over the seeds, the scores of each name that any of them knows."""
+    means = {name: _mean([one.get(name) for one in found]) for name in dict.fromkeys(n for one in found for n in one)}
+    return {name: mean for name, mean in means.items() if mean}
+
+
 def _others(found: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Mean]]:
     """Over the seeds, the headline scores of all tasks but segmentation, whose mIoU has a place of its own."""
-    values: dict[str, dict[str, list[float]]] = {}
-    for one in found:
-        for task, scores in one.items():
-            for key, value in scores.items() if task != "segmentation" else ():
-                values.setdefault(task, {}).setdefault(key, []).append(value)
-    means = {task: {key: _mean(known) for key, known in scores.items()} for task, scores in values.items()}
-    return {task: {key: mean for key, mean in scores.items() if mean} for task, scores in means.items()}
+    tasks = dict.fromkeys(task for one in found for task in one if task != "segmentation")
+    return {task: _by_name([one.get(task, {}) for one in found]) for task in tasks}
 
 
 def _mean(values: Sequence[float | None]) -> Mean | None:

@@ -118,8 +118,9 @@ class Task(Part, ABC):
         """The one score by which runs are compared over several tasks (`metrics/multitask.py`)."""
 
     @abstractmethod
-    def badness(self, row: Row) -> float | None:
-        """How bad the prediction of an image is, by its own scores; None where that is undefined."""
+    def badness(self, row: Row, result: Mapping[str, Any]) -> float | None:
+        """How bad the prediction of an image is, by its own scores; None where that is undefined. `result`: the scores
+        of all images, which say how they were taken."""
 
     @abstractmethod
     def is_stored(self, path: Path) -> bool:

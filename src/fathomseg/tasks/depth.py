@@ -42,8 +42,8 @@ _FOLLOW: Final = 0.1
 
 
 class Depth(Task):
-    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before; or one map of
-    metres.
+    """Disparity 0..1 (1 = nearest) of several scales, finest first, each half the size of the one before (but for the
+    finest, which convex upsampling brings to the size of the image); or one map of metres.
 
     1 / depth = 1 / max_depth + (1 / min_depth - 1 / max_depth) * disparity.
     """
@@ -173,9 +173,9 @@ class Depth(Task):
         stated = result.get("settings", {}).get("alignment")
         return stated or ("none" if self.depth_unit == "metres" else "median")
 
-    def badness(self, row: Row) -> float | None:
-        """AbsRel after median scaling."""
-        return float(row["median"]["abs_rel"])
+    def badness(self, row: Row, result: Mapping[str, Any]) -> float | None:
+        """AbsRel after the alignment to look at first."""
+        return float(row[self._alignment(result)]["abs_rel"])
 
     def is_stored(self, path: Path) -> bool:
         """A grey PNG of 16 bits, or .npy."""
@@ -199,11 +199,12 @@ class Depth(Task):
         protocol: DepthProtocol | None,
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`depth` alone, resampled in inverse depth, as the predictions of a network are."""
+        """`depth` alone, resampled in inverse depth, as disparity of a network is; what is unknown leaves no trace in
+        its neighbours."""
         refuse_other_shape("the depth map", stored.shape, truth.shape, str(path))
         inverse = torch.from_numpy(stored)
         if stored.shape != truth.shape:
-            inverse = F.interpolate(inverse[None, None], truth.shape, mode="bilinear", align_corners=False)[0, 0]
+            inverse = _resampled(inverse, (truth.shape[0], truth.shape[1]))
         counted = (protocol or DepthProtocol()).valid(torch.tensor(truth))
         if count := int((~(torch.isfinite(inverse) & (inverse > 0)) & counted).sum()):
             raise DataError([Problem(str(path), f"holds no positive depth at {count} pixels whose true depth counts")])
@@ -269,6 +270,14 @@ class DisparityPainter:
             low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
         self.limits = low, high
         return draw.disparity_picture(prediction.disparity, self.limits)
+
+
+def _resampled(inverse: Float32[Tensor, "h w"], size: Size) -> Float32[Tensor, "h2 w2"]:
+    """Bilinear among what is known; 0 = unknown, also where most of what a pixel lies on is."""
+    known = torch.isfinite(inverse) & (inverse > 0)
+    both = torch.stack([torch.where(known, inverse, 0.0), known.float()])
+    total, weight = F.interpolate(both[None], size, mode="bilinear", align_corners=False)[0]
+    return torch.where(weight > 0.5, total / weight, 0.0)
 
 
 def _metres(path: Path) -> Float[np.ndarray, "h w"]:

@@ -80,7 +80,7 @@ class Normals(Task):
         """The mean angle."""
         return MainScore("mean", result["mean"], lower_is_better=True)
 
-    def badness(self, row: Row) -> float | None:
+    def badness(self, row: Row, result: Mapping[str, Any]) -> float | None:
         """The mean angle."""
         return float(row["mean"])
 

@@ -98,7 +98,7 @@ class Segmentation(Task):
         """mIoU."""
         return MainScore("miou", result["miou"], lower_is_better=False)
 
-    def badness(self, row: Row) -> float | None:
+    def badness(self, row: Row, result: Mapping[str, Any]) -> float | None:
         """1 - mIoU."""
         return None if row["miou"] is None else 1 - float(row["miou"])
 

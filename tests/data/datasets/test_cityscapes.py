@@ -116,3 +116,11 @@ def test_files_that_belong_to_nothing_are_told(tmp_path: Path) -> None:
     assert "_leftImg8bit.png" in told["a"]
     assert "_gtFine_labelIds.png" in told["b"]
     assert len(told) == 3
+
+
+def test_the_key_of_a_label_has_the_size_of_the_image(tmp_path: Path) -> None:
+    data = Cityscapes(root=make_cityscapes(tmp_path, clips=1, frames=1, sequence=False, camera=False))
+    (id,) = data.ids("train")
+    before = data.fingerprint(id, "label")
+    save(data.files(id).image, np.zeros((16, 32, 3), np.uint8))
+    assert data.fingerprint(id, "label") != before

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,34 @@ def test_without_any_label_there_is_no_val(tmp_path: Path) -> None:
     data = Folder(root=make_folder(tmp_path, labels=None))
     assert data.splits == ("train", "clips", "all")
     assert reasons(data) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "split", "words"),
+    [
+        (
+            {"images": 0, "labels": None},
+            "train",
+            r"is: clips, all\. No frame .* is empty.*split=clips.*import-",
+        ),
+        ({"clips": 0, "labels": None}, "clips", r"is: train, all\. It has no video.*streams\.NAME\.split=train"),
+    ],
+)
+def test_before_anything_is_labelled_it_says_what_to_do(
+    tmp_path: Path, made: dict[str, Any], split: str, words: str
+) -> None:
+    data = Folder(root=make_folder(tmp_path, **made))
+    with pytest.raises(FathomError, match=words):
+        data.ids(split)
+    with pytest.raises(FathomError, match=r"no split 'tarin'; there is: [\w, ]+\.$"):
+        data.ids("tarin")
+
+
+def test_of_splits_that_are_held_out_it_says_so(tmp_path: Path) -> None:
+    data = Folder(root=make_folder(tmp_path, images=2, labels=None), val=("*",))
+    for split in ("train", "clips"):
+        with pytest.raises(FathomError, match=rf"no split '{split}'; there is: val, all\. .*held out: see `val`"):
+            data.ids(split)
 
 
 def test_lists_may_be_written_in_any_way(tmp_path: Path) -> None:
@@ -162,6 +191,7 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
     save(tmp_path / "labels/001.png", np.full((24, 32), 55, np.uint8))
     save(tmp_path / "labels/002.png", np.full((12, 16), 7, np.uint8))
     save(tmp_path / "labels/999.png", np.full((24, 32), 7, np.uint8))
+    save(tmp_path / "labels/images/003.png", np.full((24, 32), 7, np.uint8))
     (tmp_path / "videos/broken.mp4").write_bytes(b"\0" * 999)
     save(tmp_path / "clips/000.png", np.zeros((24, 32, 3), np.uint8))
     data = Folder(root=tmp_path)
@@ -171,11 +201,12 @@ def test_every_bad_file_is_listed(tmp_path: Path) -> None:
         "001.png: id 55 (768 pixels) not in the class list; add it to `classes` or to `ignore` in dataset.yaml",
         "002.png: the label is 12 x 16 (height x width) but its image is 24 x 32",
         "999.png: is the label of no image",
+        f"images/003.png: is the label of no image; expected that of images/003 at {tmp_path / 'labels/003.png'}",
         "broken.mp4: cannot be read as a video",
         "clips/000.png: belongs to no clip",
     ):
         assert expected in found
-    assert found.count("\n") == 5
+    assert found.count("\n") == 6
 
 
 def test_a_bad_camera_file_is_a_problem_and_named_once(tmp_path: Path) -> None:

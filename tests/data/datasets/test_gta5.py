@@ -56,3 +56,10 @@ def test_images_may_be_stored_smaller_but_in_no_other_shape(tmp_path: Path) -> N
     save(tmp_path / "images" / "00002.png", np.zeros((24, 50, 3), np.uint8))
     with pytest.raises(DataError, match=r"72 x 120 .* but its image is 24 x 50"):
         Gta5(root=tmp_path).label("00002")
+
+
+def test_the_key_of_a_label_has_the_size_of_the_image(tmp_path: Path) -> None:
+    data = Gta5(root=make_gta5(tmp_path, numbers=(1, 150)))
+    before = data.fingerprint("00001", "label")
+    save(data.files("00001").image, np.zeros((12, 20, 3), np.uint8))
+    assert data.fingerprint("00001", "label") != before

@@ -166,8 +166,23 @@ def test_a_palette_in_another_order_counts_by_its_colours(tmp_path: Path) -> Non
         np.testing.assert_array_equal(PALETTE.read(path), [[0, 1, 2, 255]])
     mixed = with_palette(tmp_path / "d.png", [[0, 1]], {0: car, 1: (9, 9, 9)})
     text = reason(PALETTE, mixed)
-    assert "its index 0 has the colour of the id 1, but index 1 has (9, 9, 9), which no class has" in text
+    assert "its index 0 has the colour of the id 1, but index 1 has (9, 9, 9), which no class has there" in text
     np.testing.assert_array_equal(replace(PALETTE, colours=()).read(other), [[2, 0, 1, 255]])
+
+
+def test_the_padding_of_a_palette_is_no_class(tmp_path: Path) -> None:
+    black, car, sky = (0, 0, 0), (0, 0, 142), (70, 130, 180)
+    labels = replace(PALETTE, colours=tuple(map(pack_one, (black, car, sky))))
+    in_order = with_palette(tmp_path / "a.png", [[0, 1, 2, 255]], {1: car, 2: sky})
+    other = with_palette(tmp_path / "b.png", [[2, 0, 1, 255]], {0: car, 1: sky})  # black from index 2 on
+    short = with_palette(tmp_path / "c.png", [[0, 1, 2, 255]], {1: car})  # of id 2 it has no colour
+    for path in (in_order, other, short):
+        np.testing.assert_array_equal(labels.read(path), [[0, 1, 2, 255]])
+    nothing = replace(labels, values=(1, 2, 3), ignored=(0,), colours=tuple(map(pack_one, (car, sky, black))))
+    path = with_palette(tmp_path / "d.png", [[0, 1, 2, 3]], {1: car, 2: sky})
+    np.testing.assert_array_equal(nothing.read(path), [[255, 0, 1, 2]])
+    unlisted = with_palette(tmp_path / "e.png", [[0, 1, 7]], {1: car, 2: sky})
+    assert "id 7 (1 pixel) not in the class list" in reason(labels, unlisted)
 
 
 def test_unpainted_pixels_have_one_meaning(tmp_path: Path) -> None:
@@ -177,6 +192,26 @@ def test_unpainted_pixels_have_one_meaning(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.read(path), [[0, 255]])
     np.testing.assert_array_equal(replace(labels, unpainted=1).read(path), [[0, 1]])
     assert labels.key != replace(labels, unpainted=1).key
+
+
+def test_a_transparent_index_is_unpainted_as_in_the_drawing_it_stands_for(tmp_path: Path) -> None:
+    """Index 5 is transparent and black, 44 transparent and coloured; 7 and 44 are road and car."""
+    path = with_palette(tmp_path / "a.png", [[7, 44, 5]], {7: (128, 64, 128), 44: (0, 0, 142)})
+    alpha = bytearray(b"\xff" * 256)
+    alpha[5] = alpha[44] = 0
+    with Image.open(path) as image:
+        image.save(path, transparency=bytes(alpha))
+        image.save(tmp_path / "one.png", transparency=5)  # which Pillow reads as a number
+        image.save(tmp_path / "all.png", transparency=bytes(256))
+    with Image.open(path) as image:
+        image.convert("RGBA").save(tmp_path / "rgba.png")
+    ids = replace(IDS, values=(7, 44), ignored=(255,))
+    np.testing.assert_array_equal(ids.read(path), [[0, 1, 255]])
+    np.testing.assert_array_equal(replace(ids, unpainted=1).read(tmp_path / "one.png"), [[0, 1, 1]])
+    assert "id 5 (1 pixel)" in reason(ids, tmp_path / "all.png"), "alpha means nothing where all is transparent"
+    colours = replace(COLOURS, ignored=())
+    for drawing in (path, tmp_path / "rgba.png"):
+        np.testing.assert_array_equal(colours.read(drawing), [[0, 1, 255]])
 
 
 def test_a_label_on_its_side_tells_of_orientations(tmp_path: Path) -> None:

@@ -6,14 +6,15 @@ import hashlib
 import json
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 
+from fathomseg.config import validate
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from tests.typecheck import unchecked
 
 DOMAINS = ("day", "dusk", "overcast")
@@ -131,6 +132,12 @@ def test_fingerprints_differ_where_pictures_do() -> None:
     assert len({digest(streets, id) for streets in kinds}) == len(kinds)
     assert len({Streets().fingerprint(id, kind) for kind in ("image", "label", "depth")}) == 3
     assert Streets(frames=7).fingerprint(id, "image") == Streets().fingerprint(id, "image")
+
+
+@pytest.mark.parametrize("tree", [{"size": [0, 256]}, {"train_clips": 1_000_001}, {"test_clips": 0}])
+def test_what_cannot_be_rendered_or_would_repeat_another_split_is_refused(tree: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(tree))):
+        validate(Streets, tree)
 
 
 def test_splits_and_seeds_show_different_streets() -> None:

@@ -10,7 +10,7 @@ import pytest
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.yolo import YoloFolder
 from fathomseg.errors import DataError, FathomError
-from tests.fakes import make_yolo, write_yaml
+from tests.fakes import make_yolo, save, write_yaml
 
 NAMES = ["road", "car", "sky"]
 
@@ -68,3 +68,14 @@ def test_what_is_wrong_with_a_folder_is_told(tmp_path: Path) -> None:
 def test_a_folder_is_known_by_data_yaml(tmp_path: Path) -> None:
     root = make_yolo(tmp_path, images=2)
     assert resolve_dataset(str(root)) == YoloFolder(root=root)
+
+
+def test_the_key_of_a_label_has_the_numbers_of_the_classes_and_the_size_of_the_image(tmp_path: Path) -> None:
+    data = YoloFolder(root=make_yolo(tmp_path, images=2))
+    first = data.fingerprint("val/0000", "label")
+    save(data.files("val/0000").image, np.zeros((12, 16, 3), np.uint8))
+    second = data.fingerprint("val/0000", "label")
+    tree = {"train": "images/train", "val": "images/val", "names": {0: "road", 2: "car", 5: "sky"}}
+    write_yaml(tmp_path / "data.yaml", tree)
+    third = YoloFolder(root=tmp_path).fingerprint("val/0000", "label")
+    assert len({first, second, third}) == 3

@@ -127,6 +127,11 @@ class Dataset(Part, ABC):
         """A text that changes whenever the stored array would: what the cache is keyed by. None = do not cache."""
         return None
 
+    def identity(self, id: str) -> str | None:
+        """A text that two ids share if they show the same stored picture, by whatever path or settings it is read: what
+        hold-out goes by. None if that is not known. Raises `DataError` if the file has gone."""
+        return self.fingerprint(id, "image")
+
     @property
     def stated_bits(self) -> int | None:
         """Bits that images in files of 16 are said to use; None if nobody said."""

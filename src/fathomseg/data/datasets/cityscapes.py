@@ -10,12 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
-import numpy as np
-from jaxtyping import UInt8
-
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.data.datasets.maps import read_scaled
+from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.shapes import fitted
 from fathomseg.text import read_text
@@ -57,7 +54,7 @@ _FULL: Final[Size] = (1024, 2048)
 _FRAME: Final = re.compile(r"(?P<clip>.+_\d+)_(?P<frame>\d{6})")
 
 
-class Cityscapes(FileDataset):
+class Cityscapes(ScaledLabels):
     """Cityscapes. Ids are `split/city_clip_frame` ("train/aachen_000000_000019"); images may be stored smaller.
 
     Splits are the folders of leftImg8bit; with leftImg8bit_sequence there is also `clips`, every video frame of
@@ -72,11 +69,6 @@ class Cityscapes(FileDataset):
     def classes(self) -> ClassList:
         """The 19 classes that are evaluated, in the order of their train ids."""
         return CLASSES
-
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
-        files = self.files(id)
-        return None if files.label is None else read_scaled(self._labels, files.label, files.size())
 
     def camera(self, id: str) -> Camera | None:
         """The camera from camera/, scaled to the stored image. A frame without its own takes its clip's nearest."""

@@ -169,7 +169,11 @@ class FileDataset(Dataset):
         if is_pattern(split) and (found := fitting(split, self._listing.samples)):
             return tuple(sorted(found))
         what = f"no sample that fits {split!r}" if is_pattern(split) else f"no split {split!r}"
-        raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.")
+        raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.{self._why_no(split)}")
+
+    def _why_no(self, split: str) -> str:
+        """Sentences with a space in front on why there is no such split and what to do; "" if nothing is known."""
+        return ""
 
     def held_out(self) -> frozenset[str]:
         """What the listing holds out."""
@@ -193,13 +197,22 @@ class FileDataset(Dataset):
         return None if files.label is None else self._labels_of(id).read(files.label, files.size())
 
     def fingerprint(self, id: str, kind: Kind) -> str | None:
-        """Path, byte size and time of change of the file, and for a label the class list."""
+        """Path, byte size and time of change of the file, and for a label what it is read by."""
         files = self.files(id)
         path = files.image if kind == "image" else files.label if kind == "label" else None
         if path is None:
             return None
-        labels = f"|{self._labels_of(id).key}" if kind == "label" else ""
+        labels = f"|{self._label_key(id)}" if kind == "label" else ""
         return f"{kind}|{path}|{stamp(path)}|{files.frame}{labels}"
+
+    def _label_key(self, id: str) -> str:
+        """A text that changes whenever the same label file would be read as something else."""
+        return self._labels_of(id).key
+
+    def identity(self, id: str) -> str | None:
+        """The file that all links lead to, and the frame of a video."""
+        files = self.files(id)
+        return f"{os.path.realpath(files.image)}|{stamp(files.image)}|{files.frame}"
 
     def traits(self, id: str) -> Traits:
         """Whether the image is turned, and how many bits of 16 it is taken to have. Raises `DataError`."""

@@ -18,7 +18,7 @@ from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import Bits, CameraEntry, Description
 from fathomseg.data.datasets.files import Files, Listing, files_below, places
-from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, with_splits
+from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, why_no, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import DepthDataset, read_any_depth
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
@@ -87,7 +87,7 @@ class Folder(SplitLists, DepthDataset):
         return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
 
     def _depth_file(self, id: str) -> Path | None:
-        return self._depth_maps.get(id) or self._depth_maps.get(id.removeprefix("images/"))
+        return self._depth_maps.get(id.removeprefix("images/"))
 
     def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
         return read_any_depth(path, self._depth_scale)
@@ -145,15 +145,19 @@ class Folder(SplitLists, DepthDataset):
             if "/" not in stem:
                 yield Problem(str(path), "belongs to no clip; put the frames of each clip into a folder of their own")
         for stem, path in files_below(self.root / "labels").items():
-            if stem not in samples and f"images/{stem}" not in samples:
-                yield Problem(str(path), "is the label of no image; expected an image of the same name in images/")
+            if f"images/{stem}" in samples or (stem in samples and clip_of(stem)):
+                continue
+            where = "an image of the same name in images/"
+            if stem in samples:
+                where = f"that of {stem} at {self.root / 'labels' / path.relative_to(self.root / 'labels' / 'images')}"
+            yield Problem(str(path), f"is the label of no image; expected {where}")
         try:
             maps = self._depth_maps
         except DataError as error:
             maps = {}
             yield from error.problems
         for stem, path in maps.items():
-            if stem not in samples and f"images/{stem}" not in samples:
+            if f"images/{stem}" not in samples and not (stem in samples and clip_of(stem)):
                 yield Problem(str(path), "is the depth of no image; expected an image of the same name in images/")
         yield from self._stray_cameras()
 
@@ -198,6 +202,9 @@ class Folder(SplitLists, DepthDataset):
             meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
             notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
+
+    def _why_no(self, split: str) -> str:
+        return why_no(split, self._listing.samples)
 
     def _is_listed(self, name: str) -> bool:
         """Whether somebody wrote this list."""

@@ -87,6 +87,22 @@ def with_splits(root: Path, samples: Samples, val_percent: int, described: Split
     return Listing(samples, {name: ids for name, ids in ordered.items() if ids}, frozenset(away))
 
 
+def why_no(split: str, samples: Samples) -> str:
+    """Why there is no `train` or no `clips`, and what to do, with a space in front; "" for other names."""
+    frames = sum(clip_of(id) is not None for id in samples)
+    if split == "clips" and not frames:
+        return (
+            " It has no video: clips/ and videos/ are empty. To use single images: split=train, of a stream "
+            "streams.NAME.split=train."
+        )
+    if split == "train" and frames == len(samples) and not any(files.label for files in samples.values()):
+        return (
+            " No frame of its clips has a label yet, and images/ is empty. Choose some (`fathom select` with "
+            "split=clips), label them, and bring the labels in (`fathom import-labels`)."
+        )
+    return " All that would be in it is held out: see `val`." if split in ("train", "clips") else ""
+
+
 def clip_of(id: str) -> str | None:
     """The clip or video a frame belongs to ("clips/drive"); None for a single image."""
     return id.rsplit("/", 1)[0] if id.startswith("clips/") else None

@@ -8,15 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
 from fathomseg.data.datasets.cityscapes import LABELS as CITYSCAPES
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out, without_image
 from fathomseg.data.datasets.labels import LabelMap, pack_one
-from fathomseg.data.datasets.maps import read_scaled
+from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import png_is_rgb
 from fathomseg.text import read_text
@@ -44,7 +42,7 @@ _BLOCK: Final = 100
 """Frames are held out in blocks of a hundred numbers, since neighbours were taken along the same drive."""
 
 
-class Gta5(FileDataset):
+class Gta5(ScaledLabels):
     """GTA5. Ids are the names of the images ("00001"); the frames are not dense enough to be video.
 
     Splits are those of the official split.mat, or of train.txt, val.txt and test.txt, if one of these files is there;
@@ -69,11 +67,6 @@ class Gta5(FileDataset):
         """Ids, or colours if the first label is an RGB image."""
         first = next((f.label for f in self._listing.samples.values() if f.label is not None), None)
         return _COLOURS if first is not None and png_is_rgb(first) else _IDS
-
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
-        files = self.files(id)
-        return None if files.label is None else read_scaled(self._labels, files.label, files.size())
 
     def notes(self) -> tuple[str, ...]:
         """How the splits came about, and how labels are stored."""

@@ -133,22 +133,26 @@ class LabelMap:
         """The ids that the indices of a file mean: themselves, unless its palette draws them as other classes.
 
         Editors give palettes an order of their own. Where every colour in use is a class' own, colours count; where
-        some are and contradict their indices, it cannot be told, and `DataError` is raised.
+        some are and contradict their indices, it cannot be told, and `DataError` is raised. Palettes are padded, most
+        often with black: of several indices of one colour the id itself, else the first, is drawn on purpose.
         """
         ids = {colour: value for colour, value in zip(self.colours, self.values, strict=True) if colour is not None}
         used = [int(index) for index in np.unique(stored)]
-        drawn = {index: ids.get(pack_one(palette[index])) for index in used if index in palette}
-        contrary = [index for index, id in drawn.items() if id is not None and id != index]
+        places = {pack_one(colour): index for index, colour in sorted(palette.items(), reverse=True)}
+        places |= {colour: id for colour, id in ids.items() if id in palette and pack_one(palette[id]) == colour}
+        drawn = {index: ids.get(colour) for colour, index in places.items()}
+        contrary = [index for index in used if drawn.get(index) not in (None, index)]
         if not contrary:
             return stored
         kept = {index for index in used if index in self.ignored and drawn.get(index) is None}
         meant = {index: index if index in kept else drawn.get(index) for index in used}
         if lost := [index for index, id in meant.items() if id is None]:
             one, id = contrary[0], drawn[contrary[0]]
+            other = palette.get(lost[0], "none")
             reason = (
                 f"has a palette that contradicts the class list: its index {one} has the colour of the id {id}, but "
-                f"index {lost[0]} has {palette.get(lost[0], 'none')}, which no class has; save it with the ids as "
-                "indices, or with the colours of the classes"
+                f"index {lost[0]} has {other}, which no class has there; save it with the ids as indices, or with the "
+                "colours of the classes"
             )
             raise DataError([Problem(str(path), reason)])
         table = np.zeros(max(used) + 1, np.int64)

@@ -20,6 +20,18 @@ from fathomseg.io.stored_maps import read_map
 from fathomseg.types import Size
 
 
+class ScaledLabels(FileDataset):
+    """Base of the datasets whose labels are brought to the size of the stored image, nearest."""
+
+    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        files = self.files(id)
+        return None if files.label is None else read_scaled(self._labels_of(id), files.label, files.size())
+
+    def _label_key(self, id: str) -> str:
+        return f"{super()._label_key(id)}|{self.files(id).size()}"
+
+
 class DepthDataset(FileDataset):
     """Base of the datasets with depth maps, which are brought to the size of the stored image, nearest."""
 
@@ -56,22 +68,8 @@ class DepthDataset(FileDataset):
         return None if path is None else f"depth|{path}|{stamp(path)}|{files.size()}|{self._depth_key(id)}"
 
 
-class MapDataset(DepthDataset):
-    """Base of the datasets whose labels are brought to the size of the stored image as well."""
-
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
-        files = self.files(id)
-        if files.label is None:
-            return None
-        label, size = self._labels_of(id).read(files.label), files.size()
-        refuse_other_shape("the label", label.shape, size, str(files.label))
-        return resize_nearest(label, size)
-
-    def fingerprint(self, id: str, kind: Kind) -> str | None:
-        """Path, byte size and time of change of the file; for labels and depth also the size of the image."""
-        known = super().fingerprint(id, kind)
-        return known if known is None or kind != "label" else f"{known}|{self.files(id).size()}"
+class MapDataset(ScaledLabels, DepthDataset):
+    """Base of the datasets whose label and depth maps are brought to the size of the stored image, nearest."""
 
     def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Images without a label or depth map where others have one: where every image should have both."""

@@ -81,6 +81,10 @@ class RegionDataset(FileDataset):
         files = self.files(id)
         return None if files.label is None else self._painted(id, files.size())
 
+    def _label_key(self, id: str) -> str:
+        """With the numbers of the classes, and the size at which regions are drawn."""
+        return f"{super()._label_key(id)}|{tuple(self._numbers)}|{self.files(id).size()}"
+
     def notes(self) -> tuple[str, ...]:
         """How unpainted pixels and splits were understood."""
         index = self._unpainted_index

@@ -159,6 +159,11 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.fingerprint(inner, kind)
 
+    def identity(self, id: str) -> str | None:
+        """That of the dataset itself."""
+        _, dataset, inner = self.member(id)
+        return dataset.identity(inner)
+
     @property
     def stated_bits(self) -> int | None:
         """Those of all datasets, if they are the same."""

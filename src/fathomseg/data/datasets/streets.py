@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.transforms import PositiveSize
 from fathomseg.data.world.labels import COLOURS, NAMES
 from fathomseg.data.world.route import Clip
 from fathomseg.errors import FathomError
@@ -41,13 +42,13 @@ class Streets(Dataset):
     name: Literal["streets"] = "streets"
     domain: Literal["day", "dusk", "overcast"] = "day"
     """The look: palette, light, buildings, camera height and field of view."""
-    size: tuple[int, int] = Field(default=(128, 256))
+    size: PositiveSize = (128, 256)
     """Height and width of the images in pixels."""
-    train_clips: int = Field(default=64, ge=1)
+    train_clips: int = Field(default=64, ge=1, le=_DRIVES)
     """Drives in the split `train`."""
-    val_clips: int = Field(default=16, ge=1)
+    val_clips: int = Field(default=16, ge=1, le=_DRIVES)
     """Drives in the split `val`."""
-    test_clips: int = Field(default=16, ge=1)
+    test_clips: int = Field(default=16, ge=1, le=_DRIVES)
     """Drives in the split `test`."""
     frames: int = Field(default=32, ge=1)
     """Frames of every drive; more frames prolong the same drive."""
