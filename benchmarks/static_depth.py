@@ -1,6 +1,7 @@
 """How right the depth of a run is where nothing but the camera moves, from video with known poses and no depth.
 
-    python benchmarks/static_depth.py RUN DATASET [KEY=VALUE ...] [--split all] [--frames 40] [--last 200] [--out FILE]
+    python benchmarks/static_depth.py RUN DATASET [KEY=VALUE ...] [--split all] [--frames 40] [--last 200]
+                                      [--sky RUN] [--out FILE]
 
 The depth to compare with is a plane sweep (Collins 1996): of 160 inverse depths the one at which frames before, and
 frames after, look the same as the frame, by zero-mean normalised differences in windows of 9 x 9. It counts where
@@ -13,6 +14,9 @@ Of a kilometre of street this is an eighth of the pixels, edges and near things 
 none. Cars that drive along with a constant velocity are wrong and look right to both sides. --frames are evenly spread
 over the last frames (--last) of each clip with poses, which a training may leave out (`data.val`). Scores as `fathom
 evaluate`, median scaling.
+
+--sky gives a run that predicts a class `sky`: where it is sure of it, in as many frames of all clips, how many times as
+far as everything else that is predicted to be, by the medians of each frame; sky is to be far, and moves nowhere.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -33,6 +37,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.metric_scale import spread
 from fathomseg.evaluation.motion import clips
+from fathomseg.inference.predictor import Predictor
 from fathomseg.metrics.depth import DepthProtocol, DepthScores
 from fathomseg.stages.run_folder import origin
 
@@ -43,6 +48,9 @@ WINDOW: Final = 9
 AGREE: Final = 0.05
 TEXTURE: Final = 4.0
 """The least standard deviation of grey values (0..255) in a window."""
+
+SURE, LEAST_SKY = 0.9, 0.01
+"""Confidence from which on a pixel is sky, and the share of these from which on a frame counts."""
 
 APART, DISTINCT, ALIKE = 5, 0.8, 0.5
 """Planes within so many steps are the same answer; the best of all others must cost this much more, and the best itself
@@ -59,6 +67,7 @@ def main() -> None:
     parser.add_argument("--split", default="all")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--last", type=int, default=200)
+    parser.add_argument("--sky", type=Path)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     dataset = resolve_dataset(arguments.data, arguments.settings)
@@ -78,10 +87,31 @@ def main() -> None:
         "scores": scores.result(),
         "origin": origin(),
     }
+    if arguments.sky:
+        result["sky"] = how_far_sky_is(dataset, arguments.split, arguments.frames, predictor, arguments.sky)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: result[key] for key in ("run", "frames", "share_of_pixels")} | result["scores"]["median"]))
+    shown = {key: result[key] for key in ("run", "frames", "share_of_pixels", "sky") if key in result}
+    print(json.dumps(shown | result["scores"]["median"]))
+
+
+def how_far_sky_is(dataset: Dataset, split: str, frames: int, predictor: Predictor, run: Path) -> dict[str, Any]:
+    """Median over frames of: median depth of the sky / median depth of the rest; and the least of it in nine of ten."""
+    segmenter = fathomseg.load(run, tasks=("segmentation",))
+    sky = segmenter.card.classes.index("sky")
+    times = []
+    for id in spread(dataset.ids(split), frames):
+        image = dataset.image(id)
+        seen, depth = segmenter.predict(image), predictor.predict(image).depth
+        assert depth is not None, "the task was asked for"
+        assert seen.label is not None, "the task was asked for"
+        assert seen.confidence is not None, "it comes with labels"
+        where = (seen.label == sky) & (seen.confidence > SURE)
+        if where.mean() > LEAST_SKY:
+            times.append(float(np.median(depth[where]) / np.median(depth[~where])))
+    tenth, median = np.quantile(times, (0.1, 0.5)) if times else (float("nan"),) * 2
+    return {"frames": len(times), "times_as_far": float(median), "nine_of_ten_at_least": float(tenth), "by": run.name}
 
 
 def swept(dataset: Dataset, ids: Sequence[str], frames: int, last: int) -> Iterator[tuple[str, Map]]:
