@@ -65,7 +65,9 @@ def test_the_public_function_takes_a_file_and_knows_its_classes(file: Path) -> N
 def test_metadata_come_back_as_they_were_written(file: Path) -> None:
     known = read_metadata(file)
     assert load_card(file) == CARD
-    assert ModelCard.model_fields.keys() - set(CARD_KEYS) == {"format", "pose", "cameras", "scene", "fathomseg"}
+    assert ModelCard.model_fields.keys() - set(CARD_KEYS) == {
+        *("format", "pose", "pose_size", "cameras", "scene", "fathomseg")
+    }
     assert known["fathomseg"] == fathomseg.__version__
     assert known["origin"] == {"run": "runs/known", "date": "2026-11-28"}
     assert (known["format"], known["precision"], known["tasks"]) == (1, "fp32", ["segmentation", "depth"])

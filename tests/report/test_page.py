@@ -235,6 +235,8 @@ def test_pictures_of_depth_show_image_scaled_prediction_truth_and_error(page: st
 class Found:
     """Predictions of depth by id."""
 
+    card = None
+
     def __init__(self, depths: dict[str, np.ndarray]) -> None:
         self.depths = depths
 
