@@ -66,9 +66,10 @@ def study(path: Path, content: dict[str, Any]) -> list[str]:
     for row in content["rows"]:
         if row["score"]:
             cells.setdefault(row["arm"], {})[str(row["budget"])] = with_difference(row)
-    budgets = list(dict.fromkeys(budget for arm in cells.values() for budget in arm))
+    budgets = sorted({budget for arm in cells.values() for budget in arm}, key=lambda b: (b == "all", b.zfill(9)))
     arms = content["study"]["arms"]
-    seeds = len(content["seeds"])
+    done = (row["score"]["n"] for row in content["rows"] if row["score"])  # of a study that goes on, not all yet
+    seeds = max(done, default=len(content["seeds"]))
     text = f"{today(content['study']['title'])} ({seeds} seed{'s' * (seeds > 1)})"
     rows = (
         [today(arms[arm]["title"] or arm), *(by.get(budget, "") for budget in budgets)] for arm, by in cells.items()

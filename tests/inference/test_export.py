@@ -105,7 +105,7 @@ def test_smaller_numbers_predict_nearly_the_same(model: Any, network: Network, k
         assert 0 < wrong < (0.02 if kind == "fp16" else 0.35), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_bits_from_the_first_convolution_to_the_heads(tmp_path: Path) -> None:
     """ONNX Runtime pools 8-bit maps of its convolutions' layout; in any other it takes ten times as long."""
     encoder = {"model": "mobilenetv2_035", "pretrained": "none", "taps": "stages"}
@@ -125,7 +125,7 @@ def test_eight_bits_from_the_first_convolution_to_the_heads(tmp_path: Path) -> N
     assert count["Conv"] == 1, "the head for depth"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_transformer_at_a_fixed_size() -> None:
     settings = {"encoder": {"model": "test_vit", "pretrained": "none"}}
     tasks = {"segmentation": {"decoder": {"name": "dpt", "channels": 32}}}

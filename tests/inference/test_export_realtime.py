@@ -44,7 +44,7 @@ def save(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_tasks_of_one_decoder_equal_pytorch(tmp_path: Path) -> None:
     folder = save(tmp_path / "run")
     file = tmp_path / "model.onnx"

@@ -352,9 +352,12 @@ def joint_of_four() -> dict[str, Any]:
     return joint(train={**tiny_semi.LOOP, "batch": 4})
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("trees", [exact, joint_of_four], ids=["plain", "joint"])
+@pytest.mark.parametrize(
+    "trees",
+    [pytest.param(exact, marks=pytest.mark.long), pytest.param(joint_of_four, marks=pytest.mark.slow)],
+    ids=["plain", "joint"],
+)
 def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     """They give what one gives where nothing depends on how a batch is shared out; a joint run uses every parameter,
     which two processes insist on."""

@@ -54,7 +54,7 @@ def test_images_may_be_stored_smaller_but_in_no_other_shape(tmp_path: Path) -> N
     assert label is not None
     assert label.shape == (24, 40)
     save(tmp_path / "images" / "00002.png", np.zeros((24, 50, 3), np.uint8))
-    with pytest.raises(DataError, match=r"72 x 120 .* but its image is 24 x 50"):
+    with pytest.raises(DataError, match=r"72 x 120 .* another shape than its image of 24 x 50"):
         Gta5(root=tmp_path).label("00002")
 
 
