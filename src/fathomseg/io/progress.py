@@ -7,8 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import TYPE_CHECKING
 
 from fathomseg.io.spoken import Spoken
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 def say(text: str) -> None:
@@ -16,24 +20,51 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+Tell = Callable[[int, int], None]
+"""What takes long calls it with (done, total)."""
+
+
+class Waits:
+    """Several waits one after the other, each with its own name, bar and time left; the first is the object itself."""
+
+    def __init__(self, bar: Progress, active: bool, what: str) -> None:
+        self.bar, self.active = bar, active
+        self._first = self.of(what)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell of the first wait."""
+        self._first(done, total)
+
+    def of(self, what: str) -> Tell:
+        """What tells of another wait, which begins now and has a bar as soon as it is told of."""
+        spoken = Spoken(what)
+        tasks: list[TaskID] = []
+
+        def tell(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(self.bar.add_task(what))
+            self.bar.update(tasks[0], completed=done, total=total)
+            if self.active and not self.bar.console.is_terminal:
+                spoken.tell(done, total)
+
+        return tell
+
+
 @contextmanager
-def preparing(active: bool, what: str = "preparing images") -> Iterator[Callable[[int, int], None]]:
-    """A progress bar (on a terminal) for decoding files; gives the function to call with (done, total)."""
+def preparing(active: bool, what: str = "preparing images") -> Iterator[Waits]:
+    """Progress bars (lines, where there is no terminal), of decoding files and of what else is `named`."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns(), console=console, disable=not (active and console.is_terminal)
-    ) as bar:
-        task, spoken = bar.add_task(what, total=None), Spoken(what)
+    shown = active and console.is_terminal
+    with Progress(*Progress.get_default_columns(), console=console, disable=not shown) as bar:
+        yield Waits(bar, active, what)
 
-        def tell(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-            if active and not console.is_terminal:
-                spoken.tell(done, total)
 
-        yield tell
+def named(tell: Tell | None, what: str) -> Tell | None:
+    """The same for another wait, if it is one of several; a plain function, or None, as it is."""
+    return tell.of(what) if isinstance(tell, Waits) else tell
 
 
 @contextmanager

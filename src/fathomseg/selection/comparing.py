@@ -13,6 +13,7 @@ from jaxtyping import Float
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import pick_device
+from fathomseg.io.progress import named
 from fathomseg.selection.base import random_order, times_the_median
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.covering import Covering
@@ -52,7 +53,9 @@ class Comparing(Part):
 
     def extracted(self, pool: Pool) -> Features:
         """The features of the pool, in the order of its ids."""
-        found = extract(self.features, pool.cache, pool.ids, pool.place, progress=pool.progress, team=pool.team)
+        found = extract(
+            self.features, pool.cache, pool.ids, pool.place, progress=named(pool.progress, "features"), team=pool.team
+        )
         if found.ids != pool.ids:
             raise FathomError(f"{found.skipped[0].id} could be read a moment ago, and now: {found.skipped[0].reason}.")
         return found

@@ -33,7 +33,7 @@ from fathomseg.inference.predictor import Predictor
 from fathomseg.io.array_store import mapped, store
 from fathomseg.io.files import write_text
 from fathomseg.io.prefetch import ahead
-from fathomseg.io.progress import say
+from fathomseg.io.progress import named, say
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.network import Network
@@ -156,7 +156,13 @@ class StudentError:
     def of(cls, pool: Pool, source: AnyDepthSource, student: Student, ignored_regions: IgnoredRegions) -> StudentError:
         """Prepares the teacher's maps of the whole pool. Raises `DataError` if images have none."""
         maps = prepare(
-            source, pool.dataset, pool.ids, pool.size, device=pool.place, progress=pool.progress, team=pool.team
+            source,
+            pool.dataset,
+            pool.ids,
+            pool.size,
+            device=pool.place,
+            progress=named(pool.progress, "depth maps"),
+            team=pool.team,
         )
         return cls(pool, student, ignored_regions, TeacherMaps(maps, ignored_regions))
 
@@ -213,12 +219,13 @@ class StudentError:
         predictor = Predictor(network, ModelCard(network=self.student.network, size=pool.size), device)
         batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
         errors: list[Tensor] = []
+        tell = named(pool.progress, "errors of the depth student")
         for _, reading in ahead(self._read, batches):
             images, teacher = reading.result()
             student = upsample(predictor.maps(images)["depth"], pool.size)
             errors.append(self.ignored_regions.error(student, teacher.to(device)).cpu())
-            if pool.progress is not None:
-                pool.progress(min(len(errors) * _BATCH, len(pool.ids)), len(pool.ids))
+            if tell is not None:
+                tell(min(len(errors) * _BATCH, len(pool.ids)), len(pool.ids))
         found: Float32[np.ndarray, " n"] = torch.cat(errors).numpy()
         if not np.isfinite(found).all():
             raise FathomError("The depth student gives NaN. Lower criterion.student.optimiser.lr and start again.")

@@ -15,6 +15,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import Weights
 from fathomseg.inference.predictor import load
 from fathomseg.io.prefetch import ahead
+from fathomseg.io.progress import named
 from fathomseg.selection.base import Answer, Criterion, highest, times_the_median
 from fathomseg.selection.pool import Pool
 from fathomseg.selection.result import Choice
@@ -40,11 +41,12 @@ class _Unsure(Criterion):
         cache = pool.at(predictor.size_for(pool.size))
         batches = [pool.ids[start : start + _BATCH] for start in range(0, len(pool.ids), _BATCH)]
         found: list[Tensor] = []
+        tell = named(pool.progress, "uncertainty")
         for _, reading in ahead(lambda ids: pool.read(ids, cache), batches):
             images = torch.from_numpy(reading.result()).permute(0, 3, 1, 2)
             found.append(self.uncertainty(predictor.maps(images)["segmentation"]).cpu())
-            if pool.progress is not None:
-                pool.progress(min(len(found) * _BATCH, len(pool.ids)), len(pool.ids))
+            if tell is not None:
+                tell(min(len(found) * _BATCH, len(pool.ids)), len(pool.ids))
         scores: Float32[np.ndarray, " n"] = torch.cat(found).numpy()
         if not np.isfinite(scores).all():
             raise FathomError(f"The network of {self.run} gives NaN: its weights are not finite. Train it anew.")

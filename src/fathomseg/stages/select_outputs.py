@@ -14,6 +14,7 @@ from fathomseg.inference.predictor import load
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
 from fathomseg.io.owned import own, remove_own
+from fathomseg.io.progress import named
 from fathomseg.report.selection_page import PAGE, render_selection
 from fathomseg.selection.annotation import export
 from fathomseg.selection.base import Answer
@@ -48,7 +49,9 @@ def _depth(recipe: SelectRecipe, pool: Pool, selection: Selection) -> DisparityM
         source = RunDepth(run=features.run, weights=features.weights)
     if source is None:
         return None
-    return prepare(source, pool.dataset, selection.ids, pool.size, device=pool.place, progress=pool.progress)
+    return prepare(
+        source, pool.dataset, selection.ids, pool.size, device=pool.place, progress=named(pool.progress, "depth maps")
+    )
 
 
 def _annotation_folder(folder: Path, selection: Selection) -> Path:

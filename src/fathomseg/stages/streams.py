@@ -30,7 +30,7 @@ from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io import array_store
 from fathomseg.io.owned import own
-from fathomseg.io.progress import preparing, say
+from fathomseg.io.progress import Waits, preparing, say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
@@ -151,8 +151,12 @@ class _Builder:
     name: str
     labelled: Mapping[str, Sequence[str]]
     folder: Path
-    progress: Progress
+    progress: Waits
     main: bool
+
+    def _tell(self, what: str) -> Progress:
+        """What tells of one of its waits."""
+        return self.progress.of(f"{self.name}: {what}")
 
     @property
     def is_empty(self) -> bool:
@@ -176,12 +180,12 @@ class _Builder:
         labels_of = self._labels_of(uses)
         kinds = _kinds(uses, bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
-        cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self.progress)
+        cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self._tell("images"))
         distilled = dict(self._distilled(ids, uses, size))
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
             self._refuse_other_depths(config.depth)
-            disparity = prepare(config.depth, dataset, ids, size, progress=self.progress)
+            disparity = prepare(config.depth, dataset, ids, size, progress=self._tell("depth"))
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
             cache,
@@ -310,7 +314,7 @@ class _Builder:
             if parts := targets_of(uses, task):
                 classes = self.recipe.data.classes.names if task == "segmentation" else ()
                 reader = folder.reader(task, dataset, classes, size, parts)
-                reader.prepare(dataset, ids, self.progress)
+                reader.prepare(dataset, ids, self._tell("distilled targets"))
                 yield TARGETS[task], reader
 
     def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
@@ -328,9 +332,9 @@ class _Builder:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
         config = self.recipe.streams[self.name]
         frames = list(ids) if only else split_ids(self.recipe, self.name)
-        cache.prepare([(id, "image") for id in frames], self.progress)
+        cache.prepare([(id, "image") for id in frames], self._tell("frames"))
         file = self.folder / FRAMES.format(self.name)
-        triplets = choose_frames(config.frames, cache, frames, file, self.progress)
+        triplets = choose_frames(config.frames, cache, frames, file, self._tell("motion between frames"))
         if self.main:
             own(self.folder, [file.name])
         wanted = frozenset(ids)

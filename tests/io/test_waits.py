@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from fathomseg.io import progress
+from fathomseg.io.progress import Waits, named, preparing
+from fathomseg.io.spoken import Spoken
+
+
+def test_each_wait_has_its_own_name_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time of the first does not enter the estimate of the second."""
+    now = [0.0]
+    monkeypatch.setattr(progress, "Spoken", lambda what: Spoken(what, lambda: now[0]))
+    with preparing(active=True) as waits:
+        for done in range(1, 4):
+            now[0] = 100.0 * done
+            waits(done, 4)
+        depth = waits.of("clips: depth")
+        now[0] = 400.0
+        depth(5, 10)
+    assert capsys.readouterr().err.splitlines() == [
+        "preparing images: 1 of 4, about 5 min left",
+        "preparing images: 2 of 4, about 3 min left",
+        "preparing images: 3 of 4, about 2 min left",
+        "clips: depth: 5 of 10, about 2 min left",
+    ]
+
+
+def test_a_plain_function_has_no_names() -> None:
+    def tell(done: int, total: int) -> None:
+        raise AssertionError
+
+    assert named(tell, "depth") is tell
+    assert named(None, "depth") is None
+    with preparing(active=False) as waits:
+        assert isinstance(waits, Waits)
+        assert named(waits, "depth") is not waits
