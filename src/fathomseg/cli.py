@@ -38,6 +38,15 @@ Overrides = Annotated[
         autocompletion=setting_in("data.", "evaluation.inference."),
     ),
 ]
+InferenceOverrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="How images go through the network, as evaluation.inference.key=value.",
+        show_default=False,
+        autocompletion=setting_in("evaluation.inference."),
+    ),
+]
 RecipeAndOverrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -264,7 +273,7 @@ def predict(
         ),
     ],
     *,
-    overrides: Overrides = None,
+    overrides: InferenceOverrides = None,
     out: Annotated[str, typer.Option(help="Folder to write PNGs of the predictions, and pictures of them, to.")],
     tasks: Annotated[
         str | None, typer.Option(help="What to predict: segmentation,depth; default: all the run has.")

@@ -52,6 +52,7 @@ OWN_DATA = ("depth", "joint", "semi-supervised", "sensor-depth", "unimatch-v2")
         ("fathom select select-streets budg", ["budget=", "budget=50"]),
         ("fathom check data.endl", []),
         ("fathom check streets data.endl", ["data.endless=", "data.endless=true", "data.endless=false"]),
+        ("fathom predict runs/x photos data.", []),
         ("fathom evaluate runs/x evaluation.inference.fl",
          ["evaluation.inference.flip=", "evaluation.inference.flip=true", "evaluation.inference.flip=false"]),
     ],
