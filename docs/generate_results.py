@@ -68,9 +68,9 @@ def study(path: Path, content: dict[str, Any]) -> list[str]:
             cells.setdefault(row["arm"], {})[str(row["budget"])] = with_difference(row)
     budgets = sorted({budget for arm in cells.values() for budget in arm}, key=lambda b: (b == "all", b.zfill(9)))
     arms = content["study"]["arms"]
-    done = (row["score"]["n"] for row in content["rows"] if row["score"])  # of a study that goes on, not all yet
-    seeds = max(done, default=len(content["seeds"]))
-    text = f"{today(content['study']['title'])} ({seeds} seed{'s' * (seeds > 1)})"
+    seeds, done, wanted = len(content["seeds"]), len(content["cells"]), content["cells_wanted"]
+    how = f"{seeds} seed{'s' * (seeds > 1)}" if done == wanted else f"{done} of {wanted} trainings"
+    text = f"{today(content['study']['title'])} ({how})"
     rows = (
         [today(arms[arm]["title"] or arm), *(by.get(budget, "") for budget in budgets)] for arm, by in cells.items()
     )

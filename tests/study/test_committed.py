@@ -18,13 +18,17 @@ def studies() -> dict[str, dict[str, Any]]:
 
 STUDIES = studies()
 
+GOING_ON = {"adapt_streets_camvid": 10, "camvid_1600_steps": 3}
+"""Studies that are not finished yet, and how many of their trainings are; docs/results.md says so in their titles."""
+
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_training_is_there_or_shown_as_failed(name: str) -> None:
     tree = STUDIES[name]
     done = {(cell["arm"], cell["budget"], cell["seed"]) for cell in tree["cells"]}
     assert len(done) == len(tree["cells"])
-    assert len(done) + len(tree["failed"]) == tree["cells_wanted"]
+    assert len(done) + len(tree["failed"]) == GOING_ON.get(name, tree["cells_wanted"])
+    assert name not in GOING_ON or len(done) < tree["cells_wanted"], f"{name} is finished: take it out of GOING_ON"
 
 
 @pytest.mark.parametrize("name", STUDIES)
