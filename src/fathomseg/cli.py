@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -29,23 +29,17 @@ app = Verbs(
 _PATIENCE_S: Final = 5.0
 """How long a process that is not the one to speak waits before it does."""
 
+
+def _settings(what: str, *groups: str) -> Any:
+    return typer.Argument(metavar="KEY=VALUE", help=what, show_default=False, autocompletion=setting_in(*groups))
+
+
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="Settings to change, as group.key=value.",
-        show_default=False,
-        autocompletion=setting_in("data.", "evaluation.inference."),
-    ),
+    list[str] | None, _settings("Settings to change, as group.key=value.", "data.", "evaluation.inference.")
 ]
 InferenceOverrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE",
-        help="How images go through the network, as evaluation.inference.key=value.",
-        show_default=False,
-        autocompletion=setting_in("evaluation.inference."),
-    ),
+    _settings("How images go through the network, as evaluation.inference.key=value.", "evaluation.inference."),
 ]
 RecipeAndOverrides = Annotated[
     list[str] | None,

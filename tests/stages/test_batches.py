@@ -1,4 +1,4 @@
-"""Several processes: a batch that cannot be shared out is told first, and the others wait for the one that prepares."""
+"""Several processes: uneven batches are refused first, and the others wait for the one that prepares."""
 
 from __future__ import annotations
 

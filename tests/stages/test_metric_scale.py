@@ -179,5 +179,5 @@ def test_what_cannot_be_relied_on_is_not_the_last_word(monkeypatch: pytest.Monke
     monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high)
     assert measured(MetricScale(), Ahead()) == high
     monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high.model_copy(update={"measured": 4}))
-    assert measured(MetricScale(), Ahead()) == few, "the first one is told of"
+    assert measured(MetricScale(), Ahead()) == few, "the first one is reported"
     assert measured(MetricScale(source="poses"), Ahead()) == few

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fathomseg.errors import FathomError
-from fathomseg.stages.mixing_batches import refuse_unmixed
+from fathomseg.stages.batches import refuse_unmixed
 from fathomseg.stages.train import train
 from tests.stages import tiny_semi
 from tests.stages.tiny_semi import recipe, streams

@@ -26,7 +26,7 @@ from fathomseg.tasks.base import Task
 _FASTEST: Final = 60.0
 """Frames per second of the videos that are written, at most."""
 _TIMED: Final = 9
-"""Pictures from which the pace of a video is told."""
+"""Pictures from which the frame rate of a video is measured."""
 
 
 @contextmanager

@@ -32,11 +32,11 @@ class Waits:
         self._first = self.of(what)
 
     def __call__(self, done: int, total: int) -> None:
-        """Tell of the first wait."""
+        """Progress of the first wait."""
         self._first(done, total)
 
     def of(self, what: str) -> Tell:
-        """What tells of another wait, which begins now and has a bar as soon as it is told of."""
+        """The function to call for another wait, which begins now; its bar appears at the first call."""
         spoken = Spoken(what)
         tasks: list[TaskID] = []
 

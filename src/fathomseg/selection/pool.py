@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,11 +16,10 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.scan import chunks, map_threads
 from fathomseg.errors import DataError, FathomError
+from fathomseg.io.progress import Tell
 from fathomseg.parallel.base import Team
 from fathomseg.selection.result import Skipped
 from fathomseg.types import Size
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Pool:
     """CPU threads; None = PyTorch's choice."""
     team: Team | None = field(default=None, compare=False)
     """Who makes features and depth maps and holds shards; None = this process alone."""
-    progress: Progress | None = field(default=None, compare=False)
+    progress: Tell | None = field(default=None, compare=False)
     """Told (done, total) of whatever takes long."""
 
     @property
@@ -79,7 +78,7 @@ class Pool:
         return self.cache if size == self.size else Cache(self.dataset, size, limit_gb=0)
 
 
-def readable(cache: Cache, ids: Sequence[str], progress: Progress | None = None) -> tuple[list[str], list[Skipped]]:
+def readable(cache: Cache, ids: Sequence[str], progress: Tell | None = None) -> tuple[list[str], list[Skipped]]:
     """Decode every image once into the cache: the sorted ids of those that can be read, and why the others cannot.
 
     Raises `FathomError` if there is no image, or none that can be read.

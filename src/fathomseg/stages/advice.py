@@ -13,7 +13,7 @@ from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
 from fathomseg.models.ema import effective_decay, reached_at
-from fathomseg.stages.mixing_batches import mixed_streams
+from fathomseg.stages.batches import mixed_streams
 from fathomseg.stages.recipe import Recipe
 
 

@@ -15,9 +15,8 @@ from fathomseg.io.owned import clear, own
 from fathomseg.io.progress import say
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.report.training_page import PAGE
-from fathomseg.stages.batches import refuse_uneven
+from fathomseg.stages.batches import refuse_batches
 from fathomseg.stages.cameras import FILE as CAMERA
-from fathomseg.stages.mixing_batches import refuse_unmixed
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import IDS, begin
 
@@ -29,8 +28,7 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
     phases = phase_recipes(recipe, folder)  # every mistake in any phase is told before the first begins
     accelerate = accelerator(recipe.train)
     for settings in phases.values():
-        refuse_uneven(settings, accelerate)
-        refuse_unmixed(settings, accelerate)
+        refuse_batches(settings, accelerate)
     if not resume:
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():

@@ -22,11 +22,11 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import read_ids, write_config
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
-from fathomseg.io.progress import preparing, say
+from fathomseg.io.progress import Tell, preparing, say
 from fathomseg.parallel import open_team
 from fathomseg.parallel.base import Team
 from fathomseg.selection.base import Answer, check_budget
-from fathomseg.selection.pool import Pool, Progress, readable
+from fathomseg.selection.pool import Pool, readable
 from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
 from fathomseg.stages.advice import resume_advice
 from fathomseg.stages.needed_runs import refuse_missing_runs
@@ -129,7 +129,7 @@ def build_pool(
     ids: Sequence[str],
     already: Sequence[str],
     folder: Path,
-    progress: Progress | None,
+    progress: Tell | None,
     team: Team | None = None,
 ) -> tuple[Pool, list[Skipped]]:
     """The readable images among `ids`, and why the others cannot be read. Raises `FathomError` if none can."""

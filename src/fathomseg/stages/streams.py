@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isclose
@@ -30,7 +30,7 @@ from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io import array_store
 from fathomseg.io.owned import own
-from fathomseg.io.progress import Waits, preparing, say
+from fathomseg.io.progress import Tell, Waits, preparing, say
 from fathomseg.stages.domains import endless, matched
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import FRAMES
@@ -45,8 +45,6 @@ _SEED_STEP: Final = 1_000_003
 
 _COUNTED: Final = 64
 """Images by which the classes of an endless stream are counted."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ class _Builder:
     progress: Waits
     main: bool
 
-    def _tell(self, what: str) -> Progress:
+    def _tell(self, what: str) -> Tell:
         """What tells of one of its waits."""
         return self.progress.of(f"{self.name}: {what}")
 

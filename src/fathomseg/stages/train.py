@@ -18,7 +18,7 @@ from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
-from fathomseg.stages.batches import refuse_uneven
+from fathomseg.stages.batches import refuse_batches
 from fathomseg.stages.build import (
     build_networks,
     build_step,
@@ -32,7 +32,6 @@ from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_
 from fathomseg.stages.domains import same_data
 from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.stages.metric_scale import with_scale
-from fathomseg.stages.mixing_batches import refuse_unmixed
 from fathomseg.stages.needed_runs import refuse_missing_runs
 from fathomseg.stages.phases import train_phases, trainings_in
 from fathomseg.stages.recipe import Recipe
@@ -74,8 +73,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
-    refuse_uneven(recipe, accelerate)  # before hours of preparing
-    refuse_unmixed(recipe, accelerate)
+    refuse_batches(recipe, accelerate)  # before hours of preparing
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
