@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Float32, Shaped
+from jaxtyping import Shaped
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.scan import chunks, map_threads
-from fathomseg.data.normals import true_normals
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import array_store
 from fathomseg.io.images import resize_image, resize_nearest
@@ -23,14 +22,14 @@ from fathomseg.types import Size
 
 _log = logging.getLogger(__name__)
 
-FORMAT: dict[Kind, int] = {"image": 2, "label": 3, "depth": 2}
-"""Raise it when the same file would be prepared differently: older entries are then never found again."""
+Prepared = Kind | Literal["normals"]
+"""What is prepared: the arrays of a dataset, and its normals."""
 
 LIMIT: Final = "FATHOM_CACHE_GB"
 """The environment variable that says how many gigabytes (1e9 bytes) one stream may keep at one size."""
 
-Prepared = Kind | Literal["normals"]
-"""What is prepared: a dataset's own arrays, and the normals of its depth and camera."""
+FORMAT: dict[Prepared, int] = {"image": 2, "label": 3, "depth": 2, "normals": 3}
+"""Raise it when the same file would be prepared differently: older entries are then never found again."""
 
 _CHANNELS: dict[Prepared, int] = {"image": 3, "label": 1, "depth": 1, "normals": 3}
 _TYPES: dict[Prepared, np.dtype[Any]] = {
@@ -127,26 +126,16 @@ class Cache:
         return self._stores
 
     def _decode(self, id: str, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
-        array: Any = self._normals(id) if kind == "normals" else getattr(self.dataset, kind)(id)
+        array: Any = getattr(self.dataset, kind)(id)
         if array is not None and self.size is not None:
             array = (resize_image if kind == "image" else resize_nearest)(array, self.size)
         # torch wants to own what it is given
         return None if array is None else np.require(array, requirements=("C", "W"))
 
-    def _normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
-        """Those of the stored depth; None if it or the camera is not known."""
-        camera = self.dataset.camera(id)
-        depth = None if camera is None else self.dataset.depth(id)
-        return None if camera is None or depth is None else true_normals(depth, camera)
-
     def _entry(self, id: str, kind: Prepared) -> Path | None:
         """The file an array is kept in; None if the dataset asks not to cache it."""
-        source: Kind = "depth" if kind == "normals" else kind
-        fingerprint = self.dataset.fingerprint(id, source)
-        key = f"{FORMAT[source]}|{self.size}|{fingerprint}"
-        if kind == "normals":
-            key = f"normals|{self.dataset.camera(id)}|{key}"
-        return None if fingerprint is None else array_store.entry(self.folder, key)
+        known = self.dataset.normals_fingerprint(id) if kind == "normals" else self.dataset.fingerprint(id, kind)
+        return None if known is None else array_store.entry(self.folder, f"{FORMAT[kind]}|{self.size}|{known}")
 
     def _load(self, entry: Path, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""

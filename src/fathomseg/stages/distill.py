@@ -34,7 +34,7 @@ from fathomseg.io.progress import progress, say
 from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
 from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import budgets, has_normals
+from fathomseg.stages.streams import budgets
 from fathomseg.text import at_home
 
 _BATCH: Final = 4
@@ -147,7 +147,7 @@ def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | 
     """Whether an image lacks every target of the task; a label outside the budget is not known."""
     if task == "segmentation":
         return not dataset.has_label(id) or (labelled is not None and id not in labelled)
-    return not (dataset.has_depth(id) if task == "depth" else has_normals(dataset, id))
+    return not (dataset.has_depth(id) if task == "depth" else dataset.has_normals(id))
 
 
 def _task(name: str) -> TaskName:

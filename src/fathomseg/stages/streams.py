@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -270,12 +269,12 @@ class _Builder:
         asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
         if needs & {"label", "depth", "normals"} or config.labels is not None:
             deep: set[str] = set()
-            for target, wanted in (("depth", dataset.has_depth), ("normals", partial(has_normals, dataset))):
+            for target, wanted in (("depth", dataset.has_depth), ("normals", dataset.has_normals)):
                 if target not in needs:
                     continue
                 having = [id for id in everything if id in asked.get(target, ()) or wanted(id)]
                 if not having:
-                    what = "a depth" if target == "depth" else "a depth and a camera"
+                    what = "a depth" if target == "depth" else "normals, or a depth and a camera"
                     raise FathomError(
                         f"None of the {len(everything)} images of stream {self.name!r} ({dataset.name}) has {what} to "
                         f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of {target} "
@@ -392,11 +391,6 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
         colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
         found[name] = colour if seen else None
     return found
-
-
-def has_normals(dataset: Dataset, id: str) -> bool:
-    """Whether true normals can be computed for the sample."""
-    return dataset.has_depth(id) and dataset.camera(id) is not None
 
 
 def evaluated(recipe: Recipe) -> Sequence[str]:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.data.normals import true_normals
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.draw import Picture
@@ -57,14 +56,13 @@ class Normals(Task):
     meaning: ClassVar[Mapping[str, str]] = MEANING
 
     def truth(self, dataset: Dataset, id: str) -> Float32[np.ndarray, "h w 3"] | None:
-        """Computed from the dataset's depth and camera; 0 0 0 = unknown."""
-        depth, camera = dataset.depth(id), dataset.camera(id)
-        return None if depth is None or camera is None else true_normals(depth, camera)
+        """The dataset's own, or computed from its depth and camera; 0 0 0 = unknown."""
+        return dataset.normals(id)
 
     def has_truth(self, dataset: Dataset, id: str) -> bool:
-        """Whether depth and camera are known. Files that cannot be read count."""
+        """Whether there are normals, or depth and camera. Files that cannot be read count."""
         try:
-            return dataset.camera(id) is not None and dataset.has_depth(id)
+            return dataset.has_normals(id)
         except DataError:
             return True
 

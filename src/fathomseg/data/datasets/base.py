@@ -88,6 +88,29 @@ class Dataset(Part, ABC):
         except DataError:
             return True
 
+    def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
+        """Unit vectors (x right, y down, z forward) towards the camera, 0 0 0 = unknown; None if none are stored."""
+        return None
+
+    def normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
+        """Those that are stored, or else computed from depth and camera; None if these are not known."""
+        from fathomseg.data.normals import true_normals  # loads PyTorch
+
+        if (stored := self.stored_normals(id)) is not None:
+            return stored
+        camera = self.camera(id)
+        depth = None if camera is None else self.depth(id)
+        return None if camera is None or depth is None else true_normals(depth, camera)
+
+    def has_normals(self, id: str) -> bool:
+        """Whether there are normals, without opening a map where possible. Raises `DataError` for a bad camera."""
+        return self.has_depth(id) and self.camera(id) is not None
+
+    def normals_fingerprint(self, id: str) -> str | None:
+        """As `fingerprint`, of the normals."""
+        depth = self.fingerprint(id, "depth")
+        return None if depth is None else f"normals|{self.camera(id)}|{depth}"
+
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image, in its pixels; None if it is not known."""
         return None

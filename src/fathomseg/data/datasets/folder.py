@@ -17,25 +17,28 @@ from pydantic import Field
 from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
 from fathomseg.data.datasets.description import Bits, CameraEntry, Description
-from fathomseg.data.datasets.files import Files, Listing, files_below, places
+from fathomseg.data.datasets.files import Files, Listing, files_below, places, stamp
 from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, why_no, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import DepthDataset, read_any_depth
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
-from fathomseg.io.images import SUFFIXES
+from fathomseg.io.images import SUFFIXES, resize_nearest
 from fathomseg.io.listing import VIDEOS, walk
-from fathomseg.io.shapes import fitted
+from fathomseg.io.normal_maps import read_normals
+from fathomseg.io.shapes import fitted, refuse_other_shape
 from fathomseg.io.stored_maps import MAP_SUFFIXES
 from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
+NORMAL_SUFFIXES: Final = (".png",)
 
 
 class Folder(SplitLists, DepthDataset):
     """Images, labels, depth maps, clips and videos below one folder, described by its `dataset.yaml`.
 
     Ids are "images/<path without ending>" and "clips/<clip or video>/<frame>"; the label of either is the file of the
-    same name below labels/ (for a frame of a clip, below labels/clips/), its depth that below depth/. Splits are
+    same name below labels/ (for a frame of a clip, below labels/clips/), its depth that below depth/, its surface
+    normals that below normals/ (16-bit RGB, as `fathom predict` writes them). Splits are
     `train`, `val`, `labelled` (the part of `train` whose labels may be used), `clips` (all video frames that are not
     held out) and `all`; empty ones do not exist. Lists of images and patterns say what is in `train`, `val` and
     `labelled` (`SplitLists`).
@@ -111,6 +114,32 @@ class Folder(SplitLists, DepthDataset):
             raise DataError([Problem(str(self.root / DESCRIPTION), reason)])
         return scale
 
+    def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
+        """Those in normals/, nearest at the size of the image. Raises `DataError`."""
+        if (path := self._normals_file(id)) is None:
+            return None
+        stored, size = read_normals(path), self.files(id).size()
+        refuse_other_shape("the map of normals", stored.shape[:2], size, str(path))
+        return resize_nearest(stored, size)
+
+    def has_normals(self, id: str) -> bool:
+        """Whether there is a file in normals/, or depth and a camera."""
+        return self._normals_file(id) is not None or super().has_normals(id)
+
+    def normals_fingerprint(self, id: str) -> str | None:
+        """That of the file in normals/, or else of depth and camera."""
+        if (path := self._normals_file(id)) is None:
+            return super().normals_fingerprint(id)
+        return f"{path}|{stamp(path)}|{self.files(id).size()}"
+
+    def _normals_file(self, id: str) -> Path | None:
+        return self._normal_maps.get(id.removeprefix("images/"))
+
+    @cached_property
+    def _normal_maps(self) -> dict[str, Path]:
+        """The files in normals/, by image. Raises `DataError` for two of one name."""
+        return files_below(self.root / "normals", NORMAL_SUFFIXES)
+
     def camera(self, id: str) -> Camera | None:
         """The camera of the clip, or else of dataset.yaml, scaled to the stored image."""
         clip = clip_of(id)
@@ -151,14 +180,17 @@ class Folder(SplitLists, DepthDataset):
             if stem in samples:
                 where = f"that of {stem} at {self.root / 'labels' / path.relative_to(self.root / 'labels' / 'images')}"
             yield Problem(str(path), f"is the label of no image; expected {where}")
-        try:
-            maps = self._depth_maps
-        except DataError as error:
-            maps = {}
-            yield from error.problems
-        for stem, path in maps.items():
-            if f"images/{stem}" not in samples and not (stem in samples and clip_of(stem)):
-                yield Problem(str(path), "is the depth of no image; expected an image of the same name in images/")
+        for what, suffixes in (("depth", MAP_SUFFIXES), ("normals", NORMAL_SUFFIXES)):
+            try:
+                maps = files_below(self.root / what, suffixes)
+            except DataError as error:
+                maps = {}
+                yield from error.problems
+            verb = "is" if what == "depth" else "are"
+            for stem, path in maps.items():
+                if f"images/{stem}" not in samples and not (stem in samples and clip_of(stem)):
+                    reason = f"{verb} the {what} of no image; expected an image of the same name in images/"
+                    yield Problem(str(path), reason)
         yield from self._stray_cameras()
 
     def _stray_cameras(self) -> Iterator[Problem]:
@@ -175,9 +207,9 @@ class Folder(SplitLists, DepthDataset):
                 )
 
     def passed_over(self) -> tuple[str, ...]:
-        """Every file in the five folders that is not read, counted by ending."""
+        """Every file in the folders that is not read, counted by ending."""
         known = {"images": SUFFIXES, "labels": SUFFIXES, "clips": SUFFIXES | {".yaml"}, "videos": VIDEOS | {".yaml"}}
-        known["depth"] = frozenset(MAP_SUFFIXES)
+        known |= {"depth": frozenset(MAP_SUFFIXES), "normals": frozenset(NORMAL_SUFFIXES)}
         return self._not_read(known)
 
     def notes(self) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ class DepthRange:
 
 
 def scan(dataset: Dataset, ids: Sequence[str]) -> Iterator[Found]:
-    """Decode every image, label and depth map of these samples in threads, and yield what was found, in order."""
+    """Decode every image and map of these samples in threads, and yield what was found, in order."""
     for found in map_threads(lambda chunk: [look(dataset, id) for id in chunk], chunks(ids)):
         yield from found
 
@@ -82,6 +82,10 @@ def look(dataset: Dataset, id: str) -> Found:
     try:
         metres = dataset.depth(id)
         depth = None if metres is None else DepthRange.of(metres)
+    except DataError as error:
+        problems.update(dict.fromkeys(error.problems))
+    try:
+        dataset.stored_normals(id)
     except DataError as error:
         problems.update(dict.fromkeys(error.problems))
     return Found(id, tuple(problems), size, pixels, camera, depth, traits)

@@ -118,6 +118,21 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.has_depth(inner)
 
+    def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
+        """Those of the dataset itself."""
+        _, dataset, inner = self.member(id)
+        return dataset.stored_normals(inner)
+
+    def has_normals(self, id: str) -> bool:
+        """Whether the dataset itself has any."""
+        _, dataset, inner = self.member(id)
+        return dataset.has_normals(inner)
+
+    def normals_fingerprint(self, id: str) -> str | None:
+        """That of the dataset itself."""
+        _, dataset, inner = self.member(id)
+        return dataset.normals_fingerprint(inner)
+
     def camera(self, id: str) -> Camera | None:
         """The pinhole camera of the stored image; None if it is not known."""
         _, dataset, inner = self.member(id)
