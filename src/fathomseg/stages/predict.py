@@ -5,7 +5,7 @@ OUT/ids/<path>.png         segmentation: the class of every pixel, at the size o
 OUT/overlays/<path>.jpg    the class colours over the image
 OUT/classes.json           what the ids mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
-OUT/views/<path>.jpg       the same in colours, near = red
+OUT/views/<path>.jpg       the photograph, the same in colours (near = red), and the scale of their depths
 OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
 OUT/points/<path>.ply      with --pointcloud: a point for every pixel of an image but the sky, with colour and class
 OUT/normals/<path>.png     normals: unit vectors as 16-bit RGB, round(65535 (n + 1) / 2)
