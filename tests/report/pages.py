@@ -70,8 +70,8 @@ def evaluate_several(folder: Path) -> Path:
         for step in range(5)
     ]
     (run / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    command("evaluate", str(baseline), "--no-report")
-    command("evaluate", str(run), "--baseline", str(baseline))
+    command("evaluate", str(baseline), "--weights", "ema", "--no-report")
+    command("evaluate", str(run), "--weights", "ema", "--baseline", str(baseline))
     page = run / "evaluation" / "val" / "report.html"
     text = page.read_text(encoding="utf-8")
     assert all(title in text for title in ("Surface normals", "Several tasks at once", "<h2>Links"))
