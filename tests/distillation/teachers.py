@@ -84,8 +84,15 @@ def save_segformer(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def distill(teacher: Path | str, data: Folder, out: Path, task: str = "segmentation", **how: object) -> int:
-    return run(str(teacher), str(data.root), [], task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
+def distill(
+    teacher: Path | str,
+    data: Folder,
+    out: Path,
+    task: str = "segmentation",
+    overrides: Sequence[str] = (),
+    **how: object,
+) -> int:
+    return run(str(teacher), str(data.root), overrides, task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
