@@ -254,12 +254,16 @@ class Folder(SplitLists, DepthDataset):
         return f"{share}, of a clip all or none, at least one and never all: {val} of {having}"
 
     def _list(self) -> Listing:
+        if not (samples := self.samples()):
+            raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
+        return with_splits(self.root, samples, self.val_percent, self._description, self)
+
+    def samples(self) -> dict[str, Files]:
+        """Every image and frame there is, by id; dataset.yaml is not asked and need not be there."""
         labels = files_below(self.root / "labels")
         images = {f"images/{stem}": Files(p, labels.get(stem)) for stem, p in files_below(self.root / "images").items()}
         clips = {id: replace(files, label=labels.get(id)) for id, files in (*self._frames(), *self._video_frames())}
-        if not images and not clips:
-            raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
-        return with_splits(self.root, images | clips, self.val_percent, self._description, self)
+        return images | clips
 
     def _frames(self) -> Iterator[tuple[str, Files]]:
         """The frames stored as images in clips/<name>/."""
