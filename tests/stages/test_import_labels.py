@@ -114,7 +114,9 @@ def test_labels_of_another_layout_are_not_hidden(exported: tuple[Path, Task], tm
     done = fathom(
         "import-labels", from_cvat(tmp_path / "job.zip", drawn(task), LINES), "--selection", folder, "--to", root
     )
-    with pytest.raises(FathomError, match=r"yolo holds labels of YOLO; a dataset\.yaml there would hide them\. Give --to"):
+    with pytest.raises(
+        FathomError, match=r"yolo holds labels of YOLO; a dataset\.yaml there would hide them\. Give --to"
+    ):
         raise done.exception or AssertionError(done.output)
     assert contents(root) == before
 

@@ -30,5 +30,7 @@ def test_no_split_to_score_on_and_none_whose_images_all_have_labels(
     (own / "splits").mkdir()
     (own / "splits/val.txt").write_text("images/000\n")
     (own / "labels/000.png").unlink()
-    wanted = none if where is None else "Images without labels are in clips and all: set streams.unlabelled.split=clips."
+    wanted = (
+        none if where is None else "Images without labels are in clips and all: set streams.unlabelled.split=clips."
+    )
     assert advice({"name": "folder", "root": str(own)}) == wanted

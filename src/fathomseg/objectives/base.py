@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -151,11 +150,6 @@ class Objective(Part, ABC):
     def streams(self) -> tuple[str, ...]:
         """The streams it learns from."""
         return (self.stream,) if isinstance(self.stream, str) else self.stream
-
-    @property
-    def runs(self) -> tuple[Path, ...]:
-        """The folders of trained runs it needs."""
-        return ()
 
     @property
     def partners(self) -> tuple[str, ...]:

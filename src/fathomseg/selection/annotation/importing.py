@@ -53,9 +53,10 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
 
     `source` is what the tool exported, and its content says which format it is: a zip or folder of CVAT's Segmentation
     mask 1.1, of COCO or of YOLO segmentation, or a JSON file of Label Studio or COCO. A `root` with a
-    dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a dataset folder with
-    `labels: colours`. No image there is written over. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
-    read before anything is written. A mask that cannot be used is told and stops no other.
+    dataset.yaml gets labels of the kind it says; without one it becomes a dataset folder with `labels: colours`. It
+    gets the images it lacks, and keeps those it has. An image keeps its id, with "images/" in front if it had neither
+    that nor "clips/". Everything is read before anything is written. A mask that cannot be used is told and stops no
+    other.
 
     Raises `DataError` if none can, and for labels that are there already and differ, unless `overwrite`; `FathomError`
     if the classes are not those of `root`, or if `root` holds labels of COCO or YOLO.
