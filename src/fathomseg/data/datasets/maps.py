@@ -22,8 +22,8 @@ class ScaledLabels(FileDataset):
     """Base of the datasets whose labels are brought to the size of the stored image, nearest."""
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError` if it
-        cannot be read, or is no scaled version of the image."""
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError` for
+        what cannot be read, or is no scaled version of the image."""
         files = self.files(id)
         if files.label is None:
             return None
