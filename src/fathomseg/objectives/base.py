@@ -118,7 +118,7 @@ class Setup:
     steps: int
     """The length of the training."""
     label_pixels: Mapping[str, Int64[Tensor, " c"]] = field(default_factory=dict)
-    """By stream the labelled pixels of every class, images counted as often as they are drawn, where labels are used."""
+    """By stream, where labels are used, the pixels of every class: each image counts as often as it is drawn."""
     focal_ids: Mapping[str, int] = field(default_factory=dict)
     """By sample id the number of its camera, if that camera's focal length is to be learned."""
     focal_factors: Sequence[float] = ()
