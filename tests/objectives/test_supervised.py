@@ -63,7 +63,7 @@ class TestClasses:
         assert term.weight == 1
 
     def test_classes_of_a_large_stream_weigh_no_more_than_those_of_a_small_one(self) -> None:
-        """Each has a mean of its own: (1, 3) of 4 and (40, 0) of 40 are shares of 1.25 and 0.75 together."""
+        """Each has a mean of its own: 100 and 300 pixels, 4000 and 0 are shares of 1.25 and 0.75 together."""
         few, many = torch.zeros(2, CLASSES, dtype=torch.long)
         few[:2], many[0] = torch.tensor([100, 300]), 4000
         objectives = {"supervised": {"stream": ["a", "b"], "losses": {"segmentation": {"balance": 1.0}}}}
