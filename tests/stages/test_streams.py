@@ -34,6 +34,7 @@ from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
 
 SIZE = (24, 32)
+LABELS = {"labels": {"name": "supervised", "stream": "frames"}}
 DEPTHMIX = {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
 
 
@@ -569,8 +570,11 @@ class TestDisparity:
             decoder = {"name": "depth_unet", "stride": 4}
             branch = {"decoder": decoder, "min_depth": 1.0, "max_depth": farthest}
             losses = {task: {"target": "disparity", "error": error}}
-            objectives = {"supervised": {"stream": "frames", "losses": losses}}
-            settings = {"network": {"tasks": {task: branch}}, "streams": {"frames": {"depth": depth}}}
+            settings = {
+                "network": {"tasks": {"segmentation": {}, task: branch}},
+                "streams": {"frames": {"depth": depth}},
+            }
+            objectives = {**LABELS, "supervised": {"stream": "frames", "losses": losses}}
             made = recipe(root, data=data, size=[40, 60], objectives=objectives, **settings)
             return built(made, tmp_path / "run")[0].by_name["frames"].ids
 
@@ -589,8 +593,8 @@ class TestDisparity:
             depth = {"name": "maps", "folder": "maps", "normalise": {"over": over}}
             stream = {"depth": depth, "geometry": {"depth_follows_zoom": True, **geometry}}
             losses = {task: {"target": "disparity", "error": error}}
-            network = {"tasks": {task: {"decoder": {"name": "depth_unet", "stride": 4}}}}
-            objectives = {"supervised": {"stream": "frames", "losses": losses}}
+            network = {"tasks": {"segmentation": {}, task: {"decoder": {"name": "depth_unet", "stride": 4}}}}
+            objectives = {**LABELS, "supervised": {"stream": "frames", "losses": losses}}
             return recipe(camvid, network=network, streams={"frames": stream}, objectives=objectives)
 
         with pytest.raises(
