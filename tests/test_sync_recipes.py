@@ -1,5 +1,5 @@
-"""What recipes of synchronised networks name beside themselves: other links, directions, encoders, towers, the network as
-published. Built from the recipe, trained for two steps of noise."""
+"""Links, directions, encoders and towers that recipes of synchronised networks name, and the network as published,
+built from the recipe, trained for two steps of noise."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ SMALL = {
 }
 UNETS = ("network.encoder", "network.tasks.segmentation.decoder", "network.tasks.depth.decoder")
 
+PAIR = "efficientnet-zero-conv"
+LINKS = ("name=plain", "name=cross_stitch", "name=nddr", *(f"direction={way}" for way in sorted(BOTH)))
+CASES: dict[str, tuple[str, list[str]]] = {
+    **{link: (PAIR, [f"network.links.{link}"]) for link in (*LINKS, "detach=true", "start_step=1")},
+    **{net: (PAIR, [f"network.encoder.model={net}"]) for net in ("test_resnet", "test_convnext")},
+    "U-Net of the other blocks": (
+        "unet-zero-conv",
+        [f"{where}.blocks={{kind: resnet, groups: 2, heads: 2, head_width: 4}}" for where in UNETS],
+    ),
+}
+
 
 def step_of(name: str, *settings: str, **known: Any) -> Step:
     recipe = load(Recipe, FOLDER / f"{name}.yaml", [*SMALL.get(name, []), *settings])
@@ -33,17 +44,7 @@ def step_of(name: str, *settings: str, **known: Any) -> Step:
     return make_step(recipe.network.model_dump(), objectives, **known).train()
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        *(("efficientnet-zero-conv", [f"network.links.name={kind}"]) for kind in ("plain", "cross_stitch", "nddr")),
-        *(("efficientnet-zero-conv", [f"network.links.direction={way}"]) for way in sorted(BOTH)),
-        *(("efficientnet-zero-conv", [f"network.links.{late}"]) for late in ("detach=true", "start_step=1")),
-        *(("efficientnet-zero-conv", [f"network.encoder.model={net}"]) for net in ("test_resnet", "test_convnext")),
-        ("unet-zero-conv", [f"{where}.blocks={{kind: resnet, groups: 2, heads: 2, head_width: 4}}" for where in UNETS]),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("name", "settings"), CASES.values(), ids=CASES)
 def test_two_networks_and_every_link_learn_in_two_steps(name: str, settings: list[str]) -> None:
     step = step_of(name, *settings)
     links = step.network.links

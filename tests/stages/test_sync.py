@@ -118,7 +118,7 @@ def test_depth_from_video_beside_classes_from_labels(tmp_path: Path) -> None:
     run = trained("video-zero-conv", tmp_path / "run")
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["photometric"] > 0
-    assert last["supervised"] > 0
+    assert last["supervised.segmentation"] > 0
     assert all(curve.norms[0] == 0 < curve.norms[1] for curve in read_curves(run / "metrics.jsonl").values())
 
 
