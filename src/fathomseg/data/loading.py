@@ -83,8 +83,8 @@ class Stream(TorchDataset[Sample]):
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
         `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `distilled`: what
         gives a teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`:
-        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image
-        at it. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
+        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole
+        image. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
         the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
         """
         if not ids:
@@ -137,7 +137,8 @@ class Stream(TorchDataset[Sample]):
         seen = cut(sample, view)
         if not self.with_whole:
             return seen
-        return replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
+        size = self.geometry.whole_size(self.working or sample.size, sample.size)
+        return replace(seen, whole=whole(sample.image, size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""
