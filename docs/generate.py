@@ -210,12 +210,13 @@ def made_by() -> dict[str, str]:
 
 
 def result(path: Path) -> str:
-    """The first number the header expects, with its file."""
+    """The first number the header expects, with the file named nearest to it."""
     text = " ".join(about(path))
-    file = re.search(r"results/(\w+)\.json", text)
-    if not file:
+    files = list(re.finditer(r"results/(\w+)\.json", text))
+    if not files:
         return ""
-    number = re.search(r"\d+\.\d \+- \d+\.\d|(?<=: )0\.\d+", text)
+    number = re.search(r"\d+\.\d \+- \d+\.\d|(?<=AbsRel )0\.\d+", text)
+    file = min(files, key=lambda one: abs(one.start() - number.start())) if number else files[0]
     return f"[{number[0].replace(' +- ', '±') if number else 'measured'}](../results/{file[1]}.json)"
 
 

@@ -55,6 +55,18 @@ def test_what_a_recipe_needs_is_a_command() -> None:
         )
 
 
+def test_numbers_of_recipes_are_those_of_their_files() -> None:
+    """Rounded as they are written; a deviation may be of the numbers of each seed."""
+    rows = re.findall(
+        r"\[(\d+\.\d+)(?:±[\d.]+)?\]\(\.\./results/(\w+\.json)\)", (DOCS / "recipes.md").read_text(encoding="utf-8")
+    )
+    assert len(rows) > 5
+    for number, file in rows:
+        stored = re.findall(r"-?\d+\.\d+", (ROOT / "results" / file).read_text(encoding="utf-8"))
+        digits = len(number.partition(".")[2])
+        assert number in {f"{float(one) * factor:.{digits}f}" for one in stored for factor in (1, 100)}, (number, file)
+
+
 def test_every_result_is_on_its_page() -> None:
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "results").glob("*.json") if f"(../results/{path.name})" not in page] == []

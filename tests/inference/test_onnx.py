@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 import fathomseg
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard, load_card
-from fathomseg.inference.onnx import CARD_KEYS, OnnxNetwork, read_metadata
+from fathomseg.inference.device import pick_device
+from fathomseg.inference.onnx import CARD_KEYS, OnnxNetwork, _providers, read_metadata
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import Inference, Window
 from fathomseg.types import Prediction
@@ -88,6 +89,19 @@ def test_a_gpu_that_is_not_there(file: Path) -> None:
         OnnxNetwork(file, CARD.tasks, "cuda")
     with pytest.raises(FathomError, match="cpu or cuda, not on mps"):
         OnnxNetwork(file, CARD.tasks, "mps")
+    with pytest.raises(FathomError, match="no kind of device 'gpu'"):
+        OnnxNetwork(file, CARD.tasks, "gpu")
+
+
+def test_a_gpu_is_meant_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = SimpleNamespace(get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    assert _providers(runtime, "cuda:1") == [("CUDAExecutionProvider", {"device_id": 1}), "CPUExecutionProvider"]
+    assert _providers(runtime, None)[0] == ("CUDAExecutionProvider", {"device_id": 0})
+    assert _providers(runtime, "cpu") == ["CPUExecutionProvider"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(FathomError, match=r"cuda:7 was asked for, but torch finds 2, numbered from 0"):
+        pick_device("cuda:7")
 
 
 def test_on_a_gpu_it_takes_the_batches_of_a_gpu(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

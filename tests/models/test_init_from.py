@@ -132,6 +132,15 @@ class TestRefused:
         with pytest.raises(FathomError, match=r"Nothing of decoders.depth can be taken over.*of one kind"):
             transfer(depth().state_dict(), target, TO_CLASSES)
 
+    def test_a_decoder_that_fits_in_part(self) -> None:
+        """Convolutions that have learned under BatchNorm mean nothing without it."""
+        target = classes()
+        before = copied(target)
+        with pytest.raises(FathomError, match=r"decoders differ: \d+ tensors .*same decoder\.norms"):
+            transfer(depth(norms=True).state_dict(), target, TO_CLASSES)
+        assert changed(target, before) == set()
+        assert not transfer(depth(norms=True).state_dict(), classes(norms=True), TO_CLASSES).missing
+
     def test_nothing_at_all(self) -> None:
         with pytest.raises(FathomError, match=r"Nothing of encoders.shared"):
             transfer({"weight": torch.zeros(1)}, classes(), ENCODER)

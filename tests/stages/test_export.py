@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from PIL import Image
 
 import fathomseg
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.inference import export as exporting
 from fathomseg.inference.card import load_card
@@ -20,7 +22,7 @@ from fathomseg.inference.onnx import read_metadata
 from fathomseg.inference.settings import Inference
 from fathomseg.io.depth_maps import read_disparity
 from fathomseg.stages import evaluate, export, predict
-from tests.fakes import make_camvid, make_folder, make_video, save, scene
+from tests.fakes import make_camvid, make_folder, make_video, save, scene, write_yaml
 from tests.inference.tiny_onnx import known_model, save_known
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
 from tests.typecheck import unchecked
@@ -113,6 +115,19 @@ def test_int8_says_what_it_costs(joint: Path, exported: Path, capsys: pytest.Cap
     assert known["measured"]["int8"]["segmentation"]["miou"] == pytest.approx(quantised["miou"], abs=1e-6)
 
 
+def test_int8_is_calibrated_on_nothing_that_is_held_out(tmp_path: Path) -> None:
+    """A folder of video that has no labels yet has splits val and clips."""
+    data = make_folder(tmp_path / "data", images=0, labels=None, clips=2, frames=3)
+    path = data / "dataset.yaml"
+    write_yaml(path, yaml.safe_load(path.read_text()) | {"val": ["clips/drive1/*"]})
+    dataset = Folder(root=data)
+    assert dataset.splits[0] == "val"
+    found = export._calibration(tmp_path, None, str(data), [], (24, 32))
+    assert len(found) == 3
+    for image, id in zip(found, (f"clips/drive0/{i:06d}" for i in range(3)), strict=True):
+        np.testing.assert_array_equal(image, dataset.image(id))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("at_once")
 def test_int8_without_the_data(joint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +216,11 @@ def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tm
         ({"limit": 0}, "--limit is 0"),
         ({"tasks": "normals"}, "has no task 'normals'; it predicts segmentation, depth"),
         ({"weights": "best"}, "no weights 'best'"),
+        ({"overrides": ["data.root=photos"]}, "settings of the data are for --int8"),
+        (
+            {"fixed_size": True, "overrides": ["evaluation.inference.mode=slide"]},
+            "cannot be shown windows.*evaluation.inference.mode=whole",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for(joint: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -91,7 +91,7 @@ def test_a_users_files_are_kept_whatever_they_are_called(name: str, tmp_path: Pa
 def test_a_run_that_has_trained_is_not_begun_again(tmp_path: Path) -> None:
     begin(tmp_path, Labels(), {}, Accelerator(cpu=True))
     (tmp_path / "metrics.jsonl").write_text("{}\n")
-    with pytest.raises(FathomError, match=r"it is a run\. Go on with it"):
+    with pytest.raises(FathomError, match=r"it is a run\. Resume it"):
         begin(tmp_path, Labels(), {}, Accelerator(cpu=True))
     (tmp_path / "file").write_text("")
     with pytest.raises(FathomError, match="is a file"):

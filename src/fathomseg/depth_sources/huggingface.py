@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.depth_sources.base import DepthSource, NetworkReader, inverse
 from fathomseg.errors import FathomError
-from fathomseg.inference.predictor import pick_device
+from fathomseg.inference.device import pick_device
 from fathomseg.io.files import digest, read_tree
 from fathomseg.models.compat import ensure_timm_imports
 from fathomseg.text import at_home

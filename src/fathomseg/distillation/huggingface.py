@@ -26,7 +26,7 @@ from fathomseg.depth_sources.huggingface import (
 from fathomseg.distillation.answers import Answer, agreement, labels
 from fathomseg.distillation.teachers import Picture, Teacher, TeacherNote
 from fathomseg.errors import FathomError
-from fathomseg.inference.predictor import pick_device
+from fathomseg.inference.device import pick_device
 from fathomseg.io.files import digest
 from fathomseg.models.compat import ensure_timm_imports
 from fathomseg.text import at_home

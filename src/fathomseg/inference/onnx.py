@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
+from fathomseg.inference.device import known_device
 from fathomseg.tasks.base import Task
 from fathomseg.types import Size
 
@@ -108,12 +109,11 @@ class OnnxNetwork(nn.Module):
         options = runtime.SessionOptions()
         options.log_severity_level = 4  # what fails is raised; it is not printed as well
         options.intra_op_num_threads = torch.get_num_threads()
+        providers = _providers(runtime, device)
         try:
             self.session = runtime.InferenceSession(
-                model if isinstance(model, bytes) else str(model), options, providers=_providers(runtime, device)
+                model if isinstance(model, bytes) else str(model), options, providers=providers
             )
-        except FathomError:
-            raise
         except Exception as error:  # of many types, all of the compiled module
             raise FathomError(f"{self.name} cannot be loaded: {_first_line(error)} Export it again.") from None
         inputs = {one.name: (one.type, one.shape[3:]) for one in self.session.get_inputs()}
@@ -158,8 +158,9 @@ class OnnxNetwork(nn.Module):
         return "any size of a few cells of its coarsest map; 64 x 64 and more is always enough"
 
 
-def _providers(runtime: Any, device: torch.device | str | None) -> list[str]:
-    kind = None if device is None else torch.device(device).type
+def _providers(runtime: Any, device: torch.device | str | None) -> list[str | tuple[str, dict[str, int]]]:
+    wanted = None if device is None else known_device(device)
+    kind = None if wanted is None else wanted.type
     if kind not in (None, "cpu", "cuda"):
         raise FathomError(f"Exported networks run on cpu or cuda, not on {device}.")
     has_gpu = _GPU in runtime.get_available_providers()
@@ -168,7 +169,8 @@ def _providers(runtime: Any, device: torch.device | str | None) -> list[str]:
             f"Device {device} was asked for, but this build of ONNX Runtime has no CUDA: pip install onnxruntime-gpu "
             "in the place of onnxruntime, or give cpu."
         )
-    return [_GPU, _CPU] if has_gpu and kind != "cpu" else [_CPU]
+    number = 0 if wanted is None else wanted.index or 0
+    return [(_GPU, {"device_id": number}), _CPU] if has_gpu and kind != "cpu" else [_CPU]
 
 
 def _refuse_foreign_data(path: Path, model: Any, kind: Any) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, as_weights, load_card, load_model
+from fathomseg.inference.device import pick_device
 from fathomseg.inference.image_prediction import ImagePrediction
 from fathomseg.inference.onnx import OnnxNetwork, is_onnx
 from fathomseg.inference.settings import Inference, trained_inference
@@ -304,14 +305,3 @@ def chosen(card: ModelCard, tasks: Collection[str] | None, where: str = "This ne
 def stacked(images: Sequence[UInt8[np.ndarray, "_ _ 3"]], size: Size) -> UInt8[Tensor, "b 3 h w"]:
     """RGB images of any sizes at one size, resampled as for training."""
     return torch.from_numpy(np.stack([resize_image(image, size) for image in images])).permute(0, 3, 1, 2)
-
-
-def pick_device(wanted: torch.device | str | None) -> torch.device:
-    """The device of this name; None = a GPU if there is one. Raises `FathomError` if it cannot be had."""
-    try:
-        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise FathomError(f"There is no kind of device {wanted!r}. Give cpu, cuda, cuda:1 ...") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise FathomError(f"Device {wanted} was asked for, but torch finds no CUDA device. Give cpu.")
-    return device

@@ -83,6 +83,18 @@ def _refuse(
             f"The {what} differ: {len(odd)} tensors are in only one of the two networks, for example {odd[0]}. "
             f"Give both networks the same settings, or leave the part out of init_from.parts.\n{report}"
         )
+    loaded = {_level(name) for name in report.loaded}
+    if odd := [n for n in (*report.missing, *report.unexpected) if n.startswith("decoders.") and _level(n) in loaded]:
+        raise FathomError(
+            f"The decoders differ: {len(odd)} tensors of levels that both have are in only one of them, for example "
+            f"{odd[0]}. Give both the same decoder.norms and aspp, or leave the decoder out of init_from.parts."
+            f"\n{report}"
+        )
+
+
+def _level(name: str) -> str:
+    """The level of a decoder a tensor belongs to (decoders.depth.blocks.2)."""
+    return ".".join(name.split(".")[:4])
 
 
 def _short(names: Sequence[str], shown: int = 4) -> str:

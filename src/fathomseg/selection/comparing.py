@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.inference.predictor import pick_device
+from fathomseg.inference.device import pick_device
 from fathomseg.io.progress import named
 from fathomseg.selection.base import random_order, times_the_median
 from fathomseg.selection.cells import StrangestCell

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.depth_sources import AnyDepthSource
-from fathomseg.inference.predictor import pick_device
+from fathomseg.inference.device import pick_device
 from fathomseg.selection.base import Answer, Criterion, highest, random_order, times_the_median
 from fathomseg.selection.comparing import Comparing
 from fathomseg.selection.covering import Cover, Covering

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Float32
 from fathomseg.data.cache import Cache, cache_folder
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError
-from fathomseg.inference.predictor import pick_device
+from fathomseg.inference.device import pick_device
 from fathomseg.io.array_store import mapped
 from fathomseg.io.files import write_text, writing
 from fathomseg.io.prefetch import ahead

@@ -96,5 +96,5 @@ def resume_advice(verb: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Interrupted:
-        say(f"Go on with: fathom {verb} --resume {folder}")
+        say(f"Resume with: fathom {verb} --resume {folder}")
         raise

@@ -77,6 +77,13 @@ def run(
     tasks_kept = chosen(card, names, str(run))
     of_inference, of_data = parted("export", overrides)
     inference = trained_inference(run, overrides=of_inference)
+    if kind == "fp32" and of_data:
+        raise FathomError(f"{of_data[0]}: settings of the data are for --int8 and --precision fp16, which look at it.")
+    if fixed_size and inference.mode != "whole":
+        raise FathomError(
+            f"A file of one size cannot be shown windows: the run's evaluation.inference.mode is {inference.mode}. Add "
+            "evaluation.inference.mode=whole, or leave --fixed-size out."
+        )
     card = narrowed(card, tasks_kept, inference.links)
     size = inference.size or card.size
     images = _calibration(run, calibration, data, of_data, size) if kind == "int8" else ()
@@ -156,7 +163,10 @@ def _calibration(
         return [resize_image(read_rgb(path, bits), size) for path in _even(files)]
     try:
         dataset = resolve_dataset(data or own_data(run), overrides)
-        ids = _even(dataset.ids("train" if "train" in dataset.splits else dataset.splits[0]))
+        split = next(name for name in ("train", "clips", *dataset.splits) if name in dataset.splits)
+        ids = _even([id for id in dataset.ids(split) if id not in dataset.held_out()])
+        if not ids:
+            raise FathomError(f"Every image of {split} is held out.")
         return [resize_image(dataset.image(id), size) for id in ids]
     except FathomError as error:
         raise FathomError(

@@ -70,11 +70,9 @@ def _make_way(folder: Path) -> None:
     if not folder.is_dir():
         raise FathomError(f"{folder} is a file. Give the name of a new folder (--out).")
     if (folder / METRICS).is_file() or (folder / CHECKPOINT).is_file():
-        found = f"it is a run. Go on with it (--resume {folder})"
+        found = f"it is a run. Resume it (--resume {folder})"
     elif others := foreign(folder):
-        found = (
-            f"{others[0].relative_to(folder)} is not to be replaced. Go on with it if it is a run (--resume {folder})"
-        )
+        found = f"{others[0].relative_to(folder)} is not to be replaced. Resume it if it is a run (--resume {folder})"
         found += ", use an empty folder"
     else:
         remove_own(folder)
