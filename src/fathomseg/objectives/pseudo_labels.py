@@ -45,7 +45,7 @@ from fathomseg.losses.targets import (
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import evaluating
+from fathomseg.models.norms import evaluating, has_batch_norm
 from fathomseg.objectives.base import (
     Base,
     Nets,
@@ -182,7 +182,8 @@ class PseudoLabels(Objective):
         """With the class weights of the supervised loss, for `logit_adjusted`."""
         found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
         shares = shares_of(sum(setup.label_pixels.values())) if setup.label_pixels else None  # type: ignore[arg-type]
-        return PseudoLabelsObjective(self, setup.class_weights, found.get("depth"), found.get(SOURCE_DEPTH), shares)
+        depths, tracks = (found.get("depth"), found.get(SOURCE_DEPTH)), has_batch_norm(network)
+        return PseudoLabelsObjective(self, setup.class_weights, *depths, shares, tracks)
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -324,11 +325,12 @@ class PseudoLabelsObjective(ObjectiveModule):
         depth: Depth | None = None,
         source_depth: Depth | None = None,
         shares: Float[Tensor, " c"] | None = None,
+        tracks: bool = True,
     ) -> None:
         """`classes`: their weights in the supervised loss; `depth`, `source_depth`: the network's tasks, if it has
-        them; `shares`: those of the classes in the labels."""
+        them; `shares`: those of the classes in the labels; `tracks`: whether the network has BatchNorms."""
         super().__init__()
-        self.config, self.depth, self.source_depth = config, depth, source_depth
+        self.config, self.depth, self.source_depth, self.tracks = config, depth, source_depth, tracks
         self.register_buffer("classes", classes, persistent=False)
         aligned = None if config.alignment is None else shares
         self.register_buffer("shares", aligned, persistent=False)
@@ -343,7 +345,8 @@ class PseudoLabelsObjective(ObjectiveModule):
             config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"])
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
-        view = View(images, frozenset({"segmentation"}), change, foreign=config.partner is not None)
+        foreign = config.partner is not None or config.masking is not None
+        view = View(images, frozenset({"segmentation"}), change, foreign)
         if view.foreign:
             self._move_statistics(base, nets)
 
@@ -440,8 +443,8 @@ class PseudoLabelsObjective(ObjectiveModule):
     @torch.no_grad()
     def _move_statistics(self, base: Base, nets: Nets) -> None:
         """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, whose statistics the network is not used with."""
-        if nets.student.training and nets.student.norm == "batch":
+        the source's, with masking blank ones, whose statistics the network is not used with."""
+        if self.tracks and nets.student.training and nets.student.norm == "batch":
             nets.student(base.clean, ("segmentation",))
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:
