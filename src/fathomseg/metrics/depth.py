@@ -37,7 +37,7 @@ ALIGNMENTS: Final[tuple[Alignment, ...]] = ("none", "median", "scale_shift")
 _UNSCALED, _MEDIAN, _SCALE_SHIFT = ALIGNMENTS
 
 MEANING: Final = {
-    "none": "errors of the predicted depth as it is, in metres",
+    "none": "errors of the predicted depth as it is, taken for metres; where `depth_unit` is relative they say nothing",
     "median": "errors after multiplying each predicted map by median(truth) / median(prediction) over its valid pixels "
     "(Zhou et al. 2017): the protocol for monocular self-supervised depth",
     "scale_shift": "errors after fitting scale and shift of each predicted map to the truth by least squares in 1 / "

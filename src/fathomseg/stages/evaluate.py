@@ -208,6 +208,7 @@ def evaluate_run(
             "limit": limit,
             "against": None if against is None else str(against),
             "size": list(inference.size or card.size),
+            "depth_unit": None if against else card.depth_unit,
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
             "motion": motion_scores(drives) if drives else None,
