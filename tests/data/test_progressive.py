@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fathomseg.data.cache import Cache
+from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.loading import Stream, collate
 from fathomseg.data.progressive import Progressive, SmallFirst
@@ -31,15 +31,16 @@ def test_views_keep_their_window_and_lose_their_size() -> None:
 
 def test_images_maps_and_cameras_shrink_together(tmp_path: Path) -> None:
     """The same view at both sizes: a camera's rays through the corners of the image stay."""
-    geometry, ids, kinds = Geometry(scale=(1, 2)), STREETS.ids("train"), ("image", "label", "depth")
+    geometry, ids = Geometry(scale=(1, 2)), STREETS.ids("train")
+    kinds: tuple[Prepared, ...] = ("image", "label", "depth")
     made = [
         Stream(
             Cache(STREETS, (24, 48), folder=tmp_path),
-            STREETS.ids("train"),
-            ("image", "label", "depth"),
+            ids,
+            kinds,
             geometry,
             3,
-            neighbours={id: {} for id in STREETS.ids("train")},
+            {id: {} for id in ids},
             small_first=first,
         )
         for first in (None, SmallFirst(2, 0.5))
