@@ -258,7 +258,7 @@ class _Builder:
     def _small_first(self) -> SmallFirst | None:
         """Which of its samples are small."""
         config, train = self.recipe.streams[self.name], self.recipe.train
-        return config.progressive and config.progressive.at(train.steps, config.batch or train.batch)
+        return None if config.progressive is None else config.progressive.at(train.steps, config.batch or train.batch)
 
     def _class_table(self) -> UInt8[np.ndarray, " 256"] | None:
         """What its label values become; None if they mean the same. Tells people how classes were matched."""
