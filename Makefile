@@ -42,17 +42,15 @@ format: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python docs/generate.py
 
-# The documentation site in site/. It has an extra of its own, so that nothing else waits for it.
+# The documentation site in site/.
 docs: $(STAMP)
-	$(BIN)/python -c 'import mkdocs, material, mkdocstrings' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The stamp is remade when what is installed changes. constraints.txt pins torch==2.13.0, so pip takes the same
 # versions everywhere.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,hf,onnx,cluster,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[offline,hf,onnx,cluster,docs,dev]'
 	touch $@
 
 clean:

@@ -34,25 +34,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.config import load
 from fathomseg.models.pose import FlowPoseNetwork
+from fathomseg.named_recipes import find, listed
 from fathomseg.stages.build import build_networks
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import origin
 
-ROOT = Path(__file__).resolve().parents[1]
-RECIPES = (
-    "camvid.yaml",
-    "camvid/classmix.yaml",
-    "camvid/three-ways.yaml",
-    "camvid/unimatch-v2-dinov2.yaml",
-    "depth-kitti.yaml",
-    "realtime-joint.yaml",
-    "twin-dpt.yaml",
-    "cityscapes.yaml",
-    "cityscapes/depthmix.yaml",
-    "cityscapes/three-ways.yaml",
-    "cityscapes/unimatch-v2-dinov2.yaml",
-)
-"""One of each kind."""
+_MEASURED: dict[str, tuple[float, float]] = {}
+"""What passes cost that were counted before: many recipes share a network and a size."""
+
+
+def estimated() -> list[str]:
+    """The recipes that train a network, by name."""
+    return [one.name for one in listed() if one.verb in ("train", "pretrain")]
 
 
 def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str, Any]:
@@ -69,11 +62,11 @@ def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str
         images += batch
         base = {o for key, one in objectives.items() if one.name != "pseudo_labels" for o in one.learns(recipe.network)}
         if base:
-            cost, kept = measure(network, size, sorted(base))
+            cost, kept = measure(network, recipe, size, sorted(base))
             flop, activations = flop + 3 * batch * cost, activations + batch * kept
         for one in objectives.values():
             if one.name == "pseudo_labels":
-                cost, kept = measure(network, size, ["segmentation"])
+                cost, kept = measure(network, recipe, size, ["segmentation"])
                 views = 2 if one.complementary_dropout else 1
                 flop += batch * (cost + 3 * views * cost)
                 activations += batch * views * kept
@@ -94,10 +87,13 @@ def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str
     }
 
 
-def measure(network: nn.Module, size: tuple[int, int], outputs: Collection[str]) -> tuple[float, float]:
+def measure(network: nn.Module, recipe: Recipe, size: tuple[int, int], outputs: Collection[str]) -> tuple[float, float]:
     """FLOP of the forward pass of one image, and float32 bytes its backward pass keeps."""
-    image = torch.empty(2, 3, *size, device="meta")
-    return counted(lambda: network(image, outputs), network)
+    key = f"{recipe.network.model_dump_json()} {len(recipe.data.classes)} {size} {outputs}"
+    if key not in _MEASURED:
+        image = torch.empty(2, 3, *size, device="meta")
+        _MEASURED[key] = counted(lambda: network(image, outputs), network)
+    return _MEASURED[key]
 
 
 def measure_pair(pose: nn.Module, size: tuple[int, int]) -> tuple[float, float]:
@@ -130,20 +126,17 @@ def counted(run: Any, module: nn.Module) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", type=Path, help="recipes; one of each kind if none is given")
+    parser.add_argument("recipes", nargs="*", help="recipes by name or path; all that train if none is given")
     parser.add_argument("--tflops", type=float, default=30.0, help="what the GPU reaches")
     parser.add_argument("--gb-per-s", type=float, default=500.0, help="of its memory")
     parser.add_argument("--bytes", type=int, default=2, choices=(2, 4), help="of an activation")
     parser.add_argument("--table", action="store_true", help="print a Markdown table instead of JSON")
     parser.add_argument("--out", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
-    paths = arguments.recipes or [ROOT / "recipes" / name for name in RECIPES]
     found = {}
-    for path in paths:
-        print(path, file=sys.stderr, flush=True)
-        found[str(path.resolve().relative_to(ROOT / "recipes"))] = estimate(
-            path, arguments.tflops, arguments.gb_per_s, arguments.bytes
-        )
+    for name in arguments.recipes or estimated():
+        print(name, file=sys.stderr, flush=True)
+        found[name] = estimate(find(name), arguments.tflops, arguments.gb_per_s, arguments.bytes)
     result = {
         "claim": "ESTIMATED, not measured: memory and speed of a training step on a GPU",
         "assumed": {

@@ -133,7 +133,7 @@ def recipes_page() -> str:
         _NOTE,
         "A recipe is one experiment; its header says command, machine, time and result. Needs: what makes an",
         "earlier run (`pretrain depth-kitti`), or a GPU; others run on one CPU core. Results are mIoU or AbsRel, of a",
-        "study its first arm.",
+        "study its first arm. GiB and images/s of a training on a GPU are [ESTIMATED](speed.md#on-a-gpu).",
         "",
         "## Methods by dataset",
         "",
@@ -141,7 +141,7 @@ def recipes_page() -> str:
         "|---|---|",
     ]
     for paths in by_method().values():
-        links = " ".join(f"[{path.parent.name}](../{path.relative_to(ROOT)})" for path in paths)
+        links = " ".join(f"[{path.parent.name}](../{path.relative_to(ROOT)}){estimate(path)}" for path in paths)
         lines.append(f"|{what(paths[0])}|{links}|")
     for folder in sorted({path.parent for path in (ROOT / "recipes").rglob("*.yaml")}):
         if folder.name not in _METHODS:
@@ -149,8 +149,8 @@ def recipes_page() -> str:
                 "",
                 f"## {folder.relative_to(ROOT)}",
                 "",
-                "|recipe|what|needs|result|",
-                "|---|---|---|---|",
+                "|recipe|what|needs|GPU|result|",
+                "|---|---|---|---|---|",
             ]
             lines += [row(path) for path in sorted(folder.glob("*.yaml"))]
     return "\n".join(lines) + "\n"
@@ -171,7 +171,29 @@ def by_method() -> dict[str, list[Path]]:
 
 def row(path: Path) -> str:
     """One recipe."""
-    return f"|[{path.stem}](../{path.relative_to(ROOT)})|{what(path)}|{needs(path)}|{result(path)}|"
+    link = f"[{path.stem}](../{path.relative_to(ROOT)})"
+    return f"|{link}|{what(path)}|{needs(path)}|{estimate(path).removeprefix(_SPACE)}|{result(path)}|"
+
+
+_SPACE = "&nbsp;"
+_READING_LIMITS = 300
+"""Images per second above which reading them limits a training, and no estimate of the network is of use."""
+
+
+def estimate(path: Path) -> str:
+    """Memory and speed on a GPU, as benchmarks/memory.py estimates them; empty for what trains no network."""
+    one = estimates().get(path.relative_to(ROOT / "recipes").with_suffix("").as_posix())
+    if one is None:
+        return ""
+    speed = f",{_SPACE}{one['images_per_s']}/s" if one["images_per_s"] <= _READING_LIMITS else ""
+    return f"{_SPACE}{one['memory_gib']}{_SPACE}GiB{speed}"
+
+
+@cache
+def estimates() -> dict[str, Any]:
+    """By recipe what results/memory_estimate.json says."""
+    file = ROOT / "results" / "memory_estimate.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))["recipes"])
 
 
 def what(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
+from fathomseg.data.datasets import camvid
 from fathomseg.stages.recipe import Recipe
 from tests import fakes
+from tests.distillation.teachers import make_run
 from tests.stages.saved_run import save_depth_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +75,9 @@ def small(path: Path, folder: Path) -> list[str]:
             settings.append(f"streams.{name}.depth.run={save_depth_run(folder / 'teacher', teacher)}")
             if stream["depth"].get("normalise", {}).get("over") == "none":  # the range of that run's depth
                 settings += ["network.tasks.depth.min_depth=0.5", "network.tasks.depth.max_depth=50"]
+        for task in stream.get("distilled", {}):
+            settings.append(f"streams.{name}.distilled.{task}.folder={distilled(path, folder)}")
+            settings.append("objectives.semantic_guidance.min_confidence=0")  # a random teacher is sure of nothing
         if "crop" in stream.get("geometry", {}):
             settings.append(f"streams.{name}.geometry.crop=[64,64]")
         if (own := stream.get("data", {}).get("name")) in MAKERS:
@@ -88,6 +94,17 @@ def small(path: Path, folder: Path) -> list[str]:
     for name, changes in tree.get("phases", {}).items():
         settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
     return settings
+
+
+def distilled(path: Path, data: Path) -> Path:
+    """What the command in the header of a recipe makes of its fake data and of a random teacher of CamVid's classes."""
+    line = next(line for line in path.read_text().splitlines() if "fathom distill " in line)
+    teacher, out = make_run(data.parent / "teacher", camvid.CLASSES.names), data.parent / "distilled"
+    ours = {"runs/camvid": teacher, "root=data/kitti": f"root={data}", "distilled/kitti": out}
+    done = CliRunner().invoke(app, [str(ours.pop(word, word)) for word in shlex.split(line.lstrip("# "))[1:]])
+    assert not ours, "the header names them"
+    assert done.exit_code == 0, (done.output, done.exception)
+    return out
 
 
 def trained(name: str, folder: Path) -> Path:
@@ -111,6 +128,8 @@ def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
         assert (folder / "pose.safetensors").is_file() == ("photometric" in tree["objectives"])
     scored = verb == "train" or tree["data"]["name"] == "streets"  # the other videos have no depth held out
     assert (run / "evaluation" / "val" / "scores.json").is_file() == scored
+    if "distilled" in tree["streams"].get("clips", {}):
+        assert json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["semantic_guidance.known"] > 0
     learned = tree["streams"].get("clips", {}).get("camera", {}).get("name") == "learned"
     assert [p.name for p in run.glob("camera-*.yaml")] == (["camera-clips-32x24.yaml"] if learned else [])
 

@@ -175,6 +175,22 @@ def test_all_problems_come_in_one_error_and_the_good_files_are_kept(data: CamVid
         cache.read(first, "image")
 
 
+@pytest.mark.parametrize("limit_gb", [0, 1e-9])
+def test_without_a_cache_every_file_is_decoded_once_all_the_same(
+    data: CamVid, tmp_path: Path, limit_gb: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data.files(data.ids("train")[3]).image
+    path.write_bytes(path.read_bytes()[:-60])
+    cache = Cache(data, SIZE, tmp_path / "cache", limit_gb=limit_gb)
+    with pytest.raises(DataError) as caught:
+        cache.prepare(wanted(data))
+    assert [problem.where for problem in caught.value.problems] == [str(path)]
+    assert set(caught.value.problems) == set(data.problems(data.ids("train")))
+    assert entries(tmp_path / "cache") == []
+    no_decoding(monkeypatch)
+    cache.prepare(wanted(data), check=False)  # of a process that leaves it to another
+
+
 def test_too_large_a_set_switches_the_cache_off_with_one_message(
     data: CamVid, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

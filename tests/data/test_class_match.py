@@ -118,6 +118,8 @@ def test_those_that_come_with_the_package_fit_their_datasets() -> None:
         "terrain"
     ]
     assert shipped("cityscapes-camvid", cityscapes.CLASSES.names, camvid.CLASSES.names).shared == camvid.CLASSES.names
+    back = shipped("camvid-cityscapes", camvid.CLASSES.names, cityscapes.CLASSES.names)
+    assert len(back.shared) == len(camvid.CLASSES), "each has a partner of its own"
     virtual = shipped("vkitti2-cityscapes", vkitti2.CLASSES.names, cityscapes.CLASSES.names)
     assert "traffic light" in virtual.shared
     assert "person" not in virtual.shared

@@ -15,7 +15,7 @@ from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Share, Steps, Stream, loader
-from fathomseg.data.sampling import Endless, RareClasses, Shuffled
+from fathomseg.data.sampling import ByClass, Endless, RareClasses, Shuffled
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample
@@ -82,6 +82,20 @@ class TestRareClasses:
         assert order.accepts(0, Sample("a", image, label=shown), 1)
         assert not order.accepts(0, Sample("a", image, label=blank), 2)
         assert order.accepts(0, Sample("a", image, label=blank), 3)
+
+    def test_pixels_are_counted_as_often_as_their_image_is_drawn(self) -> None:
+        """The rare class is in one of two images: drawn with 0.2 / 2 + 0.8, the other with 0.2 / 2."""
+        order = ByClass(np.array([0.2, 0.8]), {0: ["a", "b"], 1: ["b"]}, seed=0, pixels=1, most=1)
+        assert order.frequencies == pytest.approx({"a": 0.1, "b": 0.9})
+        ids = [order.id_at(position) for position in range(2000)]
+        assert ids.count("b") / len(ids) == pytest.approx(0.9, abs=0.02)
+        stream = Stream(Cache(Streets(size=(16, 32)), (16, 32)), ("a", "b"), ("image",), Geometry(), 0)
+        stream.label_counts_by_id = {"a": np.bincount([0] * 100, minlength=256)}
+        stream.label_counts_by_id |= {"b": np.bincount([0] * 60 + [1] * 40, minlength=256)}
+        assert stream.drawn_pixels(2).tolist() == stream.label_pixels(2).tolist() == [160, 40]
+        stream.order = order
+        assert stream.drawn_pixels(2).tolist() == [round(0.2 * 100 + 1.8 * 60), round(1.8 * 40)]
+        assert stream.label_pixels(2).tolist() == [160, 40], "what the images hold"
 
     def test_in_a_stream(self, tmp_path: Path) -> None:
         """More crops show the rarest class than without."""

@@ -16,13 +16,14 @@ from fathomseg.depth_sources.prepared import prepare
 from fathomseg.depth_sources.run import RunDepth
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.inference.card import ModelCard, save_model
+from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import load
 from fathomseg.io.images import resize_image
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from tests.fakes import make_camvid, save
+from tests.saved_model import save_model
 from tests.stages.saved_run import ENCODER, RANGE, build, save_depth_run, save_run
 
 

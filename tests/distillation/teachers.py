@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fathomseg.data.datasets.folder import Folder
-from fathomseg.inference.card import ModelCard, save_model
+from fathomseg.inference.card import ModelCard
 from fathomseg.models.compat import ensure_timm_imports
 from fathomseg.models.decoders import Fpn
 from fathomseg.models.encoders import Encoder
@@ -19,6 +19,7 @@ from fathomseg.tasks import Depth, Normals, Segmentation
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Size
 from tests import fakes
+from tests.saved_model import save_model
 
 SIZE = (24, 32)
 CLASSES = ("road", "wall", "car", "tree")
@@ -84,8 +85,15 @@ def save_segformer(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def distill(teacher: Path | str, data: Folder, out: Path, task: str = "segmentation", **how: object) -> int:
-    return run(str(teacher), str(data.root), [], task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
+def distill(
+    teacher: Path | str,
+    data: Folder,
+    out: Path,
+    task: str = "segmentation",
+    overrides: Sequence[str] = (),
+    **how: object,
+) -> int:
+    return run(str(teacher), str(data.root), overrides, task=task, out=out, device="cpu", **{"batch": 2, **how})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from fathomseg.distillation import writing
 from fathomseg.distillation.files import read_part
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.distillation.teachers import RunTeacher
-from fathomseg.errors import FathomError
+from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.predictor import load
-from fathomseg.inference.settings import Inference
+from fathomseg.inference.settings import Inference, Window
 from fathomseg.stages.distill import known_data, lacks
 from fathomseg.version import __version__
 from tests import fakes
@@ -208,13 +209,41 @@ def test_a_label_outside_the_budget_counts_as_lacking(teacher: Path, tmp_path: P
         "streams": {"labelled": {"labels": {"count": 1}}},
     }
     recipe.write_text(json.dumps(tree))
-    dataset, labelled = known_data(str(recipe), [], "train")
+    dataset, labelled = known_data(str(recipe), [])
     assert labelled is not None
     assert len(labelled) == 1
     hidden = [id for id in dataset.ids("train") if lacks(dataset, id, "segmentation", labelled)]
     assert set(hidden) == set(dataset.ids("train")) - labelled
-    assert known_data("camvid", [f"root={camvid}"], "train") == (dataset, None)
+    assert known_data("camvid", [f"root={camvid}"]) == (dataset, None)
     assert not any(lacks(dataset, id, "segmentation", None) for id in dataset.ids("train"))
+    more = known_data(str(recipe), ["streams.labelled.labels.count=3", "evaluation.split=null"])[1]
+    assert more is not None
+    assert labelled < more
+    for unused in ("train.steps=7", "size=[8,8]", "streams.labelled.batch=2", "evaluation.report=false"):
+        with pytest.raises(ConfigError, match=rf"'{re.escape(unused)}' is not used by `fathom distill`, which takes"):
+            known_data(str(recipe), [unused])
+
+
+def test_a_run_sees_images_as_the_settings_of_inference_say(teacher: Path, data: Folder, tmp_path: Path) -> None:
+    slide = ["evaluation.inference.mode=slide", "evaluation.inference.window.size=[16,16]"]
+    assert distill(teacher, data, tmp_path / "out", overrides=slide) == 0
+    known = read_provenance(tmp_path / "out")
+    assert (known.teacher.settings["mode"], known.teacher.settings["window"]["size"]) == ("slide", [16, 16])
+    inference = Inference(mode="slide", window=Window(size=(16, 16)))
+    slid, whole = load(teacher, device="cpu", inference=inference), load(teacher, device="cpu")
+    differ = 0
+    for id in known.images:
+        found = read_part(tmp_path / "out", id, "label", known.classes)
+        np.testing.assert_array_equal(found, slid.predict(data.image(id)).label)
+        differ += int((found != whole.predict(data.image(id)).label).sum())
+    assert differ
+    with pytest.raises(FathomError, match=r"teacher\.settings\.mode: 'slide' there, 'whole' now"):
+        distill(teacher, data, tmp_path / "out")
+    with pytest.raises(FathomError, match="tiles, as no teacher can"):
+        distill(teacher, data, tmp_path / "no", overrides=["evaluation.inference.mode=tiles"])
+    with pytest.raises(FathomError, match="mode=slide' is for runs; hf:a/b sees images"):
+        distill("hf:a/b", data, tmp_path / "no", overrides=slide)
+    assert not (tmp_path / "no").exists()
 
 
 def test_no_teacher_labels_what_is_held_out(teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

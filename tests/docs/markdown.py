@@ -14,6 +14,7 @@ SHELLS = ("bash", "sh", "console")
 
 _FENCE = re.compile(r"^( *)```([\w-]*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_OTHER = re.compile(r"(?<![\w/])(docker \w+[^`\n]*|python [\w/]+\.py[^`\n#]*|benchmarks/\w+\.py --[^`\n]*)")
 _HEADING = re.compile(r"^#{1,6} (.*)$", re.MULTILINE)
 
 
@@ -62,3 +63,8 @@ def commands(text: str) -> Iterator[str]:
             command = re.sub(r"\s#\s.*$", "", line).strip().removeprefix("$ ")
             if command.startswith("fathom "):
                 yield command
+
+
+def other_commands(text: str) -> list[str]:
+    """Commands of Docker, and scripts of the repository with what is given to them, in blocks and in prose."""
+    return [found.strip() for found in _OTHER.findall(text)]

@@ -69,7 +69,7 @@ def _study(words: list[str]) -> list[str]:
 
 def _distilling(words: list[str]) -> list[str]:
     """A recipe's data, as the training after it has them."""
-    return ["size=[48,64]", *WORLD] if words[2].endswith(".yaml") else []
+    return WORLD if words[2].endswith(".yaml") else []
 
 
 def _choosing(words: list[str]) -> list[str]:

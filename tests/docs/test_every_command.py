@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from fathomseg.cli import app
 from fathomseg.report.demo_page import OWN_DATA
 from fathomseg.stages import streams
 from tests.docs import sandbox
-from tests.docs.markdown import PAGES, ROOT, commands, name
+from tests.docs.markdown import PAGES, ROOT, commands, name, other_commands
 
 DEMO_PAGE = "the page of the demo"
 TAKEN_FOR_GRANTED: dict[str, tuple[Callable[[], None], ...]] = {
@@ -45,6 +46,17 @@ ELSEWHERE = {
     "docs/extend/": "tests/docs/test_extend.py",
 }
 """Pages, or folders of them, whose commands another test runs."""
+STAND_INS = {
+    "docker build -t fathomseg .": "tests/test_dockerfile.py",
+    'docker run --rm --gpus all --shm-size 8g -v "$PWD:/work" fathomseg VERB ...': "tests/test_dockerfile.py",
+    "python docs/generate.py": "tests/docs/test_pages.py",
+    "python examples/onnx_video.py model.onnx 0": "tests/examples/test_onnx_video.py",
+    "python benchmarks/memory.py --table": "tests/docs/test_benchmarks.py",
+    "benchmarks/networks.py --table": "tests/docs/test_benchmarks.py",
+    "benchmarks/scaling.py --table": "tests/docs/test_benchmarks.py",
+    "benchmarks/train_step.py --table": "tests/docs/test_benchmarks.py",
+}
+"""Commands other than `fathom`, each with the test of what it runs."""
 FIRST = ("README.md", "docs/training.md", "docs/pretraining.md")
 """Pages that are run with every change."""
 
@@ -84,6 +96,14 @@ def test_every_page_with_commands_is_run() -> None:
     for page, test in ELSEWHERE.items():
         assert any(found.startswith(page) for found in having), f"{page} has no commands"
         assert page.rstrip("/").split("/")[-1].removesuffix(".md") in (ROOT / test).read_text(encoding="utf-8")
+
+
+def test_every_other_command_has_a_test() -> None:
+    shown = {command for page in PAGES for command in other_commands(page.read_text(encoding="utf-8"))}
+    assert shown == set(STAND_INS), "say in STAND_INS which test runs what these run"
+    for command, test in STAND_INS.items():
+        script = re.search(r"\w+\.py", command)
+        assert (script[0] if script else "Dockerfile") in (ROOT / test).read_text(encoding="utf-8"), command
 
 
 def test_only_sizes_and_steps_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,11 @@ def test_functions_of_method_notes_exist(page: Path) -> None:
     lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
     named = [path for row in rows for path in re.findall(r"`([\w.]+)`", row[1])]
-    assert len(named) >= 5
+    if not lines:  # a question that was measured, without formulas of its own
+        named = re.findall(r"`(\w+(?:\.\w+)+)`", page.read_text(encoding="utf-8"))
+        assert named
+    else:
+        assert len(named) >= 5
     assert [path for path in named if not exists(path) and not is_module(path)] == []
 
 
@@ -159,7 +163,8 @@ def test_every_module_of_the_api_pages_exists() -> None:
     assert len(shown) > 50
     for module in shown:
         path = ROOT / "src" / Path(*module.split("."))
-        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), module
+        there = path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+        assert there or exists(module.removeprefix("fathomseg.")), module
 
 
 def test_flow_charts_become_rows_whose_arrows_point_down() -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
+from fathomseg.inference import export as exporting
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.export import check, narrowed, to_half, to_int8, to_onnx
 from fathomseg.inference.onnx import OnnxNetwork
@@ -94,7 +95,9 @@ def test_another_network_is_noticed(model: Any) -> None:
 def test_smaller_numbers_predict_nearly_the_same(model: Any, network: Network, kind: str) -> None:
     images = [(255 * noise(64, 96, 3, seed=i)).byte().numpy() for i in range(4)]
     given = copy.deepcopy(model)
-    small = to_half(given) if kind == "fp16" else to_int8(given, images)
+    told: list[tuple[int, int]] = []
+    small = to_half(given) if kind == "fp16" else to_int8(given, images, lambda *how: told.append(how))
+    assert told == ([] if kind == "fp16" else [(0, 4), *((done, 4) for done in range(5)), (0, 1), (1, 1)])
     assert small.ByteSize() < (0.6 if kind == "fp16" else 0.45) * model.ByteSize()
     exported = OnnxNetwork(small.SerializeToString(), TASKS, "cpu")
     image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
@@ -148,6 +151,15 @@ def test_decoders_of_the_library_at_any_size(name: str) -> None:
     with unchecked():
         model = to_onnx(network, config.ordered, (64, 96))
         assert check(model, network, config.ordered, [(64, 96), (70, 131)]) < 1e-4
+
+
+def test_calibration_tells_how_many_images_are_done() -> None:
+    told: list[tuple[str, int, int]] = []
+    images = [np.full((2, 3, 3), i, np.uint8) for i in range(2)]
+    reader = exporting._reader(object, images, *(lambda *how, of=of: told.append((of, *how)) for of in ("c", "q")))
+    given = [reader.get_next() for _ in range(3)]
+    assert [one if one is None else int(one["image"].max()) for one in given] == [0, 1, None]
+    assert told == [("c", 0, 2), ("c", 1, 2), ("c", 2, 2), ("q", 0, 1)]
 
 
 @pytest.mark.parametrize(("fixed", "remedy"), [(False, "Try --fixed-size"), (True, "Choose another encoder")])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fathomseg.inference.card import ModelCard, load_card, save_model
+from fathomseg.inference.card import ModelCard, load_card
 from fathomseg.inference.onnx import OnnxNetwork, read_metadata
 from fathomseg.inference.predictor import load
 from fathomseg.models.decoders import LwRefineNet
@@ -17,6 +17,7 @@ from fathomseg.models.encoders import Encoder
 from fathomseg.stages.export import run
 from fathomseg.tasks import Depth, Normals, Segmentation
 from fathomseg.tasks.network import NetworkConfig
+from tests.saved_model import save_model
 from tests.typecheck import unchecked
 
 CLASSES = ("road", "car", "sky")

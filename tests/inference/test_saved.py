@@ -10,20 +10,12 @@ import torch
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.card import (
-    CARD,
-    POSE,
-    WEIGHTS,
-    ModelCard,
-    load_card,
-    load_model,
-    load_pose,
-    save_model,
-    save_weights,
-)
+from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, load_card, load_model, load_pose
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig, PoseNetwork
+from fathomseg.models.saved import save_weights
 from tests.models.networks import assert_equal, build, images, joint, seeing_depth, segmenting, unet
+from tests.saved_model import save_model
 
 SIZE = (48, 96)
 CLASSES = {"classes": tuple("abcde"), "colours": tuple((i, i, i) for i in range(5))}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from fathomseg.io import progress
-from fathomseg.io.progress import Waits, named, preparing
+from fathomseg.io.progress import Waits, doing, named, preparing
 from fathomseg.io.spoken import Spoken
 
 
@@ -37,3 +37,9 @@ def test_a_plain_function_has_no_names() -> None:
     with preparing(active=False) as waits:
         assert isinstance(waits, Waits)
         assert named(waits, "depth") is not waits
+
+
+def test_a_wait_of_unknown_length_says_that_it_has_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    with doing("exporting depth"):
+        assert capsys.readouterr().err == "exporting depth ...\n"
+    assert capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ import torch
 from fathomseg.engine.step import Step
 from fathomseg.losses.contrastive import info_nce
 from fathomseg.models.scene.inputs import inverse_of, painted_label
+from fathomseg.objectives.base import Base, Nets
 from fathomseg.objectives.contrastive import LARGEST, ContrastiveObjective, found_first
 from fathomseg.types import Batch
 from tests.objectives.scenes import ENCODER, KNOWN, NO_NETWORK, at, frame
@@ -147,3 +148,13 @@ def test_what_is_found_first_is_the_same_in_mixed_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert found_first(first, first, everyone).item() == found_first(first, first, four).item() == 1
         assert found_first(first, first.roll(1, 0), everyone).item() == 0
+
+
+def test_the_page_shows_the_pairs_it_learns_from() -> None:
+    made, given = step(), batch(label=[0, 2, 3], depth=[0, 1, 2])["labelled"]
+    found = objective(made).shown(given, Base.of(given, None), Nets(made.network, made.ema.network))
+    assert [(one.kind, one.ids) for one in found] == [(kind, (FAR[0], FAR[2])) for kind in ("image", "depth", "label")]
+    for one, maps in zip(found, (given.image / 255, given.targets["depth"], given.targets["label"]), strict=True):
+        torch.testing.assert_close(one.maps, maps[[0, 2]])
+    lonely = batch("label")["labelled"]
+    assert objective(made).shown(lonely, Base.of(lonely, None), Nets(made.network, made.ema.network)) == []

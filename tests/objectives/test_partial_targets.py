@@ -16,6 +16,8 @@ from tests.objectives.steps import ENCODER, POSE, SIZE, UNET, make_batch, make_s
 
 TASKS = {"segmentation": {"decoder": UNET, "dropout": 0}, "depth": {"decoder": UNET}}
 NETWORK = {"encoder": ENCODER, "tasks": TASKS, "links": {"name": "padnet"}, "norm": "frozen"}
+OWN = {task: {**settings, "encoder": "own"} for task, settings in TASKS.items()}
+LINKED = {**NETWORK, "tasks": OWN, "links": {"name": "plain"}}
 DEPTH = {"encoder": ENCODER, "tasks": {"depth": {"decoder": UNET}}, "norm": "frozen"}
 STILL = {"pose": {**POSE, "norm": "frozen"}, "stream": "labelled"}
 EXTRA = {"below_horizon": 0.1, "scale": 0.1, "tie_breaker": 0.0}
@@ -23,6 +25,8 @@ EXTRA = {"below_horizon": 0.1, "scale": 0.1, "tie_breaker": 0.0}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "label": (NETWORK, {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}, "label"),
     "depth": (NETWORK, {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}, "depth"),
+    "label, linked": (LINKED, {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}, "label"),
+    "depth, linked": (LINKED, {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}, "depth"),
     "depth by l1": (DEPTH, {"supervised": {"losses": {"depth": {"error": "l1"}}}}, "depth"),
     "disparity": (DEPTH, {"supervised": {"losses": {"depth": {"target": "disparity", "error": "l1"}}}}, "disparity"),
     "frames": (DEPTH, {"photometric": {**STILL, "loss": EXTRA}}, "frames"),

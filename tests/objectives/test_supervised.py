@@ -62,6 +62,19 @@ class TestClasses:
         assert term.count.item() == (label != IGNORE).sum()
         assert term.weight == 1
 
+    def test_classes_of_a_large_stream_weigh_no_more_than_those_of_a_small_one(self) -> None:
+        """Each has a mean of its own: 100 and 300 pixels, 4000 and 0 are shares of 1.25 and 0.75 together."""
+        few, many = torch.zeros(2, CLASSES, dtype=torch.long)
+        few[:2], many[0] = torch.tensor([100, 300]), 4000
+        objectives = {"supervised": {"stream": ["a", "b"], "losses": {"segmentation": {"balance": 1.0}}}}
+        step = make_step(PLAIN, objectives, label_pixels={"a": few, "b": many})
+        weights = objective(step).class_weights()
+        assert weights is not None
+        assert (weights[1] / weights[0]).item() == pytest.approx(1.25 / 0.75, rel=1e-3)
+        alone = objective(make_step(PLAIN, objectives, label_pixels={"a": few})).class_weights()
+        assert alone is not None
+        assert (alone[0] / alone[1]).item() == pytest.approx(3, rel=1e-3)
+
     def test_the_colours_are_drawn_by_the_keys_of_the_samples(self) -> None:
         jitter = {"labelled": ColourJitter(probability=1.0)}
         step = make_step(PLAIN, {"supervised": {}}, colours=jitter).eval()

@@ -63,7 +63,7 @@ def test_gpus_are_shared_out_to_those_with_the_fewest(monkeypatch: pytest.Monkey
 
     with LocalEngine() as engine:
         assert engine.gpus == 2
-        assert [engine.room(share) for share in (0, 0.5, 1, 2, 4)] == [1, 4, 2, 1, 1]
+        assert [engine.room(share) for share in (0, 0.3, 0.5, 0.75, 1)] == [1, 6, 4, 2, 2]  # no job is on two GPUs
         assert [engine.share(count) for count in (1, 2, 4)] == [1, 1, 0.5]
         assert [engine.share(count) for count in (3, 5, 12)] == [0.5, 0.3333, 0.1666]  # each is on one GPU
         assert engine.crew_size(12) == 12

@@ -49,6 +49,12 @@ def test_the_room_of_a_cluster(
         assert {count: engine.crew_size(count) for count in room} == room
 
 
+def test_no_job_of_a_cluster_is_on_two_gpus(nodes: list[Mapping[str, float]]) -> None:
+    nodes += [{"CPU": 10.0, "GPU": 4.0}]
+    with open_engine("ray") as engine:
+        assert [engine.room(share) for share in (0, 0.3, 0.5, 0.75, 1)] == [10, 10, 8, 4, 4]
+
+
 def test_a_team_is_no_larger_and_this_is_told(
     nodes: list[Mapping[str, float]], capsys: pytest.CaptureFixture[str]
 ) -> None:

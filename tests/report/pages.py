@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,20 @@ from typer.testing import CliRunner
 from fathomseg.cli import app
 from fathomseg.config import validate
 from fathomseg.data.datasets import CamVid, Streets
+from fathomseg.engine.logging import METRICS
+from fathomseg.engine.step import LINKS
 from fathomseg.inference.predictor import load
 from fathomseg.report.study_page import arm_pictures, render_study
 from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.run_folder import CONFIG
 from fathomseg.stages.train import train
 from fathomseg.study.report import Report
 from fathomseg.study.table import grid
 from tests import fakes
+from tests.distillation.teachers import make_run
 from tests.report.test_demo_page import a_page
 from tests.stages.saved_joint_run import save_joint_run
+from tests.stages.test_scene import scene_settings
 from tests.stages.tiny_semi import ENCODER, joint
 
 STREETS = Streets(size=(32, 64), train_clips=1, val_clips=1, frames=6)
@@ -48,6 +54,28 @@ def evaluate_depth(folder: Path) -> Path:
 
 def evaluate_joint(folder: Path) -> Path:
     return evaluated(save_joint_run(folder / "run", STREETS))
+
+
+def evaluate_several(folder: Path) -> Path:
+    """Normals beside labels and depth, links whose strength was logged, and a baseline."""
+    run, baseline = (
+        make_run(folder / name, STREETS.classes.names, seed=seed, size=(32, 64))
+        for seed, name in enumerate(("run", "baseline"))
+    )
+    for one in (run, baseline):
+        fakes.write_yaml(one / CONFIG, {"data": STREETS.model_dump(mode="json"), "size": [32, 64]})
+    names = [f"{LINKS}.depth_to_segmentation.{level}" for level in range(1, 6)]
+    lines = [
+        {"kind": "train", "step": step, **{f"{name}.{key}": 0.01 * step for name in names for key in ("norm", "share")}}
+        for step in range(5)
+    ]
+    (run / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    command("evaluate", str(baseline), "--weights", "ema", "--no-report")
+    command("evaluate", str(run), "--weights", "ema", "--baseline", str(baseline))
+    page = run / "evaluation" / "val" / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert all(title in text for title in ("Surface normals", "Several tasks at once", "<h2>Links"))
+    return page
 
 
 def select(folder: Path) -> Path:
@@ -100,6 +128,11 @@ def trained(folder: Path, recipe: dict[str, Any]) -> Path:
 def train_joint(folder: Path) -> Path:
     """Labels, pseudo-labels mixed by depth, video, links, scores on the way."""
     return trained(folder, joint(evaluation={"every": 2, "limit": 2}))
+
+
+def train_contrastive(folder: Path) -> Path:
+    """A scene model, with its retrieval scores on the way."""
+    return trained(folder, scene_settings(evaluation={"every": 2, "limit": 2}))
 
 
 def pretrain(folder: Path) -> Path:
@@ -157,10 +190,12 @@ PAGES: tuple[Callable[[Path], Path], ...] = (
     evaluate_labels,
     evaluate_depth,
     evaluate_joint,
+    evaluate_several,
     select,
     check,
     check_streets,
     train_joint,
+    train_contrastive,
     pretrain,
     study,
     demo,

@@ -1,7 +1,8 @@
 """Every page a verb ends with, as Chromium shows it at two widths, dark and light: no errors, all pictures, nothing
 clipped, no scrolling sideways, no label of a chart over another.
 
-The pages come from the commands themselves on tiny runs, not from the functions that render them.
+The pages come from the commands themselves on tiny runs; those of a study and of the demo, whose commands take
+minutes, from the functions that render them.
 FATHOM_SHOTS=folder keeps pictures of them.
 """
 

@@ -11,15 +11,17 @@ import yaml
 from torch import nn
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_model, save_weights
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.links import PadNet
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig
+from fathomseg.models.saved import save_weights
 from fathomseg.tasks import Depth, Segmentation
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Size
+from tests.saved_model import save_model
 
 ENCODER = Encoder(model="test_efficientnet", pretrained="none")
 RANGE = (0.5, 50.0)

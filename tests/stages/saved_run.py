@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_model
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard
 from fathomseg.models.decoders import DepthUNet
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.links import AnyLinks, NoLinks
@@ -19,6 +19,7 @@ from fathomseg.models.pose import PoseConfig
 from fathomseg.tasks import Depth, Segmentation, SourceDepth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import ClassList
+from tests.saved_model import save_model
 
 ENCODER = Encoder(model="test_efficientnet", pretrained="none")
 RANGE = (0.5, 50.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import yaml
 
 import fathomseg
 from fathomseg.config import load
+from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.stages.api import overrides
+from fathomseg.inference.predicted import RECORD
+from fathomseg.stages.api import _taken, overrides
 from fathomseg.stages.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.stages import tiny
@@ -50,7 +53,7 @@ def test_settings_are_those_of_the_command_line(recipe: Path, camvid: Path) -> N
         fathomseg.train(recipe, train={"stepz": 1})
 
 
-LABELS = "streams.labelled.labels.count=1"
+LABELS = "streams.labelled.labels.count"
 
 
 @pytest.mark.slow
@@ -65,17 +68,43 @@ def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypa
     miou = stored["ema"]["segmentation"]["miou"]
     assert run.scores.headlines["segmentation"]["miou"] == miou
     assert f"segmentation miou {miou:.4f}" in repr(run)
-    again = fathomseg.evaluate(run.folder, weights="last", limit=1, report=False)
-    assert again.folder == run.folder / "evaluation/val-first1"
+    way = {"inference": {"flip": True}}
+    again = fathomseg.evaluate(run.folder, weights="last", limit=1, report=False, evaluation=way)
+    assert again.folder == run.folder / "evaluation/val-first1-flip"
     assert list(again.by_weights) == ["last"]
     assert fathomseg.pretrain(resume=run.folder).scores == run.scores
     image = np.zeros((24, 32, 3), np.uint8)
     assert run.load(device="cpu").predict(image).label.shape == (24, 32)
     photo = next((Path(tiny.settings(recipe.parent)["data"]["root"])).rglob("*.png"))
-    assert fathomseg.predict(run.folder, photo, "seen", device="cpu") == Path("seen")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(photo, tmp_path / "photos")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    slide = {"inference": {"mode": "slide"}}
+    seen = fathomseg.predict(run.folder, "photos", "seen", device="cpu", evaluation=slide)
+    assert (seen.folder, seen.files, seen.pictures) == (Path("seen"), 1, 1)
+    assert [Path(problem.where).name for problem in seen.problems] == ["bad.png"]
+    assert repr(seen) == "Predicted(1 files, 1 pictures now, 1 could not be used; seen)"
     assert (tmp_path / "seen" / "ids" / photo.name).is_file()
-    taught = fathomseg.distill(run.folder, recipe, "taught", task="segmentation", overrides=[LABELS], device="cpu")
+    assert '"mode":"slide"' in (tmp_path / "seen" / RECORD).read_text().replace("\\", "")
+    taught = fathomseg.distill(
+        run.folder, recipe, "taught", task="segmentation", device="cpu", evaluation=slide, **{LABELS: 1}
+    )
+    assert read_provenance(taught).teacher.settings["mode"] == "slide"
     assert len(list((tmp_path / taught / "ids").rglob("*.png"))) == 3
+
+
+def test_options_and_settings_of_a_finished_run_are_told_apart() -> None:
+    from fathomseg.stages.evaluate import scored
+    from fathomseg.stages.export import run as export
+
+    given = {"flip": True, "data": {"root": "there"}, "evaluation.inference.mode": "slide", "overrides": ["data.a=b"]}
+    wanted = ["data.a=b", "data.root=there", "evaluation.inference.mode=slide"]
+    assert _taken("evaluate", scored, given) == {"flip": True, "overrides": wanted}
+    assert _taken("export", export, {"data": "x"}) == {"data": "x", "overrides": []}
+    with pytest.raises(FathomError, match="evaluate takes no 'flipp'; did you mean 'flip'"):
+        fathomseg.evaluate("run", flipp=True)
+    with pytest.raises(FathomError, match=r"predict takes no 'train'\. Its options are tasks, .*; settings begin with"):
+        fathomseg.predict("run", "photo", "out", train={"steps": 3})
 
 
 def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:

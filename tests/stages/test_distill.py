@@ -20,11 +20,15 @@ from tests.distillation.teachers import make_run
 from tests.stages.runs import metrics, same_run
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "realtime-joint.yaml"
+SHOWN = [
+    *("data.size=[32,64]", "data.train_clips=1", "data.val_clips=1", "data.frames=6"),
+    *("streams.labelled.labels.count=2", "evaluation.split=null"),
+]
+"""What a distillation takes of a recipe's settings."""
 SMALL = [
+    *SHOWN,
     *("train.steps=4", "train.batch=3", "train.device=cpu", "train.save_every=1", "train.log_every=1"),
-    *("size=[32,64]", "data.size=[32,64]", "data.train_clips=1", "data.val_clips=1", "data.frames=6"),
-    *("streams.labelled.labels.count=2", "network.encoder={model: test_efficientnet, pretrained: none}"),
-    *("network.norm=frozen", "evaluation.split=null"),
+    *("size=[32,64]", "network.encoder={model: test_efficientnet, pretrained: none}", "network.norm=frozen"),
 ]
 
 
@@ -41,11 +45,11 @@ def test_a_student_learns_from_truth_and_from_the_teacher_and_resumes_exactly(
     classes = load(Recipe, RECIPE, SMALL).data.classes.names
     teacher = make_run(tmp_path / "teacher", classes)
     out = tmp_path / "labels"
-    said = fathom("distill", teacher, RECIPE, *SMALL, "--task", "segmentation", "--out", out, "--soft", "--flip")
+    said = fathom("distill", teacher, RECIPE, *SHOWN, "--task", "segmentation", "--out", out, "--soft", "--flip")
     assert "segmentation of 4 of 6 images" in said
     assert len(read_provenance(out).images) == 4
     assert "streets" in (out / "provenance.json").read_text()
-    assert "All 6 images" in fathom("distill", teacher, RECIPE, *SMALL, "--task", "depth", "--out", tmp_path / "no")
+    assert "All 6 images" in fathom("distill", teacher, RECIPE, *SHOWN, "--task", "depth", "--out", tmp_path / "no")
 
     how = {"weight": 0.5, "soft": True, "weigh": True, "min_confidence": 0.01}
     taught = [
@@ -81,7 +85,7 @@ def test_a_student_learns_from_truth_and_from_the_teacher_and_resumes_exactly(
 
     relative = make_run(tmp_path / "relative", classes, output="disparity", tasks=("segmentation", "depth"))
     metres = tmp_path / "depth"
-    fathom("distill", relative, RECIPE, *SMALL, "--task", "depth", "--all", "--out", metres)
+    fathom("distill", relative, RECIPE, *SHOWN, "--task", "depth", "--all", "--out", metres)
     assert read_provenance(metres).unit == "relative"
     wrong = [f"streams.measured.distilled.depth.folder={metres}", "objectives.metric.distilled={depth: {}}"]
     with pytest.raises(FathomError, match="does not know metres"):

@@ -164,7 +164,11 @@ LINKS_OFF = ["evaluation.inference.links=false"]
 
 @pytest.mark.parametrize("tasks", [None, "segmentation"])
 def test_a_file_without_links_is_exported_checked_and_measured_so(
-    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: str | None
+    joint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tasks: str | None,
 ) -> None:
     on: list[bool] = []
 
@@ -189,6 +193,8 @@ def test_a_file_without_links_is_exported_checked_and_measured_so(
         assert (load_card(file).network.links.name == "none") == (bool(overrides) or tasks is not None)
         assert fathomseg.load(file).inference == Inference()
     assert on == [False] * 3 + [True] * 3
+    waits = f"exporting {tasks or 'segmentation, depth'} ...\ncomparing with PyTorch ...\nrounding to fp16 ...\n"
+    assert waits in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.selection.annotation import Task, export, load_task
 from fathomseg.stages.import_labels import export_folder
-from tests.fakes import make_folder
+from tests.fakes import make_folder, make_yolo, save
 from tests.selection.annotation.tasks import annotation, drawing, from_cvat, from_label_studio, selection
 
 LINES = [("background", (0, 0, 0)), ("road", (128, 64, 128)), ("car", (0, 0, 142)), ("sky", (70, 130, 180))]
@@ -105,6 +105,36 @@ def test_json_and_a_new_folder(exported: tuple[Path, Task], tmp_path: Path) -> N
         "unpainted": None,
     }
     assert Folder(root=new).classes.names == ("road", "car", "sky")
+
+
+def test_labels_of_another_layout_are_not_hidden(exported: tuple[Path, Task], tmp_path: Path) -> None:
+    folder, task = exported
+    root = make_yolo(tmp_path / "yolo", images=2)
+    before = contents(root)
+    done = fathom(
+        "import-labels", from_cvat(tmp_path / "job.zip", drawn(task), LINES), "--selection", folder, "--to", root
+    )
+    with pytest.raises(
+        FathomError, match=r"yolo holds labels of YOLO; a dataset\.yaml there would hide them\. Give --to"
+    ):
+        raise done.exception or AssertionError(done.output)
+    assert contents(root) == before
+
+
+def test_images_without_a_description_stay_as_they_are(exported: tuple[Path, Task], tmp_path: Path) -> None:
+    folder, task = exported
+    root = tmp_path / "bare"
+    save(root / "images/007.png", np.full((24, 32, 3), 200, np.uint8))
+    save(root / "images/001.jpg", np.full((24, 32, 3), 100, np.uint8))
+    before = contents(root)
+    labels = drawn(task)
+    back = from_cvat(tmp_path / "job.zip", labels, LINES)
+    assert fathom("import-labels", back, "--selection", folder, "--to", root).exit_code == 0
+    after = contents(root)
+    assert {path: after[path] for path in before} == before
+    assert set(Folder(root=root).ids("all")) == {image.id for image in task.images}
+    for image in task.images:
+        np.testing.assert_array_equal(Folder(root=root).label(image.id), labels[image.stem])
 
 
 def test_labels_are_replaced_only_if_asked(exported: tuple[Path, Task], pool: Folder, tmp_path: Path) -> None:

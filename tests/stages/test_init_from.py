@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, save_model, save_weights
+from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig, PoseNetwork
+from fathomseg.models.saved import save_weights
 from fathomseg.stages import train as stage
 from fathomseg.stages.init_from import InitFrom
 from fathomseg.stages.recipe import Recipe
 from fathomseg.tasks.network import NetworkConfig
 from tests.fakes import make_camvid
+from tests.saved_model import save_model
 from tests.stages import tiny, tiny_depth
 
 TINY = {"model": "test_resnet", "pretrained": "none"}

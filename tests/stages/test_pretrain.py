@@ -29,7 +29,7 @@ from fathomseg.engine.loop import Trainer
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_model, load_pose
-from fathomseg.stages.phases import phase_recipes
+from fathomseg.stages.phases import phase_recipes, train_phases
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
 from tests import fakes
@@ -252,6 +252,39 @@ class TestPhases:
         with pytest.raises(ConfigError, match=r"train\.stepss"):
             train(recipe(phases={"one": [], "two": ["train.stepss=1"]}), tmp_path / "run", resume=False)
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("left", "done"),
+        [
+            (["scores", "checkpoint"], []),
+            (["page"], []),  # nothing could be scored
+            (["checkpoint"], ["train two again"]),
+            ([], ["score two"]),
+        ],
+    )
+    def test_a_phase_that_was_stopped_while_it_was_scored_is_scored(
+        self, tmp_path: Path, left: list[str], done: list[str]
+    ) -> None:
+        files = {"scores": "evaluation/val/scores.json", "checkpoint": "checkpoint.pt", "page": "report.html"}
+        for name, there in {"one": ["scores", "checkpoint"], "two": left}.items():
+            for file in ["model.json", *(files[one] for one in there)]:
+                (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / file).write_text(name)
+        called = []
+
+        def trained(_: Recipe, folder: Path, resume: bool) -> None:
+            called.append(f"train {folder.name} {'again' if resume else 'anew'}")
+
+        def scored(_: Recipe, folder: Path) -> None:
+            called.append(f"score {folder.name}")
+            (folder / "evaluation").mkdir()
+            (folder / "evaluation/scores").touch()
+
+        settings = recipe(phases={"one": [], "two": []}, evaluation={"report": False})
+        train_phases(settings, tmp_path, True, trained, scored)
+        assert called == done
+        assert (tmp_path / "model.json").read_text() == "two"
+        assert (tmp_path / "evaluation/scores").is_file() == (done == ["score two"])
 
     @pytest.mark.slow
     def test_each_goes_on_from_the_one_before(self, phases: Path) -> None:

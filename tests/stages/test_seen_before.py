@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,13 +40,30 @@ def depth(root: Path, tmp_path: Path) -> Path:
     return run
 
 
+def scene(root: Path, depth: Path, val: list[str]) -> Recipe:
+    """A training that asks the run about scenes."""
+    tree = {
+        "data": {"name": "folder", "root": str(root), "val": val},
+        "size": [24, 32],
+        "network": {"tasks": {"segmentation": {}, "depth": {}}},
+        "objectives": {
+            "supervised": {"losses": {"segmentation": {}, "depth": {}}},
+            "scene_consistency": {"run": depth},
+        },
+    }
+    return validate(Recipe, tree)
+
+
 def later(root: Path, depth: Path, val: list[str]) -> Recipe:
     tree = {"data": {"name": "folder", "root": str(root), "val": val}, "size": [24, 32], "init_from": {"run": depth}}
     return validate(Recipe, tree)
 
 
-def test_a_drive_held_out_afterwards_is_told(root: Path, depth: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tell_seen_before(later(root, depth, ["clips/drive1/*"]))
+@pytest.mark.parametrize("recipe", [later, scene])
+def test_a_drive_held_out_afterwards_is_told(
+    root: Path, depth: Path, recipe: Callable[..., Recipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_seen_before(recipe(root, depth, ["clips/drive1/*"]))
     said = " ".join(capsys.readouterr().err.split())
     assert "depth has learned from 3 images that are held out now, for example clips/drive1/000001" in said
     assert "train it again" in said

@@ -17,11 +17,12 @@ from fathomseg.data.datasets.kitti_semantics import KittiSemantics
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import DataError, FathomError
-from fathomseg.inference.card import ModelCard, load_card, load_model, save_model
+from fathomseg.inference.card import ModelCard, load_card, load_model
 from fathomseg.inference.predictor import load
 from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.stages.predict import run
 from tests.fakes import save, scene, write_yaml
+from tests.saved_model import save_model
 from tests.stages.saved_run import save_run
 
 IDS: dict[str, Any] = {

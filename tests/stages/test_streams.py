@@ -22,17 +22,19 @@ from fathomseg.data.loading import Share, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
+from fathomseg.objectives import Supervised
 from fathomseg.stages import streams as streams_module
 from fathomseg.stages.data_record import check_classes
 from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
 from fathomseg.stages.labels_used import tell_shared_clips
-from fathomseg.stages.recipe import Recipe, StreamConfig
+from fathomseg.stages.recipe import Recipe, StreamConfig, learned_as_is
 from fathomseg.stages.streams import Streams, budgets, build_streams, colours
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
 
 SIZE = (24, 32)
+LABELS = {"labels": {"name": "supervised", "stream": "frames"}}
 DEPTHMIX = {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
 
 
@@ -494,6 +496,21 @@ def test_labels_that_nothing_learns_from_bring_no_images(tmp_path: Path) -> None
     assert all(dataset.has_depth(id) for id in streams.by_name["labelled"].ids)
 
 
+def test_depth_that_is_there_but_not_read_is_told_where_it_is_needed(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mydata", images=3, clips=0, size=SIZE)
+    fakes.save(root / "depth/000.png", np.full(SIZE, 2500, np.uint16))
+    depth = {
+        "data": {"name": "folder", "root": str(root)},
+        "network": {"tasks": {"depth": {}}},
+        "streams": {"labelled": {}},
+        "objectives": {"supervised": {"losses": {"depth": {}}}},
+    }
+    with pytest.raises(
+        FathomError, match=r"has a depth to learn from\. depth/ holds 1 maps .* Or give another streams"
+    ):
+        built(recipe(root, **depth), tmp_path / "run")
+
+
 class TestDisparity:
     """Maps are made of whole images and then follow crop and flip, pixel by pixel."""
 
@@ -541,33 +558,43 @@ class TestDisparity:
         streams, _ = built(recipe(root, data=data, streams=streams_of(depth=depth)), tmp_path / "run")
         assert not batches(streams, "unlabelled", 2)[0].has("disparity")
 
-    def test_as_it_is_it_stands_for_the_depths_of_the_network(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
+    @pytest.mark.parametrize("task", ["depth", "source_depth"])
+    def test_as_it_is_it_stands_for_the_depths_of_the_network(
+        self, task: str, coded: tuple[Path, Path], tmp_path: Path
+    ) -> None:
         root, maps = coded
         depth = {"name": "maps", "folder": str(maps), "normalise": {"over": "none"}}
-        data, loss = {"name": "folder", "root": str(root)}, {"target": "disparity", "error": "l1"}
+        data = {"name": "folder", "root": str(root)}
 
-        def built_for(stream: str, farthest: float) -> Streams:
+        def built_for(farthest: float, error: str = "l1") -> tuple[str, ...]:
             decoder = {"name": "depth_unet", "stride": 4}
-            task = {"decoder": decoder, "min_depth": 1.0, "max_depth": farthest}
-            objectives = {"supervised": {"stream": stream, "losses": {"depth": loss}}}
-            settings = {"network": {"tasks": {"depth": task}}, "streams": {stream: {"depth": depth}}}
-            return built(recipe(root, data=data, size=[40, 60], objectives=objectives, **settings), tmp_path / "run")[0]
+            branch = {"decoder": decoder, "min_depth": 1.0, "max_depth": farthest}
+            losses = {task: {"target": "disparity", "error": error}}
+            settings = {
+                "network": {"tasks": {"segmentation": {}, task: branch}},
+                "streams": {"frames": {"depth": depth}},
+            }
+            objectives = {**LABELS, "supervised": {"stream": "frames", "losses": losses}}
+            made = recipe(root, data=data, size=[40, 60], objectives=objectives, **settings)
+            return built(made, tmp_path / "run")[0].by_name["frames"].ids
 
         scale = write_scale(maps, (0.5, 25.0))
         try:
-            with pytest.raises(FathomError, match=r"Set network\.tasks\.depth\.min_depth=0\.5 and max_depth=25"):
-                built_for("frames", 100.0)
-            assert built_for("frames", 50.0).by_name["frames"].ids, "in another unit it is the same depth"
+            with pytest.raises(FathomError, match=rf"Set network\.tasks\.{task}\.min_depth=0\.5 and max_depth=25"):
+                built_for(100.0)
+            assert built_for(50.0), "in another unit it is the same depth"
+            assert built_for(100.0, "scale_shift_invariant"), "it has no scale"
         finally:
             scale.unlink()
 
-    def test_as_it_is_it_does_not_follow_the_zoom(self, camvid: Path) -> None:
+    @pytest.mark.parametrize("task", ["depth", "source_depth"])
+    def test_as_it_is_it_does_not_follow_the_zoom(self, task: str, camvid: Path) -> None:
         def read(error: str = "l1", over: str = "none", **geometry: object) -> Recipe:
             depth = {"name": "maps", "folder": "maps", "normalise": {"over": over}}
             stream = {"depth": depth, "geometry": {"depth_follows_zoom": True, **geometry}}
-            losses = {"depth": {"target": "disparity", "error": error}}
-            network = {"tasks": {"depth": {"decoder": {"name": "depth_unet", "stride": 4}}}}
-            objectives = {"supervised": {"stream": "frames", "losses": losses}}
+            losses = {task: {"target": "disparity", "error": error}}
+            network = {"tasks": {"segmentation": {}, task: {"decoder": {"name": "depth_unet", "stride": 4}}}}
+            objectives = {**LABELS, "supervised": {"stream": "frames", "losses": losses}}
             return recipe(camvid, network=network, streams={"frames": stream}, objectives=objectives)
 
         with pytest.raises(
@@ -578,6 +605,18 @@ class TestDisparity:
         read(over="image")
         read(scale=[1, 1])
         read(depth_follows_zoom=False)
+
+    def test_true_depth_and_other_streams_are_not_learned_as_it_is(self) -> None:
+        disparity = {"target": "disparity", "error": "l1"}
+        losses = {"depth": disparity, "source_depth": disparity}
+        for given, tasks in (
+            (losses, ["depth", "source_depth"]),
+            ({**losses, "depth": {}}, ["source_depth"]),
+            ({"depth": disparity | {"error": "scale_shift_invariant"}}, []),
+        ):
+            objectives = {"supervised": validate(Supervised, {"stream": ["a", "b"], "losses": given})}
+            assert learned_as_is(objectives, "b") == tasks
+            assert learned_as_is(objectives, "c") == []
 
     def test_padding_is_not_known(self, coded: tuple[Path, Path], tmp_path: Path) -> None:
         root, maps = coded

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,9 +103,15 @@ def test_a_selection_takes_the_place_of_a_recipes_own_choice(write: Callable[...
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
     ids = labels(load(Study, path).trainings()[Cell("plain", "all", 0)].recipe)
     (tmp_path / "chosen.txt").write_text("\n".join(ids[::-1]))
-    cells = load(Study, path, [f"arms.plain.selection={tmp_path}/chosen.txt"]).trainings()
+    cells = load(Study, path, [f"arms.plain.selection={tmp_path}/chosen.txt", "seeds=[0]"]).trainings()
     assert labels(cells[Cell("plain", 2, 0)].recipe) == sorted(ids[-2:])
     assert cells[Cell("balanced", 2, 0)].recipe.streams["labelled"].labels.seed == 7
+    tree = results(cells, tmp_path / "runs")
+    (tmp_path / "known.json").write_text(json.dumps(tree))
+    assert take_known(JobFolder(tmp_path / "here"), cells, tmp_path / "known.json") == len(cells) == 4
+    tree["recipes"]["plain"]["streams.labelled.labels.seed"] = 7  # as earlier versions wrote it, of one cell
+    (tmp_path / "known.json").write_text(json.dumps(tree))
+    assert take_known(JobFolder(tmp_path / "there"), cells, tmp_path / "known.json") == 4
 
 
 def test_the_name_of_a_part_is_set_before_its_settings() -> None:
@@ -169,6 +175,18 @@ def test_a_scene_model_that_is_not_there_is_told_before_anything_starts(monkeypa
     arms = [f"arms.{arm}.settings.objectives.scene_consistency.run=runs/no-scene" for arm in ("consistency", "both")]
     with pytest.raises(ConfigError, match=r"consistency-24-0 and 1 more: There is no runs/no-scene"):
         load(Study, Path("recipes/studies/sync-streets.yaml"), ["seeds=[0]", *arms]).trainings()
+
+
+def test_a_run_that_a_phase_needs_is_told_before_anything_starts(
+    write: Callable[..., Path], settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    path = write(budgets=[2], seeds=[0])
+    phases = {"first": ["init_from.run=runs/nowhere"], "second": [], "third": []}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings(phases=phases)))
+    with pytest.raises(ConfigError) as error:
+        load(Study, path).trainings()
+    (said,) = str(error.value).splitlines()[1:]  # earlier phases are none that is missing
+    assert said.startswith("plain-2-0 and 1 more: There is no runs/nowhere")
 
 
 def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[..., Path], tmp_path: Path) -> None:
@@ -318,6 +336,16 @@ def finished(run: Path, recipe: Recipe, scores: dict[str, Any]) -> Path:
     return run
 
 
+def results(trainings: Mapping[Cell, Training], runs: Path) -> dict[str, Any]:
+    """What results.json says of these trainings, all finished without scores."""
+    records: dict[Cell, Record] = {}
+    for cell, training in trainings.items():
+        found = result(cell, finished(runs / str(cell), training.recipe, {}), training)
+        assert found is not None
+        records[cell] = {**found, "minutes": 1.0, "cpu_minutes": 1.0}
+    return Report("", {}, "plain", list(trainings), records, {}).tree({}, {})
+
+
 @pytest.mark.parametrize(("budget", "images"), [(0, 0), (12, 12)])
 def test_labels_of_the_source_are_no_budget(
     budget: int, images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -360,13 +388,7 @@ def test_settings_of_a_seed_are_compared_as_they_are_written(
     recipe = str(tmp_path / "tiny.yaml")
     half = {"recipe": recipe, "settings": {"data": {"root": f"{tmp_path}/half-{{seed}}"}}}
     path = write(arms={"plain": {"recipe": recipe}, "half": half}, budgets=[2], settings=taught)
-    trainings = load(Study, path, ["seeds=[0,1]"]).trainings()
-    records: dict[Cell, Record] = {}
-    for cell, training in trainings.items():
-        found = result(cell, finished(tmp_path / "runs" / str(cell), training.recipe, {}), training)
-        assert found is not None
-        records[cell] = {**found, "minutes": 1.0, "cpu_minutes": 1.0}
-    tree = Report("", {}, "plain", list(trainings), records, {}).tree({}, {})
+    tree = results(load(Study, path, ["seeds=[0,1]"]).trainings(), tmp_path / "runs")
     written = tree["recipes"]["half"]
     assert (written["data.root"], written[teacher]) == ("half-{seed}", "runs/teacher-{seed}")
     assert tree["recipes"]["plain"] != written

@@ -14,6 +14,7 @@ from fathomseg.cli import app
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.report.links import Curve, links_sections, read_curves
+from tests.small_recipes import TRANSFORMER
 from tests.typecheck import unchecked
 
 RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes" / "sync").glob("*.yaml"))
@@ -32,7 +33,7 @@ def fathom(*words: object) -> str:
 
 def trained(name: str, folder: Path, *settings: str) -> Path:
     path = next(path for path in RECIPES if path.stem == name)
-    own = ["network.encoder.channels=6"] if "unet" in name else TINY
+    own = ["network.encoder.channels=6"] if "unet" in name else TRANSFORMER if "vit" in name else TINY
     fathom("train", path, *SMALL, *own, *settings, "--out", folder)
     return folder
 
@@ -44,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_recipe_is_tried_here() -> None:
     of_scenes = {"consistency-streets", "scene-streets"}  # test_scene.py
-    here = {"efficientnet-zero-conv", "pretrained-then-linked", "unet-zero-conv"}
+    here = {"efficientnet-zero-conv", "pretrained-then-linked", "unet-zero-conv", "video-zero-conv", "vit-zero-conv"}
     assert {path.stem for path in RECIPES} == here | of_scenes
 
 
@@ -110,6 +111,23 @@ def test_a_diffusion_unet_pair(tmp_path: Path) -> None:
     curves = read_curves(run / "metrics.jsonl")
     assert {name.rpartition(".")[2] for name in curves} == {"1", "2", "3"}
     assert all(curve.norms[0] == 0 < curve.norms[1] for curve in curves.values()), "closed, then opening"
+
+
+@pytest.mark.slow
+def test_depth_from_video_beside_classes_from_labels(tmp_path: Path) -> None:
+    run = trained("video-zero-conv", tmp_path / "run")
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["photometric"] > 0
+    assert last["supervised.segmentation"] > 0
+    assert all(curve.norms[0] == 0 < curve.norms[1] for curve in read_curves(run / "metrics.jsonl").values())
+
+
+@pytest.mark.slow
+def test_a_pair_of_transformers(tmp_path: Path) -> None:
+    """Their maps have one resolution; all but the last are linked."""
+    curves = read_curves(trained("vit-zero-conv", tmp_path / "run") / "metrics.jsonl")
+    assert set(curves) == {f"{a}_to_{b}.{i}" for a, b, _ in PAIRS for i in (1, 2, 3)}
+    assert all(curve.norms[0] == 0 < curve.norms[1] for curve in curves.values())
 
 
 @pytest.mark.slow

@@ -74,14 +74,18 @@ class Cache:
         return array
 
     def prepare(
-        self, wanted: Sequence[tuple[str, Prepared]], progress: Callable[[int, int], None] | None = None
+        self,
+        wanted: Sequence[tuple[str, Prepared]],
+        progress: Callable[[int, int], None] | None = None,
+        check: bool = True,
     ) -> None:
         """Decode and store what is wanted and missing, in threads; `progress` is called with (done, total).
 
         Raises one `DataError` with every problem found. If the arrays would need more than `limit_gb`, this cache is
-        switched off with a warning and `read` decodes every time.
+        switched off with a warning and `read` decodes every time. `check`: whether files are decoded all the same then,
+        to find those that cannot be.
         """
-        if not self._stores or not self._fits(wanted):
+        if not self._fits(wanted) and not check:
             return
         problems: dict[Problem, None] = {}
         done = 0
@@ -107,7 +111,9 @@ class Cache:
                 if kind == "label" and not self.dataset.has_label(id):
                     continue
                 entry = self._entry(id, kind)
-                if entry is not None and not entry.is_file() and (array := self._decode(id, kind)) is not None:
+                if entry is None or entry.is_file():
+                    continue
+                if (array := self._decode(id, kind)) is not None and self._stores:
                     self._store(entry, array)
             except DataError as error:
                 problems += error.problems

@@ -21,7 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
 from fathomseg.data.progressive import SmallFirst
-from fathomseg.data.sampling import Order, Shuffled
+from fathomseg.data.sampling import ByClass, Order, Shuffled
 from fathomseg.data.transforms import Geometry, cut, draws, whole
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
@@ -108,6 +108,14 @@ class Stream(TorchDataset[Sample]):
         """Labelled pixels of every class over the whole stream, each image counted once, as it is cached; a teacher's
         labels count where they stand in for an image's own."""
         return torch.from_numpy(self.label_counts[:classes].copy())
+
+    def drawn_pixels(self, classes: int) -> Int64[Tensor, " c"]:
+        """The same, each image counted as often as it comes on average among as many as there are."""
+        if not isinstance(self.order, ByClass):
+            return self.label_pixels(classes)
+        often, counts = self.order.frequencies, self.label_counts_by_id
+        drawn = sum((len(self.ids) * often.get(id, 0.0) * counts[id] for id in self.ids), start=np.zeros(256))
+        return torch.from_numpy(drawn[:classes].round().astype(np.int64))
 
     @cached_property
     def label_counts(self) -> Int64[np.ndarray, " 256"]:

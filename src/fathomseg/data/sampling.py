@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -84,6 +86,16 @@ class ByClass:
         """`classes`: the probability of each; `images`: those to draw from, by class; `pixels`: how many of the class a
         view should show; `most`: views that are cut at most."""
         self.classes, self.images, self.seed, self.pixels, self.most = classes, images, seed, pixels, most
+
+    @cached_property
+    def frequencies(self) -> dict[str, float]:
+        """The probability of each image to be at a position: the sum of p_c / |images of c| over the classes it shows.
+        What is never drawn is not in it."""
+        found: dict[str, float] = defaultdict(float)
+        for index, ids in self.images.items():
+            for id in ids:
+                found[id] += float(self.classes[index]) / len(ids)
+        return dict(found)
 
     def id_at(self, position: int) -> str:
         """One of the images of the class drawn for this position."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from fathomseg.config import Part
 from fathomseg.data.class_match import ClassMatch
 from fathomseg.distillation.answers import Answer, agreement, labels
+from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predictor import Predictor, load, stacked
@@ -61,12 +62,22 @@ class Teacher(ABC):
 class RunTeacher(Teacher):
     """The network of a run, or one that `fathom export` wrote, with the inference settings of `fathom predict`."""
 
-    def __init__(self, run: str, task: TaskName, weights: Weights, device: str | None, flip: bool) -> None:
-        """Raises `FathomError` if it has no such task."""
+    def __init__(
+        self,
+        run: str,
+        task: TaskName,
+        weights: Weights,
+        device: str | None,
+        flip: bool,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        """`overrides` are of evaluation.inference. Raises `FathomError` if it has no such task, or tiles are asked."""
         folder = Path(run)
-        inference = trained_inference(folder, None, flip)
+        inference = trained_inference(folder, None, flip, overrides)
         self.predictor = load(folder, weights, device, inference, (task,))
         self.task = self.predictor.tasks[task]
+        if inference.mode == "tiles" and self.task.windowed:
+            raise FathomError(f"{run} predicts in tiles, as no teacher can; give evaluation.inference.mode=slide.")
         self.flip = inference.flip
         self.target = {"segmentation": "label", "depth": "depth", "normals": "normals"}[task]  # type: ignore[assignment]
         self.unit = self.predictor.card.depth_unit if task == "depth" else None

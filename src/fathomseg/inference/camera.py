@@ -65,7 +65,7 @@ def predict_camera(
     Ctrl-C ends it, and what was written until then is kept.
     """
     smoother, classes, count = TemporalSmoother(smooth), predictor.card.known_classes, 0
-    painters = {goal: goal.task.painter(classes) for goal in goals if goal.view is not None}
+    painters = {goal: goal.task.viewer(classes) for goal in goals if goal.view is not None}
     began = time.perf_counter()
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         views = {goal: goal.view for goal in painters if goal.view is not None}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from fathomseg.config import Part, validate
 from fathomseg.data.datasets.description import Bits, CameraEntry
@@ -27,7 +26,7 @@ from fathomseg.io.files import read_json, write_text
 from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
-from fathomseg.models.saved import CARD, load_into, save_weights
+from fathomseg.models.saved import CARD, load_into
 from fathomseg.models.scene.saved import SceneCard
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.network import NetworkConfig
@@ -118,13 +117,6 @@ def as_weights(name: str) -> Weights:
         if kind == name:
             return kind
     raise FathomError(f"There are no weights {name!r}; choose from {', '.join(WEIGHTS)}.")
-
-
-def save_model(folder: Path, card: ModelCard, state: Mapping[str, Tensor], file: str = WEIGHTS["ema"]) -> None:
-    """Write the card and one weight file into `folder`, each in one stroke: a reader sees the old file or the new."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / file, state)
-    save_card(folder, card)
 
 
 def save_card(folder: Path, card: ModelCard) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
@@ -26,6 +26,7 @@ from fathomseg.inference.card import ModelCard
 from fathomseg.inference.onnx import CARD_KEYS, FORMAT, INPUT, OnnxNetwork, package
 from fathomseg.inference.settings import Inference
 from fathomseg.io.depth_maps import DepthUnit, DisparityScale
+from fathomseg.io.progress import Tell, named
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.links import NoLinks
 from fathomseg.models.network import Network
@@ -128,7 +129,7 @@ def to_half(model: Any) -> Any:
         return module.convert_float_to_float16(model, keep_io_types=True, node_block_list=_head_nodes(model))
 
 
-def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
+def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]], tell: Tell | None = None) -> Any:
     """The model with convolutions in 8 bits (a scale for each channel of their weights). Heads for numbers, depth and
     normals, stay in float32; of logits only the order counts.
 
@@ -136,10 +137,14 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
     alone the real-time network is slower than in float32, so it takes half the time. Transformers add up what small
     differences count in, and keep all but the convolutions in float32.
 
-    The range of every map is that seen on `images`, all of one size, averaged over them.
+    The range of every map is that seen on `images`, all of one size, averaged over them. `tell` is called as they go
+    through the network, and for what comes after.
     """
     quantization, onnx = package("onnxruntime.quantization"), package("onnx")
-    reader = _reader(quantization.CalibrationDataReader, images)
+    calibrated = tell or (lambda done, total: None)
+    calibrated(0, len(images))
+    quantised = named(tell, "quantising") or calibrated
+    reader = _reader(quantization.CalibrationDataReader, images, calibrated, quantised)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         given, shaped, written = (Path(folder) / name for name in ("given.onnx", "shaped.onnx", "int8.onnx"))
@@ -158,6 +163,7 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
             op_types_to_quantize=["Conv"] if transformer else ["Conv", *BETWEEN],
             extra_options={"CalibMovingAverage": True},
         )
+        quantised(1, 1)
         return onnx.load(written)
 
 
@@ -249,16 +255,20 @@ def _head_nodes(model: Any, but: str = "") -> list[str]:
     return found
 
 
-def _reader(base: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Any:
-    """Calibration images one by one, as ONNX Runtime asks for them."""
+def _reader(base: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]], calibrated: Tell, quantised: Tell) -> Any:
+    """Calibration images one by one, as ONNX Runtime asks for them: for the next when it is done with one."""
 
     class Reader(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.left: Iterator[UInt8[np.ndarray, "h w 3"]] = iter(images)
+            self.given = 0
 
         def get_next(self) -> dict[str, Any] | None:
-            image = next(self.left, None)
-            return None if image is None else {INPUT: image[None]}
+            calibrated(self.given, len(images))
+            if self.given == len(images):
+                quantised(0, 1)
+                return None
+            self.given += 1
+            return {INPUT: images[self.given - 1][None]}
 
     return Reader()
 

@@ -74,7 +74,7 @@ class ImagePrediction(Prediction):
         _refuse([*(path for pair in made.values() for path in pair), *other], overwrite)
         for task, (values, view) in made.items():
             task.write(values, self, self.classes)
-            draw.write(view, task.painter(self.classes)(self.image, self))
+            draw.write(view, task.viewer(self.classes)(self.image, self))
         for name, text in about.items():
             write_bytes(place / name, text)
         return [path for pair in made.values() for path in pair]

@@ -241,7 +241,7 @@ class Work:
             self.tick()
 
     def _painter(self, goal: Goal) -> Callable[[Picture, Prediction], Picture]:
-        return goal.task.painter(self.predictor.card.known_classes)
+        return goal.task.viewer(self.predictor.card.known_classes)
 
 
 def by_size(jobs: Iterable[Job]) -> tuple[list[Job], dict[Path, Size]]:

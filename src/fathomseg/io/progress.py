@@ -68,6 +68,21 @@ def named(tell: Tell | None, what: str) -> Tell | None:
 
 
 @contextmanager
+def doing(what: str) -> Iterator[None]:
+    """A wait whose length nobody can tell: on a terminal a sign of life with the seconds so far, else a line."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        say(f"{what} ...")
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+@contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
     import torch.distributed as dist

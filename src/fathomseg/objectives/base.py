@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -119,7 +118,7 @@ class Setup:
     steps: int
     """The length of the training."""
     label_pixels: Mapping[str, Int64[Tensor, " c"]] = field(default_factory=dict)
-    """By stream the labelled pixels of every class, each image counted once, where labels are used."""
+    """By stream, where labels are used, the pixels of every class: each image counts as often as it is drawn."""
     focal_ids: Mapping[str, int] = field(default_factory=dict)
     """By sample id the number of its camera, if that camera's focal length is to be learned."""
     focal_factors: Sequence[float] = ()
@@ -151,11 +150,6 @@ class Objective(Part, ABC):
     def streams(self) -> tuple[str, ...]:
         """The streams it learns from."""
         return (self.stream,) if isinstance(self.stream, str) else self.stream
-
-    @property
-    def runs(self) -> tuple[Path, ...]:
-        """The folders of trained runs it needs."""
-        return ()
 
     @property
     def partners(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from fathomseg.models.network import Network
 from fathomseg.models.scene.inputs import inverse_of, painted_label, palette
 from fathomseg.models.scene.model import SceneEncoder, SceneModel
 from fathomseg.models.scene.towers import TimmTower
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, Weight
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
@@ -101,6 +101,18 @@ class ContrastiveObjective(ObjectiveModule):
         """Holds the temperature in its bounds."""
         with torch.no_grad():
             self.log_scale.clamp_(max=LARGEST)
+
+    @torch.no_grad()
+    def shown(self, batch: Batch, base: Base, nets: Nets) -> list[Shown]:
+        """The pairs of depth and classes whose likeness is learned, with the images they are of."""
+        if not (rows := batch.rows("label", "depth")):
+            return []
+        pairs = batch.take(rows)
+        return [
+            Shown("image", "image", base.clean[rows], pairs.ids),
+            Shown("its depth", "depth", pairs.targets["depth"], pairs.ids),
+            Shown("its classes", "label", pairs.targets["label"], pairs.ids),
+        ]
 
     def _losses(self, batch: Batch) -> StepResult:
         """Over the samples of all ranks: each computes the whole loss (`of_all_ranks`)."""

@@ -51,11 +51,6 @@ class SceneConsistency(Objective):
     segmentation_weight: Share = 1.0
     """Factor of the gradient that reaches the classes; 0 = only depth learns."""
 
-    @property
-    def runs(self) -> tuple[Path, ...]:
-        """That of the scene model."""
-        return (self.run,)
-
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """No output by itself: two constants agree as well as two true maps, so others must train both."""
         return frozenset()

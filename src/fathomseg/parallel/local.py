@@ -38,8 +38,8 @@ class LocalEngine(Engine):
         return len(self._devices)
 
     def room(self, gpus: float) -> int:
-        """As many as the GPUs hold; without GPUs one, since a job has threads of its own."""
-        return max(1, int(self.gpus / gpus)) if gpus > 0 else 1
+        """As many as the GPUs hold, each job on one; without GPUs one, since a job has threads of its own."""
+        return max(1, self.gpus * int(1 / gpus)) if gpus > 0 else 1
 
     @contextmanager
     def crew(self, count: int, make: Callable[..., object], *arguments: Any) -> Iterator[list[Actor]]:

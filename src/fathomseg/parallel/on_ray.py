@@ -48,9 +48,9 @@ class RayEngine(Engine):
         return int(_resources().get("GPU", 0))
 
     def room(self, gpus: float) -> int:
-        """As many as all nodes hold: one a processor, or what the GPUs hold."""
+        """As many as all nodes hold: one a processor, or what the GPUs hold, each job on one."""
         places = _resources().get("CPU", 1)
-        return max(1, int(min(places, self.gpus / gpus) if gpus > 0 else places))
+        return max(1, int(min(places, self.gpus * int(1 / gpus)) if gpus > 0 else places))
 
     def crew_size(self, count: int) -> int:
         """As many as the nodes hold, counted node by node: one without a place would keep its work for ever."""

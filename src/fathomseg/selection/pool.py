@@ -86,7 +86,7 @@ def readable(cache: Cache, ids: Sequence[str], progress: Tell | None = None) -> 
     if not (ids := sorted(set(ids))):
         raise FathomError("The pool is empty: the split holds no image.")
     with suppress(DataError):  # it names files; the images they belong to are found below
-        cache.prepare([(id, "image") for id in ids], progress)
+        cache.prepare([(id, "image") for id in ids], progress, check=False)  # read below
     skipped = [one for _, found in map_threads(lambda part: read_images(cache, part), chunks(ids)) for one in found]
     if len(skipped) == len(ids):
         raise FathomError(f"None of the {len(ids)} images of the pool can be read; the first: {skipped[0].reason}.")

@@ -9,13 +9,16 @@ Settings are those of the recipe: `data={"root": "mydata"}` is `data.root=mydata
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fathomseg.config import flat, read_yaml
+from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io.files import read_tree
@@ -24,8 +27,13 @@ from fathomseg.stages.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from fathomseg.selection.result import Selection
+    from fathomseg.stages.predict import Predicted
 
 Place = Path | str
+_PLACES: Final = ("run", "target", "source", "out", "teacher")
+"""Parameters of verbs that are no options."""
+_GROUPS: Final = ("data", "evaluation", "streams", "seed")
+"""Groups of settings that verbs with a finished run take, as far as they use them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,46 +133,73 @@ def select(
     return Choice(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
 
 
-def evaluate(run: Place, *, data: Place | None = None, split: str = "val", **options: Any) -> Scores:
+def evaluate(
+    run: Place, *, data: Place | Mapping[str, Any] | None = None, split: str = "val", **options: Any
+) -> Scores:
     """Score a run folder or an exported file on a split of its own data, or of other `data`.
 
-    `options` are those of `fathom evaluate` (weights, tasks, mode, flip, limit, report, max_depth ...); settings, by
-    their dotted names, are in `overrides`, a list of "key=value".
+    `options` are those of `fathom evaluate` (weights, tasks, mode, flip, limit, report, max_depth ...) and settings, as
+    `train` takes them: `evaluation={"inference": {"mode": "slide"}}`, `data={"root": "elsewhere"}`.
     """
     from fathomseg.stages.evaluate import scored
 
-    result = scored(str(run), data=None if data is None else str(data), split=split, **options)
+    result = scored(str(run), split=split, **_taken("evaluate", scored, {**_data(data), **options}))
     return Scores.of(result, Path(result["folder"]))
 
 
-def predict(run: Place, source: Place, out: Place, **options: Any) -> Path:
-    """Predict an image, a video, a folder of them or a pattern into the folder `out`, which is returned.
+def predict(run: Place, source: Place, out: Place, **options: Any) -> Predicted:
+    """Predict an image, a video, a folder of them or a pattern into the folder `out`.
 
-    `options` are those of `fathom predict` (tasks, format, batch, device, engine, workers ...). For predictions in
-    memory: `load(run).predict(image)`.
+    `options` are those of `fathom predict` (tasks, format, batch, device, engine, workers ...) and settings of
+    `evaluation={"inference": {...}}`. For predictions in memory: `load(run).predict(image)`.
     """
-    from fathomseg.stages.predict import run as start
+    from fathomseg.stages.predict import predicted
 
-    start(str(run), str(source), str(out), **options)
-    return Path(out)
+    return predicted(str(run), str(source), str(out), **_taken("predict", predicted, options))
 
 
 def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Path:
     """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`,
-    which is returned; `options` are those of `fathom distill`, settings of the data a list in `overrides`.
+    which is returned; `options` are those of `fathom distill` and settings, such as `**{"data.root": "mydata"}`.
     """
     from fathomseg.stages.distill import run as start
 
-    start(str(teacher), str(data), options.pop("overrides", []), task=task, out=Path(out), **options)
+    given = _taken("distill", start, options)
+    start(str(teacher), str(data), given.pop("overrides"), task=task, out=Path(out), **given)
     return Path(out)
 
 
-def export(run: Place, out: Place, **options: Any) -> Path:
-    """Write a run as one ONNX file, which is returned; `options` are those of `fathom export`."""
+def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = None, **options: Any) -> Path:
+    """Write a run as one ONNX file, which is returned; `options` are those of `fathom export` and settings, such as
+    `evaluation={"inference": {"size": [512, 1024]}}`.
+    """
     from fathomseg.stages.export import run as start
 
-    start(Path(run), Path(out), **options)
+    start(Path(run), Path(out), **_taken("export", start, {**_data(data), **options}))
     return Path(out)
+
+
+def _data(data: Place | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Other data, or settings of a run's own."""
+    return {} if data is None else {"data": data if isinstance(data, Mapping) else str(data)}
+
+
+def _taken(verb: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a verb by name, and in `overrides` those given so and all settings.
+
+    Raises `FathomError` for what is neither.
+    """
+    known = [name for name in inspect.signature(function).parameters if name not in _PLACES]
+    options = {name: value for name, value in given.items() if name in known and not isinstance(value, Mapping)}
+    settings = {name: value for name, value in given.items() if name not in options}
+    for name in settings:
+        if name.partition(".")[0] not in _GROUPS:
+            near = difflib.get_close_matches(name, known, 1)
+            raise FathomError(
+                f"{verb} takes no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ".") + f" Its options are "
+                f"{', '.join(known)}; settings begin with {', '.join(_GROUPS)}."
+            )
+    return {**options, "overrides": [*options.get("overrides", ()), *overrides(settings)]}
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:

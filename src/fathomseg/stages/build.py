@@ -53,7 +53,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
     setup = Setup(
         network=recipe.network,
         steps=recipe.train.steps,
-        label_pixels={name: streams.by_name[name].label_pixels(len(recipe.data.classes)) for name in labels},
+        label_pixels={name: streams.by_name[name].drawn_pixels(len(recipe.data.classes)) for name in labels},
         focal_ids=streams.learned_focal_ids,
         focal_factors=known_factors(recipe.init_from, cameras),
         focal_cameras=[(name, camera.fx) for name, camera in cameras],

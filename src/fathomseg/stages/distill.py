@@ -10,6 +10,7 @@ OUT/soft/<id>.npz          with --soft: the most probable classes and their prob
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,12 @@ from fathomseg.text import at_home
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
 
+_INFERENCE: Final = "evaluation.inference."
+_BUDGETS: Final = re.compile(
+    r"seed|evaluation\.split|streams\.[^.]+\.(data|split|labels|labelled_too|distilled)(\..+)?"
+)
+"""The keys of a recipe that say which labels its trainings may see."""
+
 Gives = Literal["depth", "disparity"]
 
 
@@ -64,6 +71,7 @@ def run(
 ) -> int:
     """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
 
+    `overrides` are of evaluation.inference (how images go through a run), of the data, and of a recipe's label budgets.
     Repeated, it resumes where it stopped, and predicts again for images that have changed since. Raises `FathomError`
     for a folder of another teacher or other settings.
     """
@@ -74,7 +82,8 @@ def run(
         raise FathomError(f"--classes says which class is which, and {task} has none; leave it out.")
     if batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
-    dataset, labelled = known_data(data, overrides, split)
+    inference = [text for text in overrides if text.startswith(_INFERENCE)]
+    dataset, labelled = known_data(data, [text for text in overrides if text not in inference])
     ids = list(dataset.ids(split))
     if split != VAL and len(kept := HeldOut.of(dataset).without(dataset, ids)) < len(ids):
         say(f"{len(ids) - len(kept)} of {len(ids)} images of split {split!r} are held out and left out.")
@@ -84,7 +93,8 @@ def run(
         say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
         conclude(f"all {len(ids)} images had {task} before")
         return 0
-    asked = _teacher(teacher, wanted, dataset, weights, gives, device, flip)
+    how = teacher, wanted, dataset, weights, gives, device, flip, inference
+    asked = _teacher(*how)
     match = None
     if wanted == "segmentation":
         mapping = None if classes is None else read_mapping(classes)
@@ -104,14 +114,13 @@ def run(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     work = Distillation(asked, dataset, out, provenance, match, batch)
-    how = (teacher, wanted, dataset, weights, gives, device, flip), (out, provenance, match, batch)
     refuse_unwritable(out)
     with alone_in(out, f"fathom distill {teacher}"), open_team(engine, workers) as team:
         work.open()
         todo = work.todo(lacking)
         count = sum(map(len, todo))
         with progress(f"distilling {task}", count) as work.tick:
-            work.do(todo, team, (_distillation, how))
+            work.do(todo, team, (_distillation, (how, (out, provenance, match, batch))))
     there = f"; {len(lacking) - count} were there already" if count < len(lacking) else ""
     unit = f", in {asked.unit} units" if asked.unit == "relative" else f", in {asked.unit}" if asked.unit else ""
     say(f"{task} of {work.written} of {len(ids)} images written into {out}{unit}{there}.")
@@ -128,19 +137,34 @@ def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation
     return Distillation(_teacher(*asked), asked[2], *work)
 
 
-def known_data(text: str, overrides: Sequence[str], split: str) -> tuple[Dataset, frozenset[str] | None]:
+def known_data(text: str, overrides: Sequence[str]) -> tuple[Dataset, frozenset[str] | None]:
     """The dataset, and by a recipe the images whose labels its trainings may see; None: all that have one."""
     path = at_home(text)
     if not path.exists() and text not in dataset_kinds():
         path = packaged(text) or path
     if not path.is_file() or "data" not in read_yaml(path):
         return resolve_dataset(text, overrides), None
+    _refuse_unused(overrides)
     recipe = load(Recipe, path, overrides)
     of_data = [name for name in recipe.streams if recipe.dataset(name) == recipe.data]
     chosen = budgets(recipe)
     if not any(recipe.streams[name].labels is not None for name in of_data):
         return recipe.data, None
     return recipe.data, frozenset(id for name in of_data for id in chosen.get(name, ()))
+
+
+def _refuse_unused(overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for a setting of a recipe that changes neither its data nor which labels it may see; what is
+    no recipe's is left to its reader."""
+    for text in overrides:
+        key = text.partition("=")[0].strip()
+        group = key.partition(".")[0]
+        if group in Recipe.model_fields and group != "data" and not _BUDGETS.fullmatch(key):
+            raise ConfigError(
+                f"{text!r} is not used by `fathom distill`, which takes {_INFERENCE}KEY (how a run sees images), "
+                "data.KEY, and of a recipe what hides labels: seed, evaluation.split, and labels, split and data of "
+                "streams.NAME."
+            )
 
 
 def lacks(dataset: Dataset, id: str, task: TaskName, labelled: frozenset[str] | None) -> bool:
@@ -158,7 +182,14 @@ def _task(name: str) -> TaskName:
 
 
 def _teacher(
-    text: str, task: TaskName, dataset: Dataset, weights: str, gives: str | None, device: str | None, flip: bool
+    text: str,
+    task: TaskName,
+    dataset: Dataset,
+    weights: str,
+    gives: str | None,
+    device: str | None,
+    flip: bool,
+    inference: Sequence[str],
 ) -> Teacher:
     """The teacher that is meant. Raises `FathomError`."""
     kinds: dict[str | None, Gives | None] = {"depth": "depth", "disparity": "disparity", None: None}
@@ -167,7 +198,9 @@ def _teacher(
     if not text.startswith(PREFIX):
         if gives is not None:
             raise FathomError("--gives is for depth models of Hugging Face that do not say it; leave it out.")
-        return RunTeacher(text, task, as_weights(weights), device, flip)
+        return RunTeacher(text, task, as_weights(weights), device, flip, inference)
+    if inference:
+        raise ConfigError(f"{inference[0]!r} is for runs; {text} sees images as its own processor prepares them.")
     if task == "segmentation":
         return HuggingFaceLabels(text, device, flip)
     if task == "depth":

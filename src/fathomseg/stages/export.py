@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -24,7 +24,7 @@ from fathomseg.io.files import digest, refuse_unwritable, writing
 from fathomseg.io.images import SUFFIXES, read_rgb, resize_image
 from fathomseg.io.listing import ending, walk
 from fathomseg.io.outcome import conclude
-from fathomseg.io.progress import progress
+from fathomseg.io.progress import doing, preparing, progress
 from fathomseg.models.network import linked
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.run_folder import origin, own_data
@@ -91,12 +91,17 @@ def run(
     # Links are on or off for good in the file, where there is nothing to switch.
     with linked(network, inference.links):
         inference = inference.model_copy(update={"links": True})
-        with console.status(f"exporting {', '.join(card.tasks)}"):
+        with doing(f"exporting {', '.join(card.tasks)}"):
             model = to_onnx(network, card.tasks, size, fixed_size)
-            sizes = [size, size] if fixed_size else [size, _other(size)]
+        sizes = [size, size] if fixed_size else [size, _other(size)]
+        with doing("comparing with PyTorch"):
             wrong = check(model, network, card.tasks, sizes)
-            if kind != "fp32":
-                model = to_half(model) if kind == "fp16" else to_int8(model, images)
+        if kind == "fp16":
+            with doing("rounding to fp16"):
+                model = to_half(model)
+        elif kind == "int8":
+            with preparing(True, "calibrating int8 on images") as waits:
+                model = to_int8(model, images, waits)
         measured = None
         shapes = " and ".join("{} x {}".format(*s) for s in dict.fromkeys(sizes))
         lines = [f"checked against PyTorch at {shapes}: {wrong:.1g}"]
@@ -160,18 +165,29 @@ def _calibration(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
             )
         bits = load_card(run).bits
-        return [resize_image(read_rgb(path, bits), size) for path in _even(files)]
+        return _resized(_even(files), lambda path: read_rgb(path, bits), size)
     try:
         dataset = resolve_dataset(data or own_data(run), overrides)
         split = next(name for name in ("train", "clips", *dataset.splits) if name in dataset.splits)
         ids = _even([id for id in dataset.ids(split) if id not in dataset.held_out()])
         if not ids:
             raise FathomError(f"Every image of {split} is held out.")
-        return [resize_image(dataset.image(id), size) for id in ids]
+        return _resized(ids, dataset.image, size)
     except FathomError as error:
         raise FathomError(
             f"{error}\n--int8 needs images: give the data (--data), or a folder of them (--calibration)."
         ) from None
+
+
+def _resized(
+    items: Sequence[Any], read: Callable[[Any], UInt8[np.ndarray, "_ _ 3"]], size: Size
+) -> list[UInt8[np.ndarray, "h w 3"]]:
+    images = []
+    with progress("reading images to calibrate int8 on", len(items)) as tick:
+        for item in items:
+            images.append(resize_image(read(item), size))
+            tick()
+    return images
 
 
 def _even(items: Sequence[Any]) -> list[Any]:

@@ -55,11 +55,6 @@ class InitFrom(Part):
             raise ValueError("give run, the folder of an earlier run" + (", for links or pose" if self.tasks else ""))
         return self
 
-    @property
-    def runs(self) -> tuple[Path, ...]:
-        """All folders that are read."""
-        return (*([] if self.run is None else [self.run]), *(task.run for task in self.tasks.values()))
-
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.

@@ -1,4 +1,4 @@
-"""Runs that a recipe needs: missing ones are reported before anything starts, with the command that makes them."""
+"""Runs that recipes need; missing ones are reported before anything starts, with the command that makes them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,24 @@ _SETTINGS: Final = ("run", "prelabels")
 
 def refuse_missing_runs(recipes: Iterable[Part], recipe: Path | None, own: Path) -> None:
     """Raise `FathomError` naming each run that is not there, the settings that ask for it, and the command by which the
-    header of the file `recipe` says it is made. Runs in the folder `own` are still to come: those of earlier phases.
+    header of the file `recipe` says it is made.
     """
     asked: dict[Path, dict[str, None]] = {}
-    for one in recipes:
-        for key, run in _runs(one):
-            if not (run.is_file() or (run / CARD).is_file() or run.absolute().is_relative_to(own.absolute())):
-                asked.setdefault(run.absolute(), {})[key] = None
+    for key, run in needed_runs(recipes, own):
+        if not (run.is_file() or (run / CARD).is_file()):
+            asked.setdefault(run.absolute(), {})[key] = None
     if asked:
         head = " ".join(header(read_text(recipe))) if recipe is not None else ""
         raise FathomError("\n".join(_told(run, list(keys), head) for run, keys in asked.items()))
+
+
+def needed_runs(recipes: Iterable[Part], own: Path | None = None) -> Iterator[tuple[str, Path]]:
+    """The settings of these recipes that hold the folder of a run or an exported file, with their values; without those
+    in the folder `own`, which are earlier phases of the same run."""
+    for one in recipes:
+        for key, run in _runs(one):
+            if own is None or not run.absolute().is_relative_to(own.absolute()):
+                yield key, run
 
 
 def _runs(part: Any, key: str = "") -> Iterator[tuple[str, Path]]:

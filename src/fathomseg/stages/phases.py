@@ -19,12 +19,22 @@ from fathomseg.stages.batches import refuse_batches
 from fathomseg.stages.cameras import FILE as CAMERA
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import IDS, begin
+from fathomseg.study.folder import scores_file
 
 EVERYTHING = ("encoder", "decoder", "head", "links", "pose")
 
 
-def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Recipe, Path, bool], None]) -> None:
-    """Every phase in a folder of its own inside `folder`, which ends up as the run of the last one."""
+def train_phases(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    train: Callable[[Recipe, Path, bool], None],
+    score: Callable[[Recipe, Path], object],
+) -> None:
+    """Every phase in a folder of its own inside `folder`, which ends up as the run of the last one.
+
+    `score` is for a phase that has been trained but not scored, where `train` has no checkpoint to resume.
+    """
     phases = phase_recipes(recipe, folder)  # every mistake in any phase is told before the first begins
     accelerate = accelerator(recipe.train)
     for settings in phases.values():
@@ -33,13 +43,17 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():
         inside = folder / name
-        if not (inside / CARD).is_file():  # written last
-            say(f"Phase {name} of {', '.join(phases)}")
-            interrupted = (inside / CHECKPOINT).is_file()
-            if accelerate.is_main_process and not interrupted:
-                clear(inside)  # it stopped before there was anything to resume
-            accelerate.wait_for_everyone()
-            train(settings, inside, interrupted)
+        if _finished(inside, settings):
+            continue
+        say(f"Phase {name} of {', '.join(phases)}")
+        interrupted = (inside / CHECKPOINT).is_file()
+        if (inside / CARD).is_file() and not interrupted:
+            score(settings, inside)
+            continue
+        if accelerate.is_main_process and not interrupted:
+            clear(inside)  # it stopped before there was anything to resume
+        accelerate.wait_for_everyone()
+        train(settings, inside, interrupted)
     if accelerate.is_main_process:
         labels = [name for stream in settings.streams if (inside / (name := IDS.format(stream))).is_file()]
         there = [*WEIGHTS.values(), POSE, SCENE, CARD, PAGE, *(path.name for path in inside.glob(CAMERA.format("*")))]
@@ -49,6 +63,16 @@ def train_phases(recipe: Recipe, folder: Path, resume: bool, train: Callable[[Re
         if (inside / "evaluation").is_dir():
             shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
     accelerate.wait_for_everyone()
+
+
+def _finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether a phase has its network and, where there is its split, its scores; one that has no truth to be scored on
+    has its page."""
+    if not (folder / CARD).is_file():
+        return False
+    split = recipe.evaluation.split
+    scored = split is None or split not in recipe.data.splits or scores_file(folder, split).is_file()
+    return scored or (folder / PAGE).is_file()
 
 
 def trainings_in(recipe: Recipe, folder: Path) -> dict[Path, Recipe]:

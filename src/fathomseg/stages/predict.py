@@ -5,7 +5,7 @@ OUT/ids/<path>.png         segmentation: the class of every pixel, at the size o
 OUT/overlays/<path>.jpg    the class colours over the image
 OUT/classes.json           what the ids mean
 OUT/disparity/<path>.png   depth: disparity 0..1 as 16-bit grey (value / 65535, 1 = nearest)
-OUT/views/<path>.jpg       the same in colours, near = red
+OUT/views/<path>.jpg       the photograph, the same in colours (near = red), and the scale of their depths
 OUT/depth.json             how disparity becomes depth, and in what unit (metres or relative)
 OUT/points/<path>.ply      with --pointcloud: a point for every pixel of an image but the sky, with colour and class
 OUT/normals/<path>.png     normals: unit vectors as 16-bit RGB, round(65535 (n + 1) / 2)
@@ -21,10 +21,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from fathomseg.errors import FathomError
+from fathomseg.errors import FathomError, Problem
 from fathomseg.inference.camera import goals_of, pictures, predict_camera
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.label_formats import IDS, parse_formats, places, write_formats
@@ -45,7 +47,30 @@ from fathomseg.parallel import open_team
 from fathomseg.stages.overrides import parted
 
 
-def run(
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What came of predicting files into a folder."""
+
+    folder: Path
+    files: int
+    """Images and videos whose predictions are there, made now or before; 0 of a camera."""
+    pictures: int
+    """Images and frames predicted now."""
+    problems: tuple[Problem, ...] = ()
+    """Files and frames that could not be used, each with the reason."""
+
+    def __repr__(self) -> str:
+        """How many, and where."""
+        bad = f", {len(self.problems)} could not be used" if self.problems else ""
+        return f"Predicted({self.files} files, {self.pictures} pictures now{bad}; {self.folder})"
+
+
+def run(run: str, source: str, out: str, **options: Any) -> int:
+    """`predicted`, for the command line: returns 1 if some files could not be used, else 0."""
+    return 1 if predicted(run, source, out, **options).problems else 0
+
+
+def predicted(
     run: str,
     source: str,
     out: str,
@@ -69,8 +94,8 @@ def run(
     format: str = IDS,
     frames: int | None = None,
     overrides: Sequence[str] = (),
-) -> int:
-    """Predict everything in `source` into the folder `out`; returns 1 if some files could not be used, else 0.
+) -> Predicted:
+    """Predict everything in `source` into the folder `out`.
 
     `source`: an image, a video, a folder of them, a pattern such as "drive/*.png", or the number of a camera, which is
     watched until Ctrl-C or for so many `frames`. `format`: names of `FORMATS` separated by commas.
@@ -125,18 +150,18 @@ def run(
             if team is None:
                 work = Work(predictor, at_once, overwrite, tick, smooth)
                 work.do(todo)
-                predicted, bad = work.predicted, work.problems
+                count, bad = work.predicted, work.problems
             else:
                 how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth, bits)
-                predicted, bad = do_by(team, todo, at_once, how, tick)
+                count, bad = do_by(team, todo, at_once, how, tick)
         if formats:
             write_formats(Path(out), formats, jobs, predictor.classes, run)
     problems += bad
-    rate = predicted / max(time.perf_counter() - began, 1e-9)
+    rate = count / max(time.perf_counter() - began, 1e-9)
     there = f"; {len(jobs) - len(todo)} were there already" if len(jobs) > len(todo) else ""
     what = "frames" if all(job.is_video for job in todo) else "images"
     fast = f"{rate:.1f} {what}/s"
-    speed = f" ({predicted} {what}, {fast})" if predicted else ""
+    speed = f" ({count} {what}, {fast})" if count else ""
     lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
@@ -144,9 +169,11 @@ def run(
     if found.others:
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
-    ends = [*([fast] if predicted else []), *([f"{len(problems)} could not be used"] if problems else [])]
+    ends = [*([fast] if count else []), *([f"{len(problems)} could not be used"] if problems else [])]
     conclude(", ".join([f"{names} of {len(jobs)} files in {out}", *ends]))
-    return 1 if problems else 0
+    broken = {problem.where for problem in problems}
+    files = sum(str(job.source) not in broken for job in jobs)
+    return Predicted(Path(out), files, count, tuple(problems))
 
 
 def _watch(
@@ -158,7 +185,7 @@ def _watch(
     overlay: bool,
     frames: int | None,
     smooth: float,
-) -> int:
+) -> Predicted:
     """Predict what a camera sees."""
     if frames is not None and frames < 1:
         raise FathomError(f"--frames is {frames}; give the number of pictures to take, at least 1.")
@@ -177,7 +204,7 @@ def _watch(
     fast = f"{count / max(seconds, 1e-9):.1f} frames/s"
     say(f"{names} of {count} frames written into {out} ({fast}).")
     conclude(f"{names} of {count} frames in {out}, {fast}")
-    return 0
+    return Predicted(out, 0, count)
 
 
 def _lens(wanted: bool, camera: str | None, max_depth: float | None, run: Path, predictor: Predictor) -> Lens | None:

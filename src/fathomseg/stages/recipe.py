@@ -151,17 +151,19 @@ def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str,
             )
 
 
+def learned_as_is(objectives: Mapping[str, AnyObjective], stream: str) -> list[str]:
+    """The tasks that learn the disparity of a stream as it is, of whatever scale and shift it may be."""
+    learning = [o for o in objectives.values() if isinstance(o, Supervised) and stream in o.streams]
+    losses = [loss for o in learning for loss in o.losses.values() if isinstance(loss, DepthLoss)]
+    return sorted({loss.name for loss in losses if loss.target == "disparity" and not loss.leaves_scale_open})
+
+
 def zoom_misfits(streams: Mapping[str, StreamConfig], objectives: Mapping[str, AnyObjective]) -> Iterator[str]:
     """Streams whose depth is divided by the zoom while a disparity learned as it is stays, one sentence each."""
-    losses = [(o, o.losses.get("depth")) for o in objectives.values() if isinstance(o, Supervised)]
-    learned = {
-        stream
-        for objective, loss in losses
-        if isinstance(loss, DepthLoss) and loss.target == "disparity" and not loss.leaves_scale_open
-        for stream in objective.streams
-    }
-    for name in sorted(learned & streams.keys()):
+    for name in sorted(streams):
         depth, geometry = streams[name].depth, streams[name].geometry
+        if not learned_as_is(objectives, name):
+            continue
         follows = geometry is not None and geometry.depth_follows_zoom and geometry.zoom != (1, 1)
         if follows and depth is not None and depth.normalise.over == "none":
             yield (

@@ -8,10 +8,10 @@ from pathlib import Path
 from fathomseg.config import load
 from fathomseg.data.held_out import HeldOut
 from fathomseg.data.video_stream import read_triplets
-from fathomseg.depth_sources.run import RunDepth
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids
 from fathomseg.io.progress import say
+from fathomseg.stages.needed_runs import needed_runs
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.run_folder import CONFIG, FRAMES, IDS
 
@@ -19,19 +19,12 @@ from fathomseg.stages.run_folder import CONFIG, FRAMES, IDS
 def tell_seen_before(recipe: Recipe) -> None:
     """Warn of earlier runs whose lists have images that are held out now: they were trained before it was said."""
     held = HeldOut.of(recipe.data, recipe.evaluation.split)
-    for run in earlier_runs(recipe):
+    for run in dict.fromkeys(run.absolute() for _, run in needed_runs([recipe])):
         if seen := seen_by(run, held):
             say(
                 f"WARNING: {run} has learned from {len(seen)} images that are held out now, for example {seen[0]}, so "
                 "that scores come out too good: train it again."
             )
-
-
-def earlier_runs(recipe: Recipe) -> list[Path]:
-    """The folders of runs that weights or depth come from."""
-    depths = (stream.depth for stream in recipe.streams.values())
-    runs = [] if recipe.init_from is None else [*recipe.init_from.runs]
-    return list(dict.fromkeys(path.absolute() for path in (*runs, *(d.run for d in depths if isinstance(d, RunDepth)))))
 
 
 def seen_by(run: Path, held: HeldOut) -> list[str]:

@@ -32,7 +32,7 @@ from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
 from fathomseg.stages.domains import endless, matched
-from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.recipe import Recipe, learned_as_is
 from fathomseg.stages.run_folder import FRAMES
 from fathomseg.stages.unlabelled import labels_in_use, more_images
 from fathomseg.types import Size
@@ -178,7 +178,8 @@ class _Builder:
         labels_of = self._labels_of(uses)
         kinds = _kinds(uses, bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
-        cache.prepare([(id, kind) for id in ids for kind in kinds if id in opened[kind]], self._tell("images"))
+        wanted = [(id, kind) for id in ids for kind in kinds if id in opened[kind]]
+        cache.prepare(wanted, self._tell("images"), check=self.main)
         distilled = dict(self._distilled(ids, uses, size))
         disparity: Disparity | None = None
         if config.depth is not None and "disparity" in uses:
@@ -207,16 +208,18 @@ class _Builder:
 
     def _refuse_other_depths(self, source: DepthSource) -> None:
         """Raise `FathomError` if disparity that is learned as it is would stand for depths of another proportion."""
-        learned = any("depth" in o.learns(self.recipe.network) for o in self.recipe.objectives_of(self.name).values())
-        if source.normalise.over != "none" or not learned:
+        tasks = learned_as_is(self.recipe.objectives, self.name)
+        if source.normalise.over != "none" or not tasks or (theirs := source.depth_range()) is None:
             return
-        theirs, own = source.depth_range(), self.recipe.network.tasks["depth"].depth_range
-        if theirs is not None and own is not None and not isclose(theirs[1] / theirs[0], own[1] / own[0], rel_tol=1e-6):
-            near, far = theirs
+        near, far = theirs
+        for task in tasks:
+            own = self.recipe.network.tasks[task].depth_range
+            if own is None or isclose(far / near, own[1] / own[0], rel_tol=1e-6):
+                continue
             raise FathomError(
                 f"streams.{self.name}.depth gives disparity between depths of {far:g} and {near:g}, but the network's "
                 f"is between {own[1]:g} and {own[0]:g}: far and near would not keep their proportion. Set "
-                f"network.tasks.depth.min_depth={near:g} and max_depth={far:g}."
+                f"network.tasks.{task}.min_depth={near:g} and max_depth={far:g}."
             )
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
@@ -283,10 +286,11 @@ class _Builder:
                 having = [id for id in everything if id in asked.get(target, ()) or wanted(id)]
                 if not having:
                     what = "a depth" if target == "depth" else "normals, or a depth and a camera"
+                    unread = dataset.unread_depth()
                     raise FathomError(
                         f"None of the {len(everything)} images of stream {self.name!r} ({dataset.name}) has {what} to "
-                        f"learn from. Give another streams.{self.name}.split or .data, or leave the loss of {target} "
-                        "out."
+                        f"learn from. {f'{unread} Or give' if unread else 'Give'} another streams.{self.name}.split or "
+                        f".data, or leave the loss of {target} out."
                     )
                 deep |= set(having)
             deep |= asked.get("label", frozenset()).intersection(everything) if "label" in needs else frozenset()
@@ -337,7 +341,7 @@ class _Builder:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
         config = self.recipe.streams[self.name]
         frames = list(ids) if only else split_ids(self.recipe, self.name)
-        cache.prepare([(id, "image") for id in frames], self._tell("frames"))
+        cache.prepare([(id, "image") for id in frames], self._tell("frames"), check=self.main)
         file = self.folder / FRAMES.format(self.name)
         triplets = choose_frames(config.frames, cache, frames, file, self._tell("motion between frames"))
         if self.main:

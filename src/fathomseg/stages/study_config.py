@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,6 +15,7 @@ from fathomseg.config import Part, flat, load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.named_recipes import find, packaged
+from fathomseg.stages.needed_runs import needed_runs
 from fathomseg.stages.phases import trainings_in
 from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.streams import budgets
@@ -34,6 +35,9 @@ def _nested(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{decided[0]} is what `budgets` and `seeds` of the study are for")
     return settings
 
+
+_NO_FOLDER_YET: Final = Path("/folder of a training")
+"""In place of the folder a training will have."""
 
 Settings = Annotated[dict[str, Any], AfterValidator(_nested)]
 
@@ -172,10 +176,8 @@ def lacking(recipe: Recipe) -> list[str]:
     """What a recipe needs and is not there: labels, a split, other data, earlier runs. No image is read."""
     looks: list[Callable[[], object]] = [partial(labelled, recipe), partial(_scored, recipe)]
     looks += [partial(getattr, s.data, "splits") for s in recipe.streams.values() if s.data]  # listing finds its files
-    runs = [getattr(part, "run", None) for part in (s.depth for s in recipe.streams.values())]
-    runs += recipe.init_from.runs if recipe.init_from is not None else ()
-    runs += [run for objective in recipe.objectives.values() for run in objective.runs]
-    looks += [partial(load_card, run) for run in runs if isinstance(run, Path)]
+    runs = needed_runs(trainings_in(recipe, _NO_FOLDER_YET).values(), _NO_FOLDER_YET)
+    looks += [partial(load_card, run) for run in dict.fromkeys(run for _, run in runs)]
     found = []
     for look in looks:
         try:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -23,9 +23,22 @@ from fathomseg.stages.study_config import Training, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
 from fathomseg.study.runner import Job
-from fathomseg.study.table import CLASSES, HEADLINES, LABEL_BUDGET, LABEL_FILE, MAIN_SCORES, SEED, Cell, Record
+from fathomseg.study.table import (
+    CLASSES,
+    HEADLINES,
+    LABEL_BUDGET,
+    LABEL_FILE,
+    LABEL_SEED,
+    MAIN_SCORES,
+    SEED,
+    Cell,
+    Record,
+)
 from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
+
+_OF_A_CELL: Final = frozenset((SEED, LABEL_BUDGET, LABEL_FILE, LABEL_SEED))
+"""Settings that differ between cells of an arm; the labelled images are compared by themselves."""
 
 
 def job(cell: Cell, training: Training, run: Path) -> Job:
@@ -125,6 +138,7 @@ def _unlike(record: Record, training: Training) -> list[str]:
     """In what a known training is not the one of the study."""
     then, now = record[SETTINGS], redact_paths(settings_of_arm(training))
     same = {key for key in training.written if _as_earlier(key, then, now)}
+    same |= _OF_A_CELL  # earlier versions noted them
     found = differences(*({key: v for key, v in one.items() if key not in same} for one in (then, now)))
     if hashed(labelled(training.recipe)) != record.get(LABELLED_HASH):
         found.append("it had labels of other images than the study gives it")
@@ -188,7 +202,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 def settings_of_arm(training: Training) -> dict[str, Any]:
     """What is comparable of a training and the same in all cells of an arm."""
     found = {**comparable(training.recipe), **{key: _named(value) for key, value in training.written.items()}}
-    return {key: value for key, value in found.items() if key not in (SEED, LABEL_BUDGET, LABEL_FILE)}
+    return {key: value for key, value in found.items() if key not in _OF_A_CELL}
 
 
 def comparable(recipe: Recipe) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, or the phases of the recipe one after the other, each in a folder of its own inside `folder`."""
     with resume_advice("train", folder):
         if recipe.phases:
-            train_phases(recipe, folder, resume, train_once)
+            train_phases(recipe, folder, resume, train_once, _score)
         else:
             train_once(recipe, folder, resume)
 

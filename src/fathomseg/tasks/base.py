@@ -180,6 +180,10 @@ class Task(Part, ABC):
         `classes`: those of the network; None if it has none.
         """
 
+    def viewer(self, classes: ClassList | None) -> Painter:
+        """What draws the pictures that are kept, with what explains them; by default the same."""
+        return self.painter(classes)
+
     @abstractmethod
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """Write what the numbers in `folder` / `places.values` mean into a file in `folder`; `run` made them."""

@@ -17,9 +17,7 @@ from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
-from fathomseg.io import draw
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
-from fathomseg.io.draw import Picture
 from fathomseg.io.formats import png_bits, png_has_colours
 from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
@@ -31,14 +29,12 @@ from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.decoders.depth_unet import COARSEST
 from fathomseg.tasks.base import Painter, Places, Task
 from fathomseg.tasks.depth_heads import DepthHead, DepthHeads, DisparityHead, EarlyDepthHead
+from fathomseg.tasks.depth_pictures import DepthView, DisparityPainter
 from fathomseg.tasks.scores import ImageScores, Row, TaskScores
 from fathomseg.types import ClassList, Prediction, Size
 
 _COARSEST_SCALE: Final = 3
 """Level of the coarsest disparity if nothing is said: 1/8 of the image, as in the papers."""
-
-_FOLLOW: Final = 0.1
-"""How much of a frame's own range of disparity goes into the colours of a video, which would flicker otherwise."""
 
 
 class Depth(Task):
@@ -250,26 +246,13 @@ class Depth(Task):
         """Disparity in colours, near = red, which follow the range of a video slowly."""
         return DisparityPainter()
 
+    def viewer(self, classes: ClassList | None) -> Painter:
+        """The same beside the photograph, with a scale of depths in their unit."""
+        return DepthView(self.depth_range, self.depth_unit)
+
     def describe(self, folder: Path, classes: ClassList | None, run: str) -> None:
         """depth.json: the range of depths, and the unit."""
         write_scale(folder, self.depth_range, self.depth_unit, run)
-
-
-class DisparityPainter:
-    """Disparity in colours between its 2nd and 98th percentile, near = red (`draw.DEPTH_MAP`)."""
-
-    def __init__(self) -> None:
-        self.limits: tuple[float, float] | None = None
-        """The disparities that are shown as farthest and as nearest."""
-
-    def __call__(self, image: Picture, prediction: Prediction) -> Picture:
-        """The next frame of a video; the first one sets the range, later ones move it by a tenth of the difference."""
-        assert prediction.disparity is not None, "the task was predicted"
-        low, high = (float(value) for value in np.percentile(prediction.disparity, (2, 98)))
-        if self.limits is not None:
-            low, high = (old + _FOLLOW * (new - old) for old, new in zip(self.limits, (low, high), strict=True))
-        self.limits = low, high
-        return draw.disparity_picture(prediction.disparity, self.limits)
 
 
 def _resampled(inverse: Float32[Tensor, "h w"], size: Size) -> Float32[Tensor, "h2 w2"]:

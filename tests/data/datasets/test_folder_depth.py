@@ -12,6 +12,7 @@ import yaml
 from fathomseg.config import load
 from fathomseg.data.datasets.description import Description
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.several import Several
 from fathomseg.errors import ConfigError, DataError
 from fathomseg.report.check_page import render_check
 from fathomseg.stages.check import check
@@ -75,13 +76,23 @@ def test_the_cache_knows_the_scale(tmp_path: Path) -> None:
     assert data.fingerprint("images/000", "label") is not None
 
 
-def test_depth_without_a_scale_says_once_what_to_write(tmp_path: Path) -> None:
-    data = folder(tmp_path)
-    for id in range(3):
-        save(tmp_path / "depth" / f"00{id}.png", STORED)
-    with pytest.raises(DataError, match=r"dataset\.yaml.*write `depth_scale: 0\.001` if they are millimetres"):
-        data.depth("images/000")
-    assert len(reasons(data)) == 1
+def test_depth_without_a_scale_is_left_alone_and_says_what_to_write(tmp_path: Path) -> None:
+    """Trainings that need no depth have no fault in it."""
+    camera = {"width": SIZE[1], "height": SIZE[0], "fx": 20.0, "fy": 20.0, "cx": 11.5, "cy": 7.5}
+    data = folder(tmp_path, camera=camera)
+    for name in ("000.png", "001.png", "001.npy", "009.png"):
+        save(tmp_path / "depth" / "000.png", STORED)
+        (tmp_path / "depth" / name).write_bytes((tmp_path / "depth" / "000.png").read_bytes())
+    assert data.depth("images/000") is None
+    assert not data.has_depth("images/000")
+    assert not data.has_normals("images/000")
+    assert data.fingerprint("images/000", "depth") is None
+    report = check(data)
+    assert report.problems == ()
+    said = "depth/ holds 4 maps that are not read: write `depth_scale: 0.001` in dataset.yaml if they are millimetres"
+    assert [note for note in report.notes if note.startswith(said)]
+    assert (Several(datasets={"mine": data}).unread_depth() or "").startswith(f"mine: {said}")
+    assert folder(tmp_path, depth_scale=1).unread_depth() is None
 
 
 def test_what_is_no_depth_is_refused(tmp_path: Path) -> None:

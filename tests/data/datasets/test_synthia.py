@@ -39,6 +39,17 @@ def test_ids_are_those_of_the_readme(tmp_path: Path) -> None:
         data.label("0000000")
 
 
+def test_labels_may_be_larger_than_stored_images_but_not_stretched(tmp_path: Path) -> None:
+    data = Synthia(root=make_synthia(tmp_path))
+    path, stored = str(tmp_path / "GT/LABELS/0000131.png"), cv2.imread(str(tmp_path / "GT/LABELS/0000131.png"), -1)
+    label = data.label("0000131")
+    cv2.imwrite(path, np.repeat(np.repeat(stored, 2, axis=0), 2, axis=1))
+    np.testing.assert_array_equal(data.label("0000131"), label)
+    cv2.imwrite(path, np.repeat(stored, 20, axis=0).repeat(20, axis=1)[:, :-60])  # 7.5 % narrower
+    with pytest.raises(DataError, match=r"the label is 480 x 740 .* another shape than its image"):
+        data.label("0000131")
+
+
 def test_depth_is_in_metres_and_the_sky_is_invalid(tmp_path: Path) -> None:
     data = Synthia(root=make_synthia(tmp_path / "a"))
     depth = data.depth("0000130")

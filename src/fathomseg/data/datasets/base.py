@@ -88,6 +88,10 @@ class Dataset(Part, ABC):
         except DataError:
             return True
 
+    def unread_depth(self) -> str | None:
+        """A sentence on depth maps that lie there and are not read, and what to do; None if there are none."""
+        return None
+
     def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
         """Unit vectors (x right, y down, z forward) towards the camera, 0 0 0 = unknown; None if none are stored."""
         return None

@@ -23,7 +23,7 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import DepthDataset, read_any_depth
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES, resize_nearest
-from fathomseg.io.listing import VIDEOS, walk
+from fathomseg.io.listing import VIDEOS, ending, walk
 from fathomseg.io.normal_maps import read_normals
 from fathomseg.io.shapes import fitted, refuse_other_shape
 from fathomseg.io.stored_maps import MAP_SUFFIXES
@@ -90,29 +90,30 @@ class Folder(SplitLists, DepthDataset):
         return known if known is None or kind != "image" or bits is None else f"{known}|{bits} bits"
 
     def _depth_file(self, id: str) -> Path | None:
-        return self._depth_maps.get(id.removeprefix("images/"))
+        return None if self._description.depth_scale is None else self._depth_maps.get(id.removeprefix("images/"))
 
     def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
-        return read_any_depth(path, self._depth_scale)
+        scale = self._description.depth_scale
+        assert scale is not None, "without one no map is read"
+        return read_any_depth(path, scale)
 
     def _depth_key(self, id: str) -> str:
-        return str(self._depth_scale)
+        return str(self._description.depth_scale)
 
     @cached_property
     def _depth_maps(self) -> dict[str, Path]:
         """The files in depth/, by image. Raises `DataError` for two of one name."""
         return files_below(self.root / "depth", MAP_SUFFIXES)
 
-    @property
-    def _depth_scale(self) -> float:
-        """Metres per stored unit. Raises `DataError` if nobody says."""
-        if (scale := self._description.depth_scale) is None:
-            reason = (
-                "does not say what the numbers in depth/ mean; write `depth_scale: 0.001` if they are millimetres, 1 "
-                "for metres"
-            )
-            raise DataError([Problem(str(self.root / DESCRIPTION), reason)])
-        return scale
+    def unread_depth(self) -> str | None:
+        """That maps in depth/ are not read as nobody says what their numbers mean, and what to do."""
+        maps = sum(ending(name) in MAP_SUFFIXES for name, _ in walk(self.root / "depth"))
+        if self._description.depth_scale is not None or not maps:
+            return None
+        return (
+            f"depth/ holds {maps} maps that are not read: write `depth_scale: 0.001` in dataset.yaml if they are "
+            "millimetres, 1 for metres."
+        )
 
     def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
         """Those in normals/, nearest at the size of the image. Raises `DataError`."""
@@ -181,6 +182,8 @@ class Folder(SplitLists, DepthDataset):
                 where = f"that of {stem} at {self.root / 'labels' / path.relative_to(self.root / 'labels' / 'images')}"
             yield Problem(str(path), f"is the label of no image; expected {where}")
         for what, suffixes in (("depth", MAP_SUFFIXES), ("normals", NORMAL_SUFFIXES)):
+            if what == "depth" and self._description.depth_scale is None:
+                continue  # none is read, as `notes` says
             try:
                 maps = files_below(self.root / what, suffixes)
             except DataError as error:
@@ -215,7 +218,7 @@ class Folder(SplitLists, DepthDataset):
     def notes(self) -> tuple[str, ...]:
         """How the splits came about, where the user did not say."""
         listed = {name for name in LISTS if self._is_listed(name)}
-        notes = []
+        notes = [] if (unread := self.unread_depth()) is None else [unread]
         if "val" not in listed and "train" in listed:
             notes.append("There is no list of val: val is every labelled image that the list of train leaves out.")
         elif "val" not in listed:
@@ -254,12 +257,16 @@ class Folder(SplitLists, DepthDataset):
         return f"{share}, of a clip all or none, at least one and never all: {val} of {having}"
 
     def _list(self) -> Listing:
+        if not (samples := self.samples()):
+            raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
+        return with_splits(self.root, samples, self.val_percent, self._description, self)
+
+    def samples(self) -> dict[str, Files]:
+        """Every image and frame there is, by id; dataset.yaml is not asked and need not be there."""
         labels = files_below(self.root / "labels")
         images = {f"images/{stem}": Files(p, labels.get(stem)) for stem, p in files_below(self.root / "images").items()}
         clips = {id: replace(files, label=labels.get(id)) for id, files in (*self._frames(), *self._video_frames())}
-        if not images and not clips:
-            raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
-        return with_splits(self.root, images | clips, self.val_percent, self._description, self)
+        return images | clips
 
     def _frames(self) -> Iterator[tuple[str, Files]]:
         """The frames stored as images in clips/<name>/."""

@@ -12,21 +12,29 @@ from jaxtyping import Float32, UInt8
 
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.files import FileDataset, stamp
-from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import read_values, resize_nearest
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.io.stored_maps import read_map
-from fathomseg.types import Size
 
 
 class ScaledLabels(FileDataset):
     """Base of the datasets whose labels are brought to the size of the stored image, nearest."""
 
     def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
+        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError` for
+        what cannot be read, or is no scaled version of the image."""
         files = self.files(id)
-        return None if files.label is None else read_scaled(self._labels_of(id), files.label, files.size())
+        if files.label is None:
+            return None
+        label, size = self._read_label(id, files.label), files.size()
+        # 1242 x 375 is stored as 416 x 128
+        refuse_other_shape("the label", label.shape, size, str(files.label), spare=0.03)
+        return resize_nearest(label, size)
+
+    def _read_label(self, id: str, path: Path) -> UInt8[np.ndarray, "h w"]:
+        """Class indices, 255 = ignore, at the size of the file. Raises `DataError`."""
+        return self._labels_of(id).read(path)
 
     def _label_key(self, id: str) -> str:
         return f"{super()._label_key(id)}|{self.files(id).size()}"
@@ -82,16 +90,6 @@ class MapDataset(ScaledLabels, DepthDataset):
                 yield Problem(str(files.image), "has no label of the same name, as other images do")
             if measured and self._depth_file(id) is None:
                 yield Problem(str(files.image), "has no depth map of the same name, as other images do")
-
-
-def read_scaled(labels: LabelMap, path: Path, size: Size) -> UInt8[np.ndarray, "h w"]:
-    """Class indices, nearest at the (height, width) of an image stored smaller than its label.
-
-    Raises `DataError` if the label cannot be read, or is no scaled version of the image.
-    """
-    label = labels.read(path)
-    refuse_other_shape("the label", label.shape, size, str(path), spare=0.03)  # 1242 x 375 is stored as 416 x 128
-    return resize_nearest(label, size)
 
 
 def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np.ndarray, "h w"]:

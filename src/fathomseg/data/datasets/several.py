@@ -118,6 +118,11 @@ class Several(Dataset):
         _, dataset, inner = self.member(id)
         return dataset.has_depth(inner)
 
+    def unread_depth(self) -> str | None:
+        """Those of the datasets, by their names."""
+        found = {key: dataset.unread_depth() for key, dataset in self.datasets.items()}
+        return " ".join(f"{key}: {sentence}" for key, sentence in found.items() if sentence) or None
+
     def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
         """Those of the dataset itself."""
         _, dataset, inner = self.member(id)

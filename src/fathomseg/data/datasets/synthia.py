@@ -17,8 +17,7 @@ from fathomseg.data.datasets.gta5 import block
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_first_channel, resize_nearest
-from fathomseg.io.shapes import refuse_other_shape
+from fathomseg.io.images import read_first_channel
 from fathomseg.types import ClassList
 
 _IDS: Final = {
@@ -72,14 +71,9 @@ class Synthia(MapDataset):
         """The 19 classes of Cityscapes."""
         return CLASSES
 
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Class indices, 255 = ignore, nearest at the size of the image; None if there is none. Raises `DataError`."""
-        files = self.files(id)
-        if files.label is None:
-            return None
-        label, size = _LABELS.classes(read_first_channel(files.label), str(files.label)), files.size()
-        refuse_other_shape("the label", label.shape, size, str(files.label))
-        return resize_nearest(label, size)
+    def _read_label(self, id: str, path: Path) -> UInt8[np.ndarray, "h w"]:
+        """Ids in the first of three channels of 16 bits."""
+        return _LABELS.classes(read_first_channel(path), str(path))
 
     def notes(self) -> tuple[str, ...]:
         """How `val` came about, and how many images have depth."""

@@ -18,6 +18,7 @@ from fathomseg.data.datasets.description import ClassEntry, Description
 from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
+from fathomseg.data.datasets.layout import layout_of
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.coco import is_coco
@@ -52,19 +53,24 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
 
     `source` is what the tool exported, and its content says which format it is: a zip or folder of CVAT's Segmentation
     mask 1.1, of COCO or of YOLO segmentation, or a JSON file of Label Studio or COCO. A `root` with a
-    dataset.yaml gets labels of the kind it says, and images it lacks; without one it becomes a new dataset folder with
-    `labels: colours`. An image keeps its id, with "images/" in front if it had neither that nor "clips/". Everything is
-    read before anything is written. A mask that cannot be used is told and stops no other.
+    dataset.yaml gets labels of the kind it says; without one it becomes a dataset folder with `labels: colours`. It
+    gets the images it lacks, and keeps those it has. An image keeps its id, with "images/" in front if it had neither
+    that nor "clips/". Everything is read before anything is written. A mask that cannot be used is told and stops no
+    other.
 
     Raises `DataError` if none can, and for labels that are there already and differ, unless `overwrite`; `FathomError`
-    if the classes are not those of `root`.
+    if the classes are not those of `root`, or if `root` holds labels of COCO or YOLO.
     """
+    if (layout := layout_of(root)) is not None and layout != "folder":
+        raise FathomError(
+            f"{root} holds labels of {layout.upper()}; a {DESCRIPTION} there would hide them. Give --to a new folder."
+        )
     task = load_task(exported)
     description = _description(root, task)
     labels, order = description.label_map(), _order(description, task, root)
     places = {image.id: _place(image.id) for image in task.images}
     there = files_below(root / "labels")
-    have = set(Folder(root=root).ids("all")) if (root / DESCRIPTION).is_file() else set()
+    have = Folder(root=root).samples().keys()
     lacking = {
         image.id: exported / IMAGES / f"{image.stem}.png" for image in task.images if places[image.id] not in have
     }

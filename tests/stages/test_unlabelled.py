@@ -1,0 +1,36 @@
+"""Where a stream is told that images without labels are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fathomseg.config import validate
+from fathomseg.data.held_out import HeldOut
+from fathomseg.stages.recipe import Recipe
+from fathomseg.stages.unlabelled import more_images
+from tests import fakes
+from tests.stages import tiny_semi
+
+
+def advice(data: dict[str, Any]) -> str:
+    recipe = validate(Recipe, tiny_semi.settings(data=data, evaluation={"split": None}))
+    return more_images(recipe, "unlabelled", HeldOut.of(recipe.data, None), frozenset())
+
+
+@pytest.mark.parametrize(("clips", "where"), [(0, None), (1, "clips")])
+def test_no_split_to_score_on_and_none_whose_images_all_have_labels(
+    tmp_path: Path, clips: int, where: str | None
+) -> None:
+    none = "Add images without labels, or give others as streams.unlabelled.data."
+    assert advice(tiny_semi.STREETS) == none  # train, val and test are there, all with labels
+    own = fakes.make_folder(tmp_path / "mydata", images=4, clips=clips)
+    (own / "splits").mkdir()
+    (own / "splits/val.txt").write_text("images/000\n")
+    (own / "labels/000.png").unlink()
+    wanted = (
+        none if where is None else "Images without labels are in clips and all: set streams.unlabelled.split=clips."
+    )
+    assert advice({"name": "folder", "root": str(own)}) == wanted
