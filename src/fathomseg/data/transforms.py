@@ -7,7 +7,6 @@ size and perhaps mirrored; drawing it and cutting it are two functions, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import Annotated, Any, Final
 
 import cv2
@@ -67,9 +66,9 @@ class Geometry(Part):
     detail: Annotated[float, Field(ge=1)] | None = None
     """Images are prepared at this many times the working size, so that zooming in shows detail and not larger pixels.
     null = as far as the largest zoom and the stored images go. Prepared arrays take its square of the space."""
-    whole: Annotated[float, Field(gt=0)] | None = None
+    whole: Annotated[float, Field(gt=0)] = 1.0
     """Teachers that are shown whole images see them at this many times the working size, though not larger than they
-    are prepared. null = the geometric mean of the zooms, so that things are as large as in the average view."""
+    are prepared. At 1.4 things are as large as in the average view of zooms from 1 to 2."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -99,8 +98,7 @@ class Geometry(Part):
 
     def whole_size(self, working: Size, prepared: Size) -> Size:
         """The (height, width) at which teachers are shown whole images."""
-        wanted = self.whole or sqrt(self.zoom[0] * self.zoom[1])
-        factor = min(wanted, max(1.0, min(prepared[0] / working[0], prepared[1] / working[1])))
+        factor = min(self.whole, max(1.0, min(prepared[0] / working[0], prepared[1] / working[1])))
         return max(1, round(working[0] * factor)), max(1, round(working[1] * factor))
 
     def draw(self, size: Size, rng: np.random.Generator, working: Size | None = None) -> View:
