@@ -17,9 +17,9 @@ class DistributionAlignment(Part):
 
         p'(c | x) ~ p(c | x) (f_c / m_c)^power,    m <- momentum m + (1 - momentum) mean p
 
-    f are the shares of the classes in the labels as they are drawn, m their shares in what the teacher has predicted, begun at f. A
-    teacher of few labels predicts too little of what is rare, or too much of it if the loss weighs classes: either is
-    corrected, without which a student copies it.
+    f are the shares of the classes in the labels as they are drawn, m those in what the teacher has predicted, begun at
+    f. A teacher of few labels predicts too little of what is rare, or too much of it if the loss weighs classes: either
+    is corrected, without which a student copies it.
     """
 
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
