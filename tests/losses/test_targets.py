@@ -88,7 +88,8 @@ def slow_consistency(
             p = [float(c == target.label[b, y, x]) for c in range(C)]
         else:
             p = target.probabilities[b, :, y, x].tolist()
-        w *= classes[target.label[b, y, x]]
+        p = [c * a for c, a in zip(classes, p, strict=True)]
+        w, p = w * sum(p), [a / sum(p) for a in p]
         total += w * sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True) if a > 0)
     return total, count
 
@@ -255,6 +256,23 @@ class TestConsistency:
         expected = slow_consistency(logits, target, weight, over)
         found = consistency(logits, lesson(target, weight), over)
         assert [x.item() for x in found] == pytest.approx(expected, rel=1e-6)
+
+    def test_soft_targets_of_weighted_classes_teach_what_labels_drawn_from_them_would(self) -> None:
+        """0.7 and 0.3 with weights 1 and 4 are odds of 0.7 : 1.2."""
+        q, classes = torch.tensor([0.7, 0.3]), torch.tensor([1.0, 4.0])
+        logits = torch.zeros(1, 2, 1, 1, requires_grad=True)
+        given = Lesson(torch.zeros(1, 1, 1, dtype=torch.uint8), torch.ones(1, 1, 1), q.view(1, 2, 1, 1))
+        optimiser = torch.optim.LBFGS([logits], max_iter=100, line_search_fn="strong_wolfe")
+
+        def loss() -> float:
+            optimiser.zero_grad()
+            total, _ = consistency(logits, given, classes=classes)
+            total.backward()
+            return total.item()
+
+        optimiser.step(loss)
+        assert logits.detach().softmax(1).flatten().tolist() == pytest.approx([0.7 / 1.9, 1.2 / 1.9], abs=1e-3)
+        assert loss() == pytest.approx(0, abs=1e-5)
 
     @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
     @pytest.mark.parametrize("over", ["valid", "all", "kept"])

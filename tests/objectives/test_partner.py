@@ -99,6 +99,18 @@ def test_batchnorm_statistics_are_the_targets() -> None:
         torch.testing.assert_close(value, found[1][name], rtol=0, atol=0)
 
 
+def test_batchnorm_statistics_are_of_images_without_blank_blocks() -> None:
+    """However much of the views is masked."""
+    found = []
+    for ratio in (0.1, 0.9):
+        masked = {"mixing": {"name": "none"}, "masking": {"ratio": ratio}}
+        made = make_step(PLAIN, {"supervised": {"stream": "source"}, "pseudo_labels": masked}).train()
+        made({"source": make_batch(1, "label"), "unlabelled": make_batch(2)})
+        found.append({name: value for name, value in made.network.named_buffers() if "running" in name})
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=0, atol=0)
+
+
 def test_the_pair_is_image_by_image() -> None:
     """Exchanging the source's images changes the loss, unless the target's are exchanged with them."""
     batches = pair("disparity")

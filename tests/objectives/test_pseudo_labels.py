@@ -59,7 +59,8 @@ def predicted(
     classes: Tensor | None = None,
 ) -> tuple[Pixels, Target]:
     """What a teacher of these logits says of the clean images."""
-    return config.pseudo_labelled(batch, to_unit(batch.image), logits, disparity, classes)
+    correction = classes.log() if config.logit_adjusted and classes is not None else None
+    return config.pseudo_labelled(batch, to_unit(batch.image), logits, disparity, correction)
 
 
 def photographs(size: Size = (9, 14), count: int = 4, seed: int = 0) -> Batch:

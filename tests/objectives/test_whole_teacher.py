@@ -120,3 +120,13 @@ def test_it_is_found_as_exactly_in_mixed_precision(data: Folder, tmp_path: Path)
 def test_images_come_along_only_if_they_are_wanted(data: Folder, tmp_path: Path) -> None:
     assert not {"whole", "view"} & batch_of(data, tmp_path, with_whole=False).targets.keys()
     assert np.array_equal(batch_of(data, tmp_path).image, batch_of(data, tmp_path, with_whole=False).image)
+
+
+def test_whole_images_are_as_large_as_is_said(data: Folder, tmp_path: Path) -> None:
+    """Never larger than what is prepared."""
+    shapes = [
+        tuple(batch_of(data, tmp_path, detail=detail, **given).targets["whole"].shape[2:])
+        for detail, given in ((2, {}), (1, {"whole": 1.5}), (2, {"whole": 1.5}), (2, {"whole": 0.5}))
+    ]
+    height, width = SIZE
+    assert shapes == [SIZE, SIZE, (height * 3 // 2, width * 3 // 2), (height // 2, width // 2)]

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
+from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import ByClass, Order, Shuffled
 from fathomseg.data.transforms import Geometry, cut, draws, whole
 from fathomseg.errors import FathomError
@@ -76,6 +77,7 @@ class Stream(TorchDataset[Sample]):
         with_whole: bool = False,
         order: Order | None = None,
         classes: UInt8[np.ndarray, " 256"] | None = None,
+        small_first: SmallFirst | None = None,
     ) -> None:
         """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
         come too.
@@ -83,9 +85,10 @@ class Stream(TorchDataset[Sample]):
         `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
         `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `distilled`: what
         gives a teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`:
-        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole image
-        at it. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
-        the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes.
+        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole
+        image. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
+        the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes. `small_first`: the
+        first views are smaller than the others.
         """
         if not ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
@@ -95,6 +98,7 @@ class Stream(TorchDataset[Sample]):
         self.distilled = dict(distilled or {})
         self.working, self.with_whole = working, with_whole
         self.order, self.classes = order or Shuffled(self.ids, seed), classes
+        self.small_first = small_first
 
     def id_at(self, position: int) -> str:
         """The sample id at a global position of the endless sequence."""
@@ -134,18 +138,20 @@ class Stream(TorchDataset[Sample]):
         id = self.id_at(position)
         key, rng = draws(self.seed, position)
         sample = self._sample(id)
-        view, tries = self._cut(sample, rng), 1
+        view, tries = self._cut(sample, rng, position), 1
         while not self.order.accepts(position, view, tries):
-            view, tries = self._cut(sample, rng), tries + 1
+            view, tries = self._cut(sample, rng, position), tries + 1
         return key, view
 
-    def _cut(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def _cut(self, sample: Sample, rng: np.random.Generator, position: int) -> Sample:
         """A random view of a sample."""
         view = self.geometry.draw(sample.size, rng, self.working)
+        view = view if self.small_first is None else self.small_first(view, position)
         seen = cut(sample, view)
         if not self.with_whole:
             return seen
-        return replace(seen, whole=whole(sample.image, self.working or sample.size), view=view.theta(sample.size))
+        size = self.geometry.whole_size(self.working or sample.size, sample.size)
+        return replace(seen, whole=whole(sample.image, size), view=view.theta(sample.size))
 
     def _hidden(self, id: str) -> bool:
         """Whether its label must not be opened."""

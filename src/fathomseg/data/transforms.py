@@ -66,6 +66,9 @@ class Geometry(Part):
     detail: Annotated[float, Field(ge=1)] | None = None
     """Images are prepared at this many times the working size, so that zooming in shows detail and not larger pixels.
     null = as far as the largest zoom and the stored images go. Prepared arrays take its square of the space."""
+    whole: Annotated[float, Field(gt=0)] = 1.0
+    """Teachers that are shown whole images see them at this many times the working size, though not larger than they
+    are prepared. At 1.4 things are as large as in the average view of zooms from 1 to 2."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -92,6 +95,11 @@ class Geometry(Part):
         stored = max(1.0, min(native[0] / working[0], native[1] / working[1]))
         detail = max(1.0, min(self.zoom[1], stored)) if self.detail is None else self.detail
         return round(working[0] * detail), round(working[1] * detail)
+
+    def whole_size(self, working: Size, prepared: Size) -> Size:
+        """The (height, width) at which teachers are shown whole images."""
+        factor = min(self.whole, max(1.0, min(prepared[0] / working[0], prepared[1] / working[1])))
+        return max(1, round(working[0] * factor)), max(1, round(working[1] * factor))
 
     def draw(self, size: Size, rng: np.random.Generator, working: Size | None = None) -> View:
         """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror.

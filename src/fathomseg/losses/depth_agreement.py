@@ -31,7 +31,8 @@ class DepthAgreement(Part):
     """Smallest D that differences are divided by: a normalised disparity of 0 is the farthest part of an image, at no
     certain depth, where any difference would be infinitely large. Ours; metres are seldom that small."""
     per: Literal["image", "batch"] = "image"
-    """What the mean is over. image: each image counts as much as without these weights. batch: all images of this
+    """What the mean is over. image: each image counts as much as without these weights, even one whose heads
+    contradict each other everywhere. batch: all images of this
     process's batch that have pseudo-labels; those of more agreement count more."""
 
     @torch.no_grad()

@@ -79,15 +79,6 @@ def balancing_weights(pixels: Int64[Tensor, " c"], power: float) -> Float[Tensor
     return (weight / (share * weight).sum()).float()
 
 
-def without_balance(logits: Float[Tensor, "b c h w"], weight: Float[Tensor, " c"]) -> Float[Tensor, "b c h w"]:
-    """What a network that has learned with class weights thinks of the classes, freed of these: logits - log weight.
-
-    Where the weighted cross-entropy is smallest, softmax(logits) is proportional to weight * P(class | image), so that
-    softmax of the result is P (Menon et al. 2021, arXiv:2007.07314, section 4.1, with weights for priors).
-    """
-    return logits - weight.to(logits.dtype).log().view(1, -1, 1, 1)
-
-
 def ohem_cross_entropy(
     logits: Float[Tensor, "b c h w"], label: UInt8[Tensor, "b h w"], threshold: float = 0.7, min_kept: float = 0.15
 ) -> SumCount:

@@ -165,18 +165,23 @@ def consistency(
 ) -> SumCount:
     """The student's loss: cross-entropy with hard targets, KL(target || student) with soft ones; and what to divide by.
 
-    Each pixel's loss is multiplied by its weight, and by that of its target's class (the most probable one of soft
-    targets) if `classes` have weights; ignored pixels are 0. Divided by the number of pixels not ignored ("valid", so
-    that a loss of few sure pixels is small), by that of all pixels ("all", Hoyer et al. 2021), or by the sum of the
-    weights of the pixels not ignored ("kept"). A batch without valid pixels gives 0, not NaN.
+    Each pixel's loss is multiplied by its weight, and by that of its target's class if `classes` have weights; the
+    probabilities of soft targets each by that of its class, as labels drawn from them would be. Ignored pixels are 0.
+    Divided by the number of pixels not ignored ("valid", so that a loss of few sure pixels is small), by that of all
+    pixels ("all", Hoyer et al. 2021), or by the sum of the weights of the pixels not ignored ("kept"). A batch without
+    valid pixels gives 0, not NaN.
     """
     valid = target.label != IGNORE
     if target.probabilities is None:
-        losses = F.cross_entropy(logits, target.label.long(), ignore_index=IGNORE, reduction="none")
-    else:
+        weights = None if classes is None else classes.to(logits.dtype)
+        losses = F.cross_entropy(logits, target.label.long(), weights, ignore_index=IGNORE, reduction="none")
+    elif classes is None:
         losses = torch.where(valid, kl_divergence(target.probabilities, logits), 0.0)
-    if classes is not None:
-        losses = losses * classes[target.label.long().clamp(max=len(classes) - 1)]
+    else:  # -sum of w q log p, less what of it no student can change
+        weighed = target.probabilities * classes.view(1, -1, 1, 1)
+        total = weighed.sum(1)
+        divergence = kl_divergence(weighed / total[:, None].clamp(min=1e-12), logits)
+        losses = torch.where(valid, total * divergence, 0.0)
     weight = target.weight.detach()
     if over == "all":
         count = losses.new_full((), losses.numel())

@@ -30,6 +30,11 @@ class FixedNorms(nn.Module):
         return self
 
 
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether there are BatchNorms in it."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
 @contextmanager
 def statistics_held(modules: Iterable[nn.Module]) -> Iterator[None]:
     """For a while the BatchNorms of these modules do not move the statistics that they keep for evaluation.

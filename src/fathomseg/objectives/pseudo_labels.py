@@ -29,8 +29,9 @@ from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.depth_agreement import DepthAgreement
+from fathomseg.losses.distribution import DistributionAlignment, shares_of
 from fathomseg.losses.ego_vehicle import EgoVehicle, counted
-from fathomseg.losses.segmentation import upsample, without_balance
+from fathomseg.losses.segmentation import upsample
 from fathomseg.losses.targets import (
     AnyTarget,
     AnyWeighting,
@@ -44,7 +45,7 @@ from fathomseg.losses.targets import (
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import evaluating
+from fathomseg.models.norms import evaluating, has_batch_norm
 from fathomseg.objectives.base import (
     Base,
     Nets,
@@ -106,7 +107,12 @@ class PseudoLabels(Objective):
     """Weight beside the other objectives."""
     logit_adjusted: bool = False
     """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher
-    predicts without these weights (logits - log weight), and each pseudo-label counts by the weight of its class."""
+    predicts without these weights (logits - log weight: where the weighted cross-entropy is smallest, softmax(logits)
+    is proportional to weight * P(class | image); Menon et al. 2021, arXiv:2007.07314, section 4.1), and each
+    pseudo-label counts by the weight of its class."""
+    alignment: DistributionAlignment | None = None
+    """Bring the classes that the teacher predicts to the shares they have in the labels; with `logit_adjusted` in the
+    place of log weight."""
 
     @model_validator(mode="after")
     def _agree(self) -> PseudoLabels:
@@ -175,7 +181,9 @@ class PseudoLabels(Objective):
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
         found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
-        return PseudoLabelsObjective(self, setup.class_weights, found.get("depth"), found.get(SOURCE_DEPTH))
+        shares = shares_of(sum(setup.label_pixels.values())) if setup.label_pixels else None  # type: ignore[arg-type]
+        depths, tracks = (found.get("depth"), found.get(SOURCE_DEPTH)), has_batch_norm(network)
+        return PseudoLabelsObjective(self, setup.class_weights, *depths, shares, tracks)
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -184,19 +192,19 @@ class PseudoLabels(Objective):
         image: Float[Tensor, "b 3 h w"],
         logits: Float[Tensor, "b c _ _"],
         disparity: Float[Tensor, "b 1 _ _"] | None,
-        classes: Float[Tensor, " c"] | None = None,
+        correction: Float[Tensor, " c"] | None = None,
         shown: Float[Tensor, "1 1 _ _"] | None = None,
         depths: tuple[Float[Tensor, "b 1 _ _"], Float[Tensor, "b 1 _ _"]] | None = None,
     ) -> tuple[Pixels, Target]:
         """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
         `logits` and `disparity` (0..1) are of `seen_by_teacher`, of any size; the latter is used where the batch brings
-        none. `classes`: the weights the teacher has learned with, for `logit_adjusted`. `shown`: where pseudo-labels
+        none. `correction`: what is taken off the logits (`logit_adjusted`, `alignment`). `shown`: where pseudo-labels
         count in whole images (`EgoVehicle.shown`); ground truth counts everywhere. `depths`: of source and target, for
         `depth_agreement`, in the unit of its target.
         """
-        if self.logit_adjusted and classes is not None:
-            logits = without_balance(logits, classes)
+        if correction is not None:
+            logits = logits - correction.to(logits.dtype).view(1, -1, 1, 1)
         size = (image.shape[2], image.shape[3])
         target = self.target(self._in_view(logits, batch, size))
         truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
@@ -306,6 +314,8 @@ class PseudoLabelsObjective(ObjectiveModule):
     """
 
     classes: Float[Tensor, " c"] | None
+    shares: Float[Tensor, " c"] | None
+    predicted: Float[Tensor, " c"] | None
     shown_pixels: Float[Tensor, "1 1 _ _"] | None
 
     def __init__(
@@ -314,21 +324,29 @@ class PseudoLabelsObjective(ObjectiveModule):
         classes: Float[Tensor, " c"] | None,
         depth: Depth | None = None,
         source_depth: Depth | None = None,
+        shares: Float[Tensor, " c"] | None = None,
+        tracks: bool = True,
     ) -> None:
         """`classes`: their weights in the supervised loss; `depth`, `source_depth`: the network's tasks, if it has
-        them."""
+        them; `shares`: those of the classes in the labels; `tracks`: whether the network has BatchNorms."""
         super().__init__()
-        self.config, self.depth, self.source_depth = config, depth, source_depth
+        self.config, self.depth, self.source_depth, self.tracks = config, depth, source_depth, tracks
         self.register_buffer("classes", classes, persistent=False)
+        aligned = None if config.alignment is None else shares
+        self.register_buffer("shares", aligned, persistent=False)
+        self.register_buffer("predicted", None if aligned is None else aligned.clone())
         shown = None if config.ego_vehicle is None else config.ego_vehicle.shown()
         self.register_buffer("shown_pixels", shown, persistent=False)
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The augmented views, for their classes."""
         config = self.config
+        if config.alignment is not None and self.predicted is not None:
+            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"])
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
-        view = View(images, frozenset({"segmentation"}), change, foreign=config.partner is not None)
+        foreign = config.partner is not None or config.masking is not None
+        view = View(images, frozenset({"segmentation"}), change, foreign)
         if view.foreign:
             self._move_statistics(base, nets)
 
@@ -363,11 +381,17 @@ class PseudoLabelsObjective(ObjectiveModule):
         """The images with pseudo-labels, what these were made of, and all strong views with what they teach."""
         predicted, depths = self._teacher(batch, base, nets), self._depths(batch, base, nets)
         pixels, target = self.config.pseudo_labelled(
-            batch, base.clean, *predicted, self.classes, self.shown_pixels, depths
+            batch, base.clean, *predicted, self._correction(), self.shown_pixels, depths
         )
         name = self.config.partner
         partner = None if name is None else self._partner(base.beside[name], batch, nets)
         return pixels, target, *self.config.views_of(pixels, target, batch.keys, partner)
+
+    def _correction(self) -> Float[Tensor, " c"] | None:
+        """What is taken off the teacher's logits."""
+        if self.config.alignment is not None and self.predicted is not None and self.shares is not None:
+            return self.config.alignment.correction(self.predicted, self.shares)
+        return self.classes.log() if self.config.logit_adjusted and self.classes is not None else None
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """All pixels of the views, if all count; what mixing or a warp makes of ignored pixels is known only later."""
@@ -419,8 +443,8 @@ class PseudoLabelsObjective(ObjectiveModule):
     @torch.no_grad()
     def _move_statistics(self, base: Base, nets: Nets) -> None:
         """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, whose statistics the network is not used with."""
-        if nets.student.training and nets.student.norm == "batch":
+        the source's, with masking blank ones, whose statistics the network is not used with."""
+        if self.tracks and nets.student.training and nets.student.norm == "batch":
             nets.student(base.clean, ("segmentation",))
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:

@@ -18,6 +18,7 @@ from fathomseg.data.geometry_sampling import MatchingGeometry
 from fathomseg.data.intrinsics import AnyIntrinsics, Known
 from fathomseg.data.labelled import Labels
 from fathomseg.data.motion import AnyFrames, FixedStep
+from fathomseg.data.progressive import Progressive
 from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
@@ -92,6 +93,8 @@ class StreamConfig(Part):
     """Working (height, width); null = that of the recipe. Video of another shape should keep its own."""
     batch: Positive | None = None
     """How many images are in one optimiser step; null = train.batch."""
+    progressive: Progressive | None = None
+    """Small images first, which learn as much in a fraction of the time (progressive resizing). null: never."""
     geometry: Geometry | None = None
     """Random scale, crop and flip. null: zoom 1 to 2 and flip; with neighbouring frames flip alone."""
     colour: StreamColours | None = None
@@ -140,6 +143,11 @@ def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str,
             yield (
                 f"streams {first!r} and {second!r} are paired, image by image, but have batches of {sizes[0]} and "
                 f"{sizes[1]}: give streams.{first}.batch={sizes[1]}"
+            )
+        if streams[first].progressive != streams[second].progressive:
+            yield (
+                f"streams {first!r} and {second!r} are paired, image by image, and so must be of one size at every "
+                "step: give both the same progressive"
             )
 
 

@@ -20,6 +20,7 @@ from fathomseg.data.held_out import NOTHING, VAL, HeldOut, without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
+from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames, training_ids
@@ -199,6 +200,7 @@ class _Builder:
             working=working,
             with_whole="whole" in uses,
             classes=self._class_table() if labels_of else None,
+            small_first=self._small_first(),
         )
         if isinstance(config.sampling, RareClasses):
             stream.order = config.sampling.order(stream.label_counts_by_id, len(recipe.data.classes), working, seed)
@@ -252,8 +254,14 @@ class _Builder:
             with_whole="whole" in uses,
             order=order,
             classes=self._class_table() if labels else None,
+            small_first=self._small_first(),
         )
         return stream, None
+
+    def _small_first(self) -> SmallFirst | None:
+        """Which of its samples are small."""
+        config, train = self.recipe.streams[self.name], self.recipe.train
+        return None if config.progressive is None else config.progressive.at(train.steps, config.batch or train.batch)
 
     def _class_table(self) -> UInt8[np.ndarray, " 256"] | None:
         """What its label values become; None if they mean the same. Tells people how classes were matched."""
