@@ -24,6 +24,7 @@ import sys
 from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
@@ -33,6 +34,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.config import load
+from fathomseg.data.datasets.folder import DESCRIPTION, Folder
+from fathomseg.errors import FathomError
 from fathomseg.models.pose import FlowPoseNetwork
 from fathomseg.named_recipes import find, listed
 from fathomseg.stages.build import build_networks
@@ -48,9 +51,22 @@ def estimated() -> list[str]:
     return [one.name for one in listed() if one.verb in ("train", "pretrain")]
 
 
+OWN = {"classes": [f"class {number}" for number in range(10)]}
+"""What dataset.yaml of own data is taken to say."""
+
+
 def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str, Any]:
     """What a step of a recipe needs."""
     recipe = load(Recipe, path)
+    if isinstance(recipe.data, Folder) and not recipe.data.root.exists():
+        with TemporaryDirectory() as folder:
+            (Path(folder) / DESCRIPTION).write_text(json.dumps(OWN), encoding="utf-8")
+            return of_recipe(load(Recipe, path, [f"data.root={folder}"]), tflops, gb_per_s, width)
+    return of_recipe(recipe, tflops, gb_per_s, width)
+
+
+def of_recipe(recipe: Recipe, tflops: float, gb_per_s: float, width: int) -> dict[str, Any]:
+    """The same of one that is read."""
     with torch.device("meta"):
         network, brought = build_networks(recipe, pretrained=False)
     network.train()
@@ -77,6 +93,8 @@ def estimate(path: Path, tflops: float, gb_per_s: float, width: int) -> dict[str
     parameters = sum(p.numel() for module in (network, *brought.values()) for p in module.parameters())
     state = parameters * (4 + 4 + 4 + (8 if recipe.optimiser.name == "adamw" else 4))
     moved = 5 * activations * width / 4
+    if not flop:
+        raise FathomError("It trains no network but what an objective brings, which is not counted.")
     seconds = max(flop / (tflops * 1e12), moved / (gb_per_s * 1e9))
     return {
         "images": int(images),
@@ -133,10 +151,13 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print a Markdown table instead of JSON")
     parser.add_argument("--out", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
-    found = {}
+    found, left_out = {}, {}
     for name in arguments.recipes or estimated():
         print(name, file=sys.stderr, flush=True)
-        found[name] = estimate(find(name), arguments.tflops, arguments.gb_per_s, arguments.bytes)
+        try:
+            found[name] = estimate(find(name), arguments.tflops, arguments.gb_per_s, arguments.bytes)
+        except FathomError as error:  # a run or a model it begins with is not here
+            left_out[name] = str(error).splitlines()[0]
     result = {
         "claim": "ESTIMATED, not measured: memory and speed of a training step on a GPU",
         "assumed": {
@@ -145,6 +166,7 @@ def main() -> None:
             "bytes_per_activation": arguments.bytes,
         },
         "recipes": found,
+        "left_out": left_out,
         "origin": origin(),
     }
     print(table(found) if arguments.table else json.dumps(result))
