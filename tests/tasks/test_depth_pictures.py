@@ -7,7 +7,7 @@ import pytest
 
 from fathomseg.io import draw
 from fathomseg.tasks import Depth
-from fathomseg.tasks.depth_pictures import scale_bar
+from fathomseg.tasks.depth_pictures import number, scale_bar
 from fathomseg.types import Prediction, Size
 
 
@@ -55,3 +55,13 @@ def test_a_bar_runs_from_near_to_far_and_has_the_size_of_any_other() -> None:
 def test_a_large_image_is_shown_smaller() -> None:
     seen, _, _ = shown((100, 9000))
     assert 4000 < seen.shape[1] <= 8192
+
+
+def test_numbers_are_written_as_people_write_them() -> None:
+    assert [number(value) for value in (0.012345, 4.834, 99.96, 2493.7, 3e7)] == [
+        "0.0123",
+        "4.83",
+        "100",
+        "2494",
+        "3e+07",
+    ]

@@ -65,11 +65,16 @@ def scale_bar(height: int, near: float, far: float, unit: str) -> Picture:
     strip = Image.new("RGB", (width + size, height), "white")
     ramp = draw.disparity_picture(np.linspace(1, 0, height, dtype=np.float32)[:, None].repeat(size, 1))
     strip.paste(Image.fromarray(ramp), (0, 0))
-    words = [(0, "la", f"{near:.3g}"), (height, "ld", f"{far:.3g}")]
+    words = [(0, "la", number(near)), (height, "ld", number(far))]
     words += [(height // 2, "lm", unit)] if height >= 3 * size else []
     for y, anchor, text in words:
         ImageDraw.Draw(strip).text((size + _GAP, y), text, fill="black", font=font, anchor=anchor)
     return np.asarray(strip)
+
+
+def number(value: float) -> str:
+    """Three digits, and whole numbers as people write them up to a million."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 @lru_cache(maxsize=8)
