@@ -197,7 +197,7 @@ def test_a_file_without_links_is_exported_checked_and_measured_so(
     assert waits in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tmp_path: Path) -> None:
     file = tmp_path / "apart.onnx"
     with unchecked():

@@ -355,7 +355,7 @@ def joint_of_four() -> dict[str, Any]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "trees",
-    [pytest.param(exact, marks=pytest.mark.long), pytest.param(joint_of_four, marks=pytest.mark.slow)],
+    [pytest.param(exact, marks=pytest.mark.long), pytest.param(joint_of_four, marks=pytest.mark.long)],
     ids=["plain", "joint"],
 )
 def test_two_processes(trees: Trees, tmp_path: Path) -> None:

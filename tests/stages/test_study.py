@@ -498,7 +498,7 @@ def test_an_empty_mapping_is_no_study() -> None:
     assert {"arms: is required"} <= {line.strip() for line in str(error.value).splitlines()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_real_thing_stopped_resumed_and_compared(write: Callable[..., Path], whole: Path, tmp_path: Path) -> None:
     """A cell that was interrupted ends as the same recipe trained alone ends, to the last bit."""
     path, out = write(budgets=["all"], seeds=[0]), tmp_path / "out"

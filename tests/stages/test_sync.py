@@ -144,7 +144,7 @@ def test_pretrained_then_linked(tmp_path: Path) -> None:
 def test_a_run_for_each_task_by_the_names_of_phases(tmp_path: Path) -> None:
     one = "network.links.name=none"
     phases = {
-        "depth": [one, "network.tasks={depth: {decoder: {name: depth_unet, stride: 4}}}"],
+        "depth": [one, "network.tasks={depth: {decoder: {name: depth_unet, stride: 4, norms: true}}}"],
         "classes": [one, "init_from=null", "network.tasks={segmentation: {decoder: {name: fpn}}}"],
         "linked": ["init_from={tasks: {depth: {run: depth}, segmentation: {run: classes}}}", "optimiser.lr=1e-9"],
     }
