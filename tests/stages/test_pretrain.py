@@ -512,7 +512,7 @@ def nearly_the_same_depth_run(one: Path, other: Path) -> None:
         assert b == pytest.approx(a, rel=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_equal_one(own: dict[str, Any], tmp_path: Path) -> None:
     """With frozen norms, and without the noise that breaks ties, which every process draws for itself."""
     encoder = settings()["network"]["encoder"]
