@@ -1,4 +1,4 @@
-"""Where a stream is told that images without labels are."""
+"""Which images without labels a stream is advised to take."""
 
 from __future__ import annotations
 

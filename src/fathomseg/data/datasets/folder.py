@@ -181,11 +181,11 @@ class Folder(SplitLists, DepthDataset):
             if stem in samples:
                 where = f"that of {stem} at {self.root / 'labels' / path.relative_to(self.root / 'labels' / 'images')}"
             yield Problem(str(path), f"is the label of no image; expected {where}")
-        for what, suffixes in (("depth", MAP_SUFFIXES), ("normals", NORMAL_SUFFIXES)):
+        for what in ("depth", "normals"):
             if what == "depth" and self._description.depth_scale is None:
                 continue  # none is read, as `notes` says
             try:
-                maps = files_below(self.root / what, suffixes)
+                maps = self._depth_maps if what == "depth" else self._normal_maps
             except DataError as error:
                 maps = {}
                 yield from error.problems

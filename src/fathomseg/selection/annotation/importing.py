@@ -55,8 +55,8 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
     mask 1.1, of COCO or of YOLO segmentation, or a JSON file of Label Studio or COCO. A `root` with a
     dataset.yaml gets labels of the kind it says; without one it becomes a dataset folder with `labels: colours`. It
     gets the images it lacks, and keeps those it has. An image keeps its id, with "images/" in front if it had neither
-    that nor "clips/". Everything is read before anything is written. A mask that cannot be used is told and stops no
-    other.
+    that nor "clips/". Everything is read before anything is written. A mask that cannot be used is reported and stops
+    no other.
 
     Raises `DataError` if none can, and for labels that are there already and differ, unless `overwrite`; `FathomError`
     if the classes are not those of `root`, or if `root` holds labels of COCO or YOLO.
