@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fathomseg.stages.run_folder import origin
 from fathomseg.study.report import without_paths
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

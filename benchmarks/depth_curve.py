@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fathomseg.stages.run_folder import origin
 from fathomseg.study.folder import scores
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

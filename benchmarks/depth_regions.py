@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 import fathomseg
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

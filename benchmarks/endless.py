@@ -21,7 +21,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.loading import Stream
 from fathomseg.data.sampling import Endless
 from fathomseg.data.transforms import Geometry
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 SIZES = ((128, 256), (240, 320), (256, 512))
 KINDS = ("image", "label")

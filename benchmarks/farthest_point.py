@@ -29,8 +29,8 @@ from fathomseg.parallel import open_engine
 from fathomseg.parallel.base import Actor, all_of
 from fathomseg.selection.picker import block_rows
 from fathomseg.selection.shard import CANDIDATES, Shard, cut
-from fathomseg.stages.run_folder import origin
 from fathomseg.study.terminal import duration
+from fathomseg.training.run_folder import origin
 
 WIDTH: Final = 256
 ACTORS: Final = 2

@@ -29,7 +29,7 @@ from fathomseg.geometry.warp import locate, projection
 from fathomseg.losses.far import looks_far, parallax
 from fathomseg.losses.moving import ResidualFlow, Views
 from fathomseg.losses.photometric import PhotometricLoss
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 RANGE: Final = (0.1, 100.0)
 """The depths of disparity 1 and 0, in metres, as of the task depth."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import fathomseg
 from fathomseg.inference.card import load_card
 from fathomseg.io.files import write_text
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.links import NoLinks, PadNet
 from fathomseg.models.network import Network
-from fathomseg.stages.run_folder import origin
 from fathomseg.tasks import Depth, Segmentation
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.run_folder import origin
 
 CLASSES, BATCH = 11, 2
 OUTPUTS = {

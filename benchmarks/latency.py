@@ -42,8 +42,8 @@ from fathomseg.inference.sources import find_files
 from fathomseg.io import draw
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.models.network import Network
-from fathomseg.stages.run_folder import origin
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.run_folder import origin
 from fathomseg.types import Size
 
 SIZES: Sequence[Size] = ((480, 640), (512, 1024))

@@ -18,7 +18,7 @@ from typing import Any
 import fathomseg
 from fathomseg.inference.card import load_card
 from fathomseg.models.links import NoLinks
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

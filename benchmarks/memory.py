@@ -38,9 +38,9 @@ from fathomseg.data.datasets.folder import DESCRIPTION, Folder
 from fathomseg.errors import FathomError
 from fathomseg.models.pose import FlowPoseNetwork
 from fathomseg.named_recipes import find, listed
-from fathomseg.stages.build import build_networks
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.build import build_networks
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import origin
 
 _MEASURED: dict[str, tuple[float, float]] = {}
 """What passes cost that were counted before: many recipes share a network and a size."""

@@ -21,9 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fathomseg.models.decoders import DeepLabV3, DeepLabV3Plus, Fpn, UNet
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.network import SHARED, Network
-from fathomseg.stages.run_folder import origin
 from fathomseg.tasks import Segmentation
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.run_folder import origin
 
 CASES = {
     "fpn (default)": (Fpn(), 32),

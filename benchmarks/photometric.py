@@ -25,7 +25,7 @@ from torch import Tensor
 
 from fathomseg.geometry.pose import se3
 from fathomseg.losses.photometric import PhotometricLoss
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 HEIGHT, WIDTH, BATCH, SOURCES, SCALES = 192, 640, 4, 2, 4
 

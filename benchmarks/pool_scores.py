@@ -19,8 +19,8 @@ from typing import Any
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.evaluation.scoring import FromNetwork, score
 from fathomseg.inference.predictor import load
-from fathomseg.stages.run_folder import labelled_ids, origin, own_data
 from fathomseg.study.table import compare
+from fathomseg.training.run_folder import labelled_ids, origin, own_data
 
 
 def main() -> None:

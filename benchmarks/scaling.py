@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 STEPS: Final = 30
 GPUS: Final = (2, 8, 32)

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from fathomseg.selection.farthest_first import FarthestFirst
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 CASES = {
     "clusters": {"rows": 100_000, "width": 512, "picks": 1000, "places": 1000},

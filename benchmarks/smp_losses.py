@@ -20,7 +20,7 @@ from torch import Tensor
 from fathomseg.losses.regions import Dice, Lovasz
 from fathomseg.losses.segmentation import cross_entropy, focal_loss
 from fathomseg.models.compat import ensure_timm_imports
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 
 def main() -> None:

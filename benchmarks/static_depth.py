@@ -39,7 +39,7 @@ from fathomseg.evaluation.metric_scale import spread
 from fathomseg.evaluation.motion import clips
 from fathomseg.inference.predictor import Predictor
 from fathomseg.metrics.depth import DepthProtocol, DepthScores
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 NEAREST_M, FARTHEST_M, PLANES = 2.0, 60.0, 160
 OFFSETS: Final = (1, 2, 4)

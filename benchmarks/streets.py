@@ -18,7 +18,7 @@ import numpy as np
 from fathomseg.data.world.domains import DOMAINS
 from fathomseg.data.world.render import render
 from fathomseg.data.world.route import Clip
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 SIZES = ((128, 256), (256, 512))
 CLIPS, FRAMES, ROUNDS = 4, (0, 8, 16), 5

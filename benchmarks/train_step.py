@@ -42,7 +42,7 @@ from fathomseg.mixing import DepthMix
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import PoseConfig
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 from fathomseg.types import Batch
 
 try:

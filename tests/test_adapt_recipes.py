@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
-from fathomseg.stages import streams
-from fathomseg.stages.domains import batch_norm, held_for
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training import streams
+from fathomseg.training.domains import batch_norm, held_for
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes" / "adapt"

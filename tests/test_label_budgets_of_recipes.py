@@ -12,7 +12,7 @@ import yaml
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.cityscapes import CLASSES
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
-from fathomseg.stages.domains import held_for
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.domains import held_for
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 from tests.small_recipes import ENCODER, SMALL, STREETS, TRANSFORMER, is_transformer, pose, views
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets import camvid
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 from tests.distillation.teachers import make_run
 from tests.stages.saved_run import save_depth_run

@@ -13,7 +13,7 @@ import torch
 from fathomseg.config import load
 from fathomseg.engine.step import Step
 from fathomseg.models.links.encoder_links import EncoderLinks
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 from tests.objectives.scenes import KNOWN, at, frame
 from tests.objectives.steps import copied, make_batch, make_step, moved, train
 

@@ -13,7 +13,7 @@ import numpy as np
 import fathomseg
 from fathomseg.config import load
 from fathomseg.io.draw import beside, depth_picture, write
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 CLIPS = ("city", "residential", "odometry_gray")

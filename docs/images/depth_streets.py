@@ -10,7 +10,7 @@ import numpy as np
 import fathomseg
 from fathomseg.config import load
 from fathomseg.io.draw import beside, depth_error_picture, depth_picture, write
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 SHOWN = ("val/0000/000005", "val/0004/000005", "val/0008/000005", "val/0012/000005")

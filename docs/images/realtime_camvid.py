@@ -14,7 +14,7 @@ import numpy as np
 import fathomseg
 from fathomseg.config import load
 from fathomseg.io.draw import beside, colourise, depth_picture, write
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 HERE = Path(__file__).parent
 FRAMES = 5

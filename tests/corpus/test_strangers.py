@@ -34,8 +34,8 @@ from fathomseg.io.stored_maps import read_map
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.scene.saved import load_scene
 from fathomseg.selection.annotation import cvat
-from fathomseg.stages.init_from import InitFrom
 from fathomseg.tasks import depth
+from fathomseg.training.init_from import InitFrom
 from fathomseg.types import ClassList
 from tests import fakes
 from tests.corpus.case import Place

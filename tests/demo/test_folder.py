@@ -15,9 +15,9 @@ from fathomseg.demo import folder as module
 from fathomseg.demo.folder import open_demo, recipes
 from fathomseg.demo.plan import ROWS, TASKS, Task, plan
 from fathomseg.errors import FathomError
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.study.folder import JobFolder, Spent
+from fathomseg.training.recipe import Recipe
 
 ASKED = {"minutes": 2.0, "seed": 1}
 KINDS = {"pretrain": Recipe, "select": SelectRecipe, "train": Recipe}

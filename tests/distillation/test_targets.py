@@ -27,8 +27,9 @@ from fathomseg.distillation.provenance import (
 )
 from fathomseg.distillation.teachers import TeacherNote
 from fathomseg.errors import ConfigError, DataError, FathomError
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, budgets, build_streams
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import budgets
+from fathomseg.training.streams import Streams, build_streams
 from fathomseg.types import IGNORE, Batch, Sample
 from tests import fakes
 

@@ -17,10 +17,10 @@ from fathomseg.cli import _data_first, app
 from fathomseg.config import load
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
 from fathomseg.named_recipes import find, packaged
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import refuse_changes
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.study_config import Study
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import refuse_changes
 from tests.docs.markdown import DOCS, PAGES, ROOT, commands, name
 
 KINDS: dict[str, Any] = {"train": Recipe, "pretrain": Recipe, "select": SelectRecipe}

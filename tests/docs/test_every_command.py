@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.report.demo_page import OWN_DATA
-from fathomseg.stages import streams
+from fathomseg.training import streams
 from tests.docs import sandbox
 from tests.docs.markdown import PAGES, ROOT, commands, name, other_commands
 

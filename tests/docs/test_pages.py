@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from fathomseg.config import load
-from fathomseg.stages.phases import phase_recipes
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.phases import phase_recipes
+from fathomseg.training.recipe import Recipe
 from tests.docs.markdown import DOCS, PAGES, ROOT, blocks, name
 
 GENERATED = runpy.run_path(str(DOCS / "generate.py"))["PAGES"]

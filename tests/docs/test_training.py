@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from fathomseg.config import load
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 from tests.docs.markdown import DOCS, Block, blocks
 
 RECIPES = blocks((DOCS / "training.md").read_text(encoding="utf-8"), "yaml")

@@ -45,15 +45,15 @@ from fathomseg.io.npz import read_npz
 from fathomseg.io.stored_maps import read_map
 from fathomseg.io.video import read_frame, video_index
 from fathomseg.io.yolo import class_names, label_of, parse_description
-from fathomseg.models.pretrained import read_weights
+from fathomseg.models.encoders.pretrained import read_weights
 from fathomseg.models.saved import load_weights
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.task import Task, TaskClass, TaskImage, load_task
 from fathomseg.selection.result import load_selection
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import own_device
 from fathomseg.stages.study_runs import _read_known
 from fathomseg.tasks import depth
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import own_device
 from tests import fakes
 from tests.fuzz import seeds
 from tests.fuzz.seeds import damaged, written

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from fathomseg.config import validate
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train_once
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 
 FILE = Path(__file__).with_name("supervised.json")

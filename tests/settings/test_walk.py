@@ -14,8 +14,8 @@ from fathomseg.config import ConfigError, Part, load, validate
 from fathomseg.named_recipes import find
 from fathomseg.settings.docstrings import meanings
 from fathomseg.settings.walk import Setting, every, of
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.settings import KINDS, lines
+from fathomseg.training.recipe import Recipe
 
 
 class Near(Part):

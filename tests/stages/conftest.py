@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from fathomseg.config import validate
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 from tests.stages import tiny
 

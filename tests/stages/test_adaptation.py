@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fathomseg.engine.checkpoint import load_checkpoint
-from fathomseg.stages import streams as streams_module
 from fathomseg.stages.train import train
+from fathomseg.training import streams as streams_module
 from tests.stages import tiny_semi
 from tests.stages.runs import metrics, same_run
 from tests.stages.tiny_semi import CROP, killed_and_resumed, recipe

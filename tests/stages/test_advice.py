@@ -12,8 +12,8 @@ from fathomseg.config import load, validate
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import reached_at
-from fathomseg.stages.advice import averaging_advice, memory_advice
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.advice import averaging_advice, memory_advice
+from fathomseg.training.recipe import Recipe
 from tests.stages import tiny_semi
 
 

@@ -16,7 +16,7 @@ from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.predicted import RECORD
 from fathomseg.stages.api import _taken, overrides
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.stages import tiny
 

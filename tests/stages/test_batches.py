@@ -13,10 +13,10 @@ import pytest
 from fathomseg.config import validate
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import FathomError
-from fathomseg.stages import phases as phases_stage
 from fathomseg.stages import train as stage
-from fathomseg.stages.batches import refuse_uneven
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training import phases as phases_stage
+from fathomseg.training.batches import refuse_uneven
+from fathomseg.training.recipe import Recipe
 from tests.stages import tiny
 
 FOUR = SimpleNamespace(num_processes=4, process_index=1, is_main_process=False)

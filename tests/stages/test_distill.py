@@ -14,8 +14,8 @@ from fathomseg.config import load
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.engine import loop
 from fathomseg.errors import FathomError
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 from tests.distillation.teachers import make_run
 from tests.stages.runs import metrics, same_run
 

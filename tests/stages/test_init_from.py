@@ -16,9 +16,9 @@ from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.models.saved import save_weights
 from fathomseg.stages import train as stage
-from fathomseg.stages.init_from import InitFrom
-from fathomseg.stages.recipe import Recipe
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.init_from import InitFrom
+from fathomseg.training.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.saved_model import save_model
 from tests.stages import tiny, tiny_depth

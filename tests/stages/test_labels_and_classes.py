@@ -15,8 +15,8 @@ from fathomseg.config import validate
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.stages.check import check
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
+from fathomseg.training.recipe import Recipe
 from tests.fakes import save, scene, write_yaml
 
 Settings = Callable[..., dict[str, Any]]

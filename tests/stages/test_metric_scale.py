@@ -19,12 +19,13 @@ from fathomseg.inference.card import ModelCard, load_card
 from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.io.depth_maps import read_scale
 from fathomseg.models.pose import PoseNetwork
-from fathomseg.stages import metric_scale, predict
-from fathomseg.stages.metric_scale import MetricScale
-from fathomseg.stages.recipe import Recipe
+from fathomseg.stages import predict
 from fathomseg.stages.train import train
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training import metric_scale
+from fathomseg.training.metric_scale import MetricScale
+from fathomseg.training.recipe import Recipe
 from tests.stages.saved_joint_run import network_of
 from tests.stages.tiny_depth import LOOP, SIZE, clips, drive, settings
 from tests.toy_drive import ToyDrive

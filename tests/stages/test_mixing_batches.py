@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fathomseg.errors import FathomError
-from fathomseg.stages.batches import refuse_unmixed
 from fathomseg.stages.train import train
+from fathomseg.training.batches import refuse_unmixed
 from tests.stages import tiny_semi
 from tests.stages.tiny_semi import recipe, streams
 

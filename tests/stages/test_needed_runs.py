@@ -11,9 +11,9 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD
 from fathomseg.named_recipes import find
 from fathomseg.stages import select, train
-from fathomseg.stages.needed_runs import refuse_missing_runs
-from fathomseg.stages.phases import phase_recipes
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.needed_runs import refuse_missing_runs
+from fathomseg.training.phases import phase_recipes
+from fathomseg.training.recipe import Recipe
 
 
 def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

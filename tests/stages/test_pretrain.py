@@ -29,9 +29,9 @@ from fathomseg.engine.loop import Trainer
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_model, load_pose
-from fathomseg.stages.phases import phase_recipes, train_phases
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
+from fathomseg.training.phases import phase_recipes, train_phases
+from fathomseg.training.recipe import Recipe
 from tests import fakes
 from tests.stages import ranks, tiny_semi
 from tests.stages.runs import metrics, same_run

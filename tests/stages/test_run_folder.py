@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.ranks import processes
-from fathomseg.stages.run_folder import begin, labelled_ids, own_device, refuse_changes
+from fathomseg.training.run_folder import begin, labelled_ids, own_device, refuse_changes
 
 
 @pytest.mark.parametrize(

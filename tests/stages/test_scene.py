@@ -18,12 +18,12 @@ from fathomseg.evaluation.scenes import pool_of
 from fathomseg.inference.card import load_card, load_model
 from fathomseg.io.owned import foreign
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.phases import phase_recipes
 from fathomseg.stages.study_config import Training, labelled
 from fathomseg.stages.study_runs import hashed, progress, result
 from fathomseg.stages.train import train
 from fathomseg.study.folder import LABELLED_HASH
 from fathomseg.study.table import HEADLINES, Cell
+from fathomseg.training.phases import phase_recipes
 from tests.objectives.scenes import ENCODER, NO_NETWORK, save_scene_run
 from tests.stages.runs import metrics, same_run
 from tests.stages.tiny_semi import LOOP, SIZE, STREETS, killed_and_resumed, recipe

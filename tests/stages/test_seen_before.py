@@ -11,8 +11,8 @@ from fathomseg.data.held_out import HeldOut
 from fathomseg.data.motion import Triplet
 from fathomseg.data.video_stream import write_triplets
 from fathomseg.io.files import write_config
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.seen_before import seen_by, tell_seen_before
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.seen_before import seen_by, tell_seen_before
 from tests import fakes
 
 

@@ -22,9 +22,9 @@ from fathomseg.config import load
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import POSE, load_card, load_pose
-from fathomseg.stages.build import photometric_of
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.build import photometric_of
+from fathomseg.training.recipe import Recipe
 from tests.stages import ranks, tiny_depth, tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 from tests.stages.tiny_semi import joint, killed_and_resumed, recipe, settings, streams

@@ -23,12 +23,13 @@ from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
 from fathomseg.objectives import Supervised
-from fathomseg.stages import streams as streams_module
-from fathomseg.stages.data_record import check_classes
-from fathomseg.stages.domains import held_for, own_norms, same_data, shared_classes
-from fathomseg.stages.labels_used import tell_shared_clips
-from fathomseg.stages.recipe import Recipe, StreamConfig, learned_as_is
-from fathomseg.stages.streams import Streams, budgets, build_streams, colours
+from fathomseg.training import streams as streams_module
+from fathomseg.training.data_record import check_classes
+from fathomseg.training.domains import held_for, own_norms, same_data, shared_classes
+from fathomseg.training.labels_used import tell_shared_clips
+from fathomseg.training.recipe import Recipe, StreamConfig, learned_as_is
+from fathomseg.training.stream_ids import budgets
+from fathomseg.training.streams import Streams, build_streams, colours
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi

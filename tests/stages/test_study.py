@@ -20,10 +20,6 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import CARD
 from fathomseg.models.encoders import Encoder
 from fathomseg.stages import study as stage
-from fathomseg.stages.phases import trainings_in
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CONFIG, IDS, ORIGIN
-from fathomseg.stages.streams import budgets
 from fathomseg.stages.study_config import Study, Training, labelled
 from fathomseg.stages.study_page import write_study_page
 from fathomseg.stages.study_runs import hashed, job, result, take_known
@@ -31,6 +27,10 @@ from fathomseg.study.folder import JobFolder
 from fathomseg.study.report import Report
 from fathomseg.study.runner import Job, Runner
 from fathomseg.study.table import Cell, Record
+from fathomseg.training.phases import trainings_in
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CONFIG, IDS, ORIGIN
+from fathomseg.training.stream_ids import budgets
 from tests.stages.runs import same_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ import yaml
 
 from fathomseg.config import load
 from fathomseg.stages import study as stage
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.study_config import Study
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 from tests.parallel.clusters import two_nodes
 from tests.stages.runs import same_run
 

@@ -20,8 +20,8 @@ import yaml
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.inference.card import load_model
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import run, train
+from fathomseg.training.recipe import Recipe
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
 Make = Callable[..., Recipe]

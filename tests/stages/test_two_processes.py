@@ -20,8 +20,8 @@ from fathomseg.config import load
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.stages import ranks, tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run

@@ -9,8 +9,8 @@ import pytest
 
 from fathomseg.config import validate
 from fathomseg.data.held_out import HeldOut
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.unlabelled import more_images
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import more_images
 from tests import fakes
 from tests.stages import tiny_semi
 

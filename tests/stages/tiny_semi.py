@@ -10,8 +10,8 @@ import pytest
 
 from fathomseg.config import validate
 from fathomseg.engine.loop import Trainer
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.train import train
+from fathomseg.training.recipe import Recipe
 
 SIZE = (48, 64)
 STREETS: dict[str, Any] = {"name": "streets", "size": list(SIZE), "train_clips": 2, "val_clips": 1, "frames": 4}

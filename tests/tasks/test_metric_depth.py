@@ -11,9 +11,9 @@ from torch import nn
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
 from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.stages.build import model_card
-from fathomseg.stages.recipe import Recipe
 from fathomseg.tasks import Depth, DepthLoss
+from fathomseg.training.build import model_card
+from fathomseg.training.recipe import Recipe
 from fathomseg.types import Batch
 from tests.models.networks import TINY, config, images, unet
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 import fathomseg.stages.api as api
-from fathomseg.config import annotation_of, load, names_of
+from fathomseg.config import load
+from fathomseg.config.annotations import annotation_of, names_of
 from fathomseg.errors import ConfigError
 from fathomseg.models.decoders.fpn import Fpn
 from fathomseg.named_recipes import find
-from fathomseg.stages.recipe import Recipe
 from fathomseg.tasks.network import NetworkConfig, task_names
 from fathomseg.tasks.segmentation import Segmentation
+from fathomseg.training.recipe import Recipe
 
 DECODERS = names_of(annotation_of(Segmentation.model_fields["decoder"]))
 KEYS = {key for part in DECODERS.values() for key in part.model_fields}

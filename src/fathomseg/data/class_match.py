@@ -14,10 +14,10 @@ from jaxtyping import UInt8
 from pydantic import BeforeValidator
 
 from fathomseg.config import read_yaml
+from fathomseg.config.words import Word
 from fathomseg.errors import ConfigError
 from fathomseg.text import at_home
 from fathomseg.types import IGNORE
-from fathomseg.yaml_words import Word
 
 SHIPPED: Final = Path(__file__).parent / "class_maps"
 """Mapping files that come with the package, each named `theirs-ours.yaml`."""

@@ -13,12 +13,12 @@ import numpy as np
 import yaml
 from jaxtyping import UInt8
 
+from fathomseg.config.words import Word, parse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import write_text
 from fathomseg.io.polygons import Region, Ring, as_ring, fill, largest_first, outlines, paint
 from fathomseg.text import decode_text
 from fathomseg.types import Size
-from fathomseg.yaml_words import Word, parse
 
 DESCRIPTION = "data.yaml"
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from fathomseg.config import annotation_of, described, models_of, names_of, options_of
+from fathomseg.config.annotations import annotation_of, described, models_of, names_of, options_of
 from fathomseg.settings.docstrings import meanings
 
 NAME: Final = "NAME"

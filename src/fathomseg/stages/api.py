@@ -23,7 +23,7 @@ from fathomseg.inference.card import load_card
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io.files import read_tree
 from fathomseg.named_recipes import find
-from fathomseg.stages.run_folder import CONFIG
+from fathomseg.training.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from fathomseg.selection.result import Selection

@@ -11,7 +11,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.io.files import write_text
 from fathomseg.io.progress import say
 from fathomseg.report.check_page import name_of, render_check
-from fathomseg.stages.run_folder import origin
+from fathomseg.training.run_folder import origin
 
 if TYPE_CHECKING:
     from fathomseg.stages.check import CheckReport

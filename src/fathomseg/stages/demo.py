@@ -31,10 +31,10 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.report.demo_page import PAGE, DemoPage, render
 from fathomseg.stages.demo_tiles import tiles
-from fathomseg.stages.run_folder import origin
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.runner import Runner
 from fathomseg.study.terminal import duration, run_all
+from fathomseg.training.run_folder import origin
 
 POSTER = "demo.jpg"
 _ON_POSTER = 3

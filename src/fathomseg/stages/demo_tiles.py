@@ -10,10 +10,10 @@ from fathomseg.report.demo_page import Tiles
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.criteria import Diversity
 from fathomseg.selection.features import DepthFeatures
-from fathomseg.stages.run_folder import CONFIG
 from fathomseg.stages.select import build_pool, pool_ids
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.study.folder import JobFolder
+from fathomseg.training.run_folder import CONFIG
 
 
 def tiles(folder: JobFolder, chosen: Sequence[str], random: Sequence[str]) -> tuple[Tiles, Tiles]:

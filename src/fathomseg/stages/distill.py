@@ -34,9 +34,9 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import budgets
 from fathomseg.text import at_home
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import budgets
 
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""

@@ -35,9 +35,9 @@ from fathomseg.report.links import links_sections
 from fathomseg.report.page import sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.overrides import parted
-from fathomseg.stages.run_folder import CONFIG, origin, own_data, own_device
 from fathomseg.stages.score_folders import elsewhere, of_baseline
 from fathomseg.tasks.base import Task
+from fathomseg.training.run_folder import CONFIG, origin, own_data, own_device
 
 MOTION: Final = "motion"
 """What camera motion is called beside the tasks."""

@@ -27,7 +27,7 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import doing, preparing, progress
 from fathomseg.models.network import linked
 from fathomseg.stages.overrides import parted
-from fathomseg.stages.run_folder import origin, own_data
+from fathomseg.training.run_folder import origin, own_data
 from fathomseg.types import Size
 
 CALIBRATION: Final = 64

@@ -12,7 +12,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.metrics.depth import DepthProtocol
-from fathomseg.stages.run_folder import own_data
+from fathomseg.training.run_folder import own_data
 
 
 def elsewhere(folder: Path, dataset: Dataset) -> list[str]:

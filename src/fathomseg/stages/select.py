@@ -28,12 +28,12 @@ from fathomseg.parallel.base import Team
 from fathomseg.selection.base import Answer, check_budget
 from fathomseg.selection.pool import Pool, readable
 from fathomseg.selection.result import JSON, TEXT, Selection, Skipped, load_selection, pool_hash
-from fathomseg.stages.advice import resume_advice
-from fathomseg.stages.needed_runs import refuse_missing_runs
-from fathomseg.stages.run_folder import CONFIG, begin, origin
 from fathomseg.stages.select_outputs import write_all
 from fathomseg.stages.select_recipe import SelectRecipe
-from fathomseg.stages.start import started
+from fathomseg.training.advice import resume_advice
+from fathomseg.training.needed_runs import refuse_missing_runs
+from fathomseg.training.run_folder import CONFIG, begin, origin
+from fathomseg.training.start import started
 
 STAGES: Final = "stages"
 

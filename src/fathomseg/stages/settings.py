@@ -14,9 +14,9 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.named_recipes import FOLDER
 from fathomseg.settings.schema import schema
 from fathomseg.settings.walk import Setting, every, of
-from fathomseg.stages.recipe import Recipe
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.study_config import Study
+from fathomseg.training.recipe import Recipe
 
 KINDS: Final[dict[str, tuple[type[Part], str]]] = {
     "recipe": (Recipe, "Recipes of fathom train and fathom pretrain"),

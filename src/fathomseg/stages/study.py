@@ -16,7 +16,6 @@ from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.parallel import open_engine
-from fathomseg.stages.run_folder import origin
 from fathomseg.stages.study_config import Study, Training
 from fathomseg.stages.study_page import write_study_page
 from fathomseg.stages.study_runs import forgive, job, progress, refuse_other_settings, take_known
@@ -25,6 +24,7 @@ from fathomseg.study.report import Report
 from fathomseg.study.runner import Runner
 from fathomseg.study.table import Cell
 from fathomseg.study.terminal import Status, duration, minutes_left, run_all
+from fathomseg.training.run_folder import origin
 
 
 def run(

@@ -15,11 +15,11 @@ from fathomseg.config import Part, flat, load
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.named_recipes import find, packaged
-from fathomseg.stages.needed_runs import needed_runs
-from fathomseg.stages.phases import trainings_in
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import budgets
 from fathomseg.study.table import LABEL_BUDGET, LABEL_FILE, LABEL_SEED, SEED, Cell, grid
+from fathomseg.training.needed_runs import needed_runs
+from fathomseg.training.phases import trainings_in
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import budgets
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*$")]
 Budgets = Annotated[tuple[Annotated[int, Field(ge=0)] | Literal["all"], ...], Field(min_length=1)]

@@ -16,9 +16,6 @@ from fathomseg.config import flat, load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.owned import clear
-from fathomseg.stages.phases import trainings_in
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 from fathomseg.stages.study_config import Training, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
 from fathomseg.study.report import redact_paths
@@ -36,6 +33,9 @@ from fathomseg.study.table import (
 )
 from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
+from fathomseg.training.phases import trainings_in
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
 
 _OF_A_CELL: Final = frozenset((SEED, LABEL_BUDGET, LABEL_FILE, LABEL_SEED))
 """Settings that differ between cells of an arm; the labelled images are compared by themselves."""

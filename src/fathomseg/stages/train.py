@@ -17,9 +17,9 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
-from fathomseg.stages.advice import averaging_advice, memory_advice, resume_advice
-from fathomseg.stages.batches import refuse_batches
-from fathomseg.stages.build import (
+from fathomseg.training.advice import averaging_advice, memory_advice, resume_advice
+from fathomseg.training.batches import refuse_batches
+from fathomseg.training.build import (
     build_networks,
     build_step,
     contrastive_of,
@@ -27,19 +27,20 @@ from fathomseg.stages.build import (
     photometric_of,
     pose_network,
 )
-from fathomseg.stages.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
-from fathomseg.stages.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.stages.domains import same_data
-from fathomseg.stages.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
-from fathomseg.stages.metric_scale import with_scale
-from fathomseg.stages.needed_runs import refuse_missing_runs
-from fathomseg.stages.phases import train_phases, trainings_in
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import begin, labelled_ids, refuse_changes
-from fathomseg.stages.seen_before import tell_seen_before
-from fathomseg.stages.start import started
-from fathomseg.stages.streams import Streams, budgets, build_streams, evaluated, split_ids
-from fathomseg.stages.training_page import write_page
+from fathomseg.training.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
+from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
+from fathomseg.training.domains import same_data
+from fathomseg.training.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
+from fathomseg.training.metric_scale import with_scale
+from fathomseg.training.needed_runs import refuse_missing_runs
+from fathomseg.training.page import write_page
+from fathomseg.training.phases import train_phases, trainings_in
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import begin, labelled_ids, refuse_changes
+from fathomseg.training.seen_before import tell_seen_before
+from fathomseg.training.start import started
+from fathomseg.training.stream_ids import budgets, evaluated, split_ids
+from fathomseg.training.streams import Streams, build_streams
 
 if TYPE_CHECKING:
     import accelerate

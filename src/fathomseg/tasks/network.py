@@ -14,10 +14,9 @@ from pydantic import BeforeValidator, model_validator
 from torch import nn
 
 from fathomseg.config import Part, named_by_key
-from fathomseg.models.any_encoder import AnyEncoder
 from fathomseg.models.blocks import Norm
 from fathomseg.models.decoders.base import DecoderModule
-from fathomseg.models.encoders import Encoder, FeatureEncoder
+from fathomseg.models.encoders import AnyEncoder, Encoder, FeatureEncoder
 from fathomseg.models.links import AnyLinks, NoLinks
 from fathomseg.models.links.base import Branches
 from fathomseg.models.network import SHARED, Network, early

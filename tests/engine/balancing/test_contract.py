@@ -19,7 +19,7 @@ from fathomseg.engine.optimiser import Optimiser
 from fathomseg.engine.step import Batches
 from fathomseg.errors import ConfigError
 from fathomseg.models.network import SHARED
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 from tests.objectives.steps import JOINT, POSE, UNET, Counted, make_batch, make_step
 
 PARTS = {part.model_fields["name"].default: part for part in typing.get_args(typing.get_args(AnyBalancing)[0])}

@@ -15,11 +15,11 @@ from fathomseg.io.owned import clear, own
 from fathomseg.io.progress import say
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.report.training_page import PAGE
-from fathomseg.stages.batches import refuse_batches
-from fathomseg.stages.cameras import FILE as CAMERA
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import IDS, begin
 from fathomseg.study.folder import scores_file
+from fathomseg.training.batches import refuse_batches
+from fathomseg.training.cameras import FILE as CAMERA
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import IDS, begin
 
 EVERYTHING = ("encoder", "decoder", "head", "links", "pose")
 

@@ -10,10 +10,10 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.held_out import shared_clips, warning, without
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
-from fathomseg.stages.domains import endless
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, evaluated, held_out
-from fathomseg.stages.unlabelled import labels_in_use, more_images
+from fathomseg.training.domains import endless
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
+from fathomseg.training.streams import Streams
 
 
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:

@@ -14,7 +14,7 @@ from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.data.intrinsics import Intrinsics, field_of_view
 from fathomseg.io.files import write_text
 from fathomseg.io.progress import say
-from fathomseg.stages.init_from import InitFrom
+from fathomseg.training.init_from import InitFrom
 from fathomseg.types import Camera
 
 FILE = "camera-{}.yaml"

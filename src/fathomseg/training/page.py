@@ -16,11 +16,11 @@ from fathomseg.report.page import sections
 from fathomseg.report.section import Card
 from fathomseg.report.step_samples import step_samples
 from fathomseg.report.training_page import PAGE, LearnedCamera, TrainingPage, write_training_page
-from fathomseg.stages.build import photometric_of
-from fathomseg.stages.cameras import learned
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CONFIG, origin
-from fathomseg.stages.streams import Streams
+from fathomseg.training.build import photometric_of
+from fathomseg.training.cameras import learned
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CONFIG, origin
+from fathomseg.training.streams import Streams
 
 _SAMPLES: Final = 4
 """Images of a stream that are looked at: enough to mix them in pairs."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 from fathomseg.config import Part, load
 from fathomseg.errors import ConfigError
 from fathomseg.io.files import refuse_unwritable
-from fathomseg.stages.run_folder import reopen
+from fathomseg.training.run_folder import reopen
 
 P = TypeVar("P", bound=Part)
 

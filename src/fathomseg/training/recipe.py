@@ -30,10 +30,10 @@ from fathomseg.inference.settings import Inference
 from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
-from fathomseg.stages.init_from import InitFrom
-from fathomseg.stages.metric_scale import MetricScale
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.init_from import InitFrom
+from fathomseg.training.metric_scale import MetricScale
 from fathomseg.types import Size
 
 

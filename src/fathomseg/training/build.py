@@ -18,13 +18,13 @@ from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
 from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
 from fathomseg.objectives.supervised import SupervisedObjective
-from fathomseg.stages.cameras import known_factors, learned
-from fathomseg.stages.domains import held_for, own_norms, shared_classes
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, colours
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.cameras import known_factors, learned
+from fathomseg.training.domains import held_for, own_norms, shared_classes
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.streams import Streams, colours
 from fathomseg.types import ClassList
 
 Brought = Mapping[str, nn.ModuleDict]

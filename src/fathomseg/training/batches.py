@@ -12,7 +12,7 @@ from fathomseg.engine.loop import shares
 from fathomseg.errors import FathomError
 from fathomseg.mixing import NoMix
 from fathomseg.objectives.pseudo_labels import PseudoLabels
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import accelerate

@@ -7,21 +7,20 @@ saved in the run folder, so a run never depends on a default that changed later.
 
 from __future__ import annotations
 
-import difflib
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast
+from types import NoneType
+from typing import Any, Literal, TypeVar, Union, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, model_validator
 
+from fathomseg.config.annotations import annotation_of, members, names_of, options_of
+from fathomseg.config.explain import explain
+from fathomseg.config.words import Word, parse, unquoted
 from fathomseg.errors import ConfigError, DataError
 from fathomseg.text import read_text
-from fathomseg.yaml_words import Word, parse, unquoted
 
 
 class Part(BaseModel):
@@ -104,18 +103,6 @@ def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuratio
         return kind.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error, kind, origin)) from None
-
-
-def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
-    """All mistakes of a validation, one per line: the dotted path, what belongs there, the nearest to a wrong name."""
-    faults: dict[str, str] = {}
-    # A value that fits no kind of a union has an error for each kind. The shortest location shows the whole value.
-    for item in sorted(error.errors(include_url=False), key=lambda item: len(item["loc"])):
-        path, message = _fault(item, kind)
-        faults.setdefault(path, message)
-    # Where a mistake is inside a part, it does not matter that the part is no other kind of the union either.
-    innermost = [path for path in faults if not any(other.startswith(f"{path}.") for other in faults)]
-    return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -212,7 +199,7 @@ def _settled(given: Any, annotation: Any, name: str | None = None) -> Any:
 
 def _chosen(word: Word, annotation: Any, options: Sequence[Any]) -> Any:
     """What a word means where these kinds of value may be."""
-    nullable = any(one is NoneType for one, _ in _members(annotation))
+    nullable = any(one is NoneType for one, _ in members(annotation))
     textual = bool(options) and all(map(_is_text, options))
     if word.text in _NULLS and (nullable or not textual or word.text != "null"):
         return None
@@ -285,195 +272,3 @@ def _onto(default: object, given: Any) -> Any:
         return given
     own = {key: value for key, value in default if key in default.model_fields_set or key == "name"}
     return own | {key: _onto(own.get(key), value) for key, value in given.items()}
-
-
-def _did_you_mean(given: str, known: Sequence[str]) -> str:
-    if close := difflib.get_close_matches(given, known, n=1, cutoff=0.6):
-        return f"; did you mean {close[0]!r}?"
-    return f"; there is: {', '.join(sorted(known))}" if known else ""
-
-
-_DEPTH = 4
-"""Groups of settings inside each other in which an unknown key is looked for."""
-_MOST = 3
-"""Other places of a key that an error names."""
-
-
-def _elsewhere(kind: type[BaseModel], given: str, path: Sequence[str]) -> str:
-    """Where else a recipe has a key of this very name: `lr` is optimiser.lr."""
-    found: list[str] = []
-    groups: list[tuple[str, type[BaseModel]]] = [("", kind)]
-    for _ in range(_DEPTH):
-        inside: dict[str, type[BaseModel]] = {}
-        for prefix, model in groups:
-            for name, field in model.model_fields.items():
-                if name == given and f"{prefix}{name}" not in (*found, ".".join([*path, given])):
-                    found.append(f"{prefix}{name}")
-                for one in models_of(field.annotation)[:1]:  # of a union the first stands for all
-                    inside[f"{prefix}{name}."] = one
-        groups = list(inside.items())
-    return f"; {given!r} is a key of {', '.join(found[:_MOST])}" if found else ""
-
-
-def _short(value: object, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
-    """Where one mistake is and what it is."""
-    location, given, mistake = item["loc"], item["input"], item["type"]
-    if mistake in ("extra_forbidden", "missing") and isinstance(location[-1], str):
-        path, here = _place(kind, location[:-1])
-        fields = [name for model in models_of(here) for name in model.model_fields if name != location[-1]]
-        unknown = (
-            f"unknown key{_did_you_mean(location[-1], fields) if fields else ''}{_elsewhere(kind, location[-1], path)}"
-        )
-        return ".".join([*path, location[-1]]), "is required" if mistake == "missing" else unknown
-    path, here = _place(kind, location[:-1] if mistake == "missing" else location)  # an item of a list is missing
-    names = list(names_of(here))
-    if mistake == "union_tag_invalid" and isinstance(given, Mapping):
-        tag = str(item["ctx"]["tag"])
-        message = f"no such name {tag!r}{_did_you_mean(tag, names)}"
-    elif mistake == "union_tag_not_found" and isinstance(given, Mapping):
-        message = f"needs a field 'name' that says which kind is meant; there is: {', '.join(sorted(names))}"
-    elif mistake != "value_error" and (
-        mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(options_of(here)) > 1
-    ):
-        message = f"must be {described(here)} (given: {_short(given)})"
-        if given in names:
-            message += f"; write {{name: {given}}}"
-    else:
-        text = item["msg"].removeprefix("Value error, ")
-        message = f"{text[0].lower() + text[1:]} (given: {_short(given)})"
-    return ".".join(path) or "(top level)", message
-
-
-_KINDS = ("_type", "_parsing", "_from_float", "literal_error", "missing")
-"""How pydantic's names of the errors end that mean: a value of another kind than the field's."""
-
-
-_UNION = "tagged-union["
-"""How pydantic's step into a union of parts begins that is one kind among several."""
-
-
-def _place(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[list[str], Any]:
-    """The path of a pydantic error as it is in a recipe, and the annotation of what belongs there.
-
-    A location also holds which kind of a union was tried. A part's name leads into that part; at any other kind the way
-    ends, since the value may have been meant as another.
-    """
-    path: list[str] = []
-    here: Any = kind
-    for index, step in enumerate(location):
-        options = options_of(here)
-        if len(options) > 1:
-            if str(step).startswith(_UNION):  # a union of parts among other kinds: the part's name follows
-                continue
-            parts = names_of(here)
-            if index + 1 < len(location):  # a mistake inside a part, which an untagged union calls by its class
-                parts |= {model.__name__: model for model in models_of(here)}
-            if step not in parts:
-                break
-            here = parts[str(step)]
-            continue
-        inside = typing.get_args(options[0])
-        if isinstance(step, int):
-            here = inside[step] if step < len(inside) and ... not in inside else inside[0]
-        elif location[index + 1 : index + 2] == ("[key]",):
-            return [*path, step], inside[0]
-        else:
-            models = models_of(options[0])
-            here = annotation_of(models[0].model_fields[step]) if models else inside[-1]
-        path.append(str(step))
-    return path, here
-
-
-def annotation_of(field: FieldInfo) -> Any:
-    """What was written behind the colon of a field, bounds included."""
-    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-
-
-def _members(annotation: Any, *notes: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The kinds of value a field may hold, each with what `Annotated` notes about it."""
-    if typing.get_origin(annotation) is Annotated:
-        inner, *more = typing.get_args(annotation)
-        yield from _members(inner, *more)
-    elif typing.get_origin(annotation) in (Union, UnionType):
-        for one in typing.get_args(annotation):
-            yield from _members(one)
-    else:
-        yield annotation, notes
-
-
-def options_of(annotation: Any) -> list[Any]:
-    """The kinds of value other than null."""
-    return [one for one, _ in _members(annotation) if one is not NoneType]
-
-
-def models_of(annotation: Any) -> list[type[BaseModel]]:
-    """The parts among these kinds of value."""
-    return [one for one in options_of(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
-
-
-def names_of(annotation: Any) -> dict[str, type[BaseModel]]:
-    """The parts of a union by the names a recipe calls them by."""
-    parts: dict[str, type[BaseModel]] = {}
-    for one, notes in _members(annotation):
-        if isinstance(one, type) and issubclass(one, BaseModel):
-            field = one.model_fields.get("name")
-            own = typing.get_args(field.annotation) if field and typing.get_origin(field.annotation) is Literal else ()
-            parts |= {str(name): one for name in [note.tag for note in notes if isinstance(note, Tag)] or own}
-    return parts
-
-
-def described(annotation: Any) -> str:
-    """What a field may hold, in words: `one of 'auto', 'none', or a path`."""
-    members = list(_members(annotation))
-    values = [value for one, _ in members if typing.get_origin(one) is Literal for value in typing.get_args(one)]
-    words = [("one of " if len(values) > 1 else "") + ", ".join(map(repr, values))] if values else []
-    if names := names_of(annotation):
-        words.append(f"a group of settings whose name is one of {', '.join(map(repr, sorted(names)))}")
-    for one, notes in members:
-        if one is not NoneType and typing.get_origin(one) is not Literal and one not in names.values():
-            words.append(_singular(one, notes))
-    words += ["null"] if any(one is NoneType for one, _ in members) else []
-    return ", or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-_WORDS = {
-    bool: ("true or false", "values, each true or false"),
-    int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
-    str: ("a text", "texts"),
-    Path: ("a path", "paths"),
-}
-
-
-def _singular(kind: Any, notes: Iterable[Any]) -> str:
-    """One kind of value in words, with its bounds."""
-    if kind in _WORDS:
-        return _WORDS[kind][0] + _bounds(notes)
-    origin, inside = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(origin or kind, type) and issubclass(origin or kind, (Mapping, BaseModel)):
-        return "a group of settings"
-    if origin is None:
-        return f"a {getattr(kind, '__name__', kind)}"
-    count = f"{len(inside)} " if origin is tuple and ... not in inside else ""
-    each = dict.fromkeys(_plural(one) for one in inside if one is not ...)
-    return f"a list of {count}{' or '.join(each)}"
-
-
-def _plural(annotation: Any) -> str:
-    members = list(_members(annotation))
-    kind, notes = members[0]
-    if len(members) == 1 and kind in _WORDS:
-        return _WORDS[kind][1] + _bounds(notes)
-    return f"values, each {described(annotation)}"
-
-
-def _bounds(notes: Iterable[Any]) -> str:
-    flat = [one for note in notes for one in (note.metadata if isinstance(note, FieldInfo) else [note])]
-    words = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
-    found = [f" {word} {getattr(one, bound)}" for bound, word in words.items() for one in flat if hasattr(one, bound)]
-    return "".join(found)

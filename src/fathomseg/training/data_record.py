@@ -15,9 +15,10 @@ from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text
 from fathomseg.io.owned import own
 from fathomseg.io.progress import say
-from fathomseg.stages.domains import endless, matched
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.streams import Streams, evaluated
+from fathomseg.training.domains import endless, matched
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import evaluated
+from fathomseg.training.streams import Streams
 from fathomseg.types import IGNORE
 
 FILE: Final = "data.json"

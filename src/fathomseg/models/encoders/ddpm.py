@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.models.blocks import Map
 from fathomseg.models.compat import load_timm
 from fathomseg.models.ddpm import Blocks, Count
-from fathomseg.models.encoders import FeatureEncoder
+from fathomseg.models.encoders.base import FeatureEncoder
 
 _SCALING: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """(mean, std) of images 0..1: the network sees -1..1."""

@@ -13,8 +13,8 @@ from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.io.progress import say
 from fathomseg.models.ema import effective_decay, reached_at
-from fathomseg.stages.batches import mixed_streams
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.batches import mixed_streams
+from fathomseg.training.recipe import Recipe
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Literal
 from fathomseg.data.class_match import ClassMatch, match_classes
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
-from fathomseg.stages.recipe import Recipe
+from fathomseg.training.recipe import Recipe
 
 
 def batch_norm(recipe: Recipe, stream: str) -> Literal["shared", "held", "own"]:

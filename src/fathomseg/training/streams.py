@@ -16,14 +16,12 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
-from fathomseg.data.held_out import NOTHING, VAL, HeldOut, without
 from fathomseg.data.intrinsics import Intrinsics
-from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
-from fathomseg.data.video_stream import choose_frames, training_ids
+from fathomseg.data.video_stream import choose_frames
 from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
 from fathomseg.depth_sources.base import DepthSource
 from fathomseg.distillation.targets import DistilledTargets, targets_of
@@ -31,10 +29,10 @@ from fathomseg.errors import FathomError
 from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
-from fathomseg.stages.domains import endless, matched
-from fathomseg.stages.recipe import Recipe, learned_as_is
-from fathomseg.stages.run_folder import FRAMES
-from fathomseg.stages.unlabelled import labels_in_use, more_images
+from fathomseg.training.domains import endless, matched
+from fathomseg.training.recipe import Recipe, learned_as_is
+from fathomseg.training.run_folder import FRAMES
+from fathomseg.training.stream_ids import split_ids, stream_ids
 from fathomseg.types import Size
 
 if TYPE_CHECKING:
@@ -64,47 +62,6 @@ class Streams:
             found |= {id: first + number for id, number in intrinsics.learned_focal_ids.items()}
             first += len(intrinsics.names) if intrinsics.learned else 0
         return found
-
-
-def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """The ids whose labels each stream may use, save endless ones, which may use all. Only the existence of labels is
-    looked at, no label is opened."""
-    chosen = {}
-    for name, stream in recipe.streams.items():
-        if stream.labels is not None or "label" in recipe.needs(name):
-            dataset, split = recipe.dataset(name), stream.split or "train"
-            if "label" in recipe.uses(name):
-                matched(recipe, name)  # fail before anything is read
-            if endless(recipe, name):
-                _no_budget(stream.labels, name)
-            elif stream.labels is None and "segmentation" in stream.distilled:
-                chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
-            else:
-                chosen[name] = _budget(recipe, stream.labels or Labels(), dataset, split)
-    return chosen
-
-
-def _budget(recipe: Recipe, labels: Labels, dataset: Dataset, split: str) -> tuple[str, ...]:
-    """The labels a stream may use: none that is held out, unless it names the very split that is."""
-    named = split in (VAL, recipe.evaluation.split)
-    return labels.choose(dataset, split, recipe.seed, NOTHING if named else held_out(recipe, dataset))
-
-
-def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[str, ...]:
-    """The labels of a stream whose other labels are a teacher's, and that has no budget: never one that other budgets
-    hide."""
-    dataset = recipe.dataset(stream)
-    others = [
-        _budget(recipe, other.labels, dataset, other.split or "train")
-        for name, other in recipe.streams.items()
-        if other.labels is not None and recipe.dataset(name) == dataset
-    ]
-    if not others:
-        named = (recipe.streams[stream].split or "train") in (VAL, recipe.evaluation.split)
-        kept = ids if named else held_out(recipe, dataset).without(dataset, ids)
-        return tuple(sorted(id for id in kept if dataset.has_label(id)))
-    shared = set(ids) & {id for chosen in others for id in chosen}
-    return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 
 
 def build_streams(
@@ -160,13 +117,13 @@ class _Builder:
     def is_empty(self) -> bool:
         """Whether it gives nothing: it has a budget of no labels, and nothing else that it needs."""
         labels = self.recipe.streams[self.name].labels
-        return labels is not None and labels.count == 0 and not self.ids(self.recipe.needs(self.name))
+        return labels is not None and labels.count == 0 and not self.ids()
 
     def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
         """The stream, and the cameras of its frames if it has neighbours."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
         needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        working, ids = recipe.working_size(self.name), self.ids(needs)
+        working, ids = recipe.working_size(self.name), self.ids()
         geometry = config.geometry or Geometry()
         geometry = geometry.for_frames() if "frames" in needs else geometry
         size = _prepared(geometry, working, dataset, ids[0])
@@ -273,46 +230,9 @@ class _Builder:
             say("\n".join([f"{self.name}: classes of {self.recipe.data.name} <- {name}", *match.lines()]))
         return match.table
 
-    def ids(self, needs: frozenset[str]) -> list[str]:
-        """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
-        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        everything = split_ids(recipe, self.name)
-        asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
-        if needs & {"label", "depth", "normals"} or config.labels is not None:
-            deep: set[str] = set()
-            for target, wanted in (("depth", dataset.has_depth), ("normals", dataset.has_normals)):
-                if target not in needs:
-                    continue
-                having = [id for id in everything if id in asked.get(target, ()) or wanted(id)]
-                if not having:
-                    what = "a depth" if target == "depth" else "normals, or a depth and a camera"
-                    unread = dataset.unread_depth()
-                    raise FathomError(
-                        f"None of the {len(everything)} images of stream {self.name!r} ({dataset.name}) has {what} to "
-                        f"learn from. {f'{unread} Or give' if unread else 'Give'} another streams.{self.name}.split or "
-                        f".data, or leave the loss of {target} out."
-                    )
-                deep |= set(having)
-            deep |= asked.get("label", frozenset()).intersection(everything) if "label" in needs else frozenset()
-            learns = "label" in needs or "label" in recipe.uses(self.name) or not deep
-            known = frozenset(self.labelled.get(self.name, ())) if learns else frozenset()
-            if asked and not config.labelled_too:
-                deep = set(without(dataset, deep, labels_in_use(recipe, self.labelled)))
-            return sorted({*known, *deep})
-        used = frozenset[str]() if config.labelled_too else labels_in_use(recipe, self.labelled)
-        ids = without(dataset, everything, used)
-        if not ids and everything:
-            more = more_images(recipe, self.name, held_out(recipe, dataset), used)
-            raise FathomError(
-                f"No image is left in stream {self.name!r} ({dataset.name}): the labels of all {len(everything)} are "
-                f"in use, and streams.{self.name}.labelled_too=false leaves such images out. {more}"
-            )
-        if not ids:
-            raise FathomError(
-                f"No image is left in stream {self.name!r} ({dataset.name}) without those that are held out "
-                f"(evaluation.split={recipe.evaluation.split!r}). Give another streams.{self.name}.split."
-            )
-        return ids
+    def ids(self) -> list[str]:
+        """The images of the stream."""
+        return stream_ids(self.recipe, self.name, self.labelled)
 
     def _distilled(
         self, ids: Sequence[str], uses: frozenset[str], size: Size
@@ -381,17 +301,6 @@ def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -
     return geometry.prepared(working, Cache(dataset, None).stored_size(first))
 
 
-def split_ids(recipe: Recipe, stream: str) -> list[str]:
-    """The images of a stream's split, never one that is held out."""
-    split, dataset = recipe.streams[stream].split, recipe.dataset(stream)
-    if "frames" in recipe.needs(stream):
-        scored = recipe.evaluation.split if dataset == recipe.data else None
-        ids: Sequence[str] = training_ids(dataset, split, scored)
-    else:
-        ids = dataset.ids(split or "train")
-    return held_out(recipe, dataset).without(dataset, ids)
-
-
 def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
     """The random colours of every stream."""
     papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
@@ -403,28 +312,6 @@ def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
         colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
         found[name] = colour if seen else None
     return found
-
-
-def evaluated(recipe: Recipe) -> Sequence[str]:
-    """The images that the run is scored on."""
-    split = recipe.evaluation.split
-    return recipe.data.ids(split) if split is not None and split in recipe.data.splits else ()
-
-
-def held_out(recipe: Recipe, dataset: Dataset) -> HeldOut:
-    """What no stream of the recipe may read: the images it is scored on, and the drives that its data, or the data of
-    the stream, hold out as a whole."""
-    own = HeldOut.of(recipe.data, recipe.evaluation.split)
-    return own if dataset == recipe.data else own | HeldOut.of(dataset, None)
-
-
-def _no_budget(labels: Labels | None, stream: str) -> None:
-    """An endless stream has every label. Raises `FathomError`."""
-    if labels is not None and (labels.count is not None or labels.file is not None):
-        raise FathomError(
-            f"Stream {stream!r} is endless, so that it has no label budget: leave streams.{stream}.labels out, or set "
-            f"streams.{stream}.data.endless=false."
-        )
 
 
 def geometries(stream: Stream, name: str) -> Geometries:

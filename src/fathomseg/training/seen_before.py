@@ -11,9 +11,9 @@ from fathomseg.data.video_stream import read_triplets
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids
 from fathomseg.io.progress import say
-from fathomseg.stages.needed_runs import needed_runs
-from fathomseg.stages.recipe import Recipe
-from fathomseg.stages.run_folder import CONFIG, FRAMES, IDS
+from fathomseg.training.needed_runs import needed_runs
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CONFIG, FRAMES, IDS
 
 
 def tell_seen_before(recipe: Recipe) -> None:
