@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fathomseg.losses.distribution import DistributionAlignment, shares_of
+from fathomseg.losses.distribution import DistributionAlignment, shares_of, together
 from fathomseg.objectives import PseudoLabels
 from fathomseg.objectives.base import Base, Nets
 from fathomseg.objectives.pseudo_labels import PseudoLabelsObjective
@@ -16,6 +16,18 @@ from tests.objectives.steps import CLASSES, make_batch, make_step
 
 def test_shares_of_pixels() -> None:
     assert shares_of(torch.tensor([6, 2, 0])).tolist() == pytest.approx([6 / 9, 2 / 9, 1 / 9])
+
+
+def test_a_small_stream_has_as_much_to_say_as_a_large_one() -> None:
+    """Of the objective, too: it aims at the shares of classes as they are drawn, not as they are stored."""
+    large, small = torch.tensor([90, 10]) * 3_000_000, torch.tensor([10, 90]) * 20_000
+    assert shares_of(together([large, small])).tolist() == pytest.approx([0.5, 0.5])
+    pixels = {"source": torch.tensor([90, 10, 0, 0]) * 30_000, "labelled": torch.tensor([10, 90, 0, 0]) * 20}
+    given = {"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {"alignment": {}}}
+    objective = make_step(Pointwise(CLASSES), given, label_pixels=pixels).objectives["pseudo_labels"]
+    assert isinstance(objective, PseudoLabelsObjective)
+    assert objective.shares is not None
+    assert objective.shares[:2].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
 
 
 def test_a_class_predicted_everywhere_too_much_gets_its_share() -> None:

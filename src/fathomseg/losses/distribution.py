@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -17,9 +18,9 @@ class DistributionAlignment(Part):
 
         p'(c | x) ~ p(c | x) (f_c / m_c)^power,    m <- momentum m + (1 - momentum) mean p
 
-    f are the shares of the classes in the labels as they are drawn, m those in what the teacher has predicted, begun at
-    f. A teacher of few labels predicts too little of what is rare, or too much of it if the loss weighs classes: either
-    is corrected, without which a student copies it.
+    f are the shares of the classes in the labels as they are drawn, each stream's counting alike, m those in what the
+    teacher has predicted, begun at f. A teacher of few labels predicts too little of what is rare, or too much of it if
+    the loss weighs classes: either is corrected, without which a student copies it.
     """
 
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -45,3 +46,11 @@ def shares_of(pixels: Int64[Tensor, " c"]) -> Float32[Tensor, " c"]:
     """The share of each class in the labelled pixels; one without any counts as one pixel."""
     counted = pixels.clamp(min=1).double()
     return (counted / counted.sum()).float()
+
+
+def together(counted: Sequence[Int64[Tensor, " c"]]) -> Int64[Tensor, " c"]:
+    """Pixels of every class as the losses of several streams count them: each stream's loss is a mean of its own, so
+    that its shares of the classes are added, however many pixels it holds."""
+    most = max(int(pixels.sum()) for pixels in counted)
+    alike = [(pixels.double() * most / pixels.sum().clamp(min=1)).round().long() for pixels in counted]
+    return torch.stack(alike).sum(0)

@@ -29,7 +29,7 @@ from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.depth_agreement import DepthAgreement
-from fathomseg.losses.distribution import DistributionAlignment, shares_of
+from fathomseg.losses.distribution import DistributionAlignment, shares_of, together
 from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from fathomseg.losses.segmentation import upsample
 from fathomseg.losses.targets import (
@@ -181,7 +181,7 @@ class PseudoLabels(Objective):
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
         found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
-        shares = shares_of(sum(setup.label_pixels.values())) if setup.label_pixels else None  # type: ignore[arg-type]
+        shares = shares_of(together([*setup.label_pixels.values()])) if setup.label_pixels else None
         depths, tracks = (found.get("depth"), found.get(SOURCE_DEPTH)), has_batch_norm(network)
         return PseudoLabelsObjective(self, setup.class_weights, *depths, shares, tracks)
 
