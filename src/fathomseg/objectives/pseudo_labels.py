@@ -246,7 +246,7 @@ class PseudoLabels(Objective):
 
     def seen_by_teacher(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
         """The images, 0..1, that the teacher is shown: the whole ones if they come along, else the clean views."""
-        return to_unit(batch.targets["whole"]) if self._whole(batch) else clean
+        return to_unit(batch.targets["whole"]) if self.shows_whole(batch) else clean
 
     @torch.no_grad()
     def view(
@@ -285,13 +285,14 @@ class PseudoLabels(Objective):
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
 
-    def _whole(self, batch: Batch) -> bool:
+    def shows_whole(self, batch: Batch) -> bool:
+        """Whether the teacher is shown whole images of this batch."""
         return self.teacher_sees == "whole" and "whole" in batch.targets
 
     @full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
         """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
-        if not self._whole(batch):
+        if not self.shows_whole(batch):
             return upsample(maps, size)
         grid = F.affine_grid(batch.targets["view"], [len(batch), 1, *size], align_corners=False)
         return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
@@ -342,7 +343,8 @@ class PseudoLabelsObjective(ObjectiveModule):
         """The augmented views, for their classes."""
         config = self.config
         if config.alignment is not None and self.predicted is not None:
-            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"])
+            valid = None if config.shows_whole(batch) else batch.valid
+            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"], valid)
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
         foreign = config.partner is not None or config.masking is not None
