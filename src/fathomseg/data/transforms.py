@@ -98,6 +98,10 @@ class Geometry(Part):
         detail = max(1.0, min(self.zoom[1], stored)) if self.detail is None else self.detail
         return round(working[0] * detail), round(working[1] * detail)
 
+    def view_size(self, working: Size) -> Size:
+        """The (height, width) of its views."""
+        return self.crop or working
+
     def whole_size(self, working: Size, prepared: Size) -> Size:
         """The (height, width) at which teachers are shown whole images."""
         factor = min(self.whole, max(1.0, min(prepared[0] / working[0], prepared[1] / working[1])))
@@ -109,7 +113,7 @@ class Geometry(Part):
         Zoom and crop mean the image at the `working` size, if it is prepared larger than that.
         """
         working = working or size
-        out = self.crop or working
+        out = self.view_size(working)
         zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
         tall, wide = (out[i] / zoom * (size[i] / working[i]) for i in (0, 1))
         window = (max(1, round(tall)), max(1, round(wide)))
