@@ -88,7 +88,7 @@ class PseudoLabels(Objective):
     """A labelled stream, the source, whose images are mixed into those of this one, image i into image i: the rule
     decides which pixels of the source are seen. These count with their labels and a weight of 1, whatever the weight of
     the pseudo-labels around them. BatchNorm statistics are those of this stream's images, unmixed, from a pass of their
-    own. null = images of this stream are mixed with each other."""
+    own, and no view of the stream moves them. null = images of this stream are mixed with each other."""
     depth_scale: Literal["given", "image"] = "given"
     """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
     augment: AnyAugmentation = Colours()
@@ -445,9 +445,15 @@ class PseudoLabelsObjective(ObjectiveModule):
     @torch.no_grad()
     def _move_statistics(self, base: Base, nets: Nets) -> None:
         """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, with masking blank ones, whose statistics the network is not used with."""
-        if self.tracks and nets.student.training and nets.student.norm == "batch":
+        the source's, with masking blank ones, whose statistics the network is not used with. Once for all objectives of
+        the stream."""
+
+        def run() -> Outputs:
             nets.student(base.clean, ("segmentation",))
+            return {}
+
+        if self.tracks and nets.student.training and nets.student.norm == "batch":
+            nets.answer(("student", "statistics"), (), run)
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:
         """Whether the mixing rule goes by the disparity of the teacher."""
