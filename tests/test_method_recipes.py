@@ -13,8 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from fathomseg.augment import Colours
 from fathomseg.cli import app
 from fathomseg.config import load
+from fathomseg.objectives import PseudoLabels
 from fathomseg.training.domains import held_for
 from fathomseg.training.recipe import Recipe
 from tests import fakes
@@ -138,6 +140,24 @@ def test_its_header_has_its_command_and_names_what_must_be_run_before(name: str)
         assert f"fathom pretrain recipes/{Path(run).name}.yaml" in text
     if "root" in tree["data"]:
         assert any(word.startswith("data.root=") for word in command)
+
+
+@pytest.mark.parametrize("dataset", ["streets", "camvid", "idd-lite"])
+@pytest.mark.parametrize("method", ["mean-teacher", "cutmix", "classmix", "depthmix", "uda-unet", "uda-deeplabv3"])
+def test_the_header_says_what_is_not_as_published(dataset: str, method: str) -> None:
+    path = RECIPES[f"{dataset}/{method}"]
+    told = " ".join(header(path)).partition("Not as published: ")[2]
+    own = load(Recipe, path)
+    learned = own.objectives["pseudo_labels"]
+    assert isinstance(learned, PseudoLabels)
+    ours = {
+        "colours (those of UniMatch V2)": learned.augment == Colours(),
+        "zooms of 1 to 2": own.streams["unlabelled"].geometry is None,
+        "class weights": own.objectives["supervised"].losses["segmentation"].balance > 0,  # type: ignore[union-attr]
+        "logit_adjusted": learned.logit_adjusted,
+        f"streams.unlabelled.batch={7 * own.train.batch}": method.startswith("uda") and not own.own_batch,
+    }
+    assert {word: word in told for word in ours} == ours
 
 
 @pytest.mark.parametrize("dataset", ["streets", "camvid", "idd-lite"])

@@ -83,9 +83,18 @@ class TestRareClasses:
         assert not order.accepts(0, Sample("a", image, label=blank), 2)
         assert order.accepts(0, Sample("a", image, label=blank), 3)
 
+    def test_a_view_is_as_good_at_half_its_size(self) -> None:
+        """Of 100 pixels of images of 80 x 50, which are 2.5 %, half must be in a view of 40 x 50 (`progressive`)."""
+        order = RareClasses(share=0.025, tries=9).order({"a": np.array([90, 10])}, 2, (80, 50), 0, view=(40, 50))
+        for rows, enough in ((2, True), (1, False)):
+            shown = np.zeros((40, 50), np.uint8)
+            shown[: 2 * rows, :20] = 1
+            for label in (shown, shown[::2, ::2]):
+                assert order.accepts(0, Sample("a", np.zeros((*label.shape, 3), np.uint8), label=label), 1) == enough
+
     def test_pixels_are_counted_as_often_as_their_image_is_drawn(self) -> None:
         """The rare class is in one of two images: drawn with 0.2 / 2 + 0.8, the other with 0.2 / 2."""
-        order = ByClass(np.array([0.2, 0.8]), {0: ["a", "b"], 1: ["b"]}, seed=0, pixels=1, most=1)
+        order = ByClass(np.array([0.2, 0.8]), {0: ["a", "b"], 1: ["b"]}, seed=0, share=0.01, most=1)
         assert order.frequencies == pytest.approx({"a": 0.1, "b": 0.9})
         ids = [order.id_at(position) for position in range(2000)]
         assert ids.count("b") / len(ids) == pytest.approx(0.9, abs=0.02)

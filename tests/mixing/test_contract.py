@@ -97,9 +97,23 @@ def test_padding_never_covers_a_photograph(rule: Mixing) -> None:
     pixels, keys = coded(6, (24, 32)), range(6)
     mixed, _ = mix(rule, pixels, keys)
     either = pixels.valid | pixels.valid.roll(-partner_shift(keys), 0)
-    expected = pixels.valid if isinstance(rule, NoMix) else either
-    assert (expected != either).any() == isinstance(rule, NoMix)
+    expected = torch.where(torch.tensor(rule.fills(keys))[:, None, None], either, pixels.valid)
+    if isinstance(rule, NoMix):
+        assert torch.equal(expected, pixels.valid)
+    elif not isinstance(rule, OneOf):  # among whose rules CutMix leaves half of the images alone
+        assert torch.equal(expected, either)
     assert torch.equal(mixed.valid, expected)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+def test_images_without_a_box_are_left_alone_with_their_padding(probability: float) -> None:
+    rule, pixels, keys = CutMix(probability=probability), coded(20, (24, 32)), range(20)
+    mixed, keep = mix(rule, pixels, keys)
+    alone = rule.mask(pixels, pixels, keys).flatten(1).all(1)
+    assert alone.sum() == 20 if probability == 0 else 0 < alone.sum() < 20
+    assert keep[alone].all()
+    assert torch.equal(mixed.image[alone], pixels.image[alone])
+    assert_moved_alike(mixed, pixels)
 
 
 def test_an_image_that_is_left_alone_among_others_is_not_filled() -> None:

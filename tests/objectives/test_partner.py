@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -97,6 +98,21 @@ def test_batchnorm_statistics_are_the_targets() -> None:
         assert any(not torch.equal(value, before[name]) for name, value in found[-1].items())
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=0, atol=0)
+
+
+def test_statistics_come_from_one_clean_pass_however_many_objectives_there_are() -> None:
+    """Three of them, one of which mixes images of the stream itself: one pass more, and nothing else moves them."""
+    inner = {"name": "pseudo_labels", "mixing": DEPTHMIX}
+    masked = {"name": "pseudo_labels", "mixing": {"name": "none"}, "masking": {}}
+    held = {"source": ("segmentation",)}
+    made = make_step(PLAIN, {**OBJECTIVES, "intra": inner, "masked": masked}, held_for=held).train()
+    batches, expected = pair("disparity"), copy.deepcopy(made.network)
+    expected(batches["unlabelled"].image / 255, ("segmentation",))
+    counted = Counted(student=made.network.encoders[SHARED])
+    made(batches)
+    assert len(counted.calls["student"]) == 5, "the source, the clean target, three views"
+    for (name, found), value in zip(made.network.named_buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(found, value, msg=name)
 
 
 def test_batchnorm_statistics_are_of_images_without_blank_blocks() -> None:

@@ -123,10 +123,12 @@ def test_images_come_along_only_if_they_are_wanted(data: Folder, tmp_path: Path)
 
 
 def test_whole_images_are_as_large_as_is_said(data: Folder, tmp_path: Path) -> None:
-    """Never larger than what is prepared."""
+    """Never larger than what is prepared, and in steps of a size that networks can place."""
     shapes = [
         tuple(batch_of(data, tmp_path, detail=detail, **given).targets["whole"].shape[2:])
         for detail, given in ((2, {}), (1, {"whole": 1.5}), (2, {"whole": 1.5}), (2, {"whole": 0.5}))
     ]
     height, width = SIZE
     assert shapes == [SIZE, SIZE, (height * 3 // 2, width * 3 // 2), (height // 2, width // 2)]
+    assert Geometry(whole=1.4).whole_size((144, 192), (288, 384)) == (208, 272)
+    assert Geometry(whole=1.4).whole_size((144, 192), (202, 269)) == (192, 256)

@@ -162,14 +162,15 @@ def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.Captur
     assert stored == [results[0], results[1], results[3]]
 
 
-def test_every_other_way_to_score_has_a_folder_of_its_own(saved: Path) -> None:
+def test_every_other_way_to_score_has_a_folder_of_its_own(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usual = Inference()
-    changes = ({"size": (64, 96)}, {"window": Window(size=(32, 48), stride=0.5)}, {"mode": "slide", "flip": True})
+    changes = ({"size": (60, 96)}, {"window": Window(size=(32, 48), stride=0.5)}, {"mode": "slide", "flip": True})
     for change in changes:
         evaluate_run(saved, weights="ema", limit=1, report=False, inference=usual.model_copy(update=change))
     folders = {path.name for path in (saved / "evaluation").glob("val-first1*")}
-    wanted = {"val-first1-64x96", "val-first1-window-32x48-stride-0.5", "val-first1-slide-flip"}
+    wanted = {"val-first1-60x96", "val-first1-window-32x48-stride-0.5", "val-first1-slide-flip"}
     assert wanted <= folders
+    assert capsys.readouterr().err.count("60 x 96 is no multiple of 8") == 1
 
 
 def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> None:

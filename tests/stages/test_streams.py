@@ -417,6 +417,8 @@ class TestPairs:
         ("source", "message"),
         [
             ({"batch": 3}, r"'source' and 'unlabelled' are paired.*batches of 3 and 8: give streams\.source\.batch=8"),
+            ({"size": [16, 32]}, r"'source' and 'unlabelled' are paired.*views of 16 x 32 and 24 x 32: give both"),
+            ({"geometry": {"crop": [16, 16]}}, r"views of 16 x 16 and 24 x 32: give both"),
             ({"sampling": {"name": "matching_geometry", "partner": "other"}}, "is no other stream"),
             (
                 {"sampling": {"name": "matching_geometry", "partner": "labelled"}},

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from fathomseg.config import Part
+from fathomseg.data.sizes import scaled
 from fathomseg.data.transforms import View
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -20,7 +21,7 @@ class Progressive(Part):
     """
 
     scale: Share = 0.5
-    """Height and width of the first images, as a share of what they are later."""
+    """Height and width of the first images, as a share of what they are later (in whole steps, `sizes.scaled`)."""
     share: Share = 0.6
     """The share of the steps that they are taken for."""
 
@@ -41,5 +42,4 @@ class SmallFirst:
         """The view as it is shown at a position of the stream."""
         if position >= self.samples:
             return view
-        height, width = (max(1, round(side * self.scale)) for side in view.size)
-        return replace(view, size=(height, width))
+        return replace(view, size=scaled(view.size, self.scale))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -80,12 +81,12 @@ class ByClass:
         classes: Float64[np.ndarray, " c"],
         images: Mapping[int, Sequence[str]],
         seed: int,
-        pixels: float,
+        share: float,
         most: int,
     ) -> None:
-        """`classes`: the probability of each; `images`: those to draw from, by class; `pixels`: how many of the class a
-        view should show; `most`: views that are cut at most."""
-        self.classes, self.images, self.seed, self.pixels, self.most = classes, images, seed, pixels, most
+        """`classes`: the probability of each; `images`: those to draw from, by class; `share`: how many of a view's
+        pixels should be of the class, at whatever size it is shown; `most`: views that are cut at most."""
+        self.classes, self.images, self.seed, self.share, self.most = classes, images, seed, share, most
 
     @cached_property
     def frequencies(self) -> dict[str, float]:
@@ -105,7 +106,7 @@ class ByClass:
         """Whether the view shows enough of the class drawn, or no other is to be cut."""
         if tries >= self.most or view.label is None:
             return True
-        return bool((view.label == self._draw(position)[0]).sum() >= self.pixels)
+        return bool((view.label == self._draw(position)[0]).sum() >= self.share * view.label.size)
 
     def _draw(self, position: int) -> tuple[int, str]:
         rng = np.random.default_rng((self.seed, _ORDER, position))
@@ -138,9 +139,16 @@ class RareClasses(Part):
         weights = np.where(pixels > 0, np.exp(shares - shares[pixels > 0].max(initial=-np.inf)), 0.0)
         return np.asarray(weights / weights.sum())
 
-    def order(self, counts: Mapping[str, Int64[np.ndarray, " v"]], classes: int, size: Size, seed: int) -> ByClass:
+    def order(
+        self,
+        counts: Mapping[str, Int64[np.ndarray, " v"]],
+        classes: int,
+        size: Size,
+        seed: int,
+        view: Size | None = None,
+    ) -> ByClass:
         """The sequence of images by the pixels of every label value in each, whatever size they were counted at; views
-        are cut from images of `size` (height, width).
+        of (height, width) `view`, or as large as these, are cut from images of `size`.
 
         Raises `FathomError` if none has a labelled pixel.
         """
@@ -155,7 +163,8 @@ class RareClasses(Part):
             any_ = table[:, index] > 0
             enough = any_ & (shares[:, index] >= self.share)
             images[index] = [id for id, showing in zip(ids, enough if enough.any() else any_, strict=True) if showing]
-        return ByClass(self.probabilities(total), images, seed, self.share * size[0] * size[1] / 2, self.tries)
+        shown = math.prod(size) / math.prod(view or size)
+        return ByClass(self.probabilities(total), images, seed, self.share * shown / 2, self.tries)
 
 
 AnySampling = Annotated[Uniform | RareClasses | MatchingGeometry, Field(discriminator="name")]

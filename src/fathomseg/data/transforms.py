@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from fathomseg.config import Part
+from fathomseg.data.sizes import scaled
 from fathomseg.types import IGNORE, Camera, Sample, Size
 
 ZOOM: Final = (1.0, 2.0)
@@ -68,7 +69,8 @@ class Geometry(Part):
     null = as far as the largest zoom and the stored images go. Prepared arrays take its square of the space."""
     whole: Annotated[float, Field(gt=0)] = 1.0
     """Teachers that are shown whole images see them at this many times the working size, though not larger than they
-    are prepared. At 1.4 things are as large as in the average view of zooms from 1 to 2."""
+    are prepared, and in whole steps (`sizes.scaled`). At 1.4 things are as large as in the average view of zooms from
+    1 to 2."""
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Probability of mirroring left to right."""
     depth_follows_zoom: bool = False
@@ -96,10 +98,14 @@ class Geometry(Part):
         detail = max(1.0, min(self.zoom[1], stored)) if self.detail is None else self.detail
         return round(working[0] * detail), round(working[1] * detail)
 
+    def view_size(self, working: Size) -> Size:
+        """The (height, width) of its views."""
+        return self.crop or working
+
     def whole_size(self, working: Size, prepared: Size) -> Size:
         """The (height, width) at which teachers are shown whole images."""
         factor = min(self.whole, max(1.0, min(prepared[0] / working[0], prepared[1] / working[1])))
-        return max(1, round(working[0] * factor)), max(1, round(working[1] * factor))
+        return scaled(working, factor, prepared)
 
     def draw(self, size: Size, rng: np.random.Generator, working: Size | None = None) -> View:
         """A random view of an image of `size`: the zoom first, then a place for the window, then the mirror.
@@ -107,7 +113,7 @@ class Geometry(Part):
         Zoom and crop mean the image at the `working` size, if it is prepared larger than that.
         """
         working = working or size
-        out = self.crop or working
+        out = self.view_size(working)
         zoom = float(np.exp(rng.uniform(*np.log(self.zoom))))
         tall, wide = (out[i] / zoom * (size[i] / working[i]) for i in (0, 1))
         window = (max(1, round(tall)), max(1, round(wide)))

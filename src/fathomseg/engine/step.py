@@ -163,7 +163,8 @@ class Step(nn.Module):
         base = Base.of(batch, self.colours[stream], batches)
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
-        views = {name: [self._seen(view) for view in request.views] for name, request in requests.items()}
+        held = any(view.foreign for request in requests.values() for view in request.views)
+        views = {name: [self._seen(view, held) for view in request.views] for name, request in requests.items()}
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
         outputs = self.network(base.image, wanted) if wanted else {}
         return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
@@ -179,14 +180,14 @@ class Step(nn.Module):
         assert isinstance(norms, OwnNorms)
         return norms
 
-    def _seen(self, view: View) -> Outputs:
-        """What an objective wants of images of its own.
+    def _seen(self, view: View, held: bool) -> Outputs:
+        """What an objective wants of images of its own; `held`: BatchNorm keeps its statistics.
 
         Feature maps that are changed in training alone (dropped channels double the others) have another variance than
         those the decoders see in use, so that these keep the statistics of unchanged ones.
         """
         changed = () if view.change is None else self.network.after_encoders()
-        with statistics_held((self.network,) if view.foreign else changed):
+        with statistics_held((self.network,) if held else changed):
             return cast(Outputs, self.network(view.image, view.outputs, view.change))
 
     def _with_idle_links(self, terms: dict[str, Term]) -> dict[str, Term]:

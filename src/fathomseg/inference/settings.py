@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fathomseg import config
 from fathomseg.config import Part
+from fathomseg.data.sizes import step_of
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
@@ -55,6 +56,17 @@ class Inference(Part):
     def size_for(self, trained: Size, image: Size) -> Size:
         """The (height, width) at which an image goes through a network trained at another size."""
         return self.size or kept_aspect(trained, image)
+
+    def misfit(self, trained: Size) -> str | None:
+        """What `size` may cost a network trained at another one, in a line; None if nothing."""
+        step = step_of(trained)
+        if self.size is None or self.mode == "tiles" or not any(side % step for side in self.size):
+            return None
+        height, width = (max(step, round(side / step) * step) for side in self.size)
+        return (
+            f"WARNING: {self.size[0]} x {self.size[1]} is no multiple of {step}, as the training's sides are: maps may "
+            f"not lie where they did, which costs accuracy. Give evaluation.inference.size=[{height},{width}]."
+        )
 
     def differences(self, usual: Inference) -> list[str]:
         """A word for each setting that is not the usual one; they tell the folders of results apart."""

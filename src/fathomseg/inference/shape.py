@@ -6,12 +6,11 @@ import math
 from itertools import product
 from typing import Final
 
+from fathomseg.data.sizes import step_of
 from fathomseg.types import Size
 
 TOLERANCE: Final = 0.1
 """How far the sides of an image may be out of proportion before it gets a shape of its own."""
-
-_MULTIPLE: Final = 32
 
 
 def kept_aspect(trained: Size, image: Size) -> Size:
@@ -22,7 +21,7 @@ def kept_aspect(trained: Size, image: Size) -> Size:
     """
     if abs(math.log(_aspect(trained) / _aspect(image))) < math.log1p(TOLERANCE):
         return trained
-    step = math.gcd(*trained, _MULTIPLE)
+    step = step_of(trained)
     area, aspect = trained[0] * trained[1], _aspect(image)
     height = min(max(math.sqrt(area / aspect), step), area / step)
     width = area / height

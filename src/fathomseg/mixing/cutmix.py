@@ -37,6 +37,10 @@ class CutMix(Mixing):
                 raise ValueError(f"{name} must be [smallest, largest], but is {[low, high]}")
         return self
 
+    def fills(self, keys: Sequence[int]) -> list[bool]:
+        """If it gets a box."""
+        return [bool(generator(key, Use.BOX).random() < self.probability) for key in keys]  # what `box` draws first
+
     def mask(self, this: Pixels, other: Pixels, keys: Sequence[int]) -> Bool[Tensor, "b h w"]:
         """False in the box, True around it."""
         size = (this.valid.shape[1], this.valid.shape[2])

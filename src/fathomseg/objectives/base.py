@@ -61,7 +61,8 @@ class View:
     change: Pyramids | None = None
     """Applied to the encoder's feature maps."""
     foreign: bool = False
-    """Whether they show more than images of the stream: BatchNorm statistics are not to be theirs then."""
+    """Whether they show more than images of the stream: BatchNorm statistics are not to be theirs then, nor those of
+    the stream's other views, but of the clean images, which the objective shows the network itself."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ class Nets:
     averaged: Network
     """Its averaged weights, in eval mode; takes no gradient."""
     answers: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
-    """What teachers have said of the images of this batch, so that objectives with one teacher share its pass."""
+    """What teachers have said of the images of this batch, so that objectives with one teacher share its pass; and that
+    the student has seen them for its statistics."""
 
     def answer(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
         """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier

@@ -29,7 +29,7 @@ from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.depth_agreement import DepthAgreement
-from fathomseg.losses.distribution import DistributionAlignment, shares_of
+from fathomseg.losses.distribution import DistributionAlignment, shares_of, together
 from fathomseg.losses.ego_vehicle import EgoVehicle, counted
 from fathomseg.losses.segmentation import upsample
 from fathomseg.losses.targets import (
@@ -88,7 +88,7 @@ class PseudoLabels(Objective):
     """A labelled stream, the source, whose images are mixed into those of this one, image i into image i: the rule
     decides which pixels of the source are seen. These count with their labels and a weight of 1, whatever the weight of
     the pseudo-labels around them. BatchNorm statistics are those of this stream's images, unmixed, from a pass of their
-    own. null = images of this stream are mixed with each other."""
+    own, and no view of the stream moves them. null = images of this stream are mixed with each other."""
     depth_scale: Literal["given", "image"] = "given"
     """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
     augment: AnyAugmentation = Colours()
@@ -181,7 +181,7 @@ class PseudoLabels(Objective):
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> PseudoLabelsObjective:
         """With the class weights of the supervised loss, for `logit_adjusted`."""
         found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
-        shares = shares_of(sum(setup.label_pixels.values())) if setup.label_pixels else None  # type: ignore[arg-type]
+        shares = shares_of(together([*setup.label_pixels.values()])) if setup.label_pixels else None
         depths, tracks = (found.get("depth"), found.get(SOURCE_DEPTH)), has_batch_norm(network)
         return PseudoLabelsObjective(self, setup.class_weights, *depths, shares, tracks)
 
@@ -246,7 +246,7 @@ class PseudoLabels(Objective):
 
     def seen_by_teacher(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
         """The images, 0..1, that the teacher is shown: the whole ones if they come along, else the clean views."""
-        return to_unit(batch.targets["whole"]) if self._whole(batch) else clean
+        return to_unit(batch.targets["whole"]) if self.shows_whole(batch) else clean
 
     @torch.no_grad()
     def view(
@@ -285,13 +285,14 @@ class PseudoLabels(Objective):
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
 
-    def _whole(self, batch: Batch) -> bool:
+    def shows_whole(self, batch: Batch) -> bool:
+        """Whether the teacher is shown whole images of this batch."""
         return self.teacher_sees == "whole" and "whole" in batch.targets
 
     @full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
         """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
-        if not self._whole(batch):
+        if not self.shows_whole(batch):
             return upsample(maps, size)
         grid = F.affine_grid(batch.targets["view"], [len(batch), 1, *size], align_corners=False)
         return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
@@ -342,7 +343,8 @@ class PseudoLabelsObjective(ObjectiveModule):
         """The augmented views, for their classes."""
         config = self.config
         if config.alignment is not None and self.predicted is not None:
-            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"])
+            valid = None if config.shows_whole(batch) else batch.valid
+            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"], valid)
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
         foreign = config.partner is not None or config.masking is not None
@@ -443,9 +445,15 @@ class PseudoLabelsObjective(ObjectiveModule):
     @torch.no_grad()
     def _move_statistics(self, base: Base, nets: Nets) -> None:
         """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, with masking blank ones, whose statistics the network is not used with."""
-        if self.tracks and nets.student.training and nets.student.norm == "batch":
+        the source's, with masking blank ones, whose statistics the network is not used with. Once for all objectives of
+        the stream."""
+
+        def run() -> Outputs:
             nets.student(base.clean, ("segmentation",))
+            return {}
+
+        if self.tracks and nets.student.training and nets.student.norm == "batch":
+            nets.answer(("student", "statistics"), (), run)
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:
         """Whether the mixing rule goes by the disparity of the teacher."""

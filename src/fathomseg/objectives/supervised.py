@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS
+from fathomseg.losses.distribution import together
 from fathomseg.models.network import Network, Outputs, early
 from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective, Weight
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
@@ -85,7 +86,7 @@ class Supervised(Objective):
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SupervisedObjective:
         """Weighs classes by the labelled pixels of its streams."""
         counted = [setup.label_pixels[stream] for stream in self.streams if stream in setup.label_pixels]
-        pixels = _together(counted) if counted else None
+        pixels = together(counted) if counted else None
         criteria = {task: loss.build(setup.network.tasks[task], pixels) for task, loss in self.losses.items()}
         shares = {task: self.early if early(task) in network.outputs else 0.0 for task in criteria}
         return SupervisedObjective(self, criteria, shares, setup.steps)
@@ -156,14 +157,6 @@ class SupervisedObjective(SteppedObjective):
 
     def _criteria(self) -> Sequence[tuple[str, TaskCriterion]]:
         return list(self.criteria.items())  # type: ignore[arg-type]
-
-
-def _together(counted: Sequence[Int64[Tensor, " c"]]) -> Int64[Tensor, " c"]:
-    """Pixels of every class as the losses of several streams count them: each stream's loss is a mean of its own, so
-    that its shares of the classes are added, however many pixels it holds."""
-    most = max(int(pixels.sum()) for pixels in counted)
-    alike = [(pixels.double() * most / pixels.sum().clamp(min=1)).round().long() for pixels in counted]
-    return torch.stack(alike).sum(0)
 
 
 def _distilled(output: str) -> str:

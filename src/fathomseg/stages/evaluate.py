@@ -156,6 +156,8 @@ def evaluate_run(
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
     chosen, narrowed = _chosen(folder, card, tasks)
+    if against is None and rank_and_world()[0] == 0 and (warning := inference.misfit(card.size)) is not None:
+        say(warning)
     if is_pattern(split):
         raise FathomError(f"--split {split} is a pattern; hold it out as val in dataset.yaml (`val: [{split}]`).")
     if optional and split not in dataset.splits:

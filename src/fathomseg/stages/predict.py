@@ -120,6 +120,8 @@ def predicted(
     inference = trained_inference(Path(run), mode, flip, parted("predict", overrides, data=False)[0], links)
     wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
     predictor = load(run, as_weights(weights), device, inference, wanted).with_bits(bits)
+    if (warning := inference.misfit(predictor.card.size)) is not None:
+        say(warning)
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")

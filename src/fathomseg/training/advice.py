@@ -23,7 +23,7 @@ def memory_advice(recipe: Recipe, processes: int = 1) -> Iterator[None]:
     loop, encoder = recipe.train, recipe.network.encoder
     setting = f"model   (now {encoder.model})" if encoder.name == "timm" else f"channels   (now {encoder.channels})"
     stream, config = next(iter(recipe.streams.items()))
-    crop = (config.geometry and config.geometry.crop) or config.size or recipe.size
+    crop = config.view_size(recipe.size)
     try:
         yield
     except ValueError as error:  # of PyTorch's batch_norm

@@ -113,6 +113,10 @@ class StreamConfig(Part):
             raise ValueError(f"distilled has {unknown[0]!r}; a teacher writes {', '.join(TARGETS)}")
         return self
 
+    def view_size(self, size: Size) -> Size:
+        """The (height, width) of its views, in a recipe of this working size."""
+        return (self.geometry or Geometry()).view_size(self.size or size)
+
     @property
     def gives(self) -> list[str]:
         """The targets that these settings bring."""
@@ -127,8 +131,11 @@ def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:
     return frozenset(matched.keys() | set(matched.values()))
 
 
-def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str, str]], batch: int) -> Iterator[str]:
-    """What keeps image i of one stream from being shown beside image i of another, one sentence each."""
+def pair_misfits(
+    streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str, str]], batch: int, size: Size
+) -> Iterator[str]:
+    """What keeps image i of one stream from being shown beside image i of another, one sentence each; `batch` and
+    `size` are those of the recipe."""
     drawn = [(n, s.sampling.partner) for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)]
     for name, other in drawn:
         if other not in streams or other == name:
@@ -143,6 +150,13 @@ def pair_misfits(streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str,
             yield (
                 f"streams {first!r} and {second!r} are paired, image by image, but have batches of {sizes[0]} and "
                 f"{sizes[1]}: give streams.{first}.batch={sizes[1]}"
+            )
+        views = [streams[one].view_size(size) for one in (first, second)]
+        if views[0] != views[1] and (first, second) in pairs:
+            shown = " and ".join(f"{height} x {width}" for height, width in views)
+            yield (
+                f"streams {first!r} and {second!r} are paired, image by image, but have views of {shown}: give both "
+                "the same size, or the same geometry.crop"
             )
         if streams[first].progressive != streams[second].progressive:
             yield (
@@ -243,7 +257,7 @@ class Recipe(Part):
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
         pairs = [(p, s) for o in self.objectives.values() for p in o.partners for s in o.streams]
-        if found := list(pair_misfits(self.streams, pairs, self.train.batch)):
+        if found := list(pair_misfits(self.streams, pairs, self.train.batch, self.size)):
             raise ValueError("; ".join(found))
         if found := list(zoom_misfits(self.streams, self.objectives)):
             raise ValueError("; ".join(found))

@@ -160,7 +160,8 @@ class _Builder:
             small_first=self._small_first(),
         )
         if isinstance(config.sampling, RareClasses):
-            stream.order = config.sampling.order(stream.label_counts_by_id, len(recipe.data.classes), working, seed)
+            classes, view = len(recipe.data.classes), geometry.view_size(working)
+            stream.order = config.sampling.order(stream.label_counts_by_id, classes, working, seed, view)
         return stream, intrinsics
 
     def _refuse_other_depths(self, source: DepthSource) -> None:
