@@ -16,7 +16,7 @@ from fathomseg.data.datasets import camvid, cityscapes, vkitti2
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import write_config
-from fathomseg.training.recipe import StreamConfig
+from fathomseg.training.stream_config import StreamConfig
 from fathomseg.types import IGNORE
 from tests.fakes import write_yaml
 

@@ -170,7 +170,7 @@ class TestEndless:
 
 
 def test_the_setting_says_which() -> None:
-    from fathomseg.training.recipe import StreamConfig
+    from fathomseg.training.stream_config import StreamConfig
 
     config = validate(StreamConfig, {"sampling": {"name": "rare_classes", "temperature": 0.05}})
     assert config.sampling == RareClasses(temperature=0.05)

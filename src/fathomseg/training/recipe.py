@@ -2,189 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from fathomseg.config import Part, named_by_key
-from fathomseg.data.class_match import ClassMapping
-from fathomseg.data.colour import ColourJitter, Strength
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import is_pattern
-from fathomseg.data.distilled import TARGETS, target_name
-from fathomseg.data.geometry_sampling import MatchingGeometry
-from fathomseg.data.intrinsics import AnyIntrinsics, Known
-from fathomseg.data.labelled import Labels
-from fathomseg.data.motion import AnyFrames, FixedStep
-from fathomseg.data.progressive import Progressive
-from fathomseg.data.sampling import AnySampling, Uniform
-from fathomseg.data.transforms import Geometry, PositiveSize
-from fathomseg.depth_sources import AnyDepthSource
-from fathomseg.distillation import DistilledFolder
+from fathomseg.data.sampling import Uniform
+from fathomseg.data.transforms import PositiveSize
 from fathomseg.engine.balancing import AnyBalancing, Fixed
-from fathomseg.engine.loop import Loop, Positive
+from fathomseg.engine.loop import Loop
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.inference.settings import Inference
 from fathomseg.objectives import AnyObjective, Supervised
 from fathomseg.objectives.base import groups_of
 from fathomseg.objectives.check import misfits
-from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.init_from import InitFrom
 from fathomseg.training.metric_scale import MetricScale
+from fathomseg.training.stream_config import StreamConfig, geometry_streams, pair_misfits, zoom_misfits
 from fathomseg.types import Size
-
-
-class StreamColours(Part):
-    """Random colours of a stream: what is null is as usual for what the stream carries."""
-
-    probability: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of the samples that are changed at all."""
-    brightness: Strength | None = None
-    """Factor drawn from 1 - b .. 1 + b."""
-    contrast: Strength | None = None
-    """Factor drawn from 1 - c .. 1 + c, about the grey mean of each image."""
-    saturation: Strength | None = None
-    """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
-    hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
-    """Shift drawn from -h .. h, in turns of the colour circle."""
-    grey: Strength | None = None
-    """Share of the samples that are made grey, all frames of one alike; where some images are grey as stored."""
-
-    def over(self, usual: ColourJitter) -> ColourJitter:
-        """The usual colours but for what is given here."""
-        return usual.model_copy(update=self.model_dump(exclude_none=True))
-
-
-class StreamConfig(Part):
-    """What a training step reads a batch from. What is read of each image (labels, depth, neighbouring frames) follows
-    from the objectives that learn from the stream."""
-
-    data: AnyDataset | None = None
-    """Where the images come from; null = the dataset of the recipe."""
-    split: str | None = None
-    """The split, or a pattern of images (`clips/town/*`); null = `train`, or for frames of video `clips` if there is
-    one. No image of evaluation.split is used, and none of a drive that the dataset holds out (`data.val`)."""
-    labels: Labels | None = None
-    """The label budget: which images are in the stream. null = all that have a label, where an objective needs
-    labels."""
-    classes: ClassMapping | None = None
-    """Where the classes of `data` have other names than those of the recipe's: their name -> ours, or null for one that
-    is to be ignored; or the YAML file that holds this (streets-camvid and others come with the package). Classes it
-    does not name are matched by equal names, and ignored without a match."""
-    sampling: AnySampling = Uniform()
-    """`uniform`, `rare_classes`: images of rare classes more often, or `matching_geometry`: those whose depth fits an
-    image of another stream."""
-    labelled_too: bool = True
-    """Without labels of its own: whether the labelled images of the other streams are among its images."""
-    depth: AnyDepthSource | None = None
-    """Where the disparity of the images comes from, for DepthMix or as a target; null = nowhere."""
-    distilled: Mapping[str, DistilledFolder] = Field(default_factory=dict)
-    """By task (segmentation, depth, normals) the predictions of a teacher, which stand in for what images lack:
-    {segmentation: {folder: FOLDER}}. With that of segmentation and no labels of its own, the stream uses the labels of
-    the other streams' budgets of the same data, if there are any."""
-    frames: AnyFrames = FixedStep()
-    """Which frames are learned from together: `fixed` takes a fixed step, `motion` sees to it that the camera moves."""
-    camera: AnyIntrinsics = Known()
-    """Where intrinsics come from."""
-    size: PositiveSize | None = None
-    """Working (height, width); null = that of the recipe. Video of another shape should keep its own."""
-    batch: Positive | None = None
-    """How many images are in one optimiser step; null = train.batch."""
-    progressive: Progressive | None = None
-    """Small images first, which learn as much in a fraction of the time (progressive resizing). null: never."""
-    geometry: Geometry | None = None
-    """Random scale, crop and flip. null: zoom 1 to 2 and flip; with neighbouring frames flip alone."""
-    colour: StreamColours | None = None
-    """Random colours of the images the network sees. null: none without labels or frames. Usual are, with frames,
-    `probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1`, else `probability=0.8, brightness=0.3,
-    contrast=0.3, saturation=0.3, hue=0.05`."""
-    batch_norm: Literal["shared", "held", "own"] | None = None
-    """Whose the BatchNorm statistics of what the other streams train are. shared: its images are averaged into them.
-    held: they stay those of the other streams (Li et al. 2017, AdaBN). own: held, and its images go through a scale and
-    shift of their own, which end with the training (Chang et al. 2019, DSBN). null = held if the data is another
-    dataset than the recipe's, else shared."""
-
-    @model_validator(mode="after")
-    def _known_tasks(self) -> StreamConfig:
-        if unknown := [task for task in self.distilled if task not in TARGETS]:
-            raise ValueError(f"distilled has {unknown[0]!r}; a teacher writes {', '.join(TARGETS)}")
-        return self
-
-    def view_size(self, size: Size) -> Size:
-        """The (height, width) of its views, in a recipe of this working size."""
-        return (self.geometry or Geometry()).view_size(self.size or size)
-
-    @property
-    def gives(self) -> list[str]:
-        """The targets that these settings bring."""
-        disparity = ["disparity"] if self.depth is not None else []
-        labels = ["label"] if self.labels is not None else []
-        return [*disparity, *labels, *(target_name(TARGETS[task]) for task in self.distilled)]
-
-
-def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:
-    """The streams whose depths decide which images of one of them are drawn."""
-    matched = {n: s.sampling.partner for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)}
-    return frozenset(matched.keys() | set(matched.values()))
-
-
-def pair_misfits(
-    streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str, str]], batch: int, size: Size
-) -> Iterator[str]:
-    """What keeps image i of one stream from being shown beside image i of another, one sentence each; `batch` and
-    `size` are those of the recipe."""
-    drawn = [(n, s.sampling.partner) for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)]
-    for name, other in drawn:
-        if other not in streams or other == name:
-            yield f"streams.{name}.sampling.partner={other!r} is no other stream; there is: {', '.join(streams)}"
-        elif isinstance(streams[other].sampling, MatchingGeometry):
-            yield f"streams.{name} and streams.{other} would each be drawn by the other: leave one sampling out"
-        if lacking := [one for one in (name, other) if one in streams and streams[one].depth is None]:
-            yield f"streams.{name}.sampling compares depths: give streams.{lacking[0]}.depth={{name: run, run: RUN}}"
-    for first, second in dict.fromkeys([*pairs, *(pair for pair in drawn if pair[1] in streams)]):
-        sizes = [streams[one].batch or batch for one in (first, second)]
-        if sizes[0] != sizes[1]:
-            yield (
-                f"streams {first!r} and {second!r} are paired, image by image, but have batches of {sizes[0]} and "
-                f"{sizes[1]}: give streams.{first}.batch={sizes[1]}"
-            )
-        views = [streams[one].view_size(size) for one in (first, second)]
-        if views[0] != views[1] and (first, second) in pairs:
-            shown = " and ".join(f"{height} x {width}" for height, width in views)
-            yield (
-                f"streams {first!r} and {second!r} are paired, image by image, but have views of {shown}: give both "
-                "the same size, or the same geometry.crop"
-            )
-        if streams[first].progressive != streams[second].progressive:
-            yield (
-                f"streams {first!r} and {second!r} are paired, image by image, and so must be of one size at every "
-                "step: give both the same progressive"
-            )
-
-
-def learned_as_is(objectives: Mapping[str, AnyObjective], stream: str) -> list[str]:
-    """The tasks that learn the disparity of a stream as it is, of whatever scale and shift it may be."""
-    learning = [o for o in objectives.values() if isinstance(o, Supervised) and stream in o.streams]
-    losses = [loss for o in learning for loss in o.losses.values() if isinstance(loss, DepthLoss)]
-    return sorted({loss.name for loss in losses if loss.target == "disparity" and not loss.leaves_scale_open})
-
-
-def zoom_misfits(streams: Mapping[str, StreamConfig], objectives: Mapping[str, AnyObjective]) -> Iterator[str]:
-    """Streams whose depth is divided by the zoom while a disparity learned as it is stays, one sentence each."""
-    for name in sorted(streams):
-        depth, geometry = streams[name].depth, streams[name].geometry
-        if not learned_as_is(objectives, name):
-            continue
-        follows = geometry is not None and geometry.depth_follows_zoom and geometry.zoom != (1, 1)
-        if follows and depth is not None and depth.normalise.over == "none":
-            yield (
-                f"streams.{name}.geometry.depth_follows_zoom divides depth by the zoom, but not the disparity of "
-                f"streams.{name}.depth, which normalise.over=none leaves as it is: give depth_follows_zoom=false, or "
-                f"learn from depth (fathom distill, streams.{name}.distilled.depth)"
-            )
 
 
 class Evaluation(Part):

@@ -30,8 +30,9 @@ from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
 from fathomseg.training.domains import endless, matched
-from fathomseg.training.recipe import Recipe, learned_as_is
+from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES
+from fathomseg.training.stream_config import learned_as_is
 from fathomseg.training.stream_ids import split_ids, stream_ids
 from fathomseg.types import Size
 
