@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,17 @@ import yaml
 
 import fathomseg
 from fathomseg.config import load
+from fathomseg.data.datasets import CamVid
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.evaluation.baselines import parse_baselines
 from fathomseg.inference.predicted import RECORD
+from fathomseg.inference.settings import trained_inference
 from fathomseg.stages.api import _taken, overrides
 from fathomseg.stages.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.stages import tiny
+from tests.stages.saved_run import save_run
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +110,72 @@ def test_options_and_settings_of_a_finished_run_are_told_apart() -> None:
         fathomseg.evaluate("run", flipp=True)
     with pytest.raises(FathomError, match=r"predict takes no 'train'\. Its options are tasks, .*; settings begin with"):
         fathomseg.predict("run", "photo", "out", train={"steps": 3})
+
+
+@pytest.fixture(scope="module")
+def classes(camvid: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of segmentation, without a training."""
+    data = CamVid(root=camvid)
+    return save_run(tmp_path_factory.mktemp("classes"), data.classes, data.model_dump(mode="json"), (24, 32))
+
+
+VERBS = {
+    "load": lambda run, tasks: fathomseg.load(run, device="cpu", tasks=tasks),
+    "predict": lambda run, tasks: fathomseg.predict(run, "photo.jpg", run / "seen", tasks=tasks),
+    "evaluate": lambda run, tasks: fathomseg.evaluate(run, tasks=tasks),
+    "export": lambda run, tasks: fathomseg.export(run, run / "out.onnx", tasks=tasks),
+}
+
+
+@pytest.mark.parametrize("tasks", ["segmentation, depth", ["segmentation", "depth"], ("depth",), "depth"], ids=repr)
+@pytest.mark.parametrize("verb", VERBS)
+def test_tasks_are_a_text_or_a_collection(verb: str, tasks: Any, classes: Path) -> None:
+    """All of them, and nothing else, are looked for: the run has no depth."""
+    with pytest.raises(FathomError, match=r"(has no task|cannot be scored on) 'depth'"):
+        VERBS[verb](classes, tasks)
+
+
+@pytest.mark.parametrize("tasks", ["segmentation", ["segmentation"], {"segmentation": None}])
+def test_tasks_that_are_there_are_loaded(tasks: Any, classes: Path) -> None:
+    assert list(fathomseg.load(classes, device="cpu", tasks=tasks).tasks) == ["segmentation"]
+
+
+@pytest.mark.parametrize("given", ["coco, voc", ["coco", "voc"]])
+def test_formats_are_a_text_or_a_collection(given: Any, classes: Path) -> None:
+    with pytest.raises(FathomError, match="'voc' is none of ids, coco, yolo"):
+        fathomseg.predict(classes, "photo.jpg", classes / "seen", device="cpu", format=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "links"), [(True, True), ("on", True), (False, False), ("off", False), (None, True)], ids=repr
+)
+def test_links_are_a_word_or_a_truth_value(given: Any, links: bool, tmp_path: Path) -> None:
+    assert trained_inference(tmp_path, links=given).links is links
+
+
+def test_other_words_about_links_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match="--links is 'no'; give on or off"):
+        trained_inference(tmp_path, links="no")
+
+
+@pytest.mark.parametrize("given", [{"depth": "runs/a"}, {"depth": Path("runs/a")}, ["depth=runs/a"], "depth=runs/a"])
+def test_a_baseline_of_one_task(given: Any) -> None:
+    assert parse_baselines(given, ["segmentation", "depth"]) == {"depth": Path("runs/a")}
+
+
+@pytest.mark.parametrize("given", ["runs/a", Path("runs/a"), ["runs/a"]], ids=repr)
+def test_one_baseline_of_all_tasks(given: Any) -> None:
+    assert parse_baselines(given, ["segmentation", "depth"]) == dict.fromkeys(("segmentation", "depth"), Path("runs/a"))
+
+
+def test_a_mapping_of_baselines_is_no_setting(classes: Path) -> None:
+    with pytest.raises(FathomError, match=r"nowhere"):
+        fathomseg.evaluate(classes, limit=1, report=False, baselines={"segmentation": "nowhere"})
+
+
+def test_stored_predictions_are_a_text_or_a_path(classes: Path) -> None:
+    with pytest.raises(FathomError, match=r"There is no folder nowhere with predictions"):
+        fathomseg.evaluate(classes, against="nowhere")
 
 
 def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ def _taken(verb: str, function: Callable[..., Any], given: Mapping[str, Any]) ->
     Raises `FathomError` for what is neither.
     """
     known = [name for name in inspect.signature(function).parameters if name not in _PLACES]
-    options = {name: value for name, value in given.items() if name in known and not isinstance(value, Mapping)}
+    grouped = {name for name, value in given.items() if name in _GROUPS and isinstance(value, Mapping)}
+    options = {name: value for name, value in given.items() if name in known and name not in grouped}
     settings = {name: value for name, value in given.items() if name not in options}
     for name in settings:
         if name.partition(".")[0] not in _GROUPS:

@@ -11,7 +11,7 @@ OUT/soft/<id>.npz          with --soft: the most probable classes and their prob
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -61,7 +61,7 @@ def run(
     everything: bool = False,
     soft: bool = False,
     flip: bool = False,
-    classes: Path | None = None,
+    classes: Path | str | Mapping[str, str | None] | None = None,
     weights: str = "ema",
     gives: str | None = None,
     device: str | None = None,
@@ -97,7 +97,7 @@ def run(
     asked = _teacher(*how)
     match = None
     if wanted == "segmentation":
-        mapping = None if classes is None else read_mapping(classes)
+        mapping = read_mapping(classes) if isinstance(classes, str | Path) else classes
         match = match_classes(asked.classes, dataset.classes.names, mapping, "--classes")
         say("\n".join(["Classes of the dataset, and those of the teacher that become them:", *match.lines()]))
     provenance = Provenance(

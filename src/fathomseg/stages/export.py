@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -40,11 +40,11 @@ def run(
     run: Path,
     out: Path,
     *,
-    tasks: str | None = None,
+    tasks: str | Collection[str] | None = None,
     weights: str = "ema",
     precision: str = "fp32",
     int8: bool = False,
-    calibration: Path | None = None,
+    calibration: Path | str | None = None,
     fixed_size: bool = False,
     data: str | None = None,
     split: str | None = None,
@@ -73,8 +73,7 @@ def run(
         raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
     split = split or "val"
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
-    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    tasks_kept = chosen(card, names, str(run))
+    tasks_kept = chosen(card, tasks, str(run))
     of_inference, of_data = parted("export", overrides)
     inference = trained_inference(run, overrides=of_inference)
     if kind == "fp32" and of_data:
@@ -155,11 +154,11 @@ def _other(size: Size) -> Size:
 
 
 def _calibration(
-    run: Path, folder: Path | None, data: str | None, overrides: Sequence[str], size: Size
+    run: Path, folder: Path | str | None, data: str | None, overrides: Sequence[str], size: Size
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
-        files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
+        files = sorted(path for name, path in walk(Path(folder)) if ending(name) in SUFFIXES)
         if not files:
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
