@@ -94,7 +94,8 @@ def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypa
     taught = fathomseg.distill(
         run.folder, recipe, "taught", task="segmentation", device="cpu", evaluation=slide, **{LABELS: 1}
     )
-    assert read_provenance(taught).teacher.settings["mode"] == "slide"
+    assert (taught.images, taught.problems) == (3, ())
+    assert read_provenance(taught.folder).teacher.settings["mode"] == "slide"
     assert len(list((tmp_path / taught / "ids").rglob("*.png"))) == 3
 
 

@@ -14,6 +14,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,9 +28,10 @@ from fathomseg.stages.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from fathomseg.selection.result import Selection
+    from fathomseg.stages.distill import Distilled
     from fathomseg.stages.predict import Predicted
 
-Place = Path | str
+Place = str | PathLike[str]
 _PLACES: Final = ("run", "target", "source", "out", "teacher")
 """Parameters of verbs that are no options."""
 _GROUPS: Final = ("data", "evaluation", "streams", "seed")
@@ -70,7 +72,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder that training has finished."""
+    """A run folder that training has finished; stands for it wherever a path is taken."""
 
     folder: Path
     scores: Scores | None
@@ -79,6 +81,10 @@ class Run:
     def load(self, **options: Any) -> Predictor:
         """The trained network, ready to predict: `fathomseg.load`."""
         return load(self.folder, **options)
+
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.folder)
 
     def __repr__(self) -> str:
         """The folder, and the scores."""
@@ -143,7 +149,7 @@ def evaluate(
     """
     from fathomseg.stages.evaluate import scored
 
-    result = scored(str(run), split=split, **_taken("evaluate", scored, {**_data(data), **options}))
+    result = scored(fspath(run), split=split, **_taken("evaluate", scored, {**_data(data), **options}))
     return Scores.of(result, Path(result["folder"]))
 
 
@@ -155,18 +161,17 @@ def predict(run: Place, source: Place, out: Place, **options: Any) -> Predicted:
     """
     from fathomseg.stages.predict import predicted
 
-    return predicted(str(run), str(source), str(out), **_taken("predict", predicted, options))
+    return predicted(fspath(run), fspath(source), fspath(out), **_taken("predict", predicted, options))
 
 
-def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Path:
-    """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`,
-    which is returned; `options` are those of `fathom distill` and settings, such as `**{"data.root": "mydata"}`.
+def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Distilled:
+    """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`;
+    `options` are those of `fathom distill` and settings, such as `**{"data.root": "mydata"}`.
     """
-    from fathomseg.stages.distill import run as start
+    from fathomseg.stages.distill import distilled
 
-    given = _taken("distill", start, options)
-    start(str(teacher), str(data), given.pop("overrides"), task=task, out=Path(out), **given)
-    return Path(out)
+    given = _taken("distill", distilled, options)
+    return distilled(fspath(teacher), fspath(data), task=task, out=Path(out), **given)
 
 
 def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = None, **options: Any) -> Path:
@@ -181,7 +186,7 @@ def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = N
 
 def _data(data: Place | Mapping[str, Any] | None) -> dict[str, Any]:
     """Other data, or settings of a run's own."""
-    return {} if data is None else {"data": data if isinstance(data, Mapping) else str(data)}
+    return {} if data is None else {"data": data if isinstance(data, Mapping) else fspath(data)}
 
 
 def _taken(verb: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,7 +215,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def _text(value: Any) -> str:
     """A value as it would be typed."""
-    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+    return fspath(value) if isinstance(value, str | PathLike) else json.dumps(value, default=str)
 
 
 def _path(place: Place | None) -> Path | None:
@@ -219,7 +224,7 @@ def _path(place: Place | None) -> Path | None:
 
 def _recipe(recipe: Place | None) -> Path | None:
     """The file of a path or a name, as the command line finds it."""
-    return None if recipe is None else find(str(recipe))
+    return None if recipe is None else find(fspath(recipe))
 
 
 def _own_scores(folder: Path) -> Scores | None:
