@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 import yaml
 
 import fathomseg
+from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets import CamVid
 from fathomseg.distillation.provenance import read_provenance
@@ -20,6 +23,10 @@ from fathomseg.evaluation.baselines import parse_baselines
 from fathomseg.inference.predicted import RECORD
 from fathomseg.inference.settings import trained_inference
 from fathomseg.stages.api import _taken, overrides
+from fathomseg.stages.distill import distilled
+from fathomseg.stages.evaluate import scored
+from fathomseg.stages.export import run as export
+from fathomseg.stages.predict import predicted
 from fathomseg.stages.recipe import Recipe
 from tests.fakes import make_camvid
 from tests.stages import tiny
@@ -100,9 +107,6 @@ def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypa
 
 
 def test_options_and_settings_of_a_finished_run_are_told_apart() -> None:
-    from fathomseg.stages.evaluate import scored
-    from fathomseg.stages.export import run as export
-
     given = {"flip": True, "data": {"root": "there"}, "evaluation.inference.mode": "slide", "overrides": ["data.a=b"]}
     wanted = ["data.a=b", "data.root=there", "evaluation.inference.mode=slide"]
     assert _taken("evaluate", scored, given) == {"flip": True, "overrides": wanted}
@@ -171,12 +175,38 @@ def test_one_baseline_of_all_tasks(given: Any) -> None:
 
 def test_a_mapping_of_baselines_is_no_setting(classes: Path) -> None:
     with pytest.raises(FathomError, match=r"nowhere"):
-        fathomseg.evaluate(classes, limit=1, report=False, baselines={"segmentation": "nowhere"})
+        fathomseg.evaluate(classes, limit=1, report=False, baseline={"segmentation": "nowhere"})
 
 
 def test_stored_predictions_are_a_text_or_a_path(classes: Path) -> None:
     with pytest.raises(FathomError, match=r"There is no folder nowhere with predictions"):
         fathomseg.evaluate(classes, against="nowhere")
+
+
+VERB_OPTIONS = [
+    (verb, option, function)
+    for verb, function in {
+        "train": fathomseg.train,
+        "select": fathomseg.select,
+        "evaluate": scored,
+        "predict": predicted,
+        "export": export,
+        "distill": distilled,
+    }.items()
+    for option in typer.main.get_command(app).commands[verb].params
+    if option.param_type_name == "option" and option.name != "help"
+]
+
+
+@pytest.mark.parametrize(("verb", "option", "function"), VERB_OPTIONS, ids=lambda x: getattr(x, "name", None))
+def test_options_of_the_command_line_are_those_of_python(verb: str, option: Any, function: Any) -> None:
+    """By name and default; verbs of Python with `**options` hand them on."""
+    own = inspect.signature(getattr(fathomseg, verb)).parameters
+    handed_on = inspect.signature(function).parameters if "options" in own else {}
+    assert "--" + option.name.replace("_", "-") in option.opts
+    known = {**handed_on, **own}[option.name]
+    empty = {(), None, inspect.Parameter.empty}
+    assert known.default == option.default or {known.default, option.default} <= empty
 
 
 def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def distilled(
         ids = kept
     lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]
     if not lacking:
-        say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
+        every = f"All {len(ids)} images of split {split!r} of {dataset.name}"
+        say(f"{every} have {task}; --everything predicts it all the same.")
         conclude(f"all {len(ids)} images had {task} before")
         return Distilled(out, 0)
     how = teacher, wanted, dataset, weights, gives, device, flip, inference

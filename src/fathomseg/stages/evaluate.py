@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import json as json_format
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ def scored(
     weights: str = "both",
     mode: str | None = None,
     against: Path | str | None = None,
-    as_json: bool = False,
+    json: bool = False,
     report: bool = True,
     limit: int | None = None,
     tasks: str | Collection[str] | None = None,
@@ -70,13 +70,13 @@ def scored(
     max_depth: float | None = None,
     crop: str | None = None,
     alignment: str | None = None,
-    baselines: str | Path | Sequence[str] | Mapping[str, str | Path] = (),
+    baseline: str | Path | Sequence[str] | Mapping[str, str | Path] = (),
 ) -> dict[str, Any]:
     """Score a run folder, an exported file, or stored predictions, and print the result, which `evaluate_run` gives.
 
     `tasks` are in a list, or separated by commas; `mode` is for tasks predicted in windows, `max_depth` (metres),
-    `crop` and `alignment` for depth; `links` is on or off (or True, False); `baselines` are, for Delta_m, "TASK=RUN",
-    {TASK: RUN}, or one run.
+    `crop` and `alignment` for depth; `links` is on or off (or True, False); `baseline` is, for Delta_m, one run, or
+    ["TASK=RUN"] or {TASK: RUN} with one for each task.
     """
     folder = Path(target)
     inference_settings, data_settings = parted("evaluate", overrides)
@@ -112,8 +112,8 @@ def scored(
         protocol=DepthProtocol(**given),
         limit=limit,
         report=report,
-        as_json=as_json,
-        baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
+        as_json=json,
+        baselines=parse_baselines(baseline, list(chosen)) if baseline else None,
     )
 
 
@@ -245,7 +245,7 @@ def evaluate_run(
             headlines = ", ".join(section.headline for section in told)
             conclude(f"{folder} on {split}: {headlines}")
             if as_json:
-                print(json.dumps(result))
+                print(json_format.dumps(result))
             else:
                 show(result, told, out)
             result["folder"] = str(out)

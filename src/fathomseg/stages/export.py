@@ -53,9 +53,10 @@ def run(
 ) -> int:
     """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
 
-    With `int8` or fp16, the loss of accuracy on `split` is measured, said, and written into the file, if the data is
-    there. `overrides` are of evaluation.inference, which the file will say, and of the data. Nothing appears under the
-    name `out` unless the float32 network equals PyTorch's.
+    `precision` is fp32, fp16 or int8; `int8` is another word for the last. Of fp16 and int8 the loss of accuracy on
+    `split` is measured, said, and written into the file, if the data is there. `overrides` are of evaluation.inference,
+    which the file will say, and of the data. Nothing appears under the name `out` unless the float32 network equals
+    PyTorch's.
     """
     kind = _precision(precision, int8)
     if not is_onnx(out):
@@ -66,18 +67,18 @@ def run(
         _ours(out)
     refuse_unwritable(out.parent, "file")
     if calibration is not None and kind != "int8":
-        raise FathomError("--calibration is for --int8: other precisions need no images.")
+        raise FathomError("--calibration is for --precision int8: other precisions need no images.")
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
     if kind == "fp32" and (data is not None or split is not None or limit is not None):
-        raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
+        raise FathomError("--data, --split and --limit are for --precision fp16 and int8, whose loss is measured.")
     split = split or "val"
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
     tasks_kept = chosen(card, tasks, str(run))
     of_inference, of_data = parted("export", overrides)
     inference = trained_inference(run, overrides=of_inference)
     if kind == "fp32" and of_data:
-        raise FathomError(f"{of_data[0]}: settings of the data are for --int8 and --precision fp16, which look at it.")
+        raise FathomError(f"{of_data[0]}: settings of the data are for --precision fp16 and int8, which look at it.")
     if fixed_size and inference.mode != "whole":
         raise FathomError(
             f"A file of one size cannot be shown windows: the run's evaluation.inference.mode is {inference.mode}. Add "
@@ -174,7 +175,7 @@ def _calibration(
         return _resized(ids, dataset.image, size)
     except FathomError as error:
         raise FathomError(
-            f"{error}\n--int8 needs images: give the data (--data), or a folder of them (--calibration)."
+            f"{error}\nint8 needs images: give the data (--data), or a folder of them (--calibration)."
         ) from None
 
 
