@@ -212,6 +212,7 @@ def evaluate_run(
             "depth_unit": None if against else card.depth_unit,
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
+            "sections": {name: task.section for name, task in known.items()},
             "motion": motion_scores(drives) if drives else None,
             "scenes": retrieved,
             "meaning": {
