@@ -184,10 +184,12 @@ def test_stored_predictions_are_a_text_or_a_path(classes: Path) -> None:
 
 
 VERB_OPTIONS = [
-    (verb, option, function)
+    (verb.replace("-", "_"), option, function)
     for verb, function in {
+        "check": fathomseg.check,
         "train": fathomseg.train,
         "select": fathomseg.select,
+        "import-labels": fathomseg.import_labels,
         "evaluate": scored,
         "predict": predicted,
         "export": export,
@@ -225,7 +227,7 @@ def test_a_choice_of_images(camvid: Path, tmp_path: Path) -> None:
     assert len(found.ids) == 2
     assert (tmp_path / "chosen/selection.txt").read_text().split() == list(found.ids)
     assert found.selection.seed == 3
-    assert repr(found).startswith("Choice(2 images: train/")
+    assert repr(found).startswith("Chosen(2 images: train/")
     with pytest.raises(FathomError, match="Give either a recipe"):
         fathomseg.select()
 
@@ -237,3 +239,26 @@ def test_recipes_are_found_by_name() -> None:
 
 def test_the_package_offers_what_it_names() -> None:
     assert {name for name in fathomseg.__all__ if not hasattr(fathomseg, name)} == set()
+
+
+def test_what_verbs_return_can_be_named() -> None:
+    verbs = [one for one in (getattr(fathomseg, name) for name in fathomseg.__all__) if inspect.isfunction(one)]
+    returned = {str(verb.__annotations__["return"]) for verb in verbs if verb.__module__ == "fathomseg.stages.api"}
+    assert returned - {"Path"} <= set(fathomseg.__all__)
+    assert {"Run", "Scores", "Chosen", "Predicted", "Distilled", "CheckReport", "Imported"} <= returned
+
+
+def test_a_check_returns_what_it_prints(camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(camvid, "data")
+    broken = next(Path("data/train").iterdir())
+    broken.write_bytes(b"no picture")
+    found = fathomseg.check("camvid", report=False, **{"data.root": "data"})
+    assert (found.dataset, found.splits["train"].images) == ("camvid", 4)
+    assert [Path(problem.where).name for problem in found.problems] == [broken.name]
+    assert not Path("runs").exists()
+
+
+def test_labels_are_imported_from_a_selection(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=r"There is no .*job\.zip\. Give the file that CVAT"):
+        fathomseg.import_labels(tmp_path / "job.zip", selection=str(tmp_path), out=str(tmp_path / "mine"))

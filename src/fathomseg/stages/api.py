@@ -27,7 +27,9 @@ from fathomseg.named_recipes import find
 from fathomseg.stages.run_folder import CONFIG
 
 if TYPE_CHECKING:
+    from fathomseg.selection.annotation import Imported
     from fathomseg.selection.result import Selection
+    from fathomseg.stages.check import CheckReport
     from fathomseg.stages.distill import Distilled
     from fathomseg.stages.predict import Predicted
 
@@ -92,7 +94,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Chosen:
     """Which images to label."""
 
     folder: Path
@@ -106,7 +108,17 @@ class Choice:
 
     def __repr__(self) -> str:
         """How many, and where."""
-        return f"Choice({len(self.ids)} images: {', '.join(self.ids[:3])} ...; {self.folder})"
+        return f"Chosen({len(self.ids)} images: {', '.join(self.ids[:3])} ...; {self.folder})"
+
+
+def check(data: Place, *, json: bool = False, report: bool = True, **settings: Any) -> CheckReport:
+    """Decode a dataset once: what its splits hold, and in `problems` every file that cannot be used.
+
+    `data` is a recipe, a dataset.yaml or its folder, or a dataset's name; settings are such as `**{"data.root": "x"}`.
+    """
+    from fathomseg.stages.check import checked
+
+    return checked(fspath(data), overrides(settings), json, report)
 
 
 def train(
@@ -132,11 +144,22 @@ def select(
     engine: str = "local",
     workers: int = 1,
     **settings: Any,
-) -> Choice:
+) -> Chosen:
     """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or resume the one in `resume`."""
     from fathomseg.stages.select import chosen
 
-    return Choice(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+    return Chosen(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+
+
+def import_labels(
+    source: Place, *, selection: Place, out: Place, overwrite: bool = False, json: bool = False
+) -> Imported:
+    """Turn what annotators drew on the images of `selection` (a folder of `select`) into labels of the dataset folder
+    `out`; what cannot be used is in `unusable`.
+    """
+    from fathomseg.stages.import_labels import imported
+
+    return imported(Path(source), Path(selection), Path(out), overwrite, json)
 
 
 def evaluate(

@@ -73,7 +73,12 @@ class CheckReport:
 
 
 def run(data: str, overrides: Sequence[str], json: bool = False, report: bool = True) -> int:
-    """Check the dataset `data` names, print the report and write its page; the exit code is 1 if there are problems."""
+    """`checked`, for the command line: returns 1 if there are problems, else 0."""
+    return 1 if checked(data, overrides, json, report).problems else 0
+
+
+def checked(data: str, overrides: Sequence[str] = (), json: bool = False, report: bool = True) -> CheckReport:
+    """Check the dataset `data` names, print what was found and write its page (`report`)."""
     dataset = resolve_dataset(data, overrides)
     with preparing(active=True, what="checking files") as progress:
         found = check(dataset, None, progress)
@@ -85,7 +90,7 @@ def run(data: str, overrides: Sequence[str], json: bool = False, report: bool = 
             write_check_page(page_path(dataset), found, dataset)
     problems = f"{len(found.problems)} problems" if found.problems else "no problem"
     conclude(f"{found.dataset}: {found.images} images in {len(found.splits)} splits, {problems}")
-    return 1 if found.problems else 0
+    return found
 
 
 def check(

@@ -15,7 +15,12 @@ from fathomseg.selection.annotation.task import MANIFEST
 
 
 def run(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> int:
-    """Import `source` into the dataset folder `out` and say what was done. Returns the exit code.
+    """`imported`, for the command line: returns 1 if something cannot be used, else 0."""
+    return 1 if imported(source, selection, out, overwrite, json).unusable else 0
+
+
+def imported(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> Imported:
+    """Import `source` into the dataset folder `out` and say what was done.
 
     Raises `FathomError` if there is no export in `selection`, or what `import_labels` raises; nothing is written then.
     """
@@ -30,7 +35,7 @@ def run(source: Path, selection: Path, out: Path, overwrite: bool = False, json:
     else:
         tell(done)
     conclude(f"{len(done.labelled)} images of {done.root} have a label now")
-    return 1 if done.unusable else 0
+    return done
 
 
 def export_folder(selection: Path) -> Path:
