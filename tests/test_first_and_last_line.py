@@ -48,7 +48,7 @@ LINES = {
     ),
     "predict": ("predict run images --out out", r"segmentation of 1 files in out, [\d.]+ images/s"),
     "distill": (
-        "distill run run/config.yaml --task segmentation --out taught --all --split val",
+        "distill run run/config.yaml --task segmentation --out taught --everything --split val",
         r"segmentation of \d+ images in taught",
     ),
     "export": ("export run model.onnx", r"model\.onnx, [\d.]+ MB; try it: fathom predict model\.onnx INPUT --out DIR"),
@@ -58,7 +58,7 @@ LINES = {
         r"2 of \d+ images chosen, listed in chosen/selection\.txt; open chosen/selection\.html",
     ),
     "import-labels": (
-        "import-labels job.zip --selection chosen --to mine --overwrite",
+        "import-labels job.zip --selection chosen --out mine --overwrite",
         r"\d images of mine have a label now",
     ),
     "study": (

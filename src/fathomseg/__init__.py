@@ -4,7 +4,7 @@ predictor = fathomseg.load("runs/mine")
 prediction = predictor.predict(image)  # path, PIL image, uint8 array -> label, confidence, disparity, depth
 prediction.overlay(); prediction.save("seen")
 
-run = fathomseg.train("recipe.yaml", data={"root": "mydata"})  # and pretrain, select, evaluate, predict, export
+run = fathomseg.train("recipe.yaml", data={"root": "mydata"})  # and check, select, evaluate, predict, export, distill
 """
 
 from __future__ import annotations
@@ -17,17 +17,43 @@ from fathomseg.version import __version__
 if TYPE_CHECKING:
     from fathomseg.inference.align import align
     from fathomseg.inference.predictor import Predictor, load
-    from fathomseg.stages.api import distill, evaluate, export, predict, pretrain, select, train
+    from fathomseg.selection.annotation import Imported
+    from fathomseg.stages.api import (
+        Chosen,
+        Run,
+        Scores,
+        check,
+        distill,
+        evaluate,
+        export,
+        import_labels,
+        predict,
+        pretrain,
+        select,
+        train,
+    )
+    from fathomseg.stages.check import CheckReport
+    from fathomseg.stages.distill import Distilled
+    from fathomseg.stages.predict import Predicted
     from fathomseg.types import Prediction
 
 __all__ = [
+    "CheckReport",
+    "Chosen",
+    "Distilled",
+    "Imported",
+    "Predicted",
     "Prediction",
     "Predictor",
+    "Run",
+    "Scores",
     "__version__",
     "align",
+    "check",
     "distill",
     "evaluate",
     "export",
+    "import_labels",
     "load",
     "predict",
     "pretrain",
@@ -40,7 +66,17 @@ _HOMES = {
     "load": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prediction": "types",
-    **dict.fromkeys(("distill", "evaluate", "export", "predict", "pretrain", "select", "train"), "stages.api"),
+    "CheckReport": "stages.check",
+    "Distilled": "stages.distill",
+    "Imported": "selection.annotation",
+    "Predicted": "stages.predict",
+    **dict.fromkeys(
+        (
+            *("Chosen", "Run", "Scores", "check", "distill", "evaluate", "export", "import_labels", "predict"),
+            *("pretrain", "select", "train"),
+        ),
+        "stages.api",
+    ),
 }
 """The module each public name lives in."""
 

@@ -175,14 +175,16 @@ def import_labels(
         ),
     ],
     selection: Annotated[Path, typer.Option(help="The folder of `fathom select`, or its folder of the export.")],
-    to: Annotated[Path, typer.Option(help="Dataset folder to put the labels in; made if it is not there.")],
+    out: Annotated[
+        Path, typer.Option("--out", "--to", help="Dataset folder to put the labels in; made if it is not there.")
+    ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace labels that are there and differ.")] = False,
     json: Json = False,
 ) -> None:
     """Turn what annotators drew on the chosen images into the labels of a dataset folder."""
     from fathomseg.stages.import_labels import run
 
-    raise typer.Exit(run(source, selection, to, overwrite, json))
+    raise typer.Exit(run(source, selection, out, overwrite, json))
 
 
 @app.command()
@@ -245,13 +247,13 @@ def evaluate(
             flip=flip,
             links=links,
             against=against,
-            as_json=json,
+            json=json,
             report=report,
             limit=limit,
             max_depth=max_depth,
             crop=crop,
             alignment=alignment,
-            baselines=baseline or (),
+            baseline=baseline or (),
         )
     )
 
@@ -345,8 +347,13 @@ def export(
         str | None, typer.Option(help="What it predicts: segmentation,depth; default: all the run has.")
     ] = None,
     weights: Annotated[str, typer.Option(help="ema (averaged) or last.")] = "ema",
-    precision: Annotated[str, typer.Option(help="fp32 or fp16 (for GPUs); outputs are float32 always.")] = "fp32",
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise statically to 8 bits (for CPUs).")] = False,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16 (for GPUs) or int8 (statically quantised, for CPUs); outputs are float32 always."
+        ),
+    ] = "fp32",
+    int8: Annotated[bool, typer.Option("--int8", help="The same as --precision int8.")] = False,
     calibration: Annotated[
         Path | None,
         typer.Option(help="int8: folder of images that show its ranges; default: the run's own train split."),
@@ -401,7 +408,10 @@ def distill(
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="The split whose images are shown to the teacher.")] = "train",
     everything: Annotated[
-        bool, typer.Option("--all", help="Predict every image, not only those that lack a label, depth or normals.")
+        bool,
+        typer.Option(
+            "--everything", "--all", help="Predict every image, not only those that lack a label, depth or normals."
+        ),
     ] = False,
     soft: Annotated[bool, typer.Option("--soft", help="Segmentation: keep probabilities as well.")] = False,
     flip: Flip = False,

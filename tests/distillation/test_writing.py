@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+import fathomseg
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.distillation import writing
 from fathomseg.distillation.files import read_part
@@ -198,6 +199,14 @@ def test_an_unreadable_image_stops_nothing(teacher: Path, data: Folder, tmp_path
     copy.files(lacking[0]).image.write_bytes(b"no image")
     assert distill(teacher, copy, tmp_path / "out") == 1
     assert list(read_provenance(tmp_path / "out").images) == lacking[1:]
+    same = {name: name for name in data.classes.names}
+    found = fathomseg.distill(
+        teacher, copy.root, tmp_path / "again", task="segmentation", device="cpu", classes=same, batch=2
+    )
+    assert Path(found) == tmp_path / "again"
+    assert [(one.where, "image" in one.reason) for one in found.problems] == [(str(copy.files(lacking[0]).image), True)]
+    assert found.images == len(lacking) - 1
+    assert contents(Path(found)).keys() == contents(tmp_path / "out").keys()
 
 
 def test_a_label_outside_the_budget_counts_as_lacking(teacher: Path, tmp_path: Path) -> None:

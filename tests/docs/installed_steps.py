@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -9,10 +12,16 @@ import torch
 
 import fathomseg
 from fathomseg.config import validate
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import FathomError
+from fathomseg.inference.card import ModelCard
+from fathomseg.io.outcome import last_line
+from fathomseg.report.page import sections
+from fathomseg.stages.evaluate import evaluate_run
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import assert_equal, build, images, reached, scales_of_one
 from tests.objectives.steps import ENCODER, UNET, make_batch, make_step, train, weighed
+from tests.saved_model import save_model
 
 STITCHED: dict[str, Any] = {
     "encoder": ENCODER,
@@ -49,6 +58,20 @@ def a_task() -> None:
     assert set(task.decode(maps[0].detach(), (32, 48))) == {"disparity", "depth"}
     nothing = step({"labelled": make_batch(1, "label")}).terms["supervised.depth_bins"]
     assert (nothing.sum.item(), nothing.count.item()) == (0, 0)
+    is_scored(validate(NetworkConfig, {"encoder": ENCODER, "tasks": {"depth_bins": tasks["depth_bins"]}}))
+
+
+def is_scored(config: NetworkConfig) -> None:
+    """A run of it has a page with the section of the task whose scores it has, and a number in its last line."""
+    with TemporaryDirectory() as folder:
+        run, data = Path(folder) / "run", Streets(size=(40, 72), frames=2, val_clips=1)
+        save_model(run, ModelCard(network=config, size=(40, 72)), config.build(0, pretrained=False).state_dict())
+        result = evaluate_run(run, dataset=data, weights="ema", limit=1)
+        said = (last_line() or "").partition(": ")[2].partition(";")[0]
+        assert said.startswith("AbsRel ")
+        assert [one.headline for one in sections(result, data)] == [said]
+        page = (Path(result["folder"]) / "report.html").read_text(encoding="utf-8")
+        assert re.findall(r"<h2[^>]*>\s*(Depth|Segmentation|Surface normals)", page) == ["Depth"]
 
 
 def an_objective() -> None:

@@ -50,4 +50,4 @@ def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown[3].size == (64, 32)
     assert (tmp_path / "runs/first/seen/ids/image.png").is_file()
     assert repr(shown[5]).endswith("val-flip)")
-    assert repr(shown[6]).startswith("Choice(4 images: train/")
+    assert repr(shown[6]).startswith("Chosen(4 images: train/")

@@ -22,8 +22,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     file.write_text("mine")
     with pytest.raises(FathomError, match=r"file is a file; --out must be a folder"):
         refuse_unwritable(file)
-    with pytest.raises(FathomError, match=r"lies below .*file, which is a file; --to must be a folder"):
-        refuse_unwritable(file / "a" / "b", "--to")
+    with pytest.raises(FathomError, match=r"lies below .*file, which is a file; --out must be a folder"):
+        refuse_unwritable(file / "a" / "b", "--out")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FathomError, match="must be a folder"):
         refuse_unwritable(tmp_path / "gone" / "a")

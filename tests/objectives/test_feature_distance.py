@@ -113,15 +113,14 @@ class TestClasses:
         assert shows(label, [2, 3], (2, 4), 0.8).sum() == 1
         assert shows(label, [2, 3], (2, 4), 0.5).sum() == 3
 
-    def test_the_mean_is_over_their_cells(self) -> None:
-        made = make_step(
-            PLAIN,
-            {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["c"], "weight": 0.005}},
-            classes=CLASS_LIST,
-        )
+    @pytest.mark.parametrize(("filled", "settings", "cells"), [(16, {}, 3), (12, {}, 3), (12, {"min_ratio": 0.8}, 0)])
+    def test_the_mean_is_over_their_cells(self, filled: int, settings: dict[str, Any], cells: int) -> None:
+        """Of 16 rows each, of which the class fills the first `filled`."""
+        distance = {"stream": "labelled", "classes": ["c"], "weight": 0.005, **settings}
+        made = make_step(PLAIN, {"supervised": {}, "feature_distance": distance}, classes=CLASS_LIST)
         batch = make_batch(1, "label")
         batch.targets["label"].zero_()
-        batch.targets["label"][0, :16] = 2
+        batch.targets["label"][0, :filled] = 2
         features = torch.zeros(2, 3, 2, 3)
         features[0, :, 0] = 4.0
         original(made).forward = lambda image: [torch.zeros_like(features)]  # type: ignore[method-assign]
@@ -129,8 +128,8 @@ class TestClasses:
         assert isinstance(objective, FeatureDistanceObjective)
         request = objective.request(batch, Base.of(batch, None), Nets(made.network, made.ema.network))
         term = request.losses({"features": features}, []).terms[""]
-        assert (term.count.item(), term.weight) == (3, 0.005)
-        assert term.sum.item() == pytest.approx(3 * 48**0.5)
+        assert (term.count.item(), term.weight) == (cells, 0.005)
+        assert term.sum.item() == pytest.approx(cells * 48**0.5)
 
     def test_labels_are_needed_and_names_must_be_known(self) -> None:
         config = FeatureDistance(classes=("c",))

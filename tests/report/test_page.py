@@ -345,6 +345,21 @@ def test_many_classes_show_the_largest() -> None:
     assert "class 19 → class 19" not in text
 
 
+def test_a_task_of_ones_own_has_the_section_it_names() -> None:
+    """The second of a kind goes by the task's name."""
+    scores = {weights: {"ranges": tasks["depth"], **tasks} for weights, tasks in result()["scores"].items()}
+    kinds = {"ranges": "depth", "segmentation": "segmentation", "depth": "depth"}
+    found = result(scores=scores, sections=kinds, motion=None)
+    made = sections(found, Town(), {"depth": EXAMPLES["depth"]})
+    assert [one.title for one in made] == ["Segmentation", "Depth", "depth"]
+    assert [bool(one.figures) for one in made] == [False, False, True]
+    alone = result(scores={"ema": {"ranges": scores["ema"]["depth"]}}, sections=kinds, motion=None)
+    assert [one.headline for one in sections(alone, Town())] == [made[1].headline]
+    page = Tags(render(found, made))
+    assert [a["href"] for tag, a in page.found if tag == "a"] == [f"#section-{i}" for i in (1, 2, 3)]
+    assert [a["id"] for tag, a in page.found if tag == "section" and "id" in a] == [f"section-{i}" for i in (1, 2, 3)]
+
+
 def test_files_are_written_whole(tmp_path: Path) -> None:
     configuration = tmp_path / "config.yaml"
     configuration.write_text("size: [4, 8]\n")

@@ -118,9 +118,9 @@ def test_the_command_prints_json_and_nothing_else(tmp_path: Path, capsys: pytest
 def test_the_exit_code_tells_of_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_camvid(tmp_path / "camvid")
     recipe = write_yaml(tmp_path / "recipe.yaml", {"data": {"name": "camvid", "root": str(tmp_path / "camvid")}})
-    assert run(str(recipe), [], json=False) == 0
+    assert run(str(recipe), [], report=False) == 0
     save(tmp_path / "camvid/trainannot/0001TP_006690.png", np.full((24, 32), 40, np.uint8))
-    assert run(str(recipe), [], json=False) == 1
+    assert run(str(recipe), [], report=False) == 1
     text = " ".join(capsys.readouterr().out.split())
     assert "1 problem:" in text
     assert "id 40 (768 pixels) not in the class list" in text

@@ -61,7 +61,7 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(**changes: Any) -> dict[str, Any]:
     weights = "both" if "against" in changes else "ema"  # of predictions there is one kind
     defaults = {"data": None, "overrides": [], "split": "val", "weights": weights, "mode": None}
-    return {**defaults, "against": None, "as_json": True, "report": False, "limit": None, **changes}
+    return {**defaults, "against": None, "json": True, "report": False, "limit": None, **changes}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_files_hold_what_was_printed(saved: Path, data: CamVid, capsys: pytest.C
 
 
 def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(str(saved), **arguments(as_json=False, weights="both", limit=2))
+    run(str(saved), **arguments(json=False, weights="both", limit=2))
     out = capsys.readouterr().out
     assert "mIoU is the mean over the" in out
     assert "of the 2 images" in out
@@ -332,7 +332,7 @@ def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest
 
 
 def test_tables_are_printed_without_json(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(str(deep), **arguments(as_json=False))
+    run(str(deep), **arguments(json=False))
     out = capsys.readouterr().out
     assert "Means over 12 images" in out
     assert "unscaled" in out
@@ -523,7 +523,7 @@ class TestBaselines:
     ) -> None:
         given = [f"{task}={run}" for task, run in singles.items()]
         capsys.readouterr()
-        assert run(str(joint), **arguments(baselines=given, report=True)) == 0
+        assert run(str(joint), **arguments(baseline=given, report=True)) == 0
         found = json.loads((joint / "evaluation/val/scores.json").read_text())
         base = {t: json.loads((r / "evaluation/val/scores.json").read_text())["scores"] for t, r in singles.items()}
         own = found["scores"]["ema"]
@@ -554,7 +554,7 @@ class TestBaselines:
     )
     def test_what_is_no_baseline(self, joint: Path, singles: dict[str, Path], given: list[str], message: str) -> None:
         with pytest.raises(FathomError, match=message):
-            run(str(joint), **arguments(baselines=[one.format(**singles) for one in given]))
+            run(str(joint), **arguments(baseline=[one.format(**singles) for one in given]))
 
     def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
         with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):

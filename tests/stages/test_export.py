@@ -101,7 +101,7 @@ def test_metadata_of_an_export(joint: Path, exported: Path) -> None:
 @pytest.mark.usefixtures("at_once")
 def test_int8_says_what_it_costs(joint: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = joint.parent / "small.onnx"
-    assert export.run(joint, small, int8=True, limit=2) == 0
+    assert export.run(joint, small, precision="int8", limit=2) == 0
     said = capsys.readouterr().err
     assert "segmentation: miou 0." in said
     assert "[camvid val, 2 images]" in said
@@ -134,7 +134,7 @@ def test_int8_without_the_data(joint: Path, tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "run").mkdir()
     for name in ("model.json", "model.safetensors"):
         (tmp_path / "run" / name).write_bytes((joint / name).read_bytes())
-    with pytest.raises(FathomError, match=r"--int8 needs images: give the data \(--data\)"):
+    with pytest.raises(FathomError, match=r"int8 needs images: give the data \(--data\)"):
         export.run(tmp_path / "run", tmp_path / "small.onnx", int8=True)
     photos = tmp_path / "photos"
     with pytest.raises(FathomError, match="holds no images to calibrate with"):
@@ -218,11 +218,11 @@ def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tm
         ({"out": Path("model.pt")}, r"model\.pt must end in \.onnx"),
         ({"precision": "bf16"}, "no precision 'bf16'; choose from fp32, fp16, int8"),
         ({"precision": "fp16", "int8": True}, "--int8 and --precision fp16 exclude each other"),
-        ({"calibration": Path("photos")}, "--calibration is for --int8"),
+        ({"calibration": Path("photos")}, "--calibration is for --precision int8"),
         ({"limit": 0}, "--limit is 0"),
         ({"tasks": "normals"}, "has no task 'normals'; it predicts segmentation, depth"),
         ({"weights": "best"}, "no weights 'best'"),
-        ({"overrides": ["data.root=photos"]}, "settings of the data are for --int8"),
+        ({"overrides": ["data.root=photos"]}, "settings of the data are for --precision fp16 and int8"),
         (
             {"fixed_size": True, "overrides": ["evaluation.inference.mode=slide"]},
             "cannot be shown windows.*evaluation.inference.mode=whole",
@@ -251,7 +251,7 @@ def test_a_file_knows_the_data_of_its_run_where_that_is(tmp_path: Path) -> None:
         evaluate.evaluate_run(gone)
     arguments: dict[str, Any] = {
         **dict.fromkeys(("mode", "against", "limit", "tasks", "max_depth", "crop")),
-        **{"overrides": [], "split": "val", "weights": "both", "as_json": True, "report": False},
+        **{"overrides": [], "split": "val", "weights": "both", "json": True, "report": False},
     }
     assert evaluate.run(str(gone), data=str(data), **arguments) == 0
 

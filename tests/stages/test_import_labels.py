@@ -96,7 +96,7 @@ def test_json_and_a_new_folder(exported: tuple[Path, Task], tmp_path: Path) -> N
     folder, task = exported
     new = tmp_path / "new"
     back = from_cvat(tmp_path / "job.zip", drawn(task), LINES)
-    done = fathom("import-labels", back, "--selection", folder / "annotation", "--to", new, "--json")
+    done = fathom("import-labels", back, "--selection", folder / "annotation", "--out", new, "--json")
     assert json.loads(done.stdout) == {
         "root": str(new),
         "labelled": ["images/007", "images/001", "images/004"],
@@ -115,7 +115,7 @@ def test_labels_of_another_layout_are_not_hidden(exported: tuple[Path, Task], tm
         "import-labels", from_cvat(tmp_path / "job.zip", drawn(task), LINES), "--selection", folder, "--to", root
     )
     with pytest.raises(
-        FathomError, match=r"yolo holds labels of YOLO; a dataset\.yaml there would hide them\. Give --to"
+        FathomError, match=r"yolo holds labels of YOLO; a dataset\.yaml there would hide them\. Give --out"
     ):
         raise done.exception or AssertionError(done.output)
     assert contents(root) == before

@@ -6,6 +6,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.runner import Job, Runner
@@ -29,10 +30,10 @@ def job(folder: JobFolder, name: str, pause: float, how: str = "", *after: str, 
     return Job(name, words, (*words, "resume"), result, after)
 
 
-def runner(folder: Path, count: int, pause: float, how: dict[Cell, str] | None = None) -> Runner:
+def runner(folder: Path, count: int, pause: float, how: dict[Cell, str] | None = None, **options: Any) -> Runner:
     place = JobFolder(folder)
     jobs = [job(place, str(cell), pause, (how or {}).get(cell, "")) for cell in cells(count)]
-    return Runner(place, jobs, poll_s=0.05, program="tests.study.fake_train")
+    return Runner(place, jobs, poll_s=0.05, program="tests.study.fake_train", **options)
 
 
 def main() -> None:

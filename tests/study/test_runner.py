@@ -60,6 +60,12 @@ def test_every_cell_is_done_once(tmp_path: Path) -> None:
     assert doing.running() == set()
 
 
+def test_checkpoints_of_finished_trainings_are_kept_if_asked_for(tmp_path: Path) -> None:
+    (cell,) = cells(1)
+    finish(runner(tmp_path, 1, pause=0.0, keep_checkpoints=True))
+    assert checkpoints(JobFolder(tmp_path).run(cell)) == [JobFolder(tmp_path).run(cell) / "checkpoint.pt"]
+
+
 @pytest.mark.slow
 def test_what_a_killed_process_has_begun_is_gone_on_with_by_another(tmp_path: Path) -> None:
     (cell,) = cells(1)

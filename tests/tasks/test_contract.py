@@ -14,6 +14,7 @@ from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Pyramid
 from fathomseg.models.network import early
 from fathomseg.objectives.supervised import Supervised
+from fathomseg.report.page import SECTIONS
 from fathomseg.tasks import AnyTask, AnyTaskLoss
 from fathomseg.tasks.base import Task, TaskLoss
 from fathomseg.tasks.network import NetworkConfig, task_names
@@ -50,6 +51,11 @@ def tensors(output: Any) -> list[Tensor]:
 
 def test_every_task_has_a_loss_of_its_name_and_losses_have_no_others() -> None:
     assert set(LOSSES) == set(task_names()) == {task.name for task in TASKS}
+
+
+@EVERY
+def test_its_scores_have_a_section_of_the_report(task: Task) -> None:
+    assert task.section in SECTIONS
 
 
 @EVERY

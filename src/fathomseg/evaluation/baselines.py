@@ -20,8 +20,15 @@ MEANING: Final = {
 _SAME: Final = ("dataset", "split", "limit")
 
 
-def parse_baselines(given: Sequence[str], tasks: Sequence[str]) -> dict[str, Path]:
-    """{task: run} of "TASK=RUN", or of one "RUN" for all of these tasks. Raises `FathomError` for what is neither."""
+def parse_baselines(
+    given: str | Path | Sequence[str] | Mapping[str, str | Path], tasks: Sequence[str]
+) -> dict[str, Path]:
+    """{task: run} of such a mapping, of "TASK=RUN" each, or of one run for all of these tasks. Raises `FathomError` for
+    anything else."""
+    if isinstance(given, Mapping):
+        given = [f"{task}={run}" for task, run in given.items()]
+    elif isinstance(given, str | Path):
+        given = [str(given)]
     if len(given) == 1 and "=" not in given[0]:
         return dict.fromkeys(tasks, Path(given[0]))
     found = {task: Path(run) for task, equals, run in (one.partition("=") for one in given) if equals}

@@ -38,7 +38,7 @@ def load(
     weights: Weights = "ema",
     device: torch.device | str | None = None,
     inference: Inference | None = None,
-    tasks: Collection[str] | None = None,
+    tasks: str | Collection[str] | None = None,
 ) -> Predictor:
     """The trained network of a run folder, ready to predict `tasks` (all it has); on a GPU if there is one and `device`
     names none.
@@ -77,7 +77,7 @@ class Predictor:
         card: ModelCard,
         device: torch.device | str = "cpu",
         inference: Inference | None = None,
-        tasks: Collection[str] | None = None,
+        tasks: str | Collection[str] | None = None,
     ) -> None:
         """`tasks`: those that are predicted; None = all. Raises `FathomError` for one the network does not have."""
         self.network, self.card, self.device = network, card, torch.device(device)
@@ -295,11 +295,19 @@ class Predictor:
         return {name: self.tasks[name].averaged(total / weight) for name, total in totals.items()}
 
 
-def chosen(card: ModelCard, tasks: Collection[str] | None, where: str = "This network") -> dict[str, Task]:
+def chosen(card: ModelCard, tasks: str | Collection[str] | None, where: str = "This network") -> dict[str, Task]:
     """Some tasks of a network (None = all), in its order. Raises `FathomError` for one that `where` does not have."""
-    if unknown := sorted(set(tasks or ()) - card.tasks.keys()):
+    names = task_names(tasks)
+    if unknown := sorted(set(names or ()) - card.tasks.keys()):
         raise FathomError(f"{where} has no task {unknown[0]!r}; it predicts {', '.join(card.tasks)}.")
-    return {name: task for name, task in card.tasks.items() if tasks is None or name in tasks}
+    return {name: task for name, task in card.tasks.items() if names is None or name in names}
+
+
+def task_names(given: str | Collection[str] | None) -> list[str] | None:
+    """The names in "segmentation,depth", or in a collection; None stays None, which is all."""
+    if given is None:
+        return None
+    return [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
 
 
 def stacked(images: Sequence[UInt8[np.ndarray, "_ _ 3"]], size: Size) -> UInt8[Tensor, "b 3 h w"]:

@@ -96,19 +96,20 @@ def trained_inference(
     mode: str | None = None,
     flip: bool = False,
     overrides: Sequence[str] = (),
-    links: str | None = None,
+    links: bool | str | None = None,
 ) -> Inference:
     """The inference settings in a run's configuration, or in an exported file (the defaults if it has none), perhaps in
-    another mode, flipped too, or with its links `on` or `off`. Of a run's other settings nothing is read; `overrides`
-    are of these alone.
+    another mode, flipped too, or with its links on or off (or True, False). Of a run's other settings nothing is read;
+    `overrides` are of these alone.
 
     Raises `ConfigError` for an override of anything else, `FathomError` for another word about links.
     """
     more = [] if mode is None else [f"evaluation.inference.mode={mode}"]
     more += ["evaluation.inference.flip=true"] if flip else []
-    if links is not None and links not in LINKS:
+    wanted = LINKS.get(links) if isinstance(links, str) else links
+    if wanted is None and links is not None:
         raise FathomError(f"--links is {links!r}; give on or off.")
-    more += [] if links is None else [f"evaluation.inference.links={str(LINKS[links]).lower()}"]
+    more += [] if wanted is None else [f"evaluation.inference.links={str(wanted).lower()}"]
     if is_onnx(run):
         known = read_metadata(run).get("inference", {})
     else:

@@ -21,7 +21,7 @@ fathom check mydata
 fathom pretrain own-data/depth data.root=mydata --out runs/depth
 fathom select own-data/select data.root=mydata --budget 50 --out selected
 # label selected/images with CVAT or Label Studio, export, then (docs/annotation.md):
-fathom import-labels job.zip --selection selected --to mydata
+fathom import-labels job.zip --selection selected --out mydata
 fathom train own-data/semi-supervised data.root=mydata --out runs/mine
 fathom evaluate runs/mine
 fathom predict runs/mine mydata/videos --out predictions"""

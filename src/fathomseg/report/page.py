@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset,
     "depth": depth_section,
     "normals": normals_section,
 }
-"""By task what makes its section, from its scores by weights, the dataset, and examples."""
+"""By `Task.section` what makes it, from a task's scores by weights, the dataset, and examples."""
 
 
 def sections(
@@ -34,11 +35,14 @@ def sections(
     drives: Sequence[Drive] = (),
 ) -> list[Section]:
     """A section for each task that was scored, one for camera motion, one for a scene model, and one for baselines.
-    `result` is what scores.json holds."""
-    scores, found = result["scores"], []
-    for name, section in SECTIONS.items():
-        if by_weights := {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}:
-            found.append(section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES)))
+    `result` is what scores.json holds; before it had `sections`, tasks were called as theirs."""
+    scores, kinds, found = result["scores"], result.get("sections", {}), list[Section]()
+    names = dict.fromkeys(name for tasks in scores.values() for name in tasks)
+    for kind, section in SECTIONS.items():
+        for number, name in enumerate(name for name in names if kinds.get(name, name) == kind):
+            by_weights = {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}
+            made = section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES))
+            found.append(replace(made, title=name) if number else made)
     if result["motion"]:
         found.append(motion_section(result["motion"], drives))
     if result.get("scenes"):

@@ -14,6 +14,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,10 +27,13 @@ from fathomseg.named_recipes import find
 from fathomseg.training.run_folder import CONFIG
 
 if TYPE_CHECKING:
+    from fathomseg.selection.annotation import Imported
     from fathomseg.selection.result import Selection
+    from fathomseg.stages.check import CheckReport
+    from fathomseg.stages.distill import Distilled
     from fathomseg.stages.predict import Predicted
 
-Place = Path | str
+Place = str | PathLike[str]
 _PLACES: Final = ("run", "target", "source", "out", "teacher")
 """Parameters of verbs that are no options."""
 _GROUPS: Final = ("data", "evaluation", "streams", "seed")
@@ -70,7 +74,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder that training has finished."""
+    """A run folder that training has finished; stands for it wherever a path is taken."""
 
     folder: Path
     scores: Scores | None
@@ -80,13 +84,17 @@ class Run:
         """The trained network, ready to predict: `fathomseg.load`."""
         return load(self.folder, **options)
 
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
     def __repr__(self) -> str:
         """The folder, and the scores."""
         return f"Run({self.folder}, {self.scores})"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Chosen:
     """Which images to label."""
 
     folder: Path
@@ -100,7 +108,17 @@ class Choice:
 
     def __repr__(self) -> str:
         """How many, and where."""
-        return f"Choice({len(self.ids)} images: {', '.join(self.ids[:3])} ...; {self.folder})"
+        return f"Chosen({len(self.ids)} images: {', '.join(self.ids[:3])} ...; {self.folder})"
+
+
+def check(data: Place, *, json: bool = False, report: bool = True, **settings: Any) -> CheckReport:
+    """Decode a dataset once: what its splits hold, and in `problems` every file that cannot be used.
+
+    `data` is a recipe, a dataset.yaml or its folder, or a dataset's name; settings are such as `**{"data.root": "x"}`.
+    """
+    from fathomseg.stages.check import checked
+
+    return checked(fspath(data), overrides(settings), json, report)
 
 
 def train(
@@ -126,11 +144,22 @@ def select(
     engine: str = "local",
     workers: int = 1,
     **settings: Any,
-) -> Choice:
+) -> Chosen:
     """Choose which images to label by a recipe into the folder `out` (runs/RECIPE), or resume the one in `resume`."""
     from fathomseg.stages.select import chosen
 
-    return Choice(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+    return Chosen(*chosen(_recipe(recipe), overrides(settings), _path(out), _path(resume), budget, engine, workers))
+
+
+def import_labels(
+    source: Place, *, selection: Place, out: Place, overwrite: bool = False, json: bool = False
+) -> Imported:
+    """Turn what annotators drew on the images of `selection` (a folder of `select`) into labels of the dataset folder
+    `out`; what cannot be used is in `unusable`.
+    """
+    from fathomseg.stages.import_labels import imported
+
+    return imported(Path(source), Path(selection), Path(out), overwrite, json)
 
 
 def evaluate(
@@ -143,7 +172,7 @@ def evaluate(
     """
     from fathomseg.stages.evaluate import scored
 
-    result = scored(str(run), split=split, **_taken("evaluate", scored, {**_data(data), **options}))
+    result = scored(fspath(run), split=split, **_taken("evaluate", scored, {**_data(data), **options}))
     return Scores.of(result, Path(result["folder"]))
 
 
@@ -155,18 +184,17 @@ def predict(run: Place, source: Place, out: Place, **options: Any) -> Predicted:
     """
     from fathomseg.stages.predict import predicted
 
-    return predicted(str(run), str(source), str(out), **_taken("predict", predicted, options))
+    return predicted(fspath(run), fspath(source), fspath(out), **_taken("predict", predicted, options))
 
 
-def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Path:
-    """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`,
-    which is returned; `options` are those of `fathom distill` and settings, such as `**{"data.root": "mydata"}`.
+def distill(teacher: Place, data: Place, out: Place, *, task: str, **options: Any) -> Distilled:
+    """Let a teacher (a run, an exported file, hf:OWNER/NAME) predict what images of `data` lack, into the folder `out`;
+    `options` are those of `fathom distill` and settings, such as `**{"data.root": "mydata"}`.
     """
-    from fathomseg.stages.distill import run as start
+    from fathomseg.stages.distill import distilled
 
-    given = _taken("distill", start, options)
-    start(str(teacher), str(data), given.pop("overrides"), task=task, out=Path(out), **given)
-    return Path(out)
+    given = _taken("distill", distilled, options)
+    return distilled(fspath(teacher), fspath(data), task=task, out=Path(out), **given)
 
 
 def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = None, **options: Any) -> Path:
@@ -181,7 +209,7 @@ def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = N
 
 def _data(data: Place | Mapping[str, Any] | None) -> dict[str, Any]:
     """Other data, or settings of a run's own."""
-    return {} if data is None else {"data": data if isinstance(data, Mapping) else str(data)}
+    return {} if data is None else {"data": data if isinstance(data, Mapping) else fspath(data)}
 
 
 def _taken(verb: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,7 +218,8 @@ def _taken(verb: str, function: Callable[..., Any], given: Mapping[str, Any]) ->
     Raises `FathomError` for what is neither.
     """
     known = [name for name in inspect.signature(function).parameters if name not in _PLACES]
-    options = {name: value for name, value in given.items() if name in known and not isinstance(value, Mapping)}
+    grouped = {name for name, value in given.items() if name in _GROUPS and isinstance(value, Mapping)}
+    options = {name: value for name, value in given.items() if name in known and name not in grouped}
     settings = {name: value for name, value in given.items() if name not in options}
     for name in settings:
         if name.partition(".")[0] not in _GROUPS:
@@ -209,7 +238,7 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def _text(value: Any) -> str:
     """A value as it would be typed."""
-    return str(value) if isinstance(value, str | Path) else json.dumps(value, default=str)
+    return fspath(value) if isinstance(value, str | PathLike) else json.dumps(value, default=str)
 
 
 def _path(place: Place | None) -> Path | None:
@@ -218,7 +247,7 @@ def _path(place: Place | None) -> Path | None:
 
 def _recipe(recipe: Place | None) -> Path | None:
     """The file of a path or a name, as the command line finds it."""
-    return None if recipe is None else find(str(recipe))
+    return None if recipe is None else find(fspath(recipe))
 
 
 def _own_scores(folder: Path) -> Scores | None:

@@ -72,20 +72,25 @@ class CheckReport:
     """How many were scanned; splits may share some."""
 
 
-def run(data: str, overrides: list[str], json: bool, page: bool = False) -> int:
-    """Check the dataset `data` names, print the report and write its page; the exit code is 1 if there are problems."""
+def run(data: str, overrides: Sequence[str], json: bool = False, report: bool = True) -> int:
+    """`checked`, for the command line: returns 1 if there are problems, else 0."""
+    return 1 if checked(data, overrides, json, report).problems else 0
+
+
+def checked(data: str, overrides: Sequence[str] = (), json: bool = False, report: bool = True) -> CheckReport:
+    """Check the dataset `data` names, print what was found and write its page (`report`)."""
     dataset = resolve_dataset(data, overrides)
     with preparing(active=True, what="checking files") as progress:
-        report = check(dataset, None, progress)
+        found = check(dataset, None, progress)
     if json:
-        print(json_format.dumps(dataclasses.asdict(report), indent=2))
+        print(json_format.dumps(dataclasses.asdict(found), indent=2))
     else:
-        show(report)
-        if page:
-            write_check_page(page_path(dataset), report, dataset)
-    problems = f"{len(report.problems)} problems" if report.problems else "no problem"
-    conclude(f"{report.dataset}: {report.images} images in {len(report.splits)} splits, {problems}")
-    return 1 if report.problems else 0
+        show(found)
+        if report:
+            write_check_page(page_path(dataset), found, dataset)
+    problems = f"{len(found.problems)} problems" if found.problems else "no problem"
+    conclude(f"{found.dataset}: {found.images} images in {len(found.splits)} splits, {problems}")
+    return found
 
 
 def check(

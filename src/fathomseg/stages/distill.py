@@ -11,7 +11,8 @@ OUT/soft/<id>.npz          with --soft: the most probable classes and their prob
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -26,7 +27,7 @@ from fathomseg.distillation.huggingface import PREFIX, HuggingFaceLabels, Huggin
 from fathomseg.distillation.provenance import Provenance, StoredClasses
 from fathomseg.distillation.teachers import RunTeacher, TaskName, Teacher
 from fathomseg.distillation.writing import Distillation
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import ConfigError, FathomError, Problem
 from fathomseg.inference.card import as_weights
 from fathomseg.io.files import refuse_unwritable
 from fathomseg.io.lock import alone_in
@@ -50,7 +51,32 @@ _BUDGETS: Final = re.compile(
 Gives = Literal["depth", "disparity"]
 
 
-def run(
+@dataclass(frozen=True, slots=True)
+class Distilled:
+    """What came of a distillation; stands for its folder wherever a path is taken."""
+
+    folder: Path
+    images: int
+    """Images whose predictions are there, made now or before."""
+    problems: tuple[Problem, ...] = ()
+    """Images that could not be used, each with the reason."""
+
+    def __fspath__(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        """How many, and where."""
+        bad = f", {len(self.problems)} could not be used" if self.problems else ""
+        return f"Distilled({self.images} images{bad}; {self.folder})"
+
+
+def run(teacher: str, data: str, overrides: Sequence[str], **options: Any) -> int:
+    """`distilled`, for the command line: returns 1 if some images could not be used, else 0."""
+    return 1 if distilled(teacher, data, overrides, **options).problems else 0
+
+
+def distilled(
     teacher: str,
     data: str,
     overrides: Sequence[str],
@@ -61,15 +87,15 @@ def run(
     everything: bool = False,
     soft: bool = False,
     flip: bool = False,
-    classes: Path | None = None,
+    classes: Path | str | Mapping[str, str | None] | None = None,
     weights: str = "ema",
     gives: str | None = None,
     device: str | None = None,
     batch: int = _BATCH,
     engine: str = "local",
     workers: int = 1,
-) -> int:
-    """Write the predictions of a teacher for images that lack the modality; returns 1 if some could not be read.
+) -> Distilled:
+    """Write the predictions of a teacher for images that lack the modality. Images that cannot be used stop nothing.
 
     `overrides` are of evaluation.inference (how images go through a run), of the data, and of a recipe's label budgets.
     Repeated, it resumes where it stopped, and predicts again for images that have changed since. Raises `FathomError`
@@ -90,14 +116,15 @@ def run(
         ids = kept
     lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]
     if not lacking:
-        say(f"All {len(ids)} images of split {split!r} of {dataset.name} have {task}; --all predicts it all the same.")
+        every = f"All {len(ids)} images of split {split!r} of {dataset.name}"
+        say(f"{every} have {task}; --everything predicts it all the same.")
         conclude(f"all {len(ids)} images had {task} before")
-        return 0
+        return Distilled(out, 0)
     how = teacher, wanted, dataset, weights, gives, device, flip, inference
     asked = _teacher(*how)
     match = None
     if wanted == "segmentation":
-        mapping = None if classes is None else read_mapping(classes)
+        mapping = read_mapping(classes) if isinstance(classes, str | Path) else classes
         match = match_classes(asked.classes, dataset.classes.names, mapping, "--classes")
         say("\n".join(["Classes of the dataset, and those of the teacher that become them:", *match.lines()]))
     provenance = Provenance(
@@ -129,7 +156,7 @@ def run(
     conclude(
         f"{task} of {len(lacking)} images in {out}" + (f", {len(work.problems)} unusable" if work.problems else "")
     )
-    return 1 if work.problems else 0
+    return Distilled(out, len(lacking) - len(work.problems), tuple(work.problems))
 
 
 def _distillation(asked: tuple[Any, ...], work: tuple[Any, ...]) -> Distillation:

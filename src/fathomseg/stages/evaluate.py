@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import json as json_format
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +22,7 @@ from fathomseg.geometry.trajectory import SNIPPET
 from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_card, load_pose
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predicted import model_files, record_of
-from fathomseg.inference.predictor import load
+from fathomseg.inference.predictor import load, task_names
 from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.files import digest, refuse_unwritable
 from fathomseg.io.outcome import conclude
@@ -60,27 +60,28 @@ def scored(
     split: str = "val",
     weights: str = "both",
     mode: str | None = None,
-    against: Path | None = None,
-    as_json: bool = False,
+    against: Path | str | None = None,
+    json: bool = False,
     report: bool = True,
     limit: int | None = None,
-    tasks: str | None = None,
+    tasks: str | Collection[str] | None = None,
     flip: bool = False,
-    links: str | None = None,
+    links: bool | str | None = None,
     max_depth: float | None = None,
     crop: str | None = None,
     alignment: str | None = None,
-    baselines: Sequence[str] = (),
+    baseline: str | Path | Sequence[str] | Mapping[str, str | Path] = (),
 ) -> dict[str, Any]:
     """Score a run folder, an exported file, or stored predictions, and print the result, which `evaluate_run` gives.
 
-    `tasks` is a list with commas; `mode` is for tasks predicted in windows, `max_depth` (metres), `crop` and
-    `alignment` for depth; `links` is on or off; `baselines` are "TASK=RUN", or one "RUN", for Delta_m.
+    `tasks` are in a list, or separated by commas; `mode` is for tasks predicted in windows, `max_depth` (metres),
+    `crop` and `alignment` for depth; `links` is on or off (or True, False); `baseline` is, for Delta_m, one run, or
+    ["TASK=RUN"] or {TASK: RUN} with one for each task.
     """
     folder = Path(target)
     inference_settings, data_settings = parted("evaluate", overrides)
     dataset = resolve_dataset(data or own_data(folder), data_settings)
-    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
+    names = task_names(tasks)
     chosen = _chosen(folder, load_card(folder), names)[0]
     chooses = flip or mode is not None or links is not None or inference_settings or weights != "both"
     if against is not None and chooses:
@@ -106,13 +107,13 @@ def scored(
         weights=weights,
         inference=trained_inference(folder, mode, flip, inference_settings, links),
         dataset=dataset,
-        against=against,
+        against=None if against is None else Path(against),
         tasks=names,
         protocol=DepthProtocol(**given),
         limit=limit,
         report=report,
-        as_json=as_json,
-        baselines=parse_baselines(baselines, list(chosen)) if baselines else None,
+        as_json=json,
+        baselines=parse_baselines(baseline, list(chosen)) if baseline else None,
     )
 
 
@@ -213,6 +214,7 @@ def evaluate_run(
             "depth_unit": None if against else card.depth_unit,
             "inference": None if against else inference.model_dump(mode="json"),
             "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
+            "sections": {name: task.section for name, task in known.items()},
             "motion": motion_scores(drives) if drives else None,
             "scenes": retrieved,
             "meaning": {
@@ -246,7 +248,7 @@ def evaluate_run(
             headlines = ", ".join(section.headline for section in told)
             conclude(f"{folder} on {split}: {headlines}")
             if as_json:
-                print(json.dumps(result))
+                print(json_format.dumps(result))
             else:
                 show(result, told, out)
             result["folder"] = str(out)

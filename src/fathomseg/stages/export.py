@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -40,11 +40,11 @@ def run(
     run: Path,
     out: Path,
     *,
-    tasks: str | None = None,
+    tasks: str | Collection[str] | None = None,
     weights: str = "ema",
     precision: str = "fp32",
     int8: bool = False,
-    calibration: Path | None = None,
+    calibration: Path | str | None = None,
     fixed_size: bool = False,
     data: str | None = None,
     split: str | None = None,
@@ -53,9 +53,10 @@ def run(
 ) -> int:
     """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
 
-    With `int8` or fp16, the loss of accuracy on `split` is measured, said, and written into the file, if the data is
-    there. `overrides` are of evaluation.inference, which the file will say, and of the data. Nothing appears under the
-    name `out` unless the float32 network equals PyTorch's.
+    `precision` is fp32, fp16 or int8; `int8` is another word for the last. Of fp16 and int8 the loss of accuracy on
+    `split` is measured, said, and written into the file, if the data is there. `overrides` are of evaluation.inference,
+    which the file will say, and of the data. Nothing appears under the name `out` unless the float32 network equals
+    PyTorch's.
     """
     kind = _precision(precision, int8)
     if not is_onnx(out):
@@ -66,19 +67,18 @@ def run(
         _ours(out)
     refuse_unwritable(out.parent, "file")
     if calibration is not None and kind != "int8":
-        raise FathomError("--calibration is for --int8: other precisions need no images.")
+        raise FathomError("--calibration is for --precision int8: other precisions need no images.")
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to measure on, at least 1.")
     if kind == "fp32" and (data is not None or split is not None or limit is not None):
-        raise FathomError("--data, --split and --limit are for --int8 and --precision fp16, whose loss is measured.")
+        raise FathomError("--data, --split and --limit are for --precision fp16 and int8, whose loss is measured.")
     split = split or "val"
     card, network = load_model(run, WEIGHTS[as_weights(weights)])
-    names = None if tasks is None else [name.strip() for name in tasks.split(",")]
-    tasks_kept = chosen(card, names, str(run))
+    tasks_kept = chosen(card, tasks, str(run))
     of_inference, of_data = parted("export", overrides)
     inference = trained_inference(run, overrides=of_inference)
     if kind == "fp32" and of_data:
-        raise FathomError(f"{of_data[0]}: settings of the data are for --int8 and --precision fp16, which look at it.")
+        raise FathomError(f"{of_data[0]}: settings of the data are for --precision fp16 and int8, which look at it.")
     if fixed_size and inference.mode != "whole":
         raise FathomError(
             f"A file of one size cannot be shown windows: the run's evaluation.inference.mode is {inference.mode}. Add "
@@ -155,11 +155,11 @@ def _other(size: Size) -> Size:
 
 
 def _calibration(
-    run: Path, folder: Path | None, data: str | None, overrides: Sequence[str], size: Size
+    run: Path, folder: Path | str | None, data: str | None, overrides: Sequence[str], size: Size
 ) -> list[UInt8[np.ndarray, "h w 3"]]:
     """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
     if folder is not None:
-        files = sorted(path for name, path in walk(folder) if ending(name) in SUFFIXES)
+        files = sorted(path for name, path in walk(Path(folder)) if ending(name) in SUFFIXES)
         if not files:
             raise FathomError(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
@@ -175,7 +175,7 @@ def _calibration(
         return _resized(ids, dataset.image, size)
     except FathomError as error:
         raise FathomError(
-            f"{error}\n--int8 needs images: give the data (--data), or a folder of them (--calibration)."
+            f"{error}\nint8 needs images: give the data (--data), or a folder of them (--calibration)."
         ) from None
 
 

@@ -14,15 +14,20 @@ from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
 
 
-def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) -> int:
-    """Import `source` into the dataset folder `root` and say what was done. Returns the exit code.
+def run(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> int:
+    """`imported`, for the command line: returns 1 if something cannot be used, else 0."""
+    return 1 if imported(source, selection, out, overwrite, json).unusable else 0
+
+
+def imported(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> Imported:
+    """Import `source` into the dataset folder `out` and say what was done.
 
     Raises `FathomError` if there is no export in `selection`, or what `import_labels` raises; nothing is written then.
     """
     if not source.exists():
         raise FathomError(f"There is no {source}. Give the file that CVAT or Label Studio exported.")
-    refuse_unwritable(root, "--to")
-    done = import_labels(source, export_folder(selection), root, overwrite)
+    refuse_unwritable(out, "--out")
+    done = import_labels(source, export_folder(selection), out, overwrite)
     if json:
         tree: dict[str, Any] = {"root": str(done.root), "labelled": done.labelled, "empty": done.empty}
         tree |= {"unusable": [str(problem) for problem in done.unusable], "unpainted": done.unpainted}
@@ -30,7 +35,7 @@ def run(source: Path, selection: Path, root: Path, overwrite: bool, json: bool) 
     else:
         tell(done)
     conclude(f"{len(done.labelled)} images of {done.root} have a label now")
-    return 1 if done.unusable else 0
+    return done
 
 
 def export_folder(selection: Path) -> Path:

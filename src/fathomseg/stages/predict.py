@@ -20,7 +20,7 @@ OUT/together/<path>.mp4    their pictures side by side
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +35,7 @@ from fathomseg.inference.point_cloud import Lens, refuse_unfit
 from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
-from fathomseg.inference.predictor import Predictor, load
+from fathomseg.inference.predictor import Predictor, load, task_names
 from fathomseg.inference.settings import trained_inference
 from fathomseg.inference.sources import find_files
 from fathomseg.inference.temporal import TemporalSmoother
@@ -75,40 +75,40 @@ def predicted(
     source: str,
     out: str,
     *,
-    tasks: str | None = None,
+    tasks: str | Collection[str] | None = None,
     weights: str = "ema",
     mode: str | None = None,
     flip: bool = False,
-    links: str | None = None,
+    links: bool | str | None = None,
     overlay: bool = True,
     overwrite: bool = False,
     device: str | None = None,
     batch: int | None = None,
     pointcloud: bool = False,
-    camera: str | None = None,
+    camera: str | Path | float | None = None,
     max_depth: float | None = None,
     smooth: float = 0.0,
     bits: int | None = None,
     engine: str = "local",
     workers: int = 1,
-    format: str = IDS,
+    format: str | Collection[str] = IDS,
     frames: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Predicted:
     """Predict everything in `source` into the folder `out`.
 
     `source`: an image, a video, a folder of them, a pattern such as "drive/*.png", or the number of a camera, which is
-    watched until Ctrl-C or for so many `frames`. `format`: names of `FORMATS` separated by commas.
+    watched until Ctrl-C or for so many `frames`. `format`: names of `FORMATS`.
 
-    `tasks`: names separated by commas; None = all the network has, from one pass. `mode` applies to the tasks that can
-    be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off; `overrides` are of
-    evaluation.inference. `pointcloud` writes images as points in space too, by `camera` (a camera.yaml, or degrees of
-    the horizontal field of view), those up to `max_depth` in the unit of the depth and not of the sky.
-    `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next. `bits`, 8 to 16, is what
-    images use of files of 16 bits; None = as in the data the run was trained on. What is already there is
-    kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read stops nothing: it
-    is listed at the end. Raises `FathomError` if `out` holds results of another network or other settings, or files by
-    the names of results that it has not written.
+    `tasks`: names in a list or separated by commas; None = all the network has, from one pass. `mode` applies to the
+    tasks that can be predicted window by window; `flip` averages with the mirrored picture's; `links` is on or off (or
+    True, False); `overrides` are of evaluation.inference. `pointcloud` writes images as points in space too, by
+    `camera` (a camera.yaml, or degrees of the horizontal field of view), those up to `max_depth` in the unit of the
+    depth and not of the sky. `smooth`, 0 to below 1, is how much the depth of videos keeps from one frame to the next.
+    `bits`, 8 to 16, is what images use of files of 16 bits; None = as in the data the run was trained on. What is
+    already there is kept unless `overwrite`, or made anew if its image has changed since. A file that cannot be read
+    stops nothing: it is listed at the end. Raises `FathomError` if `out` holds results of another network or other
+    settings, or files by the names of results that it has not written.
     """
     if batch is not None and batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
@@ -118,18 +118,18 @@ def predicted(
         raise FathomError(f"--bits is {bits}; give the bits that images use of files of 16 bits, 8 to 16.")
     refuse_unwritable(Path(out))
     inference = trained_inference(Path(run), mode, flip, parted("predict", overrides, data=False)[0], links)
-    wanted = None if tasks is None else [name.strip() for name in tasks.split(",")]
+    wanted = task_names(tasks)
     predictor = load(run, as_weights(weights), device, inference, wanted).with_bits(bits)
     if (warning := inference.misfit(predictor.card.size)) is not None:
         say(warning)
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
-    lens = _lens(pointcloud, camera, max_depth, Path(run), predictor)
+    lens = _lens(pointcloud, None if camera is None else str(camera), max_depth, Path(run), predictor)
     if smooth and "depth" not in predictor.tasks:
         raise FathomError(f"Depth alone is smoothed over time, but here is predicted: {names}. Leave out --smooth.")
     TemporalSmoother(smooth)  # an error of the strength comes before anything is written
-    formats = parse_formats(format, list(predictor.tasks))
+    formats = parse_formats(format if isinstance(format, str) else ",".join(format), list(predictor.tasks))
     maker = Maker.of(Path(run), as_weights(weights), predictor, smooth)
     if source.isdecimal() and not Path(source).exists():
         if lens is not None or formats or workers > 1:

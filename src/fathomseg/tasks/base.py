@@ -63,6 +63,8 @@ class Task(Part, ABC):
     """Whether it only helps others to learn: it is saved with the network, but never predicted, scored or exported."""
     places: ClassVar[Places]
     """Where its predictions are written. No two tasks share a folder."""
+    section: ClassVar[str]
+    """Which section of a page shows its scores (`report.page.SECTIONS`): that of the task whose scores it has."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:

@@ -72,6 +72,7 @@ class Depth(Task):
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
     places: ClassVar[Places] = Places(values="disparity", views="views", about="depth.json")
+    section: ClassVar[str] = "depth"
 
     @model_validator(mode="after")
     def _enough_levels(self) -> Self:

@@ -44,6 +44,7 @@ class Normals(Task):
     truth_kind: ClassVar[Kind] = "depth"
     windowed: ClassVar[bool] = False
     places: ClassVar[Places] = Places(values="normals", views="normal-views", about="normals.json")
+    section: ClassVar[str] = "normals"
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> unit vectors."""

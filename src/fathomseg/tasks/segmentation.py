@@ -47,6 +47,7 @@ class Segmentation(Task):
     truth_kind: ClassVar[Kind] = "label"
     windowed: ClassVar[bool] = True
     places: ClassVar[Places] = Places(values="ids", views="overlays", about="classes.json")
+    section: ClassVar[str] = "segmentation"
 
     def build_head(self, decoder: DecoderModule, classes: int) -> nn.Module:
         """{level: map} -> logits b x classes x h/stride x w/stride."""

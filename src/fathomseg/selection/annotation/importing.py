@@ -63,7 +63,7 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
     """
     if (layout := layout_of(root)) is not None and layout != "folder":
         raise FathomError(
-            f"{root} holds labels of {layout.upper()}; a {DESCRIPTION} there would hide them. Give --to a new folder."
+            f"{root} holds labels of {layout.upper()}; a {DESCRIPTION} there would hide them. Give --out a new folder."
         )
     task = load_task(exported)
     description = _description(root, task)
