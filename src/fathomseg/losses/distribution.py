@@ -42,7 +42,11 @@ class DistributionAlignment(Part):
         everywhere. Without a pixel of them m stays.
         """
         p = logits.float().softmax(1)
-        shown = torch.ones_like(p[:, 0]) if valid is None else F.adaptive_avg_pool2d(valid.float(), p.shape[2:])
+        shown = (
+            torch.ones_like(p[:, 0])
+            if valid is None
+            else F.adaptive_avg_pool2d(valid.float(), (p.shape[2], p.shape[3]))
+        )
         sums = torch.cat([(p * shown[:, None]).sum((0, 2, 3)), shown.sum()[None]])
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(sums)
