@@ -551,10 +551,12 @@ class TestExport:
     def test_of_every_decoder(self, decoder: str) -> None:
         self.exported(segmenting({"name": decoder}, encoder=LITE), (64, 96))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [(64, 96), (65, 47)])
     def test_of_a_plain_transformer(self, size: tuple[int, int]) -> None:
         self.exported(VIT, size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["depth at a quarter", "joint"])
     def test_of_depth(self, name: str) -> None:
         self.exported(CONFIGS[name], (64, 96))

@@ -242,6 +242,7 @@ class TestWhatDepthIsLearnedFrom:
         assert not (tmp_path / "run" / POSE).exists()
         assert load_card(tmp_path / "run").pose is None
 
+    @pytest.mark.slow
     def test_depth_in_metres_lowers_its_loss(self, tmp_path: Path) -> None:
         """The generated city knows its depth; the decoder is one for classes, at one scale."""
         tree = settings(
