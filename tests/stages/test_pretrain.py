@@ -344,6 +344,7 @@ JOINT_PHASES = {
 
 
 class TestPhasesOfAJointRun:
+    @pytest.mark.slow
     def test_a_phase_takes_over_everything(self, tmp_path: Path) -> None:
         """The early output and the links too: a second phase that learns almost nothing changes nothing."""
         still = ["optimiser.name=sgd", "optimiser.lr=1e-30", "train.steps=1"]

@@ -189,7 +189,7 @@ def exact(**sections: Any) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("unlabelled", [{}, {"batch": 6}])
+@pytest.mark.parametrize("unlabelled", [pytest.param({}, marks=pytest.mark.slow), {"batch": 6}])
 def test_two_micro_batches_equal_one_batch(tmp_path: Path, unlabelled: dict[str, int]) -> None:
     tree = exact(streams={"labelled": {"labels": {"count": 3}}, "unlabelled": unlabelled})
     train(recipe(tree), tmp_path / "one", resume=False)
