@@ -110,6 +110,7 @@ def torch_alone() -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_reported_within_seconds(tmp_path: Path) -> None:
     """Of the verb that imports most; most of it is PyTorch, which takes twice as long where processes share a core."""
     seconds = least([next(iter(WRONG))], tmp_path, 3.5)

@@ -29,7 +29,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "folder": lambda folder: fakes.make_folder(folder, videos=1),
     "kitti": lambda folder: fakes.make_kitti(folder),
 }
-# Two steps of the recipe as it is, only smaller: no hub (resnet101 starts at random), small images, one label.
+# Two steps of the recipe as it is, only smaller: no hub (encoders start at random), resnet18 for resnet101 (whose
+# network tests/models builds), small images, one label.
 SMALL = ["train.steps=2", "train.device=cpu", "train.threads=1", "evaluation.report=false", "size=[64,96]"]
 
 
@@ -89,8 +90,11 @@ def small(path: Path, folder: Path) -> list[str]:
         settings.append(f"init_from.run={trained('depth-kitti', folder / 'before')}")
     if "encoder" in tree.get("network", {}):
         settings.append("network.encoder.pretrained=none")
-        if tree["network"]["encoder"].get("model", "").startswith("vit"):
+        model = tree["network"]["encoder"].get("model", "")
+        if model.startswith("vit"):
             settings.append("network.encoder.model=test_vit")
+        elif model == "resnet101":
+            settings.append("network.encoder.model=resnet18")
     for name, changes in tree.get("phases", {}).items():
         settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
     return settings

@@ -103,7 +103,7 @@ def test_a_sample_depends_on_seed_and_position_only(dataset: CamVid, tmp_path: P
         assert key != other[position][0]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_loader_goes_on_where_it_stopped(dataset: CamVid, tmp_path: Path, workers: int) -> None:
     """And however many processes read, since what they read depends on the position only."""
 

@@ -123,6 +123,7 @@ def test_the_rotation_flow_is_the_derivative_of_the_projection() -> None:
         np.testing.assert_allclose(moved, flow[:, :, axis], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_driving_has_parallax_that_grows_with_the_way_and_turning_has_none() -> None:
     images, camera = frames_of(0.3, 7)
     small = [thumbnail(image) for image in images]

@@ -189,6 +189,7 @@ class TestContract:
         assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
     @EVERY
+    @pytest.mark.slow
     def test_an_image_does_not_depend_on_its_batch(self, name: str) -> None:
         """In float64, since small vectors that are made unit vectors make rounding large."""
         network, batch = build(CONFIGS[name]).eval().double(), images(3, 64, 64).double()
@@ -551,10 +552,12 @@ class TestExport:
     def test_of_every_decoder(self, decoder: str) -> None:
         self.exported(segmenting({"name": decoder}, encoder=LITE), (64, 96))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", [(64, 96), (65, 47)])
     def test_of_a_plain_transformer(self, size: tuple[int, int]) -> None:
         self.exported(VIT, size)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["depth at a quarter", "joint"])
     def test_of_depth(self, name: str) -> None:
         self.exported(CONFIGS[name], (64, 96))
@@ -622,6 +625,7 @@ class TestLearning:
             optimiser.step()
         assert (logits.argmax(1) == label).float().mean() > 0.95
 
+    @pytest.mark.slow
     def test_a_slope_of_disparity(self) -> None:
         """Disparity that grows from top to bottom, as a road's does, on an image of noise."""
         torch.manual_seed(0)
@@ -635,6 +639,7 @@ class TestLearning:
             optimiser.step()
         assert error.item() < 0.05, "a constant 0.5 has 0.15"
 
+    @pytest.mark.slow
     def test_both_tasks_from_one_image(self) -> None:
         """Classes in columns and disparity that falls from top to bottom, on an image of noise."""
         torch.manual_seed(0)

@@ -157,6 +157,7 @@ def test_pose_keeps_its_precision_under_autocast() -> None:
     assert build().double().eval()(*(frame.double() for frame in frames()))[0].dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_learns_which_way_a_picture_moved() -> None:
     """Left or right by 4 pixels, as the sign of one translation: needs both frames, in their order."""
     network = build().train()

@@ -38,7 +38,7 @@ def test_by_hand(length: int, row: list[float]) -> None:
     assert layer(x).flatten().tolist() == row
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("kernel", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_exported_with_free_sizes_it_pads_every_length_right(kernel: int) -> None:
     """Two in a row: the second meets lengths of either parity whatever the first is given."""
     net = nn.Sequential(SameConv2d(1, 2, kernel, 2), SameConv2d(2, 1, kernel, 2)).eval()

@@ -293,6 +293,7 @@ class TestDepth:
         assert term.count == count == step.counts(data)["supervised.depth"] == 2 * 28 * 48
         assert total > 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("target", ["depth", "disparity"])
     def test_it_is_learned(self, target: str) -> None:
         """Brightness tells how far: disparity 0.1 and 0.8 in blocks, which are 1 m and 0.125 m away."""

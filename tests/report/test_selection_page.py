@@ -340,6 +340,7 @@ def test_many_choices_are_listed_without_pictures(monkeypatch: pytest.MonkeyPatc
     assert "And 2 more: see selection.json" in text
 
 
+@pytest.mark.slow
 def test_the_page_of_a_large_pool_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection_page, "_CARDS", 60)  # as many bytes in larger pictures, in less time
     data = Noise(count=10_000, height=300)

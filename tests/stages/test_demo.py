@@ -52,6 +52,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_the_same_command_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "demo"
 
@@ -79,7 +80,8 @@ def test_ctrl_c_leaves_what_the_same_command_resumes(tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.usefixtures("fake")
-def test_another_plan_is_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_another_plan_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "plan", lambda minutes: TASKS[:1])
     assert demo.run(tmp_path / "demo", 2.5, 0) == 0
     with pytest.raises(FathomError, match=r"started with --minutes 2.5 --seed 0, but now it is --minutes 10 --seed 0"):
         demo.run(tmp_path / "demo", 10, 0)

@@ -323,11 +323,11 @@ def test_motion_is_predicted_at_the_size_it_was_learned_at(
 def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
     for flip in (False, True):
-        run(str(deep), **arguments(flip=flip))
+        run(str(deep), **arguments(flip=flip, limit=2))
         results.append(json.loads(capsys.readouterr().out))
     assert [one["inference"]["flip"] for one in results] == [False, True]
-    stored = [json.loads((deep / "evaluation" / name / "scores.json").read_text()) for name in ("val", "val-flip")]
-    assert stored == results
+    folders = [deep / "evaluation" / name for name in ("val-first2", "val-first2-flip")]
+    assert [json.loads((folder / "scores.json").read_text()) for folder in folders] == results
     assert results[0]["scores"]["ema"]["depth"]["median"] != results[1]["scores"]["ema"]["depth"]["median"]
 
 
@@ -427,17 +427,18 @@ def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: P
 
 
 def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
-    result = evaluate_run(deep, protocol=DepthProtocol(max_depth=20.0), report=False, limit=1)
+    result = evaluate_run(deep, weights="ema", protocol=DepthProtocol(max_depth=20.0), report=False, limit=1)
     assert result["scores"]["ema"]["depth"]["settings"] == {
         "min_depth": 1e-3,
         "max_depth": 20.0,
         "crop": "none",
         "alignment": None,
     }
-    chosen = evaluate_run(deep, protocol=DepthProtocol(alignment="scale_shift"), report=False, limit=1)
+    aligned = DepthProtocol(alignment="scale_shift")
+    chosen = evaluate_run(deep, weights="ema", protocol=aligned, report=False, limit=1)
     assert chosen["scores"]["ema"]["depth"]["settings"]["alignment"] == "scale_shift"
     assert result["scores"]["ema"]["depth"]["scale_shift"]["abs_rel"] is not None
-    meaning = evaluate_run(deep, report=False)["meaning"]
+    meaning = evaluate_run(deep, weights="ema", report=False)["meaning"]
     assert {"abs_rel", "median"} <= set(meaning["depth"])
     assert "ate_m" in meaning["motion"]
 
@@ -554,7 +555,7 @@ class TestBaselines:
     )
     def test_what_is_no_baseline(self, joint: Path, singles: dict[str, Path], given: list[str], message: str) -> None:
         with pytest.raises(FathomError, match=message):
-            run(str(joint), **arguments(baseline=[one.format(**singles) for one in given]))
+            run(str(joint), **arguments(limit=1, baseline=[one.format(**singles) for one in given]))
 
     def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
         with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):

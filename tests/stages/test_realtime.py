@@ -16,6 +16,8 @@ from fathomseg.inference.predictor import load
 from fathomseg.io.depth_maps import read_disparity
 from fathomseg.io.normal_maps import read_normals
 
+pytestmark = pytest.mark.slow
+
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "realtime-joint.yaml"
 SMALL = [
     *("train.steps=2", "train.batch=2", "train.device=cpu", "size=[48,96]", "data.size=[48,96]"),
@@ -87,7 +89,6 @@ def test_stored_normals_score_as_the_network_does(run: Path, tmp_path: Path) -> 
     assert stored == pytest.approx(own, abs=0.011)
 
 
-@pytest.mark.slow
 def test_a_run_begins_with_the_decoder_that_another_run_shares(run: Path, tmp_path: Path) -> None:
     again = ["train.steps=1", f"init_from.run={run}", "init_from.parts=[encoder,decoder,head]"]
     said = fathom("train", RECIPE, *SMALL, *again, "--out", tmp_path / "again")

@@ -146,6 +146,7 @@ def test_data_of_other_classes_is_refused(whole: Path, tmp_path: Path) -> None:
         train(recipe(consistency_settings(other)), tmp_path / "run", resume=False)
 
 
+@pytest.mark.slow
 def test_contrastive_training_goes_on_as_if_nothing_had_happened(whole: Path, tmp_path: Path) -> None:
     resumed = killed_and_resumed(scene_settings(), tmp_path / "run", at=3)
     first, second = load_file(whole / "scene.safetensors"), load_file(resumed / "scene.safetensors")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -32,24 +32,35 @@ from tests.stages.tiny_semi import joint, killed_and_resumed, recipe, settings, 
 Trees = Callable[..., dict[str, Any]]
 
 
+class Whole(NamedTuple):
+    """A run that was never interrupted, what makes its settings, and the shape of every loss it called backward on."""
+
+    trees: Trees
+    folder: Path
+    losses: list[torch.Size]
+
+
 @pytest.fixture(scope="module", params=["plain", "joint"])
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trees, Path]:
-    """A run that was never interrupted, and what makes its settings."""
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     trees = {"plain": settings, "joint": joint}[request.param]
-    folder = tmp_path_factory.mktemp("runs") / request.param
-    train(recipe(trees()), folder, resume=False)
-    return trees, folder
+    run = Whole(trees, tmp_path_factory.mktemp("runs") / request.param, [])
+    backward = Accelerator.backward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Accelerator, "backward", lambda self, loss: (run.losses.append(loss.shape), backward(self, loss))[1]
+        )
+        train(recipe(trees()), run.folder, resume=False)
+    return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", [2, 5])
-def test_a_run_killed_at_a_step_resumes_bit_for_bit(whole: tuple[Trees, Path], tmp_path: Path, at: int) -> None:
-    trees, folder = whole
-    same_run(folder, killed_and_resumed(trees(), tmp_path / "killed", at))
+def test_a_run_killed_at_a_step_resumes_bit_for_bit(whole: Whole, tmp_path: Path, at: int) -> None:
+    same_run(whole.folder, killed_and_resumed(whole.trees(), tmp_path / "killed", at))
 
 
-def test_everything_is_logged_and_the_saved_network_can_be_used(whole: tuple[Trees, Path]) -> None:
-    trees, folder = whole
+def test_everything_is_logged_and_the_saved_network_can_be_used(whole: Whole) -> None:
+    trees, folder, _ = whole
     names = set(metrics(folder)[-1])
     assert names >= {"supervised.segmentation", "pseudo_labels", "pseudo_labels.confidence", "lr", "gradient_norm"}
     prediction = fathomseg.load(folder).predict(recipe(trees()).data.image("val/0000/000000"))
@@ -61,14 +72,8 @@ def test_everything_is_logged_and_the_saved_network_can_be_used(whole: tuple[Tre
         assert prediction.disparity.std() > 0
 
 
-def test_one_backward_pass_a_step(whole: tuple[Trees, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trees, folder = whole
-    calls = []
-    backward = Accelerator.backward
-    monkeypatch.setattr(Accelerator, "backward", lambda self, loss: (calls.append(loss.shape), backward(self, loss)))
-    train(recipe(trees()), tmp_path / "run", resume=False)
-    assert calls == [()] * 6
-    same_run(folder, tmp_path / "run")
+def test_one_backward_pass_a_step(whole: Whole) -> None:
+    assert whole.losses == [()] * 6
 
 
 def test_labels_outside_the_budget_are_never_opened(camvid: Path, tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ def exact(**sections: Any) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("unlabelled", [{}, {"batch": 6}])
+@pytest.mark.parametrize("unlabelled", [pytest.param({}, marks=pytest.mark.slow), {"batch": 6}])
 def test_two_micro_batches_equal_one_batch(tmp_path: Path, unlabelled: dict[str, int]) -> None:
     tree = exact(streams={"labelled": {"labels": {"count": 3}}, "unlabelled": unlabelled})
     train(recipe(tree), tmp_path / "one", resume=False)
@@ -242,6 +247,7 @@ class TestWhatDepthIsLearnedFrom:
         assert not (tmp_path / "run" / POSE).exists()
         assert load_card(tmp_path / "run").pose is None
 
+    @pytest.mark.slow
     def test_depth_in_metres_lowers_its_loss(self, tmp_path: Path) -> None:
         """The generated city knows its depth; the decoder is one for classes, at one scale."""
         tree = settings(

@@ -384,6 +384,7 @@ class TestPairs:
         assert max(ranks) <= 1, "maps of 16 x 32 may take the second best for the best"
         assert ranks.count(0) >= 4
 
+    @pytest.mark.slow
     def test_processes_and_micro_batches_see_the_pairs_of_one(self, camvid: Path, tmp_path: Path) -> None:
         streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
 

@@ -75,8 +75,8 @@ class Killed(BaseException):
     """What a process dies of in these tests: nothing catches it."""
 
 
-def killed_and_resumed(tree: dict[str, Any], folder: Path, at: int) -> Path:
-    """The folder of a run that died at the beginning of step `at`, and was gone on with from its checkpoint."""
+def killed(made: Recipe, folder: Path, at: int) -> Path:
+    """The folder of a run that died at the beginning of step `at`, counted from 0."""
     step: Callable[..., None] = Trainer._step
 
     def mortal(self: Trainer, number: int, batches: Any) -> None:
@@ -87,7 +87,13 @@ def killed_and_resumed(tree: dict[str, Any], folder: Path, at: int) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_step", mortal)
         with pytest.raises(Killed):
-            train(recipe(tree), folder, resume=False)
+            train(made, folder, resume=False)
+    return folder
+
+
+def killed_and_resumed(tree: dict[str, Any], folder: Path, at: int) -> Path:
+    """The folder of a run that died at the beginning of step `at`, and was gone on with from its checkpoint."""
+    killed(recipe(tree), folder, at)
     assert (folder / "checkpoint.pt").is_file()
     assert not (folder / "model.json").exists()
     train(recipe(tree), folder, resume=True)

@@ -67,15 +67,17 @@ def state(trainer: Trainer) -> dict[str, Tensor]:
 @EVERY
 def test_it_trains_all_of_a_joint_network_and_says_its_weights(name: str, tmp_path: Path) -> None:
     one = trainer(tmp_path, name)
-    before = state(one)
+    reached: set[str] = set()
+
+    def note(*_: object) -> None:
+        reached.update(k for k, p in one.module.named_parameters() if p.grad is not None and p.grad.any())
+
+    one.optimiser.optimizer.register_step_pre_hook(note)
     train(one, range(2))
-    after = state(one)
-    assert all(torch.isfinite(value).all() for value in after.values())
-    trained = [k for k, p in one.module.named_parameters() if p.requires_grad]
-    still = [k for k in trained if k.startswith("network.") and torch.equal(before[k], after[k])]
-    zero = [k for k in still if not k.endswith(("bn2.weight", "conv2.weight", "bn3.weight"))]
-    assert len(zero) < len(trained) / 2, zero
-    assert any(k.startswith("network.encoders.") for k in set(trained) - set(still))
+    assert all(torch.isfinite(value).all() for value in state(one).values())
+    trained = {k for k, p in one.module.named_parameters() if p.requires_grad and k.startswith("network.")}
+    assert any(k.startswith("network.encoders.") for k in trained)
+    assert sorted(trained - reached) == [], "\n".join(sorted(trained - reached))
     logged = one.meter.take()
     names = [f"balancing.{group}" for group in GROUPS]
     assert [key for key in logged if key.startswith("balancing.")] == ([] if name == "fixed" else names)
