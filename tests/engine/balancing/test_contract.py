@@ -77,7 +77,8 @@ def test_it_trains_all_of_a_joint_network_and_says_its_weights(name: str, tmp_pa
     assert all(torch.isfinite(value).all() for value in state(one).values())
     trained = {k for k, p in one.module.named_parameters() if p.requires_grad and k.startswith("network.")}
     assert any(k.startswith("network.encoders.") for k in trained)
-    assert sorted(trained - reached) == [], "\n".join(sorted(trained - reached))
+    coarser = {k for k in trained if k.startswith("network.heads.depth.scales.3.")}  # learns from video alone
+    assert trained - reached == coarser
     logged = one.meter.take()
     names = [f"balancing.{group}" for group in GROUPS]
     assert [key for key in logged if key.startswith("balancing.")] == ([] if name == "fixed" else names)
