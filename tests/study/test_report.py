@@ -73,6 +73,15 @@ def test_the_page(report: Report) -> None:
     assert "Some CPU" in text
 
 
+def test_one_budget_is_not_compared_with_itself(report: Report) -> None:
+    cells = [cell for cell in CELLS if cell.budget == 10]
+    one = Report("One budget", {}, "plain", cells, {cell: RECORDS[cell] for cell in cells if cell in RECORDS}, {})
+    (header,) = [line for line in one.markdown(ORIGIN).splitlines() if line.startswith("| arm")]
+    assert "% of all" not in header
+    assert "% of all" in report.markdown(ORIGIN)
+    assert "| plain | 10 | 3 of 3 | 42.0 ± 2.0 |  |  | 2.0 | 1.5 |" in one.markdown(ORIGIN)
+
+
 def test_significance_is_marked() -> None:
     whole = Report("All", {}, "plain", CELLS, RECORDS, {})
     assert "| +6.3 [+2.5, +10.1] | 0.019 * |" in whole.markdown(ORIGIN)

@@ -32,8 +32,8 @@ SPREAD = "± is the sample standard deviation over seeds."
 STATISTICS = (
     f"{SPREAD} Differences to the baseline are paired by seed, with 95 % "
     "intervals of Student's t; p is that of the paired t test, Holm-corrected for all comparisons of the table. "
-    "`*`: p < 0.05. With fewer than 3 seeds no p is given. `% of all` is the mIoU in per cent of the baseline's with "
-    "its largest budget and the same seed."
+    "`*`: p < 0.05. With fewer than 3 seeds no p is given. `% of all`, with several budgets, is the mIoU in per "
+    "cent of the baseline's with its largest budget and the same seed."
 )
 
 DELTA_M = (

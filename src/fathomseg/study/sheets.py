@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fathomseg.study.table import Mean, Row
 
-COLUMNS: Final = ("arm", "labels", "seeds", "mIoU", "% of all", "difference [95 %]", "p", "minutes", "CPU min")
+RELATIVE: Final = "% of all"
+
+COLUMNS: Final = ("arm", "labels", "seeds", "mIoU", RELATIVE, "difference [95 %]", "p", "minutes", "CPU min")
 
 MOST_CLASSES: Final = 20
 """Classes that have a column each; results.json has those of longer lists."""
@@ -59,7 +61,8 @@ def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[S
     if not with_classes(rows):
         columns = (*COLUMNS[:3], *heads, *COLUMNS[-2:], *further)
         return [Sheet("Scores", columns, [[*place(row), *others(row), *costs(row)] for row in rows])]
-    found = [Sheet("mIoU, per cent", (*COLUMNS, *further), [[*place(row), *_miou(row), *costs(row)] for row in rows])]
+    cells = [[*place(row), *_miou(row), *costs(row)] for row in rows]
+    found = [_without_relative(rows, Sheet("mIoU, per cent", (*COLUMNS, *further), cells))]
     if keys:
         cells = [[*place(row), *others(row)] for row in rows if row.others]
         found.append(Sheet("Other tasks", (*COLUMNS[:3], *heads), cells))
@@ -68,6 +71,15 @@ def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[S
         cells = [[*place(row), *(_mean(row.classes.get(name)) for name in classes)] for row in rows if row.classes]
         found.append(Sheet("IoU by class, per cent", (*COLUMNS[:3], *classes), cells, wide=True))
     return found
+
+
+def _without_relative(rows: Sequence[Row], sheet: Sheet) -> Sheet:
+    """Without the column of the largest budget, if there is one budget: every mIoU would be compared with itself."""
+    if len({row.budget for row in rows}) > 1:
+        return sheet
+    at = sheet.columns.index(RELATIVE)
+    kept = [[*cells[:at], *cells[at + 1 :]] for cells in sheet.cells]
+    return replace(sheet, columns=(*sheet.columns[:at], *sheet.columns[at + 1 :]), cells=kept)
 
 
 def with_classes(rows: Sequence[Row]) -> bool:
