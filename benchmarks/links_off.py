@@ -2,8 +2,9 @@
 
     python benchmarks/links_off.py runs/studies/sync-streets --out results/links_off.json
 
-Every finished run with links is scored on val with them and without (`fathom evaluate --links`), averaged weights. A
-task that has come to rely on the other falls; one that used the link in training alone stays.
+Every finished run with links between networks is scored without them on the split it was scored on with them (`fathom
+evaluate --links off`), averaged weights. A task that has come to rely on the other falls; one that used the link in
+training alone stays.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import argparse
 import json
 import statistics
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import fathomseg
 from fathomseg.inference.card import load_card
-from fathomseg.models.links import NoLinks
+from fathomseg.models.links.encoder_links import EncoderLinkPart
 from fathomseg.training.run_folder import origin
 
 
@@ -30,8 +32,9 @@ def main() -> None:
     cells = []
     for path in sorted(arguments.study.glob("cells/*.json")):
         run, record = arguments.study / "runs" / path.stem, json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(load_card(run).network.links, NoLinks):
-            scores = {links: main_scores(run, arguments.split, links) for links in ("on", "off")}
+        if isinstance(load_card(run).network.links, EncoderLinkPart):
+            off = fathomseg.evaluate(run, split=arguments.split, weights="ema", links="off", report=False)
+            scores = {"on": first_scores(record["headlines"]), "off": first_scores(off.headlines)}
             cells.append({key: record[key] for key in ("arm", "budget", "seed", "steps", "commit")} | scores)
             print(json.dumps(cells[-1]), flush=True)
     result = {
@@ -47,10 +50,9 @@ def main() -> None:
         print(json.dumps(row))
 
 
-def main_scores(run: Path, split: str, links: str) -> dict[str, float]:
+def first_scores(headlines: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """By task, the first of its scores to look at."""
-    found = fathomseg.evaluate(run, split=split, weights="ema", links=links, report=False)
-    return {task: next(iter(scores.values())) for task, scores in found.headlines.items()}
+    return {task: next(iter(scores.values())) for task, scores in headlines.items()}
 
 
 def rows(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
