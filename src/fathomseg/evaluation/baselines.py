@@ -39,6 +39,13 @@ def parse_baselines(
     return found
 
 
+def refuse_without_task(baselines: Mapping[str, Path]) -> None:
+    """Raise `FathomError` for a baseline that lacks the task it is named for, before anything is scored."""
+    for task, run in baselines.items():
+        if task not in (found := load_card(run).tasks):
+            raise FathomError(f"Baseline {run} has no task {task!r}; it has {', '.join(found)}.")
+
+
 def compared(
     result: Mapping[str, Any], tasks: Mapping[str, Task], baselines: Mapping[str, Path], places: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -72,8 +79,6 @@ def compared(
 def _scores(run: Path, task: str, result: Mapping[str, Any], place: str) -> dict[str, MainScore]:
     """The main score of a baseline by weights."""
     card, path = load_card(run), run / "evaluation" / place / "scores.json"
-    if task not in card.tasks:
-        raise FathomError(f"Baseline {run} has no task {task!r}; it has {', '.join(card.tasks)}.")
     if not path.is_file():
         data = " and the same data (--data), which are not its own" if "-on-" in place else ""
         raise FathomError(

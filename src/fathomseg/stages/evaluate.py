@@ -12,7 +12,7 @@ from fathomseg.data.datasets.files import is_pattern
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
-from fathomseg.evaluation.baselines import compared, parse_baselines
+from fathomseg.evaluation.baselines import compared, parse_baselines, refuse_without_task
 from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scenes import pool_of, retrieval_scores
@@ -157,6 +157,7 @@ def evaluate_run(
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
     chosen, narrowed = _chosen(folder, card, tasks)
+    refuse_without_task(baselines or {})
     if against is None and rank_and_world()[0] == 0 and (warning := inference.misfit(card.size)) is not None:
         say(warning)
     if is_pattern(split):
