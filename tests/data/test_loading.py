@@ -16,7 +16,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets import CamVid
 from fathomseg.data.datasets.base import Dataset, Kind
 from fathomseg.data.labelled import Labels
-from fathomseg.data.loading import Share, Steps, Stream, collate, loader
+from fathomseg.data.loading import BatchSlice, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
 from fathomseg.types import Camera, ClassList, Sample
@@ -72,16 +72,16 @@ def test_ranks_and_micro_batches_share_each_step_without_gap_or_overlap(m: int, 
     seen = [
         position
         for rank in range(world)
-        for micro in Share(batch, rank, world, k).positions(step)
+        for micro in BatchSlice(batch, rank, world, k).positions(step)
         for position in micro
     ]
     assert sorted(seen) == list(range(step * batch, (step + 1) * batch))
-    assert all(len(list(Share(batch, rank, world, k).positions(step))) == k for rank in range(world))
+    assert all(len(list(BatchSlice(batch, rank, world, k).positions(step))) == k for rank in range(world))
 
 
 def test_a_batch_that_cannot_be_shared_out_is_an_error() -> None:
     with pytest.raises(FathomError, match="make it a multiple of 6"):
-        Share(batch=8, world=2, accumulate=3)
+        BatchSlice(batch=8, world=2, accumulate=3)
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(dataset: CamVid, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_resumed_loader_goes_on_where_it_stopped(dataset: CamVid, tmp_path: Pa
     """And however many processes read, since what they read depends on the position only."""
 
     def batches(start: int, workers: int) -> list[tuple[tuple[str, ...], torch.Tensor]]:
-        made = loader(stream(dataset, tmp_path), Steps(Share(4), start, 5), workers, pin=False)
+        made = loader(stream(dataset, tmp_path), Steps(BatchSlice(4), start, 5), workers, pin=False)
         return [(batch.ids, batch.image) for batch in made]
 
     whole, rest = batches(0, 0), batches(3, workers)
@@ -189,7 +189,7 @@ class TestWhatAStreamReads:
         ids = dataset.ids("train")
         cache = Cache(dataset, (16, 24), folder=tmp_path)
         source = Stream(cache, ids, ("image", "label"), Geometry(), 0, labels_of=frozenset(ids[:3]))
-        (batch,) = loader(source, Steps(Share(10), 0, 1), workers=0, pin=False)
+        (batch,) = loader(source, Steps(BatchSlice(10), 0, 1), workers=0, pin=False)
         assert {id for id, there in zip(batch.ids, batch.present["label"], strict=True) if there} == set(ids[:3])
         assert (batch.targets["label"][~batch.present["label"]] == 255).all()
 
@@ -200,7 +200,7 @@ class TestWhatAStreamReads:
         cache, camera = Cache(dataset, (16, 24), folder=tmp_path), Camera(30.0, 30.0, 16.0, 12.0, 24, 32)
         neighbours = {middle: {-1: ids[0], 1: ids[2]}}
         source = Stream(cache, ids, ("image",), Geometry(scale=(1, 1), flip=0), 0, neighbours, {middle: camera})
-        (batch,) = loader(source, Steps(Share(5), 0, 1), workers=0, pin=False)
+        (batch,) = loader(source, Steps(BatchSlice(5), 0, 1), workers=0, pin=False)
         row = batch.ids.index(middle)
         assert batch.rows("frames", "camera") == [row]
         before = torch.tensor(cache.read(ids[0], "image")).permute(2, 0, 1)
@@ -213,7 +213,7 @@ class TestWhatAStreamReads:
         cache = Cache(dataset, (16, 24), folder=tmp_path)
         still = Geometry(scale=(1, 1), flip=1.0)
         source = Stream(cache, dataset.ids("train"), ("image",), still, 0, disparity=lambda id: ramp)
-        (batch,) = loader(source, Steps(Share(2), 0, 1), workers=0, pin=False)
+        (batch,) = loader(source, Steps(BatchSlice(2), 0, 1), workers=0, pin=False)
         torch.testing.assert_close(batch.targets["disparity"][0, 0], torch.from_numpy(ramp[:, ::-1].copy()))
         assert batch.present["disparity"].all()
 
@@ -222,7 +222,7 @@ class TestWhatAStreamReads:
         """A slope stays one at a size that is no whole part of its own, and exactly as steep."""
         cache = Cache(Slope(), (144, 192), folder=tmp_path, limit_gb=limit_gb)
         source = Stream(cache, ["a", "no camera"], ("image", "normals"), Geometry(scale=(1, 1), flip=0), 0)
-        (batch,) = loader(source, Steps(Share(2), 0, 1), workers=0, pin=False)
+        (batch,) = loader(source, Steps(BatchSlice(2), 0, 1), workers=0, pin=False)
         row = batch.ids.index("a")
         assert batch.rows("normals") == [row]
         cosine = torch.einsum("chw,c->hw", batch.targets["normals"][row], torch.from_numpy(Slope.NORMAL).float())

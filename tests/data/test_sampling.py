@@ -14,7 +14,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
-from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.data.sampling import ByClass, Endless, RareClasses, Shuffled
 from fathomseg.data.transforms import Geometry
 from fathomseg.errors import FathomError
@@ -156,7 +156,7 @@ class TestEndless:
             order = Endless(self.DATA, "train", 1)
             cache = Cache(self.DATA, (16, 32), folder=tmp_path / "cache", limit_gb=0)
             stream = Stream(cache, [order.id_at(0)], ("image", "label"), Geometry(), 1, order=order)
-            made = loader(stream, Steps(Share(2), start, 3), workers, pin=False)
+            made = loader(stream, Steps(BatchSlice(2), start, 3), workers, pin=False)
             return [(b.ids, b.image.numpy().tobytes(), b.targets["label"].numpy().tobytes()) for b in made]
 
         whole = batches(0, 0)

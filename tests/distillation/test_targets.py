@@ -14,9 +14,9 @@ from accelerate import Accelerator
 from fathomseg.config import validate
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
-from fathomseg.data.loading import Share, Steps, loader
+from fathomseg.data.loading import BatchSlice, Steps, loader
 from fathomseg.data.transforms import View, cut
-from fathomseg.distillation.files import path_of, write_answer
+from fathomseg.distillation.files import path_of, write_predictions
 from fathomseg.distillation.provenance import (
     ImageNote,
     Provenance,
@@ -59,7 +59,7 @@ def written(folder: Path, camvid: Path, gives: str = "label", unit: str | None =
     if confidence:
         answer[f"{gives}_confidence"] = np.where(left, 0.5, 0.2).astype(np.float32)
     for id in ids:
-        write_answer(folder, id, answer, classes)
+        write_predictions(folder, id, answer, classes)
     Provenance(
         task="segmentation" if gives == "label" else "depth",
         gives=gives,  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def built(settings: Recipe, folder: Path) -> tuple[Streams, dict[str, tuple[str,
 
 
 def batch_of(streams: Streams, count: int, name: str = "labelled") -> Batch:
-    (batch,) = loader(streams.by_name[name], Steps(Share(count), 0, 1), workers=0, pin=False)
+    (batch,) = loader(streams.by_name[name], Steps(BatchSlice(count), 0, 1), workers=0, pin=False)
     return batch
 
 

@@ -69,7 +69,7 @@ def test_images_keep_their_proportions(data: Folder, tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_part(tmp_path / "out", id, "label", known.classes), wanted)
     assert known.teacher.settings["precision"] == plain.precision == "fp32"
     of_many = [np.random.default_rng(i).integers(0, 255, (*size, 3), np.uint8) for i, size in enumerate(SHAPES)]
-    answers = RunTeacher(str(wide), "depth", "ema", "cpu", flip=False).answer(of_many, None, soft=False)
+    answers = RunTeacher(str(wide), "depth", "ema", "cpu", flip=False).predict(of_many, None, soft=False)
     for image, answer in zip(of_many, answers, strict=True):
         np.testing.assert_allclose(answer["depth"], plain.predict(image).depth, rtol=1e-4)
 
@@ -120,7 +120,7 @@ def test_an_interrupted_folder_ends_with_the_same_bytes(
     class Pulled(Exception):
         pass
 
-    write, calls = writing.write_answer, []
+    write, calls = writing.write_predictions, []
 
     def pull(folder: Path, id: str, *rest: object) -> None:
         calls.append(id)
@@ -128,7 +128,7 @@ def test_an_interrupted_folder_ends_with_the_same_bytes(
             raise Pulled
         write(folder, id, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(writing, "write_answer", pull)
+    monkeypatch.setattr(writing, "write_predictions", pull)
     with pytest.raises(Pulled):
         distill(teacher, data, tmp_path / "cut", everything=True, soft=True)
     monkeypatch.undo()

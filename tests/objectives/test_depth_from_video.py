@@ -11,7 +11,7 @@ import torch
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.data.transforms import Geometry
 from fathomseg.engine.step import Step
 from fathomseg.errors import FathomError
@@ -50,7 +50,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     neighbours = {id: {o: str(streets.neighbour(id, o)) for o in (-1, 1)} for id in ids}
     cache = Cache(streets, SIZE, folder=tmp_path_factory.mktemp("cache"))
     stream = Stream(cache, ids, ("image",), Geometry(scale=(1, 1), flip=0), 0, neighbours)
-    (made,) = loader(stream, Steps(Share(4), 0, 1), workers=0, pin=False)
+    (made,) = loader(stream, Steps(BatchSlice(4), 0, 1), workers=0, pin=False)
     for index, id in enumerate(made.ids):
         expected = torch.tensor(streets.image(str(streets.neighbour(id, 1)))).permute(2, 0, 1)
         assert torch.equal(made.targets["frames"][index, 1], expected), "the second frame is the one after"

@@ -18,7 +18,7 @@ from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
-from fathomseg.data.loading import Share, Steps, loader
+from fathomseg.data.loading import BatchSlice, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
@@ -68,7 +68,7 @@ def built(settings: Recipe, folder: Path) -> tuple[Streams, tuple[str, ...]]:
 
 
 def batches(streams: Streams, name: str, batch: int, steps: int = 1) -> list[Batch]:
-    return list(loader(streams.by_name[name], Steps(Share(batch), 0, steps), workers=0, pin=False))
+    return list(loader(streams.by_name[name], Steps(BatchSlice(batch), 0, steps), workers=0, pin=False))
 
 
 class TestEvaluatedImages:
@@ -388,17 +388,17 @@ class TestPairs:
     def test_processes_and_micro_batches_see_the_pairs_of_one(self, camvid: Path, tmp_path: Path) -> None:
         streams, _ = built(self.tree(camvid, self.MATCHING), tmp_path)
 
-        def pairs(share: Share) -> list[tuple[str, str]]:
+        def pairs(share: BatchSlice) -> list[tuple[str, str]]:
             both = [
                 [id for batch in loader(streams.by_name[name], Steps(share, 0, 2), 0, False) for id in batch.ids]
                 for name in ("source", "unlabelled")
             ]
             return list(zip(*both, strict=True))
 
-        whole = pairs(Share(4))
-        ranks = [pair for rank in range(2) for pair in pairs(Share(4, rank=rank, world=2))]
+        whole = pairs(BatchSlice(4))
+        ranks = [pair for rank in range(2) for pair in pairs(BatchSlice(4, rank=rank, world=2))]
         assert sorted(ranks) == sorted(whole)
-        assert pairs(Share(4, accumulate=2)) == whole
+        assert pairs(BatchSlice(4, accumulate=2)) == whole
 
     def test_small_maps_are_kept_in_the_cache(
         self, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

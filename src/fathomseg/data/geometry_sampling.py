@@ -25,7 +25,7 @@ SMALL: Final[Size] = (16, 32)
 _CANDIDATES: Final = 2
 """Tells these random numbers from those that choose images (3) and cut views (1)."""
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class MatchingGeometry(Part):
     """The stream whose images are to be fitted, the target."""
     candidates: Annotated[int, Field(ge=1)] = 5
     """How many images are compared; 1 = random pairs."""
-    top: Share = 0.156
+    top: Fraction = 0.156
     """Rows of the view from its upper edge on that do not count, as a part of its height: 80 of 512."""
-    bottom: Share = 0.195
+    bottom: Fraction = 0.195
     """Rows from its lower edge on that do not count, where the camera's own car is: 100 of 512."""
 
     def order(self, target: Geometries, source: Geometries, seed: int) -> ByGeometry:

@@ -31,7 +31,7 @@ Disparity = Callable[[str], Float32[np.ndarray, "h w"]]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class BatchSlice:
     """The part of every global batch that one process takes: `rank` of `world`, in `accumulate` micro-batches."""
 
     batch: int
@@ -191,7 +191,7 @@ class Stream(TorchDataset[Sample]):
 class Steps(Sampler[list[int]]):
     """The micro-batches of one process, from step `start` up to `stop`."""
 
-    def __init__(self, share: Share, start: int, stop: int) -> None:
+    def __init__(self, share: BatchSlice, start: int, stop: int) -> None:
         self.share, self.start, self.stop = share, start, stop
 
     def __iter__(self) -> Iterator[list[int]]:

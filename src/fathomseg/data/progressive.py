@@ -11,7 +11,7 @@ from fathomseg.config import Part
 from fathomseg.data.sizes import scaled
 from fathomseg.data.transforms import View
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Progressive(Part):
@@ -20,9 +20,9 @@ class Progressive(Part):
     Howard 2018 (fast.ai, DAWNBench); Tan & Le 2021 (EfficientNetV2), section 4, in more stages.
     """
 
-    scale: Share = 0.5
+    scale: Fraction = 0.5
     """Height and width of the first images, as a share of what they are later (in whole steps, `sizes.scaled`)."""
-    share: Share = 0.6
+    share: Fraction = 0.6
     """The share of the steps that they are taken for."""
 
     def at(self, steps: int, batch: int) -> SmallFirst:

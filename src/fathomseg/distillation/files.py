@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from fathomseg.distillation.answers import Answer
+from fathomseg.distillation.predictions import Predictions
 from fathomseg.distillation.provenance import StoredClasses
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import draw
@@ -50,7 +50,7 @@ def parts_of(gives: str, confidence: bool, soft: bool) -> tuple[str, ...]:
     return (gives, *more, *(["label_classes", "label_probabilities"] if soft else []))
 
 
-def write_answer(folder: Path, id: str, answer: Answer, classes: StoredClasses | None) -> None:
+def write_predictions(folder: Path, id: str, answer: Predictions, classes: StoredClasses | None) -> None:
     """Write all parts of a prediction; each file appears only when complete."""
     for part, values in answer.items():
         path = path_of(folder, id, part)

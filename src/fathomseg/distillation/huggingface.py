@@ -23,7 +23,7 @@ from fathomseg.depth_sources.huggingface import (
     model_folder,
     require_transformers,
 )
-from fathomseg.distillation.answers import Answer, agreement, labels
+from fathomseg.distillation.predictions import Predictions, agreement, labels
 from fathomseg.distillation.teachers import Picture, Teacher, TeacherNote
 from fathomseg.errors import FathomError
 from fathomseg.inference.device import pick_device
@@ -69,7 +69,7 @@ class HuggingFaceLabels(Teacher):
         names = self.network.config.id2label
         self.classes = tuple(str(names[index]) for index in range(len(names)))
 
-    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+    def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         """Image by image, since a processor may keep the shape of each."""
         assert match is not None, "classes are matched"
         return [labels(self._logits(image), image.shape[:2], match, soft) for image in images]
@@ -115,7 +115,7 @@ class HuggingFaceMaps(Teacher):
         source = HuggingFaceDepth(model=str(folder), gives=self.target)
         self.reader = HuggingFaceReader(source, folder, dataset, device)
 
-    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+    def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         """Depth in metres (0 where it is not positive), or disparity as the model gives it."""
         maps = self.reader.given(images)
         if not self.flip:
@@ -123,8 +123,8 @@ class HuggingFaceMaps(Teacher):
         other = self.reader.given([np.ascontiguousarray(image[:, ::-1]) for image in images])
         return [self._mean(one, mirrored[:, ::-1]) for one, mirrored in zip(maps, other, strict=True)]
 
-    def _mean(self, one: Float32[np.ndarray, "h w"], other: Float32[np.ndarray, "h w"]) -> Answer:
-        answer: Answer = {self.target: self._valid((one + other) / 2)}
+    def _mean(self, one: Float32[np.ndarray, "h w"], other: Float32[np.ndarray, "h w"]) -> Predictions:
+        answer: Predictions = {self.target: self._valid((one + other) / 2)}
         if self.target == "depth":
             sure = agreement(torch.from_numpy(one), torch.from_numpy(np.ascontiguousarray(other)))
             answer["depth_confidence"] = sure.numpy()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.data.class_match import ClassMatch
-from fathomseg.distillation.answers import Answer, agreement, labels
+from fathomseg.distillation.predictions import Predictions, agreement, labels
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
@@ -55,7 +55,7 @@ class Teacher(ABC):
     """Those it tells apart."""
 
     @abstractmethod
-    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+    def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         """The predictions for each image at its size; `match` of a teacher of classes."""
 
 
@@ -101,17 +101,17 @@ class RunTeacher(Teacher):
         self.one_sided = Predictor(self.predictor.network, card, place, plain, (task,))
         """The same without its mirror, to see whether both agree."""
 
-    def answer(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+    def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         """One pass for all images of a working size, two with the mirror."""
         rows: dict[Size, list[int]] = {}
         for row, image in enumerate(images):
             rows.setdefault(self.predictor.size_for((image.shape[0], image.shape[1])), []).append(row)
-        found: dict[int, Answer] = {}
+        found: dict[int, Predictions] = {}
         for size, own in rows.items():
             found |= zip(own, self._at(size, [images[row] for row in own], match, soft), strict=True)
         return [found[row] for row in range(len(images))]
 
-    def _at(self, working: Size, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Answer]:
+    def _at(self, working: Size, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         inputs = stacked(images, working)
         sizes = [image.shape[:2] for image in images]
         if self.target == "label":
@@ -124,7 +124,7 @@ class RunTeacher(Teacher):
         return self.one_sided.maps(inputs)[self.task.name]
 
     @torch.inference_mode()
-    def _two_views(self, inputs: UInt8[Tensor, "b 3 h w"], sizes: Sequence[Size]) -> list[Answer]:
+    def _two_views(self, inputs: UInt8[Tensor, "b 3 h w"], sizes: Sequence[Size]) -> list[Predictions]:
         """The mean of the image and its mirror, with their agreement as the confidence."""
         size = (inputs.shape[2], inputs.shape[3])
         views = self._maps(inputs), self.task.mirrored(self._maps(inputs.flip(3)))
@@ -136,6 +136,6 @@ class RunTeacher(Teacher):
             answer[f"{self.target}_confidence"] = sure.numpy()
         return answers
 
-    def _decoded(self, maps: Float32[Tensor, "b _ _ _"], sizes: Sequence[Size]) -> list[Answer]:
+    def _decoded(self, maps: Float32[Tensor, "b _ _ _"], sizes: Sequence[Size]) -> list[Predictions]:
         fields = (self.task.decode(one, size)[self.target] for one, size in zip(maps, sizes, strict=True))
         return [{self.target: field.cpu().numpy()} for field in fields]

@@ -9,8 +9,8 @@ from typing import Final
 
 from fathomseg.data.class_match import ClassMatch
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.distillation.answers import Answer, finite
-from fathomseg.distillation.files import is_written, parts_of, write_answer
+from fathomseg.distillation.files import is_written, parts_of, write_predictions
+from fathomseg.distillation.predictions import Predictions, finite
 from fathomseg.distillation.provenance import (
     FILE,
     ImageNote,
@@ -73,7 +73,7 @@ class Distillation:
         return [batch for batch in batches if not all(self._done(id) for id in batch)]
 
     def do(self, batches: Sequence[Sequence[str]], team: Team | None = None, make: Maker | None = None) -> None:
-        """Answer for all batches: here, or by a team whose actors are what `make` (function, arguments) makes."""
+        """Predictions for all batches: here, or by a team whose actors are what `make` (function, arguments) makes."""
         answered = self._answered(batches) if team is None or make is None else self._by(team, make, batches)
         try:
             for number, (id, note) in enumerate(answered, start=1):
@@ -86,7 +86,7 @@ class Distillation:
             self.provenance.write(self.folder)
 
     def part(self, batch: Sequence[str]) -> tuple[dict[str, ImageNote], list[Problem]]:
-        """Answer for one batch and write it, for another process that notes it: what is to be noted, what is bad."""
+        """Predict one batch and write it, for another process that notes it: what is to be noted, and what is bad."""
         self.problems = []
         return dict(self._answered([batch])), self.problems
 
@@ -116,13 +116,13 @@ class Distillation:
         except DataError:
             return False  # reported when it is read
 
-    def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Answer]]:
+    def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Predictions]]:
         for _, reading in ahead(self._read, batches):
             images, problems = reading.result()
             self.problems += problems
             if not images:
                 continue
-            answers = self.teacher.answer(list(images.values()), self.match, self.soft)
+            answers = self.teacher.predict(list(images.values()), self.match, self.soft)
             for (id, image), answer in zip(images.items(), answers, strict=True):
                 if not finite(answer):
                     raise FathomError(f"The teacher gives NaN for {id}: its weights are not finite. Take another one.")
@@ -140,6 +140,6 @@ class Distillation:
                 problems += error.problems
         return images, problems
 
-    def _write(self, item: tuple[str, ImageNote, Answer]) -> None:
+    def _write(self, item: tuple[str, ImageNote, Predictions]) -> None:
         id, _, answer = item
-        write_answer(self.folder, id, answer, self.provenance.classes)
+        write_predictions(self.folder, id, answer, self.provenance.classes)

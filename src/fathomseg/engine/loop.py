@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.config import Part
-from fathomseg.data.loading import Share, Steps, Stream, loader
+from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.engine import sharding
 from fathomseg.engine.balancing.base import TermLoss, total
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -98,14 +98,16 @@ def accelerator(config: Loop) -> accelerate.Accelerator:
     )
 
 
-def shares(
+def batch_slices(
     streams: Iterable[str], own: Mapping[str, int], config: Loop, accelerate: accelerate.Accelerator
-) -> dict[str, Share]:
+) -> dict[str, BatchSlice]:
     """What this process takes of every batch of each stream; `own`: the sizes of those that have another than
     config.batch. Raises `FathomError` if a batch cannot be shared out evenly."""
     parts = accelerate.process_index, accelerate.num_processes, config.accumulate
     return {
-        name: Share(own[name], *parts, setting=f"streams.{name}.batch") if name in own else Share(config.batch, *parts)
+        name: BatchSlice(own[name], *parts, setting=f"streams.{name}.batch")
+        if name in own
+        else BatchSlice(config.batch, *parts)
         for name in streams
     }
 
@@ -129,7 +131,7 @@ class Trainer:
         not apply. Raises `FathomError` if a batch cannot be shared out evenly."""
         self.streams, self.config, self.schedule = streams, config, optimiser
         self.folder, self.seed, self.accelerate = folder, seed, accelerate
-        self.shares = shares(streams, batch or {}, config, accelerate)
+        self.slices = batch_slices(streams, batch or {}, config, accelerate)
         self.module = _on_device(step, config, accelerate)
         self.model: nn.Module
         self.model, self.optimiser = accelerate.prepare(
@@ -236,7 +238,7 @@ class Trainer:
         device, workers = self.accelerate.device, self.config.workers
         if workers is None:
             workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-        steps = {name: Steps(share, self.step_done, self.config.steps) for name, share in self.shares.items()}
+        steps = {name: Steps(part, self.step_done, self.config.steps) for name, part in self.slices.items()}
         pin = device.type == "cuda"
         loaders = [loader(stream, steps[name], workers, pin) for name, stream in self.streams.items()]
         for batches in zip(*loaders, strict=True):

@@ -16,16 +16,16 @@ from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.images import read_values
 from fathomseg.types import Size
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class EgoVehicle(Part):
     """Pixels of whole images whose pseudo-labels do not count. DAFormer (Hoyer et al. 2022): rows at top and bottom,
     15 and 120 of 512, which is `top: 0.03, bottom: 0.234`; here they follow zoom and crop."""
 
-    top: Share = 0.0
+    top: Fraction = 0.0
     """Rows from the upper edge on, as a part of the height."""
-    bottom: Share = 0.0
+    bottom: Fraction = 0.0
     """Rows from the lower edge on, as a part of the height."""
     mask: Path | None = None
     """A grey image of any size, nonzero where the car is (hood, mirrors, star)."""

@@ -99,16 +99,16 @@ class Nets:
     """The one that learns."""
     averaged: Network
     """Its averaged weights, in eval mode; takes no gradient."""
-    answers: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
     """What teachers have said of the images of this batch, so that objectives with one teacher share its pass; and that
     the student has seen them for its statistics."""
 
-    def answer(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
+    def teacher_outputs(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
         """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier
         pass in which they were among the outputs, else of `run`."""
-        found = self.answers.get(asked)
+        found = self.known.get(asked)
         if found is None or not found.keys() >= set(outputs):
-            found = self.answers[asked] = run()
+            found = self.known[asked] = run()
         return found
 
 

@@ -28,8 +28,6 @@ from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
 
-Share = Annotated[float, Field(ge=0)]
-
 
 class SceneConsistency(Objective):
     """1 - cos of what a trained scene model makes of the two predictions, averaged over images; needs no targets.
@@ -46,9 +44,9 @@ class SceneConsistency(Objective):
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Steps over which the weight grows linearly from zero: the scene model has seen true maps alone, and has nothing
     to say about early predictions."""
-    depth_weight: Share = 1.0
+    depth_weight: Weight = 1.0
     """Factor of the gradient that reaches depth; 0 = depth is taken as it is, and only classes learn."""
-    segmentation_weight: Share = 1.0
+    segmentation_weight: Weight = 1.0
     """Factor of the gradient that reaches the classes; 0 = only depth learns."""
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:

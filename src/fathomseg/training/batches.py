@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fathomseg.engine.loop import shares
+from fathomseg.engine.loop import batch_slices
 from fathomseg.errors import FathomError
 from fathomseg.mixing import NoMix
 from fathomseg.objectives.pseudo_labels import PseudoLabels
@@ -30,7 +30,7 @@ def refuse_uneven(recipe: Recipe, accelerate: accelerate.Accelerator) -> None:
     One with a budget of no labels may give nothing: the trainer sees to it.
     """
     giving = [name for name, stream in recipe.streams.items() if stream.labels is None or stream.labels.count != 0]
-    shares(giving, recipe.own_batch, recipe.train, accelerate)
+    batch_slices(giving, recipe.own_batch, recipe.train, accelerate)
 
 
 def mixed_streams(recipe: Recipe) -> dict[str, str]:
@@ -46,7 +46,7 @@ def mixed_streams(recipe: Recipe) -> dict[str, str]:
 def refuse_unmixed(recipe: Recipe, accelerate: accelerate.Accelerator) -> None:
     """Raise `FathomError` if a process has a single image, in a micro-batch, of a stream whose images are mixed.
 
-    Of a batch that cannot be shared out evenly at all nothing is said here (`data.loading.Share`).
+    Of a batch that cannot be shared out evenly at all nothing is said here (`data.loading.BatchSlice`).
     """
     loop, processes = recipe.train, accelerate.num_processes
     parts = processes * loop.accumulate

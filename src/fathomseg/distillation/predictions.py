@@ -14,7 +14,7 @@ from fathomseg.data.class_match import ClassMatch
 from fathomseg.tasks.resampling import strips
 from fathomseg.types import IGNORE, Size
 
-Answer = dict[str, NDArray[Any]]
+Predictions = dict[str, NDArray[Any]]
 """Arrays of one image by name."""
 
 TOP = 4
@@ -22,7 +22,7 @@ TOP = 4
 
 
 @torch.inference_mode()
-def labels(logits: Float32[Tensor, "c h w"], size: Size, match: ClassMatch, soft: bool) -> Answer:
+def labels(logits: Float32[Tensor, "c h w"], size: Size, match: ClassMatch, soft: bool) -> Predictions:
     """The teacher's most probable class as a class of the dataset, and how sure it is; with `soft` also `TOP` classes.
 
     Confidence is the probability of all the teacher's classes that are that class of the dataset. A pixel whose most
@@ -61,6 +61,6 @@ def agreement(a: Float32[Tensor, "h w"], b: Float32[Tensor, "h w"]) -> Float32[T
     return torch.where((a > 0) & (b > 0), ratio, 0.0)
 
 
-def finite(answer: Answer) -> bool:
+def finite(answer: Predictions) -> bool:
     """Whether all its numbers are."""
     return all(bool(np.isfinite(array).all()) for array in answer.values() if array.dtype.kind == "f")

@@ -10,8 +10,8 @@ import torch
 
 from fathomseg.data.class_match import match_classes
 from fathomseg.data.datasets.kitti_semantics import KittiSemantics
-from fathomseg.distillation.answers import agreement, labels
-from fathomseg.distillation.files import path_of, read_part, write_answer
+from fathomseg.distillation.files import path_of, read_part, write_predictions
+from fathomseg.distillation.predictions import agreement, labels
 from fathomseg.distillation.provenance import StoredClasses
 from fathomseg.errors import DataError
 from tests.distillation.teachers import own_data
@@ -51,7 +51,7 @@ class TestFiles:
         stored = StoredClasses.of(data, ids)
         for id in (one for one in ids if data.has_label(one)):
             label = data.label(id)
-            write_answer(tmp_path / "out", id, {"label": label}, stored)
+            write_predictions(tmp_path / "out", id, {"label": label}, stored)
             np.testing.assert_array_equal(read_part(tmp_path / "out", id, "label", stored), label)
             written = path_of(tmp_path / "out", id, "label")
             np.testing.assert_array_equal(data.label_map(id).read(written), label)  # by the dataset itself
@@ -72,7 +72,7 @@ class TestFiles:
             "depth": rng.random((5, 6), np.float32) * 80,
             "normals": n / np.linalg.norm(n, axis=2, keepdims=True),
         }
-        write_answer(tmp_path, "a/b", answer, None)
+        write_predictions(tmp_path, "a/b", answer, None)
         within = {"label_confidence": 1 / 510, "label_probabilities": 1 / 131070, "normals": 2e-5}
         for part, values in answer.items():
             found = read_part(tmp_path, "a/b", part, None)
@@ -80,7 +80,7 @@ class TestFiles:
             np.testing.assert_allclose(found, values, rtol=0, atol=within.get(part, 0) + 1e-7 * (part in within))
 
     def test_a_damaged_file_is_named(self, tmp_path: Path) -> None:
-        write_answer(tmp_path, "a", {"depth": np.ones((2, 3), np.float32)}, None)
+        write_predictions(tmp_path, "a", {"depth": np.ones((2, 3), np.float32)}, None)
         path_of(tmp_path, "a", "depth").write_bytes(b"PK no zip")
         with pytest.raises(DataError, match=r"depth/a\.npz: cannot be read as a file of NumPy"):
             read_part(tmp_path, "a", "depth", None)
