@@ -184,6 +184,19 @@ def test_numbers_below_the_plot_do_not_touch(tmp_path: Path) -> None:
     assert not {"11", "104"} & texts
 
 
+def test_arms_of_one_budget_stand_above_each_other(tmp_path: Path) -> None:
+    cells = [cell for cell in CELLS if cell.budget == 10 and cell in RECORDS]
+    root = svg(Report("", {}, "plain", cells, {cell: RECORDS[cell] for cell in cells}, {}), tmp_path)
+    marks = [(float(u.get("x", "")), float(u.get("y", "")), str(u.get("style"))) for u in root.iter(f"{SPACE}use")]
+    rings = [(x, y) for x, y, style in marks if "fill-opacity: 0" in style or "fill: none" in style]
+    assert len(rings) == len(cells) == 6
+    first, second = sorted({y for _, y in rings})
+    assert [x for x, y in rings if y == first] == sorted(x for x, y in rings if y == first)  # 40, 42 and 44 %
+    assert [y for _, y in rings].count(second) == 3
+    texts = {text.text for text in root.iter(f"{SPACE}text")}
+    assert {"plain", "mixed", "mIoU, %, with 10 labelled images"} <= texts
+
+
 def test_no_labels_stand_left_of_a_logarithmic_scale(tmp_path: Path) -> None:
     """An endless source teaches without them."""
     cells = grid({"plain": [0, 12, 120]}, [0])

@@ -1,4 +1,4 @@
-"""The label-efficiency plot: mIoU against the number of labelled images, a curve for each arm."""
+"""The plot of a study: mIoU against the number of labelled images, a curve for each arm; of one number, a line each."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _NUMBER: Final = 0.055
 """The part of the axis that a number below it takes."""
 _TO_NONE: Final = 0.5
 """Decades between no labels and the smallest number of them."""
+_LINE: Final = 0.3
+"""Inches between two arms above each other."""
 
 
 def label_efficiency(
@@ -35,6 +37,8 @@ def label_efficiency(
     records = {cell: one for cell, one in records.items() if one[SCORE] is not None}
     lost = {row.arm for row in rows if row.done and not row.score} - {row.arm for row in rows if row.score}
     names = {row.arm: textwrap.fill(titles.get(row.arm, row.arm), 60) for row in rows if row.arm not in lost}
+    if records and len({row.budget for row in rows}) == 1 and len(names) > 1:
+        return _one_budget(rows, records, names, title)
     columns = 2 if max(map(len, names.values()), default=0) < 26 else 1
     with chart(height=3.2 + 0.2 * -(-len(names) // columns)) as figure:
         axes = figure.add_subplot(xlabel="labelled images", ylabel="mIoU, %")
@@ -68,6 +72,26 @@ def label_efficiency(
                 place = (0, score), (4, 2), axes.get_yaxis_transform(), "offset points"
                 axes.annotate(f"{100 * part:.0f} %", *place, color=GREY, fontsize=9)
         figure.legend(loc="outside lower left", ncols=columns)
+        return figure
+
+
+def _one_budget(rows: Sequence[Row], records: Mapping[Cell, Record], names: Mapping[str, str], title: str) -> Figure:
+    """Arms above each other, by mIoU: means as dots, their spread as bars, single seeds as rings."""
+    known = [(row, row.score) for row in rows if row.score]
+    images = ", ".join(sorted({"all" if row.images is None else str(row.images) for row, _ in known}))
+    with chart(height=1.2 + _LINE * len(known)) as figure:
+        axes = figure.add_subplot(xlabel=f"mIoU, %, with {images} labelled images")
+        if title:
+            axes.set_title(textwrap.fill(title, 40), loc="left")
+        for i, (row, score) in enumerate(known):
+            seeds = [one[SCORE] for cell, one in records.items() if cell.arm == row.arm]
+            axes.plot(seeds, [i] * len(seeds), "o", mfc="none", mec=COLOURS[0], ms=3.5)
+            look = {"fmt": "o", "capsize": 2.5, "color": COLOURS[0], "elinewidth": 1.2}
+            axes.errorbar([score.mean], [i], xerr=[score.spread or 0], **look)
+        axes.set_yticks(range(len(known)), [textwrap.fill(names[row.arm], 36) for row, _ in known], fontsize=9)
+        axes.invert_yaxis()
+        axes.grid(visible=True, axis="x")
+        axes.grid(visible=False, axis="y")
         return figure
 
 
