@@ -86,8 +86,8 @@ def _one_budget(rows: Sequence[Row], records: Mapping[Cell, Record], names: Mapp
         for i, (row, score) in enumerate(known):
             seeds = [one[SCORE] for cell, one in records.items() if cell.arm == row.arm]
             axes.plot(seeds, [i] * len(seeds), "o", mfc="none", mec=COLOURS[0], ms=3.5)
-            look = {"fmt": "o", "capsize": 2.5, "color": COLOURS[0], "elinewidth": 1.2}
-            axes.errorbar([score.mean], [i], xerr=[score.spread or 0], **look)
+            spread = [score.spread or 0]
+            axes.errorbar([score.mean], [i], xerr=spread, fmt="o", capsize=2.5, color=COLOURS[0], elinewidth=1.2)
         axes.set_yticks(range(len(known)), [textwrap.fill(names[row.arm], 36) for row, _ in known], fontsize=9)
         axes.invert_yaxis()
         axes.grid(visible=True, axis="x")
