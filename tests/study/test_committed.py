@@ -18,7 +18,13 @@ def studies() -> dict[str, dict[str, Any]]:
 
 STUDIES = studies()
 
-GOING_ON = {"adapt_streets_camvid": 12, "adapt_streets_dusk": 2, "sync_streets": 23, "sync_nyuv2": 2, "camvid_1600_steps": 7}
+GOING_ON = {
+    "adapt_streets_camvid": 12,
+    "adapt_streets_dusk": 2,
+    "sync_streets": 23,
+    "sync_nyuv2": 2,
+    "camvid_1600_steps": 7,
+}
 """Studies that are not finished yet, and how many of their trainings are; docs/results.md says so in their titles."""
 
 
