@@ -48,8 +48,8 @@ LINES = {
     ),
     "predict": ("predict run images --out out", r"segmentation of 1 files in out, [\d.]+ images/s"),
     "distill": (
-        "distill run run/config.yaml --task segmentation --out taught --everything --split val",
-        r"segmentation of \d+ images in taught",
+        "distill run run/config.yaml --task segmentation --out distilled --everything --split val",
+        r"segmentation of \d+ images in distilled",
     ),
     "export": ("export run model.onnx", r"model\.onnx, [\d.]+ MB; try it: fathom predict model\.onnx INPUT --out DIR"),
     "select": (

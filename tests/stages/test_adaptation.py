@@ -1,4 +1,4 @@
-"""A run with a source beside its target: killed and gone on with, it is the same run bit for bit."""
+"""A run with a source beside its target: killed and resumed, it is the same run bit for bit."""
 
 from __future__ import annotations
 

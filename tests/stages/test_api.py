@@ -98,12 +98,12 @@ def test_from_training_to_predicted_files(recipe: Path, tmp_path: Path, monkeypa
     assert repr(seen) == "Predicted(1 files, 1 pictures now, 1 could not be used; seen)"
     assert (tmp_path / "seen" / "ids" / photo.name).is_file()
     assert '"mode":"slide"' in (tmp_path / "seen" / RECORD).read_text().replace("\\", "")
-    taught = fathomseg.distill(
-        run.folder, recipe, "taught", task="segmentation", device="cpu", evaluation=slide, **{LABELS: 1}
+    made = fathomseg.distill(
+        run.folder, recipe, "distilled", task="segmentation", device="cpu", evaluation=slide, **{LABELS: 1}
     )
-    assert (taught.images, taught.problems) == (3, ())
-    assert read_provenance(taught.folder).teacher.settings["mode"] == "slide"
-    assert len(list((tmp_path / taught / "ids").rglob("*.png"))) == 3
+    assert (made.images, made.problems) == (3, ())
+    assert read_provenance(made.folder).teacher.settings["mode"] == "slide"
+    assert len(list((tmp_path / made / "ids").rglob("*.png"))) == 3
 
 
 def test_options_and_settings_of_a_finished_run_are_told_apart() -> None:

@@ -92,7 +92,7 @@ def killed(made: Recipe, folder: Path, at: int) -> Path:
 
 
 def killed_and_resumed(tree: dict[str, Any], folder: Path, at: int) -> Path:
-    """The folder of a run that died at the beginning of step `at`, and was gone on with from its checkpoint."""
+    """The folder of a run that died at the beginning of step `at`, and was resumed from its checkpoint."""
     killed(recipe(tree), folder, at)
     assert (folder / "checkpoint.pt").is_file()
     assert not (folder / "model.json").exists()

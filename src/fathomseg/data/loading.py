@@ -191,16 +191,16 @@ class Stream(TorchDataset[Sample]):
 class Steps(Sampler[list[int]]):
     """The micro-batches of one process, from step `start` up to `stop`."""
 
-    def __init__(self, share: BatchSlice, start: int, stop: int) -> None:
-        self.share, self.start, self.stop = share, start, stop
+    def __init__(self, part: BatchSlice, start: int, stop: int) -> None:
+        self.part, self.start, self.stop = part, start, stop
 
     def __iter__(self) -> Iterator[list[int]]:
         """Lists of global positions."""
         for step in range(self.start, self.stop):
-            yield from self.share.positions(step)
+            yield from self.part.positions(step)
 
     def __len__(self) -> int:
-        return max(0, self.stop - self.start) * self.share.accumulate
+        return max(0, self.stop - self.start) * self.part.accumulate
 
 
 def collate(items: Sequence[tuple[int, Sample]]) -> Batch:

@@ -50,9 +50,9 @@ def parts_of(gives: str, confidence: bool, soft: bool) -> tuple[str, ...]:
     return (gives, *more, *(["label_classes", "label_probabilities"] if soft else []))
 
 
-def write_predictions(folder: Path, id: str, answer: Predictions, classes: StoredClasses | None) -> None:
+def write_predictions(folder: Path, id: str, prediction: Predictions, classes: StoredClasses | None) -> None:
     """Write all parts of a prediction; each file appears only when complete."""
-    for part, values in answer.items():
+    for part, values in prediction.items():
         path = path_of(folder, id, part)
         if part == "label":
             assert classes is not None, "labels have classes"
@@ -63,9 +63,9 @@ def write_predictions(folder: Path, id: str, answer: Predictions, classes: Store
             write_normals(path, values)
         elif part in ("depth", "disparity"):
             write_npz(path, **{part: values})
-    if "label_classes" in answer:
-        places = np.moveaxis(answer["label_classes"], 2, 0)
-        probabilities = np.rint(_LEVELS * np.moveaxis(answer["label_probabilities"], 2, 0)).astype(np.uint16)
+    if "label_classes" in prediction:
+        places = np.moveaxis(prediction["label_classes"], 2, 0)
+        probabilities = np.rint(_LEVELS * np.moveaxis(prediction["label_probabilities"], 2, 0)).astype(np.uint16)
         write_npz(path_of(folder, id, "label_classes"), classes=places, probabilities=probabilities)
 
 

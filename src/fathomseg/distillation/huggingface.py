@@ -124,11 +124,11 @@ class HuggingFaceMaps(Teacher):
         return [self._mean(one, mirrored[:, ::-1]) for one, mirrored in zip(maps, other, strict=True)]
 
     def _mean(self, one: Float32[np.ndarray, "h w"], other: Float32[np.ndarray, "h w"]) -> Predictions:
-        answer: Predictions = {self.target: self._valid((one + other) / 2)}
+        prediction: Predictions = {self.target: self._valid((one + other) / 2)}
         if self.target == "depth":
             sure = agreement(torch.from_numpy(one), torch.from_numpy(np.ascontiguousarray(other)))
-            answer["depth_confidence"] = sure.numpy()
-        return answer
+            prediction["depth_confidence"] = sure.numpy()
+        return prediction
 
     def _valid(self, values: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
         if self.target == "disparity":

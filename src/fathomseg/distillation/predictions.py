@@ -61,6 +61,6 @@ def agreement(a: Float32[Tensor, "h w"], b: Float32[Tensor, "h w"]) -> Float32[T
     return torch.where((a > 0) & (b > 0), ratio, 0.0)
 
 
-def finite(answer: Predictions) -> bool:
+def finite(prediction: Predictions) -> bool:
     """Whether all its numbers are."""
-    return all(bool(np.isfinite(array).all()) for array in answer.values() if array.dtype.kind == "f")
+    return all(bool(np.isfinite(array).all()) for array in prediction.values() if array.dtype.kind == "f")

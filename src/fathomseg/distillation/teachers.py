@@ -129,12 +129,12 @@ class RunTeacher(Teacher):
         size = (inputs.shape[2], inputs.shape[3])
         views = self._maps(inputs), self.task.mirrored(self._maps(inputs.flip(3)))
         mean = sum(self.task.averaging(view, size) for view in views) / 2
-        answers = self._decoded(self.task.averaged(mean), sizes)  # type: ignore[arg-type]
-        for answer, *both in zip(answers, *(self._decoded(view, sizes) for view in views), strict=True):
+        predictions = self._decoded(self.task.averaged(mean), sizes)  # type: ignore[arg-type]
+        for prediction, *both in zip(predictions, *(self._decoded(view, sizes) for view in views), strict=True):
             a, b = (torch.from_numpy(one[self.target]) for one in both)
             sure = agreement(a, b) if self.target == "depth" else (a * b).sum(2).clamp(0, 1)
-            answer[f"{self.target}_confidence"] = sure.numpy()
-        return answers
+            prediction[f"{self.target}_confidence"] = sure.numpy()
+        return predictions
 
     def _decoded(self, maps: Float32[Tensor, "b _ _ _"], sizes: Sequence[Size]) -> list[Predictions]:
         fields = (self.task.decode(one, size)[self.target] for one, size in zip(maps, sizes, strict=True))

@@ -48,7 +48,7 @@ class Distillation:
     problems: list[Problem] = field(default_factory=list, init=False)
     """What could not be read so far."""
     written: int = field(default=0, init=False)
-    """Images answered so far."""
+    """Images predicted so far."""
 
     @property
     def soft(self) -> bool:
@@ -73,10 +73,10 @@ class Distillation:
         return [batch for batch in batches if not all(self._done(id) for id in batch)]
 
     def do(self, batches: Sequence[Sequence[str]], team: Team | None = None, make: Maker | None = None) -> None:
-        """Predictions for all batches: here, or by a team whose actors are what `make` (function, arguments) makes."""
-        answered = self._answered(batches) if team is None or make is None else self._by(team, make, batches)
+        """Predict all batches: here, or by a team whose actors are what `make` (function, arguments) makes."""
+        predicted = self._predicted(batches) if team is None or make is None else self._by(team, make, batches)
         try:
-            for number, (id, note) in enumerate(answered, start=1):
+            for number, (id, note) in enumerate(predicted, start=1):
                 self.provenance.images[id] = note
                 self.written += 1
                 self.tick()
@@ -88,11 +88,11 @@ class Distillation:
     def part(self, batch: Sequence[str]) -> tuple[dict[str, ImageNote], list[Problem]]:
         """Predict one batch and write it, for another process that notes it: what is to be noted, and what is bad."""
         self.problems = []
-        return dict(self._answered([batch])), self.problems
+        return dict(self._predicted([batch])), self.problems
 
-    def _answered(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote]]:
+    def _predicted(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote]]:
         """Files are read ahead and written in threads."""
-        for (id, note, _), writing in ahead(self._write, self._answers(batches), threads=2):
+        for (id, note, _), writing in ahead(self._write, self._predictions(batches), threads=2):
             writing.result()
             yield id, note
 
@@ -107,7 +107,7 @@ class Distillation:
                 yield from notes.items()
 
     def _done(self, id: str) -> bool:
-        """Whether an image has been answered for, and is still the same."""
+        """Whether an image has been predicted for, and is still the same."""
         note = self.provenance.images.get(id)
         confidence = self.provenance.confidence is not None
         parts = parts_of(self.provenance.gives, confidence, self.soft)
@@ -116,19 +116,19 @@ class Distillation:
         except DataError:
             return False  # reported when it is read
 
-    def _answers(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Predictions]]:
+    def _predictions(self, batches: Sequence[Sequence[str]]) -> Iterator[tuple[str, ImageNote, Predictions]]:
         for _, reading in ahead(self._read, batches):
             images, problems = reading.result()
             self.problems += problems
             if not images:
                 continue
-            answers = self.teacher.predict(list(images.values()), self.match, self.soft)
-            for (id, image), answer in zip(images.items(), answers, strict=True):
-                if not finite(answer):
+            predictions = self.teacher.predict(list(images.values()), self.match, self.soft)
+            for (id, image), prediction in zip(images.items(), predictions, strict=True):
+                if not finite(prediction):
                     raise FathomError(f"The teacher gives NaN for {id}: its weights are not finite. Take another one.")
                 self.provenance.images.pop(id, None)  # until its files are whole again
                 source = image_source(self.dataset, id)
-                yield id, ImageNote(pixels=pixels_hash(image), source=source), answer
+                yield id, ImageNote(pixels=pixels_hash(image), source=source), prediction
 
     def _read(self, batch: Sequence[str]) -> tuple[dict[str, Picture], list[Problem]]:
         images: dict[str, Picture] = {}
@@ -141,5 +141,5 @@ class Distillation:
         return images, problems
 
     def _write(self, item: tuple[str, ImageNote, Predictions]) -> None:
-        id, _, answer = item
-        write_predictions(self.folder, id, answer, self.provenance.classes)
+        id, _, prediction = item
+        write_predictions(self.folder, id, prediction, self.provenance.classes)

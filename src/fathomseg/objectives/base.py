@@ -103,7 +103,7 @@ class Nets:
     """What teachers have said of the images of this batch, so that objectives with one teacher share its pass; and that
     the student has seen them for its statistics."""
 
-    def teacher_outputs(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
+    def shared_pass(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
         """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier
         pass in which they were among the outputs, else of `run`."""
         found = self.known.get(asked)

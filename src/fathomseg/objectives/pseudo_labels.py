@@ -440,7 +440,7 @@ class PseudoLabelsObjective(ObjectiveModule):
             with evaluating(teacher):
                 return cast(Outputs, teacher(self.config.seen_by_teacher(batch, base.clean), wanted))
 
-        return nets.teacher_outputs((self.config.teacher, self.config.teacher_sees), wanted, run)
+        return nets.shared_pass((self.config.teacher, self.config.teacher_sees), wanted, run)
 
     @torch.no_grad()
     def _move_statistics(self, base: Base, nets: Nets) -> None:
@@ -453,7 +453,7 @@ class PseudoLabelsObjective(ObjectiveModule):
             return {}
 
         if self.tracks and nets.student.training and nets.student.norm == "batch":
-            nets.teacher_outputs(("student", "statistics"), (), run)
+            nets.shared_pass(("student", "statistics"), (), run)
 
     def _mixes_by_own_depth(self, batch: Batch) -> bool:
         """Whether the mixing rule goes by the disparity of the teacher."""

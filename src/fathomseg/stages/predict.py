@@ -35,7 +35,7 @@ from fathomseg.inference.point_cloud import Lens, refuse_unfit
 from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
-from fathomseg.inference.predictor import Predictor, load, task_names
+from fathomseg.inference.predictor import Predictor, load
 from fathomseg.inference.settings import trained_inference
 from fathomseg.inference.sources import find_files
 from fathomseg.inference.temporal import TemporalSmoother
@@ -118,8 +118,7 @@ def predicted(
         raise FathomError(f"--bits is {bits}; give the bits that images use of files of 16 bits, 8 to 16.")
     refuse_unwritable(Path(out))
     inference = trained_inference(Path(run), mode, flip, parted("predict", overrides, data=False)[0], links)
-    wanted = task_names(tasks)
-    predictor = load(run, as_weights(weights), device, inference, wanted).with_bits(bits)
+    predictor = load(run, as_weights(weights), device, inference, tasks).with_bits(bits)
     if (warning := inference.misfit(predictor.card.size)) is not None:
         say(warning)
     names = ", ".join(predictor.tasks)
@@ -154,7 +153,7 @@ def predicted(
                 work.do(todo)
                 count, bad = work.predicted, work.problems
             else:
-                how = (Path(run), as_weights(weights), device, inference, wanted, batch, overwrite, smooth, bits)
+                how = (Path(run), as_weights(weights), device, inference, tasks, batch, overwrite, smooth, bits)
                 count, bad = do_by(team, todo, at_once, how, tick)
         if formats:
             write_formats(Path(out), formats, jobs, predictor.classes, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from fathomseg.study.table import Mean, Row
@@ -61,8 +61,9 @@ def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[S
     if not with_classes(rows):
         columns = (*COLUMNS[:3], *heads, *COLUMNS[-2:], *further)
         return [Sheet("Scores", columns, [[*place(row), *others(row), *costs(row)] for row in rows])]
-    cells = [[*place(row), *_miou(row), *costs(row)] for row in rows]
-    found = [_without_relative(rows, Sheet("mIoU, per cent", (*COLUMNS, *further), cells))]
+    several = len({row.budget for row in rows}) > 1  # of one budget every mIoU would be compared with itself
+    columns = (*(name for name in COLUMNS if several or name != RELATIVE), *further)
+    found = [Sheet("mIoU, per cent", columns, [[*place(row), *_miou(row, several), *costs(row)] for row in rows])]
     if keys:
         cells = [[*place(row), *others(row)] for row in rows if row.others]
         found.append(Sheet("Other tasks", (*COLUMNS[:3], *heads), cells))
@@ -73,23 +74,14 @@ def sheets(rows: Sequence[Row], titles: dict[str, str], delta_m: bool) -> list[S
     return found
 
 
-def _without_relative(rows: Sequence[Row], sheet: Sheet) -> Sheet:
-    """Without the column of the largest budget, if there is one budget: every mIoU would be compared with itself."""
-    if len({row.budget for row in rows}) > 1:
-        return sheet
-    at = sheet.columns.index(RELATIVE)
-    kept = [[*cells[:at], *cells[at + 1 :]] for cells in sheet.cells]
-    return replace(sheet, columns=(*sheet.columns[:at], *sheet.columns[at + 1 :]), cells=kept)
-
-
 def with_classes(rows: Sequence[Row]) -> bool:
     """Whether there is any mIoU to show, or may be: nothing is finished yet."""
     return any(row.score for row in rows) or not any(row.done for row in rows)
 
 
-def _miou(row: Row) -> list[str]:
+def _miou(row: Row, relative: bool) -> list[str]:
     p = "" if row.p_holm is None else f"{row.p_holm:.3f}" + (" *" if row.p_holm < 0.05 else "")
-    return [_mean(row.score), _mean(row.relative), _difference(row), p]
+    return [_mean(row.score), *([_mean(row.relative)] if relative else []), _difference(row), p]
 
 
 def _deltas(row: Row, wanted: bool) -> list[str]:
