@@ -112,6 +112,12 @@ def torch_alone() -> float:
 
 @pytest.mark.slow
 def test_a_wrong_setting_is_reported_within_seconds(tmp_path: Path) -> None:
-    """Of the verb that imports most; most of it is PyTorch, which takes twice as long where processes share a core."""
-    seconds = least([next(iter(WRONG))], tmp_path, 3.5)
-    assert seconds <= 3.5 or seconds <= 1.8 * torch_alone()
+    """Of the verb that imports most. Most is PyTorch (1.6 of 2.7 seconds where two processes share a core, often
+    twice as much), so both are measured in turn and their least compared."""
+    ours, torch = 99.0, 99.0
+    for _ in range(3):
+        ours = min(ours, run([next(iter(WRONG))], tmp_path)[1])
+        torch = min(torch, torch_alone())
+        if ours <= max(3.5, 1.8 * torch):
+            return
+    assert ours <= 2.2 * torch
