@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         select,
         train,
     )
-    from fathomseg.stages.check import CheckReport
+    from fathomseg.stages.check_report import CheckReport
     from fathomseg.stages.distill import Distilled
     from fathomseg.stages.predict import Predicted
     from fathomseg.types import Prediction
@@ -66,7 +66,7 @@ _HOMES = {
     "load": "inference.predictor",
     "Predictor": "inference.predictor",
     "Prediction": "types",
-    "CheckReport": "stages.check",
+    "CheckReport": "stages.check_report",
     "Distilled": "stages.distill",
     "Imported": "selection.annotation",
     "Predicted": "stages.predict",

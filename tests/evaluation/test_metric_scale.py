@@ -20,7 +20,7 @@ from fathomseg.evaluation.metric_scale import (
 )
 from fathomseg.geometry.camera import depth_to_disparity
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.depth_scale import DepthScale, in_metres, mean_scale, median_scale
+from fathomseg.inference.depth_scale import DepthScale, mean_scale, median_scale
 from fathomseg.inference.predictor import Predictor
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
@@ -104,7 +104,7 @@ def test_the_scale_of_the_camera_height(unit: float) -> None:
 def test_the_card_in_metres_multiplies_the_depth_of_every_disparity() -> None:
     scale = median_scale([4.0, 5.0, 5.0, 5.0, 6.0, 500.0, float("nan"), -1.0], "poses")
     assert scale == DepthScale(metres_per_unit=5.0, source="poses", measured=6, spread=1.4826 * 0.5 / 5)
-    card = in_metres(CARD, scale)
+    card = CARD.in_metres(scale)
     assert (card.depth_unit, card.depth_scale) == ("metres", scale)
     one = torch.rand(1, 4, 5)
     ours, theirs = (c.tasks["depth"].decode(one, (4, 5))["depth"] for c in (CARD, card))

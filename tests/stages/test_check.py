@@ -12,7 +12,8 @@ from rich.console import Console
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
-from fathomseg.stages.check import check, run, show
+from fathomseg.stages.check import check, run
+from fathomseg.stages.check_report import show
 from tests.fakes import make_camvid, make_cityscapes, make_folder, save, scene, stored_label, write_yaml
 
 

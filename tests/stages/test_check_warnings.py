@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fathomseg.data.datasets import Folder
-from fathomseg.stages.check import CheckReport, SplitReport, check
-from fathomseg.stages.check_page import page_path, warnings, write_check_page
+from fathomseg.stages.check import check, page_path, write_check_page
+from fathomseg.stages.check_report import CheckReport, SplitReport, warnings
 from tests import fakes
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from pydantic import Field
 
 from fathomseg.config import Part
-
-if TYPE_CHECKING:
-    from fathomseg.inference.card import ModelCard
 
 ScaleSource = Literal["poses", "speed", "camera_height"]
 
@@ -74,17 +71,3 @@ def mean_scale(distances: Sequence[Sequence[float]], metres: float) -> DepthScal
         return None
     spread = float(np.std(groups, ddof=1)) / np.sqrt(len(groups)) / mean if len(groups) > 1 else 0.0
     return DepthScale(metres_per_unit=metres / mean, source="speed", measured=every.size, spread=spread)
-
-
-def in_metres(card: ModelCard, scale: DepthScale) -> ModelCard:
-    """The card of the same network whose depth is in metres: 1 / depth is linear in disparity between the ends of the
-    range of depths, so that to multiply these is to multiply the depth."""
-    depth, factor = card.network.tasks["depth"], scale.metres_per_unit
-    assert depth.depth_range is not None
-    near, far = depth.depth_range
-    known = {"min_depth": near * factor, "max_depth": far * factor, "unit": "metres"}
-    tasks = {**card.network.tasks, "depth": depth.model_copy(update=known)}
-    network = card.network.model_copy(update={"tasks": tasks})
-    return card.model_copy(
-        update={"network": network, "depth_unit": "metres", "depth_scale": scale, "depth_alignment": "none"}
-    )

@@ -29,7 +29,7 @@ from fathomseg.training.run_folder import CONFIG
 if TYPE_CHECKING:
     from fathomseg.selection.annotation import Imported
     from fathomseg.selection.result import Selection
-    from fathomseg.stages.check import CheckReport
+    from fathomseg.stages.check_report import CheckReport
     from fathomseg.stages.distill import Distilled
     from fathomseg.stages.predict import Predicted
 

@@ -6,12 +6,9 @@ import dataclasses
 import json as json_format
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.class_counts import contradiction, much_ignored
@@ -20,56 +17,15 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer, Several
 from fathomseg.data.held_out import VAL, HeldOut, shared_clips, warning
-from fathomseg.errors import DataError, Problem, by_clip
+from fathomseg.errors import DataError, Problem
+from fathomseg.io.files import write_text
 from fathomseg.io.outcome import conclude
-from fathomseg.io.progress import preparing
+from fathomseg.io.progress import preparing, say
 from fathomseg.io.shapes import same_shape
-from fathomseg.stages.check_page import page_path, warnings, write_check_page
+from fathomseg.report.check_page import name_of, render_check
+from fathomseg.stages.check_report import CheckReport, SplitReport, show, warnings
+from fathomseg.training.run_folder import origin
 from fathomseg.types import IGNORE
-
-
-@dataclass(frozen=True, slots=True)
-class SplitReport:
-    """What one split holds. Only samples that can be read are counted in `sizes`, `cameras` and `pixels`."""
-
-    images: int
-    labelled: int
-    """Images that have a label file."""
-    with_neighbours: int
-    """Images with a video frame on either side, as learning depth needs."""
-    clips: int
-    """Runs of consecutive video frames."""
-    cameras: int
-    """Images whose camera is known."""
-    sizes: Mapping[str, int]
-    """How many images are "height x width"."""
-    pixels: Mapping[str, int]
-    """Labelled pixels of every class, by its name."""
-    ignored: int
-    """Pixels labelled 255."""
-    depths: int = 0
-    """Images that have a readable depth map."""
-    depth: DepthRange | None = None
-    """Over these maps: the least and the largest depth, the median of the medians, the mean share of valid pixels."""
-
-    @property
-    def labelled_pixels(self) -> int:
-        """Pixels of all classes together, without the ignored ones."""
-        return sum(self.pixels.values())
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What a scan found."""
-
-    dataset: str
-    splits: Mapping[str, SplitReport]
-    absent_classes: tuple[str, ...]
-    """Classes no readable label shows, in any split that was scanned; none if no label could be read."""
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...]
-    images: int = 0
-    """How many were scanned; splits may share some."""
 
 
 def run(data: str, overrides: Sequence[str], json: bool = False, report: bool = True) -> int:
@@ -91,6 +47,23 @@ def checked(data: str, overrides: Sequence[str] = (), json: bool = False, report
     problems = f"{len(found.problems)} problems" if found.problems else "no problem"
     conclude(f"{found.dataset}: {found.images} images in {len(found.splits)} splits, {problems}")
     return found
+
+
+def page_path(dataset: Dataset) -> Path:
+    """Where the page goes unless said: runs/check/NAME.html, by the folder of the data or the dataset's name."""
+    return Path("runs") / "check" / f"{name_of(dataset)}.html"
+
+
+def write_check_page(path: Path, report: CheckReport, dataset: Dataset) -> None:
+    """Write the page. A folder that cannot be written to is told, and is no reason for a check to fail."""
+    text = render_check(dataclasses.asdict(report), dataset, list(warnings(report)), origin())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        say(f"The page {path} cannot be written: {error.strerror}.")
+    else:
+        say(f"Page: {path}")
 
 
 def check(
@@ -224,71 +197,3 @@ def _over(depths: Sequence[DepthRange]) -> DepthRange | None:
         largest=max(one.largest for one in known),
         valid=float(np.mean([one.valid for one in depths])),
     )
-
-
-def show(report: CheckReport, console: Console | None = None) -> None:
-    """Print a report for people."""
-    console = console or Console()
-    if report.splits:
-        console.print(_splits_table(report))
-    if any(split.labelled_pixels for split in report.splits.values()):
-        console.print(_classes_table(report))
-    for line in _remarks(report):
-        console.print(escape(line), soft_wrap=True)
-
-
-def _splits_table(report: CheckReport) -> Table:
-    table = Table(title=f"{report.dataset}: images")
-    columns = ("split", "images", "labelled", "clips", "with neighbours", "with camera", "height x width")
-    for column in columns:
-        table.add_column(column, justify="left" if column in {columns[0], columns[-1]} else "right")
-    for name, split in report.splits.items():
-        counts = (split.images, split.labelled, split.clips, split.with_neighbours, split.cameras)
-        table.add_row(name, *map(str, counts), _sizes(split.sizes))
-    return table
-
-
-def _sizes(sizes: Mapping[str, int], shown: int = 3) -> str:
-    if len(sizes) == 1:
-        return next(iter(sizes))
-    parts = [f"{size} ({count})" for size, count in list(sizes.items())[:shown]]
-    return ", ".join(parts) + (f" and {len(sizes) - shown} more" if len(sizes) > shown else "")
-
-
-def _classes_table(report: CheckReport) -> Table:
-    """The share of every class among the labelled pixels, and what part of all pixels is ignored."""
-    splits = {name: split for name, split in report.splits.items() if split.labelled_pixels}
-    table = Table(title=f"{report.dataset}: share of the labelled pixels")
-    table.add_column("class")
-    for name in splits:
-        table.add_column(name, justify="right")
-    for name in next(iter(splits.values())).pixels:
-        table.add_row(name, *(_percent(split.pixels[name], split.labelled_pixels) for split in splits.values()))
-    table.add_section()
-    ignored = (_percent(split.ignored, split.ignored + split.labelled_pixels) for split in splits.values())
-    table.add_row("ignored, of all pixels", *ignored)
-    return table
-
-
-def _percent(part: int, whole: int) -> str:
-    share = 100 * part / whole
-    return "-" if part == 0 else "< 0.01 %" if share < 0.01 else f"{share:.2f} %"
-
-
-def _remarks(report: CheckReport) -> Iterator[str]:
-    for name, split in report.splits.items():
-        if split.depth is not None:
-            depth = split.depth
-            yield (
-                f"Depth of {split.depths} images of {name}: {depth.least:.2f} to {depth.largest:.2f} m, median "
-                f"{depth.median:.2f} m, known for {100 * depth.valid:.0f} % of the pixels."
-            )
-        elif split.depths:
-            yield f"Depth of {split.depths} images of {name}: no pixel is known."
-    yield from (f"Note: {note}" for note in (*report.notes, *warnings(report)))
-    if report.absent_classes:
-        yield f"Note: these classes never occur: {', '.join(report.absent_classes)}."
-    problems = by_clip(report.problems)
-    count = len(problems)
-    yield f"{count} {'problem' if count == 1 else 'problems'}:" if count else "No problems found."
-    yield from (f"  {problem}" for problem in problems)

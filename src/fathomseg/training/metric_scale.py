@@ -11,7 +11,7 @@ from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, scale_from_speed
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.depth_scale import DepthScale, ScaleSource, in_metres
+from fathomseg.inference.depth_scale import DepthScale, ScaleSource
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.progress import say
 from fathomseg.models.network import Network
@@ -78,7 +78,7 @@ def with_scale(card: ModelCard, scale: DepthScale | None) -> ModelCard:
     do."""
     if scale is not None and scale.reliable:
         say(f"Depth is in metres: {scale}. The card says so, and predictions are in metres.")
-        return in_metres(card, scale)
+        return card.in_metres(scale)
     if scale is not None:
         say(f"Depth stays relative: the measurements of its scale differ too much or are too few ({scale}).")
     else:
