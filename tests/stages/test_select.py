@@ -131,6 +131,21 @@ def test_a_larger_budget_begins_with_the_smaller(data: CamVid, tmp_path: Path, m
     assert "keeps its settings, so criterion.start=random" in str(again.exception)
 
 
+def test_a_choice_is_resumed_where_its_data_has_moved_to(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        camvid(tmp_path / name, images=3)
+    own = {name: {"name": "camvid", "root": str(tmp_path / name)} for name in ("a", "b")}
+    tree = settings(
+        CamVid(root=tmp_path / "a"), data={"name": "several", "datasets": own}, criterion={"name": "random"}
+    )
+    assert call(tmp_path, tree).exit_code == 0
+    (tmp_path / "a").rename(tmp_path / "moved")
+    root = f"data.datasets.a.root={tmp_path / 'moved'}"
+    done = CliRunner().invoke(app, ["select", "--resume", str(tmp_path / "out"), "--budget", "5", root])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert len(load_selection(tmp_path / "out").ids) == 5
+
+
 @pytest.mark.parametrize("when", ["features", "student"])
 def test_an_interrupted_choice_goes_on(
     when: str, data: CamVid, depth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any

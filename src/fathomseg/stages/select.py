@@ -9,6 +9,7 @@ OUT/annotation/                     ready imports for annotation tools
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids, write_config
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
@@ -32,7 +33,7 @@ from fathomseg.stages.select_outputs import write_all
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.training.advice import resume_advice
 from fathomseg.training.needed_runs import refuse_missing_runs
-from fathomseg.training.run_folder import CONFIG, begin, origin
+from fathomseg.training.run_folder import CONFIG, begin, origin, refuse_changes
 from fathomseg.training.start import started
 
 STAGES: Final = "stages"
@@ -67,19 +68,12 @@ def chosen(
     """Choose images by a recipe into the folder `out` (runs/RECIPE), or resume the choice in `resume`. Returns the
     folder and what was chosen."""
     overrides = [*overrides, *([] if budget is None else [f"budget={budget}"])]
-    named = "choice", "FOLDER"
-    loaded, folder, what = started(SelectRecipe, recipe, overrides, out, resume, _refuse_changes, named)
+    refuse = partial(refuse_changes, changeable=CHANGEABLE, what="choice")
+    loaded, folder, what = started(SelectRecipe, recipe, overrides, out, resume, refuse, ("choice", "FOLDER"))
     if resume is None:
         refuse_missing_runs([loaded], recipe, folder)
     with alone_in(folder, f"fathom select {what}"), open_team(engine, workers) as team:
         return folder, select(loaded, folder, resume is not None, team)
-
-
-def _refuse_changes(overrides: Sequence[str]) -> None:
-    """Raise `ConfigError` for settings a resumed choice cannot be given."""
-    if foreign := [text for text in overrides if text.partition("=")[0] not in CHANGEABLE]:
-        given, known = ", ".join(foreign), ", ".join(CHANGEABLE)
-        raise ConfigError(f"A resumed choice keeps its settings, so {given} cannot be given; only {known}.")
 
 
 def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None = None) -> Selection:
