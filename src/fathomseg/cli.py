@@ -137,9 +137,9 @@ def train(
 ) -> None:
     """Train a network by a recipe, or resume an interrupted run."""
     recipe = _recipe_first(arguments)  # a wrong name is told before PyTorch is imported
-    from fathomseg.stages.train import run
+    from fathomseg.stages.train import trained
 
-    raise typer.Exit(run(*recipe, out, resume))
+    trained(*recipe, out, resume)
 
 
 app.command(

@@ -27,19 +27,19 @@ BLOCK = "BasicBlock"
 def main(folder: Path) -> None:
     """Train into folders of `folder`, which holds `recipe.yaml`."""
     recipe = folder / "recipe.yaml"
-    stage.run(recipe, [], folder / "ddp", None)
+    stage.trained(recipe, [], folder / "ddp", None)
     with patch.object(stage, "accelerator", in_shards):
-        stage.run(recipe, [], folder / "fsdp", None)
+        stage.trained(recipe, [], folder / "fsdp", None)
         with patch.object(loop.Trainer, "save", interrupted(loop.Trainer.save, 4)):
             try:
-                stage.run(recipe, [], folder / "resumed", None)
+                stage.trained(recipe, [], folder / "resumed", None)
             except Interrupted:
                 pass
             else:
                 raise AssertionError("it was not interrupted")
         if os.environ["RANK"] == "0":
             shutil.copytree(folder / "resumed", folder / "half")
-        stage.run(None, [], None, folder / "resumed")
+        stage.trained(None, [], None, folder / "resumed")
 
 
 def in_shards(config: loop.Loop) -> accelerate.Accelerator:

@@ -15,7 +15,7 @@ from fathomseg.config import validate
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
 from fathomseg.stages.check import check
-from fathomseg.stages.train import run, train
+from fathomseg.stages.train import train, trained
 from fathomseg.training.recipe import Recipe
 from tests.fakes import save, scene, write_yaml
 
@@ -76,7 +76,7 @@ def begun(settings: Settings, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def again(folder: Path) -> None:
-    run(None, [], None, folder)
+    trained(None, [], None, folder)
 
 
 @pytest.mark.parametrize("classes", [["b", "a", "c"], ["a", "b", "c", "d"], ["a", "b", "C"]])

@@ -29,7 +29,7 @@ from fathomseg.engine.loop import Trainer
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import load_model, load_pose
-from fathomseg.stages.train import run, train
+from fathomseg.stages.train import train, trained
 from fathomseg.training.phases import phase_recipes, train_phases
 from fathomseg.training.recipe import Recipe
 from tests import fakes
@@ -122,14 +122,14 @@ class TestOneRun:
 
     def test_a_finished_run_stays_as_it_is_and_is_not_overwritten(self, whole: Path, tmp_path: Path) -> None:
         shutil.copytree(whole, tmp_path / "copy")
-        run(None, ["train.workers=0"], None, tmp_path / "copy")
+        trained(None, ["train.workers=0"], None, tmp_path / "copy")
         same_depth_run(whole, tmp_path / "copy")
         with pytest.raises(FathomError, match="exists and is not empty"):
             train(recipe(), whole, resume=False)
         with pytest.raises(ConfigError, match=r"seed=1 cannot be given"):
-            run(None, ["seed=1"], None, whole)
+            trained(None, ["seed=1"], None, whole)
         with pytest.raises(ConfigError, match="either a recipe"):
-            run(None, [], None, None)
+            trained(None, [], None, None)
 
     def test_a_diverging_run_stops_before_the_weights_are_ruined(self, tmp_path: Path) -> None:
         loop = {**LOOP, "steps": 40, "save_every": 1, "clip": 0.0}
@@ -177,12 +177,12 @@ class TestResume:
         read = clips(camera={"name": "learned", "degrees": 90}, geometry={"scale": [1, 1], "crop": [32, 64]})
         path = write(tmp_path / "r.yaml", data=own, objectives=objectives, streams=read)
         whole, killed = tmp_path / "whole", tmp_path / "killed"
-        run(path, [], whole, None)
+        trained(path, [], whole, None)
         with crash_in_step(3), pytest.raises(Crash):
-            run(path, [], killed, None)
+            trained(path, [], killed, None)
         assert torch.load(killed / "checkpoint.pt", weights_only=True)["step"] == 2
         assert not (killed / "model.json").exists()
-        run(None, [], None, killed)
+        trained(None, [], None, killed)
         same_depth_run(whole, killed)
         assert [p.name for p in whole.glob("camera-*.yaml")] == ["camera-clips-96x48.yaml"]
         state = torch.load(killed / "checkpoint.pt", weights_only=True)["step_module"]
@@ -314,7 +314,7 @@ class TestPhases:
         assert (inside / "checkpoint.pt").is_file() == (saved is not None)
         before = (folder / "pose" / "checkpoint.pt").stat().st_mtime_ns
         with crash_in_step(999):
-            run(None, [], None, folder)
+            trained(None, [], None, folder)
         assert (folder / "pose" / "checkpoint.pt").stat().st_mtime_ns == before
         for name in PHASES:
             same_depth_run(phases / name, folder / name)
@@ -363,7 +363,7 @@ class TestPhasesOfAJointRun:
         train(validate(Recipe, tree), tmp_path / "whole", resume=False)
         with crash_in_step(3), pytest.raises(Crash):
             train(validate(Recipe, tree), tmp_path / "killed", resume=False)
-        run(None, [], None, tmp_path / "killed")
+        trained(None, [], None, tmp_path / "killed")
         for name in JOINT_PHASES:
             same_depth_run(tmp_path / "whole" / name, tmp_path / "killed" / name)
         assert (tmp_path / "killed" / "model.safetensors").is_file()
@@ -528,8 +528,8 @@ def test_two_processes_equal_one(own: dict[str, Any], tmp_path: Path) -> None:
         "optimiser": {"name": "sgd", "lr": 0.01, "warmup": 0},
     }
     path = write(tmp_path / "r.yaml", data=own, **same)
-    run(path, [], tmp_path / "one", None)
-    run(path, ["train.steps=3", "phases={a: [], b: []}"], tmp_path / "one-phased", None)
+    trained(path, [], tmp_path / "one", None)
+    trained(path, ["train.steps=3", "phases={a: [], b: []}"], tmp_path / "one-phased", None)
     commands = [
         ["pretrain", str(path), "--out", str(tmp_path / "two")],
         ["pretrain", str(path), "train.steps=3", "phases={a: [], b: []}", "--out", str(tmp_path / "two-phased")],

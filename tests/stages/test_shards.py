@@ -16,7 +16,7 @@ import yaml
 
 from fathomseg.engine import sharding
 from fathomseg.errors import FathomError
-from fathomseg.stages.train import run
+from fathomseg.stages import train
 from tests.stages import shards, tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 
@@ -63,7 +63,7 @@ def test_its_checkpoint_is_that_of_a_training_without_shards(trained: Path, tmp_
         assert type(other) is torch.Tensor
         assert other.shape == one.shape
     shutil.copytree(trained / "half", tmp_path / "half")
-    run(None, [], None, tmp_path / "half")  # one process goes on
+    train.trained(None, [], None, tmp_path / "half")  # one process goes on
     assert metrics(tmp_path / "half")[-1]["step"] == metrics(trained / "fsdp")[-1]["step"]
 
 

@@ -20,7 +20,7 @@ import yaml
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.inference.card import load_model
-from fathomseg.stages.train import run, train
+from fathomseg.stages.train import train, trained
 from fathomseg.training.recipe import Recipe
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
 from tests.stages.tiny_semi import killed
@@ -61,7 +61,7 @@ def test_a_run_killed_at_a_random_step_resumes_bit_for_bit(
     tree = settings(train=loop, network=network, optimiser={"lr": 1e-3})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run(tmp_path / "recipe.yaml", [], whole, None)
+    trained(tmp_path / "recipe.yaml", [], whole, None)
 
     command = [sys.executable, "-m", "fathomseg.cli", "train", str(tmp_path / "recipe.yaml"), "--out", str(killed)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -72,7 +72,7 @@ def test_a_run_killed_at_a_random_step_resumes_bit_for_bit(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "model.json").exists(), "the process was faster than the kill"
-    run(None, [], None, killed)
+    trained(None, [], None, killed)
     same_run(whole, killed)
 
 
@@ -176,11 +176,11 @@ def test_a_run_is_never_overwritten_and_a_resumed_one_keeps_its_settings(whole: 
     with pytest.raises(FathomError, match="exists and is not empty"):
         train(recipe(), whole, resume=False)
     with pytest.raises(ConfigError, match=r"optimiser\.lr=1 cannot be given"):
-        run(None, ["optimiser.lr=1"], None, whole)
+        trained(None, ["optimiser.lr=1"], None, whole)
     with pytest.raises(ConfigError, match="either a recipe"):
-        run(None, [], None, None)
+        trained(None, [], None, None)
     with pytest.raises(FathomError, match="is not a run"):
-        run(None, [], None, whole.parent)
+        trained(None, [], None, whole.parent)
 
 
 def test_a_run_that_failed_before_its_first_step_is_no_obstacle(recipe: Make, whole: Path, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_run_that_failed_before_its_first_step_is_no_obstacle(recipe: Make, wh
 
 def test_resuming_a_finished_run_changes_nothing(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "copy")
-    run(None, ["train.workers=1"], None, tmp_path / "copy")
+    trained(None, ["train.workers=1"], None, tmp_path / "copy")
     same_run(whole, tmp_path / "copy")
 
 
@@ -217,7 +217,7 @@ def test_training_on_a_gpu(recipe: Make, tmp_path: Path, precision: str) -> None
     network = {**recipe().network.model_dump(), "norm": "batch"}
     train(recipe(train=loop.model_dump(), network=network), tmp_path / "run", resume=False)
     assert all(0 < line["supervised.segmentation"] < 10 for line in metrics(tmp_path / "run"))
-    run(None, [], None, tmp_path / "run")
+    trained(None, [], None, tmp_path / "run")
 
 
 @pytest.mark.gpu
@@ -255,7 +255,7 @@ def test_two_labelled_streams_have_budgets_of_their_own(recipe: Make, camvid: Pa
     last = metrics(tmp_path / "run")[-1]
     assert last["supervised@labelled.segmentation"] > 0
     assert last["supervised@more.segmentation"] > 0
-    run(None, [f"streams.more.data.root={other}"], None, tmp_path / "run")
+    trained(None, [f"streams.more.data.root={other}"], None, tmp_path / "run")
     streams["more"]["data"] = {"name": "folder", "root": str(tmp_path / "mine")}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "dataset.yaml").write_text("classes: [x, y]")

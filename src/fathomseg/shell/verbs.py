@@ -22,17 +22,19 @@ class Verb(TyperCommand):
     """A verb that imports PyTorch."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Say that it has begun, do it, and say last what came of it and which page to open."""
+        """Say that it has begun, do it, and say last what came of it and which page to open. Ends by `typer.Exit`."""
         speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one
         if speaks and "torch" not in sys.modules:
             print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
         forget()
+        code = 0
         try:
-            return super().invoke(ctx)
-        except typer.Exit:  # every verb ends so
-            if speaks and (line := last_line()) is not None:
-                print(f"fathom {self.name}: {line}", file=sys.stderr, flush=True)
-            raise
+            super().invoke(ctx)
+        except typer.Exit as end:
+            code = end.exit_code
+        if speaks and (line := last_line()) is not None:
+            print(f"fathom {self.name}: {line}", file=sys.stderr, flush=True)
+        raise typer.Exit(code)
 
 
 class QuickVerb(TyperCommand):

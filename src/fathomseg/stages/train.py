@@ -46,12 +46,6 @@ if TYPE_CHECKING:
     import accelerate
 
 
-def run(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> int:
-    """`trained`, for the command line: returns the exit code."""
-    trained(recipe, overrides, out, resume)
-    return 0
-
-
 def trained(recipe: Path | None, overrides: Sequence[str], out: Path | None, resume: Path | None) -> Path:
     """Train by a recipe into the folder `out` (runs/RECIPE), or resume the run in `resume`. Returns the folder."""
     known, folder, what = started(Recipe, recipe, overrides, out, resume, refuse_changes)
