@@ -159,9 +159,9 @@ def select(
 ) -> None:
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
     recipe = _recipe_first(arguments)
-    from fathomseg.stages.select import run
+    from fathomseg.stages.select import chosen
 
-    raise typer.Exit(run(*recipe, out, resume, budget, engine, workers))
+    chosen(*recipe, out, resume, budget, engine, workers)
 
 
 @app.command("import-labels")

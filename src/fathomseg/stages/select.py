@@ -42,20 +42,6 @@ CHANGEABLE: Final = ("data.root", "budget", "copy_images", "annotation", "prelab
 """Settings that may be given again when a choice is resumed: they do not change what is chosen, but how much of it."""
 
 
-def run(
-    recipe: Path | None,
-    overrides: Sequence[str],
-    out: Path | None,
-    resume: Path | None,
-    budget: int | None,
-    engine: str = "local",
-    workers: int = 1,
-) -> int:
-    """`chosen`, for the command line: returns the exit code."""
-    chosen(recipe, overrides, out, resume, budget, engine, workers)
-    return 0
-
-
 def chosen(
     recipe: Path | None,
     overrides: Sequence[str],
