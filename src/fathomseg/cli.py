@@ -124,9 +124,9 @@ def check(
 ) -> None:
     """Scan a dataset: count classes and pixels, list every bad file with its reason, and show samples in a page."""
     named = _data_first(arguments, data)
-    from fathomseg.stages.check import run
+    from fathomseg.stages.check import checked
 
-    raise typer.Exit(run(*named, json, report))
+    raise typer.Exit(bool(checked(*named, json, report).problems))
 
 
 @app.command()

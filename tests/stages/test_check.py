@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import yaml
 from rich.console import Console
+from typer.testing import CliRunner
 
+from fathomseg.cli import app
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.errors import FathomError
-from fathomseg.stages.check import check, run
+from fathomseg.stages.check import check, checked
 from fathomseg.stages.check_report import show
 from tests.fakes import make_camvid, make_cityscapes, make_folder, save, scene, stored_label, write_yaml
 
@@ -109,20 +111,22 @@ def test_bad_lists_are_reported_not_raised(tmp_path: Path) -> None:
 
 def test_the_command_prints_json_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_cityscapes(tmp_path)
-    assert run("cityscapes", [f"root={tmp_path}"], json=True) == 0
+    assert not checked("cityscapes", [f"root={tmp_path}"], json=True).problems
     report = json.loads(capsys.readouterr().out)
     assert report["splits"]["train"]["images"] == 2
     assert report["splits"]["clips"]["with_neighbours"] == 6
     assert sum(report["splits"]["val"]["pixels"].values()) + report["splits"]["val"]["ignored"] == 2 * 32 * 64
 
 
-def test_the_exit_code_tells_of_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_tells_of_problems(tmp_path: Path) -> None:
     make_camvid(tmp_path / "camvid")
     recipe = write_yaml(tmp_path / "recipe.yaml", {"data": {"name": "camvid", "root": str(tmp_path / "camvid")}})
-    assert run(str(recipe), [], report=False) == 0
+    command = ["check", str(recipe), "--no-report"]
+    assert CliRunner().invoke(app, command).exit_code == 0
     save(tmp_path / "camvid/trainannot/0001TP_006690.png", np.full((24, 32), 40, np.uint8))
-    assert run(str(recipe), [], report=False) == 1
-    text = " ".join(capsys.readouterr().out.split())
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    text = " ".join(done.stdout.split())
     assert "1 problem:" in text
     assert "id 40 (768 pixels) not in the class list" in text
 

@@ -28,11 +28,6 @@ from fathomseg.training.run_folder import origin
 from fathomseg.types import IGNORE
 
 
-def run(data: str, overrides: Sequence[str], json: bool = False, report: bool = True) -> int:
-    """`checked`, for the command line: returns 1 if there are problems, else 0."""
-    return 1 if checked(data, overrides, json, report).problems else 0
-
-
 def checked(data: str, overrides: Sequence[str] = (), json: bool = False, report: bool = True) -> CheckReport:
     """Check the dataset `data` names, print what was found and write its page (`report`)."""
     dataset = resolve_dataset(data, overrides)
