@@ -182,9 +182,9 @@ def import_labels(
     json: Json = False,
 ) -> None:
     """Turn what annotators drew on the chosen images into the labels of a dataset folder."""
-    from fathomseg.stages.import_labels import run
+    from fathomseg.stages.import_labels import imported
 
-    raise typer.Exit(run(source, selection, out, overwrite, json))
+    raise typer.Exit(bool(imported(source, selection, out, overwrite, json).unusable))
 
 
 @app.command()

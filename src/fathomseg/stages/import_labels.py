@@ -14,11 +14,6 @@ from fathomseg.selection.annotation import Imported, import_labels
 from fathomseg.selection.annotation.task import MANIFEST
 
 
-def run(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> int:
-    """`imported`, for the command line: returns 1 if something cannot be used, else 0."""
-    return 1 if imported(source, selection, out, overwrite, json).unusable else 0
-
-
 def imported(source: Path, selection: Path, out: Path, overwrite: bool = False, json: bool = False) -> Imported:
     """Import `source` into the dataset folder `out` and say what was done.
 
