@@ -233,28 +233,26 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Score all tasks of a run at the native size of labels and depth; write scores.json and an HTML report."""
-    from fathomseg.stages.evaluate import run
+    from fathomseg.stages.evaluate import scored
 
-    raise typer.Exit(
-        run(
-            run_folder,
-            data=data,
-            overrides=overrides or [],
-            split=split,
-            weights=weights,
-            tasks=tasks,
-            mode=mode,
-            flip=flip,
-            links=links,
-            against=against,
-            json=json,
-            report=report,
-            limit=limit,
-            max_depth=max_depth,
-            crop=crop,
-            alignment=alignment,
-            baseline=baseline or (),
-        )
+    scored(
+        run_folder,
+        data=data,
+        overrides=overrides or [],
+        split=split,
+        weights=weights,
+        tasks=tasks,
+        mode=mode,
+        flip=flip,
+        links=links,
+        against=against,
+        json=json,
+        report=report,
+        limit=limit,
+        max_depth=max_depth,
+        crop=crop,
+        alignment=alignment,
+        baseline=baseline or (),
     )
 
 

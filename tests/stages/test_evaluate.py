@@ -25,7 +25,7 @@ from fathomseg.io import draw, outcome
 from fathomseg.io.depth_maps import write_disparity, write_scale
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.stages import evaluate
-from fathomseg.stages.evaluate import evaluate_run, run
+from fathomseg.stages.evaluate import evaluate_run, scored
 from fathomseg.stages.score_folders import of_baseline
 from tests.fakes import make_camvid, make_folder, make_kitti
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
@@ -78,7 +78,7 @@ def arguments(**changes: Any) -> dict[str, Any]:
 )
 def test_a_setting_that_means_nothing_here_is_refused(saved: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        run(str(saved), **arguments(overrides=[override]))
+        scored(str(saved), **arguments(overrides=[override]))
 
 
 def oracle(predictions: list[np.ndarray], truths: list[np.ndarray], classes: int) -> float:
@@ -95,7 +95,7 @@ def test_scores_equal_an_oracle_over_the_predictor(
     saved: Path, data: CamVid, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcome.forget()
-    assert run(str(saved), **arguments(weights="both")) == 0
+    scored(str(saved), **arguments(weights="both"))
     captured = capsys.readouterr()
     result = json.loads(captured.out)  # nothing but JSON on standard output
     ids = data.ids("val")
@@ -113,7 +113,7 @@ def test_scores_equal_an_oracle_over_the_predictor(
 
 
 def test_files_hold_what_was_printed(saved: Path, data: CamVid, capsys: pytest.CaptureFixture[str]) -> None:
-    run(str(saved), **arguments(report=True))
+    scored(str(saved), **arguments(report=True))
     printed = json.loads(capsys.readouterr().out)
     folder = saved / "evaluation" / "val"
     assert json.loads((folder / "scores.json").read_text()) == printed
@@ -128,7 +128,7 @@ def test_files_hold_what_was_printed(saved: Path, data: CamVid, capsys: pytest.C
 
 
 def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(str(saved), **arguments(json=False, weights="both", limit=2))
+    scored(str(saved), **arguments(json=False, weights="both", limit=2))
     out = capsys.readouterr().out
     assert "mIoU is the mean over the" in out
     assert "of the 2 images" in out
@@ -151,7 +151,7 @@ def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.Captur
     results = []
     flipped = "evaluation.inference.flip=true"
     for changes in ({}, {"mode": "slide"}, {"mode": "slide", "overrides": [flipped]}, {"mode": "slide", "flip": True}):
-        run(str(saved), **arguments(**changes))
+        scored(str(saved), **arguments(**changes))
         results.append(json.loads(capsys.readouterr().out))
     assert [one["inference"]["mode"] for one in results] == ["whole", "slide", "slide", "slide"]
     assert [one["inference"]["flip"] for one in results] == [False, False, True, True]
@@ -175,7 +175,7 @@ def test_every_other_way_to_score_has_a_folder_of_its_own(saved: Path, capsys: p
 
 def test_stored_predictions_cannot_be_flipped(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="leave out --flip"):
-        run(str(saved), **arguments(against=tmp_path, flip=True))
+        scored(str(saved), **arguments(against=tmp_path, flip=True))
 
 
 def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:
         FathomError,
         match=r"(?s)11 classes that are not the 3 .*class 0: 'sky' in the run, 'road' in the data.*class 3: .* only",
     ):
-        run(str(saved), **arguments(data=str(other)))
+        scored(str(saved), **arguments(data=str(other)))
 
 
 def test_a_split_without_labels_says_so(saved: Path, tmp_path: Path) -> None:
@@ -192,16 +192,16 @@ def test_a_split_without_labels_says_so(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(
         FathomError, match=r"split 'train' of folder can be measured: none of its \d+ images has label\. Give"
     ):
-        run(str(saved), **arguments(data=str(unlabelled), split="train"))
+        scored(str(saved), **arguments(data=str(unlabelled), split="train"))
     with pytest.raises(FathomError, match="test2"):
-        run(str(saved), **arguments(split="test2"))
+        scored(str(saved), **arguments(split="test2"))
 
 
 def test_wrong_names_are_refused(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="no weights 'best'; choose from ema, last, both"):
-        run(str(saved), **arguments(weights="best"))
+        scored(str(saved), **arguments(weights="best"))
     with pytest.raises(FathomError, match=r"holds no config\.yaml .* Give the folder of a run, or --data"):
-        run(str(tmp_path), **arguments())
+        scored(str(tmp_path), **arguments())
 
 
 def test_a_corrupt_image_is_named_after_all_others_were_tried(saved: Path, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_stored_predictions_flat_or_nested_score_as_the_oracle_says(
     saved: Path, data: CamVid, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = store(tmp_path / "theirs", data, name)
-    run(str(saved), **arguments(against=folder, report=True))
+    scored(str(saved), **arguments(against=folder, report=True))
     result = json.loads(capsys.readouterr().out)
     truths = [data.label(id) for id in data.ids("val")]
     predictions = [np.where(np.roll(t, 1, 1) == 255, 0, np.roll(t, 1, 1)) for t in truths]
@@ -279,7 +279,7 @@ def test_a_missing_folder_is_named(saved: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_scores_equal_an_oracle_over_the_public_predictor(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(str(deep), **arguments(weights="both", report=True)) == 0
+    scored(str(deep), **arguments(weights="both", report=True))
     result = json.loads(capsys.readouterr().out)  # nothing but JSON on standard output
     folder = deep / "evaluation" / "val"
     assert json.loads((folder / "scores.json").read_text()) == result
@@ -323,7 +323,7 @@ def test_motion_is_predicted_at_the_size_it_was_learned_at(
 def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
     for flip in (False, True):
-        run(str(deep), **arguments(flip=flip, limit=2))
+        scored(str(deep), **arguments(flip=flip, limit=2))
         results.append(json.loads(capsys.readouterr().out))
     assert [one["inference"]["flip"] for one in results] == [False, True]
     folders = [deep / "evaluation" / name for name in ("val-first2", "val-first2-flip")]
@@ -332,7 +332,7 @@ def test_flip_reaches_the_network_and_is_written_down(deep: Path, capsys: pytest
 
 
 def test_tables_are_printed_without_json(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(str(deep), **arguments(json=False))
+    scored(str(deep), **arguments(json=False))
     out = capsys.readouterr().out
     assert "Means over 12 images" in out
     assert "unscaled" in out
@@ -342,7 +342,7 @@ def test_tables_are_printed_without_json(deep: Path, capsys: pytest.CaptureFixtu
 def test_the_options_of_the_protocol_count(deep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = []
     for options in ({}, {"max_depth": 12.0}, {"crop": "garg"}):
-        run(str(deep), **arguments(limit=2, **options))
+        scored(str(deep), **arguments(limit=2, **options))
         results.append(json.loads(capsys.readouterr().out)["scores"]["ema"]["depth"])
     assert [one["settings"]["max_depth"] for one in results] == [80.0, 12.0, 80.0]
     assert [one["settings"]["crop"] for one in results] == ["none", "none", "garg"]
@@ -351,7 +351,7 @@ def test_the_options_of_the_protocol_count(deep: Path, capsys: pytest.CaptureFix
     stored = [json.loads((deep / "evaluation" / name / "scores.json").read_text()) for name in names]
     assert [one["scores"]["ema"]["depth"] for one in stored] == results
     with unchecked(), pytest.raises(FathomError, match="no crop 'gorg'"):
-        run(str(deep), **arguments(crop="gorg"))
+        scored(str(deep), **arguments(crop="gorg"))
 
 
 def test_a_limit_has_a_folder_of_its_own_and_takes_images_with_depth(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ def test_what_is_missing_is_said(deep: Path, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "own", labels=None)
     nothing = r"split 'train' of folder .* images has depth, and no clip of it has poses of 5 frames or more"
     with pytest.raises(FathomError, match=nothing):
-        run(str(deep), **arguments(data=str(folder), split="train"))
+        scored(str(deep), **arguments(data=str(folder), split="train"))
     short = Kitti(root=make_kitti(tmp_path / "kitti", layout="odometry", frames=4))
     with pytest.raises(FathomError, match="no clip of it has poses of 5 frames"):
         evaluate_run(deep, dataset=short)
@@ -407,7 +407,7 @@ def test_options_of_tasks_that_are_not_scored_are_refused(saved: Path, deep: Pat
         (joint, {"against": joint, "mode": "slide"}, "leave out --flip, --mode, --links"),
     ):
         with pytest.raises(FathomError, match=message):
-            run(str(folder), **arguments(**options))
+            scored(str(folder), **arguments(**options))
 
 
 @pytest.mark.slow
@@ -524,7 +524,7 @@ class TestBaselines:
     ) -> None:
         given = [f"{task}={run}" for task, run in singles.items()]
         capsys.readouterr()
-        assert run(str(joint), **arguments(baseline=given, report=True)) == 0
+        scored(str(joint), **arguments(baseline=given, report=True))
         found = json.loads((joint / "evaluation/val/scores.json").read_text())
         base = {t: json.loads((r / "evaluation/val/scores.json").read_text())["scores"] for t, r in singles.items()}
         own = found["scores"]["ema"]
@@ -555,7 +555,7 @@ class TestBaselines:
     )
     def test_what_is_no_baseline(self, joint: Path, singles: dict[str, Path], given: list[str], message: str) -> None:
         with pytest.raises(FathomError, match=message):
-            run(str(joint), **arguments(limit=1, baseline=[one.format(**singles) for one in given]))
+            scored(str(joint), **arguments(limit=1, baseline=[one.format(**singles) for one in given]))
 
     def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
         with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):

@@ -253,7 +253,7 @@ def test_a_file_knows_the_data_of_its_run_where_that_is(tmp_path: Path) -> None:
         **dict.fromkeys(("mode", "against", "limit", "tasks", "max_depth", "crop")),
         **{"overrides": [], "split": "val", "weights": "both", "json": True, "report": False},
     }
-    assert evaluate.run(str(gone), data=str(data), **arguments) == 0
+    evaluate.scored(str(gone), data=str(data), **arguments)
 
 
 def test_frames_per_second_of_a_video_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,12 +46,6 @@ SCENES: Final = "scenes"
 """And a scene model."""
 
 
-def run(target: str, **options: Any) -> int:
-    """`scored`, for the command line: returns the exit code."""
-    scored(target, **options)
-    return 0
-
-
 def scored(
     target: str,
     *,
