@@ -306,34 +306,33 @@ def predict(
     workers: Workers = 1,
 ) -> None:
     """Predict the classes and the depth, or whatever the run has learned, of an image, a folder or a video."""
-    from fathomseg.stages.predict import run
+    from fathomseg.stages.predict import predicted
 
-    raise typer.Exit(
-        run(
-            run_folder,
-            source,
-            out,
-            tasks=tasks,
-            weights=weights,
-            mode=mode,
-            flip=flip,
-            links=links,
-            overlay=overlay,
-            overwrite=overwrite,
-            device=device,
-            batch=batch,
-            pointcloud=pointcloud,
-            camera=camera,
-            max_depth=max_depth,
-            smooth=smooth,
-            bits=bits,
-            engine=engine,
-            workers=workers,
-            format=format,
-            frames=frames,
-            overrides=overrides or [],
-        )
+    found = predicted(
+        run_folder,
+        source,
+        out,
+        tasks=tasks,
+        weights=weights,
+        mode=mode,
+        flip=flip,
+        links=links,
+        overlay=overlay,
+        overwrite=overwrite,
+        device=device,
+        batch=batch,
+        pointcloud=pointcloud,
+        camera=camera,
+        max_depth=max_depth,
+        smooth=smooth,
+        bits=bits,
+        engine=engine,
+        workers=workers,
+        format=format,
+        frames=frames,
+        overrides=overrides or [],
     )
+    raise typer.Exit(bool(found.problems))
 
 
 @app.command()

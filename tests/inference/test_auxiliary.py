@@ -12,7 +12,7 @@ from fathomseg.inference.card import ModelCard, load_model
 from fathomseg.inference.export import narrowed
 from fathomseg.inference.predictor import load
 from fathomseg.models.links import NoLinks
-from fathomseg.stages.predict import run as predict
+from fathomseg.stages.predict import predicted
 from fathomseg.types import ClassList
 from tests.fakes import save
 from tests.objectives.steps import Counted
@@ -47,7 +47,7 @@ def test_it_is_neither_predicted_nor_computed(saved: Path) -> None:
 
 def test_no_file_of_it_is_written(saved: Path, tmp_path: Path) -> None:
     save(tmp_path / "photos" / "a.png", IMAGE)
-    assert predict(str(saved), str(tmp_path / "photos"), str(tmp_path / "out"), device="cpu") == 0
+    assert not predicted(str(saved), str(tmp_path / "photos"), str(tmp_path / "out"), device="cpu").problems
     folders = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir() and not path.name.startswith(".")}
     assert folders == {"ids", "overlays", "disparity", "views"}
 

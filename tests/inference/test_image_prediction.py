@@ -11,7 +11,7 @@ from PIL import Image
 import fathomseg
 from fathomseg.errors import FathomError
 from fathomseg.io import draw
-from fathomseg.stages.predict import run
+from fathomseg.stages.predict import predicted
 from fathomseg.types import ClassList
 from tests.fakes import save, scene
 from tests.stages.saved_run import save_run
@@ -57,7 +57,7 @@ def test_saved_files_are_those_of_fathom_predict(both: Path, tmp_path: Path) -> 
     path = save(tmp_path / "photo.png", IMAGE)
     found = fathomseg.load(both, device="cpu").predict(path)
     written = found.save(tmp_path / "saved")
-    run(str(both), str(path), str(tmp_path / "out"), device="cpu")
+    predicted(str(both), str(path), str(tmp_path / "out"), device="cpu")
     names = {file.relative_to(tmp_path / "saved").as_posix() for file in written}
     assert names == {"ids/photo.png", "overlays/photo.jpg", "disparity/photo.png", "views/photo.jpg"}
     for name in (*names, "classes.json"):

@@ -62,7 +62,7 @@ def test_the_file_predicts_like_the_run(joint: Path, exported: Path, tmp_path: P
     for i, size in enumerate([(64, 96), (71, 120)]):
         save(photos / f"{i}.png", scene(i, size, 6)[0])
     for source, out in ((joint, "run"), (exported, "onnx")):
-        assert predict.run(str(source), str(photos), str(tmp_path / out), device="cpu") == 0
+        assert not predict.predicted(str(source), str(photos), str(tmp_path / out), device="cpu").problems
     for name in ("0.png", "1.png"):
         labels = [np.asarray(Image.open(tmp_path / out / "ids" / name)) for out in ("run", "onnx")]
         assert (labels[0] == labels[1]).mean() > 0.999
@@ -259,7 +259,7 @@ def test_a_file_knows_the_data_of_its_run_where_that_is(tmp_path: Path) -> None:
 def test_frames_per_second_of_a_video_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = save_known(tmp_path / "known.onnx")
     source = make_video(tmp_path / "drive.mp4", [scene(7, (32, 48), 3, shift=i)[0] for i in range(4)])
-    assert predict.run(str(file), str(source), str(tmp_path / "out")) == 0
+    assert not predict.predicted(str(file), str(source), str(tmp_path / "out")).problems
     said = capsys.readouterr().err
     assert "(4 frames, " in said
     assert "frames/s)" in said

@@ -50,7 +50,8 @@ def test_metres_reach_the_card_and_the_files(
     assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("metres", KNOWN, "none")
     assert card.tasks["depth"].depth_range == pytest.approx((0.3, 300.0))
     photo = next(drive(tmp_path / "photos", clips=1, frames=1).rglob("*.png"))
-    assert predict.run(str(run), str(photo), str(tmp_path / "out"), device="cpu", pointcloud=True, camera="80") == 0
+    out = str(tmp_path / "out")
+    assert not predict.predicted(str(run), str(photo), out, device="cpu", pointcloud=True, camera="80").problems
     assert read_scale(tmp_path / "out") == pytest.approx((0.3, 300.0))
     assert json.loads((tmp_path / "out" / "depth.json").read_text())["unit"] == "metres"
     cloud = next((tmp_path / "out" / "points").rglob("*.ply"))

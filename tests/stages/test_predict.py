@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
+from typer.testing import CliRunner
 
+from fathomseg.cli import app
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.inference.point_cloud import Lens
 from fathomseg.inference.predict_folder import find_jobs
@@ -24,7 +26,7 @@ from fathomseg.io import draw, outcome, video
 from fathomseg.io.depth_maps import read_disparity, read_scale
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.models.encoders import FeatureEncoder
-from fathomseg.stages.predict import run
+from fathomseg.stages.predict import predicted
 from fathomseg.tasks import AnyTask, Normals
 from fathomseg.types import ClassList
 from tests.fakes import make_video, save, scene
@@ -56,7 +58,8 @@ def photos(tmp_path: Path) -> Path:
 
 
 def predict(saved: Path, source: Path, out: Path, **changes: object) -> int:
-    return run(str(saved), str(source), str(out), **{"device": "cpu", **changes})  # type: ignore[arg-type]
+    """How many files and frames could not be used."""
+    return len(predicted(str(saved), str(source), str(out), **{"device": "cpu", **changes}).problems)  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> set[str]:
@@ -180,16 +183,17 @@ def test_weights_and_mode_change_the_prediction(saved: Path, photos: Path, tmp_p
     assert not any(np.array_equal(results[0], other) for other in results[1:])
 
 
-def test_corrupt_files_are_reported_at_the_end_and_stop_nothing(
-    saved: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_corrupt_files_are_reported_at_the_end_and_stop_nothing(saved: Path, photos: Path, tmp_path: Path) -> None:
     (photos / "0_first.png").write_bytes((photos / "a.png").read_bytes()[:300])
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "clip.mp4").write_bytes(b"no video")
-    assert predict(saved, photos, tmp_path / "out") == 1
+    done = CliRunner().invoke(
+        app, ["predict", str(saved), str(photos), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    assert done.exit_code == 1
     ids = {name for name in files(tmp_path / "out") if name.startswith("ids/")}
     assert ids == {"ids/a.png", "ids/deep/frame.0001.png", "ids/deep/b.png"}
-    said = capsys.readouterr().err
+    said = done.stderr
     assert "3 could not be used" in said
     for name in ("0_first.png: cannot be decoded", "empty.jpg: is empty", "clip.mp4: cannot be read as a video"):
         assert name in said

@@ -25,7 +25,7 @@ from fathomseg.io import video
 from fathomseg.io.coco import read_coco
 from fathomseg.io.images import read_values
 from fathomseg.selection.annotation import export, import_labels
-from fathomseg.stages.predict import run
+from fathomseg.stages.predict import predicted
 from fathomseg.types import ClassList
 from tests.fakes import make_folder, make_video, save, scene
 from tests.selection.annotation.tasks import selection
@@ -41,7 +41,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predict(saved: Path, source: object, out: Path, **changes: object) -> int:
-    return run(str(saved), str(source), str(out), **{"device": "cpu", "overlay": False, **changes})  # type: ignore[arg-type]
+    """How many files and frames could not be used."""
+    return len(predicted(str(saved), str(source), str(out), **{"device": "cpu", "overlay": False, **changes}).problems)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("form", ["coco", "yolo"])

@@ -20,7 +20,7 @@ from fathomseg.errors import DataError, FathomError
 from fathomseg.inference.card import ModelCard, load_card, load_model
 from fathomseg.inference.predictor import load
 from fathomseg.stages.evaluate import evaluate_run
-from fathomseg.stages.predict import run
+from fathomseg.stages.predict import predicted
 from tests.fakes import save, scene, write_yaml
 from tests.saved_model import save_model
 from tests.stages.saved_run import save_run
@@ -73,7 +73,7 @@ def test_labels_scored_as_predictions_are_perfect(folder: Folder, tmp_path: Path
 def test_predictions_are_labels_of_the_same_dataset(folder: Folder, tmp_path: Path) -> None:
     made = run_of(folder, tmp_path / "run")
     out = tmp_path / "out"
-    run(str(made), str(folder.root / "images"), str(out), device="cpu", overlay=False)
+    predicted(str(made), str(folder.root / "images"), str(out), device="cpu", overlay=False)
     shutil.copytree(folder.root / "images", tmp_path / "pseudo" / "images")
     shutil.copytree(out / "ids", tmp_path / "pseudo" / "labels")
     shutil.copy(folder.root / "dataset.yaml", tmp_path / "pseudo")
@@ -96,7 +96,7 @@ def test_predictions_are_labels_of_the_same_dataset(folder: Folder, tmp_path: Pa
 
 def test_predictions_of_other_classes_are_not_scored(folder: Folder, tmp_path: Path) -> None:
     made = run_of(folder, tmp_path / "run")
-    run(str(made), str(folder.root / "images"), str(tmp_path / "out"), device="cpu", overlay=False)
+    predicted(str(made), str(folder.root / "images"), str(tmp_path / "out"), device="cpu", overlay=False)
     listed = (tmp_path / "out" / "classes.json").read_text()
     (tmp_path / "out" / "classes.json").write_text(listed.replace('"a"', '"z"'))
     with pytest.raises(FathomError, match="made by a network of other classes"):
@@ -112,7 +112,7 @@ def test_predictions_of_an_image_that_was_replaced_are_not_scored(tmp_path: Path
         save(root / "labels" / f"{i}.png", label)
     data = Folder(root=root)
     made = run_of(data, tmp_path / "run")
-    run(str(made), str(root / "images"), str(tmp_path / "out"), device="cpu", overlay=False)
+    predicted(str(made), str(root / "images"), str(tmp_path / "out"), device="cpu", overlay=False)
     scored = evaluate_run(made, split="train", dataset=data, against=tmp_path / "out" / "ids", report=False)
     assert str(made) in scored["made_by"]["predictions"]
     id = data.ids("train")[0]

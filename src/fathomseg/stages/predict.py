@@ -24,7 +24,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from fathomseg.errors import FathomError, Problem
 from fathomseg.inference.camera import goals_of, pictures, predict_camera
@@ -63,11 +62,6 @@ class Predicted:
         """How many, and where."""
         bad = f", {len(self.problems)} could not be used" if self.problems else ""
         return f"Predicted({self.files} files, {self.pictures} pictures now{bad}; {self.folder})"
-
-
-def run(run: str, source: str, out: str, **options: Any) -> int:
-    """`predicted`, for the command line: returns 1 if some files could not be used, else 0."""
-    return 1 if predicted(run, source, out, **options).problems else 0
 
 
 def predicted(
