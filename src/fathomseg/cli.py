@@ -425,28 +425,27 @@ def distill(
     workers: Workers = 1,
 ) -> None:
     """Let a teacher predict what images lack (labels, depth, normals), to be learned from. Repeat it to resume."""
-    from fathomseg.stages.distill import run
+    from fathomseg.stages.distill import distilled
 
-    raise typer.Exit(
-        run(
-            teacher,
-            data,
-            overrides or [],
-            task=task,
-            out=out,
-            split=split,
-            everything=everything,
-            soft=soft,
-            flip=flip,
-            classes=classes,
-            weights=weights,
-            gives=gives,
-            device=device,
-            batch=batch,
-            engine=engine,
-            workers=workers,
-        )
+    found = distilled(
+        teacher,
+        data,
+        overrides or [],
+        task=task,
+        out=out,
+        split=split,
+        everything=everything,
+        soft=soft,
+        flip=flip,
+        classes=classes,
+        weights=weights,
+        gives=gives,
+        device=device,
+        batch=batch,
+        engine=engine,
+        workers=workers,
     )
+    raise typer.Exit(bool(found.problems))
 
 
 @app.command()

@@ -10,8 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import fathomseg
+from fathomseg.cli import app
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.distillation import writing
 from fathomseg.distillation.files import read_part
@@ -197,7 +199,8 @@ def test_an_unreadable_image_stops_nothing(teacher: Path, data: Folder, tmp_path
     copy = Folder(root=tmp_path / "data")
     lacking = [id for id in copy.ids("train") if not copy.has_label(id)]
     copy.files(lacking[0]).image.write_bytes(b"no image")
-    assert distill(teacher, copy, tmp_path / "out") == 1
+    words = ["--task", "segmentation", "--out", str(tmp_path / "out"), "--device", "cpu", "--batch", "2"]
+    assert CliRunner().invoke(app, ["distill", str(teacher), str(copy.root), *words]).exit_code == 1
     assert list(read_provenance(tmp_path / "out").images) == lacking[1:]
     same = {name: name for name in data.classes.names}
     found = fathomseg.distill(

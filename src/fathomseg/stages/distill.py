@@ -71,11 +71,6 @@ class Distilled:
         return f"Distilled({self.images} images{bad}; {self.folder})"
 
 
-def run(teacher: str, data: str, overrides: Sequence[str], **options: Any) -> int:
-    """`distilled`, for the command line: returns 1 if some images could not be used, else 0."""
-    return 1 if distilled(teacher, data, overrides, **options).problems else 0
-
-
 def distilled(
     teacher: str,
     data: str,
