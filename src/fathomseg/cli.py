@@ -368,23 +368,21 @@ def export(
     limit: Annotated[int | None, typer.Option(help="int8, fp16: measure on the first N images.")] = None,
 ) -> None:
     """Write a trained network as one ONNX file, checked against PyTorch, that runs without PyTorch and fathomseg."""
-    from fathomseg.stages.export import run
+    from fathomseg.stages.export import exported
 
-    raise typer.Exit(
-        run(
-            run_folder,
-            out,
-            tasks=tasks,
-            weights=weights,
-            precision=precision,
-            int8=int8,
-            calibration=calibration,
-            fixed_size=fixed_size,
-            data=data,
-            split=split,
-            limit=limit,
-            overrides=overrides or [],
-        )
+    exported(
+        run_folder,
+        out,
+        tasks=tasks,
+        weights=weights,
+        precision=precision,
+        int8=int8,
+        calibration=calibration,
+        fixed_size=fixed_size,
+        data=data,
+        split=split,
+        limit=limit,
+        overrides=overrides or [],
     )
 
 

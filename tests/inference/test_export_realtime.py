@@ -14,7 +14,7 @@ from fathomseg.inference.onnx import OnnxNetwork, read_metadata
 from fathomseg.inference.predictor import load
 from fathomseg.models.decoders import LwRefineNet
 from fathomseg.models.encoders import Encoder
-from fathomseg.stages.export import run
+from fathomseg.stages.export import exported
 from fathomseg.tasks import Depth, Normals, Segmentation
 from fathomseg.tasks.network import NetworkConfig
 from tests.saved_model import save_model
@@ -50,13 +50,13 @@ def test_all_tasks_of_one_decoder_equal_pytorch(tmp_path: Path) -> None:
     folder = save(tmp_path / "run")
     file = tmp_path / "model.onnx"
     with unchecked():  # symbolic sizes are no ints
-        assert run(folder, file) == 0
+        assert exported(folder, file) == file
     card = load_card(folder)
-    network, exported = load(folder, device="cpu").network, OnnxNetwork(file, card.tasks, "cpu")
+    network, as_file = load(folder, device="cpu").network, OnnxNetwork(file, card.tasks, "cpu")
     for size in ((1, 3, 64, 96), (2, 3, 97, 130)):
         image = torch.randint(256, size, generator=torch.Generator().manual_seed(1)).float() / 255
         with torch.no_grad():
-            mine, theirs = exported(image), network(image, tuple(card.tasks))
+            mine, theirs = as_file(image), network(image, tuple(card.tasks))
         for name, task in card.tasks.items():
             wanted = task.map(theirs[name])
             assert wanted.std() > 1e-2, "a constant would pass"

@@ -25,7 +25,7 @@ from fathomseg.inference.settings import trained_inference
 from fathomseg.stages.api import _taken, overrides
 from fathomseg.stages.distill import distilled
 from fathomseg.stages.evaluate import scored
-from fathomseg.stages.export import run as export
+from fathomseg.stages.export import exported
 from fathomseg.stages.predict import predicted
 from fathomseg.training.recipe import Recipe
 from tests.fakes import make_camvid
@@ -110,7 +110,7 @@ def test_options_and_settings_of_a_finished_run_are_told_apart() -> None:
     given = {"flip": True, "data": {"root": "there"}, "evaluation.inference.mode": "slide", "overrides": ["data.a=b"]}
     wanted = ["data.a=b", "data.root=there", "evaluation.inference.mode=slide"]
     assert _taken("evaluate", scored, given) == {"flip": True, "overrides": wanted}
-    assert _taken("export", export, {"data": "x"}) == {"data": "x", "overrides": []}
+    assert _taken("export", exported, {"data": "x"}) == {"data": "x", "overrides": []}
     with pytest.raises(FathomError, match="evaluate takes no 'flipp'; did you mean 'flip'"):
         fathomseg.evaluate("run", flipp=True)
     with pytest.raises(FathomError, match=r"predict takes no 'train'\. Its options are tasks, .*; settings begin with"):
@@ -192,7 +192,7 @@ VERB_OPTIONS = [
         "import-labels": fathomseg.import_labels,
         "evaluate": scored,
         "predict": predicted,
-        "export": export,
+        "export": exported,
         "distill": distilled,
     }.items()
     for option in typer.main.get_command(app).commands[verb].params

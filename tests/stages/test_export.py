@@ -40,7 +40,7 @@ def joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(joint: Path) -> Path:
     file = joint.parent / "joint.onnx"
     with unchecked():  # symbolic sizes are no ints
-        assert export.run(joint, file) == 0
+        assert export.exported(joint, file) == file
     return file
 
 
@@ -101,7 +101,7 @@ def test_metadata_of_an_export(joint: Path, exported: Path) -> None:
 @pytest.mark.usefixtures("at_once")
 def test_int8_says_what_it_costs(joint: Path, exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = joint.parent / "small.onnx"
-    assert export.run(joint, small, precision="int8", limit=2) == 0
+    assert export.exported(joint, small, precision="int8", limit=2) == small
     said = capsys.readouterr().err
     assert "segmentation: miou 0." in said
     assert "[camvid val, 2 images]" in said
@@ -135,13 +135,13 @@ def test_int8_without_the_data(joint: Path, tmp_path: Path, capsys: pytest.Captu
     for name in ("model.json", "model.safetensors"):
         (tmp_path / "run" / name).write_bytes((joint / name).read_bytes())
     with pytest.raises(FathomError, match=r"int8 needs images: give the data \(--data\)"):
-        export.run(tmp_path / "run", tmp_path / "small.onnx", int8=True)
+        export.exported(tmp_path / "run", tmp_path / "small.onnx", int8=True)
     photos = tmp_path / "photos"
     with pytest.raises(FathomError, match="holds no images to calibrate with"):
-        export.run(tmp_path / "run", tmp_path / "small.onnx", int8=True, calibration=photos)
+        export.exported(tmp_path / "run", tmp_path / "small.onnx", int8=True, calibration=photos)
     for i in range(3):
         save(photos / f"{i}.png", scene(i, (30, 40), 6)[0])
-    assert export.run(tmp_path / "run", tmp_path / "small.onnx", int8=True, calibration=photos) == 0
+    assert export.exported(tmp_path / "run", tmp_path / "small.onnx", int8=True, calibration=photos) == 0
     assert "the loss of int8 was not measured" in capsys.readouterr().err
     assert "measured" not in read_metadata(tmp_path / "small.onnx")
 
@@ -151,11 +151,11 @@ def test_int8_without_the_data(joint: Path, tmp_path: Path, capsys: pytest.Captu
 def test_nothing_is_half_written(joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
     with pytest.raises(FathomError, match=r"not PyTorch's: segmentation differs by .*Nothing was written"):
-        export.run(joint, tmp_path / "kept.onnx")
+        export.exported(joint, tmp_path / "kept.onnx")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "kept.onnx").write_bytes(b"of somebody else")
     with pytest.raises(FathomError, match="is no export that could be replaced"):
-        export.run(joint, tmp_path / "kept.onnx")
+        export.exported(joint, tmp_path / "kept.onnx")
     assert (tmp_path / "kept.onnx").read_bytes() == b"of somebody else"
 
 
@@ -188,7 +188,7 @@ def test_a_file_without_links_is_exported_checked_and_measured_so(
     monkeypatch.setattr(export, "_said", lambda *_: [])
     for number, overrides in enumerate((LINKS_OFF, [])):
         file = tmp_path / f"{number}.onnx"
-        assert export.run(joint, file, tasks=tasks, precision="fp16", overrides=overrides) == 0
+        assert export.exported(joint, file, tasks=tasks, precision="fp16", overrides=overrides) == file
         assert read_metadata(file)["inference"]["links"] is True
         assert (load_card(file).network.links.name == "none") == (bool(overrides) or tasks is not None)
         assert fathomseg.load(file).inference == Inference()
@@ -201,7 +201,7 @@ def test_a_file_without_links_is_exported_checked_and_measured_so(
 def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tmp_path: Path) -> None:
     file = tmp_path / "apart.onnx"
     with unchecked():
-        assert export.run(joint, file, tasks="segmentation", fixed_size=True, overrides=LINKS_OFF) == 0
+        assert export.exported(joint, file, tasks="segmentation", fixed_size=True, overrides=LINKS_OFF) == file
     image = scene(5, (64, 96), 6)[0]
     mine = fathomseg.load(file, device="cpu").predict(image)
     apart, linked = (
@@ -231,7 +231,7 @@ def test_a_file_without_links_predicts_like_the_run_without_them(joint: Path, tm
 )
 def test_what_cannot_be_asked_for(joint: Path, tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(FathomError, match=said):
-        export.run(joint, **{"out": tmp_path / "model.onnx", **change})
+        export.exported(joint, **{"out": tmp_path / "model.onnx", **change})
     assert not list(tmp_path.iterdir())
 
 

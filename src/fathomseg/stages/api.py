@@ -201,10 +201,9 @@ def export(run: Place, out: Place, *, data: Place | Mapping[str, Any] | None = N
     """Write a run as one ONNX file, which is returned; `options` are those of `fathom export` and settings, such as
     `evaluation={"inference": {"size": [512, 1024]}}`.
     """
-    from fathomseg.stages.export import run as start
+    from fathomseg.stages.export import exported
 
-    start(Path(run), Path(out), **_taken("export", start, {**_data(data), **options}))
-    return Path(out)
+    return exported(Path(run), Path(out), **_taken("export", exported, {**_data(data), **options}))
 
 
 def _data(data: Place | Mapping[str, Any] | None) -> dict[str, Any]:

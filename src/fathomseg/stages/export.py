@@ -36,7 +36,7 @@ _LIMIT: Final = 2**31 - 1
 """Bytes that a file of protobuf can hold."""
 
 
-def run(
+def exported(
     run: Path,
     out: Path,
     *,
@@ -50,8 +50,8 @@ def run(
     split: str | None = None,
     limit: int | None = None,
     overrides: Sequence[str] = (),
-) -> int:
-    """Export some tasks (None = all) of a run into the file `out`, and say what it is. Returns the exit code.
+) -> Path:
+    """Export some tasks (None = all) of a run into the file `out`, say what it is, and return it.
 
     `precision` is fp32, fp16 or int8; `int8` is another word for the last. Of fp16 and int8 the loss of accuracy on
     `split` is measured, said, and written into the file, if the data is there. `overrides` are of evaluation.inference,
@@ -128,7 +128,7 @@ def run(
     head = f"{out}: {', '.join(card.tasks)} in {kind}, {out.stat().st_size / 1e6:.1f} MB"
     console.print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True, markup=False)
     conclude(f"{out}, {out.stat().st_size / 1e6:.1f} MB; try it: fathom predict {out} INPUT --out DIR")
-    return 0
+    return out
 
 
 def _precision(name: str, int8: bool) -> Precision:
