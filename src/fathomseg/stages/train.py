@@ -11,36 +11,25 @@ import torch
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.sharding import gathered
 from fathomseg.engine.step import Step
-from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
-from fathomseg.models.saved import save_weights
-from fathomseg.models.scene.saved import SCENE
 from fathomseg.training.advice import averaging_advice, memory_advice, resume_advice
 from fathomseg.training.batches import refuse_batches
-from fathomseg.training.build import (
-    build_networks,
-    build_step,
-    contrastive_of,
-    model_card,
-    photometric_of,
-    pose_network,
-)
-from fathomseg.training.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
+from fathomseg.training.build import build_networks, build_step, model_card, pose_network
+from fathomseg.training.cameras import learned, tell_cameras
 from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.training.domains import same_data
 from fathomseg.training.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
-from fathomseg.training.metric_scale import with_scale
 from fathomseg.training.needed_runs import refuse_missing_runs
 from fathomseg.training.page import write_page
 from fathomseg.training.phases import train_phases, trainings_in
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import begin, labelled_ids, refuse_changes
+from fathomseg.training.saving import save
 from fathomseg.training.seen_before import tell_seen_before
 from fathomseg.training.start import started
-from fathomseg.training.stream_ids import budgets, evaluated, split_ids
-from fathomseg.training.streams import Streams, build_streams
+from fathomseg.training.stream_ids import budgets, evaluated
+from fathomseg.training.streams import build_streams
 
 if TYPE_CHECKING:
     import accelerate
@@ -109,50 +98,6 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     scores = _score(recipe, folder)
     if recipe.evaluation.report and accelerate.is_main_process:
         say(f"Page: {write_page(folder, recipe, step, streams, scores)}")
-
-
-def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
-    """Write what a user takes away: averaged and last weights, the pose network, learned cameras, the scene model; the
-    card comes last."""
-    if (photometric := photometric_of(step)) is not None:
-        save_weights(folder / POSE, photometric.pose.state_dict())
-        save_cameras(folder, learned(streams.intrinsics), photometric.focal_factors())
-    if (contrastive := contrastive_of(step)) is not None:
-        save_weights(folder / SCENE, contrastive.scene.state_dict())
-    if step.network.tasks:
-        save_weights(folder / WEIGHTS["last"], step.network.state_dict())
-        save_weights(folder / WEIGHTS["ema"], step.ema.network.state_dict())
-    save_card(folder, _card(recipe, step, streams))
-
-
-def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
-    """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
-    video of the recipe's own data."""
-    card, photometric = model_card(recipe), photometric_of(step)
-    if photometric is not None:
-        cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
-        card = card.model_copy(update={"cameras": cameras})
-    if photometric is None or card.depth_unit != "relative" or recipe.metric_scale.source == "none":
-        return card
-    name = next(stream for stream in photometric.config.streams if stream in streams.intrinsics)
-    if not same_data(recipe.dataset(name), recipe.data):
-        say(
-            f"Depth stays relative: it was learned from {recipe.dataset(name).name}, and what a unit is there need not "
-            f"hold for images of {recipe.data.name}, which the network is for."
-        )
-        return card
-    intrinsics = streams.intrinsics[name]
-    camera = trained_camera(intrinsics, streams.learned_focal_ids, photometric.focal_factors())
-    scale = recipe.metric_scale.measure(
-        card,
-        step.ema.network,
-        photometric.pose,
-        recipe.dataset(name),
-        list(intrinsics.cameras),
-        split_ids(recipe, name),
-        camera,
-    )
-    return with_scale(card, scale)
 
 
 def _evaluation(
