@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import torch
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import is_pattern
@@ -13,10 +16,10 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines, refuse_without_task
-from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
+from fathomseg.evaluation.motion import MEANING, Drive, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
-from fathomseg.evaluation.scenes import pool_of, retrieval_scores
-from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
+from fathomseg.evaluation.scenes import Pool, pool_of, retrieval_scores
+from fathomseg.evaluation.scoring import FromNetwork, Scored, Source, score, with_truth
 from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
 from fathomseg.geometry.trajectory import SNIPPET
 from fathomseg.inference.card import WEIGHTS, ModelCard, Weights, load_card, load_pose
@@ -139,115 +142,244 @@ def evaluate_run(
     can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
     it is compared with (Delta_m), scored in the same way before. Rank 0's result has the `folder` it was written to.
     """
+    asked = _asked(folder, split, weights, inference, dataset, against, tasks, protocol, limit, baselines or {})
+    if optional and split not in asked.dataset.splits:
+        return {}
+    found = _measurable(asked)
+    if not (found.known or found.moving or found.pool):
+        if optional:
+            return {}
+        raise FathomError(_nothing_to_measure(asked, found.tasks))
+    with processes(own_device(folder)) as device:
+        measured = _measured(asked, found, device)
+        result = _result(asked, found, measured)
+        _warn_of_one_class(result["scores"])
+        if rank_and_world()[0] == 0:
+            out = _written(asked, found, measured, result, report)
+            _tell(asked, result, out, as_json)
+            result["folder"] = str(out)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be scored and how, with all that was left out."""
+
+    folder: Path
+    split: str
+    weights: Sequence[Weights]
+    inference: Inference
+    dataset: Dataset
+    against: Path | None
+    tasks: Collection[str] | None
+    protocol: DepthProtocol
+    limit: int | None
+    baselines: Mapping[str, Path]
+    card: ModelCard
+    usual: Inference
+    """How the run predicts unless told otherwise."""
+    chosen: Mapping[str, Task]
+    narrowed: Sequence[str]
+    """The names in `tasks` if they are not all there is."""
+    place: Path
+    """In which each kind of scores has a folder."""
+
+    @property
+    def first(self) -> list[str]:
+        """The word for a limit in the name of such a folder."""
+        return [f"first{self.limit}"] if self.limit else []
+
+    def beside(self, name: str) -> bool:
+        """Whether what the run has beside its tasks, by this name, is asked for."""
+        return self.against is None and (self.tasks is None or name in self.tasks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measurable:
+    """What the split has truth for."""
+
+    split_ids: tuple[str, ...]
+    tasks: Mapping[str, Task]
+    """Those asked for; of stored predictions the one they are of."""
+    ids: Sequence[str]
+    known: Mapping[str, Task]
+    """The images to score on, and the tasks that some of them have a truth for."""
+    moving: Sequence[str]
+    """The frames to score camera motion on; none if it cannot be."""
+    pool: Pool | None
+    """The images to score the scene model on; None if it cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was found: by weights and task the scores; camera motion and retrieval if they were scored."""
+
+    sources: Mapping[str, Source]
+    scores: Mapping[str, Mapping[str, Scored]]
+    drives: Sequence[Drive]
+    retrieved: Mapping[str, Any] | None
+
+
+def _asked(
+    folder: Path,
+    split: str,
+    weights: str,
+    inference: Inference | None,
+    dataset: Dataset | None,
+    against: Path | None,
+    tasks: Collection[str] | None,
+    protocol: DepthProtocol | None,
+    limit: int | None,
+    baselines: Mapping[str, Path],
+) -> _Asked:
+    """The same with its defaults. Raises `FathomError` for what cannot be asked of this run."""
     if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
         raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
-    exported = is_onnx(folder)
     if limit is not None and limit < 1:
         raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
     dataset = dataset or resolve_dataset(own_data(folder))
     card, usual = load_card(folder), trained_inference(folder)
     inference, protocol = inference or usual, protocol or DepthProtocol()
-    place = folder.with_suffix(".evaluation") if exported else folder / "evaluation"
+    place = folder.with_suffix(".evaluation") if is_onnx(folder) else folder / "evaluation"
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
     chosen, narrowed = _chosen(folder, card, tasks)
-    refuse_without_task(baselines or {})
+    refuse_without_task(baselines)
     if against is None and rank_and_world()[0] == 0 and (warning := inference.misfit(card.size)) is not None:
         say(warning)
     if is_pattern(split):
         raise FathomError(f"--split {split} is a pattern; hold it out as val in dataset.yaml (`val: [{split}]`).")
-    if optional and split not in dataset.splits:
-        return {}
-    split_ids = tuple(dataset.ids(split))
-    if against is not None:
-        stored = stored_task(against, chosen)
+    return _Asked(
+        folder=folder,
+        split=split,
+        weights=names,
+        inference=inference,
+        dataset=dataset,
+        against=against,
+        tasks=tasks,
+        protocol=protocol,
+        limit=limit,
+        baselines=baselines,
+        card=card,
+        usual=usual,
+        chosen=chosen,
+        narrowed=narrowed,
+        place=place,
+    )
+
+
+def _measurable(asked: _Asked) -> _Measurable:
+    """What of it the data has truth for."""
+    dataset, limit, tasks = asked.dataset, asked.limit, asked.chosen
+    split_ids = tuple(dataset.ids(asked.split))
+    if asked.against is not None:
+        stored = stored_task(asked.against, tasks)
         if stored.name == "segmentation":
-            refuse_other_classes(against, dataset)
-        chosen = {stored.name: stored}
-    ids, known = with_truth(dataset, chosen, split_ids, limit)
-    moves = card.pose is not None and against is None and (tasks is None or MOTION in tasks)
+            refuse_other_classes(asked.against, dataset)
+        tasks = {stored.name: stored}
+    ids, known = with_truth(dataset, tasks, split_ids, limit)
+    moves = asked.card.pose is not None and asked.beside(MOTION)
     moving = split_ids[:limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
-    paired = card.scene is not None and against is None and not exported and (tasks is None or SCENES in tasks)
-    pool = pool_of(dataset, split_ids, card.scene.apart, limit) if card.scene is not None and paired else None
-    scening = pool is not None and len(pool.ids) > 1
-    if not known and not moving and not scening:
-        if optional:
-            return {}
-        raise FathomError(_nothing_to_measure(folder, card, chosen, dataset, split, against))
-    with processes(own_device(folder)) as device:
-        sources: dict[str, Source] = {}
-        if against is not None:
-            sources["predictions"] = FromFolder(against, stored, dataset, split_ids, protocol, card)
-        elif known:
-            for misfit in filter(None, (task.misfit(card.classes, dataset) for task in known.values())):
-                raise FathomError(f"{folder} {misfit}")
-            if exported:
-                sources["onnx"] = FromNetwork(load(folder, inference=inference, tasks=known), dataset)
-            else:
-                sources |= {name: FromNetwork(load(folder, name, device, inference, known), dataset) for name in names}
-        scored, drives = {}, []
-        for name, source in sources.items():
-            with progress(f"scoring {name}", len(ids)) as tick:
-                scored[name] = score(source, dataset, ids, known, device, protocol, tick)
-        if moving:
-            with progress("camera motion", len(moving)) as tick:
-                pose, seen = load_pose(folder).to(device), card.pose_size or card.size
-                drives = predict_drives(pose, dataset, moving, seen, device, tick=tick)
-        retrieved = None
-        if pool is not None and scening:
-            scene_card, scene = load_scene(folder)
-            same_classes(folder, scene_card, dataset.classes)
-            with progress("scene model", len(pool.ids)) as tick:
-                retrieved = retrieval_scores(scene.to(device), scene_card, dataset, pool, device, tick)
-        result: dict[str, Any] = {
-            "run": str(folder),
-            "dataset": dataset.name,
-            "split": split,
-            "limit": limit,
-            "against": None if against is None else str(against),
-            "size": list(inference.size or card.size),
-            "depth_unit": None if against else card.depth_unit,
-            "inference": None if against else inference.model_dump(mode="json"),
-            "scores": {name: {task: one.result for task, one in found.items()} for name, found in scored.items()},
-            "sections": {name: task.section for name, task in known.items()},
-            "motion": motion_scores(drives) if drives else None,
-            "scenes": retrieved,
-            "meaning": {
-                **{name: task.meaning for name, task in known.items()},
-                **({MOTION: MEANING} if drives else {}),
-                **({SCENES: retrieval.MEANING} if retrieved else {}),
-            },
-            "made_by": _made_by(folder, names, against),
-            "origin": origin(),
-        }
-        how = [*([] if against else inference.differences(usual)), *protocol.differences()]
-        first = [f"first{limit}"] if limit else []
-        if baselines:
-            asked = None if against else inference
-            places = {task: of_baseline(run, split, dataset, first, asked, protocol) for task, run in baselines.items()}
-            result["delta_m"] = compared(result, known, baselines, places)
-        _warn_of_one_class(result["scores"])
-        if rank_and_world()[0] == 0:  # scores of another kind never take the place of the run's own
-            other = [*elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
-            parts = [split, *other, *first, *narrowed]
-            out = place / "-".join([*parts, *how])
-            rows = {name: {task: one.rows for task, one in found.items()} for name, found in scored.items()}
-            write_scores(out, result, ids, rows)
-            if report:
-                name = next(iter(sources), "")
-                best = {t: examples(sources[name], dataset, known[t], s) for t, s in scored.get(name, {}).items()}
-                shown = sections(result, dataset, best, drives)
-                shown += [] if against or not inference.links else links_sections(folder / METRICS)
-                write_page(out, result, shown, folder / CONFIG)
-            told = sections(result, dataset)
-            headlines = ", ".join(section.headline for section in told)
-            conclude(f"{folder} on {split}: {headlines}")
-            if as_json:
-                print(json_format.dumps(result))
-            else:
-                show(result, told, out)
-            result["folder"] = str(out)
+    pool = None
+    if (scene := asked.card.scene) is not None and asked.beside(SCENES) and not is_onnx(asked.folder):
+        pool = pool_of(dataset, split_ids, scene.apart, limit)
+    return _Measurable(split_ids, tasks, ids, known, moving, pool if pool is not None and len(pool.ids) > 1 else None)
+
+
+def _sources(asked: _Asked, found: _Measurable, device: torch.device) -> dict[str, Source]:
+    """Where predictions come from, by weights. Raises `FathomError` if they do not fit the data."""
+    if asked.against is not None:
+        (stored,) = found.tasks.values()
+        of_folder = FromFolder(asked.against, stored, asked.dataset, found.split_ids, asked.protocol, asked.card)
+        return {"predictions": of_folder}
+    for misfit in filter(None, (task.misfit(asked.card.classes, asked.dataset) for task in found.known.values())):
+        raise FathomError(f"{asked.folder} {misfit}")
+    if not found.known:
+        return {}
+    if is_onnx(asked.folder):
+        return {"onnx": FromNetwork(load(asked.folder, inference=asked.inference, tasks=found.known), asked.dataset)}
+    networks = {name: load(asked.folder, name, device, asked.inference, found.known) for name in asked.weights}
+    return {name: FromNetwork(network, asked.dataset) for name, network in networks.items()}
+
+
+def _measured(asked: _Asked, found: _Measurable, device: torch.device) -> _Measured:
+    """Score it."""
+    folder, dataset, card = asked.folder, asked.dataset, asked.card
+    sources = _sources(asked, found, device)
+    scores = {}
+    for name, source in sources.items():
+        with progress(f"scoring {name}", len(found.ids)) as tick:
+            scores[name] = score(source, dataset, found.ids, found.known, device, asked.protocol, tick)
+    drives: list[Drive] = []
+    if found.moving:
+        with progress("camera motion", len(found.moving)) as tick:
+            pose, seen = load_pose(folder).to(device), card.pose_size or card.size
+            drives = predict_drives(pose, dataset, found.moving, seen, device, tick=tick)
+    retrieved = None
+    if found.pool is not None:
+        scene_card, scene = load_scene(folder)
+        same_classes(folder, scene_card, dataset.classes)
+        with progress("scene model", len(found.pool.ids)) as tick:
+            retrieved = retrieval_scores(scene.to(device), scene_card, dataset, found.pool, device, tick)
+    return _Measured(sources, scores, drives, retrieved)
+
+
+def _result(asked: _Asked, found: _Measurable, measured: _Measured) -> dict[str, Any]:
+    """All that scores.json holds. Raises `FathomError` for baselines that cannot be compared with."""
+    against, known, drives, retrieved = asked.against, found.known, measured.drives, measured.retrieved
+    result: dict[str, Any] = {
+        "run": str(asked.folder),
+        "dataset": asked.dataset.name,
+        "split": asked.split,
+        "limit": asked.limit,
+        "against": None if against is None else str(against),
+        "size": list(asked.inference.size or asked.card.size),
+        "depth_unit": None if against else asked.card.depth_unit,
+        "inference": None if against else asked.inference.model_dump(mode="json"),
+        "scores": {name: {task: one.result for task, one in by.items()} for name, by in measured.scores.items()},
+        "sections": {name: task.section for name, task in known.items()},
+        "motion": motion_scores(drives) if drives else None,
+        "scenes": retrieved,
+        "meaning": {
+            **{name: task.meaning for name, task in known.items()},
+            **({MOTION: MEANING} if drives else {}),
+            **({SCENES: retrieval.MEANING} if retrieved else {}),
+        },
+        "made_by": _made_by(asked.folder, asked.weights, against),
+        "origin": origin(),
+    }
+    if asked.baselines:
+        how = asked.first, None if against else asked.inference, asked.protocol
+        places = {task: of_baseline(run, asked.split, asked.dataset, *how) for task, run in asked.baselines.items()}
+        result["delta_m"] = compared(result, known, asked.baselines, places)
     return result
+
+
+def _written(asked: _Asked, found: _Measurable, measured: _Measured, result: Mapping[str, Any], report: bool) -> Path:
+    """Write it. Returns the folder: scores of another kind never take the place of the run's own."""
+    folder, dataset, against = asked.folder, asked.dataset, asked.against
+    other = [*elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
+    how = [*([] if against else asked.inference.differences(asked.usual)), *asked.protocol.differences()]
+    out = asked.place / "-".join([asked.split, *other, *asked.first, *asked.narrowed, *how])
+    rows = {name: {task: one.rows for task, one in by.items()} for name, by in measured.scores.items()}
+    write_scores(out, result, found.ids, rows)
+    if report:
+        name, scores = next(iter(measured.scores.items()), ("", {}))
+        best = {t: examples(measured.sources[name], dataset, found.known[t], one) for t, one in scores.items()}
+        shown = sections(result, dataset, best, measured.drives)
+        shown += [] if against or not asked.inference.links else links_sections(folder / METRICS)
+        write_page(out, result, shown, folder / CONFIG)
+    return out
+
+
+def _tell(asked: _Asked, result: Mapping[str, Any], out: Path, as_json: bool) -> None:
+    """Print it, and say last what to look at first."""
+    told = sections(result, asked.dataset)
+    conclude(f"{asked.folder} on {asked.split}: {', '.join(section.headline for section in told)}")
+    if as_json:
+        print(json_format.dumps(result))
+    else:
+        show(result, told, out)
 
 
 def _made_by(folder: Path, names: Sequence[Weights], against: Path | None) -> dict[str, str] | None:
@@ -279,10 +411,9 @@ def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tup
     return {n: task for n, task in card.tasks.items() if n in named}, [] if named == offered else named
 
 
-def _nothing_to_measure(
-    folder: Path, card: ModelCard, tasks: Mapping[str, Task], dataset: Dataset, split: str, against: Path | None
-) -> str:
+def _nothing_to_measure(asked: _Asked, tasks: Mapping[str, Task]) -> str:
     """The message that says what is missing."""
+    dataset, split, card = asked.dataset, asked.split, asked.card
     ids = dataset.ids(split)
     reasons = (
         [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
@@ -291,9 +422,9 @@ def _nothing_to_measure(
         reasons.append("not two samples of different scenes have a label and a depth")
     if card.pose is not None:
         short = f"no clip of it has poses of {SNIPPET} frames or more"
-        reasons.append(short if against is None else "stored predictions tell nothing of camera motion")
+        reasons.append(short if asked.against is None else "stored predictions tell nothing of camera motion")
     elif clips(dataset, ids):
-        reasons.append(f"{folder} has no network for camera motion")
+        reasons.append(f"{asked.folder} has no network for camera motion")
     return (
         f"Nothing in split {split!r} of {dataset.name} can be measured: {', and '.join(reasons)}. Give another --split "
         f"({', '.join(dataset.splits)}) or --data."
