@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated
 
 import typer
 
-from fathomseg.errors import ConfigError, FathomError
+from fathomseg.errors import ConfigError
 from fathomseg.named_recipes import find
-from fathomseg.shell.completion import recipe_or_setting, setting_in
+from fathomseg.shell.arguments import (
+    Engine,
+    Flip,
+    InferenceOverrides,
+    Json,
+    Links,
+    Mode,
+    Overrides,
+    RecipeAndOverrides,
+    Workers,
+    data_first,
+    recipe_first,
+)
+from fathomseg.shell.completion import recipe_or_setting
+from fathomseg.shell.errors import errors_in_words
 from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
 from fathomseg.version import __version__
 
@@ -26,76 +36,12 @@ app = Verbs(
     rich_markup_mode=None,
 )
 
-_PATIENCE_S: Final = 5.0
-"""How long a process that is not the one to speak waits before it does."""
-
-
-def _settings(what: str, *groups: str) -> Any:
-    return typer.Argument(metavar="KEY=VALUE", help=what, show_default=False, autocompletion=setting_in(*groups))
-
-
-Overrides = Annotated[
-    list[str] | None, _settings("Settings to change, as group.key=value.", "data.", "evaluation.inference.")
-]
-InferenceOverrides = Annotated[
-    list[str] | None,
-    _settings("How images go through the network, as evaluation.inference.key=value.", "evaluation.inference."),
-]
-RecipeAndOverrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RECIPE] [KEY=VALUE]...",
-        help="A recipe by its name (`fathom recipes`) or path, and settings to change.",
-        show_default=False,
-        autocompletion=recipe_or_setting,
-    ),
-]
-Mode = Annotated[
-    str | None,
-    typer.Option(
-        help="Segmentation: whole image, slide (sliding window) or tiles (windows at the image's own scale, for large "
-        "images); default: the run's."
-    ),
-]
-Flip = Annotated[
-    bool, typer.Option("--flip", help="Average with the prediction of the mirrored image, in twice the time.")
-]
-Links = Annotated[str | None, typer.Option(help="on or off: enable the links between tasks; default: the run's.")]
-Engine = Annotated[
-    str, typer.Option(help="local: this machine; ray: the cluster RAY_ADDRESS names, or one that is started here.")
-]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that share the work, each with the network loaded.")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else there.")
-]
-
 
 def _version(wanted: bool) -> bool:
     if wanted:
         print(f"fathom {__version__}")
         raise typer.Exit
     return wanted
-
-
-def _recipe_first(arguments: Sequence[str] | None) -> tuple[Path | None, list[str]]:
-    """The recipe, if one is given, and the settings to change."""
-    given = list(arguments or [])
-    recipe = find(given.pop(0)) if given and ("=" not in given[0] or Path(given[0]).is_file()) else None
-    return recipe, given
-
-
-def _data_first(arguments: Sequence[str] | None, option: str | None) -> tuple[str, list[str]]:
-    """The data, given in front or as --data, and the settings to change."""
-    given = list(arguments or [])
-    if option is None and given and ("=" not in given[0] or Path(given[0]).exists()):
-        return given.pop(0), given
-    if option is None:
-        raise FathomError(
-            "Say which data: `fathom check DATA`, with a recipe, a dataset.yaml or its folder, or a dataset's name."
-        )
-    if given and "=" not in given[0]:
-        raise FathomError(f"The data is given twice: {given[0]} and --data {option}. Leave one out.")
-    return option, given
 
 
 @app.callback()
@@ -123,7 +69,7 @@ def check(
     report: Annotated[bool, typer.Option(help="Write runs/check/NAME.html, a page of it all.")] = True,
 ) -> None:
     """Scan a dataset: count classes and pixels, list every bad file with its reason, and show samples in a page."""
-    named = _data_first(arguments, data)
+    named = data_first(arguments, data)
     from fathomseg.stages.check import checked
 
     raise typer.Exit(bool(checked(*named, json, report).problems))
@@ -136,7 +82,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Resume this run, bit for bit.")] = None,
 ) -> None:
     """Train a network by a recipe, or resume an interrupted run."""
-    recipe = _recipe_first(arguments)  # a wrong name is told before PyTorch is imported
+    recipe = recipe_first(arguments)  # a wrong name is told before PyTorch is imported
     from fathomseg.stages.train import trained
 
     trained(*recipe, out, resume)
@@ -158,7 +104,7 @@ def select(
     workers: Workers = 1,
 ) -> None:
     """Choose which images of a pool should be labelled, before anyone has labelled one."""
-    recipe = _recipe_first(arguments)
+    recipe = recipe_first(arguments)
     from fathomseg.stages.select import chosen
 
     chosen(*recipe, out, resume, budget, engine, workers)
@@ -530,7 +476,7 @@ def settings(
 ) -> None:
     """List every setting with its type, default and meaning; of a recipe, with its values."""
     try:
-        recipe = _recipe_first(arguments)
+        recipe = recipe_first(arguments)
     except ConfigError as error:
         raise ConfigError(
             f"{error} To list settings by a word: fathom settings --word {(arguments or [''])[0]}"
@@ -542,33 +488,8 @@ def settings(
 
 def main() -> None:
     """Run the command line; errors the user can mend are printed without a traceback."""
-    try:
+    with errors_in_words():
         app()
-    except FathomError as error:
-        _stop(str(error))
-    except OSError as error:
-        if error.strerror is None:  # not of the system: a fault of ours
-            raise
-        _stop(f"{error.strerror}: {error.filename}" if error.filename else error.strerror)
-    except RuntimeError as error:
-        if not (_started_by_torchrun() and any(word in str(error).lower() for word in ("gloo", "nccl", "connection"))):
-            raise
-        _stop(f"Another process of this run stopped: {str(error).splitlines()[0]}", second=True)
-
-
-def _started_by_torchrun() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _stop(message: str, second: bool = False) -> NoReturn:
-    """Print an error and end; of the processes of torchrun the first to stop, or process 0, speaks for all.
-
-    The others wait for torchrun to end them, which it does when one has stopped.
-    """
-    if _started_by_torchrun() and (second or os.environ.get("RANK", "0") != "0"):
-        time.sleep(_PATIENCE_S)
-    print(f"error: {message}", file=sys.stderr)
-    raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import typer
 
-from fathomseg.cli import _data_first, app
+from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
 from fathomseg.named_recipes import find, packaged
+from fathomseg.shell.arguments import data_first
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.stages.study_config import Study
 from fathomseg.training.recipe import Recipe
@@ -44,7 +45,7 @@ def check(command: str, new_parts: bool = False) -> None:
     elif verb in ("train", "pretrain"):
         refuse_changes(given["arguments"] or [])
     elif verb == "check":
-        check_data(*_data_first(given["arguments"], given["data"]))
+        check_data(*data_first(given["arguments"], given["data"]))
     elif verb == "evaluate" and given["data"]:
         check_data(given["data"], given["overrides"] or [])
     elif verb == "study":
