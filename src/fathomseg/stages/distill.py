@@ -35,6 +35,7 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.named_recipes import packaged
 from fathomseg.parallel import open_team
+from fathomseg.stages.overrides import INFERENCE, of_inference
 from fathomseg.text import at_home
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import budgets
@@ -42,7 +43,6 @@ from fathomseg.training.stream_ids import budgets
 _BATCH: Final = 4
 """Images that go through the teacher at once, unless said. The result may depend on it in the last digits."""
 
-_INFERENCE: Final = "evaluation.inference."
 _BUDGETS: Final = re.compile(
     r"seed|evaluation\.split|streams\.[^.]+\.(data|split|labels|labelled_too|distilled)(\..+)?"
 )
@@ -103,8 +103,8 @@ def distilled(
         raise FathomError(f"--classes says which class is which, and {task} has none; leave it out.")
     if batch < 1:
         raise FathomError(f"--batch is {batch}; give the number of images that are predicted at once, at least 1.")
-    inference = [text for text in overrides if text.startswith(_INFERENCE)]
-    dataset, labelled = known_data(data, [text for text in overrides if text not in inference])
+    inference, others = of_inference(overrides)
+    dataset, labelled = known_data(data, others)
     ids = list(dataset.ids(split))
     if split != VAL and len(kept := HeldOut.of(dataset).without(dataset, ids)) < len(ids):
         say(f"{len(ids) - len(kept)} of {len(ids)} images of split {split!r} are held out and left out.")
@@ -183,7 +183,7 @@ def _refuse_unused(overrides: Sequence[str]) -> None:
         group = key.partition(".")[0]
         if group in Recipe.model_fields and group != "data" and not _BUDGETS.fullmatch(key):
             raise ConfigError(
-                f"{text!r} is not used by `fathom distill`, which takes {_INFERENCE}KEY (how a run sees images), "
+                f"{text!r} is not used by `fathom distill`, which takes {INFERENCE}KEY (how a run sees images), "
                 "data.KEY, and of a recipe what hides labels: seed, evaluation.split, and labels, split and data of "
                 "streams.NAME."
             )
