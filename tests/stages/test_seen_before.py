@@ -12,7 +12,7 @@ from fathomseg.data.motion import Triplet
 from fathomseg.data.video_stream import write_triplets
 from fathomseg.io.files import write_config
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.seen_before import seen_by, tell_seen_before
+from fathomseg.training.warnings import seen_by, tell_seen_before
 from tests import fakes
 
 

@@ -19,17 +19,16 @@ from fathomseg.training.batches import refuse_batches
 from fathomseg.training.build import build_networks, build_step, model_card, pose_network
 from fathomseg.training.cameras import learned, tell_cameras
 from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
-from fathomseg.training.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
 from fathomseg.training.needed_runs import refuse_missing_runs
 from fathomseg.training.page import write_page
 from fathomseg.training.phases import train_phases, trainings_in
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import begin, labelled_ids, refuse_changes
 from fathomseg.training.saving import save
-from fathomseg.training.seen_before import tell_seen_before
 from fathomseg.training.start import started
 from fathomseg.training.stream_ids import budgets, evaluated
 from fathomseg.training.streams import build_streams
+from fathomseg.training.warnings import tell_labels, tell_streams
 
 if TYPE_CHECKING:
     import accelerate
@@ -57,15 +56,15 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
+    main = accelerate.is_main_process
     refuse_batches(recipe, accelerate)  # before hours of preparing
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)
     else:
         labelled = budgets(recipe)
-        if accelerate.is_main_process:
+        if main:
             tell_labels(recipe, labelled)
-            tell_seen_before(recipe)
         begin(folder, recipe, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
@@ -73,12 +72,11 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
-    if accelerate.is_main_process:
-        tell_all_labelled(recipe, labelled, streams)
-        tell_shared_clips(recipe, streams)
-    check_classes(recipe, streams, accelerate.is_main_process)
-    keep_or_compare(folder, recipe, streams, resume, accelerate.is_main_process)
-    if accelerate.is_main_process:
+    if main:
+        tell_streams(recipe, labelled, streams)
+    check_classes(recipe, streams, main)
+    keep_or_compare(folder, recipe, streams, resume, main)
+    if main:
         tell_cameras(learned(streams.intrinsics), streams.intrinsics)
     step = build_step(recipe, network, brought, streams)
     if accelerate.is_local_main_process and (advice := averaging_advice(recipe.train)):
@@ -90,13 +88,13 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
         if resume:
             trainer.resume()
         trainer.run(recipe.evaluation.every, _evaluation(recipe, step, accelerate))
-    if accelerate.is_main_process:
+    if main:
         whole = trainer.trained(lambda: build_step(recipe, *build_networks(recipe, pretrained=False), streams))
         save(folder, recipe, whole, streams)
     accelerate.wait_for_everyone()
     conclude(f"{recipe.train.steps} steps are done, the run is in {folder}")
     scores = _score(recipe, folder)
-    if recipe.evaluation.report and accelerate.is_main_process:
+    if recipe.evaluation.report and main:
         say(f"Page: {write_page(folder, recipe, step, streams, scores)}")
 
 

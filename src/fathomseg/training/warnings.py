@@ -1,22 +1,41 @@
-"""What a training says of the labels it uses, images without any, stray files, and clips it should not share."""
+"""What a training says of its data: of labels before streams are built, and of the streams then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.several import Several
-from fathomseg.data.held_out import shared_clips, warning, without
+from fathomseg.data.held_out import HeldOut, shared_clips, warning, without
+from fathomseg.data.video_stream import read_triplets
+from fathomseg.errors import FathomError
+from fathomseg.io.files import read_ids
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.training.domains import endless
+from fathomseg.training.needed_runs import needed_runs
 from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CONFIG, FRAMES, IDS
 from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
 
-def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
+def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
+    """Before anything is prepared: which labels are used, and whether earlier runs have seen what is held out now."""
+    tell_labels_used(recipe, labelled)
+    tell_seen_before(recipe)
+
+
+def tell_streams(recipe: Recipe, labelled: Mapping[str, Sequence[str]], streams: Streams) -> None:
+    """Whether streams have nothing unlabelled, or share clips with what is scored on."""
+    tell_all_labelled(recipe, labelled, streams)
+    tell_shared_clips(recipe, streams)
+
+
+def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
     """Say how many labels each stream uses of how many images, and which files of its dataset nobody reads."""
     told: list[Dataset] = []
     for name, ids in labelled.items():
@@ -33,6 +52,40 @@ def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: in
             say(f"  ... and {len(strays) - shown} more such files; `fathom check` lists them.")
         for line in dataset.passed_over():
             say(f"  {line}")
+
+
+def tell_seen_before(recipe: Recipe) -> None:
+    """Warn of earlier runs whose lists have images that are held out now: they were trained before it was said."""
+    held = HeldOut.of(recipe.data, recipe.evaluation.split)
+    for run in dict.fromkeys(run.absolute() for _, run in needed_runs([recipe])):
+        if seen := seen_by(run, held):
+            say(
+                f"WARNING: {run} has learned from {len(seen)} images that are held out now, for example {seen[0]}, so "
+                "that scores come out too good: train it again."
+            )
+
+
+def seen_by(run: Path, held: HeldOut) -> list[str]:
+    """The images among those held out that a run lists as its own; none if it cannot be told, as its data has moved."""
+    try:
+        recipe = load(Recipe, run / CONFIG)
+        found: dict[str, None] = {}
+        for name in recipe.streams:
+            ids, dataset = list(_listed(run, name)), recipe.dataset(name)
+            kept = frozenset(held.without(dataset, ids))
+            found |= dict.fromkeys(id for id in ids if id not in kept)
+    except FathomError:
+        return []
+    return list(found)
+
+
+def _listed(run: Path, stream: str) -> Iterator[str]:
+    """What a run, or a phase of it, has written down of a stream."""
+    for path in sorted(run.rglob(FRAMES.format(stream))):
+        for triplet in read_triplets(path):
+            yield from (triplet.target, triplet.before, triplet.after)
+    for path in sorted(run.rglob(IDS.format(stream))):
+        yield from read_ids(path)
 
 
 def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], streams: Streams) -> None:
