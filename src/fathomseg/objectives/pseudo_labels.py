@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -27,10 +26,10 @@ from torch import Tensor, nn
 from fathomseg.augment import AnyAugmentation, Colours, Masking, complementary
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.geometry.numerics import full_precision
+from fathomseg.geometry.views import in_view
 from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.losses.distribution import DistributionAlignment, shares_of, together
-from fathomseg.losses.ego_vehicle import EgoVehicle, counted
+from fathomseg.losses.ego_vehicle import EgoVehicle
 from fathomseg.losses.segmentation import upsample
 from fathomseg.losses.targets import (
     AnyTarget,
@@ -217,7 +216,8 @@ class PseudoLabels(Objective):
         # Of the whole image, before mixing, so that a pixel takes the weight of its image along.
         weight = self.weighting(target, truth, valid)
         if shown is not None and "view" in batch.targets:
-            weight = weight * torch.where(truth[:, None, None], 1.0, counted(shown, batch.targets["view"], size))
+            counted = in_view(shown, batch.targets["view"], size, "nearest")[:, 0]
+            weight = weight * torch.where(truth[:, None, None], 1.0, counted)
         if self.depth_agreement is not None and depths is not None:
             source, own = (self._in_view(one, batch, size) for one in depths)
             known = batch.targets.get(self.depth_agreement.target, own)
@@ -289,13 +289,11 @@ class PseudoLabels(Objective):
         """Whether the teacher is shown whole images of this batch."""
         return self.teacher_sees == "whole" and "whole" in batch.targets
 
-    @full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
-        """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
+        """What the teacher says of the images, at the pixels of the views."""
         if not self.shows_whole(batch):
             return upsample(maps, size)
-        grid = F.affine_grid(batch.targets["view"], [len(batch), 1, *size], align_corners=False)
-        return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+        return in_view(maps, batch.targets["view"], size, "bilinear")
 
     def _disparity(
         self, disparity: Float[Tensor, "b 1 h w"] | None, valid: Bool[Tensor, "b h w"]
