@@ -15,7 +15,7 @@ The published methods are settings of it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -42,8 +42,9 @@ from fathomseg.losses.targets import (
     with_truth,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
-from fathomseg.models.network import Network, Outputs
+from fathomseg.models.network import Network
 from fathomseg.models.norms import has_batch_norm
+from fathomseg.objectives import two_depths
 from fathomseg.objectives.base import (
     Base,
     Nets,
@@ -57,6 +58,7 @@ from fathomseg.objectives.base import (
     to_unit,
 )
 from fathomseg.objectives.teacher import Sees, Teacher, Who, shows_whole
+from fathomseg.tasks import SegmentationLoss
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
@@ -138,20 +140,26 @@ class PseudoLabels(Objective):
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """`depth_agreement` compares two depth tasks of one range."""
-        if self.depth_agreement is None:
-            return None
-        if lacking := [task for task in ("depth", SOURCE_DEPTH) if task not in network.tasks]:
-            return (
-                f"depth_agreement compares depth with {SOURCE_DEPTH}, but the network lacks {' and '.join(lacking)}: "
-                f"give network.tasks.{lacking[0]}={{decoder: shared}}, or depth_agreement=null"
+        return None if self.depth_agreement is None else two_depths.unlike(network)
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        """`depth_agreement` compares depths of one unit, and `logit_adjusted` goes by the weights of classes."""
+        if self.depth_agreement is not None:
+            for reason in two_depths.learned_unlike(self.depth_agreement, network, objectives):
+                yield f"objective {name!r}: {reason}"
+        losses = [loss for other in objectives.values() for loss in other.task_losses.values()]
+        weighed = any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
+        if self.logit_adjusted and not weighed:
+            yield (
+                f"objective {name!r}: logit_adjusted has no class weights to go by: give "
+                "objectives.supervised.losses.segmentation.balance, or set it to false"
             )
-        ranges = [network.tasks[task].depth_range for task in ("depth", SOURCE_DEPTH)]
-        if ranges[0] != ranges[1]:
-            return (
-                f"depth_agreement compares depths of one range, but depth has {ranges[0]} and {SOURCE_DEPTH} "
-                f"{ranges[1]}: give both the same min_depth and max_depth"
-            )
-        return None
 
     @property
     def partners(self) -> tuple[str, ...]:
@@ -332,8 +340,10 @@ class PseudoLabelsObjective(ObjectiveModule):
         change = complementary if config.complementary_dropout else None
         foreign = config.partner is not None or config.masking is not None
         view = View(images, frozenset({"segmentation"}), change, foreign)
-        if view.foreign:
-            self._move_statistics(base, nets)
+        if view.foreign and self.tracks:
+            # With a partner all that is learned from has pixels of the source's, with masking blank ones, whose
+            # statistics the network is not used with.
+            nets.move_statistics(base.clean)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
             term = config.loss(views[0]["segmentation"], lessons, self.classes)
@@ -384,19 +394,6 @@ class PseudoLabelsObjective(ObjectiveModule):
             return {}
         pixels = float(batch.image[:, 0].numel() * self.config.views)
         return {"": torch.full((), pixels, device=batch.image.device)}
-
-    @torch.no_grad()
-    def _move_statistics(self, base: Base, nets: Nets) -> None:
-        """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, with masking blank ones, whose statistics the network is not used with. Once for all objectives of
-        the stream."""
-
-        def run() -> Outputs:
-            nets.student(base.clean, ("segmentation",))
-            return {}
-
-        if self.tracks and nets.student.training and nets.student.norm == "batch":
-            nets.shared_pass(("student", "statistics"), (), run)
 
     @torch.no_grad()
     def _partner(self, batch: Batch, beside: Batch, nets: Nets) -> Pixels:

@@ -13,7 +13,7 @@ from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.scene.saved import SceneCard
-from fathomseg.objectives import Contrastive, Photometric, Supervised
+from fathomseg.objectives import Contrastive, Photometric
 from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
 from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
@@ -61,7 +61,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}
-    for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
+    for name in sorted(recipe.objectives, key=lambda name: not recipe.objectives[name].task_losses):
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
         if isinstance(objective, SupervisedObjective) and (weights := objective.class_weights()) is not None:
             setup = replace(setup, class_weights=weights)
@@ -112,12 +112,12 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     network, depth = recipe.network, recipe.network.tasks.get("depth")
     if not isinstance(depth, Depth):
         return network, None
-    found = [o.losses.get("depth") for o in recipe.objectives.values() if isinstance(o, Supervised)]
+    found = [o.task_losses.get("depth") for o in recipe.objectives.values()]
     losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
     metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
     shape_alone = losses and all(loss.leaves_shift_open or loss.target == "disparity" for loss in losses)
-    video = any(isinstance(o, Photometric) for o in recipe.objectives.values())
+    video = any("frames" in o.needs(network) for o in recipe.objectives.values())
     alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
     tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}
     return network.model_copy(update={"tasks": tasks}), alignment
