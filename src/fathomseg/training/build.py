@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
 from fathomseg.metrics.depth import Alignment
@@ -24,7 +25,7 @@ from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.cameras import known_factors, learned
 from fathomseg.training.domains import held_for, own_norms, shared_classes
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.streams import Streams, colours
+from fathomseg.training.streams import Streams
 from fathomseg.types import ClassList
 
 Brought = Mapping[str, nn.ModuleDict]
@@ -76,6 +77,19 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         groups_of(recipe.objectives, recipe.network),
         own_norms(recipe, streams.by_name),
     )
+
+
+def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
+    """The random colours of every stream."""
+    papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+    found: dict[str, ColourJitter | None] = {}
+    for name, stream in recipe.streams.items():
+        needs = recipe.needs(name)
+        usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
+        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
+        colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
+        found[name] = colour if seen else None
+    return found
 
 
 def model_card(recipe: Recipe) -> ModelCard:
