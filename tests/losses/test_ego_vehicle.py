@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from fathomseg.data.transforms import View
-from fathomseg.losses.ego_vehicle import EgoVehicle, counted
+from fathomseg.geometry.views import in_view
+from fathomseg.losses.ego_vehicle import EgoVehicle
+from fathomseg.types import Size
 from tests import fakes
 from tests.objectives.test_partner import TestByHand
 from tests.objectives.test_pseudo_labels import known, logits_of, predicted, pseudo_labels, row
@@ -17,6 +19,11 @@ from tests.objectives.test_pseudo_labels import known, logits_of, predicted, pse
 
 def theta(*views: View) -> torch.Tensor:
     return torch.from_numpy(np.stack([view.theta((20, 40)) for view in views]))
+
+
+def counted(shown: torch.Tensor, view: torch.Tensor, size: Size) -> torch.Tensor:
+    """1 or 0 for each pixel of the views."""
+    return in_view(shown, view, size, "nearest")[:, 0]
 
 
 def test_rows_of_the_whole_image_follow_crop_and_zoom() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from pydantic import BeforeValidator
+from torch import nn
 
 from fathomseg.config import Part, named_by_key, validate
+from fathomseg.models.network import Network
 from fathomseg.objectives import AnyObjective
+from fathomseg.objectives.base import Objective, ObjectiveModule, Setup
 from fathomseg.objectives.check import misfits
 from fathomseg.tasks.network import NetworkConfig
 
@@ -290,6 +294,43 @@ def test_a_second_depth_that_nothing_teaches() -> None:
 def test_an_auxiliary_task_alone_is_no_network() -> None:
     told = found({"tasks": {"source_depth": {}}}, {"supervised": SOURCE}, labelled=["disparity"])
     assert told == ["a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"]
+
+
+class Own(Objective):
+    """An objective of one's own, which the check knows by its hooks alone."""
+
+    name: str = "own"
+    stream: str = "labelled"
+    single: ClassVar[str | None] = "memory"
+
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        return frozenset({"segmentation"})
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        yield f"{name} of {', '.join(objectives)} and {', '.join(streams)}"
+
+    def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> ObjectiveModule:
+        raise NotImplementedError
+
+
+def test_an_objective_of_ones_own_has_its_say() -> None:
+    told = list(misfits(validate(NetworkConfig, CLASSES), {"labelled": []}, {"a": Own(), "b": Own()}))
+    one_too_many = "a and b would each train a memory, and a run has one: leave one of them out"
+    assert told == ["a of a, b and labelled", "b of a, b and labelled", one_too_many]
+
+
+def test_every_objective_without_class_weights_says_so() -> None:
+    adjusted = {"name": "pseudo_labels", "logit_adjusted": True}
+    told = found(CLASSES, {"supervised": {}, "a": adjusted, "b": adjusted}, labelled=[], unlabelled=[])
+    assert [line.split(":")[0] for line in told] == ["objective 'a'", "objective 'b'"]
+    weighing = {"losses": {"segmentation": {"balance": 0.5}}}
+    assert found(CLASSES, {"supervised": weighing, "a": adjusted, "b": adjusted}, labelled=[], unlabelled=[]) == []
 
 
 def test_all_of_it_at_once() -> None:

@@ -46,7 +46,7 @@ def teacher_of(step: Step, batch: Batch) -> tuple[Tensor, Tensor | None]:
     """Logits and disparity of its teacher on a batch."""
     objective = step.objectives["pseudo_labels"]
     assert isinstance(objective, PseudoLabelsObjective)
-    return objective._teacher(batch, Base.of(batch, None), Nets(step.network, step.ema.network))
+    return objective.teacher.predictions(batch, Base.of(batch, None), Nets(step.network, step.ema.network))[:2]
 
 
 @pytest.mark.parametrize("teacher", ["ema", "self"])

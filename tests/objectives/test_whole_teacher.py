@@ -15,6 +15,7 @@ from fathomseg.data.transforms import Geometry
 from fathomseg.losses.segmentation import upsample
 from fathomseg.objectives.base import Base, Nets, to_unit
 from fathomseg.objectives.pseudo_labels import PseudoLabels, PseudoLabelsObjective
+from fathomseg.objectives.teacher import Teacher
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.objectives.pointwise import Pointwise
@@ -46,7 +47,7 @@ def labels(batch: Batch, sees: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The pseudo-labels of a teacher of single pixels, and their weights; its disparity is the red channel."""
     config = PseudoLabels(teacher_sees=sees, weighting={"name": "none"}, mixing={"name": "depthmix"})  # type: ignore[arg-type]
     clean, teacher = to_unit(batch.image), Pointwise(seed=1)
-    seen = config.seen_by_teacher(batch, clean)
+    seen = Teacher("ema", config.teacher_sees, by_depth=True).seen(batch, clean)
     pixels, _ = config.pseudo_labelled(batch, clean, teacher(seen)["segmentation"].detach(), seen[:, :1])
     assert pixels.disparity is not None
     return pixels.label, pixels.disparity

@@ -24,12 +24,13 @@ from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
 from fathomseg.objectives import Supervised
 from fathomseg.training import streams as streams_module
+from fathomseg.training.build import colours
 from fathomseg.training.data_record import check_classes
 from fathomseg.training.domains import held_for, own_norms, same_data, shared_classes
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_config import StreamConfig, learned_as_is
 from fathomseg.training.stream_ids import budgets
-from fathomseg.training.streams import Streams, build_streams, colours
+from fathomseg.training.streams import Streams, build_streams
 from fathomseg.training.warnings import tell_shared_clips
 from fathomseg.types import IGNORE, Batch
 from tests import fakes

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fathomseg.augment.affine import Motion
 from fathomseg.augment.base import Augmentation
+from fathomseg.augment.channel_dropout import complementary
 from fathomseg.augment.colours import Blur, Colours, NoAugmentation
 from fathomseg.augment.masking import Masking
 from fathomseg.augment.policies import AutoAugment, RandAugment
@@ -24,4 +25,5 @@ __all__ = [
     "Motion",
     "NoAugmentation",
     "RandAugment",
+    "complementary",
 ]

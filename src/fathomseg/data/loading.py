@@ -8,7 +8,7 @@ and a resumed run continues by starting the same sequence at its step: there is 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,47 +58,48 @@ class BatchSlice:
             yield list(range(first, first + size))
 
 
+@dataclass(eq=False, repr=False)
 class Stream(TorchDataset[Sample]):
     """Samples by global position: position -> id (by shuffled epochs, or another order) -> arrays -> a random view."""
 
-    def __init__(
-        self,
-        cache: Cache,
-        ids: Sequence[str],
-        kinds: Sequence[Prepared],
-        geometry: Geometry,
-        seed: int,
-        neighbours: Mapping[str, Mapping[int, str]] | None = None,
-        cameras: Mapping[str, Camera] | None = None,
-        labels_of: Container[str] | None = None,
-        disparity: Disparity | None = None,
-        distilled: Mapping[str, DistilledReader] | None = None,
-        working: Size | None = None,
-        with_whole: bool = False,
-        order: Order | None = None,
-        classes: UInt8[np.ndarray, " 256"] | None = None,
-        small_first: SmallFirst | None = None,
-    ) -> None:
-        """`neighbours`: for the ids that have some, those of the frames to come along, by their offset in time; cameras
-        come too.
+    cache: Cache
+    """What holds the arrays at working size, or larger."""
+    ids: Sequence[str]
+    """The images."""
+    kinds: Sequence[Prepared]
+    """The arrays of each image that are read."""
+    geometry: Geometry
+    """Random zoom, crop and flip."""
+    seed: int
+    """Of order and views."""
+    neighbours: Mapping[str, Mapping[int, str]] | None = None
+    """For the ids that have some, those of the frames to come along, by their offset in time; cameras come too."""
+    cameras: Mapping[str, Camera] | None = None
+    """Those of the stored images, in the place of the dataset's own."""
+    labels_of: Container[str] | None = None
+    """The ids whose labels may be opened; None = all."""
+    disparity: Disparity | None = None
+    """Gives that of a whole image at the size of the cache."""
+    distilled: Mapping[str, DistilledReader] = field(default_factory=dict)
+    """What gives a teacher's label, depth or normals, by these names, of the ids that have none of their own."""
+    working: Size | None = None
+    """The size that zoom and crop refer to, if images are cached larger."""
+    with_whole: bool = False
+    """Whether samples carry the whole image."""
+    order: Order = None  # type: ignore[assignment]  # never None once made
+    """Which image comes when; left out, all in shuffled epochs."""
+    classes: UInt8[np.ndarray, " 256"] | None = None
+    """What each label value of the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's
+    classes."""
+    small_first: SmallFirst | None = None
+    """The first views are smaller than the others."""
 
-        `cameras`, those of the stored images, take the place of the dataset's own. Labels are opened only of the ids in
-        `labels_of`, if it is given. `disparity` gives that of a whole image at the size of the cache. `distilled`: what
-        gives a teacher's label, depth or normals, by these names, of the ids that have none of their own. `working`:
-        the size that zoom and crop refer to, if images are cached larger. `with_whole`: samples carry the whole
-        image. `order`: which image comes when; left out, all in shuffled epochs. `classes`: what each label value of
-        the dataset becomes (`ClassMatch.table`); a teacher's labels are in the training's classes. `small_first`: the
-        first views are smaller than the others.
-        """
-        if not ids:
+    def __post_init__(self) -> None:
+        """Raises `FathomError` if there are no ids."""
+        if not self.ids:
             raise FathomError("There is no image to train on: the list of sample ids is empty.")
-        self.cache, self.ids, self.kinds, self.geometry, self.seed = cache, tuple(ids), tuple(kinds), geometry, seed
-        self.neighbours, self.cameras = neighbours, cameras
-        self.labels_of, self.disparity = labels_of, disparity
-        self.distilled = dict(distilled or {})
-        self.working, self.with_whole = working, with_whole
-        self.order, self.classes = order or Shuffled(self.ids, seed), classes
-        self.small_first = small_first
+        self.ids, self.kinds = tuple(self.ids), tuple(self.kinds)
+        self.order = self.order or Shuffled(self.ids, self.seed)
 
     def id_at(self, position: int) -> str:
         """The sample id at a global position of the endless sequence."""

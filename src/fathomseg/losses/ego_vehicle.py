@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.images import read_values
-from fathomseg.types import Size
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -39,11 +36,3 @@ class EgoVehicle(Part):
         places = (torch.arange(found.shape[2]) + 0.5) / found.shape[2]
         inside = (places >= self.top) & (places < 1 - self.bottom)
         return found * inside[None, None, :, None]
-
-
-@full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
-def counted(shown: Float[Tensor, "1 1 hw ww"], view: Float[Tensor, "b 2 3"], size: Size) -> Float[Tensor, "b h w"]:
-    """1 or 0 for each pixel of the views, which lie at `view` in their whole images (`Batch.targets`)."""
-    grid = F.affine_grid(view, [len(view), 1, *size], align_corners=False)
-    every = shown.expand(len(view), -1, -1, -1)
-    return F.grid_sample(every, grid, mode="nearest", padding_mode="border", align_corners=False)[:, 0]

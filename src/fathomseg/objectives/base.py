@@ -8,7 +8,7 @@ and turns what it gets into loss terms.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from fathomseg.config import Part
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.models.network import Network, Outputs, Pyramids
+from fathomseg.tasks.base import TaskLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, ClassList, StepResult
 
@@ -111,6 +112,18 @@ class Nets:
             found = self.known[asked] = run()
         return found
 
+    @torch.no_grad()
+    def move_statistics(self, clean: Float[Tensor, "b 3 h w"]) -> None:
+        """Move the student's BatchNorm statistics by the images of the stream as they are, once for all its
+        objectives."""
+
+        def run() -> Outputs:
+            self.student(clean, ("segmentation",))
+            return {}
+
+        if self.student.training and self.student.norm == "batch":
+            self.shared_pass(("student", "statistics"), (), run)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -147,6 +160,9 @@ class Objective(Part, ABC):
 
     lists_samples: ClassVar[bool] = False
     """Whether it must know all samples of its streams beforehand (`Setup.samples`), which endless ones cannot list."""
+
+    single: ClassVar[str | None] = None
+    """What it brings that a run has one of, such as a pose network: two such objectives are reported by `check`."""
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -187,6 +203,29 @@ class Objective(Part, ABC):
     def misfit(self, network: NetworkConfig) -> str | None:
         """Anything else that keeps it from training this network, with what to set; None if nothing does."""
         return None
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        """What of the run around it keeps it from learning, one sentence each, with what to set.
+
+        `name`: its own. `streams`, as for `check`: the targets that their settings give. `objectives`: all of the run.
+        """
+        return iter(())
+
+    @property
+    def task_losses(self) -> Mapping[str, TaskLoss]:
+        """The losses by which it teaches tasks what is known of the images."""
+        return {}
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether one such objective can learn from several streams."""
+        return type(self).model_fields["stream"].annotation is not str
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders,

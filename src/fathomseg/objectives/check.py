@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from fathomseg.data.distilled import TARGETS, target_name
-from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.objectives.base import Objective
-from fathomseg.objectives.contrastive import Contrastive
-from fathomseg.objectives.photometric import Photometric
-from fathomseg.objectives.pseudo_labels import PseudoLabels
-from fathomseg.objectives.semantic_guidance import SemanticGuidance
-from fathomseg.objectives.supervised import Supervised
-from fathomseg.tasks import DepthLoss, SegmentationLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 
@@ -45,26 +38,7 @@ def misfits(
             yield f"objective {name!r} trains {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
-        if isinstance(objective, SemanticGuidance) and not objective.predicted:
-            labelled = any("label" in given for given in streams.values())
-            labelled |= any("label" in other.needs(network) for other in objectives.values())
-            taught = any(target_name("label") in streams.get(stream, ()) for stream in objective.streams)
-            if not labelled and not taught:
-                yield (
-                    f"objective {name!r} goes by classes, which nothing gives: give "
-                    f"streams.{objective.streams[0]}.distilled.segmentation.folder=FOLDER, labels of the images "
-                    f"(streams.{objective.streams[0]}.labels={{}}), or objectives.{name}.predicted=true"
-                )
-        if isinstance(objective, PseudoLabels) and objective.depth_agreement is not None:
-            yield from _agreement_misfits(name, objective.depth_agreement, objectives)
-        if isinstance(objective, Supervised):
-            for task in objective.distilled:
-                if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in objective.streams):
-                    yield (
-                        f"objective {name!r} learns {task} from a teacher's predictions, which no stream of it has: "
-                        f"give streams.{objective.streams[0]}.distilled.{task}.folder=FOLDER, or leave "
-                        f"objectives.{name}.distilled.{task} out"
-                    )
+        yield from objective.misfits(name, network, streams, objectives)
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
     for output in sorted(network.outputs - learned):
         yield f"the network predicts {output!r}, but no objective trains it: {_remedy(output)}"
@@ -81,21 +55,7 @@ def misfits(
                 f"stream {stream!r} has a teacher's predictions of {task}, but no objective learns from them: give "
                 f"objectives.supervised.distilled.{task}={{}}, or leave streams.{stream}.distilled.{task} out"
             )
-    photometric = [name for name, objective in objectives.items() if isinstance(objective, Photometric)]
-    if len(photometric) > 1:
-        yield (
-            f"{' and '.join(photometric)} would each have a pose network of their own: give one of them all streams, "
-            f"objectives.{photometric[0]}.stream=[{', '.join(streams)}]"
-        )
-    contrastive = [name for name, objective in objectives.items() if isinstance(objective, Contrastive)]
-    if len(contrastive) > 1:
-        yield f"{' and '.join(contrastive)} would each train a scene model, and a run has one: leave one of them out"
-    adjusted = [name for name, o in objectives.items() if isinstance(o, PseudoLabels) and o.logit_adjusted]
-    if adjusted and not any(_weighs_classes(objective) for objective in objectives.values()):
-        yield (
-            f"objective {adjusted[0]!r}: logit_adjusted has no class weights to go by: give "
-            "objectives.supervised.losses.segmentation.balance, or set it to false"
-        )
+    yield from _more_than_one(streams, objectives)
 
 
 def _partner_misfits(
@@ -112,29 +72,19 @@ def _partner_misfits(
             )
 
 
-def _agreement_misfits(name: str, agreement: DepthAgreement, objectives: Mapping[str, Objective]) -> Iterator[str]:
-    """Why two depths cannot be compared: they are not learned in one unit."""
-    for other, objective in objectives.items():
-        if isinstance(objective, Photometric):
+def _more_than_one(streams: Collection[str], objectives: Mapping[str, Objective]) -> Iterator[str]:
+    """What a run has one of, and several objectives would each bring."""
+    for what in dict.fromkeys(objective.single for objective in objectives.values() if objective.single is not None):
+        names = [name for name, objective in objectives.items() if objective.single == what]
+        if len(names) == 1:
+            continue
+        if objectives[names[0]].takes_several:
             yield (
-                f"objective {name!r}: depth_agreement compares depths of one scale, but {other!r} learns depth from "
-                "video, in a scale of its own: pretrain depth, and give streams.NAME.depth={name: run, run: RUN} and "
-                "losses.depth.target=disparity"
+                f"{' and '.join(names)} would each have a {what} of their own: give one of them all streams, "
+                f"objectives.{names[0]}.stream=[{', '.join(streams)}]"
             )
-        losses = objective.losses if isinstance(objective, Supervised) else {}
-        for task in ("depth", SOURCE_DEPTH):
-            loss = losses.get(task)
-            if isinstance(loss, DepthLoss) and (loss.target != agreement.target or loss.leaves_scale_open):
-                yield (
-                    f"objective {name!r}: depth_agreement compares what is learned by "
-                    f"losses.TASK.target={agreement.target} on one scale: set objectives.{other}.losses.{task}"
-                    f"={{target: {agreement.target}, error: berhu}}, or depth_agreement.target"
-                )
-
-
-def _weighs_classes(objective: Objective) -> bool:
-    losses = objective.losses.values() if isinstance(objective, Supervised) else ()
-    return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
+        else:
+            yield f"{' and '.join(names)} would each train a {what}, and a run has one: leave one of them out"
 
 
 def _remedy(output: str) -> str:

@@ -51,6 +51,7 @@ class Contrastive(Objective):
 
     trains_network: ClassVar[bool] = False
     lists_samples: ClassVar[bool] = True
+    single: ClassVar[str | None] = "scene model"
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """No output of the network."""

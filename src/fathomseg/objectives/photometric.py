@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
@@ -48,6 +48,8 @@ class Photometric(Objective):
     the camera's motion does not explain). The loss assumes that nothing moves."""
     weight: Weight = 1.0
     """Weight beside the other objectives."""
+
+    single: ClassVar[str | None] = "pose network"
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         """Depth."""

@@ -15,22 +15,20 @@ The published methods are settings of it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, cast
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fathomseg.augment import AnyAugmentation, Colours, Masking
+from fathomseg.augment import AnyAugmentation, Colours, Masking, complementary
 from fathomseg.errors import FathomError
-from fathomseg.geometry.camera import disparity_to_depth
-from fathomseg.geometry.numerics import full_precision
+from fathomseg.geometry.views import in_view
 from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.losses.distribution import DistributionAlignment, shares_of, together
-from fathomseg.losses.ego_vehicle import EgoVehicle, counted
+from fathomseg.losses.ego_vehicle import EgoVehicle
 from fathomseg.losses.segmentation import upsample
 from fathomseg.losses.targets import (
     AnyTarget,
@@ -44,8 +42,9 @@ from fathomseg.losses.targets import (
     with_truth,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
-from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import evaluating, has_batch_norm
+from fathomseg.models.network import Network
+from fathomseg.models.norms import has_batch_norm
+from fathomseg.objectives import two_depths
 from fathomseg.objectives.base import (
     Base,
     Nets,
@@ -58,6 +57,8 @@ from fathomseg.objectives.base import (
     Weight,
     to_unit,
 )
+from fathomseg.objectives.teacher import Sees, Teacher, Who, shows_whole
+from fathomseg.tasks import SegmentationLoss
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
@@ -69,11 +70,11 @@ class PseudoLabels(Objective):
 
     name: Literal["pseudo_labels"] = "pseudo_labels"
     stream: str | tuple[str, ...] = "unlabelled"
-    teacher: Literal["ema", "self"] = "ema"
+    teacher: Who = "ema"
     """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient."""
     target: AnyTarget = HardTarget()
     """hard: the teacher's best class. soft: its sharpened probabilities, which cannot be mixed."""
-    teacher_sees: Literal["whole", "view"] = "whole"
+    teacher_sees: Sees = "whole"
     """whole: the whole image at working size, whatever part of it the student is shown. view: what the student is shown
     before it is mixed and recoloured (as published); cheaper, if the crop is much smaller than the image."""
     weighting: AnyWeighting = ConfidentFraction()
@@ -139,20 +140,26 @@ class PseudoLabels(Objective):
 
     def misfit(self, network: NetworkConfig) -> str | None:
         """`depth_agreement` compares two depth tasks of one range."""
-        if self.depth_agreement is None:
-            return None
-        if lacking := [task for task in ("depth", SOURCE_DEPTH) if task not in network.tasks]:
-            return (
-                f"depth_agreement compares depth with {SOURCE_DEPTH}, but the network lacks {' and '.join(lacking)}: "
-                f"give network.tasks.{lacking[0]}={{decoder: shared}}, or depth_agreement=null"
+        return None if self.depth_agreement is None else two_depths.unlike(network)
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        """`depth_agreement` compares depths of one unit, and `logit_adjusted` goes by the weights of classes."""
+        if self.depth_agreement is not None:
+            for reason in two_depths.learned_unlike(self.depth_agreement, network, objectives):
+                yield f"objective {name!r}: {reason}"
+        losses = [loss for other in objectives.values() for loss in other.task_losses.values()]
+        weighed = any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
+        if self.logit_adjusted and not weighed:
+            yield (
+                f"objective {name!r}: logit_adjusted has no class weights to go by: give "
+                "objectives.supervised.losses.segmentation.balance, or set it to false"
             )
-        ranges = [network.tasks[task].depth_range for task in ("depth", SOURCE_DEPTH)]
-        if ranges[0] != ranges[1]:
-            return (
-                f"depth_agreement compares depths of one range, but depth has {ranges[0]} and {SOURCE_DEPTH} "
-                f"{ranges[1]}: give both the same min_depth and max_depth"
-            )
-        return None
 
     @property
     def partners(self) -> tuple[str, ...]:
@@ -182,8 +189,10 @@ class PseudoLabels(Objective):
         """With the class weights of the supervised loss, for `logit_adjusted`."""
         found = {name: task for name, task in setup.network.tasks.items() if isinstance(task, Depth)}
         shares = shares_of(together([*setup.label_pixels.values()])) if setup.label_pixels else None
-        depths, tracks = (found.get("depth"), found.get(SOURCE_DEPTH)), has_batch_norm(network)
-        return PseudoLabelsObjective(self, setup.class_weights, *depths, shares, tracks)
+        mixed, compared = self.mixing.needs_disparity, self.depth_agreement
+        depths = found.get("depth"), found.get(SOURCE_DEPTH)
+        teacher = Teacher(self.teacher, self.teacher_sees, mixed, compared, *depths)
+        return PseudoLabelsObjective(self, setup.class_weights, teacher, shares, has_batch_norm(network))
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -198,7 +207,7 @@ class PseudoLabels(Objective):
     ) -> tuple[Pixels, Target]:
         """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
-        `logits` and `disparity` (0..1) are of `seen_by_teacher`, of any size; the latter is used where the batch brings
+        `logits` and `disparity` (0..1) are of `Teacher.seen`, of any size; the latter is used where the batch brings
         none. `correction`: what is taken off the logits (`logit_adjusted`, `alignment`). `shown`: where pseudo-labels
         count in whole images (`EgoVehicle.shown`); ground truth counts everywhere. `depths`: of source and target, for
         `depth_agreement`, in the unit of its target.
@@ -211,22 +220,20 @@ class PseudoLabels(Objective):
         if self.truth and "label" in batch.targets:
             truth = batch.present["label"].to(image.device, non_blocking=True)
             target = with_truth(target, batch.targets["label"], truth)
-        valid = torch.ones_like(target.label, dtype=torch.bool) if batch.valid is None else batch.valid
+        valid = _valid(batch)
         label, confidence = target.label.masked_fill(~valid, IGNORE), target.confidence.masked_fill(~valid, 0.0)
         target = Target(label, confidence, target.probabilities)
         # Of the whole image, before mixing, so that a pixel takes the weight of its image along.
         weight = self.weighting(target, truth, valid)
         if shown is not None and "view" in batch.targets:
-            weight = weight * torch.where(truth[:, None, None], 1.0, counted(shown, batch.targets["view"], size))
+            counted = in_view(shown, batch.targets["view"], size, "nearest")[:, 0]
+            weight = weight * torch.where(truth[:, None, None], 1.0, counted)
         if self.depth_agreement is not None and depths is not None:
             source, own = (self._in_view(one, batch, size) for one in depths)
             known = batch.targets.get(self.depth_agreement.target, own)
             weight = weight * self.depth_agreement.weight(source, own, known, valid & ~truth[:, None, None])
-        if "disparity" in batch.targets:
-            disparity = batch.targets["disparity"]
-        elif disparity is not None:
-            disparity = self._in_view(disparity, batch, size)
-        return Pixels(image, label, weight, valid, self._disparity(disparity, valid)), target
+        predicted = None if disparity is None else self._in_view(disparity, batch, size)
+        return Pixels(image, label, weight, valid, self._disparity(batch, predicted, valid)), target
 
     @torch.no_grad()
     def true_pixels(self, batch: Batch, disparity: Float[Tensor, "b 1 _ _"] | None) -> Pixels:
@@ -235,18 +242,11 @@ class PseudoLabels(Objective):
         `disparity` (0..1, of any size) is used where the batch brings none.
         """
         image = to_unit(batch.image)
-        valid = torch.ones_like(image[:, 0], dtype=torch.bool) if batch.valid is None else batch.valid
+        valid = _valid(batch)
         unknown = torch.full_like(batch.image[:, 0], IGNORE)
         label = batch.targets.get("label", unknown).masked_fill(~valid, IGNORE)
-        if "disparity" in batch.targets:
-            disparity = batch.targets["disparity"]
-        elif disparity is not None:
-            disparity = upsample(disparity, (image.shape[2], image.shape[3]))
-        return Pixels(image, label, (label != IGNORE).float(), valid, self._disparity(disparity, valid))
-
-    def seen_by_teacher(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
-        """The images, 0..1, that the teacher is shown: the whole ones if they come along, else the clean views."""
-        return to_unit(batch.targets["whole"]) if self.shows_whole(batch) else clean
+        predicted = None if disparity is None else upsample(disparity, (image.shape[2], image.shape[3]))
+        return Pixels(image, label, (label != IGNORE).float(), valid, self._disparity(batch, predicted, valid))
 
     @torch.no_grad()
     def view(
@@ -285,22 +285,17 @@ class PseudoLabels(Objective):
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
         return Term(total, count, self.weight)
 
-    def shows_whole(self, batch: Batch) -> bool:
-        """Whether the teacher is shown whole images of this batch."""
-        return self.teacher_sees == "whole" and "whole" in batch.targets
-
-    @full_precision  # autocast would multiply the positions in bfloat16, which is off by pixels
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
-        """What the teacher says of the images, at the pixels of the views; beyond the image the border is repeated."""
-        if not self.shows_whole(batch):
-            return upsample(maps, size)
-        grid = F.affine_grid(batch.targets["view"], [len(batch), 1, *size], align_corners=False)
-        return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+        """What the teacher says of the images, at the pixels of the views."""
+        if shows_whole(self.teacher_sees, batch):
+            return in_view(maps, batch.targets["view"], size, "bilinear")
+        return upsample(maps, size)
 
     def _disparity(
-        self, disparity: Float[Tensor, "b 1 h w"] | None, valid: Bool[Tensor, "b h w"]
+        self, batch: Batch, predicted: Float[Tensor, "b 1 h w"] | None, valid: Bool[Tensor, "b h w"]
     ) -> Float[Tensor, "b 1 h w"] | None:
-        """The disparity the mixing rule compares, at the size of the images; None if the rule needs none."""
+        """The disparity the mixing rule compares, the batch's own before what is `predicted`; None if it needs none."""
+        disparity = batch.targets.get("disparity", predicted)
         if not self.mixing.needs_disparity or disparity is None:
             return None
         # What a network sees in the padding must not decide the scale of the image.
@@ -309,10 +304,7 @@ class PseudoLabels(Objective):
 
 
 class PseudoLabelsObjective(ObjectiveModule):
-    """The loss of one batch: a pass of the teacher on the clean images, one of the student on all views.
-
-    Objectives of one stream whose teachers see the same share the teacher's pass.
-    """
+    """The loss of one batch: a pass of the teacher on the clean images, one of the student on all views."""
 
     classes: Float[Tensor, " c"] | None
     shares: Float[Tensor, " c"] | None
@@ -323,15 +315,14 @@ class PseudoLabelsObjective(ObjectiveModule):
         self,
         config: PseudoLabels,
         classes: Float[Tensor, " c"] | None,
-        depth: Depth | None = None,
-        source_depth: Depth | None = None,
+        teacher: Teacher,
         shares: Float[Tensor, " c"] | None = None,
         tracks: bool = True,
     ) -> None:
-        """`classes`: their weights in the supervised loss; `depth`, `source_depth`: the network's tasks, if it has
-        them; `shares`: those of the classes in the labels; `tracks`: whether the network has BatchNorms."""
+        """`classes`: their weights in the supervised loss; `shares`: those of the classes in the labels; `tracks`:
+        whether the network has BatchNorms."""
         super().__init__()
-        self.config, self.depth, self.source_depth, self.tracks = config, depth, source_depth, tracks
+        self.config, self.teacher, self.tracks = config, teacher, tracks
         self.register_buffer("classes", classes, persistent=False)
         aligned = None if config.alignment is None else shares
         self.register_buffer("shares", aligned, persistent=False)
@@ -343,14 +334,16 @@ class PseudoLabelsObjective(ObjectiveModule):
         """The augmented views, for their classes."""
         config = self.config
         if config.alignment is not None and self.predicted is not None:
-            valid = None if config.shows_whole(batch) else batch.valid
-            config.alignment.observe(self.predicted, self._outputs(batch, base, nets)["segmentation"], valid)
+            valid = None if shows_whole(config.teacher_sees, batch) else batch.valid
+            config.alignment.observe(self.predicted, self.teacher.outputs(batch, base, nets)["segmentation"], valid)
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
         foreign = config.partner is not None or config.masking is not None
         view = View(images, frozenset({"segmentation"}), change, foreign)
-        if view.foreign:
-            self._move_statistics(base, nets)
+        if view.foreign and self.tracks:
+            # With a partner all that is learned from has pixels of the source's, with masking blank ones, whose
+            # statistics the network is not used with.
+            nets.move_statistics(base.clean)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
             term = config.loss(views[0]["segmentation"], lessons, self.classes)
@@ -381,9 +374,9 @@ class PseudoLabelsObjective(ObjectiveModule):
         self, batch: Batch, base: Base, nets: Nets
     ) -> tuple[Pixels, Target, Float[Tensor, "n 3 h w"], list[Lesson]]:
         """The images with pseudo-labels, what these were made of, and all strong views with what they teach."""
-        predicted, depths = self._teacher(batch, base, nets), self._depths(batch, base, nets)
+        logits, disparity, depths = self.teacher.predictions(batch, base, nets)
         pixels, target = self.config.pseudo_labelled(
-            batch, base.clean, *predicted, self._correction(), self.shown_pixels, depths
+            batch, base.clean, logits, disparity, self._correction(), self.shown_pixels, depths
         )
         name = self.config.partner
         partner = None if name is None else self._partner(base.beside[name], batch, nets)
@@ -403,63 +396,6 @@ class PseudoLabelsObjective(ObjectiveModule):
         return {"": torch.full((), pixels, device=batch.image.device)}
 
     @torch.no_grad()
-    def _teacher(
-        self, batch: Batch, base: Base, nets: Nets
-    ) -> tuple[Float[Tensor, "b c _ _"], Float[Tensor, "b 1 _ _"] | None]:
-        """The teacher's logits of what it is shown, and its disparity if mixing needs one and the batch has none."""
-        outputs = self._outputs(batch, base, nets)
-        if not self._mixes_by_own_depth(batch):
-            return outputs["segmentation"], None
-        assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
-        return outputs["segmentation"], self.depth.disparity(outputs["depth"])
-
-    @torch.no_grad()
-    def _depths(
-        self, batch: Batch, base: Base, nets: Nets
-    ) -> tuple[Float[Tensor, "b 1 _ _"], Float[Tensor, "b 1 _ _"]] | None:
-        """What the teacher's two depth heads say, of source and target, if they are to be compared."""
-        if self.config.depth_agreement is None:
-            return None
-        assert self.source_depth is not None, "checked: the network has both tasks"
-        assert self.depth is not None, "checked: the network has both tasks"
-        outputs = self._outputs(batch, base, nets)
-        source, own = self.source_depth.disparity(outputs[SOURCE_DEPTH]), self.depth.disparity(outputs["depth"])
-        if self.config.depth_agreement.target == "disparity":
-            return source, own
-        return disparity_to_depth(source, *self.depth.depth_range), disparity_to_depth(own, *self.depth.depth_range)
-
-    @torch.no_grad()
-    def _outputs(self, batch: Batch, base: Base, nets: Nets) -> Outputs:
-        """Everything that is wanted of the teacher, from one pass over what it is shown."""
-        teacher = nets.averaged if self.config.teacher == "ema" else nets.student
-        compared = ("depth", SOURCE_DEPTH) if self.config.depth_agreement is not None else ()
-        mixed = ("depth",) if self._mixes_by_own_depth(batch) else ()
-        wanted = tuple(dict.fromkeys(("segmentation", *mixed, *compared)))
-
-        def run() -> Outputs:
-            with evaluating(teacher):
-                return cast(Outputs, teacher(self.config.seen_by_teacher(batch, base.clean), wanted))
-
-        return nets.shared_pass((self.config.teacher, self.config.teacher_sees), wanted, run)
-
-    @torch.no_grad()
-    def _move_statistics(self, base: Base, nets: Nets) -> None:
-        """BatchNorm's, by the images of the stream as they are: with a partner all that is learned from has pixels of
-        the source's, with masking blank ones, whose statistics the network is not used with. Once for all objectives of
-        the stream."""
-
-        def run() -> Outputs:
-            nets.student(base.clean, ("segmentation",))
-            return {}
-
-        if self.tracks and nets.student.training and nets.student.norm == "batch":
-            nets.shared_pass(("student", "statistics"), (), run)
-
-    def _mixes_by_own_depth(self, batch: Batch) -> bool:
-        """Whether the mixing rule goes by the disparity of the teacher."""
-        return self.config.mixing.needs_disparity and "disparity" not in batch.targets
-
-    @torch.no_grad()
     def _partner(self, batch: Batch, beside: Batch, nets: Nets) -> Pixels:
         """The images that are mixed in. Raises `FathomError` if they cannot be paired with those of `beside`."""
         if batch.image.shape != beside.image.shape:
@@ -468,28 +404,9 @@ class PseudoLabelsObjective(ObjectiveModule):
                 f"Batches of {found} of stream {self.config.partner!r} cannot be mixed with batches of {wanted} of "
                 f"stream {self.config.streams[0]!r}: give both the same batch, size and geometry.crop."
             )
-        disparity = None
-        if self.config.mixing.needs_disparity and "disparity" not in batch.targets:
-            assert self.depth is not None, "checked: mixing by depth has a disparity from somewhere"
-            teacher = nets.averaged if self.config.teacher == "ema" else nets.student
-            with evaluating(teacher):
-                disparity = self.depth.disparity(teacher(to_unit(batch.image), ("depth",))["depth"])
-        return self.config.true_pixels(batch, disparity)
+        return self.config.true_pixels(batch, self.teacher.disparity(batch, nets))
 
 
-def complementary(maps: Sequence[Float[Tensor, "n _ _ _"]]) -> list[Float[Tensor, "n _ _ _"]]:
-    """Feature maps of two views (first all of one, then all of the other) that see different halves of the channels.
-
-    UniMatch V2 (Yang et al. 2025, section 3.3): a channel kept in one view is dropped in the other and what is kept
-    counts double; a random half of the images is left whole. Maps of equally many channels, as a transformer's are all,
-    lose the same ones. The first map, the image itself, is never touched.
-    """
-    image, *features = maps
-    pairs = len(image) // 2
-    whole = torch.rand(pairs, 1, 1, 1, device=image.device) < 0.5
-    kept: dict[int, Tensor] = {}
-    for channels in dict.fromkeys(feature.shape[1] for feature in features):
-        drawn = 2.0 * (torch.rand(pairs, channels, 1, 1, device=image.device) < 0.5)
-        first = torch.where(whole, 1.0, drawn)
-        kept[channels] = torch.cat([first, 2 - first])
-    return [image, *(feature * kept[feature.shape[1]].to(feature.dtype) for feature in features)]
+def _valid(batch: Batch) -> Bool[Tensor, "b h w"]:
+    """Where its images are, which is everywhere if they have no padding."""
+    return torch.ones_like(batch.image[:, 0], dtype=torch.bool) if batch.valid is None else batch.valid

@@ -5,7 +5,7 @@ It teaches no depth by itself: others do (`photometric`, `supervised`), on the s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 import torch
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
+from fathomseg.data.distilled import target_name
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import inverse_depth
 from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, SkyIsFar
@@ -72,6 +73,24 @@ class SemanticGuidance(Objective):
         if self.predicted and "segmentation" not in network.tasks:
             return "predicted=true takes classes that the network does not predict: give network.tasks.segmentation={}"
         return None
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        """Nobody says which classes are where."""
+        labelled = any("label" in given for given in streams.values())
+        labelled |= any("label" in other.needs(network) for other in objectives.values())
+        taught = any(target_name("label") in streams.get(stream, ()) for stream in self.streams)
+        if not (self.predicted or labelled or taught):
+            yield (
+                f"objective {name!r} goes by classes, which nothing gives: give "
+                f"streams.{self.streams[0]}.distilled.segmentation.folder=FOLDER, labels of the images "
+                f"(streams.{self.streams[0]}.labels={{}}), or objectives.{name}.predicted=true"
+            )
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SemanticGuidanceObjective:
         """Raises `FathomError` if the classes have none a term is about, or the decoder no level it looks at."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 import torch
@@ -11,12 +11,12 @@ from pydantic import BeforeValidator, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
-from fathomseg.data.distilled import TARGETS
+from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.losses.distribution import together
 from fathomseg.models.network import Network, Outputs, early
 from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective, Weight
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
-from fathomseg.tasks.base import TaskCriterion, nothing
+from fathomseg.tasks.base import TaskCriterion, TaskLoss, nothing
 from fathomseg.tasks.distilled import Distilled
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
@@ -82,6 +82,27 @@ class Supervised(Objective):
         tasks = network.tasks
         found = [loss.misfit(tasks[task]) for task, loss in self.losses.items() if task in tasks]
         return "; ".join(reason for reason in found if reason is not None) or None
+
+    def misfits(
+        self,
+        name: str,
+        network: NetworkConfig,
+        streams: Mapping[str, Collection[str]],
+        objectives: Mapping[str, Objective],
+    ) -> Iterator[str]:
+        """A teacher that has predicted nothing."""
+        for task in self.distilled:
+            if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in self.streams):
+                yield (
+                    f"objective {name!r} learns {task} from a teacher's predictions, which no stream of it has: give "
+                    f"streams.{self.streams[0]}.distilled.{task}.folder=FOLDER, or leave "
+                    f"objectives.{name}.distilled.{task} out"
+                )
+
+    @property
+    def task_losses(self) -> Mapping[str, TaskLoss]:
+        """As set."""
+        return self.losses
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SupervisedObjective:
         """Weighs classes by the labelled pixels of its streams."""

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from torch import nn
 
+from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
 from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.scene.saved import SceneCard
-from fathomseg.objectives import Contrastive, Photometric, Supervised
+from fathomseg.objectives import Contrastive, Photometric
 from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
 from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
@@ -24,7 +25,7 @@ from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.cameras import known_factors, learned
 from fathomseg.training.domains import held_for, own_norms, shared_classes
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.streams import Streams, colours
+from fathomseg.training.streams import Streams
 from fathomseg.types import ClassList
 
 Brought = Mapping[str, nn.ModuleDict]
@@ -61,7 +62,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}
-    for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
+    for name in sorted(recipe.objectives, key=lambda name: not recipe.objectives[name].task_losses):
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
         if isinstance(objective, SupervisedObjective) and (weights := objective.class_weights()) is not None:
             setup = replace(setup, class_weights=weights)
@@ -76,6 +77,19 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         groups_of(recipe.objectives, recipe.network),
         own_norms(recipe, streams.by_name),
     )
+
+
+def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
+    """The random colours of every stream."""
+    papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+    found: dict[str, ColourJitter | None] = {}
+    for name, stream in recipe.streams.items():
+        needs = recipe.needs(name)
+        usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
+        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
+        colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
+        found[name] = colour if seen else None
+    return found
 
 
 def model_card(recipe: Recipe) -> ModelCard:
@@ -112,12 +126,12 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     network, depth = recipe.network, recipe.network.tasks.get("depth")
     if not isinstance(depth, Depth):
         return network, None
-    found = [o.losses.get("depth") for o in recipe.objectives.values() if isinstance(o, Supervised)]
+    found = [o.task_losses.get("depth") for o in recipe.objectives.values()]
     losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
     metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
     shape_alone = losses and all(loss.leaves_shift_open or loss.target == "disparity" for loss in losses)
-    video = any(isinstance(o, Photometric) for o in recipe.objectives.values())
+    video = any("frames" in o.needs(network) for o in recipe.objectives.values())
     alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
     tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}
     return network.model_copy(update={"tasks": tasks}), alignment

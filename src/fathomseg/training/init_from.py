@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from fathomseg.models.saved import load_weights
 from fathomseg.tasks.network import NetworkConfig
 
 BranchPart = Literal["encoder", "decoder", "head"]
-InitPart = BranchPart | Literal["links", "pose"]
+InitPart = Literal[BranchPart, "links", "pose"]
+EVERYTHING: Final[tuple[InitPart, ...]] = get_args(InitPart)
 
 
 class TaskFrom(Part):

@@ -18,10 +18,9 @@ from fathomseg.report.training_page import PAGE
 from fathomseg.study.folder import scores_file
 from fathomseg.training.batches import refuse_batches
 from fathomseg.training.cameras import FILE as CAMERA
+from fathomseg.training.init_from import EVERYTHING, InitPart
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import IDS, begin
-
-EVERYTHING = ("encoder", "decoder", "head", "links", "pose")
 
 
 def train_phases(
@@ -108,11 +107,11 @@ def _placed(recipe: Recipe, folder: Path, before: Collection[str]) -> Recipe:
     return recipe.model_copy(update={"init_from": recipe.init_from.model_copy(update={"tasks": tasks})})
 
 
-def _parts(recipe: Recipe) -> list[str]:
+def _parts(recipe: Recipe) -> list[InitPart]:
     """Everything a phase leaves behind."""
-    there = {"encoder", "decoder", "head"}
-    if recipe.network.links.name != "none":
-        there.add("links")
-    if any(objective.name == "photometric" for objective in recipe.objectives.values()):
-        there.add("pose")
-    return [part for part in EVERYTHING if part in there]
+    lacking: set[InitPart] = set()
+    if recipe.network.links.name == "none":
+        lacking.add("links")
+    if not any(objective.name == "photometric" for objective in recipe.objectives.values()):
+        lacking.add("pose")
+    return [part for part in EVERYTHING if part not in lacking]

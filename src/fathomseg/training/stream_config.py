@@ -22,7 +22,7 @@ from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.distillation import DistilledFolder
 from fathomseg.engine.loop import Positive
-from fathomseg.objectives import AnyObjective, Supervised
+from fathomseg.objectives import AnyObjective
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.types import Size
 
@@ -157,8 +157,8 @@ def pair_misfits(
 
 def learned_as_is(objectives: Mapping[str, AnyObjective], stream: str) -> list[str]:
     """The tasks that learn the disparity of a stream as it is, of whatever scale and shift it may be."""
-    learning = [o for o in objectives.values() if isinstance(o, Supervised) and stream in o.streams]
-    losses = [loss for o in learning for loss in o.losses.values() if isinstance(loss, DepthLoss)]
+    learning = [o for o in objectives.values() if stream in o.streams]
+    losses = [loss for o in learning for loss in o.task_losses.values() if isinstance(loss, DepthLoss)]
     return sorted({loss.name for loss in losses if loss.target == "disparity" and not loss.leaves_scale_open})
 
 

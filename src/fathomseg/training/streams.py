@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,28 +12,26 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from jaxtyping import UInt8
 
-from fathomseg.data.cache import Cache, Prepared, cache_folder
-from fathomseg.data.colour import ColourJitter
+from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
-from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames
-from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
+from fathomseg.depth_sources import FreshMaps, OwnDepth, prepare
 from fathomseg.depth_sources.base import DepthSource
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
-from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
 from fathomseg.training.domains import endless, matched
+from fathomseg.training.matching import match_geometry
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES
-from fathomseg.training.stream_config import learned_as_is
+from fathomseg.training.stream_config import StreamConfig, learned_as_is
 from fathomseg.training.stream_ids import split_ids, stream_ids
 from fathomseg.types import Size
 
@@ -87,15 +86,7 @@ def build_streams(
             if cameras is not None:
                 intrinsics[name] = cameras
     _all_learn(recipe, streams)
-    for name in streams:
-        if isinstance(sampling := recipe.streams[name].sampling, MatchingGeometry):
-            if sampling.partner not in streams or endless(recipe, sampling.partner):
-                raise FathomError(
-                    f"streams.{name}.sampling compares depths with those of stream {sampling.partner!r}, which gives "
-                    "nothing or is endless. Name another stream, or take sampling.name=uniform."
-                )
-            target, source = (geometries(streams[one], one) for one in (sampling.partner, name))
-            streams[name].order = sampling.order(target, source, recipe.seed)
+    match_geometry(recipe, streams)
     return Streams(streams, intrinsics)
 
 
@@ -110,6 +101,36 @@ class _Builder:
     progress: Waits
     main: bool
 
+    @cached_property
+    def config(self) -> StreamConfig:
+        """What the recipe says of it."""
+        return self.recipe.streams[self.name]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """What it reads."""
+        return self.recipe.dataset(self.name)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Its images."""
+        return stream_ids(self.recipe, self.name, self.labelled)
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """The targets without which its objectives learn nothing from an image."""
+        return self.recipe.needs(self.name)
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The targets its objectives make use of."""
+        return self.recipe.uses(self.name)
+
+    @cached_property
+    def working(self) -> Size:
+        """The (height, width) that zoom and crop refer to."""
+        return self.recipe.working_size(self.name)
+
     def _tell(self, what: str) -> Tell:
         """What tells of one of its waits."""
         return self.progress.of(f"{self.name}: {what}")
@@ -117,32 +138,31 @@ class _Builder:
     @property
     def is_empty(self) -> bool:
         """Whether it gives nothing: it has a budget of no labels, and nothing else that it needs."""
-        labels = self.recipe.streams[self.name].labels
-        return labels is not None and labels.count == 0 and not self.ids()
+        labels = self.config.labels
+        return labels is not None and labels.count == 0 and not self.ids
 
     def build(self, seed: int) -> tuple[Stream, Intrinsics | None]:
         """The stream, and the cameras of its frames if it has neighbours."""
-        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        needs, uses = recipe.needs(self.name), recipe.uses(self.name)
-        working, ids = recipe.working_size(self.name), self.ids()
+        config, ids = self.config, self.ids
         geometry = config.geometry or Geometry()
-        geometry = geometry.for_frames() if "frames" in needs else geometry
-        size = _prepared(geometry, working, dataset, ids[0])
-        cache = Cache(dataset, size)
+        geometry = geometry.for_frames() if "frames" in self.needs else geometry
+        size = self._prepared(geometry, ids[0])
+        cache = Cache(self.dataset, size)
         neighbours, intrinsics = None, None
-        if "frames" in needs:
-            neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
-            ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
-        labels_of = self._labels_of(uses)
-        kinds = _kinds(uses, bool(labels_of))
+        if "frames" in self.needs:
+            only = self.needs <= {"frames", "camera"}
+            neighbours, intrinsics = self._neighbours(cache, ids, only)
+            ids = [id for id in ids if id in neighbours] if only else ids
+        labels_of = self._labels_of()
+        kinds = self._kinds(bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         wanted = [(id, kind) for id in ids for kind in kinds if id in opened[kind]]
         cache.prepare(wanted, self._tell("images"), check=self.main)
-        distilled = dict(self._distilled(ids, uses, size))
+        distilled = dict(self._distilled(ids, size))
         disparity: Disparity | None = None
-        if config.depth is not None and "disparity" in uses:
+        if config.depth is not None and "disparity" in self.uses:
             self._refuse_other_depths(config.depth)
-            disparity = prepare(config.depth, dataset, ids, size, progress=self._tell("depth"))
+            disparity = prepare(config.depth, self.dataset, ids, size, progress=self._tell("depth"))
         cameras = None if intrinsics is None else intrinsics.cameras
         stream = Stream(
             cache,
@@ -155,14 +175,14 @@ class _Builder:
             labels_of=labels_of,
             disparity=disparity,
             distilled=distilled,
-            working=working,
-            with_whole="whole" in uses,
+            working=self.working,
+            with_whole="whole" in self.uses,
             classes=self._class_table() if labels_of else None,
             small_first=self._small_first(),
         )
         if isinstance(config.sampling, RareClasses):
-            classes, view = len(recipe.data.classes), geometry.view_size(working)
-            stream.order = config.sampling.order(stream.label_counts_by_id, classes, working, seed, view)
+            classes, view = len(self.recipe.data.classes), geometry.view_size(self.working)
+            stream.order = config.sampling.order(stream.label_counts_by_id, classes, self.working, seed, view)
         return stream, intrinsics
 
     def _refuse_other_depths(self, source: DepthSource) -> None:
@@ -183,34 +203,33 @@ class _Builder:
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
         """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
-        recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        needs, uses, split = recipe.needs(self.name), recipe.uses(self.name), config.split or "train"
-        depth = config.depth if "disparity" in uses else None
+        config, dataset = self.config, self.dataset
+        depth = config.depth if "disparity" in self.uses else None
         lists = {
-            "neighbouring frames": "frames" in needs,
+            "neighbouring frames": "frames" in self.needs,
             f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
             and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
-            **{f"objectives.{name}": own.lists_samples for name, own in recipe.objectives_of(self.name).items()},
+            **{f"objectives.{name}": own.lists_samples for name, own in self.recipe.objectives_of(self.name).items()},
         }
         if wrong := [what for what, wanted in lists.items() if wanted]:
             raise FathomError(
                 f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
                 f"streams.{self.name}.data.endless=false."
             )
-        working, geometry = recipe.working_size(self.name), config.geometry or Geometry()
-        order = Endless(dataset, split, seed)
-        size = _prepared(geometry, working, dataset, order.id_at(0))
+        geometry = config.geometry or Geometry()
+        order = Endless(dataset, config.split or "train", seed)
+        size = self._prepared(geometry, order.id_at(0))
         fresh = None if depth is None else FreshMaps(depth.open(dataset), size, depth.normalise.percentiles)
-        labels = "label" in uses
+        labels = "label" in self.uses
         stream = Stream(
             Cache(dataset, size, limit_gb=0),
             [order.id_at(position) for position in range(_COUNTED)],
-            _kinds(uses, labels),
+            self._kinds(labels),
             geometry,
             seed,
             disparity=fresh,
-            working=working,
-            with_whole="whole" in uses,
+            working=self.working,
+            with_whole="whole" in self.uses,
             order=order,
             classes=self._class_table() if labels else None,
             small_first=self._small_first(),
@@ -219,7 +238,7 @@ class _Builder:
 
     def _small_first(self) -> SmallFirst | None:
         """Which of its samples are small."""
-        config, train = self.recipe.streams[self.name], self.recipe.train
+        config, train = self.config, self.recipe.train
         return None if config.progressive is None else config.progressive.at(train.steps, config.batch or train.batch)
 
     def _class_table(self) -> UInt8[np.ndarray, " 256"] | None:
@@ -228,40 +247,47 @@ class _Builder:
         if match.same:
             return None
         if self.main:
-            name = self.recipe.dataset(self.name).name
-            say("\n".join([f"{self.name}: classes of {self.recipe.data.name} <- {name}", *match.lines()]))
+            ours, theirs = self.recipe.data.name, self.dataset.name
+            say("\n".join([f"{self.name}: classes of {ours} <- {theirs}", *match.lines()]))
         return match.table
 
-    def ids(self) -> list[str]:
-        """The images of the stream."""
-        return stream_ids(self.recipe, self.name, self.labelled)
-
-    def _distilled(
-        self, ids: Sequence[str], uses: frozenset[str], size: Size
-    ) -> Iterator[tuple[str, DistilledTargets]]:
+    def _distilled(self, ids: Sequence[str], size: Size) -> Iterator[tuple[str, DistilledTargets]]:
         """What reads a teacher's predictions, as far as an objective makes use of them; every file was read once."""
-        dataset, config = self.recipe.dataset(self.name), self.recipe.streams[self.name]
-        for task, folder in config.distilled.items():
-            if parts := targets_of(uses, task):
+        for task, folder in self.config.distilled.items():
+            if parts := targets_of(self.uses, task):
                 classes = self.recipe.data.classes.names if task == "segmentation" else ()
-                reader = folder.reader(task, dataset, classes, size, parts)
-                reader.prepare(dataset, ids, self._tell("distilled targets"))
+                reader = folder.reader(task, self.dataset, classes, size, parts)
+                reader.prepare(self.dataset, ids, self._tell("distilled targets"))
                 yield TARGETS[task], reader
 
-    def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
+    def _labels_of(self) -> frozenset[str]:
         """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
-        if "label" not in uses:
+        if "label" not in self.uses:
             return frozenset()
         if self.name in self.labelled:
             return frozenset(self.labelled[self.name])
-        dataset = self.recipe.dataset(self.name)
-        return frozenset(
-            id for name, ids in self.labelled.items() if self.recipe.dataset(name) == dataset for id in ids
-        )
+        same = [ids for name, ids in self.labelled.items() if self.recipe.dataset(name) == self.dataset]
+        return frozenset(id for ids in same for id in ids)
+
+    def _kinds(self, labels: bool) -> tuple[Prepared, ...]:
+        """The arrays of each image that it reads."""
+        there: dict[Prepared, bool] = {
+            "image": True,
+            "label": labels,
+            "depth": "depth" in self.uses,
+            "normals": "normals" in self.uses,
+        }
+        return tuple(kind for kind, wanted in there.items() if wanted)
+
+    def _prepared(self, geometry: Geometry, first: str) -> Size:
+        """The size images are prepared at; one of them stands for all if it is to be as large as they are stored."""
+        if geometry.detail is None and geometry.zoom[1] <= 1:
+            return self.working
+        return geometry.prepared(self.working, Cache(self.dataset, None).stored_size(first))
 
     def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
-        config = self.recipe.streams[self.name]
+        config = self.config
         frames = list(ids) if only else split_ids(self.recipe, self.name)
         cache.prepare([(id, "image") for id in frames], self._tell("frames"), check=self.main)
         file = self.folder / FRAMES.format(self.name)
@@ -283,55 +309,6 @@ class _Builder:
                     f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
                 )
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
-
-
-def _kinds(uses: frozenset[str], labels: bool) -> tuple[Prepared, ...]:
-    """The arrays of each image that a stream reads."""
-    there: dict[Prepared, bool] = {
-        "image": True,
-        "label": labels,
-        "depth": "depth" in uses,
-        "normals": "normals" in uses,
-    }
-    return tuple(kind for kind, wanted in there.items() if wanted)
-
-
-def _prepared(geometry: Geometry, working: Size, dataset: Dataset, first: str) -> Size:
-    """The size images are prepared at; one of them stands for all if it is to be as large as they are stored."""
-    if geometry.detail is None and geometry.zoom[1] <= 1:
-        return working
-    return geometry.prepared(working, Cache(dataset, None).stored_size(first))
-
-
-def colours(recipe: Recipe) -> dict[str, ColourJitter | None]:
-    """The random colours of every stream."""
-    papers = ColourJitter(probability=0.5, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
-    found: dict[str, ColourJitter | None] = {}
-    for name, stream in recipe.streams.items():
-        needs = recipe.needs(name)
-        usual = ColourJitter() if needs & {"label", "depth", "normals"} else papers if "frames" in needs else None
-        seen = any(objective.trains_network for objective in recipe.objectives_of(name).values())
-        colour = usual if stream.colour is None else stream.colour.over(usual or ColourJitter())
-        found[name] = colour if seen else None
-    return found
-
-
-def geometries(stream: Stream, name: str) -> Geometries:
-    """The depths of the images of a stream, small and kept in the cache, and the views it shows of them."""
-    assert stream.disparity is not None, f"checked: {name} has a source of depth"
-    kept = None
-    if isinstance(stream.disparity, DisparityMaps):
-        kept = array_store.entry(cache_folder(), f"small disparity|{stream.disparity.key}")
-    small = None if kept is None else array_store.load(kept)
-    if small is None or small.shape[0] != len(stream.ids):
-        small = np.stack([smaller(stream.disparity(id)) for id in sorted(stream.ids)])
-        if kept is not None:
-            array_store.store(kept, small)
-    places = {id: place for place, id in enumerate(sorted(stream.ids))}
-    assert stream.cache.size is not None
-    return Geometries(
-        small, places, stream.order.id_at, stream.geometry, stream.seed, stream.cache.size, stream.working
-    )
 
 
 def _all_learn(recipe: Recipe, given: Collection[str]) -> None:

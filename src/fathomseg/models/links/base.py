@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal, cast
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.config import Part
@@ -115,6 +116,26 @@ class LinkPart(Part, ABC):
 
         Raises `FathomError` if a branch has no map where they are to meet.
         """
+
+
+class DecoderLinkPart(LinkPart):
+    """Base of the settings of links between decoders at one level."""
+
+    level: int = Field(default=2, ge=0, le=4)
+    """Where: level i is at 1/2^i of the image's size."""
+    early: tuple[str, ...] = ()
+    """Tasks that are also predicted from their map at `level` before the link changes it, for a loss that keeps these
+    maps their task's own (deep supervision)."""
+
+    @property
+    def early_tasks(self) -> tuple[str, ...]:
+        """As set."""
+        return self.early
+
+    @property
+    def early_level(self) -> int:
+        """Where the decoders meet."""
+        return self.level
 
 
 class NoLinks(LinkPart):

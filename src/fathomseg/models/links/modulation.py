@@ -13,34 +13,20 @@ from pydantic import Field
 from torch import nn
 
 from fathomseg.models.blocks import Map
-from fathomseg.models.links.base import Branches, LinkModule, LinkPart
+from fathomseg.models.links.base import Branches, DecoderLinkPart, LinkModule
 
 
-class Modulation(LinkPart):
+class Modulation(DecoderLinkPart):
     """F_t' = (1 + sum_k p_k gamma_k) F_t + sum_k p_k beta_k, where p tells soft categories apart in the map of
     `sender`; nothing goes the other way."""
 
     name: Literal["modulation"] = "modulation"
-    level: int = Field(default=2, ge=0, le=4)
-    """Where: level i is at 1/2^i of the image's size."""
     sender: str = "segmentation"
     """The branch that modulates all others."""
     categories: int = Field(default=16, ge=2)
     """How many categories; what they are is learned."""
     detach: bool = False
     """Stop the gradient at the sender."""
-    early: tuple[str, ...] = ()
-    """Tasks that are also predicted from their map at `level`: [segmentation] keeps the sender's map about classes."""
-
-    @property
-    def early_tasks(self) -> tuple[str, ...]:
-        """As set."""
-        return self.early
-
-    @property
-    def early_level(self) -> int:
-        """Where the modulation is."""
-        return self.level
 
     def misfit(self, encoders: Mapping[str, str]) -> str | None:
         """The sender must have a branch."""

@@ -7,32 +7,19 @@ from itertools import permutations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from fathomseg.models.blocks import Map
-from fathomseg.models.links.base import Branches, LinkModule, LinkPart
+from fathomseg.models.links.base import Branches, DecoderLinkPart, LinkModule
 
 
-class PadNet(LinkPart):
-    """Every branch hears a gated message of every other, once, with gradients both ways."""
+class PadNet(DecoderLinkPart):
+    """Every branch hears a gated message of every other, once, with gradients both ways; in the papers at 1/4."""
 
     name: Literal["padnet"] = "padnet"
-    level: int = Field(default=2, ge=0, le=4)
-    """Where: level i is at 1/2^i of the image's size. The papers exchange at 1/4."""
     early: tuple[str, ...] = ("segmentation",)
     """Tasks that are also predicted from their features before the exchange, for a loss that keeps these features
     their task's own (deep supervision). Hoyer et al. (2021) do so for the classes."""
-
-    @property
-    def early_tasks(self) -> tuple[str, ...]:
-        """As set."""
-        return self.early
-
-    @property
-    def early_level(self) -> int:
-        """Where the exchange is."""
-        return self.level
 
     def build(self, branches: Branches) -> PadNetLink:
         """Raises `FathomError` if a branch has no map at `level`."""
