@@ -17,7 +17,7 @@ from fathomseg.config import Part, validate
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.files import read_tree, write_text
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.types import Size
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -22,7 +22,7 @@ from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
-from fathomseg.io.images import read_colours, read_values
+from fathomseg.io.label_images import read_colours, read_values
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores, mean_over

@@ -16,7 +16,7 @@ from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out,
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import png_is_rgb
+from fathomseg.io.label_images import png_is_rgb
 from fathomseg.text import read_text
 from fathomseg.types import ClassList
 

@@ -17,7 +17,7 @@ from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.data.datasets.nyuv2_mat import MAT, InMat, LabelledMat
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList
 

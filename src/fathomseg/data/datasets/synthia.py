@@ -17,7 +17,7 @@ from fathomseg.data.datasets.gta5 import block
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_first_channel
+from fathomseg.io.label_images import read_first_channel
 from fathomseg.types import ClassList
 
 _IDS: Final = {
