@@ -16,6 +16,7 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.depth_maps import read_scale
+from fathomseg.io.listing import stamp
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.io.stored_maps import MAP_SUFFIXES, read_map
 
@@ -80,9 +81,8 @@ class MapsReader(DepthReader):
     def fingerprint(self, id: str) -> str:
         """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
         path = self.path(id)
-        status, source = path.stat(), self.source
-        numbers = (source.holds, source.scale, source.invalid)
-        return f"maps|{path}|{status.st_size}|{status.st_mtime_ns}|{numbers}"
+        numbers = (self.source.holds, self.source.scale, self.source.invalid)
+        return f"maps|{path}|{stamp(path)}|{numbers}"
 
     def path(self, id: str) -> Path:
         """The one file of a sample. Raises `DataError` if there is none, or more than one."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from fathomseg.config import Part
 from fathomseg.data.cache import cache_folder
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import Root, stamp
+from fathomseg.data.datasets.files import Root
 from fathomseg.data.datasets.scan import map_threads
 from fathomseg.data.distilled import TARGETS
 from fathomseg.distillation.files import path_of, read_part
@@ -22,6 +22,7 @@ from fathomseg.distillation.provenance import Provenance, read_provenance, uncha
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.array_store import entry, load, store
 from fathomseg.io.images import resize_nearest
+from fathomseg.io.listing import stamp
 from fathomseg.types import IGNORE, Size
 
 FORMAT: Final = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import is_pattern
+from fathomseg.data.datasets.patterns import is_pattern
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
