@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from fathomseg.data.by_name import ByName
 from fathomseg.data.datasets.base import Dataset
@@ -37,7 +37,7 @@ class StoredMaps(DepthSource):
     """The folder; files may lie in folders below it."""
     holds: Literal["disparity", "depth"] = "disparity"
     """disparity: the larger the nearer. depth: the larger the farther, and everything up to 0 is not known."""
-    scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    scale: float | None = None
     """What one stored unit is worth. Nothing: whole numbers hold disparity in fractions of the largest (255 or 65535),
     all else is as stored. For disparity it may be negative: files in which the larger is the farther."""
     invalid: float | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import PositiveFloat
 
 from fathomseg.config import Part
 from fathomseg.data.cache import cache_folder
@@ -34,7 +34,7 @@ class DistilledFolder(Part):
 
     folder: Root
     """The folder."""
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    scale: PositiveFloat | None = None
     """Depth: metres of one unit of the teacher's. Needed where its unit is relative, since such depth is not metres."""
 
     def provenance(self, task: str) -> Provenance:

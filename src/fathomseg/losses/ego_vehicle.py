@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Fraction
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.label_images import read_values
 from fathomseg.types import Size
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class EgoVehicle(Part):

@@ -21,7 +21,7 @@ from typing import Annotated, Literal, cast
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking
@@ -55,7 +55,6 @@ from fathomseg.objectives.base import (
     Setup,
     Shown,
     View,
-    Weight,
     to_unit,
 )
 from fathomseg.tasks.depth import Depth
@@ -103,7 +102,7 @@ class PseudoLabels(Objective):
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
     logit_adjusted: bool = False
     """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher

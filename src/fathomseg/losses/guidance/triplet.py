@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import IGNORE, SumCount
 
 
@@ -25,7 +25,7 @@ class Triplet(Guidance):
     """
 
     name: Literal["triplet"] = "triplet"
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     margin: Annotated[float, Field(ge=0)] = 0.3
     """How much nearer the features of the same class must be."""
 
