@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.io.ranks import is_first
 from fathomseg.named_recipes import find
 from fathomseg.shell.completion import recipe_or_setting, setting_in
 from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
@@ -571,7 +572,7 @@ def _stop(message: str, second: bool = False) -> NoReturn:
 
     The others wait for torchrun to end them, which it does when one has stopped.
     """
-    if _started_by_torchrun() and (second or os.environ.get("RANK", "0") != "0"):
+    if _started_by_torchrun() and (second or not is_first()):
         time.sleep(_PATIENCE_S)
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2) from None

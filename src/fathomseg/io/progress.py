@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
+from fathomseg.io.ranks import rank_and_world
 from fathomseg.io.spoken import Spoken
 
 if TYPE_CHECKING:
@@ -85,12 +86,11 @@ def doing(what: str) -> Iterator[None]:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
-    import torch.distributed as dist
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = rank_and_world()
     with Progress(console=console, disable=rank > 0 or not console.is_terminal) as bar:
         share = math.ceil(total / world)
         task, spoken, counted = bar.add_task(what, total=share), Spoken(what), count(1)
