@@ -195,7 +195,7 @@ def _source(job: Job, path: Path) -> str:
     if points is None:
         return made
     far = "" if points.max_depth is None else f"|up to {points.max_depth}"
-    return f"{made}|camera {points.lens.given}{far}"
+    return f"{made}|camera {points.image_camera.given}{far}"
 
 
 def _files(path: Path) -> list[Path]:

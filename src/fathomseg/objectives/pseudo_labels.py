@@ -41,7 +41,7 @@ from fathomseg.losses.targets import (
     SoftTarget,
     Target,
     consistency,
-    with_truth,
+    with_labels,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network, Outputs
@@ -209,7 +209,7 @@ class PseudoLabels(Objective):
         truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
         if self.truth and "label" in batch.targets:
             truth = batch.present["label"].to(image.device, non_blocking=True)
-            target = with_truth(target, batch.targets["label"], truth)
+            target = with_labels(target, batch.targets["label"], truth)
         valid = torch.ones_like(target.label, dtype=torch.bool) if batch.valid is None else batch.valid
         label, confidence = target.label.masked_fill(~valid, IGNORE), target.confidence.masked_fill(~valid, 0.0)
         target = Target(label, confidence, target.probabilities)

@@ -49,7 +49,7 @@ def _metres(scale: float) -> float:
     return scale
 
 
-DepthScale = Annotated[float, Field(gt=0), AfterValidator(_metres)]
+MetresPerStep = Annotated[float, Field(gt=0), AfterValidator(_metres)]
 
 
 class ClassEntry(Part):
@@ -100,7 +100,7 @@ class Description(SplitLists):
     label, and what an annotation tool leaves empty. Left out = the class `background` if there is one, else ignored."""
     bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
-    depth_scale: DepthScale | None = None
+    depth_scale: MetresPerStep | None = None
     """Metres per stored unit of the maps in depth/: 0.001 = millimetres, 1 = metres. A stored 0 is unknown."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
