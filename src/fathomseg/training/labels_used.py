@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
@@ -15,8 +16,11 @@ from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
+_SHOWN: Final = 3
+"""Stray files named of each dataset."""
 
-def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
+
+def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
     """Say how many labels each stream uses of how many images, and which files of its dataset nobody reads."""
     told: list[Dataset] = []
     for name, ids in labelled.items():
@@ -27,10 +31,10 @@ def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: in
             continue
         told.append(dataset)
         strays = list(dict.fromkeys(dataset.layout_problems(())))
-        for problem in strays[:shown]:
+        for problem in strays[:_SHOWN]:
             say(f"  {problem}")
-        if len(strays) > shown:
-            say(f"  ... and {len(strays) - shown} more such files; `fathom check` lists them.")
+        if len(strays) > _SHOWN:
+            say(f"  ... and {len(strays) - _SHOWN} more such files; `fathom check` lists them.")
         for line in dataset.passed_over():
             say(f"  {line}")
 
