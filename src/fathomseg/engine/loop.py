@@ -78,7 +78,10 @@ class Loop(Part):
 
 
 def accelerator(config: Loop) -> accelerate.Accelerator:
-    """Accelerate, set up for one process or for the processes torchrun started."""
+    """Accelerate, set up for one process or for the processes torchrun started.
+
+    Raises `FathomError` for a GPU that is not there and for a tracker that is not installed.
+    """
     import accelerate  # here, as it takes long and no recipe is read by it
 
     demand(config.trackers)

@@ -164,7 +164,10 @@ def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture
 
 
 def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
-    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
+    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100).
+
+    Raises `FathomError` for a picture that cannot be stored so, such as one too large for a JPEG.
+    """
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     done = False
@@ -180,7 +183,7 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
 
 def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png, .jpg or .jpeg). It appears under its name only when
-    complete."""
+    complete. Raises `DataError` for a picture that cannot be stored so."""
     try:
         content = encode(picture, path.suffix.lower().replace("jpeg", "jpg"))
     except FathomError as error:

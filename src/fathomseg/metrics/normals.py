@@ -56,7 +56,7 @@ class NormalScores:
 
     def all_reduce(self) -> None:
         """Add up over all ranks, which have seen different images; every rank must call it."""
-        found = gathered([(self.images, self._histogram, self._below, self._sums)])
+        found: list[Any] = gathered([(self.images, self._histogram, self._below, self._sums)])
         self.images = {id: row for images, *_ in found for id, row in images.items()}
         self._histogram, self._below = (sum(part[k] for part in found) for k in (1, 2))
         self._sums = {id: total for *_, sums in found for id, total in sums.items()}

@@ -230,7 +230,10 @@ class SegmentationScores:
     def update(
         self, prediction: UInt8[Tensor, "h w"], confidence: Float[Tensor, "h w"] | None, truth: UInt8[Tensor, "h w"]
     ) -> Float64[Tensor, ""]:
-        """Add one image at its native label size; returns this image's own mIoU (NaN if no pixel is labelled)."""
+        """Add one image at its native label size; returns this image's own mIoU (NaN if no pixel is labelled).
+
+        Raises `FathomError` if prediction and label differ in size.
+        """
         if prediction.shape != truth.shape:
             raise FathomError(f"A prediction of {tuple(prediction.shape)} pixels for a label of {tuple(truth.shape)}.")
         here = self.confusion.update(prediction, truth)

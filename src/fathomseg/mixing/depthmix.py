@@ -56,7 +56,7 @@ class DepthMix(Mixing):
         """True where this image is the nearer one or no farther than the margin.
 
         What is not known (NaN, or padding) loses to what is known; where neither is, this image is kept. Infinitely far
-        is known: disparity 0.
+        is known: disparity 0. Raises `FathomError` for pixels without a disparity.
         """
         if this.disparity is None or other.disparity is None:
             raise FathomError(

@@ -122,7 +122,10 @@ class Segmentation(Task):
         protocol: DepthProtocol | None,
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`label` alone: of the size of the label, with classes of the list wherever it has a class."""
+        """`label` alone: of the size of the label, with classes of the list wherever it has a class.
+
+        Raises `DataError` for any other.
+        """
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
             reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"

@@ -37,7 +37,7 @@ class Dpt(DecoderPart):
     """A norm (network.norm says which) behind every 3x3 convolution of the fusion."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> DptDecoder:
-        """Needs the four equally fine maps of a plain transformer."""
+        """Needs the four equally fine maps of a plain transformer. Raises `FathomError` for others."""
         if not pyramid.plain or len(pyramid.strides) != 5:
             raise FathomError(
                 f"Decoder 'dpt' makes a pyramid of four maps of one stride, but encoder {pyramid.model!r} gives "
