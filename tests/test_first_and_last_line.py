@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from fathomseg import cli
 from fathomseg.io import outcome
 from fathomseg.io.files import write_text
-from fathomseg.io.spoken import EVERY_S, Spoken
+from fathomseg.io.spoken import EVERY_S, ProgressLines
 from fathomseg.selection.annotation import load_task
 from fathomseg.shell.verbs import QuickVerb, Verb
 from tests import fakes
@@ -146,7 +146,7 @@ def test_the_page_is_the_last_one_written_since_the_verb_began(tmp_path: Path) -
 
 def test_long_waits_speak_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     now = [0.0]
-    spoken = Spoken("scoring ema", clock=lambda: now[0])
+    spoken = ProgressLines("scoring ema", clock=lambda: now[0])
     for done in range(1, 11):
         now[0] += EVERY_S / 2
         spoken.tell(done, 10)

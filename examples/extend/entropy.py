@@ -7,11 +7,12 @@ from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.network import Network, Outputs
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
 
@@ -21,7 +22,7 @@ class Entropy(Objective):
 
     name: Literal["entropy"] = "entropy"
     stream: str | tuple[str, ...] = "unlabelled"
-    weight: Weight = 0.01
+    weight: NonNegativeFloat = 0.01
     """Weight beside the other objectives."""
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:

@@ -12,10 +12,11 @@ from jaxtyping import Float32
 from pydantic import PositiveInt
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import Root, files_below, stamp
+from fathomseg.data.datasets.files import Root, files_below
 from fathomseg.depth_sources.base import DepthReader, DepthSource
 from fathomseg.errors import FathomError
 from fathomseg.io.images import read_rgb
+from fathomseg.io.listing import stamp
 
 
 class StereoDepth(DepthSource):

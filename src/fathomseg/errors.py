@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+_SHOWN: Final = 20
+"""Bad files that one message names."""
 
 
 class FathomError(ValueError):
@@ -44,12 +48,12 @@ def by_clip(problems: Sequence[Problem]) -> list[Problem]:
 class DataError(FathomError):
     """Files that cannot be used. Training raises it with the same words `fathom check` prints."""
 
-    def __init__(self, problems: Sequence[Problem], shown: int = 20) -> None:
+    def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         told = by_clip(self.problems)
-        lines = [f"  {problem}" for problem in told[:shown]]
-        if len(told) > shown:
-            lines.append(f"  ... and {len(told) - shown} more")
+        lines = [f"  {problem}" for problem in told[:_SHOWN]]
+        if len(told) > _SHOWN:
+            lines.append(f"  ... and {len(told) - _SHOWN} more")
         files = "1 file" if len(told) == 1 else f"{len(told)} files"
         super().__init__(f"{files} cannot be used:\n" + "\n".join(lines))
 

@@ -37,7 +37,7 @@ from fathomseg.inference.card import load_card
 from fathomseg.inference.onnx import read_metadata
 from fathomseg.inference.predicted import RECORD, Record
 from fathomseg.inference.settings import trained_inference
-from fathomseg.io import coco, images, owned
+from fathomseg.io import coco, images, label_images, owned
 from fathomseg.io.depth_maps import read_scale
 from fathomseg.io.files import read_ids
 from fathomseg.io.normal_maps import read_normals
@@ -184,7 +184,11 @@ def _images(path: Path) -> None:
 
 
 def _labels(path: Path) -> None:
-    for read in (images.read_values, images.read_drawing, lambda path: images.read_stored(path, lossy=True)):
+    for read in (
+        label_images.read_values,
+        label_images.read_drawing,
+        lambda path: label_images.read_stored(path, lossy=True),
+    ):
         with suppress(FathomError):
             read(path)
 

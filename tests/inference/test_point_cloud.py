@@ -10,7 +10,7 @@ import pytest
 
 from fathomseg.errors import DataError, FathomError
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.point_cloud import Lens, PointCloud, refuse_unfit
+from fathomseg.inference.point_cloud import ImageCamera, PointCloud, refuse_unfit
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.segmentation import Segmentation
@@ -47,7 +47,7 @@ def read(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def test_points_by_hand(tmp_path: Path) -> None:
-    cloud = PointCloud(tmp_path / "a.ply", Lens(Camera(2.0, 4.0, 1.0, 0.5, 2, 3), ""))
+    cloud = PointCloud(tmp_path / "a.ply", ImageCamera(Camera(2.0, 4.0, 1.0, 0.5, 2, 3), ""))
     cloud.write(PICTURE, PREDICTION, CARD)
     lines, found = read(cloud.path)
     assert lines[:2] == ["ply", "format binary_little_endian 1.0"]
@@ -62,11 +62,11 @@ def test_points_by_hand(tmp_path: Path) -> None:
 
 
 def test_neither_sky_nor_what_is_too_far_has_points(tmp_path: Path) -> None:
-    lens = Lens(Camera(2.0, 4.0, 1.0, 0.5, 2, 3), "")
-    cloud = PointCloud(tmp_path / "a.ply", lens)
+    image_camera = ImageCamera(Camera(2.0, 4.0, 1.0, 0.5, 2, 3), "")
+    cloud = PointCloud(tmp_path / "a.ply", image_camera)
     cloud.write(PICTURE, PREDICTION, CARD.model_copy(update={"classes": ("road", "Sky")}))
     assert read(cloud.path)[1]["z"].tolist() == [2, 1, 3]
-    near = PointCloud(tmp_path / "b.ply", lens, max_depth=4)
+    near = PointCloud(tmp_path / "b.ply", image_camera, max_depth=4)
     near.write(PICTURE, PREDICTION, CARD)
     assert read(near.path)[1]["z"].tolist() == [2, 4, 1, 3]
     near.write(PICTURE, replace(PREDICTION, label=None), CARD)
@@ -74,24 +74,24 @@ def test_neither_sky_nor_what_is_too_far_has_points(tmp_path: Path) -> None:
 
 
 def test_a_camera_of_another_size_is_scaled_and_of_another_shape_refused(tmp_path: Path) -> None:
-    small = PointCloud(tmp_path / "small.ply", Lens(Camera(2, 2, 1, 0.5, 2, 3), ""))
-    large = PointCloud(tmp_path / "large.ply", Lens(Camera(20, 20, 14.5, 9.5, 20, 30), ""))
+    small = PointCloud(tmp_path / "small.ply", ImageCamera(Camera(2, 2, 1, 0.5, 2, 3), ""))
+    large = PointCloud(tmp_path / "large.ply", ImageCamera(Camera(20, 20, 14.5, 9.5, 20, 30), ""))
     for cloud in (small, large):
         cloud.write(PICTURE, PREDICTION, CARD)
     for name in "xyz":
         np.testing.assert_allclose(read(small.path)[1][name], read(large.path)[1][name], rtol=1e-5, atol=1e-6)
     with pytest.raises(DataError, match="another shape than its image"):
-        Lens(Camera(2, 2, 1, 1, 300, 100), "").camera((2, 300), "x.png")
+        ImageCamera(Camera(2, 2, 1, 1, 300, 100), "").camera((2, 300), "x.png")
 
 
 def test_where_the_camera_comes_from(tmp_path: Path) -> None:
-    assert Lens.of("90", tmp_path).camera((10, 20), "").fx == pytest.approx(10)
+    assert ImageCamera.of("90", tmp_path).camera((10, 20), "").fx == pytest.approx(10)
     with pytest.raises(FathomError, match=r"--camera FILE, a camera.yaml .* --camera DEGREES"):
-        Lens.of(None, tmp_path)
+        ImageCamera.of(None, tmp_path)
     with pytest.raises(FathomError, match="1 to 175 degrees"):
-        Lens.of("200", tmp_path)
+        ImageCamera.of("200", tmp_path)
     (tmp_path / "camera-mine.yaml").write_text("{width: 20, height: 10, fx: 7, fy: 7, cx: 9.5, cy: 4.5}")
-    assert Lens.of(None, tmp_path).camera((10, 20), "").fx == 7
+    assert ImageCamera.of(None, tmp_path).camera((10, 20), "").fx == 7
 
 
 def test_what_has_no_points_is_refused() -> None:

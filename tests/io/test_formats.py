@@ -11,16 +11,8 @@ from PIL import Image
 
 from fathomseg.errors import DataError
 from fathomseg.io.formats import upright
-from fathomseg.io.images import (
-    as_rgb,
-    bits_used,
-    image_size,
-    is_turned,
-    read_colours,
-    read_rgb,
-    read_stored,
-    read_values,
-)
+from fathomseg.io.images import as_rgb, bits_used, image_size, is_turned, read_rgb
+from fathomseg.io.label_images import read_colours, read_stored, read_values
 from tests.fakes import save
 
 IDS = (np.arange(35, dtype=np.uint8) % 5).reshape(5, 7)

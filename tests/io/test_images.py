@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.images import (
-    as_rgb,
-    image_size,
-    read_colours,
-    read_rgb,
-    read_values,
-    resize_image,
-    resize_nearest,
-)
+from fathomseg.io.images import as_rgb, image_size, read_rgb, resize_image, resize_nearest
+from fathomseg.io.label_images import read_colours, read_values
 from tests.fakes import save
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ import pytest
 
 from fathomseg.io import progress
 from fathomseg.io.progress import Waits, doing, named, preparing
-from fathomseg.io.spoken import Spoken
+from fathomseg.io.spoken import ProgressLines
 
 
 def test_each_wait_has_its_own_name_and_time_left(
@@ -12,7 +12,7 @@ def test_each_wait_has_its_own_name_and_time_left(
 ) -> None:
     """The time of the first does not enter the estimate of the second."""
     now = [0.0]
-    monkeypatch.setattr(progress, "Spoken", lambda what: Spoken(what, lambda: now[0]))
+    monkeypatch.setattr(progress, "ProgressLines", lambda what: ProgressLines(what, lambda: now[0]))
     with preparing(active=True) as waits:
         for done in range(1, 4):
             now[0] = 100.0 * done

@@ -27,7 +27,7 @@ from fathomseg.losses.targets import (
     Threshold,
     consistency,
     kl_divergence,
-    with_truth,
+    with_labels,
 )
 from fathomseg.mixing import Pixels, composite
 from fathomseg.types import IGNORE
@@ -131,7 +131,7 @@ class TestTargets:
     @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
     def test_no_gradient_reaches_the_teacher(self, kind: AnyTarget) -> None:
         teacher, student = scores(0).requires_grad_(), scores(1).requires_grad_()
-        target = with_truth(kind(teacher), labels(0), torch.tensor([True, False, False]))
+        target = with_labels(kind(teacher), labels(0), torch.tensor([True, False, False]))
         total, _ = consistency(student, lesson(target, weigh(ConfidentFraction(threshold=0.1), target)))
         total.backward()
         assert teacher.grad is None
@@ -148,7 +148,7 @@ class TestTruth:
     @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
     def test_replaces_the_answer_on_labelled_images_alone(self, kind: AnyTarget) -> None:
         before, label = kind(scores(0)), labels(0)
-        after = with_truth(before, label, torch.tensor([False, True, False]))
+        after = with_labels(before, label, torch.tensor([False, True, False]))
         for b in (0, 2):
             assert torch.equal(after.label[b], before.label[b])
             assert torch.equal(after.confidence[b], before.confidence[b])
@@ -164,7 +164,7 @@ class TestTruth:
         logits, label, everywhere = scores(2), labels(1), torch.ones(3, dtype=torch.bool)
         expected = cross_entropy(logits, label)
         for kind in KINDS:
-            target = with_truth(kind(scores(0)), label, everywhere)
+            target = with_labels(kind(scores(0)), label, everywhere)
             total, count = consistency(logits, lesson(target, weigh(Threshold(), target)))
             assert count == expected[1]
             assert total.item() == pytest.approx(expected[0].item(), rel=1e-12)
@@ -214,14 +214,14 @@ class TestWeighting:
         """One image with labels among three of which the teacher knows nothing."""
         truth = torch.tensor([True, False, False, False])
         target = Target(torch.zeros(4, 2, 3, dtype=torch.uint8), torch.full((4, 2, 3), 0.3))
-        target = with_truth(target, torch.ones(4, 2, 3, dtype=torch.uint8), truth)
+        target = with_labels(target, torch.ones(4, 2, 3, dtype=torch.uint8), truth)
         assert weigh(ConfidentFraction(), target, truth).amax((1, 2)).tolist() == [1, 0, 0, 0]
         assert weigh(ConfidentFraction(per="batch"), target, truth).unique().tolist() == [0.25], "as published"
 
     def test_truth_is_sure_and_ignored_pixels_are_not(self) -> None:
         label, truth = torch.zeros(2, 2, 3, dtype=torch.uint8), torch.tensor([True, False])
         label[0, 0, :2] = IGNORE
-        target = with_truth(self.target(), label, truth)
+        target = with_labels(self.target(), label, truth)
         published = weigh(ConfidentFraction(per="batch"), target, truth)
         torch.testing.assert_close(published, (target.label != IGNORE) * torch.tensor((4 + 1) / 12))
         assert weigh(ConfidentFraction(), target, truth)[0].tolist() == [[0, 0, 1], [1, 1, 1]]
@@ -381,7 +381,7 @@ def test_nothing_waits_for_the_device(kind: AnyTarget, weighting: AnyWeighting) 
     with FakeTensorMode():
         teacher, student = torch.randn(2, 3, C, 4, 5), torch.randn(3, C, 4, 5, requires_grad=True)
         label, labelled = torch.zeros(3, 4, 5, dtype=torch.uint8), torch.zeros(3, dtype=torch.bool)
-        target = with_truth(kind(teacher[0]), label, labelled)
+        target = with_labels(kind(teacher[0]), label, labelled)
         for over in ("valid", "all", "kept"):
             total, count = consistency(student, lesson(target, weigh(weighting, target)), over)
             (total / count).backward()

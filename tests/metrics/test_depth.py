@@ -232,8 +232,9 @@ def test_all_ranks_hold_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def gather(found: list[object], mine: object) -> None:
         other = DepthScores()
         other.update("1", *scene(1))
-        found[:] = [mine, (other.images, other.without_truth)]
+        found[:] = [mine, [(other.images, other.without_truth)]]
 
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     scores, expected = DepthScores(), DepthScores()

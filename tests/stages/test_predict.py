@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.inference.point_cloud import Lens
+from fathomseg.inference.point_cloud import ImageCamera
 from fathomseg.inference.predict_folder import find_jobs
 from fathomseg.inference.predicted import RECORD, Maker, Record
 from fathomseg.inference.predictor import load
@@ -532,7 +532,7 @@ def test_what_shows_several_tasks_is_made_anew_for_others(both: Path, tmp_path: 
     def made(*names: str) -> set[str]:
         """What is to be made for these tasks, and then is."""
         chosen, found = {name: tasks[name] for name in names}, find_files(tmp_path / "in", out)
-        jobs, _ = find_jobs(found, out, chosen, True, Lens.of("60", both))
+        jobs, _ = find_jobs(found, out, chosen, True, ImageCamera.of("60", both))
         todo = Record(out).begin(jobs, chosen, maker, overwrite=False)
         places = [place for job in todo for goal in job.goals for place in (goal.values, goal.view)]
         places += [place for job in todo for place in (job.together, job.points and job.points.path)]

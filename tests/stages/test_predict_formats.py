@@ -23,7 +23,7 @@ from fathomseg.inference.camera import goals_of, predict_camera
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import video
 from fathomseg.io.coco import read_coco
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.selection.annotation import export, import_labels
 from fathomseg.stages.predict import predicted
 from fathomseg.types import ClassList

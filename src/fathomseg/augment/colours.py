@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import PositiveFloat, model_validator
 from torch import Tensor
 
 from fathomseg.augment.base import Augmentation
 from fathomseg.config import Part
+from fathomseg.config.bounds import Share
 from fathomseg.data.colour import ColourJitter
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.mixing.draws import Use, generator, on_device
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Sigma = Annotated[float, Field(gt=0)]
 
 
 class Blur(Part):
     """Gaussian blur with its own width for each image."""
 
-    probability: Probability = 0.5
+    probability: Share = 0.5
     """Share of the images that are blurred."""
-    sigma: tuple[Sigma, Sigma] = (0.1, 2.0)
+    sigma: tuple[PositiveFloat, PositiveFloat] = (0.1, 2.0)
     """Range of the standard deviation in pixels, drawn evenly."""
 
     @model_validator(mode="after")
@@ -63,7 +61,7 @@ class Colours(Augmentation):
     name: Literal["colours"] = "colours"
     jitter: ColourJitter = ColourJitter(probability=0.8, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.25)
     """Random brightness, contrast, saturation and hue."""
-    greyscale: Probability = 0.2
+    greyscale: Share = 0.2
     """Share of the images that lose their colour."""
     blur: Blur = Blur()
     """Random Gaussian blur."""

@@ -35,6 +35,8 @@ _DEPTH = 4
 """Groups of settings inside each other in which an unknown key is looked for."""
 _MOST = 3
 """Other places of a key that an error names."""
+_LONGEST = 80
+"""Characters of a value that an error repeats."""
 
 
 def _elsewhere(kind: type[BaseModel], given: str, path: Sequence[str]) -> str:
@@ -53,9 +55,9 @@ def _elsewhere(kind: type[BaseModel], given: str, path: Sequence[str]) -> str:
     return f"; {given!r} is a key of {', '.join(found[:_MOST])}" if found else ""
 
 
-def _short(value: object, limit: int = 80) -> str:
+def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Share
 
-Strength = Annotated[float, Field(ge=0, le=1)]
 _COLOUR_STREAM = 1
 """Tells this use of a sample's key apart from others, so that two augmentations never share their random numbers."""
 
@@ -25,17 +25,17 @@ _COLOUR_STREAM = 1
 class ColourJitter(Part):
     """Brightness, contrast, saturation and hue, each with its own random factor a sample, in this fixed order."""
 
-    probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+    probability: Share = 0.8
     """Share of the samples that are changed at all."""
-    brightness: Strength = 0.3
+    brightness: Share = 0.3
     """Factor drawn from 1 - b .. 1 + b."""
-    contrast: Strength = 0.3
+    contrast: Share = 0.3
     """Factor drawn from 1 - c .. 1 + c, about the grey mean of each image."""
-    saturation: Strength = 0.3
+    saturation: Share = 0.3
     """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """Shift drawn from -h .. h, in turns of the colour circle."""
-    grey: Strength = 0.0
+    grey: Share = 0.0
     """Share of the samples that are made grey, whatever else changes; for images of which some are grey as stored."""
 
     def factors(self, keys: Sequence[int]) -> Float[np.ndarray, "b 4"]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float16, Float32
 from pydantic import Field
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Fraction
 from fathomseg.data.transforms import Geometry, draws
 from fathomseg.io.images import resize_image
 from fathomseg.types import Sample, Size
@@ -24,8 +25,6 @@ SMALL: Final[Size] = (16, 32)
 
 _CANDIDATES: Final = 2
 """Tells these random numbers from those that choose images (3) and cut views (1)."""
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ _WIDTH: Final = 160
 _LEAST_HEIGHT: Final = 32
 _GRID: Final = 4
 """Every how many pixels the flow is looked at."""
+_SOFTNESS_PX: Final = 0.1
+"""Shorter flow than this does not weigh more and more where a rotation is sought."""
 _FOCAL: Final = 0.8
 """Focal length as a share of the width where no camera is known: a field of view of 64 degrees."""
 
@@ -166,7 +168,7 @@ def apparent_motion(
 
 
 def without_rotation(
-    flow: Float64[np.ndarray, "n 2"], basis: Float64[np.ndarray, "n 2 3"], rounds: int = 5, softness_px: float = 0.1
+    flow: Float64[np.ndarray, "n 2"], basis: Float64[np.ndarray, "n 2 3"], rounds: int = 5
 ) -> Float64[np.ndarray, "n 2"]:
     """The flow less the rotation that leaves the least sum of lengths (iteratively reweighted least squares).
 
@@ -179,7 +181,7 @@ def without_rotation(
         weighted = columns * np.repeat(weight, 2)[:, None]
         turn = np.linalg.solve(weighted.T @ columns + 1e-9 * np.eye(3), weighted.T @ flow.reshape(-1))
         rest = flow - (columns @ turn).reshape(-1, 2)
-        weight = 1 / (np.hypot(rest[:, 0], rest[:, 1]) + softness_px)
+        weight = 1 / (np.hypot(rest[:, 0], rest[:, 1]) + _SOFTNESS_PX)
     return rest
 
 

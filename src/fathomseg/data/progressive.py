@@ -11,8 +11,6 @@ from fathomseg.config import Part
 from fathomseg.data.sizes import scaled
 from fathomseg.data.transforms import View
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
 
 class Progressive(Part):
     """Progressive resizing: a training begins with small images, of which a step takes a fraction of the time.
@@ -20,9 +18,9 @@ class Progressive(Part):
     Howard 2018 (fast.ai, DAWNBench); Tan & Le 2021 (EfficientNetV2), section 4, in more stages.
     """
 
-    scale: Fraction = 0.5
+    scale: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Height and width of the first images, as a share of what they are later (in whole steps, `sizes.scaled`)."""
-    share: Fraction = 0.6
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.6
     """The share of the steps that they are taken for."""
 
     def at(self, steps: int, batch: int) -> SmallFirst:

@@ -39,7 +39,10 @@ def _frames(dataset: Dataset, split: str | None) -> list[str]:
 def choose_frames(
     frames: AnyFrames, cache: Cache, ids: Sequence[str], file: Path, progress: Callable[[int, int], None]
 ) -> list[Triplet]:
-    """The frames to learn from and their neighbours; read from `file` if it is there, else chosen and written to it."""
+    """The frames to learn from and their neighbours; read from `file` if it is there, else chosen and written to it.
+
+    Raises `FathomError` if no frame can be learned from, and `DataError` for neighbours of another shape.
+    """
     if file.is_file():
         return read_triplets(file)
     done = 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float32
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from fathomseg.data.by_name import ByName
 from fathomseg.data.datasets.base import Dataset
@@ -16,6 +16,7 @@ from fathomseg.data.datasets.files import Root
 from fathomseg.depth_sources.base import DepthReader, DepthSource, inverse
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.depth_maps import read_scale
+from fathomseg.io.listing import stamp
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.io.stored_maps import MAP_SUFFIXES, read_map
 
@@ -36,7 +37,7 @@ class StoredMaps(DepthSource):
     """The folder; files may lie in folders below it."""
     holds: Literal["disparity", "depth"] = "disparity"
     """disparity: the larger the nearer. depth: the larger the farther, and everything up to 0 is not known."""
-    scale: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    scale: float | None = None
     """What one stored unit is worth. Nothing: whole numbers hold disparity in fractions of the largest (255 or 65535),
     all else is as stored. For disparity it may be negative: files in which the larger is the farther."""
     invalid: float | None = None
@@ -80,9 +81,8 @@ class MapsReader(DepthReader):
     def fingerprint(self, id: str) -> str:
         """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
         path = self.path(id)
-        status, source = path.stat(), self.source
-        numbers = (source.holds, source.scale, source.invalid)
-        return f"maps|{path}|{status.st_size}|{status.st_mtime_ns}|{numbers}"
+        numbers = (self.source.holds, self.source.scale, self.source.invalid)
+        return f"maps|{path}|{stamp(path)}|{numbers}"
 
     def path(self, id: str) -> Path:
         """The one file of a sample. Raises `DataError` if there is none, or more than one."""

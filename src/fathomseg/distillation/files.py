@@ -21,7 +21,7 @@ from fathomseg.distillation.predictions import Predictions
 from fathomseg.distillation.provenance import StoredClasses
 from fathomseg.errors import DataError, Problem
 from fathomseg.io import draw
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.io.normal_maps import read_normals, write_normals
 from fathomseg.io.npz import read_npz, write_npz
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import PositiveFloat
 
 from fathomseg.config import Part
 from fathomseg.data.cache import cache_folder
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import Root, stamp
+from fathomseg.data.datasets.files import Root
 from fathomseg.data.datasets.scan import map_threads
 from fathomseg.data.distilled import TARGETS
 from fathomseg.distillation.files import path_of, read_part
@@ -22,6 +22,7 @@ from fathomseg.distillation.provenance import Provenance, read_provenance, uncha
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.array_store import entry, load, store
 from fathomseg.io.images import resize_nearest
+from fathomseg.io.listing import stamp
 from fathomseg.types import IGNORE, Size
 
 FORMAT: Final = 1
@@ -33,7 +34,7 @@ class DistilledFolder(Part):
 
     folder: Root
     """The folder."""
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    scale: PositiveFloat | None = None
     """Depth: metres of one unit of the teacher's. Needed where its unit is relative, since such depth is not metres."""
 
     def provenance(self, task: str) -> Provenance:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Fraction
 from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.engine import sharding
 from fathomseg.engine.balancing.base import TermLoss, total
@@ -35,7 +36,6 @@ from fathomseg.types import StepResult
 if TYPE_CHECKING:
     import accelerate
 
-Positive = Annotated[int, Field(gt=0)]
 
 _PATIENCE: Final = timedelta(days=2)
 """How long processes wait for one of them: the first one of a machine decodes all images and predicts their depth
@@ -45,16 +45,16 @@ before the others read them, and NCCL's ten minutes are too short for that."""
 class Loop(Part):
     """How long, how much at once, and on what."""
 
-    steps: Positive = 400
+    steps: PositiveInt = 400
     """Optimiser steps."""
-    batch: Positive = 8
+    batch: PositiveInt = 8
     """Images of each stream in one optimiser step, over all processes and micro-batches; of a stream that has a `batch`
     of its own (unlabelled, clips) as many as that says."""
-    accumulate: Positive = 1
+    accumulate: PositiveInt = 1
     """Micro-batches one optimiser step is made of; raise it when the device's memory is too small for the batch."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto = bf16 on a GPU that has it, float32 elsewhere."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    ema_decay: Fraction = 0.99
     """Decay of the averaged weights (EMA): the ones evaluated and used, and the teacher of pseudo-labels. A limit:
     in step s, counted from 0, the decay is min(s / (s + 9), ema_decay), so that 0.9 is in effect from step 81 on, 0.99
     from 891, 0.996 from 2241 and 0.999 from 8991; before that an average looks back over a tenth of the steps so far.
@@ -65,20 +65,23 @@ class Loop(Part):
     """auto = the GPU if there is one."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Data-loading processes; nothing = none on a CPU, where they would take the training's cores, else up to 8."""
-    threads: Positive | None = None
+    threads: PositiveInt | None = None
     """CPU threads of this process; nothing = PyTorch's choice."""
     compile: bool = False
     """Compile the network with torch.compile: faster steps after a slow first one."""
-    log_every: Positive = 20
+    log_every: PositiveInt = 20
     """Steps between two lines of the log; losses are averaged over them."""
     trackers: tuple[Name, ...] = ("tensorboard",)
     """Where the numbers of metrics.jsonl also go: tensorboard, wandb (Weights & Biases), mlflow; [] = nowhere."""
-    save_every: Positive = 200
+    save_every: PositiveInt = 200
     """Steps between two checkpoints; one more is written at the end, and on Ctrl-C or SIGTERM."""
 
 
 def accelerator(config: Loop) -> accelerate.Accelerator:
-    """Accelerate, set up for one process or for the processes torchrun started."""
+    """Accelerate, set up for one process or for the processes torchrun started.
+
+    Raises `FathomError` for a GPU that is not there and for a tracker that is not installed.
+    """
     import accelerate  # here, as it takes long and no recipe is read by it
 
     demand(config.trackers)

@@ -54,7 +54,7 @@ def plan(plugin: Any, step: Step) -> None:
 
 
 @contextmanager
-def gathered(network: nn.Module) -> Iterator[None]:
+def unsharded(network: nn.Module) -> Iterator[None]:
     """All weights on every rank, for passes without gradient of which ranks may make unequal numbers."""
     units: list[Any] = [part for part in network.modules() if hasattr(part, "unshard")]
     for unit in units:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, Problem
-from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.geometry import trajectory
 from fathomseg.geometry.pose import se3
 from fathomseg.geometry.trajectory import SNIPPET, Poses
 from fathomseg.inference.predictor import stacked
 from fathomseg.io.prefetch import ahead
+from fathomseg.io.ranks import gathered, rank_and_world
 from fathomseg.models.norms import evaluating
 from fathomseg.types import Size
 

@@ -1,30 +1,13 @@
-"""Scoring on one process or on many: who takes part, and what all of them found."""
+"""Scoring on one process or on many."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-
-A = TypeVar("A")
-
-
-def rank_and_world() -> tuple[int, int]:
-    """The number of this process, and how many there are."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def gathered(items: Sequence[A]) -> list[A]:
-    """The items of all ranks, so that all of them go on or all of them stop."""
-    if not dist.is_initialized():
-        return list(items)
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, list(items))
-    return [item for part in found for item in part]
 
 
 @contextmanager

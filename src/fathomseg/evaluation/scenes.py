@@ -15,7 +15,7 @@ from torch import Tensor
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.places import places, spread
 from fathomseg.errors import DataError, Problem
-from fathomseg.evaluation.ranks import gathered, rank_and_world
+from fathomseg.io.ranks import gathered, rank_and_world
 from fathomseg.metrics.retrieval import scores
 from fathomseg.models.scene.inputs import inverse_of, painted_label, palette
 from fathomseg.models.scene.model import SceneModel

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.evaluation.ranks import gathered, rank_and_world
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.images import LARGE_PIXELS
 from fathomseg.io.prefetch import ahead
+from fathomseg.io.ranks import gathered, rank_and_world
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.scores import Row

@@ -25,8 +25,12 @@ _TOLERANCE: Final = 0.03
 """Differences above this, of 0..1, count less and less: occlusions, and what moves by itself."""
 _DAMPING: Final = 0.03
 """Share of the diagonal added to the normal equations: what the images do not tell stays as it was."""
+_LEVELS: Final = 4
+"""Octaves, at most."""
 _LEAST: Final = 12
 """The coarsest level is no smaller than this."""
+_ITERATIONS: Final = 2
+"""Steps on each level."""
 
 Motions = Float[Tensor, "b s 4 4"]
 Steps = Float[Tensor, "b s 6"]
@@ -41,25 +45,23 @@ def align(
     K: Float[Tensor, "b 3 3"],
     src_T_tgt: Motions,
     valid: Bool[Tensor, "b 1 h w"] | None = None,
-    levels: int = 4,
-    iterations: int = 2,
 ) -> Motions:
     """`src_T_tgt` improved until each source, warped, looks as much like the target as it can.
 
-    Images are 0..1; `inverse_depth` is 1/z of the target, 0 = infinitely far; `K` belongs to this size. Up to `levels`
-    octaves with `iterations` steps each. Translations come out in the unit of the depth. A motion that would make the
-    images match worse than the one that was given is not taken.
+    Images are 0..1; `inverse_depth` is 1/z of the target, 0 = infinitely far; `K` belongs to this size. Translations
+    come out in the unit of the depth. A motion that would make the images match worse than the one that was given is
+    not taken.
     """
     b, s, _, h, w = sources.shape
     seen = torch.ones_like(inverse_depth) if valid is None else valid.to(inverse_depth)
     grey = target.mean(1, keepdim=True), sources.mean(2).flatten(0, 1)[:, None], inverse_depth, seen
     pyramid = [grey]
-    while len(pyramid) < levels and min(size_of(pyramid[-1][0])) >= 2 * _LEAST:
+    while len(pyramid) < _LEVELS and min(size_of(pyramid[-1][0])) >= 2 * _LEAST:
         pyramid.append(tuple(halved(field) for field in pyramid[-1]))  # type: ignore[arg-type]
     motion, moved = src_T_tgt, src_T_tgt.new_zeros(b, s, 6)
     for one, other, r, weight in reversed(pyramid):
         level = _Level(without_mean(one, _RADIUS), without_mean(other, _RADIUS), r, weight, _resized(K, (h, w), one))
-        for _ in range(iterations):
+        for _ in range(_ITERATIONS):
             step = level.step(motion, moved)
             small = se3(*step.flatten(0, 1).split(3, dim=1)).view(b, s, 4, 4)
             motion, moved = product(motion, small), moved + step

@@ -19,6 +19,12 @@ _RIDGE: Final = 3e-5
 """Added to the structure tensor: what texture counts as none, for images of contrast 0..1."""
 _LITTLE: Final = 1e-3
 """The weight of a flow without any confidence."""
+_RADIUS: Final = 3
+"""Windows have 2 * 3 + 1 pixels."""
+_ITERATIONS: Final = 2
+"""Steps on each level."""
+_LEVELS: Final = 4
+"""Octaves of the pyramid, at most."""
 _LEAST: Final = 12
 """The coarsest level of the pyramid is no smaller than this."""
 
@@ -28,16 +34,14 @@ Flow = Float[Tensor, "b 2 h w"]
 
 @torch.no_grad()
 @full_precision
-def optical_flow(
-    first: Grey, second: Grey, radius: int = 3, iterations: int = 2, levels: int = 4
-) -> tuple[Flow, Float[Tensor, "b 1 h w"]]:
+def optical_flow(first: Grey, second: Grey) -> tuple[Flow, Float[Tensor, "b 1 h w"]]:
     """(flow in pixels (x, y), its confidence 0..1): pixel p of `first` is seen at p + flow(p) in `second`.
 
-    Images are grey, 0..1. Least squares over windows of 2 `radius` + 1 pixels, from the coarsest of up to `levels`
-    octaves to the finest. Confidence is that of the worse direction: 0 on a plain wall and along an edge.
+    Images are grey, 0..1. Least squares over small windows, from the coarsest octave to the finest. Confidence is
+    that of the worse direction: 0 on a plain wall and along an edge.
     """
     pyramid = [(first, second)]
-    while len(pyramid) < levels and min(pyramid[-1][0].shape[2:]) >= 2 * _LEAST:
+    while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[2:]) >= 2 * _LEAST:
         pyramid.append(tuple(halved(image) for image in pyramid[-1]))  # type: ignore[arg-type]
     coarsest = pyramid[-1][0]
     flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[2:])
@@ -47,21 +51,22 @@ def optical_flow(
             sx, sy = one.shape[3] / flow.shape[3], one.shape[2] / flow.shape[2]
             x, y = F.interpolate(flow, one.shape[2:], mode="bilinear", align_corners=False).split(1, dim=1)
             flow = torch.cat([sx * x, sy * y], dim=1)
-        flow, weight = _refined(without_mean(one, radius), without_mean(other, radius), flow, radius, iterations)
+        flow, weight = _refined(without_mean(one, _RADIUS), without_mean(other, _RADIUS), flow)
         # What is known spreads to where it is not; without this the error is three times as large.
-        total, share = _window(torch.cat([flow * (weight + _LITTLE), weight + _LITTLE], dim=1), radius).split((2, 1), 1)
+        sums = _window(torch.cat([flow * (weight + _LITTLE), weight + _LITTLE], dim=1), _RADIUS)
+        total, share = sums.split((2, 1), dim=1)
         flow = total / share
     return flow, weight
 
 
-def _refined(first: Grey, second: Grey, flow: Flow, radius: int, iterations: int) -> tuple[Flow, Grey]:
+def _refined(first: Grey, second: Grey, flow: Flow) -> tuple[Flow, Grey]:
     """The flow of one level after a few Gauss-Newton steps, and its confidence."""
     dx, dy = gradient(first)
-    xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], dim=1), radius).split(1, dim=1)
+    xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], dim=1), _RADIUS).split(1, dim=1)
     determinant = (xx + _RIDGE) * (yy + _RIDGE) - xy * xy
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         difference = first - _warped(second, flow)
-        x, y = _window(torch.cat([dx * difference, dy * difference], dim=1), radius).split(1, dim=1)
+        x, y = _window(torch.cat([dx * difference, dy * difference], dim=1), _RADIUS).split(1, dim=1)
         step = torch.cat([(yy + _RIDGE) * x - xy * y, (xx + _RIDGE) * y - xy * x], dim=1) / determinant
         flow = flow + step.clamp(-1, 1)  # a longer step has left the range in which the images are linear
     smaller = (xx + yy) / 2 - ((xx - yy).square() / 4 + xy * xy).sqrt()

@@ -25,6 +25,8 @@ SNIPPET: Final = 5
 """Frames of a snippet in the evaluation of Zhou et al. 2017."""
 SEGMENTS_M: Final = (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0)
 """Lengths of the segments of the KITTI odometry benchmark, in metres."""
+MOVES_M: Final = 0.05
+"""From here on a step has a direction, in metres."""
 
 MEANING: Final = {
     "ate_m": "root mean square position error within snippets of 5 frames, each seen from its first camera and "
@@ -85,9 +87,7 @@ def inverse(poses: Float64[np.ndarray, "*n 4 4"]) -> Float64[np.ndarray, "*n 4 4
     return result
 
 
-def umeyama(
-    source: Float64[np.ndarray, "n 3"], target: Float64[np.ndarray, "n 3"], with_scale: bool = True
-) -> Similarity:
+def umeyama(source: Float64[np.ndarray, "n 3"], target: Float64[np.ndarray, "n 3"]) -> Similarity:
     """The similarity that maps `source` onto `target` with the least squared error (Umeyama, PAMI 1991, eq. 40-43).
 
     Where the points do not determine the rotation (a straight line), it is one of the best. Points that do not move
@@ -99,7 +99,7 @@ def umeyama(
     sign = np.array([1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]).round()  # -1: a reflection would fit better
     rotation = u * sign @ vt
     variance = float((a**2).sum() / len(source))
-    scale = float(singular @ sign) / variance if with_scale and variance > 0 else 1.0
+    scale = float(singular @ sign) / variance if variance > 0 else 1.0
     return Similarity(scale, rotation, mean_target - scale * rotation @ mean_source)
 
 
@@ -159,19 +159,17 @@ def segment_errors(
     return np.stack([np.linalg.norm(error[:, :3, 3], axis=1) / lengths, angles(error[:, :3, :3]) / lengths], axis=1)
 
 
-def step_errors(
-    predicted: Poses, truth: Poses, least_m: float = 0.05
-) -> tuple[Float64[np.ndarray, " steps"], Float64[np.ndarray, " moving"]]:
+def step_errors(predicted: Poses, truth: Poses) -> tuple[Float64[np.ndarray, " steps"], Float64[np.ndarray, " moving"]]:
     """Errors from each frame to the next, in degrees: of the rotation, and of the direction of travel.
 
-    The direction is compared only where the truth moves at least `least_m` metres, and needs no scale; a prediction
+    The direction is compared only where the truth moves at least `MOVES_M` metres, and needs no scale; a prediction
     that does not move there counts as 90 degrees.
     """
     _check(predicted, truth)
     p, t = steps(predicted), steps(truth)
     rotation = angles(p[:, :3, :3].swapaxes(1, 2) @ t[:, :3, :3])
     a, b = p[:, :3, 3], t[:, :3, 3]
-    moving = np.linalg.norm(b, axis=1) >= least_m
+    moving = np.linalg.norm(b, axis=1) >= MOVES_M
     sine, cosine = np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1)
     direction = np.where((a == 0).all(1), np.pi / 2, np.arctan2(sine, cosine))
     return np.degrees(rotation), np.degrees(direction[moving])

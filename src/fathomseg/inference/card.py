@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from fathomseg.config import Part, validate
+from fathomseg.config.bounds import Byte
 from fathomseg.data.datasets.description import Bits, CameraEntry
 from fathomseg.data.datasets.labels import LabelKind
 from fathomseg.errors import FathomError
@@ -39,9 +40,6 @@ WEIGHTS: Final[dict[Weights, str]] = {"ema": "model.safetensors", "last": "last.
 
 POSE: Final = "pose.safetensors"
 
-Byte = Annotated[int, Field(ge=0, le=255)]
-Pixels = Annotated[int, Field(gt=0)]
-
 
 class ModelCard(Part):
     """What must be known beside the weights to use a network."""
@@ -61,7 +59,7 @@ class ModelCard(Part):
     """What label files store for each class, by which predictions are written; none = the indices."""
     labels: LabelKind = "ids"
     """Whether the label files it was trained on store ids or colours."""
-    size: tuple[Pixels, Pixels]
+    size: tuple[PositiveInt, PositiveInt]
     """(height, width) in pixels of the images the network was trained on. Images of other proportions keep theirs, at
     as many pixels."""
     bits: Bits | None = None
@@ -75,7 +73,7 @@ class ModelCard(Part):
     learned up to a scale and a shift of 1 / depth, and says no more."""
     pose: AnyPose | None = None
     """The network that predicts camera motion, if its weights lie beside."""
-    pose_size: tuple[Pixels, Pixels] | None = None
+    pose_size: tuple[PositiveInt, PositiveInt] | None = None
     """(height, width) of the frames it was trained on, whose motions it measures in parts of that size; null = `size`.
     """
     cameras: Mapping[str, CameraEntry] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from fathomseg.config import Part
 
@@ -26,7 +26,7 @@ MAX_SPREAD: Final = 0.5
 class DepthScale(Part):
     """The scale of a depth that was learned without one."""
 
-    metres_per_unit: float = Field(gt=0, allow_inf_nan=False)
+    metres_per_unit: PositiveFloat
     """One unit of length of the network as it was trained, in metres. The range of depths in the card has been
     multiplied by it; translations of the pose network have not."""
     source: ScaleSource

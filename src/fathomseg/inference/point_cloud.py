@@ -23,7 +23,7 @@ from fathomseg.types import Camera, Prediction, Size
 
 
 @dataclass(frozen=True, slots=True)
-class Lens:
+class ImageCamera:
     """The camera of images of any size: known for one size, or as a horizontal field of view."""
 
     given: Camera | float
@@ -31,7 +31,7 @@ class Lens:
     """What the user gave."""
 
     @classmethod
-    def of(cls, text: str | None, run: Path) -> Lens:
+    def of(cls, text: str | None, run: Path) -> ImageCamera:
         """`text` is a camera.yaml or degrees; None = the one camera whose focal length the run has learned. Raises
         `FathomError`."""
         if text is None:
@@ -67,7 +67,7 @@ class PointCloud:
     """Where the points of one image go, its camera, and how far away points may be."""
 
     path: Path
-    lens: Lens
+    image_camera: ImageCamera
     max_depth: float | None = None
     """In the unit of the depth; None = any."""
 
@@ -76,7 +76,7 @@ class PointCloud:
         point is the id that label files of the dataset store."""
         assert prediction.depth is not None, "the task was predicted"
         sky = () if card.known_classes is None else among(SKY, card.known_classes.names)
-        camera = self.lens.camera(picture.shape[:2], str(self.path))
+        camera = self.image_camera.camera(picture.shape[:2], str(self.path))
         points, kept = points_of(prediction, camera, sky, self.max_depth)
         comments, ids = [f"unit {card.depth_unit or 'relative'}; x right, y down, z forward"], None
         if prediction.label is not None:

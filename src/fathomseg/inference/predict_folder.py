@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from fathomseg.errors import DataError, Problem
-from fathomseg.inference.point_cloud import Lens, PointCloud
+from fathomseg.inference.point_cloud import ImageCamera, PointCloud
 from fathomseg.inference.predictor import Predictor
 from fathomseg.inference.sources import Found
 from fathomseg.inference.temporal import TemporalSmoother
@@ -83,11 +83,11 @@ def find_jobs(
     out: Path,
     tasks: Mapping[str, Task],
     views: bool,
-    lens: Lens | None = None,
+    image_camera: ImageCamera | None = None,
     max_depth: float | None = None,
 ) -> tuple[list[Job], list[Problem]]:
-    """A job for every image and video, and names that would collide. With a `lens` images become point clouds as
-    well, of what is no farther than `max_depth`."""
+    """A job for every image and video, and names that would collide. With an `image_camera` images become point clouds
+    as well, of what is no farther than `max_depth`."""
     jobs: dict[Path, Job] = {}
     like_frames: dict[Path, Job] = {}  # by folder an image in it that is called as a frame of a video
     problems = []
@@ -111,7 +111,7 @@ def find_jobs(
         )
         several = views and view == ".mp4" and len(tasks) > 1
         points = _with(out / POINTS / path, ".ply")
-        cloud = None if lens is None or view == ".mp4" else PointCloud(points, lens, max_depth)
+        cloud = None if image_camera is None or view == ".mp4" else PointCloud(points, image_camera, max_depth)
         jobs[path] = Job(file, tuple(goals), _with(out / TOGETHER / path, view) if several else None, cloud)
         if not is_video and FRAME.fullmatch(path.name):
             like_frames.setdefault(path.parent, jobs[path])

@@ -19,6 +19,7 @@ from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predict_folder import FRAME, POINTS, TOGETHER, Job, unfinished
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.files import digest
+from fathomseg.io.listing import stamp
 from fathomseg.tasks.base import Task
 from fathomseg.text import read_text
 
@@ -194,7 +195,7 @@ def _source(job: Job, path: Path) -> str:
     if points is None:
         return made
     far = "" if points.max_depth is None else f"|up to {points.max_depth}"
-    return f"{made}|camera {points.lens.given}{far}"
+    return f"{made}|camera {points.image_camera.given}{far}"
 
 
 def _files(path: Path) -> list[Path]:
@@ -205,5 +206,4 @@ def _files(path: Path) -> list[Path]:
 
 
 def _stamp(source: Path) -> str:
-    status = source.stat()
-    return f"{source.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    return f"{source.resolve()}|{stamp(source)}"

@@ -147,7 +147,10 @@ class Predictor:
     def predict_batch(
         self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], sizes: Sequence[Size] | None = None
     ) -> list[Prediction]:
-        """Predictions for RGB images of any sizes, at these sizes or at `sizes`; in one pass for each proportion."""
+        """Predictions for RGB images of any sizes, at these sizes or at `sizes`; in one pass for each proportion.
+
+        Raises `FathomError` if the network gives a number that is not finite.
+        """
         results = []
         for fields in self.decoded(images, sizes):
             arrays = {name: tensor.cpu().numpy() for name, tensor in fields.items()}

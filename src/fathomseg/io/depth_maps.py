@@ -11,13 +11,13 @@ from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from pydantic import Field
+from pydantic import PositiveFloat
 
 from fathomseg.config import Part, validate
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.files import read_tree, write_text
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 
 SCALE: Final = "depth.json"
 _LEVELS: Final = 65535
@@ -29,9 +29,9 @@ DepthUnit = Literal["metres", "relative"]
 class DisparityScale(Part):
     """What the numbers in a folder of disparity PNGs mean; the content of depth.json."""
 
-    nearest: float = Field(gt=0, allow_inf_nan=False)
+    nearest: PositiveFloat
     """Depth of disparity 1, in `unit`."""
-    farthest: float = Field(gt=0, allow_inf_nan=False)
+    farthest: PositiveFloat
     """Depth of disparity 0, in `unit`."""
     unit: DepthUnit = "relative"
     """Unit of length of the depth. relative: the network's own; metres only if its training knew the scale."""

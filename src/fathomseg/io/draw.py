@@ -32,6 +32,8 @@ _WRONG: Final = (225, 40, 55)
 _FRAME: Final = (255, 208, 0)
 _NEARER: Final = (33, 82, 190)
 _FARTHER: Final = (196, 30, 40)
+_FULL: Final = 1.5
+"""The ratio of two depths from which on the colour of an error is full."""
 _MAPS: Final = {"turbo": cv2.COLORMAP_TURBO, "magma": cv2.COLORMAP_MAGMA}
 DEPTH_MAP: Final = "turbo"
 """The colour map of depth and disparity in every picture: near = red, far = blue."""
@@ -98,13 +100,11 @@ def colour_map(
     return picture
 
 
-def depth_picture(
-    depth: Float[np.ndarray, "h w"], nearest: float = NEAREST_M, farthest: float = FARTHEST_M
-) -> UInt8[np.ndarray, "h w 3"]:
+def depth_picture(depth: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """z-depth in metres on a logarithmic scale, near = warm, equal colours in all pictures; 0 (invalid) is black."""
     valid = depth > 0
     closeness = -np.log(np.where(valid, depth, 1.0))
-    return colour_map(closeness, valid, (-math.log(farthest), -math.log(nearest)))
+    return colour_map(closeness, valid, (-math.log(FARTHEST_M), -math.log(NEAREST_M)))
 
 
 def disparity_picture(
@@ -118,16 +118,15 @@ def depth_error_picture(
     prediction: Float[np.ndarray, "h w"],
     truth: Float[np.ndarray, "h w"],
     valid: Bool[np.ndarray, "h w"] | None = None,
-    full: float = 1.5,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Where a predicted depth is wrong, by prediction / truth: white = right, red = too far, blue = too near.
 
-    The colour is full where the ratio reaches `full` or 1 / `full`; pixels without truth (0, or not `valid`) are black.
+    The colour is full where the ratio reaches 1.5 or 1 / 1.5; pixels without truth (0, or not `valid`) are black.
     """
     _same_size(prediction, truth)
     valid = (truth > 0) & (prediction > 0) & (True if valid is None else valid)
     ratio = np.where(valid, prediction, 1) / np.where(valid, truth, 1)
-    wrong = np.clip(np.log(ratio) / math.log(full), -1, 1)[..., None]
+    wrong = np.clip(np.log(ratio) / math.log(_FULL), -1, 1)[..., None]
     colour = np.where(wrong > 0, np.array(_FARTHER), np.array(_NEARER))
     picture: Picture = np.rint(255 + np.abs(wrong) * (colour - 255.0)).astype(np.uint8)
     picture[~valid] = 0
@@ -165,7 +164,10 @@ def framed(picture: Picture, part: tuple[float, float, float, float]) -> Picture
 
 
 def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
-    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100)."""
+    """The bytes of an image file: RGB or one channel, `.png` (exact) or `.jpg` (8 bits, `quality` 0..100).
+
+    Raises `FathomError` for a picture that cannot be stored so, such as one too large for a JPEG.
+    """
     stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix == ".jpg" else []
     done = False
@@ -181,7 +183,7 @@ def encode(picture: Pixels, suffix: str = ".png", quality: int = 88) -> bytes:
 
 def write(path: Path, picture: Pixels) -> None:
     """Write an image file, its kind by its suffix (.png, .jpg or .jpeg). It appears under its name only when
-    complete."""
+    complete. Raises `DataError` for a picture that cannot be stored so."""
     try:
         content = encode(picture, path.suffix.lower().replace("jpeg", "jpg"))
     except FathomError as error:

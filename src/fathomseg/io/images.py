@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Integer, Shaped, UInt8, UInt16
+from jaxtyping import Integer, Shaped, UInt8, UInt16
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -42,7 +41,7 @@ def read_rgb(path: Path, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     12, 14 and 16 that hold its largest value. Raises `DataError` if the file is missing, empty, truncated or not an
     image, or holds larger values.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.format == "TIFF" and (pages := formats.pages(path)) > 1:  # other formats hold the same picture again
             raise DataError([Problem(str(path), f"holds {pages} pages; save each as a file of its own")])
         return _upright_rgb(image, path, bits)
@@ -78,111 +77,38 @@ def as_rgb(image: object, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The numbers in a one-channel image, upright, and how they are drawn."""
-
-    values: Integer[np.ndarray, "h w"]
-    palette: Mapping[int, tuple[int, int, int]]
-    """The colour of each index, for an image with a palette; else empty."""
-    unpainted: Bool[np.ndarray, "h w"] | None
-    """Pixels of a drawing that nobody has painted (`_unpainted`); None if there are none."""
-
-
-def read_values(path: Path) -> Integer[np.ndarray, "h w"]:
-    """The numbers stored in a one-channel image: grey values as written (1 to 32 bits) or palette indices, unscaled.
-
-    An RGB image whose channels are equal counts as grey. Raises `DataError` for a real colour image, for one whose
-    numbers cannot be exact (lossy, several pages) and, as `read_rgb` does, for a file that cannot be read.
-    """
-    return read_stored(path).values
-
-
-def read_stored(path: Path, lossy: bool = False) -> Stored:
-    """As `read_values`, with the palette. `lossy`: a JPEG is allowed, as for a map of disparity."""
-    with _opened(path, decode=False) as image:
-        _refuse_inexact(image, path, lossy)
-        scaled, wide = formats.stretch(image, path), formats.is_wide(image, path)
-        palette = _palette(image)
-        if wide and image.format != "PPM":
-            values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
-            unpainted = _unpainted(values)
-        else:
-            upright = ImageOps.exif_transpose(image)
-            values, unpainted = np.asarray(upright), _unpainted(_drawn(upright))
-        if values.ndim == 3:
-            colours = values[..., : 1 if values.shape[2] == 2 else 3]
-            if wide and image.format == "PPM":
-                raise DataError([Problem(str(path), "is a PPM of 16 bits; save labels as PNG, with one channel")])
-            if not (colours == colours[..., :1]).all():
-                what = "is a colour image; expected one channel of "
-                what += (
-                    "numbers. Store the numbers themselves, as a grey PNG of 16 bits or .npy: a picture of them is none"
-                    if lossy
-                    else "class ids. If its colours mean the classes, write `labels: colours` and the colours into "
-                    "dataset.yaml"
-                )
-                raise DataError([Problem(str(path), what)])
-            values = colours[..., 0]
-        if values.ndim != 2 or values.dtype.kind not in "bui":
-            raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; save it as PNG, of whole numbers")])
-        values = values.astype(np.uint8) if values.dtype.kind == "b" else values
-        if scaled is not None:
-            decoded, most = scaled
-            values = ((values.astype(np.int64) * most + decoded // 2) // decoded).astype(
-                np.uint8 if most < 256 else np.uint16
-            )
-        return Stored(values, palette, unpainted)
+@contextmanager
+def opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
+    """An image of Pillow's, decoded to its end; whatever goes wrong becomes a `DataError` naming the file."""
+    try:
+        # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
+        with path.open("rb") as file, Image.open(file) as image:
+            _refuse_too_large(image.width * image.height, path)
+            if decode:
+                image.load()
+            yield image
+    except FileNotFoundError:
+        raise DataError([Problem(str(path), missing(path))]) from None
+    except UnidentifiedImageError:
+        empty = path.stat().st_size == 0
+        reason = "is empty (0 bytes)" if empty else "is not an image of a known format"
+        raise DataError([Problem(str(path), f"{reason}; replace or remove it")]) from None
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's readers raise what a damaged header makes of their arithmetic
+        reason = str(error) or type(error).__name__
+        raise DataError([Problem(str(path), f"cannot be decoded ({reason}); replace or remove it")]) from None
 
 
-def png_is_rgb(path: Path) -> bool:
-    """Whether a PNG holds colours themselves, not indices of a palette, by its header; False for all other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return head.startswith(b"\x89PNG") and len(head) == 26 and head[25] in (2, 6)
-
-
-def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
-    """The first channel (red) of an image of 8 or 16 bits, as stored, upright; of a palette the indices.
-
-    Raises `DataError` as `read_values` does, but for a colour image.
-    """
-    with _opened(path, decode=False) as image:
-        _refuse_inexact(image, path)
-        if formats.is_wide(image, path) and image.format != "PPM":
-            values: NDArray[Any] = formats.upright(formats.read_wide(path), formats.orientation(image))
-        else:
-            values = np.asarray(ImageOps.exif_transpose(image))
-    return np.ascontiguousarray(values[..., 0] if values.ndim == 3 else values)
-
-
-def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A colour-coded label as RGB, exactly as stored, upright: palettes are applied, alpha is dropped."""
-    return read_drawing(path)[0]
-
-
-def read_drawing(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
-    """As `read_colours`, with the pixels that nobody has painted. Raises `DataError` if it cannot be exact."""
-    with _opened(path, decode=False) as image:
-        _refuse_inexact(image, path)
-        if image.mode.startswith("I") or image.mode == "F":
-            raise DataError([Problem(str(path), f"has pixels of mode {image.mode}; expected RGB colours of 8 bits")])
-        if formats.is_wide(image, path):
-            if image.format == "PPM":
-                raise DataError([Problem(str(path), "has colours of 16 bits; save it as PNG with 8 bits a channel")])
-            wide = formats.upright(formats.read_wide(path), formats.orientation(image))
-            if (wide[..., :3] % 257).any():
-                reason = "has colours of 16 bits that 8 bits cannot hold; save it with 8 bits a channel"
-                raise DataError([Problem(str(path), reason)])
-            return (wide[..., :3] // 257).astype(np.uint8), _unpainted(wide)
-        image = ImageOps.exif_transpose(image)
-        unpainted = _unpainted(_drawn(image))  # first: `_rgb` drops what is known of transparency
-        return _rgb(image), unpainted
+def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+    """A decoded image as RGB of 8 bits; palettes are applied, alpha is dropped, also from `image.info`."""
+    image.info.pop("transparency", None)  # or Pillow warns that alpha is dropped, which is the purpose
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def bits_used(path: Path) -> int | None:
     """How many bits an image in a file of 16 bits is taken to have, as `read_rgb` does; None for one of 8 bits."""
-    with _opened(path, decode=False) as image:
+    with opened(path, decode=False) as image:
         if not image.mode.startswith("I") and not formats.is_wide(image, path):
             return None
         image.load()
@@ -192,13 +118,13 @@ def bits_used(path: Path) -> int | None:
 
 def is_turned(path: Path) -> bool:
     """Whether `read_rgb` turns or mirrors what is stored, as an EXIF orientation says. Raises `DataError`."""
-    with _opened(path, decode=False) as image:
+    with opened(path, decode=False) as image:
         return formats.orientation(image, path) != 1
 
 
 def image_size(path: Path) -> Size:
     """(height, width) that `read_rgb` would return, from the file's header alone. Raises `DataError` likewise."""
-    with _opened(path, decode=False) as image:
+    with opened(path, decode=False) as image:
         width, height = image.size
         lies = image.format != "TIFF" and formats.orientation(image, path) >= 5  # Pillow knows of a TIFF as it opens it
         return (width, height) if lies else (height, width)
@@ -230,7 +156,7 @@ def _upright_rgb(image: Image.Image, path: Path | None, bits: int | None) -> UIn
     if values is None and image.mode == "F":
         raise DataError([Problem(_name(path), "holds floating-point pixels; expected an image of 8 or 16 bits")])
     if values is None:
-        return _rgb(ImageOps.exif_transpose(image))
+        return to_rgb(ImageOps.exif_transpose(image))
     used = _bits(values, formats.stated_bits(image, path)) if bits is None else bits
     if values.max() >> used:
         reason = f"holds values up to {values.max()}, but {used} bits end at {(1 << used) - 1}; mend `bits`, "
@@ -274,37 +200,6 @@ def _as_bytes(values: UInt16[np.ndarray, "h w *c"], bits: int) -> UInt8[np.ndarr
     return np.repeat(small[:, :, None], 3, axis=2) if small.ndim == 2 else small
 
 
-def _refuse_inexact(image: Image.Image, path: Path, lossy: bool = False) -> None:
-    """Look at an opened file before it is decoded, then decode it."""
-    if (reason := formats.inexact(image, path, lossy)) is not None:
-        raise DataError([Problem(str(path), reason)])
-    image.load()
-
-
-def _palette(image: Image.Image) -> dict[int, tuple[int, int, int]]:
-    if image.mode not in {"P", "PA"}:
-        return {}
-    table = image.getpalette("RGB") or []
-    return {i: (table[3 * i], table[3 * i + 1], table[3 * i + 2]) for i in range(len(table) // 3)}
-
-
-def _unpainted(pixels: Shaped[np.ndarray, "h w *c"]) -> Bool[np.ndarray, "h w"] | None:
-    """Pixels of a drawing with alpha that nobody has painted: transparent, and 0 in all channels.
-
-    None if there are none, or nothing else: then alpha means nothing. Alpha changes no colour.
-    """
-    if pixels.ndim != 3 or pixels.shape[2] not in {2, 4} or not pixels[..., -1].any():
-        return None
-    empty: Bool[np.ndarray, "h w"] = ~np.asarray(pixels.any(axis=2), np.bool_)
-    return empty if empty.any() else None
-
-
-def _drawn(image: Image.Image) -> Shaped[np.ndarray, "h w *c"]:
-    """The decoded pixels; of a palette with transparent colours those of the drawing with alpha that it stands for, so
-    that an index which is transparent but not black is painted, with its id."""
-    return np.asarray(image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image)
-
-
 def _refuse_too_large(pixels: int, path: Path) -> None:
     """Raise `DataError` before anything is decoded for which there is no memory."""
     has = f"has {pixels / 1e6:.0f} megapixels"
@@ -316,31 +211,3 @@ def _refuse_too_large(pixels: int, path: Path) -> None:
     if free is not None and needed > free:
         reason = f"{has}, which take about {needed / 1e9:.1f} GB of memory, of which {free / 1e9:.1f} are free"
         raise DataError([Problem(str(path), f"{reason}; end other programs, or cut it into tiles")])
-
-
-@contextmanager
-def _opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
-    """An image of Pillow's, decoded to its end; whatever goes wrong becomes a `DataError` naming the file."""
-    try:
-        # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
-        with path.open("rb") as file, Image.open(file) as image:
-            _refuse_too_large(image.width * image.height, path)
-            if decode:
-                image.load()
-            yield image
-    except FileNotFoundError:
-        raise DataError([Problem(str(path), missing(path))]) from None
-    except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
-        reason = "is empty (0 bytes)" if empty else "is not an image of a known format"
-        raise DataError([Problem(str(path), f"{reason}; replace or remove it")]) from None
-    except DataError:
-        raise
-    except Exception as error:  # Pillow's readers raise what a damaged header makes of their arithmetic
-        reason = str(error) or type(error).__name__
-        raise DataError([Problem(str(path), f"cannot be decoded ({reason}); replace or remove it")]) from None
-
-
-def _rgb(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    image.info.pop("transparency", None)  # or Pillow warns that alpha is dropped, which is the purpose
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))

@@ -13,6 +13,14 @@ from fathomseg.errors import DataError, Problem
 VIDEOS: Final = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"})
 """File name endings, in lower case, that count as videos. Here, because `io.video` loads ffmpeg."""
 
+UNREAD: Final = frozenset(
+    """
+    .3gp .arw .avif .bpg .cr2 .cr3 .dng .exr .flv .gif .hdr .heic .heif .ico .j2k .jp2 .jpe .jxl .m2ts .m2v .mpeg
+    .mts .mxf .nef .npy .npz .ogv .orf .pbm .pnm .psd .raw .rw2 .svg .tga .ts .vob .wmv
+    """.split()  # noqa: SIM905 - a list would be one line per ending
+)
+"""Endings of pictures and videos that are not read."""
+
 _SYSTEM: Final = frozenset(
     {
         "__macosx",
@@ -75,6 +83,15 @@ def missing(path: Path) -> str:
     if path.is_symlink():
         return f"is a link to {path.readlink()}, which is not there; replace or remove it"
     return "there is no such file"
+
+
+def stamp(path: Path) -> str:
+    """A text that changes with the file: its byte size and time of change. Raises `DataError` if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        raise DataError([Problem(str(path), missing(path))]) from None
+    return f"{status.st_size}|{status.st_mtime_ns}"
 
 
 def ending(name: str) -> str:

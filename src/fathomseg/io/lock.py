@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import write_text
+from fathomseg.io.ranks import is_first
 
 LOCK: Final = ".fathom-lock"
 HOLDER: Final = ".fathom-lock.json"
@@ -28,7 +29,7 @@ def alone_in(folder: Path, command: str) -> Iterator[None]:
     Raises `FathomError` that says who is there. Leaves nothing in the folder, and no folder with nothing in it. Of the
     processes of torchrun the first holds it for all. A file system without locks keeps nobody out.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         yield
         return
     made = [place for place in (folder, *folder.parents) if not place.exists()]

@@ -13,6 +13,7 @@ from typing import Final
 
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_tree, write_text
+from fathomseg.io.listing import stamp
 from fathomseg.io.lock import HOLDER, LOCK
 
 LIST: Final = ".fathom-wrote.json"
@@ -77,8 +78,7 @@ def _owned(path: Path, name: str, known: dict[str, str]) -> bool:
 def _mark(path: Path) -> str:
     if path.is_symlink():
         return f"-> {path.readlink()}"
-    status = path.stat()
-    return f"{status.st_size}|{status.st_mtime_ns}"
+    return stamp(path)
 
 
 def _files(folder: Path) -> list[Path]:

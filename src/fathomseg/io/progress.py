@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING
 
-from fathomseg.io.spoken import Spoken
+from fathomseg.io.ranks import rank_and_world
+from fathomseg.io.spoken import ProgressLines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -37,7 +38,7 @@ class Waits:
 
     def of(self, what: str) -> Tell:
         """The function to call for another wait, which begins now; its bar appears at the first call."""
-        spoken = Spoken(what)
+        lines = ProgressLines(what)
         tasks: list[TaskID] = []
 
         def tell(done: int, total: int) -> None:
@@ -45,7 +46,7 @@ class Waits:
                 tasks.append(self.bar.add_task(what))
             self.bar.update(tasks[0], completed=done, total=total)
             if self.active and not self.bar.console.is_terminal:
-                spoken.tell(done, total)
+                lines.tell(done, total)
 
         return tell
 
@@ -85,19 +86,18 @@ def doing(what: str) -> Iterator[None]:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A function to call after each item; on a terminal it moves a bar over this process's share of `total`."""
-    import torch.distributed as dist
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world = rank_and_world()
     with Progress(console=console, disable=rank > 0 or not console.is_terminal) as bar:
         share = math.ceil(total / world)
-        task, spoken, counted = bar.add_task(what, total=share), Spoken(what), count(1)
+        task, lines, counted = bar.add_task(what, total=share), ProgressLines(what), count(1)
 
         def advance() -> None:
             bar.advance(task)
             if rank == 0 and not console.is_terminal:
-                spoken.tell(next(counted), share)
+                lines.tell(next(counted), share)
 
         yield advance

@@ -11,7 +11,7 @@ EVERY_S: Final = 20.0
 """Seconds between two lines."""
 
 
-class Spoken:
+class ProgressLines:
     """The lines of one wait."""
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:

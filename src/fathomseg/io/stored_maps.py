@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fathomseg.errors import DataError, Problem
-from fathomseg.io.images import read_stored
+from fathomseg.io.label_images import read_stored
 from fathomseg.io.npz import load_arrays
 
 MAP_SUFFIXES: Final = (".npy", ".npz", ".pfm", ".png", ".tif", ".tiff")

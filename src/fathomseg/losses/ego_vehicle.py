@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.io.images import read_values
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+from fathomseg.config.bounds import Fraction
+from fathomseg.io.label_images import read_values
 
 
 class EgoVehicle(Part):

@@ -1,6 +1,6 @@
 """What a student learns from images without labels: a teacher's predictions, their weights, and the loss.
 
-    logits of the teacher --HardTarget or SoftTarget--> Target --with_truth--> Target --AnyWeighting--> weight
+    logits of the teacher --HardTarget or SoftTarget--> Target --with_labels--> Target --AnyWeighting--> weight
     (here mixing moves pixels about)          Lesson (label, weight) --consistency--> (sum, count)
 
 Weights are made of whole images, before mixing: a pixel that is pasted elsewhere takes the weight of its image along.
@@ -81,7 +81,7 @@ AnyTarget = Annotated[HardTarget | SoftTarget, Field(discriminator="name")]
 
 
 @torch.no_grad()
-def with_truth(target: Target, label: UInt8[Tensor, "b h w"], labelled: Bool[Tensor, " b"]) -> Target:
+def with_labels(target: Target, label: UInt8[Tensor, "b h w"], labelled: Bool[Tensor, " b"]) -> Target:
     """The same target, but on the images that are `labelled` what their `label` says, with full confidence.
 
     Ignored pixels of a labelled image stay ignored, with confidence 0, whatever the teacher thinks of them. The labels

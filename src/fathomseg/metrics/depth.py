@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import torch
-import torch.distributed
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from fathomseg.errors import FathomError
+from fathomseg.io.ranks import gathered
 from fathomseg.types import Size
 
 Crop = Literal["none", "garg", "eigen"]
@@ -142,9 +142,7 @@ class DepthScores:
 
     def all_reduce(self) -> None:
         """Gather the images of all ranks; every rank must call it, and afterwards holds them all."""
-        found: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(found, (self.images, self.without_truth))
-        for images, without_truth in found:
+        for images, without_truth in gathered([(self.images, self.without_truth)]):
             self.images |= images
             self.without_truth |= without_truth
 

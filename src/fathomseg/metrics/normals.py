@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.distributed
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
+
+from fathomseg.io.ranks import gathered
 
 WITHIN: Final = (11.25, 22.5, 30.0)
 """Angles in degrees whose shares of pixels are counted."""
@@ -55,8 +56,7 @@ class NormalScores:
 
     def all_reduce(self) -> None:
         """Add up over all ranks, which have seen different images; every rank must call it."""
-        found: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(found, (self.images, self._histogram, self._below, self._sums))
+        found: list[Any] = gathered([(self.images, self._histogram, self._below, self._sums)])
         self.images = {id: row for images, *_ in found for id, row in images.items()}
         self._histogram, self._below = (sum(part[k] for part in found) for k in (1, 2))
         self._sums = {id: total for *_, sums in found for id, total in sums.items()}

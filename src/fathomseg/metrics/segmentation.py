@@ -115,16 +115,18 @@ class BoundaryIoU(_Sums):
 
     The boundary region of a mask is its pixels within `distance` pixels of its contour: the mask minus its erosion,
     with everything outside the image counted as "not the mask". Ignored pixels belong to no mask, neither of the truth
-    nor of the prediction. The distance is `fraction` of the image diagonal, rounded, and at least 1 pixel.
+    nor of the prediction. The distance is the share `DIAGONAL` of the image diagonal, rounded, and at least 1 pixel.
     """
 
-    def __init__(self, classes: int, device: torch.device | str | None = None, fraction: float = 0.02) -> None:
-        self.classes, self.fraction = classes, fraction
+    DIAGONAL: Final = 0.02
+
+    def __init__(self, classes: int, device: torch.device | str | None = None) -> None:
+        self.classes = classes
         super().__init__((3, classes + 1), device)  # intersection, truth, prediction; one more for foreign values
 
     def update(self, prediction: UInt8[Tensor, "h w"], truth: UInt8[Tensor, "h w"]) -> None:
         """Add one image; the distance depends on its size."""
-        distance = max(1, round(self.fraction * math.hypot(*truth.shape)))
+        distance = max(1, round(self.DIAGONAL * math.hypot(*truth.shape)))
         valid = truth != IGNORE
         prediction = prediction.where(valid, IGNORE)
         near_truth = boundary(truth, distance) & valid
@@ -165,12 +167,13 @@ class Calibration(_Sums):
     float32 below 1, so that the sum is exact and does not depend on the order.
     """
 
+    BINS: Final = 15
     STEPS: Final = 2**24
 
-    def __init__(self, device: torch.device | str | None = None, bins: int = 15) -> None:
-        self.bins = bins
-        self.edges = torch.linspace(0, 1, bins + 1, device=device)
-        super().__init__((3, bins + 1), device)  # pixels, right pixels, confidence; one more bin for values not in 0..1
+    def __init__(self, device: torch.device | str | None = None) -> None:
+        self.edges = torch.linspace(0, 1, self.BINS + 1, device=device)
+        # Pixels, right pixels, confidence; one more bin for values not in 0..1.
+        super().__init__((3, self.BINS + 1), device)
 
     def update(
         self, prediction: UInt8[Tensor, "*shape"], confidence: Float[Tensor, "*shape"], truth: UInt8[Tensor, "*shape"]
@@ -178,10 +181,10 @@ class Calibration(_Sums):
         """Add one image or batch."""
         valid = truth != IGNORE
         in_range = (confidence >= 0) & (confidence <= 1)  # false for NaN
-        bin = torch.where(in_range, torch.bucketize(confidence.float(), self.edges[1:-1]), self.bins)
+        bin = torch.where(in_range, torch.bucketize(confidence.float(), self.edges[1:-1]), self.BINS)
         parts = torch.where(in_range, confidence.double() * self.STEPS, 0).round().long()
-        self.counts[0] += _histogram(bin, valid, self.bins + 1)
-        self.counts[1] += _histogram(bin, valid & (prediction == truth), self.bins + 1)
+        self.counts[0] += _histogram(bin, valid, self.BINS + 1)
+        self.counts[1] += _histogram(bin, valid & (prediction == truth), self.BINS + 1)
         self.counts[2].scatter_add_(0, bin.flatten(), (parts * valid).flatten())
 
     def table(self) -> list[dict[str, float | int | None]]:
@@ -227,7 +230,10 @@ class SegmentationScores:
     def update(
         self, prediction: UInt8[Tensor, "h w"], confidence: Float[Tensor, "h w"] | None, truth: UInt8[Tensor, "h w"]
     ) -> Float64[Tensor, ""]:
-        """Add one image at its native label size; returns this image's own mIoU (NaN if no pixel is labelled)."""
+        """Add one image at its native label size; returns this image's own mIoU (NaN if no pixel is labelled).
+
+        Raises `FathomError` if prediction and label differ in size.
+        """
         if prediction.shape != truth.shape:
             raise FathomError(f"A prediction of {tuple(prediction.shape)} pixels for a label of {tuple(truth.shape)}.")
         here = self.confusion.update(prediction, truth)

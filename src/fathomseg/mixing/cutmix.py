@@ -8,26 +8,25 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor
 
+from fathomseg.config.bounds import Share
 from fathomseg.mixing.base import Mixing
 from fathomseg.mixing.draws import Use, generator, on_device
 from fathomseg.mixing.pixels import Pixels
 from fathomseg.types import Size
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 class CutMix(Mixing):
     """A box of the other image replaces the same box of this one. The defaults are those of UniMatch (2023)."""
 
     name: Literal["cutmix"] = "cutmix"
-    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    probability: Share = 0.5
     """Share of the images that get a box."""
-    area: tuple[Positive, Annotated[float, Field(gt=0, le=1)]] = (0.02, 0.4)
+    area: tuple[PositiveFloat, Annotated[float, Field(gt=0, le=1)]] = (0.02, 0.4)
     """Range of the box's share of the image, drawn evenly. French et al.: 0.5, 0.5."""
-    aspect: tuple[Positive, Positive] = (0.3, 1 / 0.3)
+    aspect: tuple[PositiveFloat, PositiveFloat] = (0.3, 1 / 0.3)
     """Range of its height / width, drawn log-evenly among the boxes that fit into the image."""
 
     @model_validator(mode="after")

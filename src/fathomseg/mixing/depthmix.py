@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
+from fathomseg.config.bounds import Share
 from fathomseg.errors import FathomError
 from fathomseg.mixing.base import Mixing
 from fathomseg.mixing.draws import Use, generator, on_device
 from fathomseg.mixing.pixels import Pixels
-
-Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class DepthMix(Mixing):
@@ -32,9 +31,9 @@ class DepthMix(Mixing):
     """
 
     name: Literal["depthmix"] = "depthmix"
-    margin: Unit = 0.03
+    margin: Share = 0.03
     """By how much of the range of disparity the other surface must be nearer to be seen."""
-    foreground: tuple[Unit, Unit] = (0.0, 0.0)
+    foreground: tuple[Share, Share] = (0.0, 0.0)
     """Range of the threshold t, drawn evenly for each image; pixels with less disparity are background. 0, 0 = off."""
     either_sign: bool = False
     """Half of the images take the margin with a minus: they are seen only where they are nearer by more than it, and
@@ -57,7 +56,7 @@ class DepthMix(Mixing):
         """True where this image is the nearer one or no farther than the margin.
 
         What is not known (NaN, or padding) loses to what is known; where neither is, this image is kept. Infinitely far
-        is known: disparity 0.
+        is known: disparity 0. Raises `FathomError` for pixels without a disparity.
         """
         if this.disparity is None or other.disparity is None:
             raise FathomError(

@@ -5,19 +5,17 @@ As Sinha & Panda (2023) use them for depth and for segmentation: residual blocks
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.models.blocks import Map
-
-Count = Annotated[int, Field(ge=1)]
 
 
 class Blocks(Part):
@@ -26,13 +24,13 @@ class Blocks(Part):
     kind: Literal["convnext", "resnet"] = "convnext"
     """convnext: depthwise 7x7, then 3x3 convolutions to `expansion` times the width and back (not those of ConvNeXt,
     which are 1x1). resnet: two 3x3 convolutions, each with GroupNorm and SiLU."""
-    expansion: Count = 2
+    expansion: PositiveInt = 2
     """convnext: how much wider its inside is."""
-    groups: Count = 8
+    groups: PositiveInt = 8
     """resnet: the groups of its norms."""
-    heads: Count = 4
+    heads: PositiveInt = 4
     """Heads of attention."""
-    head_width: Count = 32
+    head_width: PositiveInt = 32
     """Channels of a head."""
 
     def block(self, inputs: int, outputs: int) -> nn.Module:

@@ -97,5 +97,5 @@ def _level(name: str) -> str:
     return ".".join(name.split(".")[:4])
 
 
-def _short(names: Sequence[str], shown: int = 4) -> str:
-    return ", ".join(names[:shown]) + (f" ... {names[-1]}" if len(names) > shown else "")
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" ... {names[-1]}" if len(names) > 4 else "")

@@ -10,11 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, Shaped
-from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.config import Part
@@ -24,8 +23,6 @@ from fathomseg.models.network import Network, Outputs, Pyramids
 from fathomseg.tasks.base import TaskLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, ClassList, StepResult
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.data.places import Place, places
@@ -24,7 +24,7 @@ from fathomseg.models.network import Network
 from fathomseg.models.scene.inputs import inverse_of, painted_label, palette
 from fathomseg.models.scene.model import SceneEncoder, SceneModel
 from fathomseg.models.scene.towers import TimmTower
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
 
@@ -46,7 +46,7 @@ class Contrastive(Objective):
     apart: Annotated[int, Field(ge=1)] = 20
     """Samples of one clip fewer frames apart show nearly the same: they are no wrong pairs to each other, and only one
     of them is in the pool of a retrieval. Renderings of one moment in other weather are never wrong pairs."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
 
     trains_network: ClassVar[bool] = False

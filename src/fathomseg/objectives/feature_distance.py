@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.network import FEATURES, SHARED, Network, Outputs
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, Size, StepResult, Term
@@ -26,7 +26,7 @@ class FeatureDistance(Objective):
 
     name: Literal["feature_distance"] = "feature_distance"
     stream: str | tuple[str, ...] = "clips"
-    weight: Weight = 0.02
+    weight: NonNegativeFloat = 0.02
     """Hoyer et al. (2021) take 0.01 times the norm over a whole batch of 4, which is 0.02 here: norms of a batch grow
     with the square root of its images. DAFormer (Hoyer et al. 2022) takes 0.005 with `classes`."""
     classes: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import ClassVar, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.geometry.alignment import align
@@ -21,7 +22,7 @@ from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
 from fathomseg.models.pose import AnyPose, PoseConfig, PoseNetwork
-from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, Weight, ordered
+from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup, Shown, ordered
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
@@ -46,7 +47,7 @@ class Photometric(Objective):
     moving: AnyMoving = Anything()
     """Which pixels move in the world and are left out: `classes` (by labels, or a teacher's), `residual_flow` (by what
     the camera's motion does not explain). The loss assumes that nothing moves."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
 
     single: ClassVar[str | None] = "pose network"

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking, complementary
@@ -39,7 +39,7 @@ from fathomseg.losses.targets import (
     SoftTarget,
     Target,
     consistency,
-    with_truth,
+    with_labels,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network
@@ -54,7 +54,6 @@ from fathomseg.objectives.base import (
     Setup,
     Shown,
     View,
-    Weight,
     to_unit,
 )
 from fathomseg.objectives.teacher import Sees, Teacher, Who, shows_whole
@@ -104,7 +103,7 @@ class PseudoLabels(Objective):
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
     logit_adjusted: bool = False
     """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher
@@ -219,7 +218,7 @@ class PseudoLabels(Objective):
         truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
         if self.truth and "label" in batch.targets:
             truth = batch.present["label"].to(image.device, non_blocking=True)
-            target = with_truth(target, batch.targets["label"], truth)
+            target = with_labels(target, batch.targets["label"], truth)
         valid = _valid(batch)
         label, confidence = target.label.masked_fill(~valid, IGNORE), target.confidence.masked_fill(~valid, 0.0)
         target = Target(label, confidence, target.probabilities)

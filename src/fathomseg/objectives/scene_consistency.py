@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.errors import FathomError
@@ -23,7 +23,7 @@ from fathomseg.models.network import Network, Outputs
 from fathomseg.models.scene.inputs import NEUTRAL, painted, palette
 from fathomseg.models.scene.model import SceneModel
 from fathomseg.models.scene.saved import SCENE, SceneCard, load_scene, same_classes
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, StepResult, Term
@@ -39,14 +39,14 @@ class SceneConsistency(Objective):
     stream: str | tuple[str, ...] = "labelled"
     run: Path
     """The folder of a run with the objective `contrastive` that has reached its end, of the same classes."""
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     """Weight beside the other objectives, after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     """Steps over which the weight grows linearly from zero: the scene model has seen true maps alone, and has nothing
     to say about early predictions."""
-    depth_weight: Weight = 1.0
+    depth_weight: NonNegativeFloat = 1.0
     """Factor of the gradient that reaches depth; 0 = depth is taken as it is, and only classes learn."""
-    segmentation_weight: Weight = 1.0
+    segmentation_weight: NonNegativeFloat = 1.0
     """Factor of the gradient that reaches the classes; 0 = only depth learns."""
 
     def learns(self, network: NetworkConfig) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
@@ -21,7 +21,7 @@ from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, 
 from fathomseg.losses.guidance.base import Seen
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.network import Network, Outputs, decoded
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, StepResult, Term
@@ -48,7 +48,7 @@ class SemanticGuidance(Objective):
     """Multiply what a pixel says by that confidence."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the weight grows linearly from zero, for orders that must be learned before they are kept."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
 
     @model_validator(mode="after")

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, NonNegativeFloat, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.losses.distribution import together
 from fathomseg.models.network import Network, Outputs, early
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective, Weight
+from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, TaskLoss, nothing
 from fathomseg.tasks.distilled import Distilled
@@ -39,9 +39,9 @@ class Supervised(Objective):
     distilled: Mapping[str, Distilled] = {}
     """By task how it learns from a teacher's predictions on images without the target (`streams.NAME.distilled`):
     {segmentation: {weight: 0.5}}. Logged as `TASK_distilled`."""
-    early: Weight = 1.0
+    early: NonNegativeFloat = 1.0
     """Weight of an early output (`network.links.early`) beside 1 of the final one; the two are averaged."""
-    weight: Weight = 1.0
+    weight: NonNegativeFloat = 1.0
     """Weight beside the other objectives."""
 
     @model_validator(mode="after")

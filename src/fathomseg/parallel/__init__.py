@@ -18,7 +18,10 @@ MISSING: Final = "--engine {name} needs the package {package}: pip install 'fath
 
 @contextmanager
 def open_team(name: str, workers: int) -> Iterator[Team | None]:
-    """So many actors of an engine for work that is done in batches; None where this process does it alone."""
+    """So many actors of an engine for work that is done in batches; None where this process does it alone.
+
+    Raises `FathomError` if the engine cannot be had, or is for whole trainings alone.
+    """
     if name == "slurm":
         raise FathomError("--engine slurm is for the trainings of `fathom study`; start Ray inside a job of Slurm.")
     if name == "local" and workers == 1:

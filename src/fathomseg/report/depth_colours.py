@@ -19,7 +19,7 @@ _MIDDLE_M: Final = math.sqrt(draw.NEAREST_M * draw.FARTHEST_M)
 
 
 @dataclass(frozen=True, slots=True)
-class DepthScale:
+class ColourScale:
     """The colours as a picture, and what lies where along them."""
 
     picture: str
@@ -30,25 +30,25 @@ class DepthScale:
     name: str = draw.DEPTH_MAP
 
 
-def metric_scale() -> DepthScale:
+def metric_scale() -> ColourScale:
     """Depth in metres."""
-    return DepthScale(_ramp(), [(str(m), _place(m)) for m in _METRES], "Depth in metres.")
+    return ColourScale(_ramp(), [(str(m), _place(m)) for m in _METRES], "Depth in metres.")
 
 
-def relative_scale() -> DepthScale:
+def relative_scale() -> ColourScale:
     """Depth whose scale is open, by the median of each picture."""
     ticks = [(words, _place(_MIDDLE_M * share)) for words, share in _SHARES.items()]
-    return DepthScale(_ramp(), ticks, "Depth by the median of the picture: video does not tell metres.")
+    return ColourScale(_ramp(), ticks, "Depth by the median of the picture: video does not tell metres.")
 
 
 _SHARES: Final = {"⅙": 1 / 6, "½": 0.5, "median": 1.0, "2 ×": 2.0, "6 ×": 6.0}
 
 
-def disparity_scale() -> DepthScale:
+def disparity_scale() -> ColourScale:
     """Normalised disparity, 0..1, as `draw.disparity_picture` shows it."""
     ramp = uri(draw.disparity_picture(np.linspace(1, 0, 256, dtype=np.float32)[None]), ".png")
     ticks = [("1 (nearest)", 0.0), ("0.5", 50.0), ("0 (farthest)", 100.0)]
-    return DepthScale(ramp, ticks, "Disparity, 0 to 1 in each picture.")
+    return ColourScale(ramp, ticks, "Disparity, 0 to 1 in each picture.")
 
 
 def relative_picture(depth: Float32[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -23,6 +23,7 @@ _DRAWS: Final = 3
 """Random choices the curve is compared with."""
 _BY_CELLS: Final = 500
 """Images of the pool that are looked at, besides those chosen or labelled before, where cells are compared."""
+_AXES: Final = 2
 _WIDTH: Final = 640.0
 _MARGIN: Final = 18.0
 
@@ -72,19 +73,19 @@ def pool_map(features: Float[np.ndarray, "n d"], chosen: Sequence[int], taken: S
     )
 
 
-def principal_axes(features: Float[np.ndarray, "n d"], count: int = 2) -> tuple[Float32[np.ndarray, "d count"], float]:
-    """The directions along which features vary most, unit length, widest first, and their share of all variance, 0..1.
+def principal_axes(features: Float[np.ndarray, "n d"]) -> tuple[Float32[np.ndarray, "d 2"], float]:
+    """The two directions along which features vary most, unit length, and their share of all variance, 0..1.
 
-    From as many evenly spaced rows as fit 64 MB. Each axis points to where its largest component is positive; where
-    there are fewer directions they are zero.
+    From as many evenly spaced rows as fit 64 MB. The widest is first. Each axis points to where its largest
+    component is positive; where there are fewer directions they are zero.
     """
     rows = torch.from_numpy(np.array(features[:: -(-features.size // _NUMBERS)], np.float32))
     rows = rows - rows.mean(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        _, sizes, found = torch.pca_lowrank(rows, min(count + 4, *rows.shape), center=False, niter=12)
-    some = min(count, int((sizes > 1e-6 * sizes[0].clamp(min=1e-30)).sum()))
-    axes = torch.zeros(rows.shape[1], count)
+        _, sizes, found = torch.pca_lowrank(rows, min(_AXES + 4, *rows.shape), center=False, niter=12)
+    some = min(_AXES, int((sizes > 1e-6 * sizes[0].clamp(min=1e-30)).sum()))
+    axes = torch.zeros(rows.shape[1], _AXES)
     axes[:, :some] = found[:, :some] * found[:, :some].gather(0, found[:, :some].abs().argmax(0)[None]).sign()
     whole = float(rows.square().sum(dtype=torch.float64))
     return axes.numpy(), min(1.0, float(sizes[:some].square().sum()) / whole) if whole > 0 else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from fathomseg.report.html import page_size, uri
 from fathomseg.report.section import Figure
 from fathomseg.types import ClassList
 
+_COUNT: Final = 3
+"""Samples shown of each batch, at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:
@@ -30,8 +34,8 @@ class Samples:
 
 
 @torch.no_grad()
-def step_samples(step: Step, batches: Batches, classes: ClassList | None, count: int = 3) -> list[Samples]:
-    """The first `count` samples of every stream's batch by the objectives that learn from it. Leaves the step, and the
+def step_samples(step: Step, batches: Batches, classes: ClassList | None) -> list[Samples]:
+    """The first few samples of every stream's batch by the objectives that learn from it. Leaves the step, and the
     random numbers that follow, as they are. The batches are on the device of the step."""
     found = []
     with torch.random.fork_rng():
@@ -45,15 +49,16 @@ def step_samples(step: Step, batches: Batches, classes: ClassList | None, count:
                 objective = step.objectives[name]
                 assert isinstance(objective, ObjectiveModule)
                 if maps := objective.shown(batch, base, nets):
-                    found.append(_samples(f"{name.replace('_', ' ')}, stream {stream}", maps, classes, count))
+                    found.append(_samples(f"{name.replace('_', ' ')}, stream {stream}", maps, classes))
     return found
 
 
-def _samples(title: str, maps: Sequence[Shown], classes: ClassList | None, count: int) -> Samples:
+def _samples(title: str, maps: Sequence[Shown], classes: ClassList | None) -> Samples:
     drawn = [one for one in maps if one.kind != "label" or classes is not None]
     ids = drawn[0].ids
     figures = [
-        Figure(id, "", [(one.name, _picture(one, row, classes)) for one in drawn]) for row, id in enumerate(ids[:count])
+        Figure(id, "", [(one.name, _picture(one, row, classes)) for one in drawn])
+        for row, id in enumerate(ids[:_COUNT])
     ]
     return Samples(title, figures, frozenset(one.kind for one in drawn))
 

@@ -9,16 +9,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Final, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float32
-from pydantic import Field, field_validator, model_validator
+from pydantic import PositiveInt, field_validator, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Fraction, Share
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.loading import Stream
 from fathomseg.data.transforms import Geometry
@@ -45,8 +46,6 @@ from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 
-Positive = Annotated[int, Field(gt=0)]
-
 _BATCH: Final = 16
 _ASKED: Final = "asked.json"
 _ERRORS: Final = "errors.npy"
@@ -64,14 +63,14 @@ class Student(Part):
     """Random crop and flip of image and disparity."""
     colour: ColourJitter | None = None
     """Random colours of the images; null = none."""
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    ema_decay: Fraction = 0.9
     """Decay of the averaged weights, by which images are compared; low, since students train briefly."""
     optimiser: Optimiser = Optimiser()
     """Optimiser and learning rate."""
-    steps: Positive = 100
+    steps: PositiveInt = 100
     """Optimiser steps of the first student; the second gets twice as many, the third three times, and so on. Meant for
     a CPU; Hoyer et al. take 4000 at batch 2 and 512 x 512 pixels."""
-    batch: Positive = 4
+    batch: PositiveInt = 4
     """Images in one step."""
 
     @model_validator(mode="after")
@@ -98,12 +97,12 @@ class Student(Part):
 class IgnoredRegions(Part):
     """Regions where the student's error says nothing about difficulty."""
 
-    far: Annotated[float, Field(ge=0, le=1)] = 0.07
+    far: Share = 0.07
     """Teacher's disparities below this do not count: the sky, and cars driving ahead, which look infinitely far to a
     teacher that learned from video. 0 = all count."""
-    dilation: Positive = 7
+    dilation: PositiveInt = 7
     """Side of the square, in pixels at working size, by which those places are enlarged; odd."""
-    hood: Annotated[float, Field(ge=0, lt=1)] = 0.13
+    hood: Fraction = 0.13
     """Share of the height, from the bottom, that shows the ego-vehicle's hood; neither learned nor counted."""
 
     @field_validator("dilation")

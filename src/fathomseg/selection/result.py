@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, model_validator
 
 from fathomseg.config import Part, validate
 from fathomseg.data.datasets.base import Dataset
@@ -18,8 +18,6 @@ from fathomseg.io.files import read_json, write_text
 JSON: Final = "selection.json"
 TEXT: Final = "selection.txt"
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
 
 class Choice(Part):
     """One chosen image."""
@@ -28,13 +26,13 @@ class Choice(Part):
     """Its sample id."""
     rank: Annotated[int, Field(ge=1)]
     """Its place in the order of choice, from 1: a smaller budget is the first of a larger one."""
-    scores: Mapping[str, Finite] = Field(default_factory=dict)
+    scores: Mapping[str, float] = Field(default_factory=dict)
     """What each criterion says of it, the larger the rather chosen; criteria that give no score are not in it."""
-    distance: Annotated[Finite, Field(ge=0)] | None = None
+    distance: NonNegativeFloat | None = None
     """Euclidean distance of its features to those of `nearest`; None if there is no feature or nothing before it."""
     nearest: str | None = None
     """The most similar image among those labelled already and those chosen before it."""
-    part: tuple[Finite, Finite, Finite, Finite] | None = None
+    part: tuple[float, float, float, float] | None = None
     """Where `distance` is that of a part: its top, left, bottom and right as shares of the image's height and width."""
     reason: str
     """Why it was chosen, in one English sentence."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from fathomseg.errors import FathomError
+from fathomseg.io.ranks import is_first
 
 _PATIENCE_S: Final = 5.0
 """How long a process that is not the one to speak waits before it does."""
@@ -41,7 +42,7 @@ def _stop(message: str, second: bool = False) -> NoReturn:
 
     The others wait for torchrun to end them, which it does when one has stopped.
     """
-    if _started_by_torchrun() and (second or os.environ.get("RANK", "0") != "0"):
+    if _started_by_torchrun() and (second or not is_first()):
         time.sleep(_PATIENCE_S)
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from fathomseg.io.outcome import forget, last_line
+from fathomseg.io.ranks import is_first
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,7 +23,7 @@ class Verb(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Say that it has begun, do it, and say last what came of it and which page to open. Ends by `typer.Exit`."""
-        speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one
+        speaks = is_first()  # of torchrun's processes one
         if speaks and "torch" not in sys.modules:
             print(f"fathom {self.name}: loading PyTorch ...", file=sys.stderr, flush=True)
         forget()

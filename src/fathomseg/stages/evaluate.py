@@ -11,13 +11,13 @@ from typing import Any, Final
 import torch
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import is_pattern
+from fathomseg.data.datasets.patterns import is_pattern
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines, refuse_without_task
 from fathomseg.evaluation.motion import MEANING, Drive, clips, motion_scores, predict_drives
-from fathomseg.evaluation.ranks import processes, rank_and_world
+from fathomseg.evaluation.ranks import processes
 from fathomseg.evaluation.scenes import Pool, pool_of, retrieval_scores
 from fathomseg.evaluation.scoring import FromNetwork, Scored, Source, score, with_truth
 from fathomseg.evaluation.stored import FromFolder, refuse_other_classes, stored_task
@@ -30,6 +30,7 @@ from fathomseg.inference.settings import Inference, trained_inference
 from fathomseg.io.files import digest, refuse_unwritable
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
+from fathomseg.io.ranks import rank_and_world
 from fathomseg.metrics import retrieval
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.scene.saved import load_scene, same_classes

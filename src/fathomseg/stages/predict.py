@@ -30,7 +30,7 @@ from fathomseg.inference.camera import goals_of, pictures, predict_camera
 from fathomseg.inference.card import as_weights
 from fathomseg.inference.label_formats import IDS, parse_formats, places, write_formats
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.point_cloud import Lens, refuse_unfit
+from fathomseg.inference.point_cloud import ImageCamera, refuse_unfit
 from fathomseg.inference.predict_folder import Work, find_jobs
 from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
@@ -118,21 +118,21 @@ def predicted(
     names = ", ".join(predictor.tasks)
     if mode is not None and not any(task.windowed for task in predictor.tasks.values()):
         raise FathomError(f"What is predicted here ({names}) always sees the whole image; leave out --mode.")
-    lens = _lens(pointcloud, None if camera is None else str(camera), max_depth, Path(run), predictor)
+    image_camera = _image_camera(pointcloud, None if camera is None else str(camera), max_depth, Path(run), predictor)
     if smooth and "depth" not in predictor.tasks:
         raise FathomError(f"Depth alone is smoothed over time, but here is predicted: {names}. Leave out --smooth.")
     TemporalSmoother(smooth)  # an error of the strength comes before anything is written
     formats = parse_formats(format if isinstance(format, str) else ",".join(format), list(predictor.tasks))
     maker = Maker.of(Path(run), as_weights(weights), predictor, smooth)
     if source.isdecimal() and not Path(source).exists():
-        if lens is not None or formats or workers > 1:
+        if image_camera is not None or formats or workers > 1:
             raise FathomError("--pointcloud, --format and --workers are not for cameras; leave them out.")
         return _watch(int(source), predictor, maker, Path(out), run, overlay, frames, smooth)
     if frames is not None:
         raise FathomError(f"--frames is for cameras, but {source} is none; leave it out.")
     found = find_files(source, Path(out))
-    jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, lens, max_depth)
-    if lens is not None and all(job.is_video for job in jobs):
+    jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, image_camera, max_depth)
+    if image_camera is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
     began = time.perf_counter()
     with alone_in(Path(out), f"fathom predict {run}"), open_team(engine, workers) as team:
@@ -202,7 +202,9 @@ def _watch(
     return Predicted(out, 0, count)
 
 
-def _lens(wanted: bool, camera: str | None, max_depth: float | None, run: Path, predictor: Predictor) -> Lens | None:
+def _image_camera(
+    wanted: bool, camera: str | None, max_depth: float | None, run: Path, predictor: Predictor
+) -> ImageCamera | None:
     """The camera of point clouds; None if none are wanted. Raises `FathomError`."""
     if not wanted:
         for option, given in (("--camera", camera), ("--max-depth", max_depth)):
@@ -212,4 +214,4 @@ def _lens(wanted: bool, camera: str | None, max_depth: float | None, run: Path, 
     if max_depth is not None and not max_depth > 0:
         raise FathomError(f"--max-depth is {max_depth:g}; give the farthest depth that becomes a point, above 0.")
     refuse_unfit(predictor.card, set(predictor.tasks), str(run))
-    return Lens.of(camera, run)
+    return ImageCamera.of(camera, run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fathomseg.engine.loop import Trainer, accelerator
-from fathomseg.engine.sharding import gathered
+from fathomseg.engine.sharding import unsharded
 from fathomseg.engine.step import Step
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
@@ -116,7 +116,7 @@ def _evaluation(
     predictor = Predictor(step.ema.network, model_card(recipe), accelerate.device, config.inference)
 
     def evaluate(_: int) -> Mapping[str, Any]:
-        with gathered(step.ema.network):
+        with unsharded(step.ema.network):
             source = FromNetwork(predictor, recipe.data)
             scored = score(source, recipe.data, ids, predictor.tasks, accelerate.device)
         headlines = (predictor.tasks[name].headline(scores.result) for name, scores in scored.items())

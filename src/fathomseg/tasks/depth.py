@@ -197,7 +197,7 @@ class Depth(Task):
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
         """`depth` alone, resampled in inverse depth, as disparity of a network is; what is unknown leaves no trace in
-        its neighbours."""
+        its neighbours. Raises `DataError` for another shape, and where depth is lacking whose truth counts."""
         refuse_other_shape("the depth map", stored.shape, truth.shape, str(path))
         inverse = torch.from_numpy(stored)
         if stored.shape != truth.shape:

@@ -100,7 +100,10 @@ class Normals(Task):
         protocol: DepthProtocol | None,
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`normals`, resampled as the predictions of a network are."""
+        """`normals`, resampled as the predictions of a network are.
+
+        Raises `DataError` for another shape, and where no normal was predicted but the true one is known.
+        """
         refuse_other_shape("the map of normals", stored.shape[:2], truth.shape[:2], str(path))
         known = torch.from_numpy(truth).square().sum(2) > 0
         found = _at_size(torch.from_numpy(stored).permute(2, 0, 1), (truth.shape[0], truth.shape[1]))

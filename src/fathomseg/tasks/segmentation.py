@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Float32, Float64, Integer, UInt8
 from pydantic import Field
@@ -22,7 +21,8 @@ from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
-from fathomseg.io.images import read_colours, read_values
+from fathomseg.io.label_images import read_colours, read_values
+from fathomseg.io.ranks import gathered
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
 from fathomseg.metrics.segmentation import MEANING, SegmentationScores, mean_over
@@ -122,7 +122,10 @@ class Segmentation(Task):
         protocol: DepthProtocol | None,
         labels: LabelMap | None = None,
     ) -> dict[str, Tensor]:
-        """`label` alone: of the size of the label, with classes of the list wherever it has a class."""
+        """`label` alone: of the size of the label, with classes of the list wherever it has a class.
+
+        Raises `DataError` for any other.
+        """
         if stored.shape != truth.shape:
             sizes = " but its label is ".join(f"{height} x {width}" for height, width in (stored.shape, truth.shape))
             reason = f"the prediction is {sizes} (height x width); store predictions at the size of the labels"
@@ -224,9 +227,7 @@ class LabelScores(TaskScores):
 
     def all_reduce(self) -> None:
         """Counts are added up, rows gathered."""
-        found: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(found, self.rows)
-        self._others = {id: row for rows in found for id, row in rows.items()}
+        self._others = {id: row for rows in gathered([self.rows]) for id, row in rows.items()}
         self.sums.all_reduce()
 
     def result(self) -> dict[str, Any]:

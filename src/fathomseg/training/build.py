@@ -49,7 +49,7 @@ def pose_network(brought: Brought) -> PoseNetwork | None:
 def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Streams) -> Step:
     """The training step. Supervised losses come first, since pseudo-labels go by the weights they give the classes."""
     labels = {name for name in streams.by_name if "label" in recipe.needs(name)}
-    told = any(recipe.uses(name) & {"label", "distilled_label"} for name in streams.by_name)
+    uses_labels = any(recipe.uses(name) & {"label", "distilled_label"} for name in streams.by_name)
     cameras = learned(streams.intrinsics)
     setup = Setup(
         network=recipe.network,
@@ -58,7 +58,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         focal_ids=streams.learned_focal_ids,
         focal_factors=known_factors(recipe.init_from, cameras),
         focal_cameras=[(name, camera.fx) for name, camera in cameras],
-        classes=recipe.data.classes if told or "segmentation" in recipe.network.tasks else None,
+        classes=recipe.data.classes if uses_labels or "segmentation" in recipe.network.tasks else None,
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import PositiveFloat
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
@@ -25,9 +25,9 @@ class MetricScale(Part):
     source: Literal["auto", "poses", "speed", "camera_height", "none"] = "auto"
     """poses: the clips' known poses. speed: `metres_per_frame`. camera_height: the camera's height above the ground.
     auto: the first of these that is known and can be relied on. none: depth stays relative."""
-    metres_per_frame: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    metres_per_frame: PositiveFloat | None = None
     """The mean distance from a frame to the next: metres driven / frames, or metres per second / frames per second."""
-    camera_height: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    camera_height: PositiveFloat | None = None
     """Metres from the ground to the camera, which looks ahead and is held level. null = what the dataset says
     (`camera_height` in dataset.yaml)."""
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from fathomseg.config import Part, named_by_key
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import is_pattern
+from fathomseg.data.datasets.patterns import is_pattern
 from fathomseg.data.sampling import Uniform
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.engine.balancing import AnyBalancing, Fixed

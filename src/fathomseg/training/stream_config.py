@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Share
 from fathomseg.data.class_match import ClassMapping
-from fathomseg.data.colour import ColourJitter, Strength
+from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.data.geometry_sampling import MatchingGeometry
@@ -21,7 +22,6 @@ from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource
 from fathomseg.distillation import DistilledFolder
-from fathomseg.engine.loop import Positive
 from fathomseg.objectives import AnyObjective
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.types import Size
@@ -30,17 +30,17 @@ from fathomseg.types import Size
 class StreamColours(Part):
     """Random colours of a stream: what is null is as usual for what the stream carries."""
 
-    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    probability: Share | None = None
     """Share of the samples that are changed at all."""
-    brightness: Strength | None = None
+    brightness: Share | None = None
     """Factor drawn from 1 - b .. 1 + b."""
-    contrast: Strength | None = None
+    contrast: Share | None = None
     """Factor drawn from 1 - c .. 1 + c, about the grey mean of each image."""
-    saturation: Strength | None = None
+    saturation: Share | None = None
     """Factor drawn from 1 - s .. 1 + s, between the image and its grey version."""
     hue: Annotated[float, Field(ge=0, le=0.5)] | None = None
     """Shift drawn from -h .. h, in turns of the colour circle."""
-    grey: Strength | None = None
+    grey: Share | None = None
     """Share of the samples that are made grey, all frames of one alike; where some images are grey as stored."""
 
     def over(self, usual: ColourJitter) -> ColourJitter:
@@ -81,7 +81,7 @@ class StreamConfig(Part):
     """Where intrinsics come from."""
     size: PositiveSize | None = None
     """Working (height, width); null = that of the recipe. Video of another shape should keep its own."""
-    batch: Positive | None = None
+    batch: PositiveInt | None = None
     """How many images are in one optimiser step; null = train.batch."""
     progressive: Progressive | None = None
     """Small images first, which learn as much in a fraction of the time (progressive resizing). null: never."""

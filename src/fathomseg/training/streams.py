@@ -70,7 +70,8 @@ def build_streams(
     """Every stream of the recipe that gives something; every bad file is named before training starts.
 
     `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream, unless a
-    label budget names that split.
+    label budget names that split. Raises `DataError` for bad files, and `FathomError` for an objective or
+    a sampling whose streams give nothing.
     """
     main = accelerate.is_local_main_process
     streams, intrinsics = {}, {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
@@ -22,6 +23,9 @@ from fathomseg.training.run_folder import CONFIG, FRAMES, IDS
 from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
+_SHOWN: Final = 3
+"""Stray files named of each dataset."""
+
 
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
     """Before anything is prepared: which labels are used, and whether earlier runs have seen what is held out now."""
@@ -35,7 +39,7 @@ def tell_streams(recipe: Recipe, labelled: Mapping[str, Sequence[str]], streams:
     tell_shared_clips(recipe, streams)
 
 
-def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
+def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
     """Say how many labels each stream uses of how many images, and which files of its dataset nobody reads."""
     told: list[Dataset] = []
     for name, ids in labelled.items():
@@ -46,10 +50,10 @@ def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]], show
             continue
         told.append(dataset)
         strays = list(dict.fromkeys(dataset.layout_problems(())))
-        for problem in strays[:shown]:
+        for problem in strays[:_SHOWN]:
             say(f"  {problem}")
-        if len(strays) > shown:
-            say(f"  ... and {len(strays) - shown} more such files; `fathom check` lists them.")
+        if len(strays) > _SHOWN:
+            say(f"  ... and {len(strays) - _SHOWN} more such files; `fathom check` lists them.")
         for line in dataset.passed_over():
             say(f"  {line}")
 

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.data.datasets.files import held_out, hold_out
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.hash_split import by_hash, hold_out_by_hash
 from tests.fakes import make_folder
 
-HELD = [f"images/{i:03d}" for i in range(200) if held_out(f"images/{i:03d}", 20)]
+HELD = [f"images/{i:03d}" for i in range(200) if by_hash(f"images/{i:03d}", 20)]
 
 
 @given(st.sets(st.sampled_from([*HELD, "images/000", "images/001"]), max_size=6), st.integers(1, 99))
 def test_a_hold_out_takes_some_of_several_but_never_all(keys: set[str], percent: int) -> None:
-    val = hold_out(keys, percent)
+    val = hold_out_by_hash(keys, percent)
     assert val <= keys
     assert bool(val) == (len(keys) > 1)
     assert len(val) < len(keys) or not keys

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fathomseg.data.datasets.files import held_out
+from fathomseg.data.datasets.hash_split import by_hash
 from fathomseg.data.datasets.idd_lite import IddLite
 from fathomseg.types import IGNORE
 from tests.fakes import make_idd_lite, scene
@@ -19,7 +19,7 @@ def test_whole_sequences_are_held_out_and_stay_so_when_data_is_added(tmp_path: P
     few = IddLite(root=make_idd_lite(tmp_path, sequences=30, frames=1, size=(4, 6)))
     before = sequences(few, "train"), sequences(few, "val")
     assert not before[0] & before[1]
-    assert len(before[1]) == sum(held_out(str(i), 20) for i in range(30)) > 0
+    assert len(before[1]) == sum(by_hash(str(i), 20) for i in range(30)) > 0
     more = IddLite(root=make_idd_lite(tmp_path, sequences=40, frames=2, size=(4, 6)))
     assert before[0] <= sequences(more, "train")
     assert before[1] <= sequences(more, "val")
@@ -27,7 +27,7 @@ def test_whole_sequences_are_held_out_and_stay_so_when_data_is_added(tmp_path: P
 
 
 def test_about_the_asked_share_is_held_out() -> None:
-    assert sum(held_out(f"sequence {i}", 20) for i in range(2000)) == pytest.approx(400, abs=60)
+    assert sum(by_hash(f"sequence {i}", 20) for i in range(2000)) == pytest.approx(400, abs=60)
 
 
 def test_a_real_val_folder_is_used(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
 from fathomseg.data.datasets.kitti2015 import Kitti2015
 from fathomseg.data.datasets.kitti_calibration import USUAL, Stereo
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.io.images import resize_nearest
+from fathomseg.io.label_images import read_values
 from fathomseg.stages.check import check
 from fathomseg.types import Camera
 from tests.fakes import make_kitti2015, save, write_yaml

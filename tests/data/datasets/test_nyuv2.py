@@ -10,7 +10,7 @@ import pytest
 
 from fathomseg.data.datasets.nyuv2 import CLASSES, NyuV2
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.stages.check import check
 from tests.fakes import make_nyuv2, make_nyuv2_mat, save
 

@@ -9,7 +9,7 @@ import pytest
 
 from fathomseg.data.datasets.vkitti2 import CLASSES, VKitti2
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.images import read_colours
+from fathomseg.io.label_images import read_colours
 from fathomseg.stages.check import check
 from fathomseg.types import IGNORE
 from tests.fakes import make_vkitti2

@@ -13,7 +13,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.types import IGNORE
 
 Counts = Int64[np.ndarray, " 256"]

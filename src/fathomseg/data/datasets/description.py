@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat, model_validator
 
 from fathomseg.config import Part
+from fathomseg.config.bounds import Byte
 from fathomseg.data.datasets.folder_splits import SplitLists
 from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
 from fathomseg.types import IGNORE, Camera, ClassList
@@ -37,9 +38,7 @@ IGNORED: Final = "ignore"
 """What `unpainted` says if no class is meant."""
 
 Bits = Annotated[int, Field(ge=8, le=16)]
-Byte = Annotated[int, Field(ge=0, le=255)]
 Rgb = Annotated[tuple[Byte, Byte, Byte], BeforeValidator(_from_hex)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 def _metres(scale: float) -> float:
@@ -50,7 +49,7 @@ def _metres(scale: float) -> float:
     return scale
 
 
-DepthScale = Annotated[float, Field(gt=0), AfterValidator(_metres)]
+MetresPerStep = Annotated[float, Field(gt=0), AfterValidator(_metres)]
 
 
 class ClassEntry(Part):
@@ -71,15 +70,15 @@ class CameraEntry(Part):
     """Width in pixels of the images the numbers below were measured on."""
     height: Annotated[int, Field(gt=0)]
     """Height in pixels of the images the numbers below were measured on."""
-    fx: Positive
+    fx: PositiveFloat
     """Focal length in pixels, horizontally."""
-    fy: Positive
+    fy: PositiveFloat
     """Focal length in pixels, vertically."""
     cx: float
     """Principal point in pixels, horizontally; 0 is the centre of the first pixel."""
     cy: float
     """Principal point in pixels, vertically."""
-    fps: Positive | None = None
+    fps: PositiveFloat | None = None
     """Frames per second of the clip, for the reader's information."""
 
     def camera(self) -> Camera:
@@ -101,11 +100,11 @@ class Description(SplitLists):
     label, and what an annotation tool leaves empty. Left out = the class `background` if there is one, else ignored."""
     bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = found from each file's largest value."""
-    depth_scale: DepthScale | None = None
+    depth_scale: MetresPerStep | None = None
     """Metres per stored unit of the maps in depth/: 0.001 = millimetres, 1 = metres. A stored 0 is unknown."""
     camera: CameraEntry | None = None
     """The camera of all images that have no camera file of their own."""
-    camera_height: Positive | None = None
+    camera_height: PositiveFloat | None = None
     """Metres from the ground to the camera of all clips: what depth that is learned from video gets its metres from."""
 
     @model_validator(mode="after")

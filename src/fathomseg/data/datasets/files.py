@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
-import hashlib
 import os
 import re
 from abc import abstractmethod
@@ -12,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -22,58 +20,15 @@ from pydantic import AfterValidator
 
 from fathomseg.data.datasets.base import Dataset, Kind, Traits
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.patterns import fitting, is_pattern
 from fathomseg.data.datasets.scan import scan
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES, bits_used, image_size, is_turned, read_rgb
-from fathomseg.io.listing import counted, ending, missing, passed_over, walk
+from fathomseg.io.listing import UNREAD, counted, ending, passed_over, stamp, walk
 from fathomseg.text import at_home
 from fathomseg.types import Size
 
 F = TypeVar("F", bound="FileDataset")
-
-_FOREIGN: Final = frozenset(
-    [
-        ".3gp",
-        ".arw",
-        ".avif",
-        ".bpg",
-        ".cr2",
-        ".cr3",
-        ".dng",
-        ".exr",
-        ".flv",
-        ".gif",
-        ".hdr",
-        ".heic",
-        ".heif",
-        ".ico",
-        ".j2k",
-        ".jp2",
-        ".jpe",
-        ".jxl",
-        ".m2ts",
-        ".m2v",
-        ".mpeg",
-        ".mts",
-        ".mxf",
-        ".nef",
-        ".npy",
-        ".npz",
-        ".ogv",
-        ".orf",
-        ".pbm",
-        ".pnm",
-        ".psd",
-        ".raw",
-        ".rw2",
-        ".svg",
-        ".tga",
-        ".ts",
-        ".vob",
-        ".wmv",
-    ]
-)
-"""Endings of pictures and videos that are not read."""
 
 _EACH: Final = 20
 """Up to so many files that belong to nothing are told one by one."""
@@ -255,7 +210,7 @@ class FileDataset(Dataset):
 
     def passed_over(self) -> tuple[str, ...]:
         """Pictures and videos below `root` that no one reads, counted by ending, for the user to know."""
-        found = Counter(end for name, _ in walk(self.root) if (end := ending(name)) in _FOREIGN)
+        found = Counter(end for name, _ in walk(self.root) if (end := ending(name)) in UNREAD)
         return (f"{self.root} holds files that are not read: {counted(found)}.",) if found else ()
 
     def files(self, id: str) -> Files:
@@ -273,17 +228,6 @@ class FileDataset(Dataset):
             return None
         other = f"{id[: number.start()]}{int(number[0]) + step:0{len(number[0])}d}"
         return other if other in self._listing.samples else None
-
-
-def is_pattern(text: str) -> bool:
-    """Whether a text has wildcards: `*`, `?` or `[...]`."""
-    return any(mark in text for mark in "*?[")
-
-
-def fitting(pattern: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a pattern fits, in their order; `*` is any text, with slashes, and large letters are not small."""
-    fits = re.compile(fnmatch.translate(pattern)).match
-    return [id for id in ids if fits(id)]
 
 
 def without_image(images: Mapping[str, Path], labels: Mapping[str, Path]) -> list[Path]:
@@ -311,50 +255,6 @@ def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, P
     if twins:
         raise DataError(twins)
     return dict(sorted(found.items()))
-
-
-def places(names: Sequence[str]) -> dict[str, int]:
-    """Where each frame of one clip stands in time: frames are neighbours if their places differ by one.
-
-    If the names end in numbers that mostly differ by the same step, the number counts and a jump is a gap in time.
-    Otherwise (timestamps, no numbers) the frames simply follow each other, by number or by name.
-    """
-    numbers = {name: int(match[0]) for name in names if (match := _NUMBER.search(name))}
-    if len(set(numbers.values())) < len(names):
-        return {name: place for place, name in enumerate(sorted(names))}
-    ordered = sorted(names, key=numbers.__getitem__)
-    steps = [numbers[after] - numbers[before] for before, after in pairwise(ordered)]
-    usual, often = Counter(steps).most_common(1)[0] if steps else (1, 0)
-    even = 2 * often > len(steps)
-    found, place = {}, 0
-    for name, step in zip(ordered, [0, *steps], strict=True):
-        if name != ordered[0]:
-            place += 1 if step == usual or not even else max(2, -(-step // usual))
-        found[name] = place
-    return found
-
-
-def held_out(key: str, percent: int) -> bool:
-    """Whether a sample or sequence belongs to the hold-out: decided by its own name alone, on every machine alike."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % 100 < percent
-
-
-def hold_out(keys: Iterable[str], percent: int) -> set[str]:
-    """The keys that `held_out` says belong to the hold-out, but at least one of several, and never all."""
-    ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).digest())
-    val = {key for key in ordered if held_out(key, percent)}
-    if not val and len(ordered) > 1:
-        val = {ordered[0]}
-    return val - set(ordered[-1:]) if len(val) == len(ordered) else val
-
-
-def stamp(path: Path) -> str:
-    """A text that changes with the file: its byte size and time of change. Raises `DataError` if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        raise DataError([Problem(str(path), missing(path))]) from None
-    return f"{status.st_size}|{status.st_mtime_ns}"
 
 
 def _video() -> Any:

@@ -16,14 +16,15 @@ from pydantic import Field
 
 from fathomseg import config
 from fathomseg.data.datasets.base import Kind, Traits
+from fathomseg.data.datasets.clip_order import order_in_time
 from fathomseg.data.datasets.description import Bits, CameraEntry, Description
-from fathomseg.data.datasets.files import Files, Listing, files_below, places, stamp
+from fathomseg.data.datasets.files import Files, Listing, files_below
 from fathomseg.data.datasets.folder_splits import LISTS, SplitLists, clip_of, why_no, with_splits
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import DepthDataset, read_any_depth
 from fathomseg.errors import ConfigError, DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES, resize_nearest
-from fathomseg.io.listing import VIDEOS, ending, walk
+from fathomseg.io.listing import VIDEOS, ending, stamp, walk
 from fathomseg.io.normal_maps import read_normals
 from fathomseg.io.shapes import fitted, refuse_other_shape
 from fathomseg.io.stored_maps import MAP_SUFFIXES
@@ -292,7 +293,7 @@ class Folder(SplitLists, DepthDataset):
         for id in self._listing.samples:
             if clip := clip_of(id):
                 clips[clip].append(id)
-        return {id: place for ids in clips.values() for id, place in places(ids).items()}
+        return {id: place for ids in clips.values() for id, place in order_in_time(ids).items()}
 
     @cached_property
     def _at_place(self) -> dict[tuple[str | None, int], str]:

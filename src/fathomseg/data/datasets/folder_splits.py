@@ -15,7 +15,9 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator
 
 from fathomseg.config import Part
-from fathomseg.data.datasets.files import Files, Listing, fitting, held_out, hold_out, is_pattern
+from fathomseg.data.datasets.files import Files, Listing
+from fathomseg.data.datasets.hash_split import by_hash, hold_out_by_hash
+from fathomseg.data.datasets.patterns import fitting, is_pattern
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.images import SUFFIXES
 from fathomseg.text import read_text
@@ -124,8 +126,8 @@ def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str]
         return having - set(train)
     candidates = {id: clip_of(id) or id for id in having - chosen}
     keys = set(candidates.values())
-    val = {key for key in keys if held_out(key, percent)} if chosen else set()
-    val = val or hold_out(keys, percent)
+    val = {key for key in keys if by_hash(key, percent)} if chosen else set()
+    val = val or hold_out_by_hash(keys, percent)
     return {id for id, key in candidates.items() if key in val}
 
 

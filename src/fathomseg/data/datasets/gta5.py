@@ -12,11 +12,12 @@ from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
 from fathomseg.data.datasets.cityscapes import LABELS as CITYSCAPES
-from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import png_is_rgb
+from fathomseg.io.label_images import png_is_rgb
 from fathomseg.text import read_text
 from fathomseg.types import ClassList
 
@@ -110,7 +111,7 @@ class Gta5(ScaledLabels):
         return sides
 
     def _by_blocks(self, samples: Mapping[str, Files]) -> dict[str, list[str]]:
-        val = hold_out({block(id, _BLOCK) for id in samples}, self.val_percent)
+        val = hold_out_by_hash({block(id, _BLOCK) for id in samples}, self.val_percent)
         sides: dict[str, list[str]] = {"train": [], "val": []}
         for id in samples:
             sides["val" if block(id, _BLOCK) in val else "train"].append(id)

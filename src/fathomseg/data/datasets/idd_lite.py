@@ -7,7 +7,8 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, hold_out, without_image
+from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
@@ -52,7 +53,7 @@ class IddLite(FileDataset):
         if self._has_val:
             return Listing.of({"train": samples, "val": self._samples("val")})
         sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
-        val = hold_out((id.split("/")[1] for id in samples), self.val_percent)
+        val = hold_out_by_hash((id.split("/")[1] for id in samples), self.val_percent)
         for id, files in samples.items():
             sides["val" if id.split("/")[1] in val else "train"][id] = files
         return Listing.of(sides)

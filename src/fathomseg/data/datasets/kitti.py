@@ -13,7 +13,8 @@ from jaxtyping import Float32, Float64
 from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
-from fathomseg.data.datasets.files import Files, Listing, hold_out
+from fathomseg.data.datasets.files import Files, Listing
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.kitti_layouts import Clip, find_clips
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import MapDataset, read_depth
@@ -129,7 +130,7 @@ class Kitti(MapDataset):
                     f"there is: {', '.join(sorted(drives))}."
                 )
             return set(self.val_drives)
-        return hold_out(drives, self.val_percent)
+        return hold_out_by_hash(drives, self.val_percent)
 
     @cached_property
     def _clips(self) -> dict[str, Clip]:

@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from fathomseg import config
+from fathomseg.data.datasets.clip_order import order_in_time
 from fathomseg.data.datasets.description import CameraEntry
-from fathomseg.data.datasets.files import files_below, places
+from fathomseg.data.datasets.files import files_below
 from fathomseg.data.datasets.kitti_calibration import Calibration
 from fathomseg.errors import ConfigError, DataError, Problem
 from fathomseg.geometry.trajectory import read_poses
@@ -49,7 +50,7 @@ class Clip:
     @cached_property
     def places(self) -> Mapping[str, int]:
         """Where each frame stands in time."""
-        return places(tuple(self.frames))
+        return order_in_time(tuple(self.frames))
 
     @cached_property
     def at_place(self) -> Mapping[int, str]:

@@ -16,7 +16,8 @@ from fathomseg.data.datasets.files import Files, files_below
 from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, Calibration, Stereo, read_stereo
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.io.images import resize_nearest
+from fathomseg.io.label_images import read_values
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import Camera, Size
 

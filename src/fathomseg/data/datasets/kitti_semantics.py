@@ -13,7 +13,8 @@ from jaxtyping import Float32
 from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES, LABELS
-from fathomseg.data.datasets.files import Files, Listing, Root, files_below, hold_out
+from fathomseg.data.datasets.files import Files, Listing, Root, files_below
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.kitti import LEVELS_PER_METRE
 from fathomseg.data.datasets.kitti_scenes import KittiScenes
 from fathomseg.data.datasets.labels import LabelMap
@@ -82,7 +83,7 @@ class KittiSemantics(KittiScenes):
     def _list(self) -> Listing:
         frames, measured = self._frames()
         labelled = {id: files for id, files in measured.items() if files.label is not None}
-        val = hold_out({_block(id) for id in labelled}, self.val_percent)
+        val = hold_out_by_hash({_block(id) for id in labelled}, self.val_percent)
         splits: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
         for id, files in labelled.items():
             splits["val" if _block(id) in val else "train"][id] = files

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8, UInt16
 
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_drawing, read_stored
+from fathomseg.io.label_images import read_drawing, read_stored
 from fathomseg.types import IGNORE, Size
 
 LabelKind = Literal["ids", "colours"]

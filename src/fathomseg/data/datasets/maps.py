@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from fathomseg.data.datasets.base import Kind
-from fathomseg.data.datasets.files import FileDataset, stamp
+from fathomseg.data.datasets.files import FileDataset
 from fathomseg.errors import DataError, Problem
-from fathomseg.io.images import read_values, resize_nearest
+from fathomseg.io.images import resize_nearest
+from fathomseg.io.label_images import read_values
+from fathomseg.io.listing import stamp
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.io.stored_maps import read_map
 

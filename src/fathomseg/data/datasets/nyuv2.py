@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from pydantic import Field
 
-from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out
+from fathomseg.data.datasets.files import Files, Listing, files_below
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
 from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.data.datasets.nyuv2_mat import MAT, InMat, LabelledMat
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_values
+from fathomseg.io.label_images import read_values
 from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList
 
@@ -164,7 +165,7 @@ class NyuV2(MapDataset):
         splits = {"train": train, "val": test}
         if self.blocks or not test:
             scene = _runs(train) if self._mat is None else self._mat.scenes
-            val = hold_out((scene[id] for id in train), self.val_percent)
+            val = hold_out_by_hash((scene[id] for id in train), self.val_percent)
             held = [id for id in train if scene[id] in val]
             splits = {"train": [id for id in train if scene[id] not in val], "val": held, "test": test}
         return Listing.of({name: {id: self._samples[id] for id in ids} for name, ids in splits.items() if ids})

@@ -12,9 +12,10 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
-from fathomseg.data.datasets.files import Files, stamp
+from fathomseg.data.datasets.files import Files
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.io.listing import stamp
 from fathomseg.types import Size
 
 MAT: Final = "nyu_depth_v2_labeled.mat"

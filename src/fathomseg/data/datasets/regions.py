@@ -13,9 +13,11 @@ from jaxtyping import UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.description import BACKGROUND
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, fitting, hold_out
+from fathomseg.data.datasets.files import FileDataset, Files, Listing
 from fathomseg.data.datasets.folder_splits import Patterns
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours
+from fathomseg.data.datasets.patterns import fitting
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.images import SUFFIXES
 from fathomseg.io.listing import ending
@@ -106,7 +108,9 @@ class RegionDataset(FileDataset):
             found["train"] = found.get("train", {}) | found.pop("val", {})
             held = _named(self.val, found["train"])
         elif "val" not in found and "train" in found:
-            held = hold_out((id for id, files in found["train"].items() if files.label is not None), self.val_percent)
+            held = hold_out_by_hash(
+                (id for id, files in found["train"].items() if files.label is not None), self.val_percent
+            )
         if held:
             found["val"] = {id: found["train"].pop(id) for id in sorted(held)}
         listing = Listing.of({name: split for name, split in found.items() if split})

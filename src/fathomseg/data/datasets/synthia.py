@@ -12,12 +12,13 @@ from jaxtyping import Float32, UInt8
 from pydantic import Field
 
 from fathomseg.data.datasets.cityscapes import CLASSES
-from fathomseg.data.datasets.files import Files, Listing, files_below, hold_out, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
 from fathomseg.data.datasets.gta5 import block
+from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import read_first_channel
+from fathomseg.io.label_images import read_first_channel
 from fathomseg.types import ClassList
 
 _IDS: Final = {
@@ -118,7 +119,7 @@ class Synthia(MapDataset):
 
 def _sides(samples: Mapping[str, Files], percent: int) -> dict[str, dict[str, Files]]:
     """The samples of each split."""
-    val = hold_out({block(id, _BLOCK) for id in samples}, percent)
+    val = hold_out_by_hash({block(id, _BLOCK) for id in samples}, percent)
     sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
     for id, files in samples.items():
         sides["val" if block(id, _BLOCK) in val else "train"][id] = files

@@ -96,10 +96,10 @@ class Plot:
         self.models.append(model.placed(x, z, heading))
 
 
-def cast(points: Sequence[tuple[float, float]], height: float, drift: Drift, base: float = 0.0) -> Shadow:
-    """The shade of an upright prism over `points`, from `base` to `height` metres."""
+def cast(points: Sequence[tuple[float, float]], height: float, drift: Drift) -> Shadow:
+    """The shade of an upright prism over `points` on the ground, `height` metres high."""
     foot = np.array(points, np.float64)
-    corners = np.concatenate([foot + base * drift, foot + height * drift])
+    corners = np.concatenate([foot, foot + height * drift])
     hull = cv2.convexHull(corners.astype(np.float32))[:, 0].astype(np.float64)
     if len(hull) > 10:
         hull = hull[np.linspace(0, len(hull) - 1, 10).astype(int)]

@@ -5,16 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from jaxtyping import Bool, Float, UInt8
-from pydantic import Field
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.config import Part
 from fathomseg.types import IGNORE, ClassList, SumCount
-
-Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Guidance(Part, ABC):
     """The settings of one term."""
 
     name: str
-    weight: Weight
+    weight: NonNegativeFloat
     """Weight beside the other terms."""
 
     levels: ClassVar[Sequence[int]] = ()

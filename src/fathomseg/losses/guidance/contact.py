@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.class_groups import GROUND, MOVING, indices, members
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import ClassList, SumCount
 
 
@@ -28,7 +28,7 @@ class GroundContact(Guidance):
     """
 
     name: Literal["contact"] = "contact"
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     classes: tuple[str, ...] | None = None
     """The names of the classes that stand; null = those that move (person, rider, car, truck ...)."""
     ground: tuple[str, ...] | None = None

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import IGNORE, SumCount
 
 
@@ -29,7 +29,7 @@ class Ranking(Guidance):
     """
 
     name: Literal["ranking"] = "ranking"
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     samples: Annotated[int, Field(gt=0)] = 1000
     """Border pixels drawn from each image."""
     reach: Annotated[float, Field(gt=0)] = 0.15

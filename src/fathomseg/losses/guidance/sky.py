@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import NonNegativeFloat
+
 from fathomseg.losses.class_groups import SKY, indices, members
 from fathomseg.losses.far import far_away
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import ClassList, SumCount
 
 
@@ -15,7 +17,7 @@ class SkyIsFar(Guidance):
     """The disparity of sky pixels, in units of the image's mean disparity, is pushed to zero."""
 
     name: Literal["sky"] = "sky"
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     classes: tuple[str, ...] | None = None
     """The names of the classes that are sky; null = sky."""
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import SumCount
 
 
@@ -20,7 +20,7 @@ class SemanticSmoothness(Guidance):
     """|dx D*| exp(-|dx S|) + |dy D*| exp(-|dy S|), D* = inverse depth / its mean over the image."""
 
     name: Literal["smoothness"] = "smoothness"
-    weight: Weight = 1e-3
+    weight: NonNegativeFloat = 1e-3
     contrast: Annotated[float, Field(ge=0)] = 4.0
     """|dS| at a border between two classes; 0 within one. 4: borders count 0.02 of the rest."""
 

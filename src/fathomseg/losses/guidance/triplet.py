@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
-from fathomseg.losses.guidance.base import Guidance, Seen, Weight
+from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import IGNORE, SumCount
+
+_RADIUS: Final = 2
+"""Patches have 2 * 2 + 1 pixels."""
+_LEAST: Final = 4
+"""Pixels with fewer neighbours of either kind count nowhere."""
 
 
 class Triplet(Guidance):
@@ -25,7 +30,7 @@ class Triplet(Guidance):
     """
 
     name: Literal["triplet"] = "triplet"
-    weight: Weight = 0.1
+    weight: NonNegativeFloat = 0.1
     margin: Annotated[float, Field(ge=0)] = 0.3
     """How much nearer the features of the same class must be."""
 
@@ -44,19 +49,17 @@ def triplet(
     features: Float[Tensor, "b c h w"],
     label: UInt8[Tensor, "b h w"],
     margin: float = 0.3,
-    radius: int = 2,
-    least: int = 4,
 ) -> SumCount:
-    """The sum over the pixels that have `least` neighbours of either kind, and their number."""
+    """The sum over the pixels that have enough neighbours of either kind, and their number."""
     unit = F.normalize(features, dim=1, eps=1e-6)
     height, width = label.shape[1:]
-    padded = F.pad(unit, [radius] * 4)
-    classes = F.pad(label, [radius] * 4, value=IGNORE)
+    padded = F.pad(unit, [_RADIUS] * 4)
+    classes = F.pad(label, [_RADIUS] * 4, value=IGNORE)
     nothing = unit.new_zeros(label.shape)
     near, far, positives, negatives = nothing, nothing, nothing, nothing
-    for dy in range(2 * radius + 1):
-        for dx in range(2 * radius + 1):
-            if dy == dx == radius:
+    for dy in range(2 * _RADIUS + 1):
+        for dx in range(2 * _RADIUS + 1):
+            if dy == dx == _RADIUS:
                 continue
             window = (..., slice(dy, dy + height), slice(dx, dx + width))
             distance = (2 - 2 * (unit * padded[window]).sum(1)).clamp(min=1e-6).sqrt()
@@ -64,7 +67,7 @@ def triplet(
             same, other = known & (classes[window] == label), known & (classes[window] != label)
             near, far = near + torch.where(same, distance, 0.0), far + torch.where(other, distance, 0.0)
             positives, negatives = positives + same, negatives + other
-    counted: Bool[Tensor, "b h w"] = (positives >= least) & (negatives >= least) & (label != IGNORE)
+    counted: Bool[Tensor, "b h w"] = (positives >= _LEAST) & (negatives >= _LEAST) & (label != IGNORE)
     loss = F.relu(near / positives.clamp(min=1) - far / negatives.clamp(min=1) + margin)
     return torch.where(counted, loss, 0.0).sum(), counted.sum().to(loss.dtype)
 

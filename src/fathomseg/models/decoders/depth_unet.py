@@ -7,11 +7,11 @@ The networks of Godard et al. 2019 (arXiv:1806.01260, supplement, table 5) and, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from fathomseg.errors import FathomError
@@ -24,8 +24,6 @@ from fathomseg.types import Size
 COARSEST: Final = 4
 """The level the decoder begins at. Its stride is 16, or the encoder's output stride where that is less."""
 
-Width = Annotated[int, Field(ge=1)]
-
 
 class DepthUNet(DecoderPart):
     """Convolution, nearest upsampling where the next map is larger, that map joined, convolution; at levels 4 to 0.
@@ -35,7 +33,7 @@ class DepthUNet(DecoderPart):
     """
 
     name: Literal["depth_unet"] = "depth_unet"
-    channels: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 128, 256)
+    channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 128, 256)
     """Width of levels 0 to 4, that is at strides 1, 2, 4, 8, 16. Levels finer than `stride` are not built."""
     stride: Literal[1, 2, 4] = 1
     """Pixels per cell of the output. 4 saves most of the time; 1 gives the finest depth."""

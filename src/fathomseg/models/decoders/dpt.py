@@ -6,10 +6,10 @@ Ranftl, Bochkovskiy, Koltun 2021, "Vision Transformers for Dense Prediction", ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from fathomseg.errors import FathomError
@@ -17,8 +17,6 @@ from fathomseg.models.blocks import Map, Norm, he_init, norm_layer
 from fathomseg.models.decoders.base import DecoderModule, DecoderPart
 from fathomseg.models.encoders import Pyramid
 from fathomseg.types import Size
-
-Width = Annotated[int, Field(ge=1)]
 
 
 class Dpt(DecoderPart):
@@ -31,7 +29,7 @@ class Dpt(DecoderPart):
     name: Literal["dpt"] = "dpt"
     channels: int = Field(default=64, ge=1)
     """Width of the fusion, and of the feature map heads work on."""
-    widths: tuple[Width, Width, Width, Width] | None = None
+    widths: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
     """Channels of the reassembled maps, fine to coarse. null: 1/8, 1/4, 1/2 and all of the encoder's."""
     stride: Literal[1, 2, 4] = 2
     """Pixels per cell of the output. The paper's is 2 for patches of 16 pixels; 4 is a quarter of the cells."""
@@ -39,7 +37,7 @@ class Dpt(DecoderPart):
     """A norm (network.norm says which) behind every 3x3 convolution of the fusion."""
 
     def build(self, pyramid: Pyramid, norm: Norm) -> DptDecoder:
-        """Needs the four equally fine maps of a plain transformer."""
+        """Needs the four equally fine maps of a plain transformer. Raises `FathomError` for others."""
         if not pyramid.plain or len(pyramid.strides) != 5:
             raise FathomError(
                 f"Decoder 'dpt' makes a pyramid of four maps of one stride, but encoder {pyramid.model!r} gives "

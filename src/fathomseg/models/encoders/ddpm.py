@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.models.blocks import Map
 from fathomseg.models.compat import load_timm
-from fathomseg.models.ddpm import Blocks, Count
+from fathomseg.models.ddpm import Blocks
 from fathomseg.models.encoders.base import FeatureEncoder
 
 _SCALING: Final = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -26,11 +26,11 @@ class DdpmEncoder(Part):
     """
 
     name: Literal["ddpm"] = "ddpm"
-    channels: Count = 64
+    channels: PositiveInt = 64
     """Width of the first level."""
-    mults: Annotated[tuple[Count, ...], Field(min_length=2, max_length=6)] = (1, 2, 4, 8)
+    mults: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=6)] = (1, 2, 4, 8)
     """Width of every level in `channels`; each is half as fine as the one before."""
-    stem: Count | None = None
+    stem: PositiveInt | None = None
     """Width behind the first convolution, 7x7; null = two thirds of `channels`."""
     blocks: Blocks = Blocks()
     """What it is made of."""

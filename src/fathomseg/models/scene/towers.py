@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field, model_validator
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
 from fathomseg.models.compat import load_timm
 from fathomseg.types import Size
-
-Positive = Annotated[int, Field(gt=0)]
 
 
 class TowerConfig(Part, ABC):
@@ -37,15 +35,15 @@ class Vit(TowerConfig):
     """
 
     name: Literal["vit"] = "vit"
-    size: tuple[Positive, Positive] = (64, 128)
+    size: tuple[PositiveInt, PositiveInt] = (64, 128)
     """(height, width) in pixels to which maps are resized, whatever their shape."""
-    patch: Positive = 8
+    patch: PositiveInt = 8
     """Pixels along a side of a patch."""
-    width: Positive = 128
+    width: PositiveInt = 128
     """Channels of a token."""
-    depth: Positive = 4
+    depth: PositiveInt = 4
     """Blocks."""
-    heads: Positive = 4
+    heads: PositiveInt = 4
     """Attention heads of a block."""
 
     @model_validator(mode="after")

@@ -35,6 +35,8 @@ from fathomseg.types import IGNORE, ClassList
 
 LABELS: Final = "cvat/labels.json"
 ARCHIVE: Final = "cvat/segmentation_mask_1.1.zip"
+_FOLDERS: Final = 5
+"""Folders named of a place that holds no mask."""
 
 _LABELMAP = "labelmap.txt"
 _CLASS_MASKS = "SegmentationClass"
@@ -182,11 +184,11 @@ def _nothing_found(root: Path, source: Path) -> FathomError:
     )
 
 
-def _held(folder: Path, shown: int = 5) -> str:
+def _held(folder: Path) -> str:
     """What there is, by folder."""
     places = Counter(name.rpartition("/")[0] for name, _ in walk(folder))
-    parts = [f"{place or '(top)'}/ with {count} files" for place, count in places.most_common(shown)]
-    return f"It holds {', '.join(parts) or 'nothing'}{' and more' if len(places) > shown else ''}."
+    parts = [f"{place or '(top)'}/ with {count} files" for place, count in places.most_common(_FOLDERS)]
+    return f"It holds {', '.join(parts) or 'nothing'}{' and more' if len(places) > _FOLDERS else ''}."
 
 
 def _label_map(path: Path) -> LabelMap:

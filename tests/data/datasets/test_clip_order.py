@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.data.datasets.files import places
+from fathomseg.data.datasets.clip_order import order_in_time
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ from fathomseg.data.datasets.files import places
     ],
 )
 def test_known_clips(names: list[str], expected: list[int]) -> None:
-    found = places(names)
+    found = order_in_time(names)
     assert [found[name] for name in names] == expected
 
 
 @given(st.sets(st.integers(0, 500), min_size=1), st.integers(1, 9))
 def test_frames_keep_their_order_and_none_share_a_place(numbers: set[int], step: int) -> None:
     names = [f"{step * number:06d}" for number in numbers]
-    found = places(names)
+    found = order_in_time(names)
     assert sorted(names) == sorted(names, key=found.__getitem__)
     assert len(set(found.values())) == len(names)
     assert min(found.values()) == 0
