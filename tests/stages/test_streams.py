@@ -23,6 +23,7 @@ from fathomseg.depth_sources import OwnDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
 from fathomseg.objectives import Supervised
+from fathomseg.training import matching
 from fathomseg.training import streams as streams_module
 from fathomseg.training.build import colours
 from fathomseg.training.data_record import check_classes
@@ -405,7 +406,7 @@ class TestPairs:
         self, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         first, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "a")
-        monkeypatch.setattr(streams_module, "smaller", lambda _: pytest.fail("a map was read again"))
+        monkeypatch.setattr(matching, "smaller", lambda _: pytest.fail("a map was read again"))
         again, _ = built(self.tree(camvid, self.MATCHING), tmp_path / "b")
         ids = [[made.by_name["source"].id_at(position) for position in range(5)] for made in (first, again)]
         assert ids[0] == ids[1]
