@@ -188,6 +188,10 @@ class Objective(Part, ABC):
         """Anything else that keeps it from training this network, with what to set; None if nothing does."""
         return None
 
+    def refuse(self, classes: ClassList | None) -> None:
+        """Raise `FathomError` for settings that do not fit the classes of the data (None: there are none), or for a
+        file they name that cannot be used: asked before anything is prepared."""
+
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders,
         unless a resumed run brings them. `network` is as it was built, before any earlier run's weights are loaded."""

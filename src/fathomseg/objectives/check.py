@@ -12,7 +12,7 @@ from fathomseg.objectives.photometric import Photometric
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.objectives.semantic_guidance import SemanticGuidance
 from fathomseg.objectives.supervised import Supervised
-from fathomseg.tasks import DepthLoss, SegmentationLoss
+from fathomseg.tasks import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 
@@ -133,8 +133,7 @@ def _agreement_misfits(name: str, agreement: DepthAgreement, objectives: Mapping
 
 
 def _weighs_classes(objective: Objective) -> bool:
-    losses = objective.losses.values() if isinstance(objective, Supervised) else ()
-    return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
+    return isinstance(objective, Supervised) and objective.weighs_classes
 
 
 def _remedy(output: str) -> str:

@@ -61,7 +61,7 @@ from fathomseg.objectives.base import (
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
-from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
+from fathomseg.types import IGNORE, Batch, ClassList, Size, StepResult, Term
 
 
 class PseudoLabels(Objective):
@@ -153,6 +153,11 @@ class PseudoLabels(Objective):
                 f"{ranges[1]}: give both the same min_depth and max_depth"
             )
         return None
+
+    def refuse(self, classes: ClassList | None) -> None:
+        """An ego vehicle that cannot be read, or is everywhere."""
+        if self.ego_vehicle is not None:
+            self.ego_vehicle.shown()
 
     @property
     def partners(self) -> tuple[str, ...]:

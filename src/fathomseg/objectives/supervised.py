@@ -64,6 +64,11 @@ class Supervised(Objective):
         early_too = {early(task) for task in self.losses if early(task) in network.outputs and self.early > 0}
         return frozenset({*self.losses, *early_too})
 
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether rare classes count more in its loss."""
+        return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in self.losses.values())
+
     def groups(self, network: NetworkConfig) -> dict[str, frozenset[str]]:
         """One for each task that counts, its early output included."""
         learned = self.learns(network)

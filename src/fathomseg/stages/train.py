@@ -26,6 +26,7 @@ from fathomseg.training.build import (
     model_card,
     photometric_of,
     pose_network,
+    refuse_unfit,
 )
 from fathomseg.training.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
@@ -75,6 +76,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
     accelerate = accelerator(recipe.train)
     refuse_batches(recipe, accelerate)  # before hours of preparing
+    refuse_unfit(recipe)
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)

@@ -10,7 +10,6 @@ from fathomseg.data.datasets.several import Several
 from fathomseg.data.held_out import shared_clips, warning, without
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
-from fathomseg.training.domains import endless
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
 from fathomseg.training.streams import Streams
@@ -42,7 +41,7 @@ def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], str
     used = labels_in_use(recipe, labelled) if names else frozenset()
     for name in names:
         dataset, ids = recipe.dataset(name), streams.by_name[name].ids
-        if endless(recipe, name) or len(ids) > len(used) or without(dataset, ids, used):
+        if recipe.is_endless(name) or len(ids) > len(used) or without(dataset, ids, used):
             continue
         more = more_images(recipe, name, held_out(recipe, dataset), used)
         say(

@@ -16,24 +16,25 @@ from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
 from fathomseg.data.geometry_sampling import Geometries, MatchingGeometry, smaller
+from fathomseg.data.held_out import without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames
-from fathomseg.depth_sources import DisparityMaps, FreshMaps, OwnDepth, prepare
+from fathomseg.depth_sources import DisparityMaps, FreshMaps, prepare
 from fathomseg.depth_sources.base import DepthSource
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io import array_store
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
-from fathomseg.training.domains import endless, matched
+from fathomseg.training.domains import matched, same_data
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES
 from fathomseg.training.stream_config import learned_as_is
-from fathomseg.training.stream_ids import split_ids, stream_ids
+from fathomseg.training.stream_ids import labels_in_use, split_ids, stream_ids
 from fathomseg.types import Size
 
 if TYPE_CHECKING:
@@ -83,16 +84,16 @@ def build_streams(
                 if main:
                     say(f"{name}: a budget of no labels, so that this stream gives nothing.")
                 continue
-            streams[name], cameras = builder.build_endless(seed) if endless(recipe, name) else builder.build(seed)
+            streams[name], cameras = builder.build_endless(seed) if recipe.is_endless(name) else builder.build(seed)
             if cameras is not None:
                 intrinsics[name] = cameras
     _all_learn(recipe, streams)
     for name in streams:
         if isinstance(sampling := recipe.streams[name].sampling, MatchingGeometry):
-            if sampling.partner not in streams or endless(recipe, sampling.partner):
+            if sampling.partner not in streams:
                 raise FathomError(
                     f"streams.{name}.sampling compares depths with those of stream {sampling.partner!r}, which gives "
-                    "nothing or is endless. Name another stream, or take sampling.name=uniform."
+                    "nothing. Name another stream, or take sampling.name=uniform."
                 )
             target, source = (geometries(streams[one], one) for one in (sampling.partner, name))
             streams[name].order = sampling.order(target, source, recipe.seed)
@@ -133,7 +134,7 @@ class _Builder:
         if "frames" in needs:
             neighbours, intrinsics = self._neighbours(cache, ids, only=needs <= {"frames", "camera"})
             ids = [id for id in ids if id in neighbours] if needs <= {"frames", "camera"} else ids
-        labels_of = self._labels_of(uses)
+        labels_of = self._labels_of(ids, uses)
         kinds = _kinds(uses, bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         wanted = [(id, kind) for id in ids for kind in kinds if id in opened[kind]]
@@ -160,6 +161,8 @@ class _Builder:
             classes=self._class_table() if labels_of else None,
             small_first=self._small_first(),
         )
+        if "label" in needs and self.main:  # others read what is kept of this
+            stream.count_labels(self._tell("pixels of every class"))
         if isinstance(config.sampling, RareClasses):
             classes, view = len(recipe.data.classes), geometry.view_size(working)
             stream.order = config.sampling.order(stream.label_counts_by_id, classes, working, seed, view)
@@ -182,21 +185,10 @@ class _Builder:
             )
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
-        """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
+        """A stream whose samples are made as they are needed."""
         recipe, config, dataset = self.recipe, self.recipe.streams[self.name], self.recipe.dataset(self.name)
-        needs, uses, split = recipe.needs(self.name), recipe.uses(self.name), config.split or "train"
+        uses, split = recipe.uses(self.name), config.split or "train"
         depth = config.depth if "disparity" in uses else None
-        lists = {
-            "neighbouring frames": "frames" in needs,
-            f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
-            and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
-            **{f"objectives.{name}": own.lists_samples for name, own in recipe.objectives_of(self.name).items()},
-        }
-        if wrong := [what for what, wanted in lists.items() if wanted]:
-            raise FathomError(
-                f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
-                f"streams.{self.name}.data.endless=false."
-            )
         working, geometry = recipe.working_size(self.name), config.geometry or Geometry()
         order = Endless(dataset, split, seed)
         size = _prepared(geometry, working, dataset, order.id_at(0))
@@ -248,16 +240,17 @@ class _Builder:
                 reader.prepare(dataset, ids, self._tell("distilled targets"))
                 yield TARGETS[task], reader
 
-    def _labels_of(self, uses: frozenset[str]) -> frozenset[str]:
-        """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
+    def _labels_of(self, ids: Sequence[str], uses: frozenset[str]) -> frozenset[str]:
+        """The images whose labels it opens: its own budget, else those of other streams of the same dataset. Where its
+        options make other images of these ids, none."""
         if "label" not in uses:
             return frozenset()
         if self.name in self.labelled:
             return frozenset(self.labelled[self.name])
         dataset = self.recipe.dataset(self.name)
-        return frozenset(
-            id for name, ids in self.labelled.items() if self.recipe.dataset(name) == dataset for id in ids
-        )
+        same = {name: own for name, own in self.labelled.items() if same_data(self.recipe.dataset(name), dataset)}
+        both = frozenset(ids).intersection(id for own in same.values() for id in own)
+        return both - frozenset(without(dataset, both, labels_in_use(self.recipe, same)))
 
     def _neighbours(self, cache: Cache, ids: Sequence[str], only: bool) -> tuple[dict[str, dict[int, str]], Intrinsics]:
         """For every frame that can be learned from the frames before and after, and all their cameras."""
