@@ -193,8 +193,8 @@ class Step(nn.Module):
             return cast(Outputs, self.network(view.image, view.outputs, view.change))
 
     def _with_idle(self, terms: dict[str, Term]) -> dict[str, Term]:
-        """Several processes wait for the gradient of every parameter: that of links that are off is zero then, and so is
-        that of a stream's own norms that nothing it trains goes through."""
+        """Several processes wait for the gradient of every parameter: that of links that are off is zero then, and
+        so is that of a stream's own norms that nothing it trains goes through."""
         links, idle = self.network.links, list(self.own_norms.parameters())
         if links is not None and not links.on:
             idle += links.parameters()
