@@ -414,8 +414,8 @@ def make_gta5(
     return folder
 
 
-SYNTHIA_IDS = (3, 4, 2, 21, 5, 7, 15, 9, 6, 16, 1, 10, 17, 8, 18, 19, 20, 12, 11)
-"""The id of each of Cityscapes' classes."""
+SYNTHIA_IDS = (3, 4, 2, 21, 5, 7, 15, 9, 6, 1, 10, 17, 8, 19, 12, 11)
+"""The id of each of its 16 classes, in the order of Cityscapes."""
 
 
 def make_synthia(
@@ -426,9 +426,9 @@ def make_synthia(
     seed: int = 0,
 ) -> Path:
     """SYNTHIA-RAND-CITYSCAPES: ids in the first of three channels of 16 bits, instances in the second. Depth is 4 m + 1
-    cm for each number, the upper third is sky. Class 19 of the scenes is void."""
+    cm for each number, the upper third is sky. Class 16 of the scenes is void."""
     for number in numbers:
-        image, label = scene(seed + number, size, 20)
+        image, label = scene(seed + number, size, 17)
         save(folder / "RGB" / f"{number:07d}.png", image)
         ids = np.array([*SYNTHIA_IDS, 22], np.uint16)[label]
         for place in ("GT/LABELS", "Depth/Depth"):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fathomseg.config import load, validate
 from fathomseg.data.class_match import SHIPPED, ClassMatch, match_classes, read_mapping
-from fathomseg.data.datasets import camvid, cityscapes, vkitti2
+from fathomseg.data.datasets import camvid, cityscapes, synthia, vkitti2
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.files import write_config
@@ -89,7 +89,7 @@ def test_a_file_becomes_part_of_the_saved_recipe(tmp_path: Path) -> None:
     assert validate(StreamConfig, {"classes": "streets-camvid"}).classes == yaml.safe_load(
         (SHIPPED / "streets-camvid.yaml").read_text()
     )
-    with pytest.raises(ConfigError, match=r"classes: .*no file nowhere.yaml.*streets-camvid, vkitti2-cityscapes"):
+    with pytest.raises(ConfigError, match=r"classes: .*no file nowhere.yaml.*streets-camvid, .*, vkitti2-cityscapes"):
         validate(StreamConfig, {"classes": "nowhere.yaml"})
     with pytest.raises(ConfigError, match="must hold a mapping"):
         validate(StreamConfig, {"classes": str(write_yaml(path, ["van"]))})
@@ -118,6 +118,7 @@ def test_those_that_come_with_the_package_fit_their_datasets() -> None:
         "terrain"
     ]
     assert shipped("cityscapes-camvid", cityscapes.CLASSES.names, camvid.CLASSES.names).shared == camvid.CLASSES.names
+    assert shipped("synthia-camvid", synthia.CLASSES.names, camvid.CLASSES.names).shared == camvid.CLASSES.names
     back = shipped("camvid-cityscapes", camvid.CLASSES.names, cityscapes.CLASSES.names)
     assert len(back.shared) == len(camvid.CLASSES), "each has a partner of its own"
     virtual = shipped("vkitti2-cityscapes", vkitti2.CLASSES.names, cityscapes.CLASSES.names)

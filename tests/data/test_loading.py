@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -82,6 +84,54 @@ def test_ranks_and_micro_batches_share_each_step_without_gap_or_overlap(m: int, 
 def test_a_batch_that_cannot_be_shared_out_is_an_error() -> None:
     with pytest.raises(FathomError, match="make it a multiple of 6"):
         BatchSlice(batch=8, world=2, accumulate=3)
+
+
+class TestLabelCounts:
+    def test_of_every_image_by_hand(self, dataset: CamVid, tmp_path: Path) -> None:
+        told: list[tuple[int, int]] = []
+        source = stream(dataset, tmp_path)
+        source.labels_of = dataset.ids("train")[:9]
+        source.classes = np.arange(256, dtype=np.uint8)[::-1].copy()
+        source.count_labels(lambda done, total: told.append((done, total)))
+        assert told[-1] == (10, 10)
+        for id in source.ids[:9]:
+            label = source.cache.read(id, "label")
+            assert label is not None
+            expected = np.bincount(255 - label.ravel(), minlength=256)
+            np.testing.assert_array_equal(source.label_counts_by_id[id], expected)
+        assert source.label_counts_by_id[source.ids[9]].sum() == 0
+        assert source.label_counts.sum() == 9 * 16 * 24
+
+    def test_are_kept_until_something_changes(
+        self, dataset: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[str] = []
+        read = Cache.read
+        monkeypatch.setattr(Cache, "read", lambda self, id, kind: [opened.append(id), read(self, id, kind)][1])
+        first = stream(dataset, tmp_path).label_counts_by_id
+        assert sorted(opened) == sorted(dataset.ids("train"))
+        again = stream(dataset, tmp_path)
+        assert len(opened) == 10
+        assert all((again.label_counts_by_id[id] == first[id]).all() for id in first)
+        assert len(opened) == 10, "read from a file"
+        other = stream(dataset, tmp_path)
+        other.classes = np.zeros(256, np.uint8)
+        assert other.label_counts[0] == 10 * 16 * 24
+        path = dataset.files(dataset.ids("train")[0]).label
+        assert path is not None
+        before = path.stat()
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        opened.clear()
+        assert stream(dataset, tmp_path).label_counts.sum() == 10 * 16 * 24
+        assert len(opened) == 10
+
+    def test_stay_where_they_are_if_nothing_is_cached_and_do_not_travel(self, dataset: CamVid, tmp_path: Path) -> None:
+        source = Stream(Cache(dataset, (16, 24), tmp_path, 0), dataset.ids("train"), ("image", "label"), Geometry(), 0)
+        small = len(pickle.dumps(source))
+        assert source.label_counts.sum() == 10 * 16 * 24
+        assert not list(tmp_path.iterdir())
+        assert len(pickle.dumps(source)) == small
+        assert "label_counts_by_id" not in pickle.loads(pickle.dumps(source)).__dict__
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(dataset: CamVid, tmp_path: Path) -> None:

@@ -156,6 +156,19 @@ class TestStreams:
         assert chosen["rest"] == chosen["labelled"]
         assert len(made.by_name["rest"].ids) == 6
 
+    def test_nor_where_other_options_of_the_same_data_are_given(self, camvid: Path, tmp_path: Path) -> None:
+        folder = str(written(tmp_path / "t", camvid))
+        own = {"name": "camvid", "root": str(camvid), "frame_step": 1}
+        streams = {
+            "labelled": {"labels": {"count": 2}},
+            "rest": {"data": own, "distilled": {"segmentation": {"folder": folder}}},
+        }
+        taught = {"supervised": {"stream": ["labelled", "rest"], "distilled": {"segmentation": {}}}}
+        settings = recipe(camvid, "segmentation", Path(folder), streams=streams, objectives=taught)
+        chosen = budgets(settings)
+        assert len(chosen["labelled"]) == 2
+        assert chosen["rest"] == chosen["labelled"]
+
     def test_images_that_are_scored_stay_out(self, camvid: Path, tmp_path: Path) -> None:
         settings = recipe(camvid, "segmentation", written(tmp_path / "t", camvid), evaluation={"split": "train"})
         streams, chosen = built(settings, tmp_path)

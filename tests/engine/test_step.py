@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -277,6 +277,50 @@ class TestHeldStatistics:
         assert {scale[id(p)] for p in step.own_norms.parameters()} == {0.1, 1.0}, "as those they stand for"
         frozen = step.parameter_groups(encoder_lr=0.1, factors={"encoder": 0, "segmentation": 0})
         assert frozen == []
+
+    def test_only_norms_that_run_for_a_stream_have_others_of_its_own(self) -> None:
+        """Several processes wait for the gradient of every parameter."""
+        network = {**self.NETWORK, "links": {"name": "none"}}
+        objectives = {"supervised": {"stream": "source"}, "pseudo_labels": {}, "photometric": {"pose": POSE}}
+        step = make_step(network, objectives, held_for=self.HELD, own_norms={"source": ["segmentation"]}).train()
+        own = self.own(step)
+        assert any(name.startswith("encoders.") for name in own)
+        assert any(name.startswith("decoders.segmentation.") for name in own)
+        assert not any(name.startswith("decoders.depth.") for name in own)
+        weighed(step({"source": make_batch(7, "label")})).backward()
+        assert all(p.grad is not None for p in step.own_norms.parameters())
+
+    HELD: ClassVar = {"source": ["segmentation", "depth"]}
+
+    @staticmethod
+    def own(step: Step) -> set[str]:
+        """The norms of the network that its one stream has others for."""
+        (places,) = step.own_places.values()
+        return {name for name, module in step.network.named_modules() if module in places}
+
+    def test_what_outputs_of_others_alone_run_for_has_the_networks(self) -> None:
+        """A stream that trains depth shares the encoder with those that train classes."""
+        network = {**self.NETWORK, "links": {"name": "none"}}
+        objectives = {"supervised": {}, "photometric": {"pose": POSE}}
+        held = {"clips": ["segmentation"]}
+        step = make_step(network, objectives, held_for=held, own_norms={"clips": ["depth"]})
+        assert {name.split(".")[0] for name in self.own(step)} == {"encoders"}
+
+    def test_those_that_nothing_goes_through_have_a_zero_gradient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Links reach some norms of the encoder they come from, once they begin."""
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        branch = {"decoder": {**UNET, "norms": True}, "encoder": "own"}
+        network = {**self.NETWORK, "tasks": {"segmentation": branch, "depth": branch}}
+        network |= {"links": {"name": "plain", "start_step": 1}}
+        objectives = {"supervised": {"stream": "source"}, "pseudo_labels": {}, "photometric": {"pose": POSE}}
+        step = make_step(network, objectives, held_for=self.HELD, own_norms={"source": ["segmentation"]}).train()
+        assert any(name.startswith("encoders.depth.") for name in self.own(step))
+        for number in range(2):
+            step.zero_grad()
+            step.begin_step(number)
+            weighed(step({"source": make_batch(7, "label")})).backward()
+            gradients = [p.grad for p in step.own_norms.parameters()]
+            assert all(gradient is not None for gradient in gradients), number
 
     def test_clips_of_the_same_data_move_them(self) -> None:
         step = make_step(self.NETWORK, TOGETHER).train()

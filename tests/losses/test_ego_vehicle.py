@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from fathomseg.config import validate
 from fathomseg.data.transforms import View
+from fathomseg.errors import ConfigError, DataError
 from fathomseg.geometry.views import in_view
 from fathomseg.losses.ego_vehicle import EgoVehicle
 from fathomseg.types import Size
@@ -47,6 +50,18 @@ def test_a_mask_is_mirrored_with_the_view(tmp_path: Path) -> None:
     expected[16:, :10], expected[:2] = 0, 0
     assert torch.equal(found[0], expected)
     assert torch.equal(found[1], expected.flip(1))
+
+
+def test_what_leaves_nothing_to_learn_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"top=0.6 and bottom=0.5 leave no row"):
+        validate(EgoVehicle, {"top": 0.6, "bottom": 0.5})
+    assert validate(EgoVehicle, {"top": 0.6, "bottom": 0.3}).shown().sum() == 100
+    hood = np.full((10, 20), 255, np.uint8)
+    hood[:2] = 0
+    fakes.save(tmp_path / "hood.png", hood)
+    assert EgoVehicle(mask=tmp_path / "hood.png").shown().sum() == 40
+    with pytest.raises(DataError, match=r"hood.png: is nonzero wherever top and bottom leave rows"):
+        EgoVehicle(mask=tmp_path / "hood.png", top=0.2).shown()
 
 
 def test_pixels_are_found_as_exactly_in_mixed_precision() -> None:

@@ -251,7 +251,7 @@ class TestClasses:
         assert sorted(found) == [0, 2]
 
     def test_a_name_that_is_not_there_and_a_list_without_any(self) -> None:
-        with pytest.raises(FathomError, match=r"losses.sky.classes has 'clouds', which is no class; there is: road"):
+        with pytest.raises(FathomError, match=r"sky.classes has 'clouds', which is no class there; there is: road"):
             indices(("clouds",), ("sky",), CLASSES, "losses.sky.classes")
         with pytest.raises(FathomError, match="None of the classes a, b is one of road"):
             indices(None, GROUND, ClassList(("a", "b"), ((0, 0, 0),) * 2), "x")

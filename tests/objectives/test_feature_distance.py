@@ -135,9 +135,24 @@ class TestClasses:
         config = FeatureDistance(classes=("c",))
         assert config.needs(NetworkConfig()) == {"label"}
         assert FeatureDistance().needs(NetworkConfig()) == frozenset()
-        with pytest.raises(FathomError, match=r"classes names 'bus', which is no class of data; there is: a, b, c, d"):
+        with pytest.raises(FathomError, match=r"classes has 'bus', which is no class there; there is: a, b, c, d"):
             make_step(
                 PLAIN,
                 {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": ["bus"]}},
                 classes=CLASS_LIST,
             )
+
+    def test_names_are_matched_as_everywhere_and_before_anything_is_built(self) -> None:
+        names = ClassList(("road", "traffic light", "Person"), tuple((i, i, i) for i in range(3)))
+        config = FeatureDistance(classes=("person", "Traffic-Light"))
+        config.refuse(names)
+        made = make_step(
+            PLAIN,
+            {"supervised": {}, "feature_distance": {"stream": "labelled", "classes": config.classes}},
+            classes=names,
+        )
+        objective = made.objectives["feature_distance"]
+        assert isinstance(objective, FeatureDistanceObjective)
+        assert objective.classes == (2, 1)
+        with pytest.raises(FathomError, match=r"feature_distance\.classes has 'rider'.*there is: road, traffic light"):
+            FeatureDistance(classes=("rider",)).refuse(names)

@@ -93,7 +93,7 @@ def test_the_page_of_a_training(made: tuple[Step, dict[str, Batch], list[Samples
         samples=made[2],
         classes=CLASSES,
         origin={"date": "2026-01-02", "command": ["fathom", HOSTILE], "gpu": None},
-        streams={"labelled": 12345},
+        streams={"labelled": 12345, "source": None},
         cameras=[LearnedCamera(f"clips/{HOSTILE}", "48 x 64", 50.0, 61.25, 58.5)],
         scores=[Card("mIoU", "41.5", "%", "mean")],
         evaluation="evaluation/val/report.html",
@@ -101,6 +101,7 @@ def test_the_page_of_a_training(made: tuple[Step, dict[str, Batch], list[Samples
     text = render(page, Log({}, {}, {}, 1.5), (), f"data: {HOSTILE}\n")
     assert Tags(text).open == []
     assert HOSTILE not in text
+    assert "source: endless" in text
     for words in ("61.2", "58.5", "41.5", "12\u202f345 images", "1.5 minutes", 'href="evaluation/val/report.html"'):
         assert words in text, words
     assert text.count("<img") == 2 * 2 + 2 * 6 + 4 + 2  # and two bars of colours

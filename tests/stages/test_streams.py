@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 import pytest
+import torch
 from accelerate import Accelerator
 
 from fathomseg.config import validate
@@ -17,6 +18,7 @@ from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.datasets.vkitti2 import VKitti2
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import BatchSlice, Steps, loader
 from fathomseg.depth_sources import OwnDepth, prepare
@@ -27,7 +29,7 @@ from fathomseg.training import matching
 from fathomseg.training import streams as streams_module
 from fathomseg.training.build import colours
 from fathomseg.training.data_record import check_classes
-from fathomseg.training.domains import held_for, own_norms, same_data, shared_classes
+from fathomseg.training.domains import held_for, matched, own_norms, same_data, shared_classes
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_config import StreamConfig, learned_as_is
 from fathomseg.training.stream_ids import budgets
@@ -144,6 +146,14 @@ class TestLabels:
             else:
                 assert (label == IGNORE).all()
 
+    def test_other_images_of_the_same_ids_have_none(self, tmp_path: Path) -> None:
+        """Another city has drives of the same names."""
+        for seed, known in ((0, True), (1, False)):
+            unlabelled = {"data": {**tiny_semi.STREETS, "seed": seed, "val_clips": 2}}
+            tree = tiny_semi.settings(streams=tiny_semi.streams(unlabelled=unlabelled))
+            streams, _ = built(validate(Recipe, tree), tmp_path / str(seed))
+            assert bool(streams.by_name["unlabelled"].labels_of) == known
+
     def test_none_is_read_if_the_truth_is_not_wanted(self, camvid: Path, tmp_path: Path) -> None:
         objectives = {"supervised": {}, "pseudo_labels": {"truth": False}}
         streams, _ = built(recipe(camvid, objectives=objectives), tmp_path)
@@ -232,6 +242,28 @@ class TestOtherClasses:
         assert shared_classes(self.tree(camvid, classes="streets-camvid")) == (), "the source has them all"
         assert shared_classes(recipe(camvid)) == ()
 
+    def test_what_one_stream_says_of_the_classes_holds_for_the_same_data(self, camvid: Path, tmp_path: Path) -> None:
+        """Else one image would have two labels in one step: that of the budget, and the truth of a pseudo-label."""
+        names = CamVid(root=camvid).classes.names
+        told = {"road": "pavement", "bicyclist": None}
+        streams = streams_of(data={"name": "camvid", "root": str(camvid), "frame_step": 1})
+        streams["labelled"]["classes"] = told
+        settings = recipe(camvid, streams=streams)
+        assert matched(settings, "unlabelled") == matched(settings, "labelled")
+        made, chosen = built(settings, tmp_path)
+        (ours,), (theirs,) = batches(made, "labelled", 2), batches(made, "unlabelled", 6)
+        for id, label in zip(ours.ids, ours.targets["label"], strict=True):
+            assert id in chosen
+            assert torch.equal(label, theirs.targets["label"][theirs.ids.index(id)])
+            assert names.index("road") not in label
+        streams["unlabelled"]["classes"] = {"bicyclist": None}
+        with pytest.raises(
+            ConfigError, match=r"streams\.labelled\.classes and streams\.unlabelled\.classes .*two mean"
+        ):
+            budgets(recipe(camvid, streams=streams))
+        streams["unlabelled"]["classes"] = {"Road": "Pavement", "Bicyclist": None}
+        budgets(recipe(camvid, streams=streams))
+
     def test_no_partner_at_all_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
         data = {"name": "folder", "root": str(tmp_path / "mine")}
         fakes.write_yaml(tmp_path / "mine" / "dataset.yaml", {"classes": ["a", "b"]})
@@ -303,34 +335,54 @@ class TestEndlessStreams:
     @pytest.mark.parametrize(
         ("source", "message"),
         [
-            ({"labels": {"count": 3}}, r"no label budget: leave streams\.source\.labels out"),
+            (
+                {"labels": {"count": 3}},
+                r"a label budget \(streams\.source\.labels\) needs .*leave that out, or give str",
+            ),
             ({"depth": {"name": "run", "run": "runs/depth"}}, r"streams\.source\.depth .*needs all its images listed"),
-            ({"split": "val"}, r"Only the split 'train'"),
+            (
+                {"distilled": {"segmentation": {"folder": "t"}}},
+                r"streams\.source\.distilled needs all its images listed",
+            ),
+            ({"split": "val"}, r"only the split 'train'"),
         ],
     )
-    def test_what_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path, source: Any, message: str) -> None:
-        settings = self.tree(camvid, **source)
-        if "depth" in source:
-            pseudo = {"name": "pseudo_labels", "stream": ["source"], "mixing": {"name": "depthmix"}}
-            settings = recipe(
-                camvid,
-                streams=settings.model_dump()["streams"],
-                objectives={"supervised": {"stream": ["source", "labelled"]}, "pseudo_labels": {}, "source": pseudo},
+    def test_what_needs_a_list_is_refused_before_anything_is_read(
+        self, camvid: Path, source: dict[str, Any], message: str
+    ) -> None:
+        pseudo = {"name": "pseudo_labels", "stream": ["source"], "mixing": {"name": "depthmix"}}
+        taught = {"distilled": {"segmentation": {}}} if "distilled" in source else {}
+        objectives = {"supervised": {"stream": ["source", "labelled"], **taught}, "pseudo_labels": {}}
+        streams = {**self.tree(camvid).model_dump(exclude_unset=True)["streams"]}
+        streams["source"] |= source
+        with pytest.raises(ConfigError, match=message):
+            recipe(
+                camvid, streams=streams, objectives={**objectives, **({"source": pseudo} if "depth" in source else {})}
             )
-        with pytest.raises(FathomError, match=message):
-            built(settings, tmp_path)
 
     @pytest.mark.parametrize("name", ["rare_classes", "matching_geometry"])
     def test_so_is_sampling_before_anything_is_read(self, camvid: Path, name: str) -> None:
         with pytest.raises(ConfigError, match=rf"streams\.source\.sampling={name} needs all its images listed"):
             self.tree(camvid, sampling={"name": name})
 
-    def test_an_objective_that_needs_a_list_is_refused(self, camvid: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("objective", "what"),
+        [
+            ({"name": "contrastive"}, r"objectives\.other"),
+            ({"name": "photometric", "pose": {"name": "flow"}}, "learning from neighbouring frames"),
+        ],
+    )
+    def test_so_are_objectives(self, camvid: Path, objective: dict[str, Any], what: str) -> None:
         """A scene model goes by the place of every sample in its clip."""
-        objectives = {"supervised": {}, "pseudo_labels": {}, "contrastive": {"stream": "source"}}
-        settings = recipe(camvid, streams=self.tree(camvid).model_dump()["streams"], objectives=objectives)
-        with pytest.raises(FathomError, match=r"objectives\.contrastive needs all its images listed"):
-            built(settings, tmp_path)
+        objectives = {"supervised": {}, "pseudo_labels": {}, "other": {**objective, "stream": "source"}}
+        tasks = {"segmentation": {}, **({"depth": {}} if objective["name"] == "photometric" else {})}
+        with pytest.raises(ConfigError, match=rf"streams\.source is endless, but {what} needs all its images listed"):
+            recipe(
+                camvid,
+                streams=self.tree(camvid).model_dump(exclude_unset=True)["streams"],
+                objectives=objectives,
+                network={"tasks": tasks},
+            )
 
     def test_its_own_depth_gives_disparity_as_prepared_maps_do(self, camvid: Path, tmp_path: Path) -> None:
         pseudo = {"stream": ["source"], "mixing": {"name": "depthmix"}}
@@ -702,6 +754,21 @@ class TestStatistics:
         assert own_norms(settings, {"source", "labelled"}) == {"source": frozenset({"segmentation"})}
         assert own_norms(settings, {"source"}) == {}
 
+    def test_own_ones_are_for_what_a_stream_trains(self, tmp_path: Path) -> None:
+        """The target trains depth too, which never runs for the source."""
+        source = {"data": {"name": "kitti", "root": str(tmp_path)}, "batch_norm": "own"}
+        objectives = {
+            "supervised": {"stream": "source"},
+            "pseudo_labels": {},
+            "photometric": {"stream": "unlabelled", "pose": {"encoder": tiny_semi.ENCODER}},
+            "feature_distance": {"stream": "clips"},
+        }
+        streams = {"source": source, "unlabelled": {}, "clips": source}
+        settings = validate(Recipe, tiny_semi.joint(streams=streams, objectives=objectives))
+        assert held_for(settings)["source"] == {"segmentation", "depth"}
+        taught = frozenset({"segmentation", "early_segmentation"})
+        assert own_norms(settings, set(streams)) == {"source": taught, "clips": frozenset({"features"})}
+
     def test_go_by_the_datasets_not_by_their_names(self, tmp_path: Path) -> None:
         def folder(name: str) -> Folder:
             return Folder(root=tmp_path / name)
@@ -710,6 +777,9 @@ class TestStatistics:
         assert not same_data(folder("a"), folder("b"))
         assert same_data(Streets(), Streets(endless=True))
         assert not same_data(Streets(), Streets(domain="dusk"))
+        clone, fog = (VKitti2(root=tmp_path, variations=(name,)) for name in ("clone", "fog"))
+        assert not same_data(clone, fog)
+        assert same_data(clone, clone.model_copy(update={"cameras": (0, 1)}))
         assert same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("a")}))
         assert not same_data(Several(datasets={"x": folder("a")}), Several(datasets={"x": folder("b")}))
         own, other = ({"name": "folder", "root": str(tmp_path / name)} for name in "ab")

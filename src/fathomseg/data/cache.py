@@ -143,6 +143,15 @@ class Cache:
         known = self.dataset.normals_fingerprint(id) if kind == "normals" else self.dataset.fingerprint(id, kind)
         return None if known is None else array_store.entry(self.folder, f"{FORMAT[kind]}|{self.size}|{known}")
 
+    def entry_of_all(self, ids: Sequence[str], kind: Kind, what: str) -> Path | None:
+        """The file to keep `what` in, a small thing made of the arrays of all these ids; None if nothing is to be kept.
+        Raises `DataError` if a source file has gone."""
+        having = [id for id in ids if kind != "label" or self.dataset.has_label(id)]
+        known = [self.dataset.fingerprint(id, kind) for id in having]
+        if self.limit_gb == 0 or None in known:
+            return None
+        return array_store.entry(self.folder, f"{what}|{FORMAT[kind]}|{self.size}|{known}")
+
     def _load(self, entry: Path, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
         try:

@@ -109,13 +109,13 @@ def match_classes(
 
     Raises `ConfigError` naming `setting` if the mapping names a class that is not there, or no class has a partner.
     """
-    own, known = _index(ours), _index(theirs)
+    own = by_plain_name(ours)
     said: dict[int, int | None] = {}
     for their, our in (mapping or {}).items():
-        said[_find(their, known, theirs, f"{setting} maps")] = (
-            None if our is None else _find(our, own, ours, f"{setting} maps {their!r} to")
+        said[find(their, theirs, f"{setting} maps")] = (
+            None if our is None else find(our, ours, f"{setting} maps {their!r} to")
         )
-    partners = tuple(said.get(i, own.get(_plain(name))) for i, name in enumerate(theirs))
+    partners = tuple(said.get(i, own.get(plain(name))) for i, name in enumerate(theirs))
     if all(partner is None for partner in partners):
         raise ConfigError(
             f"None of the {len(theirs)} classes ({', '.join(theirs[:4])} ...) has a partner among the {len(ours)} "
@@ -125,16 +125,19 @@ def match_classes(
     return ClassMatch(tuple(theirs), tuple(ours), partners)
 
 
-def _index(names: Sequence[str]) -> dict[str, int]:
-    return {_plain(name): index for index, name in enumerate(names)}
-
-
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """The name of a class as names are compared: without case, underscores and hyphens."""
     return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 
-def _find(name: str, known: Mapping[str, int], names: Sequence[str], what: str) -> int:
-    if (index := known.get(_plain(name))) is not None:
+def by_plain_name(names: Sequence[str]) -> dict[str, int]:
+    """The index of each class by its `plain` name."""
+    return {plain(name): index for index, name in enumerate(names)}
+
+
+def find(name: str, names: Sequence[str], what: str) -> int:
+    """The index of the class of this name. Raises `ConfigError`, which begins with `what`, if there is none."""
+    if (index := by_plain_name(names).get(plain(name))) is not None:
         return index
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.distilled import DistilledReader, as_target, placeholder, target_name
+from fathomseg.data.label_counts import label_counts
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import ByClass, Order, Shuffled
 from fathomseg.data.transforms import Geometry, cut, draws, whole
@@ -126,13 +128,28 @@ class Stream(TorchDataset[Sample]):
     @cached_property
     def label_counts_by_id(self) -> dict[str, Int64[np.ndarray, " 256"]]:
         """Pixels of every label value in each of `ids`, as it is cached."""
-        counts = {}
-        for id in self.ids:
-            label = self._label(id)
-            if label is None and "label" in self.distilled:
-                label = (self.distilled["label"](id) or {}).get("label")
-            counts[id] = np.bincount(np.zeros(0, np.uint8) if label is None else label.ravel(), minlength=256)
-        return counts
+        return self._counted(None)
+
+    def count_labels(self, progress: Callable[[int, int], None]) -> None:
+        """Find out `label_counts_by_id`, which takes a while; `progress` is called with (done, total)."""
+        self.label_counts_by_id = self._counted(progress)
+
+    def _counted(self, progress: Callable[[int, int], None] | None) -> dict[str, Int64[np.ndarray, " 256"]]:
+        told = [id for id in self.ids if not self._hidden(id)]
+        classes = None if self.classes is None else self.classes.tolist()
+        kept = None if self.distilled else self.cache.entry_of_all(told, "label", f"pixels|{self.ids}|{classes}")
+        return label_counts(self.ids, self._label_or_teachers, kept, progress)
+
+    def _label_or_teachers(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
+        """Its label, or else a teacher's."""
+        label = self._label(id)
+        if label is None and "label" in self.distilled:
+            label = (self.distilled["label"](id) or {}).get("label")
+        return label
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the counts of labels, megabytes that no worker of a loader needs."""
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("label_counts")}
 
     def __getitem__(self, position: int) -> tuple[int, Sample]:  # type: ignore[override]
         """The random key and the augmented sample at a global position."""

@@ -45,7 +45,7 @@ def plan(plugin: Any, step: Step) -> None:
     }
     if missing := [setting for setting, met in needed.items() if not met]:
         raise FathomError(f"A training in shards needs this in Accelerate's configuration: {missing[0]}.")
-    if not isinstance(step.balancer, FixedBalancer) or step.own_outputs:
+    if not isinstance(step.balancer, FixedBalancer) or step.own_norms:
         raise FathomError("A training in shards needs balancing.name=fixed, and no stream with batch_norm=own.")
     plugin.transformer_cls_names_to_wrap = [*blocks, type(step.network).__name__]
     plugin.auto_wrap_policy = transformer_auto_wrap_policy

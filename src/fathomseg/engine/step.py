@@ -22,7 +22,7 @@ from fathomseg.engine.balancing.base import Balancing, Groups
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import OwnNorms, statistics_held
+from fathomseg.models.norms import OwnNorms, norms_of_both, statistics_held
 from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
 
@@ -52,8 +52,8 @@ class Step(nn.Module):
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
         network's BatchNorm statistics stay those of the other streams. `balancing` of the `groups` of loss terms
-        (`groups_of`); None = the weights of the terms. `own_norms`: those of the held streams, with these outputs, that
-        have a scale and shift of their own in BatchNorms.
+        (`groups_of`); None = the weights of the terms. `own_norms`: the held streams that have a scale and shift of
+        their own in BatchNorms, each with the outputs it trains: where others train them too.
         """
         super().__init__()
         self.network = network
@@ -61,10 +61,12 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
-        self.own_outputs = dict(own_norms or {})
-        self.own_norms = nn.ModuleDict(
-            {stream: OwnNorms(network.modules_for(outputs)) for stream, outputs in self.own_outputs.items()}
-        )
+        self.own_places = {  # found once: links that are off ask for fewer modules
+            stream: norms_of_both(network.modules_for(self.held_for[stream]), network.modules_for(outputs))
+            for stream, outputs in (own_norms or {}).items()
+        }
+        """By stream the BatchNorms of the network that its own stand for."""
+        self.own_norms = nn.ModuleDict({stream: OwnNorms(norms) for stream, norms in self.own_places.items()})
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
         self.measuring = False
 
@@ -89,7 +91,7 @@ class Step(nn.Module):
                         for term, value in result.terms.items()
                     }
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}
-        return StepResult(self._with_idle_links(terms), logs | self._of_links())
+        return StepResult(self._with_idle(terms), logs | self._of_links())
 
     def counts(self, batches: Batches) -> dict[str, Float[Tensor, ""]]:
         """Counts of loss terms that can be read off the data before the forward pass, for accumulation."""
@@ -140,8 +142,8 @@ class Step(nn.Module):
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
             scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
-        for stream, outputs in self.own_outputs.items():
-            pairs = self._own_norms(stream).originals(self.network.modules_for(outputs))
+        for stream, norms in self.own_places.items():
+            pairs = self._own_norms(stream).originals(norms)
             scales |= {id(own): scales.get(id(original), 1.0) for own, original in pairs}
         links = self.network.links
         undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
@@ -171,9 +173,9 @@ class Step(nn.Module):
 
     def _norms_of(self, stream: str) -> AbstractContextManager[None]:
         """The scale and shift of a stream in BatchNorms, for its pass."""
-        if stream not in self.own_outputs:
+        if stream not in self.own_places:
             return nullcontext()
-        return self._own_norms(stream).used(self.network.modules_for(self.own_outputs[stream]))
+        return self._own_norms(stream).used(self.own_places[stream])
 
     def _own_norms(self, stream: str) -> OwnNorms:
         norms = self.own_norms[stream]
@@ -190,12 +192,15 @@ class Step(nn.Module):
         with statistics_held((self.network,) if held else changed):
             return cast(Outputs, self.network(view.image, view.outputs, view.change))
 
-    def _with_idle_links(self, terms: dict[str, Term]) -> dict[str, Term]:
-        """Several processes wait for the gradient of every parameter: that of links that are off is zero then."""
-        links = self.network.links
-        if links is None or links.on or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    def _with_idle(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Several processes wait for the gradient of every parameter: that of links that are off is zero then, and
+        so is that of a stream's own norms that nothing it trains goes through."""
+        links, idle = self.network.links, list(self.own_norms.parameters())
+        if links is not None and not links.on:
+            idle += links.parameters()
+        if not idle or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return terms
-        nothing = torch.stack([parameter.sum() for parameter in links.parameters()]).sum() * 0
+        nothing = torch.stack([parameter.sum() for parameter in idle]).sum() * 0
         return {name: replace(term, sum=term.sum + nothing) for name, term in terms.items()}
 
     def _of_links(self) -> dict[str, Float[Tensor, ""]]:

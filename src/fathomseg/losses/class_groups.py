@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
+from fathomseg.data.class_match import by_plain_name, find, plain
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
 
@@ -29,9 +30,10 @@ def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassLi
     Case, hyphens and underscores do not count. Raises `FathomError` for a name that is not in the list, and if there is
     none at all; `setting` is what to change.
     """
-    if wanted is not None and (unknown := [name for name in wanted if not among([name], classes.names)]):
-        raise FathomError(f"{setting} has {unknown[0]!r}, which is no class; there is: {', '.join(classes.names)}.")
-    found = among(usual if wanted is None else wanted, classes.names)
+    if wanted is not None:
+        found = tuple(find(name, classes.names, f"{setting} has") for name in wanted)
+    else:
+        found = among(usual, classes.names)
     if not found:
         raise FathomError(
             f"None of the classes {', '.join(classes.names)} is one of {', '.join(usual)}: name yours in {setting}."
@@ -42,8 +44,8 @@ def indices(wanted: Sequence[str] | None, usual: Sequence[str], classes: ClassLi
 def among(wanted: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
     """The indices in `names` of those that are `wanted`, in the order they are wanted; case, hyphens and underscores do
     not count."""
-    own = {_plain(name): index for index, name in enumerate(names)}
-    return tuple(own[_plain(name)] for name in wanted if _plain(name) in own)
+    own = by_plain_name(names)
+    return tuple(own[plain(name)] for name in wanted if plain(name) in own)
 
 
 def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tensor, "*b h w"]:
@@ -52,7 +54,3 @@ def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tens
     for index in classes:
         found |= label == index
     return found
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", " ").replace("_", " ")

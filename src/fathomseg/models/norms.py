@@ -86,6 +86,12 @@ class OwnNorms(nn.Module):
             yield bias, norm.bias
 
 
+def norms_of_both(first: Iterable[nn.Module], second: Iterable[nn.Module]) -> list[_BatchNorm]:
+    """The BatchNorms that are in modules of either kind, in the order of the first."""
+    theirs = set(_norms(second))
+    return [norm for norm in _norms(first) if norm in theirs]
+
+
 def _norms(modules: Iterable[nn.Module]) -> list[_BatchNorm]:
     """The BatchNorms of these modules, each once."""
     found = (norm for module in modules for norm in module.modules() if isinstance(norm, _BatchNorm))

@@ -22,6 +22,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.models.network import Network, Outputs, Pyramids
 from fathomseg.tasks.base import TaskLoss
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.segmentation_loss import SegmentationLoss
 from fathomseg.types import Batch, ClassList, StepResult
 
 
@@ -220,9 +221,18 @@ class Objective(Part, ABC):
         return {}
 
     @property
+    def weighs_classes(self) -> bool:
+        """Whether rare classes count more in them."""
+        return any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in self.task_losses.values())
+
+    @property
     def takes_several(self) -> bool:
         """Whether one such objective can learn from several streams."""
         return type(self).model_fields["stream"].annotation is not str
+
+    def refuse(self, classes: ClassList | None) -> None:
+        """Raise `FathomError` for settings that do not fit the classes of the data (None: there are none), or for a
+        file they name that cannot be used: asked before anything is prepared."""
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """Networks it adds, such as a pose network, freshly built: with the pretrained weights of their encoders,

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, UInt8
 from pydantic import Field, NonNegativeFloat
 from torch import Tensor, nn
 
-from fathomseg.errors import FathomError
+from fathomseg.data.class_match import find
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.network import FEATURES, SHARED, Network, Outputs
 from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Request, Setup
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import Batch, Size, StepResult, Term
+from fathomseg.types import Batch, ClassList, Size, StepResult, Term
 
 
 class FeatureDistance(Objective):
@@ -49,6 +49,15 @@ class FeatureDistance(Objective):
             return None
         return "it holds the shared encoder, and every task has its own: set network.tasks.TASK.encoder=shared"
 
+    def refuse(self, classes: ClassList | None) -> None:
+        """A class that is not learned."""
+        self._indices(classes)
+
+    def _indices(self, classes: ClassList | None) -> tuple[int, ...]:
+        """Those it is confined to. Raises `FathomError` for one that is not learned."""
+        names = () if classes is None else classes.names
+        return tuple(find(name, names, "objectives.feature_distance.classes has") for name in self.classes)
+
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """A copy of the encoder as it is now."""
         return nn.ModuleDict({"original": copy.deepcopy(network.encoders[SHARED])})
@@ -57,13 +66,7 @@ class FeatureDistance(Objective):
         """Keeps the copy. Raises `FathomError` for a class that is not learned."""
         original = brought["original"]
         assert isinstance(original, FeatureEncoder)
-        names = () if setup.classes is None else setup.classes.names
-        if unknown := [name for name in self.classes if name not in names]:
-            raise FathomError(
-                f"feature_distance.classes names {unknown[0]!r}, which is no class of data; there is: "
-                f"{', '.join(names)}."
-            )
-        return FeatureDistanceObjective(self, original, [names.index(name) for name in self.classes])
+        return FeatureDistanceObjective(self, original, self._indices(setup.classes))
 
 
 class FeatureDistanceObjective(ObjectiveModule):

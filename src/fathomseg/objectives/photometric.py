@@ -26,7 +26,7 @@ from fathomseg.objectives.base import Base, Nets, Objective, ObjectiveModule, Re
 from fathomseg.tasks.base import nothing
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import Batch, StepResult, Term
+from fathomseg.types import Batch, ClassList, StepResult, Term
 
 _FOCAL_UNIT: Final = 10.0
 """What a parameter of 1 stands for in log focal length, so that it moves as fast as it must at a network's rate."""
@@ -70,6 +70,10 @@ class Photometric(Objective):
         if isinstance(depth, Depth) and depth.output != "disparity":
             return f"it learns disparity, but network.tasks.depth.output={depth.output}: set it to disparity"
         return None
+
+    def refuse(self, classes: ClassList | None) -> None:
+        """Classes that move, if the data has none of them."""
+        self.moving.indices(classes)
 
     def brings(self, network: Network, pretrained: bool) -> nn.ModuleDict:
         """The pose network."""

@@ -57,11 +57,10 @@ from fathomseg.objectives.base import (
     to_unit,
 )
 from fathomseg.objectives.teacher import Sees, Teacher, Who, shows_whole
-from fathomseg.tasks import SegmentationLoss
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
-from fathomseg.types import IGNORE, Batch, Size, StepResult, Term
+from fathomseg.types import IGNORE, Batch, ClassList, Size, StepResult, Term
 
 
 class PseudoLabels(Objective):
@@ -152,13 +151,16 @@ class PseudoLabels(Objective):
         if self.depth_agreement is not None:
             for reason in two_depths.learned_unlike(self.depth_agreement, network, objectives):
                 yield f"objective {name!r}: {reason}"
-        losses = [loss for other in objectives.values() for loss in other.task_losses.values()]
-        weighed = any(isinstance(loss, SegmentationLoss) and loss.balance > 0 for loss in losses)
-        if self.logit_adjusted and not weighed:
+        if self.logit_adjusted and not any(other.weighs_classes for other in objectives.values()):
             yield (
                 f"objective {name!r}: logit_adjusted has no class weights to go by: give "
                 "objectives.supervised.losses.segmentation.balance, or set it to false"
             )
+
+    def refuse(self, classes: ClassList | None) -> None:
+        """An ego vehicle that cannot be read, or is everywhere."""
+        if self.ego_vehicle is not None:
+            self.ego_vehicle.shown()
 
     @property
     def partners(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from fathomseg.models.network import Network, Outputs, decoded
 from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
-from fathomseg.types import IGNORE, Batch, StepResult, Term
+from fathomseg.types import IGNORE, Batch, ClassList, StepResult, Term
 
 
 class SemanticGuidance(Objective):
@@ -92,13 +92,21 @@ class SemanticGuidance(Objective):
                 f"(streams.{self.streams[0]}.labels={{}}), or objectives.{name}.predicted=true"
             )
 
+    def refuse(self, classes: ClassList | None) -> None:
+        """Classes that a term is about, if the data has none of them."""
+        self._roles(classes)
+
+    def _roles(self, classes: ClassList | None) -> dict[str, Mapping[str, tuple[int, ...]]]:
+        """By term the classes it is about. Raises `FathomError` if there are none."""
+        if classes is None:
+            raise FathomError("objective 'semantic_guidance' needs classes, but the data of the recipe has none.")
+        return {key: loss.indices(classes) for key, loss in self.losses.items()}
+
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> SemanticGuidanceObjective:
         """Raises `FathomError` if the classes have none a term is about, or the decoder no level it looks at."""
         depth = setup.network.tasks["depth"]
         assert isinstance(depth, Depth)
-        if setup.classes is None:
-            raise FathomError("objective 'semantic_guidance' needs classes, but the data of the recipe has none.")
-        roles = {key: loss.indices(setup.classes) for key, loss in self.losses.items()}
+        roles = self._roles(setup.classes)
         decoder = network.decoder_of("depth")
         levels = {
             key: tuple(level for level in loss.levels if decoder.width_at(level) is not None)

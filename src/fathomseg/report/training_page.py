@@ -44,8 +44,8 @@ class TrainingPage:
     samples: Sequence[Samples]
     classes: ClassList | None
     origin: Mapping[str, Any]
-    streams: Mapping[str, int] = field(default_factory=dict)
-    """By stream how many images it has."""
+    streams: Mapping[str, int | None] = field(default_factory=dict)
+    """By stream how many images it has; None = it is endless."""
     cameras: Sequence[LearnedCamera] = ()
     scores: Sequence[Card] = ()
     """The headline of every task that was scored."""

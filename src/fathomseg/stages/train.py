@@ -16,7 +16,7 @@ from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import say
 from fathomseg.training.advice import averaging_advice, memory_advice, resume_advice
 from fathomseg.training.batches import refuse_batches
-from fathomseg.training.build import build_networks, build_step, model_card, pose_network
+from fathomseg.training.build import build_networks, build_step, model_card, pose_network, refuse_unfit
 from fathomseg.training.cameras import learned, tell_cameras
 from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.training.needed_runs import refuse_missing_runs
@@ -58,6 +58,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     accelerate = accelerator(recipe.train)
     main = accelerate.is_main_process
     refuse_batches(recipe, accelerate)  # before hours of preparing
+    refuse_unfit(recipe)
     if resume:
         refuse_other_classes(folder, recipe)
         labelled = labelled_ids(folder, recipe.streams)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from torch import nn
+from torch import Tensor, nn
 
 from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.step import Step
@@ -23,7 +23,7 @@ from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.cameras import known_factors, learned
-from fathomseg.training.domains import held_for, own_norms, shared_classes
+from fathomseg.training.domains import held_for, own_norms, shared_classes, weighs_for_pseudo_labels
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.streams import Streams
 from fathomseg.types import ClassList
@@ -39,6 +39,24 @@ def build_networks(recipe: Recipe, pretrained: bool) -> tuple[Network, dict[str,
     return network, {name: o.brings(network, pretrained) for name, o in recipe.objectives.items()}
 
 
+def refuse_unfit(recipe: Recipe) -> None:
+    """Raise `FathomError` for objectives that do not fit the classes of the data, each other, or the files they name:
+    what building them would find after everything is prepared."""
+    classes = _classes(recipe, recipe.streams)
+    for objective in recipe.objectives.values():
+        objective.refuse(classes)
+    giving = {name for name, stream in recipe.streams.items() if stream.labels is None or stream.labels.count != 0}
+    every = recipe.objectives.items()
+    weighing = [name for name, one in every if one.weighs_classes and giving.intersection(one.streams)]
+    weighs_for_pseudo_labels(recipe, weighing)
+
+
+def _classes(recipe: Recipe, streams: Iterable[str]) -> ClassList | None:
+    """The classes of the labels, if anything goes by them."""
+    uses_labels = any(recipe.uses(name) & {"label", "distilled_label"} for name in streams)
+    return recipe.data.classes if uses_labels or "segmentation" in recipe.network.tasks else None
+
+
 def pose_network(brought: Brought) -> PoseNetwork | None:
     """The network for camera motion, if depth is learned from video."""
     found = next((modules["pose"] for modules in brought.values() if "pose" in modules), None)
@@ -49,7 +67,6 @@ def pose_network(brought: Brought) -> PoseNetwork | None:
 def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Streams) -> Step:
     """The training step. Supervised losses come first, since pseudo-labels go by the weights they give the classes."""
     labels = {name for name in streams.by_name if "label" in recipe.needs(name)}
-    uses_labels = any(recipe.uses(name) & {"label", "distilled_label"} for name in streams.by_name)
     cameras = learned(streams.intrinsics)
     setup = Setup(
         network=recipe.network,
@@ -58,14 +75,19 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         focal_ids=streams.learned_focal_ids,
         focal_factors=known_factors(recipe.init_from, cameras),
         focal_cameras=[(name, camera.fx) for name, camera in cameras],
-        classes=recipe.data.classes if uses_labels or "segmentation" in recipe.network.tasks else None,
+        classes=_classes(recipe, streams.by_name),
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
     built: dict[str, ObjectiveModule] = {}
-    for name in sorted(recipe.objectives, key=lambda name: not recipe.objectives[name].task_losses):
+    weights: dict[str, Tensor] = {}
+    for name in (name for name, objective in recipe.objectives.items() if objective.task_losses):
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
-        if isinstance(objective, SupervisedObjective) and (weights := objective.class_weights()) is not None:
-            setup = replace(setup, class_weights=weights)
+        if isinstance(objective, SupervisedObjective) and (own := objective.class_weights()) is not None:
+            weights[name] = own
+    if (weighing := weighs_for_pseudo_labels(recipe, weights)) is not None:
+        setup = replace(setup, class_weights=weights[weighing])
+    for name in [name for name in recipe.objectives if name not in built]:
+        built[name] = recipe.objectives[name].build(setup, network, brought[name])
     return Step(
         network,
         {name: built[name] for name in recipe.objectives},

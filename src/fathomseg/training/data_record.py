@@ -15,7 +15,7 @@ from fathomseg.errors import FathomError
 from fathomseg.io.files import read_json, write_text
 from fathomseg.io.owned import own
 from fathomseg.io.progress import say
-from fathomseg.training.domains import endless, matched
+from fathomseg.training.domains import matched
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import evaluated
 from fathomseg.training.streams import Streams
@@ -116,7 +116,7 @@ def check_classes(recipe: Recipe, streams: Streams, main: bool) -> None:
         if found := contradiction(names, stream.label_counts if alone else counts, recipe.dataset(name), labelled):
             raise FathomError(f"The labels of stream {name!r} ({len(labelled)} images) teach nothing. {found}")
     for name in used:
-        if endless(recipe, name):  # counted on a few of its images: what they do not show may come yet
+        if recipe.is_endless(name):  # counted on a few of its images: what they do not show may come yet
             counts[[names.index(shared) for shared in matched(recipe, name).shared]] += 1
     if main and (note := much_ignored(int(counts[IGNORE]), int(counts.sum()))):
         say(f"Note: {note}")

@@ -8,6 +8,9 @@ from typing import Literal
 from fathomseg.data.class_match import ClassMatch, match_classes
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
+from fathomseg.errors import ConfigError
+from fathomseg.models.network import FEATURES
+from fathomseg.objectives import PseudoLabels
 from fathomseg.training.recipe import Recipe
 
 
@@ -28,15 +31,38 @@ def held_for(recipe: Recipe, given: Collection[str] | None = None) -> dict[str, 
 
 
 def own_norms(recipe: Recipe, given: Collection[str]) -> dict[str, frozenset[str]]:
-    """The streams with a scale and shift of their own in BatchNorms, with the outputs whose BatchNorms those are."""
-    held = held_for(recipe, given)
-    return {name: outputs for name, outputs in held.items() if batch_norm(recipe, name) == "own"}
+    """The streams with a scale and shift of their own in BatchNorms, with the outputs that they train: what never runs
+    for a stream has none."""
+    return {name: _trained(recipe, name) for name in held_for(recipe, given) if batch_norm(recipe, name) == "own"}
+
+
+def _trained(recipe: Recipe, stream: str) -> frozenset[str]:
+    """The outputs that the objectives of a stream train; what trains none by itself reaches the features."""
+    own = [objective for objective in recipe.objectives_of(stream).values() if objective.trains_network]
+    return frozenset().union(*(objective.learns(recipe.network) or {FEATURES} for objective in own))
 
 
 def matched(recipe: Recipe, stream: str) -> ClassMatch:
-    """What the classes of a stream's dataset are among those of the recipe's data. Raises `FathomError`."""
-    theirs, ours = recipe.dataset(stream).classes.names, recipe.data.classes.names
-    return match_classes(theirs, ours, recipe.streams[stream].classes, f"streams.{stream}.classes")
+    """What the classes of a stream's dataset are among those of the recipe's data: what one stream says of them holds
+    for all streams of the same data. Raises `FathomError`, also if two say different things."""
+    dataset, ours = recipe.dataset(stream), recipe.data.classes.names
+    theirs = dataset.classes.names
+    saying = [
+        name
+        for name, config in recipe.streams.items()
+        if config.classes is not None and same_data(recipe.dataset(name), dataset)
+    ]
+    found = {
+        name: match_classes(theirs, ours, recipe.streams[name].classes, f"streams.{name}.classes")
+        for name in saying or [stream]
+    }
+    first, *others = found
+    if different := [name for name in others if found[name] != found[first]]:
+        raise ConfigError(
+            f"streams.{first}.classes and streams.{different[0]}.classes give the classes of the same data "
+            f"({dataset.name}) two meanings: give one of them, which holds for both."
+        )
+    return found[first]
 
 
 def shared_classes(recipe: Recipe) -> tuple[str, ...]:
@@ -50,16 +76,31 @@ def shared_classes(recipe: Recipe) -> tuple[str, ...]:
     return both if both != names else ()
 
 
-def endless(recipe: Recipe, stream: str) -> bool:
-    """Whether a stream reads a dataset without an end."""
-    return recipe.dataset(stream).fresh(recipe.streams[stream].split or "train", 0, 0) is not None
+def weighs_for_pseudo_labels(recipe: Recipe, weighing: Collection[str]) -> str | None:
+    """Which of these supervised objectives, those that weigh classes, `logit_adjusted` goes by: of several the one that
+    learns from the recipe's own data. Raises `ConfigError` for two of equal standing."""
+    at_home = [
+        name
+        for name in weighing
+        if any(same_data(recipe.dataset(stream), recipe.data) for stream in recipe.objectives[name].streams)
+    ]
+    found = at_home or list(weighing)
+    adjusted = [name for name, o in recipe.objectives.items() if isinstance(o, PseudoLabels) and o.logit_adjusted]
+    if len(found) > 1 and adjusted:
+        raise ConfigError(
+            f"objectives.{adjusted[0]}.logit_adjusted goes by the class weights of one supervised objective, but "
+            f"{' and '.join(found)} each have their own: set losses.segmentation.balance=0 in all but one of them, or "
+            "make them one objective of several streams."
+        )
+    return found[0] if found else None
 
 
 def same_data(a: Dataset, b: Dataset) -> bool:
-    """Whether two settings mean the same dataset, perhaps with other options; another look of the generated city is
-    another dataset."""
+    """Whether two settings mean the same dataset, perhaps with other options; another look of the generated city, or
+    another weather of Virtual KITTI, is another dataset."""
     if isinstance(a, Several) and isinstance(b, Several):
         return a.datasets.keys() == b.datasets.keys() and all(
             same_data(a.datasets[k], b.datasets[k]) for k in a.datasets
         )
-    return a.name == b.name and all(getattr(a, key, None) == getattr(b, key, None) for key in ("root", "domain"))
+    keys = ("root", "domain", "variations")
+    return a.name == b.name and all(getattr(a, key, None) == getattr(b, key, None) for key in keys)

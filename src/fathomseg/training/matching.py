@@ -12,20 +12,19 @@ from fathomseg.data.loading import Stream
 from fathomseg.depth_sources import DisparityMaps
 from fathomseg.errors import FathomError
 from fathomseg.io import array_store
-from fathomseg.training.domains import endless
 from fathomseg.training.recipe import Recipe
 
 
 def match_geometry(recipe: Recipe, streams: Mapping[str, Stream]) -> None:
     """Give those of `streams` that ask for it the order in which their images fit another stream's. Raises
-    `FathomError` if that one gives nothing or has no end."""
+    `FathomError` if that one gives nothing."""
     for name, stream in streams.items():
         if not isinstance(sampling := recipe.streams[name].sampling, MatchingGeometry):
             continue
-        if sampling.partner not in streams or endless(recipe, sampling.partner):
+        if sampling.partner not in streams:
             raise FathomError(
                 f"streams.{name}.sampling compares depths with those of stream {sampling.partner!r}, which gives "
-                "nothing or is endless. Name another stream, or take sampling.name=uniform."
+                "nothing. Name another stream, or take sampling.name=uniform."
             )
         target, source = (_geometries(streams[one], one) for one in (sampling.partner, name))
         stream.order = sampling.order(target, source, recipe.seed)

@@ -40,7 +40,7 @@ def write_page(folder: Path, recipe: Recipe, step: Step, streams: Streams, score
         samples=step_samples(step, next_batches(recipe, step, streams), classes),
         classes=classes,
         origin=origin(),
-        streams={name: len(stream.ids) for name, stream in streams.by_name.items()},
+        streams={n: None if recipe.is_endless(n) else len(stream.ids) for n, stream in streams.by_name.items()},
         cameras=_cameras(step, streams),
         scores=_headlines(recipe, scores),
         evaluation=evaluation if (folder / evaluation).is_file() else None,

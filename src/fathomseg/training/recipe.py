@@ -11,7 +11,6 @@ from fathomseg.config import Part, named_by_key
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.patterns import is_pattern
-from fathomseg.data.sampling import Uniform
 from fathomseg.data.transforms import PositiveSize
 from fathomseg.engine.balancing import AnyBalancing, Fixed
 from fathomseg.engine.loop import Loop
@@ -23,7 +22,7 @@ from fathomseg.objectives.check import misfits
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.init_from import InitFrom
 from fathomseg.training.metric_scale import MetricScale
-from fathomseg.training.stream_config import StreamConfig, geometry_streams, pair_misfits, zoom_misfits
+from fathomseg.training.stream_config import StreamConfig, endless_misfits, geometry_streams, pair_misfits, zoom_misfits
 from fathomseg.types import Size
 
 
@@ -86,16 +85,13 @@ class Recipe(Part):
     def _fits_together(self) -> Recipe:
         if self.phases:
             return self  # each phase is checked as the recipe it becomes
-        for name, stream in self.streams.items():
-            chosen = not isinstance(stream.sampling, Uniform)
-            if chosen and self.dataset(name).fresh(stream.split or "train", 0, 0) is not None:
-                raise ValueError(
-                    f"streams.{name} is endless, but streams.{name}.sampling={stream.sampling.name} needs all its "
-                    f"images listed: give streams.{name}.data.endless=false"
-                )
         given = {name: stream.gives for name, stream in self.streams.items()}
         if found := list(misfits(self.network, given, self.objectives)):
             raise ValueError("; ".join(found))
+        for name in filter(self.is_endless, self.streams):
+            own = self.objectives_of(name)
+            if found := list(endless_misfits(name, self.streams, self.needs(name), self.uses(name), own)):
+                raise ValueError("; ".join(found))
         pairs = [(p, s) for o in self.objectives.values() for p in o.partners for s in o.streams]
         if found := list(pair_misfits(self.streams, pairs, self.train.batch, self.size)):
             raise ValueError("; ".join(found))
@@ -123,6 +119,10 @@ class Recipe(Part):
     def dataset(self, stream: str) -> Dataset:
         """Where the images of a stream come from."""
         return self.streams[stream].data or self.data
+
+    def is_endless(self, stream: str) -> bool:
+        """Whether a stream reads a dataset without an end."""
+        return self.dataset(stream).fresh(self.streams[stream].split or "train", 0, 0) is not None
 
     def working_size(self, stream: str) -> Size:
         """(height, width) at which a stream's images are seen."""

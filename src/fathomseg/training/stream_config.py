@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -20,7 +20,7 @@ from fathomseg.data.motion import AnyFrames, FixedStep
 from fathomseg.data.progressive import Progressive
 from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
-from fathomseg.depth_sources import AnyDepthSource
+from fathomseg.depth_sources import AnyDepthSource, OwnDepth
 from fathomseg.distillation import DistilledFolder
 from fathomseg.objectives import AnyObjective
 from fathomseg.tasks.depth_loss import DepthLoss
@@ -63,7 +63,7 @@ class StreamConfig(Part):
     classes: ClassMapping | None = None
     """Where the classes of `data` have other names than those of the recipe's: their name -> ours, or null for one that
     is to be ignored; or the YAML file that holds this (streets-camvid and others come with the package). Classes it
-    does not name are matched by equal names, and ignored without a match."""
+    does not name are matched by equal names, and ignored without a match. It holds for all streams of the same data."""
     sampling: AnySampling = Uniform()
     """`uniform`, `rare_classes`: images of rare classes more often, or `matching_geometry`: those whose depth fits an
     image of another stream."""
@@ -153,6 +153,40 @@ def pair_misfits(
                 f"streams {first!r} and {second!r} are paired, image by image, and so must be of one size at every "
                 "step: give both the same progressive"
             )
+
+
+def endless_misfits(
+    name: str,
+    streams: Mapping[str, StreamConfig],
+    needs: Collection[str],
+    uses: Collection[str],
+    objectives: Mapping[str, AnyObjective],
+) -> Iterator[str]:
+    """What needs the images of an endless stream listed, one sentence each; `needs` and `uses`: its targets,
+    `objectives`: those that learn from it."""
+    stream = streams[name]
+    labels, depth = stream.labels, stream.depth
+    by_image = isinstance(depth, OwnDepth) and depth.normalise.over == "image"
+    wanted = {
+        f"streams.{name}.sampling={stream.sampling.name}": not isinstance(stream.sampling, Uniform),
+        f"a label budget (streams.{name}.labels)": labels is not None and (labels.count, labels.file) != (None, None),
+        f"streams.{name}.distilled": bool(stream.distilled),
+        "learning from neighbouring frames": "frames" in needs,
+        f"streams.{name}.depth (all but name=dataset, normalised over each image)": (
+            depth is not None and "disparity" in uses and not by_image
+        ),
+        **{f"objectives.{own}": objective.lists_samples for own, objective in objectives.items()},
+        **{
+            f"streams.{other}.sampling={config.sampling.name}": config.sampling.partner == name
+            for other, config in streams.items()
+            if isinstance(config.sampling, MatchingGeometry) and other != name
+        },
+    }
+    for what in (what for what, there in wanted.items() if there):
+        yield (
+            f"streams.{name} is endless, but {what} needs all its images listed: leave that out, or give "
+            f"streams.{name}.data.endless=false"
+        )
 
 
 def learned_as_is(objectives: Mapping[str, AnyObjective], stream: str) -> list[str]:

@@ -11,7 +11,7 @@ from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
 from fathomseg.data.labelled import Labels
 from fathomseg.data.video_stream import training_ids
 from fathomseg.errors import FathomError
-from fathomseg.training.domains import endless, matched
+from fathomseg.training.domains import matched, same_data
 from fathomseg.training.recipe import Recipe
 
 _SCORED: Final = (VAL, "test", "testing")
@@ -27,9 +27,9 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
             dataset, split = recipe.dataset(name), stream.split or "train"
             if "label" in recipe.uses(name):
                 matched(recipe, name)  # fail before anything is read
-            if endless(recipe, name):
-                _no_budget(stream.labels, name)
-            elif stream.labels is None and "segmentation" in stream.distilled:
+            if recipe.is_endless(name):
+                continue
+            if stream.labels is None and "segmentation" in stream.distilled:
                 chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
             else:
                 chosen[name] = _budget(recipe, stream.labels or Labels(), dataset, split)
@@ -47,9 +47,9 @@ def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[st
     hide."""
     dataset = recipe.dataset(stream)
     others = [
-        _budget(recipe, other.labels, dataset, other.split or "train")
+        _budget(recipe, other.labels, recipe.dataset(name), other.split or "train")
         for name, other in recipe.streams.items()
-        if other.labels is not None and recipe.dataset(name) == dataset
+        if other.labels is not None and same_data(recipe.dataset(name), dataset)
     ]
     if not others:
         named = (recipe.streams[stream].split or "train") in (VAL, recipe.evaluation.split)
@@ -140,12 +140,3 @@ def more_images(recipe: Recipe, stream: str, held_out: HeldOut, used: frozenset[
     if having:
         return f"Images without labels are in {' and '.join(having)}: set streams.{stream}.split={having[0]}."
     return f"Add images without labels, or give others as streams.{stream}.data."
-
-
-def _no_budget(labels: Labels | None, stream: str) -> None:
-    """An endless stream has every label. Raises `FathomError`."""
-    if labels is not None and (labels.count is not None or labels.file is not None):
-        raise FathomError(
-            f"Stream {stream!r} is endless, so that it has no label budget: leave streams.{stream}.labels out, or set "
-            f"streams.{stream}.data.endless=false."
-        )

@@ -15,24 +15,25 @@ from jaxtyping import UInt8
 from fathomseg.data.cache import Cache, Prepared
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
+from fathomseg.data.held_out import without
 from fathomseg.data.intrinsics import Intrinsics
 from fathomseg.data.loading import Disparity, Stream
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import Endless, RareClasses
 from fathomseg.data.transforms import Geometry
 from fathomseg.data.video_stream import choose_frames
-from fathomseg.depth_sources import FreshMaps, OwnDepth, prepare
+from fathomseg.depth_sources import FreshMaps, prepare
 from fathomseg.depth_sources.base import DepthSource
 from fathomseg.distillation.targets import DistilledTargets, targets_of
 from fathomseg.errors import FathomError
 from fathomseg.io.owned import own
 from fathomseg.io.progress import Tell, Waits, preparing, say
-from fathomseg.training.domains import endless, matched
+from fathomseg.training.domains import matched, same_data
 from fathomseg.training.matching import match_geometry
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES
 from fathomseg.training.stream_config import StreamConfig, learned_as_is
-from fathomseg.training.stream_ids import split_ids, stream_ids
+from fathomseg.training.stream_ids import labels_in_use, split_ids, stream_ids
 from fathomseg.types import Size
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def build_streams(
                 if main:
                     say(f"{name}: a budget of no labels, so that this stream gives nothing.")
                 continue
-            streams[name], cameras = builder.build_endless(seed) if endless(recipe, name) else builder.build(seed)
+            streams[name], cameras = builder.build_endless(seed) if recipe.is_endless(name) else builder.build(seed)
             if cameras is not None:
                 intrinsics[name] = cameras
     _all_learn(recipe, streams)
@@ -154,7 +155,7 @@ class _Builder:
             only = self.needs <= {"frames", "camera"}
             neighbours, intrinsics = self._neighbours(cache, ids, only)
             ids = [id for id in ids if id in neighbours] if only else ids
-        labels_of = self._labels_of()
+        labels_of = self._labels_of(ids)
         kinds = self._kinds(bool(labels_of))
         opened = {kind: labels_of if kind == "label" else frozenset(ids) for kind in kinds}
         wanted = [(id, kind) for id in ids for kind in kinds if id in opened[kind]]
@@ -181,6 +182,8 @@ class _Builder:
             classes=self._class_table() if labels_of else None,
             small_first=self._small_first(),
         )
+        if "label" in self.needs and self.main:  # others read what is kept of this
+            stream.count_labels(self._tell("pixels of every class"))
         if isinstance(config.sampling, RareClasses):
             classes, view = len(self.recipe.data.classes), geometry.view_size(self.working)
             stream.order = config.sampling.order(stream.label_counts_by_id, classes, self.working, seed, view)
@@ -203,20 +206,9 @@ class _Builder:
             )
 
     def build_endless(self, seed: int) -> tuple[Stream, None]:
-        """A stream whose samples are made as they are needed. Raises `FathomError` for what needs a list of them."""
+        """A stream whose samples are made as they are needed."""
         config, dataset = self.config, self.dataset
         depth = config.depth if "disparity" in self.uses else None
-        lists = {
-            "neighbouring frames": "frames" in self.needs,
-            f"streams.{self.name}.depth (all but name=dataset, normalised over each image)": depth is not None
-            and not (isinstance(depth, OwnDepth) and depth.normalise.over == "image"),
-            **{f"objectives.{name}": own.lists_samples for name, own in self.recipe.objectives_of(self.name).items()},
-        }
-        if wrong := [what for what, wanted in lists.items() if wanted]:
-            raise FathomError(
-                f"Stream {self.name!r} is endless, but {wrong[0]} needs all its images listed: set "
-                f"streams.{self.name}.data.endless=false."
-            )
         geometry = config.geometry or Geometry()
         order = Endless(dataset, config.split or "train", seed)
         size = self._prepared(geometry, order.id_at(0))
@@ -261,14 +253,16 @@ class _Builder:
                 reader.prepare(self.dataset, ids, self._tell("distilled targets"))
                 yield TARGETS[task], reader
 
-    def _labels_of(self) -> frozenset[str]:
-        """The images whose labels it opens: its own budget, else those of other streams of the same dataset."""
+    def _labels_of(self, ids: Sequence[str]) -> frozenset[str]:
+        """The images whose labels it opens: its own budget, else those of other streams of the same dataset. Where its
+        options make other images of these ids, none."""
         if "label" not in self.uses:
             return frozenset()
         if self.name in self.labelled:
             return frozenset(self.labelled[self.name])
-        same = [ids for name, ids in self.labelled.items() if self.recipe.dataset(name) == self.dataset]
-        return frozenset(id for ids in same for id in ids)
+        same = {name: own for name, own in self.labelled.items() if same_data(self.recipe.dataset(name), self.dataset)}
+        both = frozenset(ids).intersection(id for own in same.values() for id in own)
+        return both - frozenset(without(self.dataset, both, labels_in_use(self.recipe, same)))
 
     def _kinds(self, labels: bool) -> tuple[Prepared, ...]:
         """The arrays of each image that it reads."""

@@ -16,7 +16,6 @@ from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
-from fathomseg.training.domains import endless
 from fathomseg.training.needed_runs import needed_runs
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import CONFIG, FRAMES, IDS
@@ -99,7 +98,7 @@ def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], str
     used = labels_in_use(recipe, labelled) if names else frozenset()
     for name in names:
         dataset, ids = recipe.dataset(name), streams.by_name[name].ids
-        if endless(recipe, name) or len(ids) > len(used) or without(dataset, ids, used):
+        if recipe.is_endless(name) or len(ids) > len(used) or without(dataset, ids, used):
             continue
         more = more_images(recipe, name, held_out(recipe, dataset), used)
         say(

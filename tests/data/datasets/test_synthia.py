@@ -18,10 +18,15 @@ from tests.fakes import make_synthia, save, scene
 
 def test_labels_are_those_of_the_scene(tmp_path: Path) -> None:
     data = Synthia(root=make_synthia(tmp_path))
-    expected = scene(131, (24, 40), 20)[1]
-    expected[expected == 19] = IGNORE
+    expected = scene(131, (24, 40), 17)[1]
+    expected[expected == 16] = IGNORE
     np.testing.assert_array_equal(data.label("0000131"), expected)
-    assert data.classes == CLASSES
+    absent = {"terrain", "truck", "train"}
+    assert data.classes.names == tuple(name for name in CLASSES.names if name not in absent)
+    assert len(data.classes) == 16
+    assert set(zip(data.classes.names, data.classes.colours, strict=True)) <= set(
+        zip(CLASSES.names, CLASSES.colours, strict=True)
+    )
 
 
 def test_ids_are_those_of_the_readme(tmp_path: Path) -> None:
@@ -32,7 +37,11 @@ def test_ids_are_those_of_the_readme(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "GT/LABELS/0000000.png"), stored)
         label = data.label("0000000")
         assert label is not None
-        assert set(np.unique(label)) == {CLASSES.names.index(name)}
+        assert set(np.unique(label)) == {data.classes.names.index(name)}
+    for absent in (16, 18, 20):
+        stored[..., 2] = absent
+        cv2.imwrite(str(tmp_path / "GT/LABELS/0000000.png"), stored)
+        assert set(np.unique(data.label("0000000"))) == {IGNORE}
     stored[..., 2] = 40
     cv2.imwrite(str(tmp_path / "GT/LABELS/0000000.png"), stored)
     with pytest.raises(DataError, match=r"id 40 \(960 pixels\) not in the class list.*0 to 22"):
@@ -60,7 +69,7 @@ def test_depth_is_in_metres_and_the_sky_is_invalid(tmp_path: Path) -> None:
     save(tmp_path / "a/Depth/Depth/0000130.png", np.zeros((24, 40), np.uint8))
     (tmp_path / "a/Depth/Depth/0000131.png").unlink()
     found = {Path(problem.where).name: problem.reason for problem in check(Synthia(root=tmp_path / "a")).problems}
-    assert "expected 16-bit depth in centimetres" in found["0000130.png"]
+    assert "expected 16-bit depth in 1/100 m" in found["0000130.png"]
     assert "no depth map of the same name" in found["0000131.png"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -83,7 +83,9 @@ class Gta5(ScaledLabels):
                 "unpacked into these two folders. Set root=FOLDER."
             )
         samples = {id: Files(path, labels.get(id)) for id, path in images.items()}
-        sides = self._official(samples) if self._split_file is not None else self._by_blocks(samples)
+        sides = (
+            self._official(samples) if self._split_file is not None else by_blocks(samples, _BLOCK, self.val_percent)
+        )
         return Listing.of({side: {id: samples[id] for id in ids} for side, ids in sides.items() if ids})
 
     def _strays(self) -> dict[Path, list[Path]]:
@@ -110,17 +112,12 @@ class Gta5(ScaledLabels):
             sides[side] = [id for id in (Path(line).stem for line in lines) if id in samples]
         return sides
 
-    def _by_blocks(self, samples: Mapping[str, Files]) -> dict[str, list[str]]:
-        val = hold_out_by_hash({block(id, _BLOCK) for id in samples}, self.val_percent)
-        sides: dict[str, list[str]] = {"train": [], "val": []}
-        for id in samples:
-            sides["val" if block(id, _BLOCK) in val else "train"].append(id)
-        return sides
 
-
-def block(id: str, length: int) -> str:
-    """The number of the block of consecutive numbers an id belongs to; the id itself if it is no number."""
-    return f"{int(id) // length:05d}" if id.isdecimal() else id
+def by_blocks(ids: Iterable[str], length: int, percent: int) -> dict[str, list[str]]:
+    """The ids of `train` and `val`, divided by blocks of so many consecutive numbers; what is no number is a block."""
+    blocks = {id: f"{int(id) // length:05d}" if id.isdecimal() else id for id in ids}
+    val = hold_out_by_hash(blocks.values(), percent)
+    return {side: [id for id in blocks if (blocks[id] in val) == (side == "val")] for side in ("train", "val")}
 
 
 def _numbers(path: Path) -> dict[str, list[int]]:

@@ -4,11 +4,11 @@ smaller."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.files import FileDataset
@@ -94,12 +94,17 @@ class MapDataset(ScaledLabels, DepthDataset):
                 yield Problem(str(files.image), "has no depth map of the same name, as other images do")
 
 
-def read_depth(path: Path, per_metre: int, far: int | None = None) -> Float32[np.ndarray, "h w"]:
+def read_depth(
+    path: Path,
+    per_metre: int,
+    far: int | None = None,
+    read: Callable[[Path], Integer[np.ndarray, "h w"]] = read_values,
+) -> Float32[np.ndarray, "h w"]:
     """The z-depth in metres that a 16-bit image stores in `per_metre` steps a metre, 0 = invalid.
 
     `far` is the stored value of what is infinitely far, such as the sky; it becomes invalid. Raises `DataError`.
     """
-    stored = read_values(path)
+    stored = read(path)
     if stored.dtype != np.uint16:
         reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in 1/{per_metre} m"
         raise DataError([Problem(str(path), reason)])

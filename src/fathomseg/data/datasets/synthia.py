@@ -11,13 +11,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from pydantic import Field
 
-from fathomseg.data.datasets.cityscapes import CLASSES
+from fathomseg.data.datasets.cityscapes import CLASSES as CITYSCAPES
 from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
-from fathomseg.data.datasets.gta5 import block
-from fathomseg.data.datasets.hash_split import hold_out_by_hash
+from fathomseg.data.datasets.gta5 import by_blocks
 from fathomseg.data.datasets.labels import LabelMap
-from fathomseg.data.datasets.maps import MapDataset
-from fathomseg.errors import DataError, FathomError, Problem
+from fathomseg.data.datasets.maps import MapDataset, read_depth
+from fathomseg.errors import FathomError, Problem
 from fathomseg.io.label_images import read_first_channel
 from fathomseg.types import ClassList
 
@@ -31,23 +30,21 @@ _IDS: Final = {
     "traffic light": 15,
     "traffic sign": 9,
     "vegetation": 6,
-    "terrain": 16,
     "sky": 1,
     "person": 10,
     "rider": 17,
     "car": 8,
-    "truck": 18,
     "bus": 19,
-    "train": 20,
     "motorcycle": 12,
     "bicycle": 11,
 }
-"""The ids of the release's readme. No image shows terrain, a truck or a train: scores are usual over 16 classes."""
+"""The ids of the release's readme, but for those of terrain, truck and train, which no image shows."""
+CLASSES: Final = ClassList.of({n: c for n, c in zip(CITYSCAPES.names, CITYSCAPES.colours, strict=True) if n in _IDS})
 _LABELS: Final = LabelMap(
     kind="ids",
     names=CLASSES.names,
     values=tuple(_IDS[name] for name in CLASSES.names),
-    ignored=(0, 13, 14, 22),  # void, parking slots, road works, lane markings
+    ignored=(0, 13, 14, 16, 18, 20, 22),  # void, parking slots, road works, terrain, trucks, trains, lane markings
     remedy="expected the ids of SYNTHIA-RAND-CITYSCAPES, 0 to 22",
 )
 _PER_METRE, _FAR = 100, 65535
@@ -69,7 +66,7 @@ class Synthia(MapDataset):
 
     @property
     def classes(self) -> ClassList:
-        """The 19 classes of Cityscapes."""
+        """The 16 classes of Cityscapes that it shows."""
         return CLASSES
 
     def _read_label(self, id: str, path: Path) -> UInt8[np.ndarray, "h w"]:
@@ -87,11 +84,7 @@ class Synthia(MapDataset):
 
     def _read_depth(self, id: str, path: Path) -> Float32[np.ndarray, "h w"]:
         """Centimetres of 16 bits, in one channel or the same in three."""
-        stored = read_first_channel(path)
-        if stored.dtype != np.uint16:
-            reason = f"has pixels of type {stored.dtype}; expected 16-bit depth in centimetres"
-            raise DataError([Problem(str(path), reason)])
-        return np.where(stored == _FAR, 0, stored).astype(np.float32) / np.float32(_PER_METRE)
+        return read_depth(path, _PER_METRE, _FAR, read_first_channel)
 
     @cached_property
     def _depths(self) -> Mapping[str, Path]:
@@ -105,7 +98,10 @@ class Synthia(MapDataset):
                 f"No SYNTHIA-RAND-CITYSCAPES at {self.root}: expected RGB/0000000.png ..., GT/LABELS/0000000.png ... "
                 "and, if you have it, Depth/ there (SYNTHIA_RAND_CITYSCAPES.rar, unpacked). Set root=FOLDER."
             )
-        return Listing.of(_sides({id: Files(path, labels.get(id)) for id, path in images.items()}, self.val_percent))
+        sides = by_blocks(images, _BLOCK, self.val_percent)
+        return Listing.of(
+            {side: {id: Files(images[id], labels.get(id)) for id in ids} for side, ids in sides.items() if ids}
+        )
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Images without a label or depth map where others have one, and labels of no image."""
@@ -115,12 +111,3 @@ class Synthia(MapDataset):
     def _strays(self) -> dict[Path, list[Path]]:
         images = self.root / "RGB"
         return {images: without_image(files_below(images), files_below(self.root / "GT" / "LABELS"))}
-
-
-def _sides(samples: Mapping[str, Files], percent: int) -> dict[str, dict[str, Files]]:
-    """The samples of each split."""
-    val = hold_out_by_hash({block(id, _BLOCK) for id in samples}, percent)
-    sides: dict[str, dict[str, Files]] = {"train": {}, "val": {}}
-    for id, files in samples.items():
-        sides["val" if block(id, _BLOCK) in val else "train"][id] = files
-    return {side: split for side, split in sides.items() if split}
