@@ -88,6 +88,15 @@ def test_what_was_predicted_otherwise_is_not_gone_on_with(
         distill(teacher, data, tmp_path / "out")
 
 
+def test_a_new_version_goes_on_with_a_folder(teacher: Path, data: Folder, tmp_path: Path) -> None:
+    assert distill(teacher, data, tmp_path / "out") == 0
+    path = tmp_path / "out" / "provenance.json"
+    path.write_text(path.read_text().replace(f'"fathomseg": "{__version__}"', '"fathomseg": "0.0.1"'))
+    next((tmp_path / "out" / "ids").rglob("*.png")).unlink()
+    assert distill(teacher, data, tmp_path / "out") == 0
+    assert read_provenance(tmp_path / "out").fathomseg == "0.0.1"
+
+
 def test_depth_and_normals_have_the_agreement_with_the_mirror_as_confidence(
     teacher: Path, data: Folder, tmp_path: Path
 ) -> None:
