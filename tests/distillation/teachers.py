@@ -58,8 +58,9 @@ def make_run(
     return folder
 
 
-def save_segformer(folder: Path, names: Sequence[str]) -> Path:
-    """A SegFormer of random weights for these classes, as Hugging Face stores it."""
+def save_segformer(folder: Path, names: Sequence[str], crops: bool = False) -> Path:
+    """A SegFormer of random weights for these classes, as Hugging Face stores it; `crops`: with the processor of
+    MobileNetV2-DeepLab, which keeps the proportions of an image and shows the middle of it."""
     ensure_timm_imports()
     transformers = pytest.importorskip("transformers", reason="needs the extra hf")
     torch.manual_seed(0)
@@ -81,7 +82,11 @@ def save_segformer(folder: Path, names: Sequence[str]) -> Path:
         if weights.ndim > 1:
             torch.nn.init.xavier_normal_(weights, gain=2.0)
     network.save_pretrained(folder)
-    transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    if crops:
+        whole, middle = {"shortest_edge": 64}, {"height": 32, "width": 32}
+        transformers.MobileNetV2ImageProcessor(size=whole, crop_size=middle).save_pretrained(folder)
+    else:
+        transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
 
 

@@ -66,6 +66,8 @@ class Step(nn.Module):
             {stream: OwnNorms(network.modules_for(outputs)) for stream, outputs in self.own_outputs.items()}
         )
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
+        for stream, outputs in self.own_outputs.items():
+            self.balancer.stand_in(self._own_norms(stream).originals(network.modules_for(outputs)))
         self.measuring = False
 
     def begin_step(self, step: int, measuring: bool = False) -> None:
