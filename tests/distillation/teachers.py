@@ -37,6 +37,7 @@ def make_run(
     seed: int = 0,
     tasks: Sequence[str] = ("segmentation", "depth", "normals"),
     size: Size = SIZE,
+    class_weights: Sequence[float] = (),
 ) -> Path:
     """A run of a random network whose decoder all tasks share, with predictions that vary over an image."""
     known = {
@@ -53,6 +54,7 @@ def make_run(
         if name.endswith("weight"):
             nn.init.normal_(weights, std=0.5)
     named = {"classes": tuple(classes), "colours": tuple((i, i, i) for i in range(len(classes)))}
+    named |= {"class_weights": tuple(class_weights)}
     unit = "metres" if output == "metric" else "relative"
     save_model(folder, ModelCard(network=config, size=size, depth_unit=unit, **named), network.state_dict())
     return folder

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import fathomseg
 from fathomseg.data.datasets.folder import Folder
@@ -56,6 +57,32 @@ def test_it_answers_for_what_lacks_a_label_and_says_who_it_was(
     assert known.teacher.settings["working_size"] == [24, 32]
     assert known.matched == {name: name for name in data.classes.names}
     assert "dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_weights_of_classes_are_taken_off(data: Folder, tmp_path: Path, flip: bool) -> None:
+    """Where a weighted loss is smallest, the teacher's probabilities are proportional to weight * P(class | image)."""
+    names = data.classes.names
+    weights = np.geomspace(10, 0.1, len(names))
+    plain, run = make_run(tmp_path / "plain", names), make_run(tmp_path / "run", names, class_weights=weights.tolist())
+    assert distill(run, data, tmp_path / "out", soft=True, flip=flip) == 0
+    known = read_provenance(tmp_path / "out")
+    assert known.teacher.settings["class_weights"] == "taken off"
+    id = next(iter(known.images))
+    network = load(plain, device="cpu", inference=Inference(flip=flip))
+    logits = network.each([data.image(id)])[0]["segmentation"]
+    wide = torch.nn.functional.interpolate(logits[None], SIZE, mode="bilinear", align_corners=False)[0]
+    weighed = wide.softmax(0).numpy()
+    p = weighed / weights[:, None, None]
+    p /= p.sum(0)
+    assert (p.argmax(0) != weighed.argmax(0)).mean() > 0.1
+    assert (read_part(tmp_path / "out", id, "label", known.classes) == p.argmax(0)).mean() > 0.999
+    sure = read_part(tmp_path / "out", id, "label_confidence", None)
+    np.testing.assert_allclose(sure, p.max(0), atol=1 / 510 + 1e-4)
+    soft = read_part(tmp_path / "out", id, "label_probabilities", None)
+    np.testing.assert_allclose(soft[..., 0], p.max(0), atol=1e-2)
+    assert distill(plain, data, tmp_path / "other") == 0
+    assert "class_weights" not in read_provenance(tmp_path / "other").teacher.settings
 
 
 def test_images_keep_their_proportions(data: Folder, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from fathomseg.training.batches import refuse_batches
 from fathomseg.training.build import (
     build_networks,
     build_step,
+    class_weights_of,
     contrastive_of,
     model_card,
     photometric_of,
@@ -134,7 +135,8 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
 def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
     video of the recipe's own data."""
-    card, photometric = model_card(recipe), photometric_of(step)
+    card = model_card(recipe).model_copy(update={"class_weights": class_weights_of(step)})
+    photometric = photometric_of(step)
     if photometric is not None:
         cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
         card = card.model_copy(update={"cameras": cameras})

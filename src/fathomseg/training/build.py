@@ -130,6 +130,12 @@ def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:
     )
 
 
+def class_weights_of(step: Step) -> tuple[float, ...]:
+    """What the supervised loss weighs each class by, if they differ."""
+    found = [o.class_weights() for o in step.objectives.values() if isinstance(o, SupervisedObjective)]
+    return next((tuple(weights.tolist()) for weights in reversed(found) if weights is not None), ())
+
+
 def contrastive_of(step: Step) -> ContrastiveObjective | None:
     """The objective that trains a scene model, if there is one."""
     return next((o for o in step.objectives.values() if isinstance(o, ContrastiveObjective)), None)
