@@ -134,7 +134,9 @@ def test_damaged_or_foreign_weights_are_refused(saved: Path, run: Path) -> None:
 
 def test_class_weights_of_a_training_are_in_its_card(tmp_path: Path) -> None:
     objectives = {"supervised": {"losses": {"segmentation": {"balance": 0.5}}}}
-    recipe = validate(Recipe, {"data": {"name": "streets"}, "size": [32, 64], "network": PLAIN, "objectives": objectives})
+    recipe = validate(
+        Recipe, {"data": {"name": "streets"}, "size": [32, 64], "network": PLAIN, "objectives": objectives}
+    )
     pixels = torch.arange(100, 100 + len(Streets().classes))
     step = make_step(PLAIN, objectives, pixels=pixels.tolist())
     card = _card(recipe, step, Streams({}, {}))

@@ -53,7 +53,9 @@ def narrowed(card: ModelCard, tasks: Mapping[str, Task], links: bool = True) -> 
         return card.model_copy(update={"pose": None, "network": network})
     alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
     network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside
-    classes = {} if "segmentation" in tasks else dict.fromkeys(("classes", "colours", "shared_classes", "class_weights"), ())
+    classes = (
+        {} if "segmentation" in tasks else dict.fromkeys(("classes", "colours", "shared_classes", "class_weights"), ())
+    )
     depth = {} if "depth" in tasks else {"depth_unit": None, "depth_scale": None, "depth_alignment": None}
     return card.model_copy(update={"network": network, "pose": None, **depth, **classes})
 

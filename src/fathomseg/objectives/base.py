@@ -25,6 +25,8 @@ from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import Batch, ClassList, StepResult
 
 Weight = Annotated[float, Field(ge=0)]
+"""Of an objective: with 0 it is left out of the training, with the streams that only it reads (`Recipe.at_work`). What
+no other objective trains stays as it begins, but is predicted all the same."""
 
 
 @dataclass(frozen=True)

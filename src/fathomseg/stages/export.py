@@ -89,7 +89,9 @@ def run(
     size = inference.size or card.size
     if fixed_size:
         inference = inference.model_copy(update={"size": size})  # images of other proportions are stretched to it
-    images = _calibration(run, calibration, data, of_data, partial(inference.size_for, card.size)) if kind == "int8" else ()
+    images = (
+        _calibration(run, calibration, data, of_data, partial(inference.size_for, card.size)) if kind == "int8" else ()
+    )
     console = Console(stderr=True)
     # Links are on or off for good in the file, where there is nothing to switch.
     with linked(network, inference.links):

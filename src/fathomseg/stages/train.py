@@ -31,7 +31,7 @@ from fathomseg.training.build import (
 from fathomseg.training.cameras import learned, learned_cameras, save_cameras, tell_cameras, trained_camera
 from fathomseg.training.data_record import check_classes, keep_or_compare, refuse_other_classes
 from fathomseg.training.domains import same_data
-from fathomseg.training.labels_used import tell_all_labelled, tell_labels, tell_shared_clips
+from fathomseg.training.labels_used import tell_all_labelled, tell_labels, tell_left_out, tell_shared_clips
 from fathomseg.training.metric_scale import with_scale
 from fathomseg.training.needed_runs import refuse_missing_runs
 from fathomseg.training.page import write_page
@@ -74,6 +74,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
+    given, recipe = recipe, recipe.at_work
     accelerate = accelerator(recipe.train)
     refuse_batches(recipe, accelerate)  # before hours of preparing
     if resume:
@@ -82,9 +83,10 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     else:
         labelled = budgets(recipe)
         if accelerate.is_main_process:
+            tell_left_out(given)
             tell_labels(recipe, labelled)
             tell_seen_before(recipe)
-        begin(folder, recipe, labelled, accelerate)
+        begin(folder, given, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
     if not resume and recipe.init_from is not None:

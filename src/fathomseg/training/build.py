@@ -60,6 +60,11 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         classes=recipe.data.classes if told or "segmentation" in recipe.network.tasks else None,
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
+    outputs = frozenset().union(*(objective.learns(recipe.network) for objective in recipe.objectives.values()))
+    if recipe.network.outputs - outputs:  # by objectives of weight 0 alone: several processes wait for every gradient
+        reached = {id(p) for part in network.modules_for(outputs) for p in part.parameters()}
+        for parameter in network.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in reached)
     built: dict[str, ObjectiveModule] = {}
     for name in sorted(recipe.objectives, key=lambda name: not isinstance(recipe.objectives[name], Supervised)):
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])

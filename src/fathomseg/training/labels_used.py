@@ -16,6 +16,19 @@ from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, mo
 from fathomseg.training.streams import Streams
 
 
+def tell_left_out(recipe: Recipe) -> None:
+    """Say which objectives and streams take no part, and which tasks then stay as they begin."""
+    left = [name for name in recipe.objectives if name not in recipe.at_work.objectives]
+    streams = [name for name in recipe.streams if name not in recipe.at_work.streams]
+    learned = frozenset().union(*(o.learns(recipe.network) for o in recipe.at_work.objectives.values()))
+    if left:
+        beside = f", and with them the streams {', '.join(streams)}" if streams else ""
+        say(f"Objectives of weight 0 are left out: {', '.join(left)}{beside}.")
+    for task in recipe.network.tasks:
+        if task not in learned:
+            say(f"WARNING: {task} is predicted but not learned: every objective that trains it has weight 0.")
+
+
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]], shown: int = 3) -> None:
     """Say how many labels each stream uses of how many images, and which files of its dataset nobody reads."""
     told: list[Dataset] = []
