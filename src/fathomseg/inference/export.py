@@ -139,8 +139,8 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], tell: Tell
     alone the real-time network is slower than in float32, so it takes half the time. Transformers add up what small
     differences count in, and keep all but the convolutions in float32.
 
-    The range of every map is that seen on `images`, each at its working size, averaged over them. `tell` is called as they go
-    through the network, and for what comes after.
+    The range of every map is that seen on `images`, each at its working size, averaged over them. `tell` is called as
+    they go through the network, and for what comes after.
     """
     quantization, onnx = package("onnxruntime.quantization"), package("onnx")
     calibrated = tell or (lambda done, total: None)
