@@ -45,7 +45,8 @@ while True:
         level = np.clip(near / max(float(np.percentile(near, 98)), 1e-6), 0, 1)
         shown.append(cv2.applyColorMap(np.uint8(255 * level), cv2.COLORMAP_TURBO))
     if "normals" in found:  # unit vectors, 1 x 3 x h x w
-        shown.append(cv2.resize(np.uint8(127.5 * (found["normals"][0].transpose(1, 2, 0) + 1)), (width, height)))
+        rgb = np.uint8(127.5 * (found["normals"][0].transpose(1, 2, 0) + 1))
+        shown.append(cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (width, height)))
     picture, frames = np.hstack(shown), frames + 1
     if arguments.out:
         rate = video.get(cv2.CAP_PROP_FPS) or 25

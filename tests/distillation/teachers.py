@@ -38,6 +38,7 @@ def make_run(
     seed: int = 0,
     tasks: Sequence[str] = ("segmentation", "depth", "normals"),
     size: Size = SIZE,
+    class_weights: Sequence[float] = (),
 ) -> Path:
     """A run of a random network whose decoder all tasks share, with predictions that vary over an image."""
     known = {
@@ -54,13 +55,15 @@ def make_run(
         if name.endswith("weight"):
             nn.init.normal_(weights, std=0.5)
     named = {"classes": tuple(classes), "colours": tuple((i, i, i) for i in range(len(classes)))}
+    named |= {"class_weights": tuple(class_weights)}
     unit = "metres" if output == "metric" else "relative"
     save_model(folder, ModelCard(network=config, size=size, depth_unit=unit, **named), network.state_dict())
     return folder
 
 
-def save_segformer(folder: Path, names: Sequence[str]) -> Path:
-    """A SegFormer of random weights for these classes, as Hugging Face stores it."""
+def save_segformer(folder: Path, names: Sequence[str], crops: bool = False) -> Path:
+    """A SegFormer of random weights for these classes, as Hugging Face stores it; `crops`: with the processor of
+    MobileNetV2-DeepLab, which keeps the proportions of an image and shows the middle of it."""
     ensure_timm_imports()
     transformers = pytest.importorskip("transformers", reason="needs the extra hf")
     torch.manual_seed(0)
@@ -82,7 +85,11 @@ def save_segformer(folder: Path, names: Sequence[str]) -> Path:
         if weights.ndim > 1:
             torch.nn.init.xavier_normal_(weights, gain=2.0)
     network.save_pretrained(folder)
-    transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    if crops:
+        whole, middle = {"shortest_edge": 64}, {"height": 32, "width": 32}
+        transformers.MobileNetV2ImageProcessor(size=whole, crop_size=middle).save_pretrained(folder)
+    else:
+        transformers.SegformerImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
 
 

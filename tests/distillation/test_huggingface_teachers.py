@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from fathomseg.data.class_match import match_classes
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.distillation.files import read_part
+from fathomseg.distillation.huggingface import HuggingFaceLabels
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.errors import FathomError
 from tests.depth_sources.random_dpt import save_dpt
@@ -60,6 +62,40 @@ def test_classes_of_a_model(segformer: Path, data: Folder, tmp_path: Path, flip:
     wanted = np.array([1, 0, 255, 2])[p.argmax(0).numpy()]
     found = read_part(out, id, "label", known.classes)
     assert (found == wanted).mean() > 0.999
+
+
+def test_all_of_an_image_is_seen_where_a_processor_crops(data: Folder, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    cropping = save_segformer(tmp_path / "cropping", data.classes.names, crops=True)
+    assert distill(f"hf:{cropping}", data, tmp_path / "out") == 0
+    known = read_provenance(tmp_path / "out")
+    assert known.teacher.settings["center_crop"] is False
+    network = transformers.SegformerForSemanticSegmentation.from_pretrained(cropping).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(cropping)
+    assert processor.do_center_crop
+    id = next(iter(known.images))
+    image = data.image(id)  # 24 x 32
+    with torch.no_grad():
+        inputs = processor(images=[image], return_tensors="pt", do_center_crop=False)
+        assert inputs["pixel_values"].shape[2:] == (64, 85)
+        logits = network(**inputs).logits
+    wanted = torch.nn.functional.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)[0].argmax(0)
+    assert len(wanted.unique()) > 1
+    assert (read_part(tmp_path / "out", id, "label", known.classes) == wanted.numpy()).mean() > 0.999
+
+
+def test_images_of_one_size_go_through_a_model_together(segformer: Path) -> None:
+    names = ("Road", "car", "spaceship", "tree")
+    match, teacher = match_classes(names, names, None, ""), HuggingFaceLabels(f"hf:{segformer}", "cpu", False)
+    shapes = [(24, 32), (24, 32), (32, 24), (24, 32)]
+    images = [np.random.default_rng(i).integers(0, 255, (*size, 3), np.uint8) for i, size in enumerate(shapes)]
+    alone = [teacher.predict([image], match, False)[0]["label"] for image in images]
+    passes: list[int] = []
+    teacher.network.register_forward_hook(lambda network, given, result: passes.append(len(result.logits)))
+    together = teacher.predict(images, match, False)
+    assert passes == [2, 1, 1]
+    for one, wanted in zip(together, alone, strict=True):
+        assert (one["label"] == wanted).mean() > 0.999
 
 
 def test_a_model_of_another_kind_is_refused(segformer: Path, data: Folder, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import fathomseg
@@ -60,6 +61,32 @@ def test_it_answers_for_what_lacks_a_label_and_says_who_it_was(
     assert "dataset" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_weights_of_classes_are_taken_off(data: Folder, tmp_path: Path, flip: bool) -> None:
+    """Where a weighted loss is smallest, the teacher's probabilities are proportional to weight * P(class | image)."""
+    names = data.classes.names
+    weights = np.geomspace(10, 0.1, len(names))
+    plain, run = make_run(tmp_path / "plain", names), make_run(tmp_path / "run", names, class_weights=weights.tolist())
+    assert distill(run, data, tmp_path / "out", soft=True, flip=flip) == 0
+    known = read_provenance(tmp_path / "out")
+    assert known.teacher.settings["class_weights"] == "taken off"
+    id = next(iter(known.images))
+    network = load(plain, device="cpu", inference=Inference(flip=flip))
+    logits = network.each([data.image(id)])[0]["segmentation"]
+    wide = torch.nn.functional.interpolate(logits[None], SIZE, mode="bilinear", align_corners=False)[0]
+    weighed = wide.softmax(0).numpy()
+    p = weighed / weights[:, None, None]
+    p /= p.sum(0)
+    assert (p.argmax(0) != weighed.argmax(0)).mean() > 0.1
+    assert (read_part(tmp_path / "out", id, "label", known.classes) == p.argmax(0)).mean() > 0.999
+    sure = read_part(tmp_path / "out", id, "label_confidence", None)
+    np.testing.assert_allclose(sure, p.max(0), atol=1 / 510 + 1e-4)
+    soft = read_part(tmp_path / "out", id, "label_probabilities", None)
+    np.testing.assert_allclose(soft[..., 0], p.max(0), atol=1e-2)
+    assert distill(plain, data, tmp_path / "other") == 0
+    assert "class_weights" not in read_provenance(tmp_path / "other").teacher.settings
+
+
 def test_images_keep_their_proportions(data: Folder, tmp_path: Path) -> None:
     """As `fathom predict` keeps them: images of 3:4 before a network trained at 1:2."""
     wide = make_run(tmp_path / "wide", data.classes.names, size=(24, 48))
@@ -88,6 +115,15 @@ def test_what_was_predicted_otherwise_is_not_gone_on_with(
     path.write_text(json.dumps(tree))
     with pytest.raises(FathomError, match=rf"teacher\.settings\.{key}: {then!r} there"):
         distill(teacher, data, tmp_path / "out")
+
+
+def test_a_new_version_goes_on_with_a_folder(teacher: Path, data: Folder, tmp_path: Path) -> None:
+    assert distill(teacher, data, tmp_path / "out") == 0
+    path = tmp_path / "out" / "provenance.json"
+    path.write_text(path.read_text().replace(f'"fathomseg": "{__version__}"', '"fathomseg": "0.0.1"'))
+    next((tmp_path / "out" / "ids").rglob("*.png")).unlink()
+    assert distill(teacher, data, tmp_path / "out") == 0
+    assert read_provenance(tmp_path / "out").fathomseg == "0.0.1"
 
 
 def test_depth_and_normals_have_the_agreement_with_the_mirror_as_confidence(

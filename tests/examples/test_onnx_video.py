@@ -63,6 +63,26 @@ def test_a_video_becomes_a_video(tmp_path: Path, change: Callable[[Any], object]
     assert warmth[far] < 30
 
 
+def with_normals(model: Any) -> None:
+    """Metadata as it was, and as the only output the normals 2 RGB - 1."""
+    make, constant, graph = onnx.helper.make_node, onnx.numpy_helper.from_array, model.graph
+    graph.node.extend([make("Mul", ["cells", "two"], ["twice"]), make("Sub", ["twice", "one"], ["normals"])])
+    graph.initializer.extend([constant(np.float32(2), "two"), constant(np.float32(1), "one")])
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info("normals", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"]))
+
+
+def test_normals_to_the_right_are_red(tmp_path: Path) -> None:
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:, :32, 0], frame[:, 32:, 2] = 255, 255
+    model, out = save_known(tmp_path / "known.onnx", change=with_normals), tmp_path / "seen.mp4"
+    done = run(model, make_video(tmp_path / "drive.mp4", [frame] * 5), "--out", out)
+    assert done.returncode == 0, done.stderr
+    seen = read_frame(out, 2).astype(int)
+    assert seen[12, 6, 0] > 150 > 100 > seen[12, 6, 2]
+    assert seen[12, 26, 2] > 150 > 100 > seen[12, 26, 0]
+
+
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     done = run(save_known(tmp_path / "known.onnx"), tmp_path / "none.mp4", "--out", tmp_path / "seen.mp4")
     assert done.returncode == 1

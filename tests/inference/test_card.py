@@ -11,9 +11,27 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fathomseg.config import validate
+from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import ConfigError, FathomError
-from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard, as_weights, load_card, load_model, load_pose
+from fathomseg.inference.card import (
+    CARD,
+    POSE,
+    WEIGHTS,
+    ModelCard,
+    as_weights,
+    load_card,
+    load_model,
+    load_pose,
+    save_card,
+)
+from fathomseg.inference.export import narrowed
+from fathomseg.inference.onnx import CARD_KEYS
+from fathomseg.losses.segmentation import balancing_weights
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.saving import _card
+from fathomseg.training.streams import Streams
 from fathomseg.types import ClassList
+from tests.objectives.steps import PLAIN, make_step
 from tests.stages.saved_run import build, network_of, save_run
 
 BOTH = ("segmentation", "depth")
@@ -113,3 +131,18 @@ def test_damaged_or_foreign_weights_are_refused(saved: Path, run: Path) -> None:
     path.replace(run / POSE)
     with pytest.raises(FathomError, match="does not hold the weights of the network"):
         load_pose(run)
+
+
+def test_class_weights_of_a_training_are_in_its_card(tmp_path: Path) -> None:
+    objectives = {"supervised": {"losses": {"segmentation": {"balance": 0.5}}}}
+    recipe = validate(
+        Recipe, {"data": {"name": "streets"}, "size": [32, 64], "network": PLAIN, "objectives": objectives}
+    )
+    pixels = torch.arange(100, 100 + len(Streets().classes))
+    step = make_step(PLAIN, objectives, pixels=pixels.tolist())
+    card = _card(recipe, step, Streams({}, {}))
+    assert card.class_weights == pytest.approx(balancing_weights(pixels, 0.5).tolist())
+    save_card(tmp_path, card)
+    assert load_card(tmp_path) == card
+    assert narrowed(card, {}).class_weights == ()
+    assert "class_weights" in CARD_KEYS, "an exported teacher has them, too"

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from fathomseg.engine.step import Step
-from fathomseg.losses.segmentation import soft_cross_entropy, upsample
+from fathomseg.losses.segmentation import cross_entropy, soft_cross_entropy, upsample
+from fathomseg.losses.targets import Lesson, consistency
 from fathomseg.objectives import Supervised
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.tasks.distilled import Distilled
@@ -114,6 +115,23 @@ def test_metres(error: str) -> None:
         term = terms[f"supervised.{name}"]
         assert term.sum.item() == pytest.approx((e * weight)[known].sum().item(), rel=1e-4)
         assert term.count == known.sum()
+
+
+def test_soft_targets_of_weighted_classes_are_learned_as_labels_drawn_from_them() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits, q = torch.randn(1, 3, 1, 1, generator=random), torch.tensor([0.5, 0.3, 0.2]).view(1, 3, 1, 1)
+    weight, classes = torch.tensor([0.5, 1.0, 4.0]), torch.arange(3, dtype=torch.uint8).view(1, 3, 1, 1)
+    label = torch.zeros(1, 1, 1, dtype=torch.uint8)
+    labels = [cross_entropy(logits, torch.full_like(label, c), weight)[0] for c in range(3)]
+    expected = sum(p * loss for p, loss in zip((0.5, 0.3, 0.2), labels, strict=True))
+    torch.testing.assert_close(soft_cross_entropy(logits, label, classes, q, weight)[0], expected)
+    top = soft_cross_entropy(logits, label, classes[:, :1], q[:, :1], weight)[0]  # 0.25 for each of the others
+    torch.testing.assert_close(top, 0.5 * labels[0] + 0.25 * (labels[1] + labels[2]))
+    target = Lesson(label, torch.ones(1, 1, 1), q)
+    theirs, ours = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    consistency(theirs, target, classes=weight)[0].backward()
+    soft_cross_entropy(ours, label, classes, q, weight)[0].backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("soft", [False, True])

@@ -122,7 +122,7 @@ def test_int8_is_calibrated_on_nothing_that_is_held_out(tmp_path: Path) -> None:
     write_yaml(path, yaml.safe_load(path.read_text()) | {"val": ["clips/drive1/*"]})
     dataset = Folder(root=data)
     assert dataset.splits[0] == "val"
-    found = export._calibration(tmp_path, None, str(data), [], (24, 32))
+    found = export._calibration(tmp_path, None, str(data), [], lambda _: (24, 32))
     assert len(found) == 3
     for image, id in zip(found, (f"clips/drive0/{i:06d}" for i in range(3)), strict=True):
         np.testing.assert_array_equal(image, dataset.image(id))
@@ -157,6 +157,27 @@ def test_nothing_is_half_written(joint: Path, tmp_path: Path, monkeypatch: pytes
     with pytest.raises(FathomError, match="is no export that could be replaced"):
         export.exported(joint, tmp_path / "kept.onnx")
     assert (tmp_path / "kept.onnx").read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_int8_is_calibrated_and_measured_at_the_size_of_use(
+    joint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool
+) -> None:
+    """Images of 2:3 and of 1:1; the network was trained at 64 x 96."""
+    seen: list[Any] = []
+    monkeypatch.setattr(export, "to_onnx", lambda *_: known_model())
+    monkeypatch.setattr(export, "check", lambda *_: 0.0)
+    monkeypatch.setattr(export, "to_int8", lambda model, images, _: seen.extend(x.shape[:2] for x in images) or model)
+    monkeypatch.setattr(export, "_measured", lambda exact, small, *_: seen.append(small.inference.size) or {"fp32": {}})
+    monkeypatch.setattr(export, "_said", lambda *_: [])
+    for number, size in enumerate([(80, 120), (70, 70)]):
+        save(tmp_path / f"photos/{number}.png", scene(number, size, 6)[0])
+    file = tmp_path / "small.onnx"
+    assert export.run(joint, file, int8=True, calibration=tmp_path / "photos", fixed_size=fixed) == 0
+    square = Inference().size_for((64, 96), (70, 70))
+    assert square[0] == square[1]
+    assert seen == [(64, 96), (64, 96) if fixed else square, (64, 96) if fixed else None]
+    assert read_metadata(file)["inference"]["size"] == ([64, 96] if fixed else None)
 
 
 LINKS_OFF = ["evaluation.inference.links=false"]

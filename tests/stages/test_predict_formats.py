@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +28,7 @@ from fathomseg.io.coco import read_coco
 from fathomseg.io.label_images import read_values
 from fathomseg.selection.annotation import export, import_labels
 from fathomseg.stages.predict import predicted
+from fathomseg.tasks import Segmentation
 from fathomseg.types import ClassList
 from tests.fakes import make_folder, make_video, save, scene
 from tests.selection.annotation.tasks import selection
@@ -191,6 +194,27 @@ def test_a_camera_s_video_runs_at_the_pace_of_a_network_that_is_warm(
     (film,) = (tmp_path / "overlays").glob("*.mp4")
     assert 10 < video.frame_rate(film) < 51
     assert video.video_index(film).frames == count
+
+
+def test_a_camera_is_read_while_results_are_written(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, further = load(saved, device="cpu"), threading.Event()
+    goals = goals_of(0, tmp_path, predictor.tasks, False, datetime(2026, 1, 1, tzinfo=UTC))
+    write = Segmentation.write
+
+    def waiting(*given: Any) -> None:
+        assert further.wait(20), "the second picture waits for the first to be written"
+        write(*given)
+
+    def pictures() -> Iterator[np.ndarray]:
+        yield scene(0, (24, 32), 3)[0]
+        further.set()
+        yield scene(1, (24, 32), 3)[0]
+
+    monkeypatch.setattr(Segmentation, "write", waiting)
+    assert predict_camera(predictor, pictures(), goals, None, 0.0)[0] == 2
+    assert [path.name for path in sorted(goals[0].values.iterdir())] == ["000000.png", "000001.png"]
 
 
 def test_ctrl_c_keeps_what_a_camera_has_shown(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

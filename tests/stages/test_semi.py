@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 import fathomseg
-from fathomseg.config import load
+from fathomseg.config import load, validate
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import POSE, load_card, load_pose
@@ -27,7 +27,7 @@ from fathomseg.training.build import photometric_of
 from fathomseg.training.recipe import Recipe
 from tests.stages import ranks, tiny_depth, tiny_semi
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
-from tests.stages.tiny_semi import joint, killed_and_resumed, recipe, settings, streams
+from tests.stages.tiny_semi import CROP, JOINT, LOOP, joint, killed_and_resumed, recipe, settings, streams
 
 Trees = Callable[..., dict[str, Any]]
 
@@ -381,3 +381,24 @@ def test_two_processes(trees: Trees, tmp_path: Path) -> None:
         nearly_the_same_run(tmp_path / "one", tmp_path / "two")
     else:
         assert metrics(tmp_path / "two")[-1].keys() == metrics(tmp_path / "one")[-1].keys()
+
+
+def test_objectives_of_weight_0_take_no_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor do the streams that only they read."""
+    metric = {"name": "supervised", "stream": "measured", "losses": {"depth": {}}, "weight": 0.0}
+    network = {**JOINT, "links": {"name": "none"}}
+    pseudo = {"mixing": {"name": "none"}, "weighting": {"name": "none"}, "weight": 0.0}
+    every = {"supervised": {}, "pseudo_labels": pseudo, "metric": metric}
+    read = {"labelled": {"labels": {"count": 4}, **CROP}, "unlabelled": CROP, "measured": CROP}
+    tree = settings(network=network, objectives=every, streams=read, train={**LOOP, "steps": 2})
+    recipe = validate(Recipe, tree)
+    assert (list(recipe.at_work.objectives), list(recipe.at_work.streams)) == (["supervised"], ["labelled"])
+    train(recipe, tmp_path / "run", resume=False)
+    said = capsys.readouterr().err
+    assert "weight 0 are left out: pseudo_labels, metric, and with them the streams unlabelled, measured." in said
+    assert "depth is predicted but not learned" in said
+    assert "weight: 0.0" in (tmp_path / "run/config.yaml").read_text()
+    keys = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert not [key for key in keys if "pseudo" in key or "metric" in key]
+    with pytest.raises(ConfigError, match="every objective has weight 0"):
+        validate(Recipe, {**tree, "objectives": {**every, "supervised": {"weight": 0.0}}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,31 +67,37 @@ class HuggingFaceLabels(Teacher):
             folder, self.note.source, "SemanticSegmentation", "semantic segmentation"
         )
         self.network = network.to(self.device).eval()
+        if getattr(self.processor, "do_center_crop", False):
+            # Logits are stretched over the whole image, so all of it has to be seen.
+            self.processor.do_center_crop = False
+            self.note = self.note.model_copy(update={"settings": {**self.note.settings, "center_crop": False}})
         names = self.network.config.id2label
         self.classes = tuple(str(names[index]) for index in range(len(names)))
 
     def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
-        """Image by image, since a processor may keep the shape of each."""
+        """One pass for images of one size that come together, since a processor may keep the shape of each."""
         assert match is not None, "classes are matched"
-        return [labels(self._logits(image), image.shape[:2], match, soft) for image in images]
+        found: list[Predictions] = []
+        for size, alike in groupby(images, key=lambda image: image.shape[:2]):
+            found += [labels(one, size, match, soft) for one in self._logits(list(alike), size)]
+        return found
 
     @torch.inference_mode()
-    def _logits(self, image: Picture) -> Float32[Tensor, "c _ _"]:
-        """Of the image; or log-probabilities of the mean with its mirror, at the size of the image."""
-        seen = self._run(image)
+    def _logits(self, images: list[Picture], size: Size) -> Float32[Tensor, "b c _ _"]:
+        """Of images of one size; or log-probabilities of the mean with their mirrors, at that size."""
+        seen = self._run(images)
         if not self.flip:
             return seen
-        size: Size = image.shape[:2]
-        views = seen, self._run(np.ascontiguousarray(image[:, ::-1])).flip(2)
-        wide = [F.interpolate(v[None], size, mode="bilinear", align_corners=False)[0].softmax(0) for v in views]
+        views = seen, self._run([np.ascontiguousarray(image[:, ::-1]) for image in images]).flip(3)
+        wide = [F.interpolate(view, size, mode="bilinear", align_corners=False).softmax(1) for view in views]
         return ((wide[0] + wide[1]) / 2).clamp(min=1e-30).log()
 
-    def _run(self, image: Picture) -> Float32[Tensor, "c _ _"]:
-        inputs = self.processor(images=[image], return_tensors="pt", input_data_format="channels_last").to(self.device)
-        logits: Tensor = self.network(**inputs).logits[0].float()
-        if len(logits) != len(self.classes):
+    def _run(self, images: list[Picture]) -> Float32[Tensor, "b c _ _"]:
+        inputs = self.processor(images=images, return_tensors="pt", input_data_format="channels_last").to(self.device)
+        logits: Tensor = self.network(**inputs).logits.float()
+        if logits.shape[1] != len(self.classes):
             raise FathomError(
-                f"{self.note.source} gives {len(logits)} channels but names {len(self.classes)} classes (id2label)."
+                f"{self.note.source} gives {logits.shape[1]} channels but names {len(self.classes)} classes (id2label)."
             )
         return logits
 

@@ -19,9 +19,9 @@ from fathomseg.io.files import read_json, write_text
 from fathomseg.version import __version__
 
 FILE: Final = "provenance.json"
-_FREE: Final[dict[str, Any]] = {"date": True, "images": True, "teacher": {"source", "revision"}}
+_FREE: Final[dict[str, Any]] = {"date": True, "images": True, "fathomseg": True, "teacher": {"source", "revision"}}
 """What may differ between the command that began a folder and the one that goes on: weights tell teachers apart,
-wherever they lie."""
+wherever they lie, and a version that predicts otherwise says so in the teacher's settings."""
 
 
 class StoredClasses(Part):
@@ -90,6 +90,7 @@ class Provenance(Part):
     soft: str | None = None
     """How probabilities are stored; null = there are none."""
     fathomseg: str = __version__
+    """The version that began the folder."""
     date: str
     """When the folder was begun."""
     images: dict[str, ImageNote] = Field(default_factory=dict)

@@ -83,6 +83,9 @@ class RunTeacher(Teacher):
         self.unit = self.predictor.card.depth_unit if task == "depth" else None
         self.has_confidence = task == "segmentation" or self.flip
         self.classes = self.predictor.card.classes if task == "segmentation" else ()
+        weighed = self.predictor.card.class_weights if task == "segmentation" else ()
+        self.class_weights = torch.tensor(weighed).view(-1, 1, 1) if weighed else None
+        """Those that its training gave the classes, which a student gives them itself."""
         exported = is_onnx(folder)
         files = [folder] if exported else [folder / CARD, folder / WEIGHTS[weights]]
         self.note = TeacherNote(
@@ -94,6 +97,7 @@ class RunTeacher(Teacher):
                 "working_size": list(self.predictor.size),
                 "proportions": "kept",  # before, images were stretched to the working size
                 "precision": self.predictor.precision,
+                **({"class_weights": "taken off"} if self.class_weights is not None else {}),
             },
         )
         plain = inference.model_copy(update={"flip": False})
@@ -117,6 +121,8 @@ class RunTeacher(Teacher):
         if self.target == "label":
             assert match is not None, "classes are matched"
             maps = self.predictor.maps(inputs)[self.task.name]
+            if self.class_weights is not None:  # softmax(maps) is proportional to weight * P (`logit_adjusted`)
+                maps = maps - self.class_weights.log().to(maps.device)
             return [labels(one, size, match, soft) for one, size in zip(maps, sizes, strict=True)]
         return self._two_views(inputs, sizes) if self.flip else self._decoded(self._maps(inputs), sizes)
 

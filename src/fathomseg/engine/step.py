@@ -68,6 +68,8 @@ class Step(nn.Module):
         """By stream the BatchNorms of the network that its own stand for."""
         self.own_norms = nn.ModuleDict({stream: OwnNorms(norms) for stream, norms in self.own_places.items()})
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
+        for stream, norms in self.own_places.items():
+            self.balancer.stand_in(self._own_norms(stream).originals(norms))
         self.measuring = False
 
     def begin_step(self, step: int, measuring: bool = False) -> None:

@@ -20,8 +20,10 @@ from fathomseg.inference.predict_folder import Goal
 from fathomseg.inference.predictor import Predictor
 from fathomseg.inference.temporal import TemporalSmoother
 from fathomseg.io.draw import Picture
+from fathomseg.io.prefetch import ahead
 from fathomseg.io.video_writer import VideoWriter
 from fathomseg.tasks.base import Task
+from fathomseg.types import Prediction
 
 _FASTEST: Final = 60.0
 """Frames per second of the videos that are written, at most."""
@@ -60,7 +62,8 @@ def goals_of(number: int, out: Path, tasks: Mapping[str, Task], views: bool, now
 def predict_camera(
     predictor: Predictor, seen: Iterator[Picture], goals: tuple[Goal, ...], limit: int | None, smooth: float
 ) -> tuple[int, float]:
-    """Predict the pictures as they come, at most `limit`, and write the results; how many, and in how many seconds.
+    """Predict the pictures as they come, at most `limit`, and write the results meanwhile; how many, and in how many
+    seconds.
 
     Ctrl-C ends it, and what was written until then is kept.
     """
@@ -70,13 +73,23 @@ def predict_camera(
     with ExitStack() as stack, suppress(KeyboardInterrupt):
         views = {goal: goal.view for goal in painters if goal.view is not None}
         writers = {goal: stack.enter_context(_AtItsPace(view)) for goal, view in views.items()}
-        for picture in islice(seen, limit):
-            prediction = smoother(picture, predictor.predict_batch([picture])[0])
+
+        def write(item: tuple[Picture, Prediction]) -> None:
+            nonlocal count
+            picture, prediction = item[0], smoother(*item)
             for goal in goals:
                 goal.task.write(goal.values / f"{count:06d}.png", prediction, classes)
                 if goal in writers:
                     writers[goal].add(painters[goal](picture, prediction))
             count += 1
+
+        def predicted() -> Iterator[tuple[Picture, Prediction]]:
+            with suppress(KeyboardInterrupt):  # what is predicted already is written
+                for picture in islice(seen, limit):
+                    yield picture, predictor.predict_batch([picture])[0]
+
+        for _, writing in ahead(write, predicted(), threads=1):
+            writing.result()
     return count, time.perf_counter() - began
 
 

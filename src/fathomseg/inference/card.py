@@ -55,6 +55,9 @@ class ModelCard(Part):
     shared_classes: tuple[str, ...] = ()
     """Those of `classes` that every dataset has whose labels it learned from, if some of these lack a class: scores
     have their mean IoU, too."""
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """What its supervised loss weighed each class by, if they differ: its probabilities are proportional to weight *
+    P(class | image)."""
     ids: tuple[Annotated[int, Field(ge=0, le=0xFFFF)], ...] = ()
     """What label files store for each class, by which predictions are written; none = the indices."""
     labels: LabelKind = "ids"
@@ -87,6 +90,8 @@ class ModelCard(Part):
     def _names_classes(self) -> Self:
         if "segmentation" in self.network.tasks:
             self.class_list  # noqa: B018  its own check has the words
+        if self.class_weights and len(self.class_weights) != len(self.classes):
+            raise ValueError(f"{len(self.class_weights)} class_weights of {len(self.classes)} classes")
         return self
 
     @property

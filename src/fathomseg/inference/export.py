@@ -53,7 +53,9 @@ def narrowed(card: ModelCard, tasks: Mapping[str, Task], links: bool = True) -> 
         return card.model_copy(update={"pose": None, "network": network})
     alone = {name: _with_decoder(task, card.network, tasks) for name, task in tasks.items()}
     network = card.network.model_copy(update={"tasks": alone, "links": NoLinks()})  # links join what is inside
-    classes = {} if "segmentation" in tasks else {"classes": (), "colours": (), "shared_classes": ()}
+    classes = (
+        {} if "segmentation" in tasks else dict.fromkeys(("classes", "colours", "shared_classes", "class_weights"), ())
+    )
     depth = {} if "depth" in tasks else {"depth_unit": None, "depth_scale": None, "depth_alignment": None}
     return card.model_copy(update={"network": network, "pose": None, **depth, **classes})
 
@@ -129,7 +131,7 @@ def to_half(model: Any) -> Any:
         return module.convert_float_to_float16(model, keep_io_types=True, node_block_list=_head_nodes(model))
 
 
-def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]], tell: Tell | None = None) -> Any:
+def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], tell: Tell | None = None) -> Any:
     """The model with convolutions in 8 bits (a scale for each channel of their weights). Heads for numbers, depth and
     normals, stay in float32; of logits only the order counts.
 
@@ -137,8 +139,8 @@ def to_int8(model: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]], tell: Tell
     alone the real-time network is slower than in float32, so it takes half the time. Transformers add up what small
     differences count in, and keep all but the convolutions in float32.
 
-    The range of every map is that seen on `images`, all of one size, averaged over them. `tell` is called as they go
-    through the network, and for what comes after.
+    The range of every map is that seen on `images`, each at its working size, averaged over them. `tell` is called as
+    they go through the network, and for what comes after.
     """
     quantization, onnx = package("onnxruntime.quantization"), package("onnx")
     calibrated = tell or (lambda done, total: None)
@@ -255,7 +257,7 @@ def _head_nodes(model: Any, but: str = "") -> list[str]:
     return found
 
 
-def _reader(base: Any, images: Sequence[UInt8[np.ndarray, "h w 3"]], calibrated: Tell, quantised: Tell) -> Any:
+def _reader(base: Any, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], calibrated: Tell, quantised: Tell) -> Any:
     """Calibration images one by one, as ONNX Runtime asks for them: for the next when it is done with one."""
 
     class Reader(base):  # type: ignore[misc]

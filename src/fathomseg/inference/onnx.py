@@ -29,6 +29,7 @@ CARD_KEYS: Final = (
     "classes",
     "colours",
     "shared_classes",
+    "class_weights",
     "ids",
     "labels",
     "size",

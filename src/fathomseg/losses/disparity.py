@@ -82,8 +82,9 @@ def berhu(
     """|e| up to c and (e^2 + c^2) / 2c beyond, summed where the target is known; and the number of those pixels.
 
     The reverse Huber loss (Owen 2007; for depth: Laina et al. 2016, arXiv:1606.00373, equation 2).
-    c = `share` times the largest |e| of the batch, a constant for the gradient. A target of NaN is not known. A batch
-    without known targets gives (0, 0) with a zero gradient. `pixel_weight` multiplies the loss of each pixel; the
+    c = `share` times the largest |e| of the batch, as published, a constant for the gradient: of this process's
+    micro-batch, so that `train.accumulate` and more GPUs change it. A target of NaN is not known. A batch without known
+    targets gives (0, 0) with a zero gradient. `pixel_weight` multiplies the loss of each pixel; the
     number stays that of the pixels.
     """
     known = ~target.isnan()

@@ -53,16 +53,16 @@ def soft_cross_entropy(
     """-sum of q log p over all classes, summed over the pixels whose `label` is not ignored; and their number.
 
     q is a teacher's distribution (Hinton et al. 2015, arXiv:1503.02531, at temperature 1): the `probabilities` of its
-    k most probable `classes`, and what is left of 1 spread evenly over the others. Each pixel is multiplied by the
-    `weight` of the class `label` and by its `pixel_weight`.
+    k most probable `classes`, and what is left of 1 spread evenly over the others. Each q is multiplied by its class's
+    `weight`, as labels drawn from it would be, and each pixel by its `pixel_weight`.
     """
     logp, valid = logits.log_softmax(1), label != IGNORE
+    if weight is not None:
+        logp = logp * weight.view(1, -1, 1, 1)
     others = logits.shape[1] - classes.shape[1]
     rest = (1 - probabilities.sum(1)).clamp(min=0) / max(others, 1) * (others > 0)
     losses = -((probabilities - rest[:, None]) * logp.gather(1, classes.long())).sum(1) - rest * logp.sum(1)
     losses = torch.where(valid, losses, 0.0)
-    if weight is not None:
-        losses = losses * weight[label.long().clamp(max=len(weight) - 1)]  # ignored pixels are 0 already
     if pixel_weight is not None:
         losses = losses * pixel_weight
     return losses.sum(), valid.sum().float()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64, Shaped
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.config import Part
@@ -152,6 +153,9 @@ class Objective(Part, ABC):
     name: str
     stream: str | tuple[str, ...]
     """The stream, or streams, it learns from."""
+    weight: NonNegativeFloat = 1.0
+    """Weight beside the other objectives. With 0 it is left out of the training, with the streams that only it reads;
+    what no other objective trains stays as it begins, and is predicted all the same."""
 
     trains_network: ClassVar[bool] = True
     """Whether it has anything to do with the network, or trains what it brings from what is known of the images."""

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field
 from torch import Tensor, nn
 
 from fathomseg.data.places import Place, places
@@ -46,8 +46,6 @@ class Contrastive(Objective):
     apart: Annotated[int, Field(ge=1)] = 20
     """Samples of one clip fewer frames apart show nearly the same: they are no wrong pairs to each other, and only one
     of them is in the pool of a retrieval. Renderings of one moment in other weather are never wrong pairs."""
-    weight: NonNegativeFloat = 1.0
-    """Weight beside the other objectives."""
 
     trains_network: ClassVar[bool] = False
     lists_samples: ClassVar[bool] = True

@@ -11,7 +11,6 @@ from typing import ClassVar, Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, UInt8
-from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from fathomseg.geometry.alignment import align
@@ -47,8 +46,6 @@ class Photometric(Objective):
     moving: AnyMoving = Anything()
     """Which pixels move in the world and are left out: `classes` (by labels, or a teacher's), `residual_flow` (by what
     the camera's motion does not explain). The loss assumes that nothing moves."""
-    weight: NonNegativeFloat = 1.0
-    """Weight beside the other objectives."""
 
     single: ClassVar[str | None] = "pose network"
 

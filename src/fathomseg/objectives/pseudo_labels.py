@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking, complementary
@@ -102,8 +102,6 @@ class PseudoLabels(Objective):
     """Differently mixed and augmented versions of each image; two share one pass of the teacher."""
     complementary_dropout: bool = False
     """With two views: on half of the images each view sees half of the encoder's channels, the other view the rest."""
-    weight: NonNegativeFloat = 1.0
-    """Weight beside the other objectives."""
     logit_adjusted: bool = False
     """Where the supervised loss weighs classes (`balance`), learn from pseudo-labels as from labels: the teacher
     predicts without these weights (logits - log weight: where the weighted cross-entropy is smallest, softmax(logits)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 import torch
 from jaxtyping import Float, UInt8
-from pydantic import BeforeValidator, Field, NonNegativeFloat, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.config import named_by_key
@@ -48,8 +48,6 @@ class SemanticGuidance(Objective):
     """Multiply what a pixel says by that confidence."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the weight grows linearly from zero, for orders that must be learned before they are kept."""
-    weight: NonNegativeFloat = 1.0
-    """Weight beside the other objectives."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:

@@ -41,8 +41,6 @@ class Supervised(Objective):
     {segmentation: {weight: 0.5}}. Logged as `TASK_distilled`."""
     early: NonNegativeFloat = 1.0
     """Weight of an early output (`network.links.early`) beside 1 of the final one; the two are averaged."""
-    weight: NonNegativeFloat = 1.0
-    """Weight beside the other objectives."""
 
     @model_validator(mode="after")
     def _by_task(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -86,7 +87,11 @@ def exported(
         )
     card = narrowed(card, tasks_kept, inference.links)
     size = inference.size or card.size
-    images = _calibration(run, calibration, data, of_data, size) if kind == "int8" else ()
+    if fixed_size:
+        inference = inference.model_copy(update={"size": size})  # images of other proportions are stretched to it
+    images = (
+        _calibration(run, calibration, data, of_data, partial(inference.size_for, card.size)) if kind == "int8" else ()
+    )
     console = Console(stderr=True)
     # Links are on or off for good in the file, where there is nothing to switch.
     with linked(network, inference.links):
@@ -155,9 +160,13 @@ def _other(size: Size) -> Size:
 
 
 def _calibration(
-    run: Path, folder: Path | str | None, data: str | None, overrides: Sequence[str], size: Size
-) -> list[UInt8[np.ndarray, "h w 3"]]:
-    """Evenly chosen images of a folder, or of the train split of the run's data, at working size."""
+    run: Path,
+    folder: Path | str | None,
+    data: str | None,
+    overrides: Sequence[str],
+    size_for: Callable[[Size], Size],
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+    """Evenly chosen images of a folder, or of the train split of the run's data, each at its working size."""
     if folder is not None:
         files = sorted(path for name, path in walk(Path(folder)) if ending(name) in SUFFIXES)
         if not files:
@@ -165,14 +174,14 @@ def _calibration(
                 f"{folder} holds no images to calibrate with. Known endings: {' '.join(sorted(SUFFIXES))}"
             )
         bits = load_card(run).bits
-        return _resized(_even(files), lambda path: read_rgb(path, bits), size)
+        return _resized(_even(files), lambda path: read_rgb(path, bits), size_for)
     try:
         dataset = resolve_dataset(data or own_data(run), overrides)
         split = next(name for name in ("train", "clips", *dataset.splits) if name in dataset.splits)
         ids = _even([id for id in dataset.ids(split) if id not in dataset.held_out()])
         if not ids:
             raise FathomError(f"Every image of {split} is held out.")
-        return _resized(ids, dataset.image, size)
+        return _resized(ids, dataset.image, size_for)
     except FathomError as error:
         raise FathomError(
             f"{error}\nint8 needs images: give the data (--data), or a folder of them (--calibration)."
@@ -180,12 +189,13 @@ def _calibration(
 
 
 def _resized(
-    items: Sequence[Any], read: Callable[[Any], UInt8[np.ndarray, "_ _ 3"]], size: Size
-) -> list[UInt8[np.ndarray, "h w 3"]]:
+    items: Sequence[Any], read: Callable[[Any], UInt8[np.ndarray, "_ _ 3"]], size_for: Callable[[Size], Size]
+) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     images = []
     with progress("reading images to calibrate int8 on", len(items)) as tick:
         for item in items:
-            images.append(resize_image(read(item), size))
+            image = read(item)
+            images.append(resize_image(image, size_for(image.shape[:2])))
             tick()
     return images
 

@@ -28,7 +28,7 @@ from fathomseg.training.saving import save
 from fathomseg.training.start import started
 from fathomseg.training.stream_ids import budgets, evaluated
 from fathomseg.training.streams import build_streams
-from fathomseg.training.warnings import tell_labels, tell_streams
+from fathomseg.training.warnings import tell_labels, tell_left_out, tell_streams
 
 if TYPE_CHECKING:
     import accelerate
@@ -55,6 +55,7 @@ def train(recipe: Recipe, folder: Path, resume: bool) -> None:
 
 def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     """One training, top to bottom: labels, network, earlier weights, streams, step, loop, model, scores, page."""
+    given, recipe = recipe, recipe.at_work
     accelerate = accelerator(recipe.train)
     main = accelerate.is_main_process
     refuse_batches(recipe, accelerate)  # before hours of preparing
@@ -65,8 +66,9 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     else:
         labelled = budgets(recipe)
         if main:
+            tell_left_out(given)
             tell_labels(recipe, labelled)
-        begin(folder, recipe, labelled, accelerate)
+        begin(folder, given, labelled, accelerate)
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
     if not resume and recipe.init_from is not None:

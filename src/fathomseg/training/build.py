@@ -78,6 +78,11 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         classes=_classes(recipe, streams.by_name),
         samples={name: (recipe.dataset(name), stream.ids) for name, stream in streams.by_name.items()},
     )
+    outputs = frozenset().union(*(objective.learns(recipe.network) for objective in recipe.objectives.values()))
+    if recipe.network.outputs - outputs:  # by objectives of weight 0 alone: several processes wait for every gradient
+        reached = {id(p) for part in network.modules_for(outputs) for p in part.parameters()}
+        for parameter in network.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in reached)
     built: dict[str, ObjectiveModule] = {}
     weights: dict[str, Tensor] = {}
     for name in (name for name, objective in recipe.objectives.items() if objective.task_losses):
@@ -164,6 +169,12 @@ def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:
     return SceneCard(
         encoder=contrastive.encoder, classes=classes.names, colours=classes.colours, apart=contrastive.apart
     )
+
+
+def class_weights_of(step: Step) -> tuple[float, ...]:
+    """What the supervised loss weighs each class by, if they differ."""
+    found = [o.class_weights() for o in step.objectives.values() if isinstance(o, SupervisedObjective)]
+    return next((tuple(weights.tolist()) for weights in reversed(found) if weights is not None), ())
 
 
 def contrastive_of(step: Step) -> ContrastiveObjective | None:

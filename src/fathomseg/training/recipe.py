@@ -97,7 +97,9 @@ class Recipe(Part):
             raise ValueError("; ".join(found))
         if found := list(zoom_misfits(self.streams, self.objectives)):
             raise ValueError("; ".join(found))
-        if (reason := self.balancing.misfit(groups_of(self.objectives, self.network))) is not None:
+        if not self.at_work.objectives:
+            raise ValueError("nothing is learned: every objective has weight 0")
+        if (reason := self.balancing.misfit(groups_of(self.at_work.objectives, self.network))) is not None:
             raise ValueError(reason)
         if self.balancing.splits_backward and self.train.compile:
             raise ValueError(
@@ -110,6 +112,17 @@ class Recipe(Part):
                 "network.links.name=none"
             )
         return self
+
+    @property
+    def at_work(self) -> Recipe:
+        """The same without the objectives of weight 0 and the streams that only they read: what is trained."""
+        kept = {name: objective for name, objective in self.objectives.items() if objective.weight > 0}
+        if len(kept) == len(self.objectives):
+            return self
+        read = {stream for objective in kept.values() for stream in (*objective.streams, *objective.partners)}
+        read |= geometry_streams({name: stream for name, stream in self.streams.items() if name in read})
+        streams = {name: stream for name, stream in self.streams.items() if name in read}
+        return self.model_copy(update={"objectives": kept, "streams": streams})
 
     @property
     def own_batch(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, save_card
 from fathomseg.io.progress import say
 from fathomseg.models.saved import save_weights
 from fathomseg.models.scene.saved import SCENE
-from fathomseg.training.build import contrastive_of, model_card, photometric_of
+from fathomseg.training.build import class_weights_of, contrastive_of, model_card, photometric_of
 from fathomseg.training.cameras import learned, learned_cameras, save_cameras, trained_camera
 from fathomseg.training.domains import same_data
 from fathomseg.training.metric_scale import with_scale
@@ -35,7 +35,8 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
 def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
     video of the recipe's own data."""
-    card, photometric = model_card(recipe), photometric_of(step)
+    card = model_card(recipe).model_copy(update={"class_weights": class_weights_of(step)})
+    photometric = photometric_of(step)
     if photometric is not None:
         cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
         card = card.model_copy(update={"cameras": cameras})

@@ -26,6 +26,19 @@ _SHOWN: Final = 3
 """Stray files named of each dataset."""
 
 
+def tell_left_out(recipe: Recipe) -> None:
+    """Say which objectives and streams take no part, and which tasks then stay as they begin."""
+    left = [name for name in recipe.objectives if name not in recipe.at_work.objectives]
+    streams = [name for name in recipe.streams if name not in recipe.at_work.streams]
+    learned = frozenset().union(*(o.learns(recipe.network) for o in recipe.at_work.objectives.values()))
+    if left:
+        beside = f", and with them the streams {', '.join(streams)}" if streams else ""
+        say(f"Objectives of weight 0 are left out: {', '.join(left)}{beside}.")
+    for task in recipe.network.tasks:
+        if task not in learned:
+            say(f"WARNING: {task} is predicted but not learned: every objective that trains it has weight 0.")
+
+
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
     """Before anything is prepared: which labels are used, and whether earlier runs have seen what is held out now."""
     tell_labels_used(recipe, labelled)

@@ -100,19 +100,27 @@ def test_the_camera_follows_crop_and_scale(tmp_path: Path, size: tuple[int, int]
     assert NyuV2(root=tmp_path).camera("0001") is None
 
 
+def test_images_may_have_a_label_or_depth_alone(tmp_path: Path) -> None:
+    make_nyuv2(tmp_path)
+    for name in ("depth/0010.png", "seg40/0011.png", "seg40/0020.png"):
+        (tmp_path / name).unlink()
+    report = check(NyuV2(root=tmp_path))
+    assert report.problems == ()
+    assert {"2 of 17 images have no label.", "1 of 17 images have no depth map."} <= set(report.notes)
+
+
 def test_check_names_bad_files_and_the_range_of_depth(tmp_path: Path) -> None:
     make_nyuv2(tmp_path)
     (tmp_path / "depth/0004.png").write_bytes((tmp_path / "depth/0004.png").read_bytes()[:60])
     save(tmp_path / "depth/0005.png", np.zeros((24, 32), np.uint8))
     (tmp_path / "depth/0010.png").unlink()
-    (tmp_path / "seg40/0011.png").unlink()
+    (tmp_path / "seg40/0010.png").unlink()
     save(tmp_path / "seg40/0020.png", np.full((24, 32), 77, np.uint8))
     report = check(NyuV2(root=tmp_path))
     found = {str(Path(p.where).relative_to(tmp_path)): p.reason for p in report.problems}
     assert "cannot be decoded" in found.pop("depth/0004.png")
     assert "pixels of type uint8; expected 16-bit depth" in found.pop("depth/0005.png")
-    assert "has no depth map of the same name" in found.pop("image/0010.png")
-    assert "has no label of the same name" in found.pop("image/0011.png")
+    assert "has no label or depth map of the same name" in found.pop("image/0010.png")
     assert "id 77 (768 pixels) not in the class list" in found.pop("seg40/0020.png")
     assert not found
     train, val = report.splits["train"], report.splits["val"]

@@ -41,13 +41,14 @@ def trainer(
     network: Mapping[str, Any] = FROZEN,
     objectives: Mapping[str, Any] = BOTH,
     accumulate: int = 1,
+    step: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Trainer:
     balancing = {"name": name, **SETTINGS.get(name, {}), **settings}
-    step = make_step(network, objectives, balancing=balancing)
+    made = make_step(network, objectives, balancing=balancing, **(step or {}))
     loop = Loop(steps=6, batch=4, device="cpu", threads=1, accumulate=accumulate)
     optimiser = Optimiser(name="sgd", lr=0.05, warmup=0)
-    return Trainer(step, {}, loop, optimiser, folder, 3, accelerator(loop))
+    return Trainer(made, {}, loop, optimiser, folder, 3, accelerator(loop))
 
 
 def batches(seed: int, rows: Mapping[str, Sequence[int]] | None = None) -> Batches:
@@ -113,6 +114,25 @@ def test_two_micro_batches_are_one_batch(name: str, tmp_path: Path) -> None:
     expected, found = state(one), state(two)
     for key in expected:
         torch.testing.assert_close(found[key], expected[key], rtol=1e-4, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@EVERY
+def test_norms_of_a_stream_s_own_learn_as_those_they_stand_for(name: str, tmp_path: Path) -> None:
+    """With all images in that stream the gradients are those of a network without them."""
+    network = {**FROZEN, "norm": "batch"}
+    both = {"supervised": {**BOTH["supervised"], "stream": ["source", "labelled"]}}
+    outputs = ["segmentation", "depth"]
+    own = {"held_for": {"source": outputs}, "own_norms": {"source": outputs}}
+    apart, usual = trainer(tmp_path, name, network, both, step=own), trainer(tmp_path, name, network, both)
+    for one in (apart, usual):
+        one._step(0, [{"source": make_batch(2, "label", "depth", count=4)}])  # whose gradients conflict
+    names = {id(parameter): name for name, parameter in apart.module.named_parameters()}
+    expected, moved = dict(usual.module.named_parameters()), set()
+    for found, original in apart.module._own_norms("source").originals(apart.module.network.modules_for(outputs)):
+        where = names[id(original)]
+        torch.testing.assert_close(found, expected[where], rtol=1e-4, atol=1e-6, msg=where)
+        moved |= set() if torch.equal(found, original) else {where.split(".")[1]}
+    assert moved == {"encoders"}
 
 
 @WEIGHTS

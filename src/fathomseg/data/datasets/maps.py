@@ -82,16 +82,25 @@ class MapDataset(ScaledLabels, DepthDataset):
     """Base of the datasets whose label and depth maps are brought to the size of the stored image, nearest."""
 
     def _unpaired(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Images without a label or depth map where others have one: where every image should have both."""
-        samples = self._listing.samples
-        labelled = any(files.label is not None for files in samples.values())
-        measured = any(self._depth_file(id) is not None for id in samples)
-        for id in ids:
+        """Images with neither a label nor a depth map, where others have one."""
+        every = len(self._listing.samples)
+        kinds = " or ".join(kind for kind, count in self._lacking().items() if count < every)
+        for id in ids if kinds else ():
             files = self.files(id)
-            if labelled and files.label is None:
-                yield Problem(str(files.image), "has no label of the same name, as other images do")
-            if measured and self._depth_file(id) is None:
-                yield Problem(str(files.image), "has no depth map of the same name, as other images do")
+            if files.label is None and self._depth_file(id) is None:
+                yield Problem(str(files.image), f"has no {kinds} of the same name, as other images do")
+
+    def _unpaired_notes(self) -> tuple[str, ...]:
+        """How many images lack a label and how many a depth map, a line each."""
+        every = len(self._listing.samples)
+        return tuple(f"{count} of {every} images have no {kind}." for kind, count in self._lacking().items() if count)
+
+    def _lacking(self) -> dict[str, int]:
+        samples = self._listing.samples
+        return {
+            "label": sum(files.label is None for files in samples.values()),
+            "depth map": sum(self._depth_file(id) is None for id in samples),
+        }
 
 
 def read_depth(

@@ -143,7 +143,7 @@ class NyuV2(MapDataset):
         return None if camera is None else camera.resized((height, width))
 
     def notes(self) -> tuple[str, ...]:
-        """How the split `val` came about, and in which unit depth is stored."""
+        """How the split `val` came about, in which unit depth is stored, and how many images lack a label or depth."""
         _, test = self._official
         count = len(self._listing.splits.get("val", ()))
         if test and not self.blocks:
@@ -152,12 +152,12 @@ class NyuV2(MapDataset):
             rest = f"; test is the {len(test)} official test images" if test else ", since there are no test images"
             val = f"val is {count} images held out of the training images, in whole scenes{rest}."
         if self._mat is not None or not self._depth_maps:
-            return (val,)
+            return val, *self._unpaired_notes()
         told = "as per_metre says" if self.per_metre else "as the largest values tell; per_metre=... overrides"
-        return val, f"Depth is read in steps of 1/{self._steps} m, {told}."
+        return val, f"Depth is read in steps of 1/{self._steps} m, {told}.", *self._unpaired_notes()
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Images without a label or depth map where others have one."""
+        """Images with neither a label nor a depth map."""
         yield from self._unpaired(ids)
 
     def _list(self) -> Listing:

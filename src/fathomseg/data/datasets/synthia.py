@@ -74,10 +74,8 @@ class Synthia(MapDataset):
         return _LABELS.classes(read_first_channel(path), str(path))
 
     def notes(self) -> tuple[str, ...]:
-        """How `val` came about, and how many images have depth."""
-        samples = self._listing.samples
-        known = sum(id in self._depths for id in samples)
-        return (f"val is by a hash of blocks of {_BLOCK} numbers; {known} of {len(samples)} images have depth.",)
+        """How `val` came about, and how many images have no label or depth."""
+        return f"val is by a hash of blocks of {_BLOCK} numbers.", *self._unpaired_notes()
 
     def _depth_file(self, id: str) -> Path | None:
         return self._depths.get(id)
@@ -104,7 +102,7 @@ class Synthia(MapDataset):
         )
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Images without a label or depth map where others have one, and labels of no image."""
+        """Images with neither a label nor a depth map, and labels of no image."""
         yield from self._unpaired(ids)
         yield from super().layout_problems(ids)
 

@@ -140,7 +140,7 @@ class VKitti2(MapDataset):
         return f"train is {', '.join(train) or 'empty'}; val is {', '.join(val) or 'empty'} (val_scenes).", *lacking
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Poses that cannot be read, and images without a label or depth map where others have one."""
+        """Poses that cannot be read, and images with neither a label nor a depth map."""
         yield from self._unpaired(ids)
         for id in ids:
             try:

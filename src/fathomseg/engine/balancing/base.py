@@ -86,6 +86,10 @@ class Balancer(nn.Module, ABC):
         super().__init__()
         self.groups = tuple(groups)
 
+    def stand_in(self, pairs: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """Called before `prepare` with parameters that take the place of the network's own in some passes
+        (`OwnNorms.originals`), each with the one it stands for."""
+
     def prepare(self, accelerate: accelerate.Accelerator, parameters: Sequence[nn.Parameter]) -> None:
         """Called once, before the first step, with everything that is trained."""
         self.accelerate = accelerate

@@ -28,6 +28,10 @@ class ByGroup(Balancer):
         super().__init__(groups)
         self._shared_ids = {id(parameter) for parameter in shared}
 
+    def stand_in(self, pairs: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """They are shared as what they stand for."""
+        self._shared_ids |= {id(own) for own, original in pairs if id(original) in self._shared_ids}
+
     def prepare(self, accelerate: accelerate.Accelerator, parameters: Sequence[nn.Parameter]) -> None:
         """Sorts the parameters."""
         super().prepare(accelerate, parameters)

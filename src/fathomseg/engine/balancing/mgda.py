@@ -48,6 +48,12 @@ class MgdaBalancer(ByGroup):
         super().__init__(groups, [p for p in shared if id(p) not in self._encoder_ids])
         self._encoders = tuple(encoders)
 
+    def stand_in(self, pairs: Iterable[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """They are below the maps as what they stand for."""
+        found = list(pairs)
+        super().stand_in(found)
+        self._encoder_ids |= {id(own) for own, original in found if id(original) in self._encoder_ids}
+
     def prepare(self, accelerate: accelerate.Accelerator, parameters: Sequence[nn.Parameter]) -> None:
         """From here on no gradient passes the maps but by `finish`."""
         super().prepare(accelerate, [p for p in parameters if id(p) not in self._encoder_ids])
