@@ -47,7 +47,7 @@ def test_metres_reach_the_card_and_the_files(
     run = pretrain(tmp_path / "run")
     assert "1 unit = 3 m (median of 40, spread 5 %), from the poses of the clips" in capsys.readouterr().err
     card = load_card(run)
-    assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("metres", KNOWN, "none")
+    assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("metres", KNOWN, "median")
     assert card.tasks["depth"].depth_range == pytest.approx((0.3, 300.0))
     photo = next(drive(tmp_path / "photos", clips=1, frames=1).rglob("*.png"))
     assert predict.run(str(run), str(photo), str(tmp_path / "out"), device="cpu", pointcloud=True, camera="80") == 0
