@@ -100,6 +100,20 @@ def test_still_frames_that_are_alike_have_no_error() -> None:
     assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.4])
+def test_the_share_of_moving_pixels_is_logged_of_what_is_no_padding(keep: float) -> None:
+    step, batch = video(moving={"name": "classes", "keep": keep}), clip()
+    step.moving = (1,)
+    label = torch.zeros(2, *SIZE, dtype=torch.uint8)
+    label[:, :12, :8] = 1  # an eighth of the picture, a quarter of what is left without the lower half
+    valid = torch.ones(2, *SIZE, dtype=torch.bool)
+    valid[:, 12:] = False
+    batch = replace(batch, targets={**batch.targets, "label": label})
+    for shown, share in ((None, 1 / 8), (valid, 1 / 4)):
+        one = replace(batch, valid=shown)
+        assert step.losses(one, ordered(one), [torch.rand(2, 1, *SIZE)]).logs["moving"].item() == pytest.approx(share)
+
+
 def test_pixels_of_padding_are_not_compared() -> None:
     step, batch = video(tie_breaker=0.0), clip()
     valid = torch.ones(2, *SIZE, dtype=torch.bool)

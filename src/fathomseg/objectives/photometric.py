@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
+from fathomseg.losses.disparity import means
 from fathomseg.losses.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
@@ -169,7 +170,8 @@ class PhotometricObjective(ObjectiveModule):
         result: StepResult = loss(images, sources, disparities, camera, used, depths, valid=valid, weight=weight)
         logs = dict(result.logs)
         if not isinstance(self.config.moving, Anything):
-            logs["moving"] = torch.zeros_like(logs["automasked"]) if weight is None else 1 - weight.mean()
+            moving = torch.zeros_like(clean[:, 1, :1]) if weight is None else (weight < 1).to(weight.dtype)
+            logs["moving"] = means(moving, valid).mean()
         if not self.config.align:
             return StepResult(result.terms, logs)
         return StepResult({**result.terms, "motion": motion_error(src_T_tgt, used, inverse_depth)}, logs)

@@ -119,8 +119,7 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss, _ in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
     shape_alone = losses and all(
-        loss.leaves_shift_open
-        or (loss.target == "disparity" and (source is None or source.normalise.over != "none"))
+        loss.leaves_shift_open or (loss.target == "disparity" and (source is None or source.normalise.over != "none"))
         for loss, source in losses
     )
     video = any(isinstance(o, Photometric) for o in recipe.objectives.values())
