@@ -65,14 +65,16 @@ def test_motions_are_target_first() -> None:
     step, calls = video(), []
     turn, move = torch.tensor([[0.0, 0.1, 0.0]] * 4), torch.tensor([[0.0, 0.0, z] for z in (1.0, 2.0, 3.0, 4.0)])
 
-    def pose(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        calls.append((first, second))
+    def pose(first: Tensor, second: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append((first, second, K))
         return turn, move
 
     step.pose.forward = pose  # type: ignore[method-assign]
     before, target, after = torch.rand(3, 2, 3, *SIZE).unbind(0)
-    src_T_tgt = step.motions(before, target, after)
-    ((first, second),) = calls
+    cameras = torch.rand(2, 3, 3)
+    src_T_tgt = step.motions(before, target, after, cameras)
+    ((first, second, K),) = calls
+    assert torch.equal(K, torch.cat([cameras, cameras]))
     assert torch.equal(first, torch.cat([before, target]))
     assert torch.equal(second, torch.cat([target, after]))
     torch.testing.assert_close(src_T_tgt[:, 0], invert(se3(turn[:2], move[:2])))
@@ -81,7 +83,7 @@ def test_motions_are_target_first() -> None:
 
 def test_the_loss_compares_the_frames_as_they_are_whatever_the_networks_see() -> None:
     step, batch = video(tie_breaker=0.0), clip()
-    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
+    step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
     disparities = [torch.rand(2, 1, *SIZE)]
     clean = ordered(batch)
     one, other = (step.losses(batch, seen, disparities).terms for seen in (clean, 1 - clean))
@@ -95,7 +97,7 @@ def test_still_frames_that_are_alike_have_no_error() -> None:
     """Known answer: the same frame three times and no motion is redrawn exactly, whatever the depth."""
     step, batch = video(automask=False, smoothness=0.0), clip()
     batch = replace(batch, targets={**batch.targets, "frames": batch.image[:, None].expand(-1, 2, -1, -1, -1)})
-    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
+    step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
     term = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
     assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
 
@@ -177,7 +179,7 @@ class TestAlignedMotions:
         result = step.losses(batch, ordered(batch), [flat])
         images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
         r = step.config.loss.inverse_depth(flat, images, (0.1, 100.0))
-        begun = step.motions(*ordered(batch).unbind(1))
+        begun = step.motions(*ordered(batch).unbind(1), batch.targets["camera"])
         better = align(images, sources, r, batch.targets["camera"], begun)
         assert not torch.equal(better, begun)
         expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms[

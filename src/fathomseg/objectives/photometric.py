@@ -158,8 +158,8 @@ class PhotometricObjective(ObjectiveModule):
         """
         clean = ordered(batch)
         before, target, after = seen.unbind(dim=1)
-        src_T_tgt = self.motions(before, target, after)
         camera = self.corrected(batch.targets["camera"], batch.ids)
+        src_T_tgt = self.motions(before, target, after, camera.detach())
         valid = None if batch.valid is None else batch.valid[:, None]
         images, sources = clean[:, 1], clean[:, [0, 2]]
         loss, depths = self.config.loss, self.depth_range
@@ -208,7 +208,7 @@ class PhotometricObjective(ObjectiveModule):
         inverse_depth = self.config.loss.inverse_depth(disparity, target, self.depth_range)
         camera, sources = self.corrected(batch.targets["camera"], batch.ids), clean[:, [0, 2]]
         with evaluating(self.pose):
-            moved = self.motions(before, target, after)
+            moved = self.motions(before, target, after, camera)
         if self.config.align:
             views = Views(target.contiguous(), sources, inverse_depth, camera, moved, *_classes(batch))
             moved, _ = self._still(views, None if batch.valid is None else batch.valid[:, None])
@@ -221,10 +221,14 @@ class PhotometricObjective(ObjectiveModule):
         ]
 
     def motions(
-        self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
+        self,
+        before: Float[Tensor, "b 3 h w"],
+        target: Float[Tensor, "b 3 h w"],
+        after: Float[Tensor, "b 3 h w"],
+        K: Float[Tensor, "b 3 3"],
     ) -> Float[Tensor, "b 2 4 4"]:
         """before_T_target and after_T_target from one call of the pose network, which sees frames in order of time."""
-        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]))
+        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]), torch.cat([K, K]))
         target_T_before, after_T_target = se3(*motion).chunk(2)
         return torch.stack([invert(target_T_before), after_T_target], dim=1)
 

@@ -13,7 +13,7 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines, refuse_without_task
-from fathomseg.evaluation.motion import MEANING, clips, motion_scores, predict_drives
+from fathomseg.evaluation.motion import MEANING, cameras_of, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes, rank_and_world
 from fathomseg.evaluation.scenes import pool_of, retrieval_scores
 from fathomseg.evaluation.scoring import FromNetwork, Source, score, with_truth
@@ -198,7 +198,8 @@ def evaluate_run(
         if moving:
             with progress("camera motion", len(moving)) as tick:
                 pose, seen = load_pose(folder).to(device), card.pose_size or card.size
-                drives = predict_drives(pose, dataset, moving, seen, device, tick=tick)
+                camera = cameras_of(dataset, card.cameras)
+                drives = predict_drives(pose, dataset, moving, seen, device, tick=tick, camera=camera)
         retrieved = None
         if pool is not None and scening:
             scene_card, scene = load_scene(folder)
