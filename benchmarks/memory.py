@@ -120,7 +120,7 @@ def measure_pair(pose: nn.Module, size: tuple[int, int]) -> tuple[float, float]:
         fields = torch.empty(2, pose.decoder[0].in_channels, size[0] // 4, size[1] // 4, device="meta")
         return counted(lambda: pose.decoder(fields), pose)
     first, second = (torch.empty(2, 3, *size, device="meta") for _ in range(2))
-    return counted(lambda: pose(first, second), pose)
+    return counted(lambda: pose(first, second, torch.eye(3, device="meta").expand(2, 3, 3)), pose)
 
 
 def counted(run: Any, module: nn.Module) -> tuple[float, float]:

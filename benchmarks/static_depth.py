@@ -166,7 +166,8 @@ def sweep(target: Map, others: Sequence[Map], poses: Sequence[Float64[np.ndarray
             )
             total += np.minimum(np.abs(warped - reference), 2.0)
         costs[number] = cv2.boxFilter(total, -1, (WINDOW, WINDOW))
-    best = costs.argmin(0).clip(1, PLANES - 2)
+    least = costs.argmin(0)
+    best = least.clip(1, PLANES - 2)
     before, at, after = (np.take_along_axis(costs, (best + k)[None], 0)[0] for k in (-1, 0, 1))
     curve = before - 2 * at + after
     offset = np.where(curve > 1e-6, 0.5 * (before - after) / np.maximum(curve, 1e-6), 0).clip(-0.5, 0.5)
@@ -174,7 +175,8 @@ def sweep(target: Map, others: Sequence[Map], poses: Sequence[Float64[np.ndarray
     unique = at < DISTINCT * np.where(elsewhere, costs, np.inf).min(0)
     alike = at < ALIKE * len(others)
     depth = 1 / (inverse[0] + (best + offset) * (inverse[1] - inverse[0]))
-    found: Map = np.where(unique & alike, depth, np.nan).astype(np.float32)
+    between = least == best  # what fits best at an end may lie anywhere beyond it
+    found: Map = np.where(between & unique & alike, depth, np.nan).astype(np.float32)
     return found
 
 

@@ -36,7 +36,7 @@ class KnowsPoses(nn.Module):
         super().__init__()
         self.unit, self.clip = unit, 0
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, first: Tensor, second: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         ids = IDS[8 * self.clip : 8 * self.clip + 8]
         self.clip += 1
         places = [STREETS.world_T_cam(id) for id in ids]
@@ -64,7 +64,7 @@ CARD = ModelCard(network=NetworkConfig(tasks={"depth": Depth()}), size=(64, 128)
 
 
 def test_the_scale_of_poses() -> None:
-    found = scale_from_poses(KnowsPoses(7.0), STREETS, IDS, (64, 128))
+    found = scale_from_poses(KnowsPoses(7.0), STREETS, [IDS[:8], IDS[8:]], (64, 128), STREETS.camera)
     assert found is not None
     assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
     assert (found.source, found.measured, found.reliable) == ("poses", 14, True)
@@ -75,7 +75,7 @@ def test_the_scale_of_the_speed() -> None:
     """Of a drive whose mean distance from frame to frame is known, though its speed is not the same everywhere."""
     places = [[STREETS.world_T_cam(id)[:3, 3] for id in IDS[start : start + 8]] for start in (0, 8)]
     moved = [float(np.linalg.norm(b - a)) for clip in places for a, b in pairwise(clip)]
-    found = scale_from_speed(KnowsPoses(7.0), STREETS, IDS, (64, 128), sum(moved) / len(moved))
+    found = scale_from_speed(KnowsPoses(7.0), STREETS, IDS, (64, 128), STREETS.camera, sum(moved) / len(moved))
     assert found is not None
     assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
     assert (found.source, found.measured) == ("speed", 14)

@@ -107,8 +107,8 @@ class Broken(ToyDrive):
 
 def test_every_bad_frame_is_named() -> None:
     class Any(ToyPose):
-        def forward(self, first, second):  # type: ignore[no-untyped-def]
-            return super().forward(first, first + 1 / 255)
+        def forward(self, first, second, K):  # type: ignore[no-untyped-def]
+            return super().forward(first, first + 1 / 255, K)
 
     dataset = Broken(lengths=(7, 6))
     with pytest.raises(DataError) as caught:

@@ -64,7 +64,8 @@ def test_the_network_and_its_motion_come_back(saved: Path) -> None:
     assert not torch.equal(load_model(saved, WEIGHTS["last"])[1](image())["segmentation"], found["segmentation"])
     motion = load_pose(saved)
     motion.motion.weight.mul_(1e4)  # what is seen passes through a random encoder, of which next to nothing is left
-    there, back = torch.cat(motion(image(0), image(1))), torch.cat(motion(image(1), image(0)))
+    one, two, K = image(0), image(1), torch.eye(3)[None]
+    there, back = torch.cat(motion(one, two, K)), torch.cat(motion(two, one, K))
     assert torch.isfinite(there).all()
     assert not torch.equal(there, back)
     assert {path.name for path in saved.iterdir()} == {CARD, POSE, "config.yaml", *WEIGHTS.values()}

@@ -133,10 +133,35 @@ def flat(*values: float) -> torch.Tensor:
 
 
 def test_drift_by_hand() -> None:
-    total, count = drift(flat(0.6, 0.05, 0.25), 0.2)
+    total, count = drift(flat(0.6, 0.8, 1.0), 0.2)
     assert count == 3
-    # 0.6 is three times 0.2, of which 1.5 are free; 0.05 a quarter; 0.25 lies within the band.
-    assert total.item() == pytest.approx(math.log(2) ** 2 + math.log(4 / 1.5) ** 2)
+    # 3, 4 and 5 times 0.2: in the geometric mean the cube root of 60, of which 1.5 are free.
+    assert total.item() == pytest.approx(3 * (math.log(60) / 3 - math.log(1.5)) ** 2)
+    assert drift(flat(0.05), 0.2)[0].item() == pytest.approx(math.log(4 / 1.5) ** 2), "too small is as bad"
+
+
+def test_drift_leaves_images_their_own_scale() -> None:
+    """A narrow street beside a wide one."""
+    disparity = flat(0.6, 0.2 / 3).clone().requires_grad_()
+    total, _ = drift(disparity, 0.2)
+    total.backward()
+    assert total.item() == pytest.approx(0, abs=1e-12)
+    assert disparity.grad is not None
+    assert not disparity.grad.any()
+
+
+def test_padding_counts_nowhere() -> None:
+    picture = torch.rand(2, 1, 6, 8, generator=torch.Generator().manual_seed(2)) * 0.2 + 0.6
+    padded = torch.nn.functional.pad(picture, (2, 4, 2, 2), value=0.01)
+    valid = torch.nn.functional.pad(torch.ones_like(picture), (2, 4, 2, 2)).bool()
+    torch.testing.assert_close(drift(padded, 0.2, valid), drift(picture, 0.2))
+    assert drift(padded, 0.2)[0] < 0.9 * drift(picture, 0.2)[0]
+    moved = camera(2.5, 2)
+    moved[:, 1, 2] += 2
+    torch.testing.assert_close(below_horizon(padded, moved, valid=valid), below_horizon(picture, camera(2.5, 2)))
+    assert below_horizon(padded, moved)[0] > 2 * below_horizon(picture, camera(2.5, 2))[0]
+    smaller = torch.nn.functional.avg_pool2d(padded, 2)  # a coarser map, of whose pixels none is valid in part
+    torch.testing.assert_close(drift(smaller, 0.2, valid), drift(picture, 0.2))
 
 
 def test_inside_the_band_no_drift_pulls() -> None:

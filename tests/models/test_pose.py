@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from fathomseg.config import validate
 from fathomseg.errors import FathomError
+from fathomseg.geometry.camera import resampled
+from fathomseg.geometry.pose import invert, se3
+from fathomseg.geometry.warp import locate, projection, sample
 from fathomseg.models.encoders import Encoder
 from fathomseg.models.pose import FlowPose, FlowPoseNetwork, PoseConfig, PoseNetwork, seen_motion, widen_stem
 from fathomseg.objectives import Photometric
@@ -21,9 +24,15 @@ def build(model: str = MODELS[0], seed: int = 0, norm: str = "batch") -> PoseNet
     return PoseConfig(encoder=Encoder(model=model, pretrained="none"), norm=norm).build()
 
 
-def frames(batch: int = 2, height: int = 64, width: int = 96, seed: int = 1) -> tuple[Tensor, Tensor]:
+def camera(height: int = 48, width: int = 64, count: int = 1) -> Tensor:
+    """A focal length of half the width, its axis through the middle."""
+    K = torch.tensor([[width / 2, 0, (width - 1) / 2], [0, width / 2, (height - 1) / 2], [0, 0, 1]])
+    return K.expand(count, 3, 3)
+
+
+def frames(batch: int = 2, height: int = 64, width: int = 96, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     first, second = torch.rand(2, batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
-    return first, second
+    return first, second, camera(height, width, batch)
 
 
 def with_norms_like_trained(network: nn.Module) -> None:
@@ -36,7 +45,7 @@ def with_norms_like_trained(network: nn.Module) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_one_frame_twice_gives_what_the_frame_alone_gave(model: str) -> None:
     encoder = Encoder(model=model, pretrained="none").build().eval()
-    image, other = frames()
+    image, other, _ = frames()
     before = encoder(image)
     widen_stem(encoder)
     normalised = [(frame - encoder.mean) / encoder.std for frame in (image, other)]
@@ -75,7 +84,7 @@ def test_transformers_with_channels_last_are_refused() -> None:
 def test_patch_stems_are_widened() -> None:
     with torch.device("meta"):
         network = PoseConfig(encoder=Encoder(model="convnext_atto", pretrained="none")).build()
-        axis_angle, translation = network(torch.empty(2, 3, 64, 64), torch.empty(2, 3, 64, 64))
+        axis_angle, translation = network(*(torch.empty(2, 3, n, n) for n in (64, 64)), torch.empty(2, 3, 3))
     assert axis_angle.shape == translation.shape == (2, 3)
 
 
@@ -107,11 +116,11 @@ def test_the_answer_is_the_mean_of_a_1x1_convolution() -> None:
 def test_the_order_of_the_frames_matters() -> None:
     network = build("resnet18").eval()
     with_norms_like_trained(network)
-    first, second = frames()
+    first, second, K = frames()
     with torch.no_grad():  # the two halves of the stem start equal, so order shows only once they have moved apart
-        assert torch.allclose(network(first, second)[0], network(second, first)[0], atol=1e-6)
+        assert torch.allclose(network(first, second, K)[0], network(second, first, K)[0], atol=1e-6)
         network.encoder.net.conv1.weight[:, 3:] *= -1
-        assert not torch.allclose(network(first, second)[0], network(second, first)[0], atol=1e-6)
+        assert not torch.allclose(network(first, second, K)[0], network(second, first, K)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -126,10 +135,12 @@ def test_one_pair_trains_and_reaches_every_parameter(model: str) -> None:
 
 def test_a_pair_does_not_depend_on_its_batch() -> None:
     network = build().eval()
-    first, second = frames(3)
+    first, second, K = frames(3)
     with torch.no_grad():
-        together = torch.cat(network(first, second), dim=1)
-        alone = torch.cat([torch.cat(network(a[None], b[None]), dim=1) for a, b in zip(first, second, strict=True)])
+        together = torch.cat(network(first, second, K), dim=1)
+        alone = torch.cat(
+            [torch.cat(network(a[None], b[None], K[:1]), dim=1) for a, b in zip(first, second, strict=True)]
+        )
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-7)
 
 
@@ -167,7 +178,7 @@ def test_learns_which_way_a_picture_moved() -> None:
     moved = torch.stack([image.roll(int(s), dims=-1) for image, s in zip(picture, shift, strict=True)])
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     for _ in range(12):
-        loss = (network(picture, moved)[1][:, 0] - 0.01 * shift.sign()).abs().mean() * 100
+        loss = (network(picture, moved, camera(count=4))[1][:, 0] - 0.01 * shift.sign()).abs().mean() * 100
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -181,16 +192,16 @@ def test_reduced_frames_are_what_is_seen(reduce: int, size: tuple[int, int]) -> 
     smaller = PoseConfig(encoder=Encoder(pretrained="none"), reduce=reduce).build().eval()
     whole = build().eval()
     whole.load_state_dict(smaller.state_dict())
-    first, second = frames(2, *size)
+    first, second, K = frames(2, *size)
     small = [
         nn.functional.interpolate(frame, scale_factor=1 / reduce, mode="bilinear", antialias=True)
         for frame in (first, second)
     ]
     assert small[0].shape[2:] == (size[0] // reduce, size[1] // reduce)
     with torch.no_grad():
-        found = torch.cat(smaller(first, second), dim=1)
-        torch.testing.assert_close(found, torch.cat(whole(*small), dim=1), rtol=1e-4, atol=1e-6)
-        assert not torch.allclose(found, torch.cat(whole(first, second), dim=1), atol=1e-6)
+        found = torch.cat(smaller(first, second, K), dim=1)
+        torch.testing.assert_close(found, torch.cat(whole(*small, K), dim=1), rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found, torch.cat(whole(first, second, K), dim=1), atol=1e-6)
 
 
 def network() -> FlowPoseNetwork:
@@ -205,12 +216,14 @@ def texture(height: int, width: int, count: int = 1) -> torch.Tensor:
 
 def test_the_fields_of_a_shift() -> None:
     image = texture(48, 64)
-    fields, weight = seen_motion(image, torch.roll(image, 2, 3))  # 2 pixels to the right, half the width is 32
+    fields, weight = seen_motion(
+        image, torch.roll(image, 2, 3), camera()
+    )  # 2 pixels to the right of 32 of focal length
     assert fields.shape == (1, 11, 12, 16)
     assert torch.equal(fields[:, 10:], weight)
     inner = fields[0, :, 3:-3, 3:-3]
     x, y = inner[6], inner[7]
-    assert (inner[0] - 50 * 2 / 32).abs().median() < 0.1
+    assert (inner[0] - 60 * 2 / 32).abs().median() < 0.1
     assert inner[1].abs().median() < 0.1
     for channel, factor in ((2, x), (4, y)):
         torch.testing.assert_close(inner[channel], inner[0] * factor)
@@ -222,20 +235,54 @@ def test_the_fields_of_a_shift() -> None:
     torch.testing.assert_close(fields[0, 7, :, 0], (torch.arange(12) + 0.5 - 6) / 8)
 
 
+def turned(turn: tuple[float, float, float]) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture from a camera that does not look through the middle, the same after a turn, and the camera."""
+    image, K = texture(96, 192), camera(96, 192).clone()
+    K[:, :2, :2] *= 1.5
+    K[:, 0, 2] += 14
+    rotation = se3(torch.tensor([turn]), torch.zeros(1, 3))[:, None]
+    back = projection(K, invert(rotation), K[:, None], (96, 192))
+    grid, _ = locate(back, torch.ones(1, 1, 96, 192))
+    return image, sample(image[:, None], grid)[:, 0], K
+
+
+@pytest.mark.parametrize("turn", [(0.0, 0.02, 0.0), (0.015, -0.01, 0.03)])
+def test_a_crop_or_a_zoom_of_a_turning_view_shows_the_same_turn(turn: tuple[float, float, float]) -> None:
+    first, second, K = turned(turn)
+    top, left, height, width = 24, 72, 64, 96
+    window = (..., slice(top, top + height), slice(left, left + width))
+    zoomed = [F.interpolate(one, scale_factor=1.5, mode="bicubic") for one in (first, second)]
+    views = (
+        (first, second, K),
+        (first[window], second[window], resampled(K, (1, 1), (-left, -top))),
+        (*zoomed, resampled(K, (1.5, 1.5), (0.25, 0.25))),
+    )
+    whole, part, _ = found = [seen_motion(*view)[0] for view in views]
+    torch.testing.assert_close(part[:, 6:10], whole[:, 6:10, 6:22, 18:42])
+    rx, ry, rz = turn
+    for fields in found:
+        u, v, x, y = (fields[0, channel, 3:-3, 3:-3] for channel in (0, 1, 6, 7))
+        for seen, flow in (
+            (u, ry * (1 + x * x) - rx * x * y - rz * y),
+            (v, -rx * (1 + y * y) + ry * x * y + rz * x),
+        ):
+            assert (seen / 60 - flow).abs().median() < 0.001
+
+
 def test_it_starts_near_standing_still_and_eval_equals_training() -> None:
     step, (first, second) = network(), texture(48, 64, 2).split(1)
-    trained = step.train()(first, second)
-    evaluated = step.eval()(first, second)
+    trained = step.train()(first, second, camera())
+    evaluated = step.eval()(first, second, camera())
     for one, other in zip(trained, evaluated, strict=True):
         assert torch.equal(one, other), "no statistics of the batch"
-    still, translation = step(first, first)
+    still, translation = step(first, first, camera())
     assert still.abs().max() < 0.02
     assert translation.abs().max() < 0.02
 
 
 def test_every_parameter_learns() -> None:
     step = network()
-    axis_angle, translation = step(texture(48, 64, 2), texture(48, 64, 2).roll(2, 3))
+    axis_angle, translation = step(texture(48, 64, 2), texture(48, 64, 2).roll(2, 3), camera(count=2))
     (axis_angle.sum() + translation.sum()).backward()
     assert all(parameter.grad is not None for parameter in step.parameters())
     assert step.encoder_parameters() == []
@@ -251,11 +298,11 @@ def test_it_learns_to_tell_shifts_of_unseen_pictures() -> None:
     optimiser = torch.optim.Adam(step.parameters(), lr=3e-3)
     for _ in range(60):
         optimiser.zero_grad()
-        loss = 100 * (step(pictures[:16], moved[:16])[0] - wanted[:16]).abs().mean()
+        loss = 100 * (step(pictures[:16], moved[:16], camera(count=16))[0] - wanted[:16]).abs().mean()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
-        error = (step(pictures[16:], moved[16:])[0] - wanted[16:]).abs().mean()
+        error = (step(pictures[16:], moved[16:], camera(count=8))[0] - wanted[16:]).abs().mean()
     constant = (wanted[:16].median(0).values - wanted[16:]).abs().mean()
     assert error < 0.3 * constant
 

@@ -65,14 +65,16 @@ def test_motions_are_target_first() -> None:
     step, calls = video(), []
     turn, move = torch.tensor([[0.0, 0.1, 0.0]] * 4), torch.tensor([[0.0, 0.0, z] for z in (1.0, 2.0, 3.0, 4.0)])
 
-    def pose(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        calls.append((first, second))
+    def pose(first: Tensor, second: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append((first, second, K))
         return turn, move
 
     step.pose.forward = pose  # type: ignore[method-assign]
     before, target, after = torch.rand(3, 2, 3, *SIZE).unbind(0)
-    src_T_tgt = step.motions(before, target, after)
-    ((first, second),) = calls
+    cameras = torch.rand(2, 3, 3)
+    src_T_tgt = step.motions(before, target, after, cameras)
+    ((first, second, K),) = calls
+    assert torch.equal(K, torch.cat([cameras, cameras]))
     assert torch.equal(first, torch.cat([before, target]))
     assert torch.equal(second, torch.cat([target, after]))
     torch.testing.assert_close(src_T_tgt[:, 0], invert(se3(turn[:2], move[:2])))
@@ -81,7 +83,7 @@ def test_motions_are_target_first() -> None:
 
 def test_the_loss_compares_the_frames_as_they_are_whatever_the_networks_see() -> None:
     step, batch = video(tie_breaker=0.0), clip()
-    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
+    step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
     disparities = [torch.rand(2, 1, *SIZE)]
     clean = ordered(batch)
     one, other = (step.losses(batch, seen, disparities).terms for seen in (clean, 1 - clean))
@@ -95,9 +97,23 @@ def test_still_frames_that_are_alike_have_no_error() -> None:
     """Known answer: the same frame three times and no motion is redrawn exactly, whatever the depth."""
     step, batch = video(automask=False, smoothness=0.0), clip()
     batch = replace(batch, targets={**batch.targets, "frames": batch.image[:, None].expand(-1, 2, -1, -1, -1)})
-    step.pose.forward = lambda first, second: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
+    step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
     term = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
     assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.4])
+def test_the_share_of_moving_pixels_is_logged_of_what_is_no_padding(keep: float) -> None:
+    step, batch = video(moving={"name": "classes", "keep": keep}), clip()
+    step.moving = (1,)
+    label = torch.zeros(2, *SIZE, dtype=torch.uint8)
+    label[:, :12, :8] = 1  # an eighth of the picture, a quarter of what is left without the lower half
+    valid = torch.ones(2, *SIZE, dtype=torch.bool)
+    valid[:, 12:] = False
+    batch = replace(batch, targets={**batch.targets, "label": label})
+    for shown, share in ((None, 1 / 8), (valid, 1 / 4)):
+        one = replace(batch, valid=shown)
+        assert step.losses(one, ordered(one), [torch.rand(2, 1, *SIZE)]).logs["moving"].item() == pytest.approx(share)
 
 
 def test_pixels_of_padding_are_not_compared() -> None:
@@ -163,7 +179,7 @@ class TestAlignedMotions:
         result = step.losses(batch, ordered(batch), [flat])
         images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
         r = step.config.loss.inverse_depth(flat, images, (0.1, 100.0))
-        begun = step.motions(*ordered(batch).unbind(1))
+        begun = step.motions(*ordered(batch).unbind(1), batch.targets["camera"])
         better = align(images, sources, r, batch.targets["camera"], begun)
         assert not torch.equal(better, begun)
         expected = step.config.loss(images, sources, [flat], batch.targets["camera"], better, (0.1, 100.0)).terms[

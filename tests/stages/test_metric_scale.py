@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor
 
 from fathomseg.config import validate
+from fathomseg.evaluation.motion import cameras_of
 from fathomseg.inference.card import ModelCard, load_card
 from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.io.depth_maps import read_scale
@@ -24,7 +25,7 @@ from fathomseg.stages.train import train
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training import metric_scale
-from fathomseg.training.metric_scale import MetricScale
+from fathomseg.training.metric_scale import MetricScale, with_scale
 from fathomseg.training.recipe import Recipe
 from tests.stages.saved_joint_run import network_of
 from tests.stages.tiny_depth import LOOP, SIZE, clips, drive, settings
@@ -47,7 +48,7 @@ def test_metres_reach_the_card_and_the_files(
     run = pretrain(tmp_path / "run")
     assert "1 unit = 3 m (median of 40, spread 5 %), from the poses of the clips" in capsys.readouterr().err
     card = load_card(run)
-    assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("metres", KNOWN, "none")
+    assert (card.depth_unit, card.depth_scale, card.depth_alignment) == ("metres", KNOWN, "median")
     assert card.tasks["depth"].depth_range == pytest.approx((0.3, 300.0))
     photo = next(drive(tmp_path / "photos", clips=1, frames=1).rglob("*.png"))
     out = str(tmp_path / "out")
@@ -66,16 +67,16 @@ def test_a_known_speed_comes_before_the_height(tmp_path: Path, monkeypatch: pyte
     given = []
 
     def of_speed(
-        pose: object, dataset: object, ids: list[str], size: object, metres: float, device: object
+        pose: object, dataset: object, ids: list[str], size: object, camera: Any, metres: float, step: int, device: Any
     ) -> DepthScale:
-        given.append((metres, len(ids)))
+        given.append((metres, step, len({camera(id) for id in ids}), len(ids)))
         return KNOWN.model_copy(update={"source": "speed"})
 
     monkeypatch.setattr(metric_scale, "scale_from_speed", of_speed)
     known = {"data": {"name": "folder", "root": str(root)}, "streams": {"clips": {"camera": {"name": "field_of_view"}}}}
     scale = {"metres_per_frame": 0.8, "camera_height": 1.5}
     card = load_card(pretrain(tmp_path / "run", metric_scale=scale, **known))
-    assert given == [(0.8, 8)], "a mean speed is one of all frames, not of those alone in which the camera moves"
+    assert given == [(0.8, 1, 1, 8)], "a mean speed is one of all frames, not of those alone in which the camera moves"
     assert card.depth_unit == "metres"
     assert card.depth_scale is not None
     assert card.depth_scale.source == "speed"
@@ -145,24 +146,37 @@ class Ahead(PoseNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.seen: set[tuple[int, ...]] = set()
+        self.steps: set[float] = set()
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, first: Tensor, second: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
         self.seen.add(tuple(first.shape[2:]))
         steps = (255 * (second - first).mean((1, 2, 3))).round()
+        self.steps |= set(steps.tolist())
         return torch.zeros(len(steps), 3), torch.outer(steps, torch.tensor([0.0, 0.0, -1.5 / 7]))
 
 
-def measured(scale: MetricScale, pose: PoseNetwork, card: ModelCard = CARD) -> DepthScale | None:
+def measured(scale: MetricScale, pose: PoseNetwork, card: ModelCard = CARD, apart: int = 1) -> list[DepthScale]:
     dataset = Stops()
     every = dataset.ids("val")
-    return scale.measure(card, network_of(["depth"]), pose, dataset, every[:5], every, dataset.camera)
+    runs = [every[first : first + 2 * apart + 1 : apart] for first in range(5 - 2 * apart)]
+    return scale.measure(card, network_of(["depth"]), pose, dataset, runs, every, cameras_of(dataset))
 
 
 def test_a_mean_speed_counts_frames_in_which_the_camera_stands() -> None:
     scale = MetricScale(source="speed", metres_per_frame=4 * 1.5 / 7)
-    found = measured(scale, Ahead())
-    assert found is not None
+    (found,) = measured(scale, Ahead())
     assert found.metres_per_unit == pytest.approx(7.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("apart", [1, 2])
+@pytest.mark.parametrize("source", ["poses", "speed"])
+def test_motions_are_measured_between_frames_as_far_apart_as_those_learned_from(source: Any, apart: int) -> None:
+    pose = Ahead()
+    mean = {1: 4 / 7, 2: 7 / 6}[apart]  # of steps 1 1 1 1 0 0 0, or 2 2 2 1 0 0
+    (found,) = measured(MetricScale(source=source, metres_per_frame=1.5 * mean / apart), pose, apart=apart)
+    assert found.metres_per_unit == pytest.approx(7.0, rel=2e-3), "by poses it moves sideways, too"
+    assert max(pose.steps) == apart
+    assert pose.steps == {apart} or source == "speed"
 
 
 @pytest.mark.parametrize("size", [None, (16, 48)])
@@ -179,7 +193,25 @@ def test_what_cannot_be_relied_on_is_not_the_last_word(monkeypatch: pytest.Monke
     monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: few)
     monkeypatch.setattr(metric_scale, "Predictor", lambda *_, **__: None)
     monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high)
-    assert measured(MetricScale(), Ahead()) == high
+    assert measured(MetricScale(), Ahead()) == [high]
     monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high.model_copy(update={"measured": 4}))
-    assert measured(MetricScale(), Ahead()) == few, "the first one is reported"
-    assert measured(MetricScale(source="poses"), Ahead()) == few
+    assert measured(MetricScale(), Ahead()) == [few], "the first one is reported"
+    assert measured(MetricScale(source="poses"), Ahead()) == [few]
+
+
+@pytest.mark.parametrize(("metres", "unit"), [(3.5, "metres"), (2.4, "relative"), (3.7, "relative")])
+def test_two_sources_that_contradict_each_other_are_no_scale(
+    metres: float, unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """KNOWN is 3 m by poses."""
+    high = KNOWN.model_copy(update={"source": "camera_height", "metres_per_unit": metres})
+    monkeypatch.setattr(metric_scale, "scale_from_poses", lambda *_: KNOWN)
+    monkeypatch.setattr(metric_scale, "Predictor", lambda *_, **__: None)
+    monkeypatch.setattr(metric_scale, "scale_from_camera_height", lambda *_: high)
+    found = measured(MetricScale(), Ahead())
+    assert found == [KNOWN, high]
+    card = with_scale(CARD, found)
+    assert (card.depth_unit, card.depth_scale) == (unit, KNOWN if unit == "metres" else None)
+    told = capsys.readouterr().err
+    assert ("Set metric_scale.source to the one that is right (poses or camera_height)" in told) == (unit != "metres")
+    assert with_scale(CARD, measured(MetricScale(source="camera_height"), Ahead())).depth_scale == high

@@ -106,6 +106,8 @@ def losses(**loss: Any) -> dict[str, Any]:
 
 VIDEO = {"objectives": {"photometric": {}}, "streams": {"clips": {}}}
 MAPS = {"streams": {"labelled": {"depth": {"name": "dataset"}}}}
+KEPT = {"streams": {"labelled": {"depth": {"name": "run", "run": "runs/teacher", "normalise": {"over": "none"}}}}}
+DISPARITY = losses(target="disparity", error="l1")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,9 @@ MAPS = {"streams": {"labelled": {"depth": {"name": "dataset"}}}}
         ({}, losses(error="scale_shift_invariant"), "relative", "scale_shift"),
         ({"output": "metric"}, losses(error="scale_shift_invariant"), "relative", "scale_shift"),
         ({}, {**losses(target="disparity", error="scale_shift_invariant"), **MAPS}, "relative", "scale_shift"),
+        ({}, {**DISPARITY, **MAPS}, "relative", "scale_shift"),
+        ({}, {**DISPARITY, **KEPT}, "relative", "median"),
+        ({}, {**losses(target="disparity", error="scale_shift_invariant"), **KEPT}, "relative", "scale_shift"),
         ({"unit": "metres"}, VIDEO, "metres", "none"),
     ],
 )

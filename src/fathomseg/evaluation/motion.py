@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -13,15 +15,22 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.description import CameraEntry
+from fathomseg.data.intrinsics import FieldOfView, pinhole
+from fathomseg.data.intrinsics import device as device_of
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry import trajectory
+from fathomseg.geometry.camera import intrinsics
 from fathomseg.geometry.pose import se3
 from fathomseg.geometry.trajectory import SNIPPET, Poses
 from fathomseg.inference.predictor import stacked
 from fathomseg.io.prefetch import ahead
 from fathomseg.io.ranks import gathered, rank_and_world
 from fathomseg.models.norms import evaluating
-from fathomseg.types import Size
+from fathomseg.types import Camera, Size
+
+Frame = tuple[UInt8[Tensor, "3 h w"], Camera]
+"""A frame of a video, and its camera at the same size."""
 
 _BATCH: Final = 8
 """Pairs of frames in one pass of the network."""
@@ -56,19 +65,21 @@ def predict_drives(
     device: torch.device | str = "cpu",
     step: int = 1,
     tick: Callable[[], None] = lambda: None,
+    camera: Callable[[str], Camera] | None = None,
 ) -> list[Drive]:
     """Every clip's true poses, and the motions predicted from each frame to the next, chained.
 
-    `pose(first, second)` gives axis-angle and translation of second_T_first for RGB frames 0..1 at the working `size`
-    (height, width); it lies on `device` and is left as it is. Neighbours are `step` frames apart. In a distributed run
-    every rank must call it, and all return the same. Raises one `DataError` naming every frame that cannot be read.
+    `pose(first, second, K)` gives axis-angle and translation of second_T_first for RGB frames 0..1 at the working
+    `size` (height, width); it lies on `device` and is left as it is. Neighbours are `step` frames apart. `camera`:
+    that of a stored image, None = `cameras_of(dataset)`. In a distributed run every rank must call it, and all return
+    the same. Raises one `DataError` naming every frame that cannot be read.
     """
+    camera = camera or cameras_of(dataset)
     rank, world = rank_and_world()
     problems: list[Problem] = []
     drives: list[Drive] = []
     for clip in clips(dataset, ids, step)[rank::world]:
-        frames = _frames(dataset, clip, size, problems, tick)
-        motions = predict_motions(pose, frames, device)
+        motions = predict_motions(pose, _frames(dataset, clip, size, camera, problems, tick), device)
         if len(motions) == len(clip) - 1:  # fewer if a frame could not be read
             truth = np.stack([_pose(dataset, id) for id in clip])
             drives.append(Drive(clip, trajectory.chain(motions), truth))
@@ -76,6 +87,35 @@ def predict_drives(
         raise DataError(problems)
     place = {id: i for i, id in enumerate(ids)}
     return sorted(gathered(drives), key=lambda drive: place[drive.ids[0]])
+
+
+def cameras_of(dataset: Dataset, learned: Mapping[str, CameraEntry] | None = None) -> Callable[[str], Camera]:
+    """What gives the camera of a stored image: that the dataset knows, else the `learned` one of its device, by its
+    name, else one of 65 degrees, as `data.intrinsics` assumes it. What is not known is told by a clip's first image."""
+
+    @cache
+    def of_clip(clip: str, first: str) -> Camera:
+        assumed = pinhole(dataset.size_of(first), FieldOfView().degrees)
+        found = (learned or {}).get(device_of(dataset, clip, assumed))
+        return assumed if found is None else found.camera()
+
+    firsts: dict[str, str] = {}
+
+    def camera(id: str) -> Camera:
+        clip = id.rpartition("/")[0]
+        return dataset.camera(id) or of_clip(clip, firsts.setdefault(clip, id))
+
+    return camera
+
+
+def frame(dataset: Dataset, id: str, size: Size, camera: Callable[[str], Camera]) -> Frame:
+    """A frame and its camera at a size. Raises `DataError` if it cannot be read."""
+    return stacked([dataset.image(id)], size)[0], camera(id).resized(size)
+
+
+def frames_apart(dataset: Dataset, before: str, after: str) -> int:
+    """How many frames after one frame of a clip another one comes."""
+    return next(step for step in count(1) if dataset.neighbour(before, step) == after)
 
 
 def clips(dataset: Dataset, ids: Sequence[str], step: int = 1, posed: bool = True) -> list[tuple[str, ...]]:
@@ -90,14 +130,15 @@ def clips(dataset: Dataset, ids: Sequence[str], step: int = 1, posed: bool = Tru
 
 @torch.inference_mode()
 def predict_motions(
-    pose: nn.Module, frames: Iterable[UInt8[Tensor, "3 h w"]], device: torch.device | str
+    pose: nn.Module, frames: Iterable[Frame], device: torch.device | str
 ) -> Float64[np.ndarray, "n 4 4"]:
     """The motion `before_T_after` from each frame to the next; never holds more than a few frames."""
     motions = [np.zeros((0, 4, 4))]
     with evaluating(pose):
         for window in _windows(frames, _BATCH + 1):
-            images = torch.stack(window).to(device).float() / 255
-            axis_angle, translation = pose(images[:-1], images[1:])
+            images = torch.stack([image for image, _ in window]).to(device).float() / 255
+            K = intrinsics([camera for _, camera in window[:-1]], device)
+            axis_angle, translation = pose(images[:-1], images[1:], K)
             after_T_before = se3(axis_angle.double(), translation.double()).cpu().numpy()
             motions.append(trajectory.inverse(after_T_before))
     return np.concatenate(motions)
@@ -136,10 +177,15 @@ def motion_scores(drives: Sequence[Drive]) -> dict[str, Any]:
 
 
 def _frames(
-    dataset: Dataset, clip: Sequence[str], size: Size, problems: list[Problem], tick: Callable[[], None]
-) -> Iterator[UInt8[Tensor, "3 h w"]]:
+    dataset: Dataset,
+    clip: Sequence[str],
+    size: Size,
+    camera: Callable[[str], Camera],
+    problems: list[Problem],
+    tick: Callable[[], None],
+) -> Iterator[Frame]:
     """The frames at working size, those that cannot be read left out and named in `problems`."""
-    for _, read in ahead(lambda id: stacked([dataset.image(id)], size)[0], clip):
+    for _, read in ahead(lambda id: frame(dataset, id, size, camera), clip):
         try:
             yield read.result()
         except DataError as error:
@@ -147,11 +193,11 @@ def _frames(
         tick()
 
 
-def _windows(frames: Iterable[Tensor], length: int) -> Iterator[list[Tensor]]:
+def _windows(frames: Iterable[Frame], length: int) -> Iterator[list[Frame]]:
     """Runs of at most `length` frames, each beginning with the last frame of the one before."""
-    window: list[Tensor] = []
-    for frame in frames:
-        window.append(frame)
+    window: list[Frame] = []
+    for one in frames:
+        window.append(one)
         if len(window) == length:
             yield window
             window = window[-1:]

@@ -115,16 +115,15 @@ class ModelCard(Part):
 
     def in_metres(self, scale: DepthScale) -> ModelCard:
         """The card of the same network, its depth in metres: 1 / depth is linear in disparity between the ends of the
-        range of depths, so that to multiply these is to multiply the depth."""
+        range of depths, so that to multiply these is to multiply the depth. How it is aligned with a truth first stays
+        as it is, so that runs of which one has a scale compare."""
         depth, factor = self.network.tasks["depth"], scale.metres_per_unit
         assert depth.depth_range is not None
         near, far = depth.depth_range
         known = {"min_depth": near * factor, "max_depth": far * factor, "unit": "metres"}
         tasks = {**self.network.tasks, "depth": depth.model_copy(update=known)}
         network = self.network.model_copy(update={"tasks": tasks})
-        return self.model_copy(
-            update={"network": network, "depth_unit": "metres", "depth_scale": scale, "depth_alignment": "none"}
-        )
+        return self.model_copy(update={"network": network, "depth_unit": "metres", "depth_scale": scale})
 
 
 def as_weights(name: str) -> Weights:

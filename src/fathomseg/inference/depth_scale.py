@@ -17,6 +17,8 @@ WORDS: Final[dict[ScaleSource, str]] = {
     "speed": "the known mean distance over the predicted one from frame to frame",
     "camera_height": "the camera's height above the ground that the predicted depth shows (Xue et al. 2020)",
 }
+AGREE: Final = 1.2
+"""Two sources whose scales differ by a larger factor contradict each other."""
 LEAST: Final = 5
 """Fewer measurements are no scale."""
 MAX_SPREAD: Final = 0.5
@@ -41,6 +43,12 @@ class DepthScale(Part):
     def reliable(self) -> bool:
         """Whether there are enough measurements that agree."""
         return self.measured >= LEAST and self.spread <= MAX_SPREAD
+
+    def agrees(self, other: DepthScale) -> bool:
+        """Whether both sources say the same, more or less."""
+        return max(self.metres_per_unit, other.metres_per_unit) <= AGREE * min(
+            self.metres_per_unit, other.metres_per_unit
+        )
 
     def __str__(self) -> str:
         average = "mean" if self.source == "speed" else "median"

@@ -7,14 +7,30 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from fathomseg.geometry.numerics import full_precision
+from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.types import SumCount
 
 FREE: Final = math.log(1.5)
 """How far the log of the mean may be off at no cost: narrow streets are nearer than wide ones."""
+
+
+def means(maps: Float[Tensor, "b 1 h w"], valid: Bool[Tensor, "b 1 _ _"] | None = None) -> Float[Tensor, "b 1 1 1"]:
+    """The mean of the `valid` pixels of each image, None = all. `valid` may be larger than the maps: a pixel counts by
+    how much of it is valid."""
+    if valid is None:
+        return maps.mean((1, 2, 3), keepdim=True)
+    weight = F.interpolate(valid.to(maps.dtype), size_of(maps), mode="area")
+    return (maps * weight).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True)
+
+
+def over_mean(
+    disparity: Float[Tensor, "b 1 h w"], mean: Float[Tensor, "b 1 1 1"] | None = None
+) -> Float[Tensor, "b 1 h w"]:
+    """Divided by its mean over the image, or by the one given, so that its scale does not count."""
+    return disparity / ((means(disparity) if mean is None else mean) + 1e-7)
 
 
 @full_precision
@@ -25,7 +41,7 @@ def smoothness(disparity: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b 3 h 
     d = disparity / its mean, so that shrinking the scene does not lower the loss. |dx I| is the mean over the colours
     of an image 0..1; differences are between neighbouring pixels. No gradient reaches the image.
     """
-    d = disparity / (disparity.mean((1, 2, 3), keepdim=True) + 1e-7)
+    d = over_mean(disparity)
     total = disparity.new_zeros(len(disparity))
     for axis in (-1, -2):
         if disparity.shape[axis] > 1:
@@ -36,8 +52,15 @@ def smoothness(disparity: Float[Tensor, "b 1 h w"], image: Float[Tensor, "b 3 h 
 
 
 @full_precision
-def below_horizon(disparity: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"], margin: float = 0.1) -> SumCount:
+def below_horizon(
+    disparity: Float[Tensor, "b 1 h w"],
+    K: Float[Tensor, "b 3 3"],
+    margin: float = 0.1,
+    valid: Bool[Tensor, "b 1 h w"] | None = None,
+) -> SumCount:
     """The sum over images of mean(max(0, m - d - margin)) below the horizon, and the number of images.
+
+    Means are over the `valid` pixels, None = all.
 
     A remedy for holes: what moves along with the camera looks infinitely far to the photometric loss. Below the horizon
     everything stands on the ground or is the ground, so going down a column of the image things only get nearer, but
@@ -49,27 +72,34 @@ def below_horizon(disparity: Float[Tensor, "b 1 h w"], K: Float[Tensor, "b 3 3"]
     image of the disparity's size. Gradients lift what is too far and never push away what is near.
     """
     height = disparity.shape[2]
-    d = disparity / (disparity.detach().mean((1, 2, 3), keepdim=True) + 1e-7)
+    d = over_mean(disparity, means(disparity.detach(), valid))
     row = torch.arange(height, device=d.device, dtype=d.dtype).view(1, 1, -1, 1)
     below = row > K[:, 1, 2].view(-1, 1, 1, 1)
+    if valid is not None:
+        below = below & valid
     with torch.no_grad():
         nearest = torch.where(below, d, 0.0).cummax(dim=2).values
     missing = torch.where(below, (nearest - d - margin).clamp(min=0), 0.0)
-    share = missing.mean((1, 2, 3))
+    share = means(missing, valid)
     return share.sum(), share.new_full((), len(share))
 
 
 @full_precision
-def drift(disparity: Float[Tensor, "b 1 h w"], mean_disparity: float) -> SumCount:
-    """The sum over images of max(0, |log(mean disparity / `mean_disparity`)| - log 1.5)^2, and the number of images.
+def drift(
+    disparity: Float[Tensor, "b 1 h w"], mean_disparity: float, valid: Bool[Tensor, "b 1 _ _"] | None = None
+) -> SumCount:
+    """max(0, |m| - log 1.5)^2 times the number of images, and that number; m: the mean over these images, those of one
+    process, of log(mean disparity / `mean_disparity`).
 
     Holds the scale of self-supervised depth, which the photometric error of one camera leaves open.
     Depths and translations multiplied alike redraw the same picture, so gradients have no part along the scale; steps
     across it make weights larger and larger, and the scale with them (as with any loss that is invariant to it).
+    Images differ: asked of each, it would give a narrow street and a wide one the same mean. The mean disparity is that
+    of the `valid` pixels, None = all.
     """
-    off = (disparity.mean((1, 2, 3)) / mean_disparity).log().abs()
-    total = F.relu(off - FREE).square().sum()
-    return total, total.new_full((), len(disparity))
+    off = (means(disparity, valid) / mean_disparity).log().mean().abs()
+    number = off.new_full((), len(disparity))
+    return F.relu(off - FREE).square() * number, number
 
 
 @full_precision

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import locate
+from fathomseg.losses.disparity import over_mean
 from fathomseg.types import SumCount
 
 _SLACK: Final = 0.01
@@ -30,7 +31,7 @@ def far_away(
     The mean, over the image, takes its part of the gradient, so that the loss does not change with the scale of an
     image's disparity: with a mean held constant all of it was pushed to zero, the faster the smaller it became.
     """
-    d = disparity / (disparity.mean((2, 3), keepdim=True) + 1e-7)
+    d = over_mean(disparity)
     return torch.where(where, d[:, 0] * confidence, 0.0).sum(), where.sum().to(d.dtype)
 
 

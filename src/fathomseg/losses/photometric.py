@@ -19,6 +19,7 @@ from fathomseg.geometry.warp import inside, locate, projection, sample
 from fathomseg.losses import ssim
 from fathomseg.losses.disparity import below_horizon, drift, smoothness
 from fathomseg.losses.far import far_away, looks_far, parallax
+from fathomseg.losses.segmentation import upsample
 from fathomseg.types import Size, StepResult, SumCount, Term
 
 
@@ -41,8 +42,9 @@ class PhotometricLoss(Part):
     """Weight of the rule that below the horizon nothing is farther than what is seen above it: for video with cars that
     drive ahead at the camera's own speed, whose places would become infinitely far. 0 = off."""
     scale: float = Field(default=0.0, ge=0)
-    """Weight of the rule that an image's mean disparity stays near `mean_disparity` : nothing else holds the scale of
-    depth and motion, and where it drifts up, what is near meets the end of the sigmoid. 0 = off."""
+    """Weight of the rule that the mean disparity of a process's images, in the geometric mean, stays near
+    `mean_disparity`: nothing else holds the scale of depth and motion, and where it drifts up, what is near meets the
+    end of the sigmoid. 0 = off."""
     mean_disparity: float = Field(default=0.15, gt=0, lt=1)
     """The mean disparity `scale` asks for."""
 
@@ -100,10 +102,10 @@ class PhotometricLoss(Part):
             "smoothness": Term(*self._smoothness(disparities, target), weight=self.smoothness),
         }
         if self.scale > 0:
-            terms["scale"] = Term(*drift(disparities[0], self.mean_disparity), weight=self.scale)
+            terms["scale"] = Term(*drift(disparities[0], self.mean_disparity, valid), weight=self.scale)
         if self.below_horizon > 0:
-            full = _resized(disparities[0], size_of(target))
-            terms["below_horizon"] = Term(*below_horizon(full, K), weight=self.below_horizon)
+            full = upsample(disparities[0], size_of(target))
+            terms["below_horizon"] = Term(*below_horizon(full, K, valid=valid), weight=self.below_horizon)
         if self.far > 0:
             assert finest is not None
             terms["far"] = Term(
@@ -115,7 +117,7 @@ class PhotometricLoss(Part):
         self, disparity: Float[Tensor, "b 1 _ _"], image: Float[Tensor, "b 3 h w"], depth_range: tuple[float, float]
     ) -> Float[Tensor, "b 1 h w"]:
         """1/z, per unit of depth, at the size of `image` from a sigmoid output 0..1 of any size."""
-        return inverse_depth(_resized(disparity, size_of(image)), *depth_range)
+        return inverse_depth(upsample(disparity, size_of(image)), *depth_range)
 
     @torch.no_grad()
     @full_precision
@@ -168,8 +170,7 @@ class PhotometricLoss(Part):
             at_infinity, shown = self._synthesised(farthest, sources, matrices, target, depth_range)
             depths = (self.inverse_depth(one, target.image, depth_range) for one in (disparity, farthest))
             where = looks_far(error, at_infinity, parallax(matrices, *depths), known & shown, K)
-        full = _resized(disparity, size_of(target.image))
-        return far_away(full, where, torch.ones_like(error))
+        return far_away(upsample(disparity, size_of(target.image)), where, torch.ones_like(error))
 
     def _reduced(self, error: Float[Tensor, "b s h w"], shown: Bool[Tensor, "b s h w"]) -> Float[Tensor, "b h w"]:
         """One error a pixel, over the sources that show it."""
@@ -193,13 +194,6 @@ class PhotometricLoss(Part):
             part, count = smoothness(disparity, _reduced_image(image, size_of(disparity)))
             total = total + part / 2**octave / len(disparities)
         return total, count
-
-
-def _resized(disparity: Float[Tensor, "b 1 _ _"], size: Size) -> Float[Tensor, "b 1 h w"]:
-    """Bilinear, pixel edges aligned."""
-    if size_of(disparity) == size:
-        return disparity
-    return F.interpolate(disparity, size, mode="bilinear", align_corners=False)
 
 
 def _reduced_image(image: Float[Tensor, "b 3 h w"], size: Size) -> Float[Tensor, "b 3 _ _"]:

@@ -12,13 +12,14 @@ from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.geometry.numerics import full_precision
-from fathomseg.types import IGNORE, SumCount
+from fathomseg.geometry.numerics import full_precision, size_of
+from fathomseg.types import IGNORE, Size, SumCount
 
 
-def upsample(logits: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c H W"]:
-    """Bilinear, pixel edges aligned, in float32: logits to the (height, width) of the label."""
-    return F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+@full_precision
+def upsample(maps: Float[Tensor, "b c h w"], size: Size) -> Float[Tensor, "b c H W"]:
+    """Bilinear, pixel edges aligned: logits to the (height, width) of the label."""
+    return maps if size_of(maps) == size else F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
 def cross_entropy(

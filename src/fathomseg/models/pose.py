@@ -24,8 +24,8 @@ _UNIT: Final = 0.01
 _CELL: Final = 4
 _CHANNELS: Final = 11
 _WIDTHS: Final = (48, 64, 96)
-_SCALE: Final = 50.0
-"""Brings flow to the size of the outputs it stands for: a turn by 0.01 moves a picture by about 0.015 halves of it."""
+_SCALE: Final = 60.0
+"""Brings flow to the size of the outputs it stands for: a turn by 0.01 moves a picture by 0.01 focal lengths."""
 
 
 class PoseNetwork(nn.Module, ABC):
@@ -33,12 +33,13 @@ class PoseNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"], K: Float[Tensor, "b 3 3"]
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
         """(axis_angle in radians, translation in units of the depth's scale) for RGB frames 0..1 in temporal order.
 
         `se3(axis_angle, translation)` is second_T_first: it takes points from the first camera's frame to the second's.
         Stack all pairs of a step into one batch, each earlier frame first, and invert what is needed the other way.
+        `K`: the camera of both frames, at their size.
         """
 
     def encoder_parameters(self) -> list[nn.Parameter]:
@@ -92,9 +93,9 @@ class StackedPoseNetwork(FixedNorms, PoseNetwork):
         self.train(self.training)
 
     def forward(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"], K: Float[Tensor, "b 3 3"]
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
-        """See `PoseNetwork.forward`."""
+        """See `PoseNetwork.forward`; the camera is not looked at."""
         frames = [(frame - self.encoder.mean) / self.encoder.std for frame in (first, second)]
         pair = torch.cat(frames, dim=1)
         if self.reduce > 1:
@@ -155,10 +156,10 @@ class FlowPoseNetwork(PoseNetwork):
         self.motion = nn.Linear(inputs + _CHANNELS, 6)
 
     def forward(
-        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+        self, first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"], K: Float[Tensor, "b 3 3"]
     ) -> tuple[Float[Tensor, "b 3"], Float[Tensor, "b 3"]]:
         """See `PoseNetwork.forward`."""
-        fields, weight = seen_motion(first, second)
+        fields, weight = seen_motion(first, second, K)
         # The decoder sees where things are; the mean fields alone are already a first guess of the motion.
         seen = self.decoder(fields).mean(dim=(2, 3))
         told = (fields * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1e-6)
@@ -168,30 +169,33 @@ class FlowPoseNetwork(PoseNetwork):
 
 @torch.no_grad()
 def seen_motion(
-    first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"]
+    first: Float[Tensor, "b 3 h w"], second: Float[Tensor, "b 3 h w"], K: Float[Tensor, "b 3 3"]
 ) -> tuple[Float[Tensor, "b 11 h2 w2"], Float[Tensor, "b 1 h2 w2"]]:
     """(u, v, ux, vx, uy, vy, x, y, xx, xy, confidence) of every cell of 4 x 4 pixels, and the confidence again.
 
-    Flow and positions are in halves of the width, flow times 50. Turning by small angles about y and x moves all cells
-    nearly alike, about z it gives (-y, x), and driving ahead (x, y), by depth: the means of these fields say most.
+    Flow and positions are in focal lengths, positions from the principal point, so that a crop or a zoom of the view
+    changes nothing; flow times 60. Turning by small angles about y and x moves all cells nearly alike, about z it gives
+    (-y, x), and driving ahead (x, y), by depth: the means of these fields say most.
     """
     grey = [image.mean(dim=1, keepdim=True) for image in (first, second)]
     flow, confidence = optical_flow(grey[0], grey[1])
-    half = first.shape[3] / 2
     weight = F.interpolate(confidence, scale_factor=1 / _CELL, mode="area")
     scaled = F.interpolate(flow * confidence, scale_factor=1 / _CELL, mode="area") / weight.clamp(min=1e-6)
-    u, v = (_SCALE / half * scaled).split(1, dim=1)
-    x, y = (field.expand_as(u) for field in _positions(u))
+    K = K.to(scaled.dtype)
+    focal, centre = (one[..., None, None] for one in (torch.diagonal(K, dim1=1, dim2=2)[:, :2], K[:, :2, 2]))
+    u, v = (_SCALE * scaled / focal).split(1, dim=1)
+    x, y = ((_places(scaled, *first.shape[2:]) - centre) / focal).split(1, dim=1)
     return torch.cat([u, v, u * x, v * x, u * y, v * y, x, y, x * x, x * y, weight], dim=1), weight
 
 
-def _positions(like: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "w"], Float[Tensor, "h 1"]]:
-    """x of every column and y of every row from the centre, in halves of the width."""
-    height, width = like.shape[2:]
-    half = width / 2
-    x = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5 - half) / half
-    y = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5 - height / 2) / half
-    return x, y[:, None]
+def _places(cells: Float[Tensor, "b 2 h2 w2"], height: int, width: int) -> Float[Tensor, "2 h2 w2"]:
+    """(u, v) of the centre of every cell, in pixels of the image."""
+    axes = (
+        (torch.arange(n, device=cells.device, dtype=cells.dtype) + 0.5) * (pixels / n) - 0.5
+        for n, pixels in zip(cells.shape[2:], (height, width), strict=True)
+    )
+    v, u = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([u, v])
 
 
 AnyPose = Annotated[Annotated[PoseConfig, Tag("stacked")] | Annotated[FlowPose, Tag("flow")], by_name("stacked")]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
+from fathomseg.losses.disparity import means
 from fathomseg.losses.moving import AnyMoving, Anything, Views, known_classes
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
@@ -161,8 +162,8 @@ class PhotometricObjective(ObjectiveModule):
         """
         clean = ordered(batch)
         before, target, after = seen.unbind(dim=1)
-        src_T_tgt = self.motions(before, target, after)
         camera = self.corrected(batch.targets["camera"], batch.ids)
+        src_T_tgt = self.motions(before, target, after, camera.detach())
         valid = None if batch.valid is None else batch.valid[:, None]
         images, sources = clean[:, 1], clean[:, [0, 2]]
         loss, depths = self.config.loss, self.depth_range
@@ -173,7 +174,8 @@ class PhotometricObjective(ObjectiveModule):
         result: StepResult = loss(images, sources, disparities, camera, used, depths, valid=valid, weight=weight)
         logs = dict(result.logs)
         if not isinstance(self.config.moving, Anything):
-            logs["moving"] = torch.zeros_like(logs["automasked"]) if weight is None else 1 - weight.mean()
+            moving = torch.zeros_like(clean[:, 1, :1]) if weight is None else (weight < 1).to(weight.dtype)
+            logs["moving"] = means(moving, valid).mean()
         if not self.config.align:
             return StepResult(result.terms, logs)
         return StepResult({**result.terms, "motion": motion_error(src_T_tgt, used, inverse_depth)}, logs)
@@ -210,7 +212,7 @@ class PhotometricObjective(ObjectiveModule):
         inverse_depth = self.config.loss.inverse_depth(disparity, target, self.depth_range)
         camera, sources = self.corrected(batch.targets["camera"], batch.ids), clean[:, [0, 2]]
         with evaluating(self.pose):
-            moved = self.motions(before, target, after)
+            moved = self.motions(before, target, after, camera)
         if self.config.align:
             views = Views(target.contiguous(), sources, inverse_depth, camera, moved, *_classes(batch))
             moved, _ = self._still(views, None if batch.valid is None else batch.valid[:, None])
@@ -223,10 +225,14 @@ class PhotometricObjective(ObjectiveModule):
         ]
 
     def motions(
-        self, before: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"], after: Float[Tensor, "b 3 h w"]
+        self,
+        before: Float[Tensor, "b 3 h w"],
+        target: Float[Tensor, "b 3 h w"],
+        after: Float[Tensor, "b 3 h w"],
+        K: Float[Tensor, "b 3 3"],
     ) -> Float[Tensor, "b 2 4 4"]:
         """before_T_target and after_T_target from one call of the pose network, which sees frames in order of time."""
-        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]))
+        motion = self.pose(torch.cat([before, target]), torch.cat([target, after]), torch.cat([K, K]))
         target_T_before, after_T_target = se3(*motion).chunk(2)
         return torch.stack([invert(target_T_before), after_T_target], dim=1)
 

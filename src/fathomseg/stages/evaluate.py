@@ -16,7 +16,7 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import FathomError
 from fathomseg.evaluation.baselines import compared, parse_baselines, refuse_without_task
-from fathomseg.evaluation.motion import MEANING, Drive, clips, motion_scores, predict_drives
+from fathomseg.evaluation.motion import MEANING, Drive, cameras_of, clips, motion_scores, predict_drives
 from fathomseg.evaluation.ranks import processes
 from fathomseg.evaluation.scenes import Pool, pool_of, retrieval_scores
 from fathomseg.evaluation.scoring import FromNetwork, Scored, Source, score, with_truth
@@ -315,7 +315,8 @@ def _measured(asked: _Asked, found: _Measurable, device: torch.device) -> _Measu
     if found.moving:
         with progress("camera motion", len(found.moving)) as tick:
             pose, seen = load_pose(folder).to(device), card.pose_size or card.size
-            drives = predict_drives(pose, dataset, found.moving, seen, device, tick=tick)
+            camera = cameras_of(dataset, card.cameras)
+            drives = predict_drives(pose, dataset, found.moving, seen, device, tick=tick, camera=camera)
     retrieved = None
     if found.pool is not None:
         scene_card, scene = load_scene(folder)

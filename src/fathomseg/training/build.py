@@ -148,16 +148,24 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     """The network with the unit that its depth is learned in, and how that has to be aligned with a truth.
 
     metres: a loss of this very scale on true depth. A loss that leaves the scale open makes the rest relative, and
-    leaves a shift open as well unless depth is learned from video too.
+    leaves a shift open as well unless depth is learned from video too. So does disparity, but for one that is learned
+    as it is.
     """
     network, depth = recipe.network, recipe.network.tasks.get("depth")
     if not isinstance(depth, Depth):
         return network, None
-    found = [o.task_losses.get("depth") for o in recipe.objectives.values()]
-    losses = [loss for loss in found if isinstance(loss, DepthLoss) and loss.weight > 0]
-    metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss in losses)
+    found = [
+        (o.task_losses.get("depth"), recipe.streams[name].depth)
+        for o in recipe.objectives.values()
+        for name in o.streams
+    ]
+    losses = [(loss, source) for loss, source in found if isinstance(loss, DepthLoss) and loss.weight > 0]
+    metres = any(loss.target == "depth" and not loss.leaves_scale_open for loss, _ in losses)
     unit = depth.unit or ("metres" if metres else "relative" if losses else depth.depth_unit)
-    shape_alone = losses and all(loss.leaves_shift_open or loss.target == "disparity" for loss in losses)
+    shape_alone = losses and all(
+        loss.leaves_shift_open or (loss.target == "disparity" and (source is None or source.normalise.over != "none"))
+        for loss, source in losses
+    )
     video = any("frames" in o.needs(network) for o in recipe.objectives.values())
     alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
     tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}

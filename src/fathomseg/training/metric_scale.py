@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from statistics import median
 from typing import Literal
 
 from pydantic import PositiveFloat
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.evaluation.metric_scale import scale_from_camera_height, scale_from_poses, scale_from_speed
+from fathomseg.evaluation.metric_scale import (
+    FRAMES,
+    scale_from_camera_height,
+    scale_from_poses,
+    scale_from_speed,
+    spread,
+)
+from fathomseg.evaluation.motion import frames_apart
 from fathomseg.inference.card import ModelCard
-from fathomseg.inference.depth_scale import DepthScale, ScaleSource
+from fathomseg.inference.depth_scale import AGREE, DepthScale, ScaleSource
 from fathomseg.inference.predictor import Predictor
 from fathomseg.io.progress import say
 from fathomseg.models.network import Network
@@ -24,7 +33,8 @@ class MetricScale(Part):
 
     source: Literal["auto", "poses", "speed", "camera_height", "none"] = "auto"
     """poses: the clips' known poses. speed: `metres_per_frame`. camera_height: the camera's height above the ground.
-    auto: the first of these that is known and can be relied on. none: depth stays relative."""
+    auto: the first of these that is known and can be relied on, if others that are say the same but for 20 %. none:
+    depth stays relative."""
     metres_per_frame: PositiveFloat | None = None
     """The mean distance from a frame to the next: metres driven / frames, or metres per second / frames per second."""
     camera_height: PositiveFloat | None = None
@@ -37,21 +47,33 @@ class MetricScale(Part):
         network: Network,
         pose: PoseNetwork,
         dataset: Dataset,
-        ids: Sequence[str],
+        runs: Sequence[Sequence[str]],
         every: Sequence[str],
         camera: Callable[[str], Camera | None],
-    ) -> DepthScale | None:
-        """Metres per unit of a trained network and its pose network, on frames it learned from (`ids`); None if nothing
-        tells it. The first source that can be relied on, else the first that says anything.
+    ) -> list[DepthScale]:
+        """Metres per unit of a trained network and its pose network, by every source that can be relied on; else by the
+        first that says anything, if one does.
 
-        `every` frame of the clips, those included in which the camera stands, counts for a mean speed. `camera` is that
-        of a stored image. Networks are left as they are.
+        `runs`: frames that were learned from together, in the order of time. `every` frame of the clips, those included
+        in which the camera stands, counts for a mean speed. `camera` is that of a stored image between two others of a
+        run. Networks are left as they are.
         """
         device, size = next(network.parameters()).device, card.pose_size or card.size
+        ids = [run[len(run) // 2] for run in runs]
+        of_clip = {id.rpartition("/")[0]: id for id in ids}
+
+        def seen(id: str) -> Camera:
+            """Frames that are not learned from have the camera of their clip."""
+            found = camera(id) or camera(of_clip.get(id.rpartition("/")[0], ids[0]))
+            assert found is not None, "what is learned from has a camera"
+            return found
 
         def by_speed() -> DepthScale | None:
-            metres = self.metres_per_frame
-            return None if metres is None else scale_from_speed(pose, dataset, every, size, metres, device)
+            if self.metres_per_frame is None:
+                return None
+            pairs = [pair for run in spread(runs, FRAMES) for pair in pairwise(run)]
+            step = round(median(frames_apart(dataset, *pair) for pair in pairs))
+            return scale_from_speed(pose, dataset, every, size, seen, self.metres_per_frame, step, device)
 
         def by_height() -> DepthScale | None:
             predictor = Predictor(network, card, device, tasks=["depth"])
@@ -60,30 +82,33 @@ class MetricScale(Part):
             )
 
         ways: Mapping[ScaleSource, Callable[[], DepthScale | None]] = {
-            "poses": lambda: scale_from_poses(pose, dataset, ids, size, device),
+            "poses": lambda: scale_from_poses(pose, dataset, runs, size, seen, device),
             "speed": by_speed,
             "camera_height": by_height,
         }
-        first = None
-        for name, measured in ways.items():
-            found = measured() if self.source in {"auto", name} else None
-            if found is not None and found.reliable:
-                return found
-            first = first or found
-        return first
+        measured = [way() for name, way in ways.items() if self.source in {"auto", name}]
+        found = [one for one in measured if one is not None]
+        return [one for one in found if one.reliable] or found[:1]
 
 
-def with_scale(card: ModelCard, scale: DepthScale | None) -> ModelCard:
-    """The card in metres if the scale can be relied on; says how long a unit is and how that is known, or what to
-    do."""
-    if scale is not None and scale.reliable:
-        say(f"Depth is in metres: {scale}. The card says so, and predictions are in metres.")
-        return card.in_metres(scale)
-    if scale is not None:
-        say(f"Depth stays relative: the measurements of its scale differ too much or are too few ({scale}).")
-    else:
+def with_scale(card: ModelCard, scales: Sequence[DepthScale]) -> ModelCard:
+    """The card in metres by the first scale, if it can be relied on and the others say the same; says how long a unit
+    is and how that is known, or what to do."""
+    if not scales:
         say(
             "Depth stays relative: neither poses, speed nor the camera's height tell its scale. To get metres, give "
             "camera_height: METRES in dataset.yaml, metric_scale.camera_height=METRES or metric_scale.metres_per_frame."
         )
-    return card
+        return card
+    first, *others = scales
+    if not first.reliable:
+        say(f"Depth stays relative: the measurements of its scale differ too much or are too few ({first}).")
+        return card
+    if other := next((one for one in others if not first.agrees(one)), None):
+        say(
+            f"Depth stays relative: what tells its scale differs by more than {100 * (AGREE - 1):.0f} %: {first}; but "
+            f"{other}. Set metric_scale.source to the one that is right ({first.source} or {other.source})."
+        )
+        return card
+    say(f"Depth is in metres: {first}. The card says so, and predictions are in metres.")
+    return card.in_metres(first)

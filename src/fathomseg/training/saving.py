@@ -51,13 +51,13 @@ def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
         return card
     intrinsics = streams.intrinsics[name]
     camera = trained_camera(intrinsics, streams.learned_focal_ids, photometric.focal_factors())
-    scale = recipe.metric_scale.measure(
+    scales = recipe.metric_scale.measure(
         card,
         step.ema.network,
         photometric.pose,
         recipe.dataset(name),
-        list(intrinsics.cameras),
+        [(beside[-1], id, beside[1]) for id, beside in (streams.by_name[name].neighbours or {}).items()],
         split_ids(recipe, name),
         camera,
     )
-    return with_scale(card, scale)
+    return with_scale(card, scales)

@@ -12,6 +12,7 @@ from pydantic import Field, NonNegativeFloat
 from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
+from fathomseg.losses.disparity import over_mean
 from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import SumCount
 
@@ -40,7 +41,7 @@ def semantic_smoothness(
     contrast: float,
 ) -> SumCount:
     """The sum over neighbours whose classes are both known, each times their confidences; and half their number."""
-    d = (inverse_depth / (inverse_depth.mean((2, 3), keepdim=True) + 1e-7))[:, 0]
+    d = over_mean(inverse_depth)[:, 0]
     total, count = d.new_zeros(2).unbind()
     for axis in (-1, -2):
         size = d.shape[axis]
