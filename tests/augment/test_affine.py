@@ -81,7 +81,9 @@ def test_labels_follow_the_image_by_the_same_matrix(amounts: list[tuple[float, .
     clear = ((u - u.floor() - 0.5).abs() > 1e-3) & ((v - v.floor() - 0.5).abs() > 1e-3) & moved.valid
     number = (torch.arange(batch).view(-1, 1, 1) * height + v.round().long()) * width + u.round().long()
     seen = number.float()[:, None].expand(-1, 3, -1, -1)
-    assert_moved_alike(replace(moved, image=seen, frames=seen[:, None] + 0.5), pixels, clear)
+    assert_moved_alike(
+        replace(moved, image=seen, probabilities=seen[:, :2] + 0.25, frames=seen[:, None] + 0.5), pixels, clear
+    )
 
 
 @settings(max_examples=30, deadline=None)

@@ -43,7 +43,7 @@ def test_of_a_strong_view_only_the_image_is_masked() -> None:
     plain, masked = pseudo_labels(), pseudo_labels(masking={"block": 0.3, "ratio": 0.5})
     teacher = Pointwise(seed=1)(batch.image.float() / 255)["segmentation"].detach()
     (clean, (first,)), (seen, (second,)) = (
-        config.views_of(*predicted(config, batch, teacher), KEYS) for config in (plain, masked)
+        config.views_of(predicted(config, batch, teacher)[0], KEYS) for config in (plain, masked)
     )
     assert torch.equal(first.label, second.label)
     assert torch.equal(first.weight, second.weight)

@@ -90,8 +90,8 @@ def test_pasted_pixels_of_the_source_count_there_too() -> None:
     config = pseudo_labels(
         mixing={"name": "depthmix"}, partner="source", weighting={"name": "none"}, teacher_sees="view"
     )
-    pixels, found = config.pseudo_labelled(
+    pixels, _found = config.pseudo_labelled(
         target, target.image / 255, case.teacher, None, shown=torch.zeros(1, 1, 1, 1)
     )
-    _, (wanted,) = config.views_of(pixels, found, target.keys, config.true_pixels(case.source(), None))
+    _, (wanted,) = config.views_of(pixels, target.keys, config.true_pixels(case.source(), None))
     assert wanted.weight.flatten().tolist() == [0, 1, 1, 0]

@@ -19,7 +19,7 @@ def coded(batch: int, size: tuple[int, int], classes: int = 6, seed: int = 0) ->
     disparity = torch.rand((batch, 1, *size), generator=rng)
     disparity[torch.rand((batch, 1, *size), generator=rng) < 0.1] = torch.nan
     planes = number[:, None].expand(-1, 3, -1, -1)
-    return Pixels(planes, label, number / number.numel(), valid, disparity, planes[:, None] + 0.5)
+    return Pixels(planes, label, number / number.numel(), valid, disparity, planes[:, :2] + 0.25, planes[:, None] + 0.5)
 
 
 def numbers(pixels: Pixels) -> Tensor:
@@ -41,5 +41,7 @@ def assert_moved_alike(moved: Pixels, original: Pixels, where: Tensor | None = N
     assert torch.equal(found.nan_to_num(-1), expected.nan_to_num(-1))
     for channel in range(3):
         assert torch.equal(moved.image[:, channel][mask], source.float())
+        assert moved.probabilities is not None
+        assert torch.equal(moved.probabilities[:, channel % 2][mask], source.float() + 0.25)
         assert moved.frames is not None
         assert torch.equal(moved.frames[:, 0, channel][mask], source.float() + 0.5)

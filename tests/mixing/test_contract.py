@@ -146,7 +146,7 @@ def test_rules_come_from_recipes(rule: Mixing) -> None:
 
 @EVERY_RULE
 def test_only_rules_that_say_so_need_disparity(rule: Mixing) -> None:
-    bare = replace(coded(2, (6, 8)), disparity=None, frames=None)
+    bare = replace(coded(2, (6, 8)), disparity=None, probabilities=None, frames=None)
     if rule.needs_disparity:
         with pytest.raises(ValueError, match="source of depth"):
             mix(rule, bare, (1, 2))

@@ -21,7 +21,7 @@ def without_values() -> Pixels:
     """Pixels on a device that need not exist."""
     b, h, w = len(KEYS), 24, 32
     image, plane = torch.empty(b, 3, h, w, device="meta"), torch.empty(b, h, w, device="meta")
-    return Pixels(image, plane.byte(), plane, plane.bool(), plane[:, None], image[:, None])
+    return Pixels(image, plane.byte(), plane, plane.bool(), plane[:, None], image, image[:, None])
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

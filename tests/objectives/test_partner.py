@@ -53,8 +53,8 @@ class TestByHand:
     def lesson(self, target: Batch, **settings: object) -> tuple[list[float], list[int], list[float]]:
         """Red of the mixed image times 255, its labels and its weights."""
         config = pseudo_labels(**{"mixing": DEPTHMIX, "partner": "source", "weighting": FRACTION, **settings})
-        pixels, found = config.pseudo_labelled(target, target.image / 255, self.teacher, None)
-        images, (wanted,) = config.views_of(pixels, found, target.keys, config.true_pixels(self.source(), None))
+        pixels, _found = config.pseudo_labelled(target, target.image / 255, self.teacher, None)
+        images, (wanted,) = config.views_of(pixels, target.keys, config.true_pixels(self.source(), None))
         red = (images[0, 0, 0] * 255).round().tolist()
         return red, wanted.label.flatten().tolist(), wanted.weight.flatten().tolist()
 

@@ -16,7 +16,7 @@ from fathomseg.augment.base import Augmentation
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError
 from fathomseg.losses.targets import Lesson, Target
-from fathomseg.mixing import Pixels, subkeys
+from fathomseg.mixing import CutMix, Pixels, subkeys
 from fathomseg.objectives.base import to_unit
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.types import IGNORE, Batch, Size
@@ -69,8 +69,8 @@ def photographs(size: Size = (9, 14), count: int = 4, seed: int = 0) -> Batch:
 def whole_loss(config: PseudoLabels, batch: Batch, teacher: Pointwise, student: Pointwise) -> tuple[float, float]:
     """Sum and count of the loss of a batch, as the objective computes it; disparity is the red channel."""
     image = batch.image.float() / 255
-    pixels, target = predicted(config, batch, teacher(image)["segmentation"].detach(), image[:, :1])
-    images, targets = config.views_of(pixels, target, batch.keys)
+    pixels, _target = predicted(config, batch, teacher(image)["segmentation"].detach(), image[:, :1])
+    images, targets = config.views_of(pixels, batch.keys)
     term = config.loss(student(images)["segmentation"], targets)
     return term.sum.item(), term.count.item()
 
@@ -85,7 +85,7 @@ class TestByHand:
     def term(self, batch: Batch | None = None, **settings: object) -> tuple[float, float]:
         config = pseudo_labels(**settings)
         batch = row(2, 3) if batch is None else batch
-        images, targets = config.views_of(*predicted(config, batch, self.teacher, None), batch.keys)
+        images, targets = config.views_of(predicted(config, batch, self.teacher, None)[0], batch.keys)
         assert images.shape == batch.image.shape
         term = config.loss(self.student, targets)
         return term.sum.item(), term.count.item()
@@ -124,7 +124,7 @@ class TestByHand:
         label = torch.tensor([[[0, 0, 0]], [[1, 1, 1]]], dtype=torch.uint8)
         batch = row(2, 3, label=label, disparity=disparity)
         config = pseudo_labels(mixing={"name": "depthmix", "margin": 0.03})
-        images, (target,) = config.views_of(*predicted(config, batch, self.teacher, None), batch.keys)
+        images, (target,) = config.views_of(predicted(config, batch, self.teacher, None)[0], batch.keys)
         assert target.label.squeeze(1).tolist() == [[0, 0, 1], [0, 1, 1]]
         source = torch.tensor([[0, 0, 1], [0, 1, 1]])
         for image in range(2):
@@ -141,14 +141,14 @@ class TestByHand:
         config = pseudo_labels(
             mixing={"name": "depthmix", "margin": 0.03}, weighting={"name": "fraction", "threshold": 0.9}
         )
-        _, (lesson,) = config.views_of(*predicted(config, batch, self.teacher, None), batch.keys)
+        _, (lesson,) = config.views_of(predicted(config, batch, self.teacher, None)[0], batch.keys)
         assert lesson.weight[:, 0].flatten().tolist() == pytest.approx([1, 1, 2 / 3, 1, 2 / 3, 2 / 3])
 
     def test_soft_targets_are_compared_by_divergence(self) -> None:
         """T = 1/2 squares the odds: P(1) of the first pixel is .81 / (.81 + .01)."""
         config = pseudo_labels(target={"name": "soft", "temperature": 0.5})
         batch = row(2, 3)
-        _, targets = config.views_of(*predicted(config, batch, self.teacher, None), batch.keys)
+        _, targets = config.views_of(predicted(config, batch, self.teacher, None)[0], batch.keys)
         expected = 0.0
         for p in (0.9, 0.6, 0.2, 0.97, 0.5001, 0.01):
             sharp = p**2 / (p**2 + (1 - p) ** 2)
@@ -157,7 +157,7 @@ class TestByHand:
 
     def test_the_weight_is_that_of_the_part(self) -> None:
         config = pseudo_labels(weight=0.25)
-        _, targets = config.views_of(*predicted(config, row(2, 3), self.teacher, None), KEYS[:2])
+        _, targets = config.views_of(predicted(config, row(2, 3), self.teacher, None)[0], KEYS[:2])
         assert config.loss(self.student, targets).weight == 0.25
 
     def test_a_balanced_teacher_answers_without_its_weights(self) -> None:
@@ -177,7 +177,7 @@ class TestByHand:
         """Class 1 counts three times: twice its part of the loss more."""
         classes = torch.tensor([1.0, 3.0])
         plain, balanced = pseudo_labels(), pseudo_labels(logit_adjusted=True)
-        _, targets = plain.views_of(*predicted(plain, row(2, 3), self.teacher, None), KEYS[:2])
+        _, targets = plain.views_of(predicted(plain, row(2, 3), self.teacher, None)[0], KEYS[:2])
         assert set(targets[0].label.unique().tolist()) == {0, 1}
         usual = plain.loss(self.student, targets).sum
         assert plain.loss(self.student, targets, classes).sum == usual
@@ -222,8 +222,8 @@ class TestPadding:
         student, batch = Pointwise(seed=2), photographs()
         batch = replace(batch, valid=torch.zeros(4, 9, 14, dtype=torch.bool))
         config = pseudo_labels(mixing={"name": "classmix"})
-        pixels, target = predicted(config, batch, student(batch.image / 255)["segmentation"], None)
-        images, targets = config.views_of(pixels, target, batch.keys)
+        pixels, _target = predicted(config, batch, student(batch.image / 255)["segmentation"], None)
+        images, targets = config.views_of(pixels, batch.keys)
         term = config.loss(student(images)["segmentation"], targets)
         (term.sum / term.count.clamp(min=1)).backward()
         assert (term.sum.item(), term.count.item()) == (0, 0)
@@ -267,10 +267,10 @@ def test_two_views_are_the_mean_of_single_ones() -> None:
     single = pseudo_labels(mixing={"name": "cutmix"}, augment=strong, normalize_by="all")
     teacher, student, batch = Pointwise(seed=1), Pointwise(seed=2), photographs()
     logits = teacher(batch.image / 255)["segmentation"].detach()
-    pixels, target = predicted(config, batch, logits, None)
+    pixels, _target = predicted(config, batch, logits, None)
     parts = []
     for number in range(2):
-        image, wanted = single.view(pixels, target, subkeys(batch.keys, number))
+        image, wanted = single.view(pixels, subkeys(batch.keys, number))
         term = single.loss(student(image)["segmentation"], [wanted])
         parts.append(term.sum.item() / term.count.item())
     assert parts[0] != pytest.approx(parts[1], rel=1e-3), "the views differ"
@@ -300,7 +300,7 @@ def test_soft_targets_move_with_the_image() -> None:
     config = pseudo_labels(target={"name": "soft", "temperature": temperature}).model_copy(update={"augment": Shift()})
     teacher, batch = Pointwise(seed=1), photographs()
     logits = teacher(batch.image / 255)["segmentation"].detach()
-    images, (target,) = config.views_of(*predicted(config, batch, logits, None), batch.keys)
+    images, (target,) = config.views_of(predicted(config, batch, logits, None)[0], batch.keys)
     shown = target.label != IGNORE
     assert shown[:, :7, :11].all()
     assert not shown[:, 7:].any()
@@ -314,11 +314,48 @@ def test_soft_targets_move_with_the_image() -> None:
     assert torch.equal(target.weight, shown.float())
 
 
+def test_soft_targets_are_mixed_with_their_pixels() -> None:
+    """Every pixel of the mixed image has the probabilities that the teacher gives its colour; of the partner's, whose
+    classes are known, all of it to one."""
+    config, teacher, batch = pseudo_labels(target={"name": "soft"}), Pointwise(seed=1), photographs()
+    config = config.model_copy(update={"mixing": CutMix(probability=1)})
+    pixels, _ = predicted(config, batch, teacher(batch.image / 255)["segmentation"].detach())
+    images, (lesson,) = config.views_of(pixels, batch.keys)
+    assert not torch.equal(images, batch.image / 255)
+    expected = (teacher(images)["segmentation"].detach() / config.target.temperature).softmax(1)
+    torch.testing.assert_close(lesson.probabilities, expected, rtol=1e-3, atol=1e-4)
+    label = torch.ones_like(pixels.label)
+    other = Pixels(torch.zeros_like(pixels.image), label, label.float(), torch.ones_like(label, dtype=torch.bool))
+    images, (lesson,) = config.views_of(pixels, batch.keys, other)
+    pasted = (images == 0).all(dim=1)
+    assert 0 < pasted.float().mean() < 1
+    assert lesson.probabilities is not None
+    assert (lesson.probabilities[:, 1][pasted] == 1).all()
+    assert (lesson.probabilities.sum(1) - 1).abs().max() < 1e-5
+
+
+def test_only_soft_adjusted_targets_leave_a_teacher_of_weighted_classes_as_it_is() -> None:
+    """Class 1 has P = 0.3 and counts four times: the scored network says 1. Taught hard without the weights it would
+    unlearn that; the probabilities, weighed, have its own prediction as their optimum."""
+    weights = torch.tensor([1.0, 4.0])
+    logits = (torch.tensor([0.7, 0.3]) * weights).log().view(1, 2, 1, 1).expand(4, 2, 9, 14).contiguous()
+    found = {}
+    for name, target in (("hard", {}), ("soft", {"temperature": 1.0})):
+        config = pseudo_labels(target={"name": name, **target}, logit_adjusted=True)
+        pixels, _ = predicted(config, photographs(), logits, classes=weights)
+        _, lessons = config.views_of(pixels, KEYS)
+        student = logits.clone().requires_grad_()
+        config.loss(student, lessons, weights).sum.backward()
+        found[name] = student.grad.abs().max().item()
+    assert found["soft"] < 1e-6
+    assert found["hard"] > 0.5
+
+
 def test_nothing_predicted_carries_a_gradient() -> None:
     teacher, batch = Pointwise(), photographs()
     config = pseudo_labels(target={"name": "soft"}, augment={"name": "randaugment"})
-    pixels, target = predicted(config, batch, teacher(batch.image / 255)["segmentation"], None)
-    images, (wanted,) = config.views_of(pixels, target, batch.keys)
+    pixels, _target = predicted(config, batch, teacher(batch.image / 255)["segmentation"], None)
+    images, (wanted,) = config.views_of(pixels, batch.keys)
     assert wanted.probabilities is not None
     for tensor in (images, wanted.weight, wanted.probabilities, pixels.weight):
         assert not tensor.requires_grad
@@ -327,10 +364,6 @@ def test_nothing_predicted_carries_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            {"target": {"name": "soft"}, "mixing": {"name": "cutmix"}},
-            r"soft targets cannot be mixed.*target\.name=hard",
-        ),
         ({"complementary_dropout": True}, "between two views: give views=2"),
         ({"views": 3}, "views"),
     ],
@@ -345,7 +378,7 @@ def test_a_target_is_what_mixing_and_motion_made_of_it() -> None:
     config = pseudo_labels(mixing={"name": "classmix"})
     teacher, batch = Pointwise(seed=1), photographs()
     logits = teacher(batch.image / 255)["segmentation"].detach()
-    images, (target,) = config.views_of(*predicted(config, batch, logits, None), batch.keys)
+    images, (target,) = config.views_of(predicted(config, batch, logits, None)[0], batch.keys)
     assert isinstance(target, Lesson)
     assert torch.equal(target.label.long(), teacher(images)["segmentation"].argmax(1))
     own = (images == batch.image / 255).all(1)

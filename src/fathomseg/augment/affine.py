@@ -54,12 +54,13 @@ class Motion:
     def __call__(self, pixels: Pixels) -> Pixels:
         """Everything moved alike. What is padded is grey, ignored, of weight 0, invalid, of unknown disparity.
 
-        Images and frames are bilinear; labels, weights, validity and disparity are those of the nearest pixel, since
-        between two surfaces lies no third.
+        Images, frames and probabilities are bilinear; labels, weights, validity and disparity are those of the nearest
+        pixel, since between two surfaces lies no third.
         """
         moved = replace(
             pixels.each(self.nearest),
             image=self.bilinear(pixels.image),
+            probabilities=None if pixels.probabilities is None else self.bilinear(pixels.probabilities),
             frames=None if pixels.frames is None else self.bilinear(pixels.frames),
         )
         return Pixels(
@@ -68,6 +69,7 @@ class Motion:
             weight=self._fill(moved.weight, 0.0),
             valid=moved.valid & self.shown,
             disparity=None if moved.disparity is None else self._fill(moved.disparity, math.nan),
+            probabilities=moved.probabilities,
             frames=None if moved.frames is None else self._fill(moved.frames, GREY),
         )
 

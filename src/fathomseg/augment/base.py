@@ -34,11 +34,7 @@ class Augmentation(Part, ABC):
 
     @torch.no_grad()
     def __call__(self, pixels: Pixels, keys: Sequence[int]) -> Pixels:
-        """Photometric before geometric augmentation, so that colours never see padded pixels; all fields move together.
-
-        A prediction made on the unmoved image follows with
-        `motion = strong.motion(keys, size, image); motion.bilinear(probabilities), motion.shown`.
-        """
+        """Photometric before geometric augmentation, so that colours see no padded pixels; all fields move together."""
         pixels = pixels.each(Tensor.detach)
         height, width = pixels.image.shape[2:]
         motion = self.motion(keys, (height, width), pixels.image)

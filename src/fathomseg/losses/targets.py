@@ -89,12 +89,16 @@ def with_labels(target: Target, label: UInt8[Tensor, "b h w"], labelled: Bool[Te
     """
     here, valid = labelled[:, None, None], label != IGNORE
     if (probabilities := target.probabilities) is not None:
-        classes = torch.arange(probabilities.shape[1], device=label.device).view(1, -1, 1, 1)
-        truth = (label[:, None] == classes).to(probabilities.dtype)
-        probabilities = torch.where(here[:, None], truth, probabilities)
+        probabilities = torch.where(here[:, None], one_hot(label, probabilities), probabilities)
     return Target(
         torch.where(here, label, target.label), torch.where(here, valid.float(), target.confidence), probabilities
     )
+
+
+def one_hot(label: UInt8[Tensor, "b h w"], like: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """1 for the class of each pixel, else 0; 0 for all where it is IGNORE. With the classes and the type of `like`."""
+    classes = torch.arange(like.shape[1], device=label.device).view(1, -1, 1, 1)
+    return (label[:, None] == classes).to(like.dtype)
 
 
 class EveryPixel(Part):

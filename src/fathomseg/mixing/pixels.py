@@ -14,7 +14,8 @@ from torch import Tensor
 class Pixels:
     """Images with what is known of each pixel. Every tensor ends in (height, width) and lies on one device.
 
-    Labels are class indices, never the planes of a softmax: to take the argmax first costs a fraction of mixing planes.
+    Labels are class indices; the planes of a softmax come along only where they are what is learned, since to mix them
+    costs many times as much.
     """
 
     image: Float[Tensor, "b 3 h w"]
@@ -27,6 +28,8 @@ class Pixels:
     """Whether the pixel shows a part of the photograph, as padding does not."""
     disparity: Float[Tensor, "b 1 h w"] | None = None
     """Disparity on one scale for the batch, 0..1, 1 = nearest; NaN = unknown. `depthmix.unit_disparity` makes it."""
+    probabilities: Float[Tensor, "b c h w"] | None = None
+    """Those of all classes, to be learned in the place of the label."""
     frames: Float[Tensor, "b s 3 h w"] | None = None
     """Neighbouring video frames, RGB 0..1, in the order of time."""
 

@@ -16,6 +16,7 @@ The published methods are settings of it:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -36,9 +37,9 @@ from fathomseg.losses.targets import (
     ConfidentFraction,
     HardTarget,
     Lesson,
-    SoftTarget,
     Target,
     consistency,
+    one_hot,
     with_labels,
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
@@ -71,7 +72,8 @@ class PseudoLabels(Objective):
     teacher: Who = "ema"
     """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient."""
     target: AnyTarget = HardTarget()
-    """hard: the teacher's best class. soft: its sharpened probabilities, which cannot be mixed."""
+    """hard: the teacher's best class. soft: its sharpened probabilities; with `logit_adjusted` and temperature 1 a rare
+    class that is never the likeliest is learned all the same."""
     teacher_sees: Sees = "whole"
     """whole: the whole image at working size, whatever part of it the student is shown. view: what the student is shown
     before it is mixed and recoloured (as published); cheaper, if the crop is much smaller than the image."""
@@ -113,8 +115,6 @@ class PseudoLabels(Objective):
 
     @model_validator(mode="after")
     def _agree(self) -> PseudoLabels:
-        if isinstance(self.target, SoftTarget) and not isinstance(self.mixing, NoMix):
-            raise ValueError("soft targets cannot be mixed: give target.name=hard, or mixing.name=none")
         if self.complementary_dropout and self.views != 2:
             raise ValueError("complementary_dropout shares the channels out between two views: give views=2")
         if self.partner is not None and isinstance(self.mixing, NoMix):
@@ -232,7 +232,8 @@ class PseudoLabels(Objective):
             known = batch.targets.get(self.depth_agreement.target, own)
             weight = weight * self.depth_agreement.weight(source, own, known, valid & ~truth[:, None, None])
         predicted = None if disparity is None else self._in_view(disparity, batch, size)
-        return Pixels(image, label, weight, valid, self._disparity(batch, predicted, valid)), target
+        disparity = self._disparity(batch, predicted, valid)
+        return Pixels(image, label, weight, valid, disparity, target.probabilities), target
 
     @torch.no_grad()
     def true_pixels(self, batch: Batch, disparity: Float[Tensor, "b 1 _ _"] | None) -> Pixels:
@@ -249,26 +250,25 @@ class PseudoLabels(Objective):
 
     @torch.no_grad()
     def view(
-        self, pixels: Pixels, target: Target, keys: Sequence[int], partner: Pixels | None = None
+        self, pixels: Pixels, keys: Sequence[int], partner: Pixels | None = None
     ) -> tuple[Float[Tensor, "b 3 h w"], Lesson]:
         """One strong view of the images, and what is to be predicted in it: mixed, recoloured, moved, all alike, then
         perhaps masked. `partner`: the images that are mixed in; None = those of the batch itself."""
         if partner is None:
             mixed, _ = mix(self.mixing, pixels, keys)
         else:
+            if pixels.probabilities is not None:
+                partner = replace(partner, probabilities=one_hot(partner.label, pixels.probabilities))
             mixed, _ = mix_pairs(self.mixing, partner, pixels, keys)
         seen = self.augment(mixed, keys)
-        if (probabilities := target.probabilities) is not None:
-            motion = self.augment.motion(keys, (seen.image.shape[2], seen.image.shape[3]), seen.image)
-            probabilities = probabilities if motion is None else motion.bilinear(probabilities)
         image = seen.image if self.masking is None else self.masking(seen.image, keys)
-        return image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), probabilities)
+        return image, Lesson(seen.label.to(torch.uint8), seen.weight.float(), seen.probabilities)
 
     def views_of(
-        self, pixels: Pixels, target: Target, keys: Sequence[int], partner: Pixels | None = None
+        self, pixels: Pixels, keys: Sequence[int], partner: Pixels | None = None
     ) -> tuple[Float[Tensor, "n 3 h w"], list[Lesson]]:
         """All strong views in one batch, view by view, and what is to be learned of each."""
-        made = [self.view(pixels, target, subkeys(keys, number), partner) for number in range(self.views)]
+        made = [self.view(pixels, subkeys(keys, number), partner) for number in range(self.views)]
         return torch.cat([image for image, _ in made]), [wanted for _, wanted in made]
 
     def loss(
@@ -379,7 +379,7 @@ class PseudoLabelsObjective(ObjectiveModule):
         )
         name = self.config.partner
         partner = None if name is None else self._partner(base.beside[name], batch, nets)
-        return pixels, target, *self.config.views_of(pixels, target, batch.keys, partner)
+        return pixels, target, *self.config.views_of(pixels, batch.keys, partner)
 
     def _correction(self) -> Float[Tensor, " c"] | None:
         """What is taken off the teacher's logits."""
