@@ -20,6 +20,10 @@ _WORDS = {
 """Titles of old studies in today's words."""
 
 
+_LUCK = {"camvid_supervised", "camvid_supervised_1600_steps", "selection_camvid"}
+"""Scores on CamVid's val, seven seconds of one drive, in which seeds differ by ten points: linked, not shown."""
+
+
 def results_page() -> str:
     """Everything measured, file by file."""
     found = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
@@ -36,7 +40,8 @@ def results_page() -> str:
     ]
     others = []
     for path, content in found.items():
-        kind = next((kind for kind, is_one in _KINDS.items() if is_one(content)), None)
+        kinds = (kind for kind, is_one in _KINDS.items() if path.stem not in _LUCK and is_one(content))
+        kind = next(kinds, None)
         if kind is None:
             others.append(f"[{path.stem}](../results/{path.name})")
         else:

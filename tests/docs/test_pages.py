@@ -75,12 +75,13 @@ def test_every_result_is_on_its_page() -> None:
 
 def test_differences_are_marked_where_they_are_shown() -> None:
     """By the verdict, not by a p that was rounded: 0.04996 is 0.05 in a file."""
-    marked = runpy.run_path(str(DOCS / "generate_results.py"))["with_difference"]
+    script = runpy.run_path(str(DOCS / "generate_results.py"))
+    marked, by_luck = script["with_difference"], script["_LUCK"]
     page = (DOCS / "results.md").read_text(encoding="utf-8")
     verdicts = Counter[str]()
     for path in (ROOT / "results").glob("*.json"):
         tree = json.loads(path.read_text(encoding="utf-8"))
-        for row in tree["rows"] if "cells_wanted" in tree else ():
+        for row in tree["rows"] if "cells_wanted" in tree and path.stem not in by_luck else ():
             if row["score"] and row["against"]:
                 text = marked(row)
                 assert text.endswith("*") == (row["verdict"] in ("better", "worse")), (path.name, row)

@@ -24,6 +24,8 @@ GOING_ON = {
     "sync_streets": 23,
     "sync_nyuv2": 2,
     "camvid_1600_steps": 7,
+    "nyuv2_asymmetric": 16,
+    "nyuv2_few_labels": 5,
 }
 """Studies that are not finished yet, and how many of their trainings are; docs/results.md says so in their titles."""
 
