@@ -61,7 +61,7 @@ def test_averaged_and_last_weights_share_a_card(tmp_path: Path) -> None:
 
 def test_motion_comes_back(saved: tuple[Path, Network, PoseNetwork]) -> None:
     folder, _, pose = saved
-    motion, pair = load_pose(folder), (images(1, *SIZE, seed=0), images(1, *SIZE, seed=1))
+    motion, pair = load_pose(folder), (images(1, *SIZE, seed=0), images(1, *SIZE, seed=1), torch.eye(3)[None])
     assert motion.reduce == 2
     assert not motion.training
     with torch.no_grad():

@@ -9,6 +9,7 @@ from fathomseg import cli
 from fathomseg.errors import DataError, FathomError, Problem, by_clip
 from fathomseg.io import draw
 from fathomseg.io.files import refuse_unwritable
+from fathomseg.shell import errors
 
 
 def test_a_folder_to_write_into_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_one_process_of_torchrun_speaks_first(rank: str, monkeypatch: pytest.Mon
 
     waited: list[float] = []
     monkeypatch.setattr(cli, "app", fails)
-    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setattr(errors.time, "sleep", waited.append)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
     with pytest.raises(SystemExit):
@@ -80,7 +81,7 @@ def test_a_lost_connection_is_told_in_words_only_under_torchrun(
         raise RuntimeError("[gloo] Connection closed by peer")
 
     monkeypatch.setattr(cli, "app", fails)
-    monkeypatch.setattr(cli.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(errors.time, "sleep", lambda seconds: None)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(RuntimeError):
         cli.main()
