@@ -36,7 +36,7 @@ def results_page() -> str:
         "p < 0.05 (t test, Holm's correction). mIoU in per cent, averaged weights after the last step, native size of",
         "labels. Each file holds machine, commit and command.",
         "",
-        "What to conclude: [the log](log.md). How to read a study: [studies](study.md#results).",
+        "Conclusions: [the log](log.md). Reading a study: [studies](study.md#results).",
     ]
     others = []
     for path, content in found.items():
