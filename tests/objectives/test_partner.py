@@ -18,6 +18,7 @@ from fathomseg.objectives.base import Base, Nets
 from fathomseg.objectives.check import misfits
 from fathomseg.objectives.pseudo_labels import PseudoLabels, PseudoLabelsObjective
 from fathomseg.objectives.supervised import Supervised
+from fathomseg.objectives.teacher import Teacher
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch
 from tests.objectives.steps import JOINT, PLAIN, POSE, Counted, make_batch, make_step
@@ -223,3 +224,40 @@ def test_what_the_partner_needs() -> None:
         "streams.source.depth={name: dataset} or {name: run, run: RUN}"
     ]
     assert "no such stream" in " ".join(misfits(network, {"unlabelled": ("disparity",)}, both))
+
+
+def test_depths_of_a_pair_are_both_given_or_both_the_networks() -> None:
+    objectives = {
+        name: validate(kind, OBJECTIVES[name] | more)
+        for name, kind, more in (
+            ("supervised", Supervised, {"losses": {"segmentation": {}, "depth": {}}}),
+            ("pseudo_labels", PseudoLabels, {"mixing": DEPTHMIX}),
+        )
+    }
+    network = validate(NetworkConfig, JOINT)
+
+    def found(**given: set[str]) -> list[str]:
+        streams = {"source": set[str](), "unlabelled": set[str](), **given}
+        return [line for line in misfits(network, streams, objectives) if "on another scale" in line]
+
+    assert found() == found(source={"disparity"}, unlabelled={"disparity"}) == []
+    (line,) = found(source={"disparity"})
+    assert "own of 'unlabelled'" in line
+    assert "give streams.unlabelled.depth, too, or leave streams.source.depth out" in line
+
+
+def test_the_networks_depth_of_a_partner_is_that_of_its_whole_image() -> None:
+    """The view is the right half of the image, twice as large: the disparity (here: red) is not that of the view."""
+    whole = torch.arange(4, dtype=torch.uint8).view(1, 1, 1, 4).expand(1, 3, 2, 4) * 60
+    view = torch.tensor([[[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]]])
+    batch = row(1, 4)
+    batch = replace(batch, image=torch.zeros(1, 3, 2, 4, dtype=torch.uint8), targets={"whole": whole, "view": view})
+    config = pseudo_labels(mixing=DEPTHMIX, partner="source")
+    assert "whole" in config.partner_uses(validate(NetworkConfig, JOINT))
+    assert "whole" not in pseudo_labels(mixing=DEPTHMIX, partner="source", teacher_sees="view").partner_uses(
+        validate(NetworkConfig, JOINT)
+    )
+    assert torch.equal(Teacher("ema", "whole", True).seen(batch, batch.image / 255), whole / 255)
+    pixels = config.true_pixels(batch, whole[:, :1] / 255)
+    assert pixels.disparity is not None
+    torch.testing.assert_close(pixels.disparity[0, 0, 0] * 255, torch.tensor([105.0, 135.0, 165.0, 180.0]))

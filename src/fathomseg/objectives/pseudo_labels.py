@@ -149,6 +149,16 @@ class PseudoLabels(Objective):
         if self.depth_agreement is not None:
             for reason in two_depths.learned_unlike(self.depth_agreement, network, objectives):
                 yield f"objective {name!r}: {reason}"
+        compares = self.partner is not None and self.mixing.needs_disparity and "depth" in network.tasks
+        if compares and self.depth_scale == "given":
+            pair = [one for one in (*self.partners, *self.streams) if one in streams]
+            giving = [one for one in pair if "disparity" in streams[one]]
+            if giving and len(giving) < len(pair):
+                (other,) = set(pair) - set(giving)
+                yield (
+                    f"objective {name!r} compares depths given of {giving[0]!r} with the network's own of {other!r}, "
+                    f"on another scale: give streams.{other}.depth, too, or leave streams.{giving[0]}.depth out"
+                )
         if self.logit_adjusted and not any(other.weighs_classes for other in objectives.values()):
             yield (
                 f"objective {name!r}: logit_adjusted has no class weights to go by: give "
@@ -170,8 +180,12 @@ class PseudoLabels(Objective):
         return frozenset({"label"}) | self.needs(network)
 
     def partner_uses(self, network: NetworkConfig) -> frozenset[str]:
-        """Disparity from elsewhere in the place of the network's own."""
-        return frozenset({"disparity"}) if self.mixing.needs_disparity else frozenset()
+        """Disparity from elsewhere in the place of the network's own, which is of whole images, as that of the stream:
+        to a network that knows no focal length what is zoomed is nearer."""
+        if not self.mixing.needs_disparity:
+            return frozenset()
+        whole = self.teacher_sees == "whole" and "depth" in network.tasks
+        return frozenset({"disparity", *(["whole"] if whole else [])})
 
     def uses(self, network: NetworkConfig) -> frozenset[str]:
         """Labels in the place of pseudo-labels, disparity from elsewhere in the place of the network's own, and the
@@ -245,7 +259,7 @@ class PseudoLabels(Objective):
         valid = _valid(batch)
         unknown = torch.full_like(batch.image[:, 0], IGNORE)
         label = batch.targets.get("label", unknown).masked_fill(~valid, IGNORE)
-        predicted = None if disparity is None else upsample(disparity, (image.shape[2], image.shape[3]))
+        predicted = None if disparity is None else self._in_view(disparity, batch, (image.shape[2], image.shape[3]))
         return Pixels(image, label, (label != IGNORE).float(), valid, self._disparity(batch, predicted, valid))
 
     @torch.no_grad()

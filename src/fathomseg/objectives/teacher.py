@@ -79,7 +79,7 @@ class Teacher:
         """Of the images of a partner, 0..1, if mixing needs it and the batch has none."""
         if not self._mixes_by_own_depth(batch):
             return None
-        return self._disparity(self._run(nets, to_unit(batch.image), ("depth",)))
+        return self._disparity(self._run(nets, self.seen(batch, to_unit(batch.image)), ("depth",)))
 
     def _run(self, nets: Nets, image: Float[Tensor, "b 3 _ _"], wanted: tuple[str, ...]) -> Outputs:
         """One pass of the network that teaches."""
