@@ -23,7 +23,7 @@ GOING_ON = {
     "adapt_streets_dusk": 2,
     "sync_streets": 23,
     "sync_nyuv2": 2,
-    "camvid_1600_steps": 7,
+    "camvid_1600_steps": 8,
     "nyuv2_asymmetric": 16,
     "nyuv2_few_labels": 5,
 }
