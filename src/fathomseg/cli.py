@@ -82,7 +82,7 @@ def train(
     resume: Annotated[Path | None, typer.Option(help="Resume this run, bit for bit.")] = None,
 ) -> None:
     """Train a network by a recipe, or resume an interrupted run."""
-    recipe = recipe_first(arguments)  # a wrong name is told before PyTorch is imported
+    recipe = recipe_first(arguments)  # a wrong name is reported before PyTorch is imported
     from fathomseg.stages.train import trained
 
     trained(*recipe, out, resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -13,7 +13,7 @@ from torch import nn
 from fathomseg.config import Part, named_by_key, validate
 from fathomseg.models.network import Network
 from fathomseg.objectives import AnyObjective
-from fathomseg.objectives.base import Objective, ObjectiveModule, Setup
+from fathomseg.objectives.base import Objective, ObjectiveModule, RunSettings, Setup
 from fathomseg.objectives.check import misfits
 from fathomseg.tasks.network import NetworkConfig
 
@@ -306,14 +306,8 @@ class Own(Objective):
     def learns(self, network: NetworkConfig) -> frozenset[str]:
         return frozenset({"segmentation"})
 
-    def misfits(
-        self,
-        name: str,
-        network: NetworkConfig,
-        streams: Mapping[str, Collection[str]],
-        objectives: Mapping[str, Objective],
-    ) -> Iterator[str]:
-        yield f"{name} of {', '.join(objectives)} and {', '.join(streams)}"
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
+        yield f"{name} of {', '.join(run.objectives)} and {', '.join(run.streams)}"
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> ObjectiveModule:
         raise NotImplementedError

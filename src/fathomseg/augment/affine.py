@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch.nn.functional as F
@@ -57,20 +57,15 @@ class Motion:
         Images, frames and probabilities are bilinear; labels, weights, validity and disparity are those of the nearest
         pixel, since between two surfaces lies no third.
         """
-        moved = replace(
-            pixels.each(self.nearest),
-            image=self.bilinear(pixels.image),
-            probabilities=None if pixels.probabilities is None else self.bilinear(pixels.probabilities),
-            frames=None if pixels.frames is None else self.bilinear(pixels.frames),
-        )
+        disparity, probabilities, frames = pixels.disparity, pixels.probabilities, pixels.frames
         return Pixels(
-            image=self._fill(moved.image, GREY),
-            label=self._fill(moved.label, IGNORE),
-            weight=self._fill(moved.weight, 0.0),
-            valid=moved.valid & self.shown,
-            disparity=None if moved.disparity is None else self._fill(moved.disparity, math.nan),
-            probabilities=moved.probabilities,
-            frames=None if moved.frames is None else self._fill(moved.frames, GREY),
+            image=self._fill(self.bilinear(pixels.image), GREY),
+            label=self._fill(self.nearest(pixels.label), IGNORE),
+            weight=self._fill(self.nearest(pixels.weight), 0.0),
+            valid=self.nearest(pixels.valid) & self.shown,
+            disparity=None if disparity is None else self._fill(self.nearest(disparity), math.nan),
+            probabilities=None if probabilities is None else self.bilinear(probabilities),
+            frames=None if frames is None else self._fill(self.bilinear(frames), GREY),
         )
 
     def _nearest(self) -> Int64[Tensor, "b h w"]:

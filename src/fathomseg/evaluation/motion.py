@@ -91,7 +91,8 @@ def predict_drives(
 
 def cameras_of(dataset: Dataset, learned: Mapping[str, CameraEntry] | None = None) -> Callable[[str], Camera]:
     """What gives the camera of a stored image: that the dataset knows, else the `learned` one of its device, by its
-    name, else one of 65 degrees, as `data.intrinsics` assumes it. What is not known is told by a clip's first image."""
+    name, else one of 65 degrees, as `data.intrinsics` assumes it. Images of a clip without
+    a camera share the one found for the first of them."""
 
     @cache
     def of_clip(clip: str, first: str) -> Camera:

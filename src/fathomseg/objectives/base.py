@@ -147,6 +147,17 @@ class Setup:
     """By stream the dataset it reads, and the ids."""
 
 
+@dataclass(frozen=True)
+class RunSettings:
+    """What an objective's settings have to fit."""
+
+    network: NetworkConfig
+    streams: Mapping[str, Collection[str]]
+    """By stream the targets that its settings give, as for `check.misfits`."""
+    objectives: Mapping[str, Objective]
+    """All of the run."""
+
+
 class Objective(Part, ABC):
     """The settings of an objective."""
 
@@ -206,16 +217,10 @@ class Objective(Part, ABC):
         """Anything else that keeps it from training this network, with what to set; None if nothing does."""
         return None
 
-    def misfits(
-        self,
-        name: str,
-        network: NetworkConfig,
-        streams: Mapping[str, Collection[str]],
-        objectives: Mapping[str, Objective],
-    ) -> Iterator[str]:
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
         """What of the run around it keeps it from learning, one sentence each, with what to set.
 
-        `name`: its own. `streams`, as for `check`: the targets that their settings give. `objectives`: all of the run.
+        `name`: its own.
         """
         return iter(())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from fathomseg.data.distilled import TARGETS, target_name
-from fathomseg.objectives.base import Objective
+from fathomseg.objectives.base import Objective, RunSettings
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 
@@ -22,6 +22,7 @@ def misfits(
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
     elif not network.predicted and any(objective.trains_network for objective in objectives.values()):
         yield "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"
+    run = RunSettings(network, streams, objectives)
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
@@ -38,7 +39,7 @@ def misfits(
             yield f"objective {name!r} trains {output!r}, which the network does not predict: {remedy}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
-        yield from objective.misfits(name, network, streams, objectives)
+        yield from objective.misfits(name, run)
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
     for output in sorted(network.outputs - learned):
         yield f"the network predicts {output!r}, but no objective trains it: {_remedy(output)}"

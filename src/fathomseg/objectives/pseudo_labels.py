@@ -15,7 +15,7 @@ The published methods are settings of it:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -52,6 +52,7 @@ from fathomseg.objectives.base import (
     Objective,
     ObjectiveModule,
     Request,
+    RunSettings,
     Setup,
     Shown,
     View,
@@ -138,28 +139,22 @@ class PseudoLabels(Objective):
         """`depth_agreement` compares two depth tasks of one range."""
         return None if self.depth_agreement is None else two_depths.unlike(network)
 
-    def misfits(
-        self,
-        name: str,
-        network: NetworkConfig,
-        streams: Mapping[str, Collection[str]],
-        objectives: Mapping[str, Objective],
-    ) -> Iterator[str]:
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
         """`depth_agreement` compares depths of one unit, and `logit_adjusted` goes by the weights of classes."""
         if self.depth_agreement is not None:
-            for reason in two_depths.learned_unlike(self.depth_agreement, network, objectives):
+            for reason in two_depths.learned_unlike(self.depth_agreement, run.network, run.objectives):
                 yield f"objective {name!r}: {reason}"
-        compares = self.partner is not None and self.mixing.needs_disparity and "depth" in network.tasks
+        compares = self.partner is not None and self.mixing.needs_disparity and "depth" in run.network.tasks
         if compares and self.depth_scale == "given":
-            pair = [one for one in (*self.partners, *self.streams) if one in streams]
-            giving = [one for one in pair if "disparity" in streams[one]]
+            pair = [one for one in (*self.partners, *self.streams) if one in run.streams]
+            giving = [one for one in pair if "disparity" in run.streams[one]]
             if giving and len(giving) < len(pair):
                 (other,) = set(pair) - set(giving)
                 yield (
                     f"objective {name!r} compares depths given of {giving[0]!r} with the network's own of {other!r}, "
                     f"on another scale: give streams.{other}.depth, too, or leave streams.{giving[0]}.depth out"
                 )
-        if self.logit_adjusted and not any(other.weighs_classes for other in objectives.values()):
+        if self.logit_adjusted and not any(other.weighs_classes for other in run.objectives.values()):
             yield (
                 f"objective {name!r}: logit_adjusted has no class weights to go by: give "
                 "objectives.supervised.losses.segmentation.balance, or set it to false"

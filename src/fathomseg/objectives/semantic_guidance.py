@@ -5,7 +5,7 @@ It teaches no depth by itself: others do (`photometric`, `supervised`), on the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 import torch
@@ -21,7 +21,7 @@ from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, 
 from fathomseg.losses.guidance.base import Seen
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.network import Network, Outputs, decoded
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, SteppedObjective
+from fathomseg.objectives.base import Base, Nets, Objective, Request, RunSettings, Setup, SteppedObjective
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.types import IGNORE, Batch, ClassList, StepResult, Term
@@ -72,18 +72,12 @@ class SemanticGuidance(Objective):
             return "predicted=true takes classes that the network does not predict: give network.tasks.segmentation={}"
         return None
 
-    def misfits(
-        self,
-        name: str,
-        network: NetworkConfig,
-        streams: Mapping[str, Collection[str]],
-        objectives: Mapping[str, Objective],
-    ) -> Iterator[str]:
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
         """Nobody says which classes are where."""
-        labelled = any("label" in given for given in streams.values())
-        labelled |= any("label" in other.needs(network) for other in objectives.values())
-        taught = any(target_name("label") in streams.get(stream, ()) for stream in self.streams)
-        if not (self.predicted or labelled or taught):
+        labelled = any("label" in given for given in run.streams.values())
+        labelled |= any("label" in other.needs(run.network) for other in run.objectives.values())
+        distilled = any(target_name("label") in run.streams.get(stream, ()) for stream in self.streams)
+        if not (self.predicted or labelled or distilled):
             yield (
                 f"objective {name!r} goes by classes, which nothing gives: give "
                 f"streams.{self.streams[0]}.distilled.segmentation.folder=FOLDER, labels of the images "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Self, cast
 
 import torch
@@ -14,7 +14,7 @@ from fathomseg.config import named_by_key
 from fathomseg.data.distilled import TARGETS, target_name
 from fathomseg.losses.distribution import together
 from fathomseg.models.network import Network, Outputs, early
-from fathomseg.objectives.base import Base, Nets, Objective, Request, Setup, Shown, SteppedObjective
+from fathomseg.objectives.base import Base, Nets, Objective, Request, RunSettings, Setup, Shown, SteppedObjective
 from fathomseg.tasks import AnyTaskLoss, SegmentationLoss
 from fathomseg.tasks.base import TaskCriterion, TaskLoss, nothing
 from fathomseg.tasks.distilled import Distilled
@@ -81,16 +81,10 @@ class Supervised(Objective):
         found = [loss.misfit(tasks[task]) for task, loss in self.losses.items() if task in tasks]
         return "; ".join(reason for reason in found if reason is not None) or None
 
-    def misfits(
-        self,
-        name: str,
-        network: NetworkConfig,
-        streams: Mapping[str, Collection[str]],
-        objectives: Mapping[str, Objective],
-    ) -> Iterator[str]:
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
         """A teacher that has predicted nothing."""
         for task in self.distilled:
-            if not any(target_name(TARGETS[task]) in streams.get(stream, ()) for stream in self.streams):
+            if not any(target_name(TARGETS[task]) in run.streams.get(stream, ()) for stream in self.streams):
                 yield (
                     f"objective {name!r} learns {task} from a teacher's predictions, which no stream of it has: give "
                     f"streams.{self.streams[0]}.distilled.{task}.folder=FOLDER, or leave "

@@ -1,4 +1,4 @@
-"""How the command line ends by an error: in words if the user can mend it, with a traceback if it is our fault."""
+"""Errors of the command line: a message if the user can fix it, a traceback if it is a bug of ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE_S: Final = 5.0
 
 @contextmanager
 def errors_in_words() -> Iterator[None]:
-    """Errors the user can mend are printed without a traceback, and end the program with 2."""
+    """Errors the user can fix are printed without a traceback; the exit status is 2."""
     try:
         yield
     except FathomError as error:

@@ -50,7 +50,7 @@ def page_path(dataset: Dataset) -> Path:
 
 
 def write_check_page(path: Path, report: CheckReport, dataset: Dataset) -> None:
-    """Write the page. A folder that cannot be written to is told, and is no reason for a check to fail."""
+    """Write the page. A folder that cannot be written to is reported, and is no reason for a check to fail."""
     text = render_check(dataclasses.asdict(report), dataset, list(warnings(report)), origin())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `fathom check` found, and how it is told in a terminal."""
+"""What `fathom check` found, and how it is printed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def warnings(report: CheckReport) -> Iterator[str]:
         elif labelled and not split.labelled and name in {"train", "val"}:
             what = "learned from it with labels" if name == "train" else "scored on it"
             yield f"Split {name!r} has {split.images} images and no label, so that nothing is {what}."
-    largest = sorted(splits.items(), key=lambda one: -one[1].images)  # splits may share images: each is told once
+    largest = sorted(splits.items(), key=lambda one: -one[1].images)  # splits may share images: each is reported once
     for name, split in sorted(splits.items(), key=lambda one: (-one[1].with_neighbours, one[1].images)):
         if split.with_neighbours and split.cameras < split.images:
             yield (

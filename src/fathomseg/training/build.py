@@ -23,7 +23,7 @@ from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.cameras import known_factors, learned
-from fathomseg.training.domains import held_for, own_norms, shared_classes, weighs_for_pseudo_labels
+from fathomseg.training.domains import held_for, own_norms, shared_classes, weighing_objective
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.streams import Streams
 from fathomseg.types import ClassList
@@ -48,7 +48,7 @@ def refuse_unfit(recipe: Recipe) -> None:
     giving = {name for name, stream in recipe.streams.items() if stream.labels is None or stream.labels.count != 0}
     every = recipe.objectives.items()
     weighing = [name for name, one in every if one.weighs_classes and giving.intersection(one.streams)]
-    weighs_for_pseudo_labels(recipe, weighing)
+    weighing_objective(recipe, weighing)
 
 
 def _classes(recipe: Recipe, streams: Iterable[str]) -> ClassList | None:
@@ -89,7 +89,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         objective = built[name] = recipe.objectives[name].build(setup, network, brought[name])
         if isinstance(objective, SupervisedObjective) and (own := objective.class_weights()) is not None:
             weights[name] = own
-    if (weighing := weighs_for_pseudo_labels(recipe, weights)) is not None:
+    if (weighing := weighing_objective(recipe, weights)) is not None:
         setup = replace(setup, class_weights=weights[weighing])
     for name in [name for name in recipe.objectives if name not in built]:
         built[name] = recipe.objectives[name].build(setup, network, brought[name])
@@ -179,10 +179,15 @@ def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:
     )
 
 
-def class_weights_of(step: Step) -> tuple[float, ...]:
-    """What the supervised loss weighs each class by, if they differ."""
-    found = [o.class_weights() for o in step.objectives.values() if isinstance(o, SupervisedObjective)]
-    return next((tuple(weights.tolist()) for weights in reversed(found) if weights is not None), ())
+def class_weights_of(recipe: Recipe, step: Step) -> tuple[float, ...]:
+    """What the supervised loss weighs each class by, if they differ; of several, those `logit_adjusted` uses."""
+    weights = {
+        name: own
+        for name, objective in step.objectives.items()
+        if isinstance(objective, SupervisedObjective) and (own := objective.class_weights()) is not None
+    }
+    name = weighing_objective(recipe, weights)
+    return () if name is None else tuple(weights[name].tolist())
 
 
 def contrastive_of(step: Step) -> ContrastiveObjective | None:

@@ -76,9 +76,9 @@ def shared_classes(recipe: Recipe) -> tuple[str, ...]:
     return both if both != names else ()
 
 
-def weighs_for_pseudo_labels(recipe: Recipe, weighing: Collection[str]) -> str | None:
-    """Which of these supervised objectives, those that weigh classes, `logit_adjusted` goes by: of several the one that
-    learns from the recipe's own data. Raises `ConfigError` for two of equal standing."""
+def weighing_objective(recipe: Recipe, weighing: Collection[str]) -> str | None:
+    """Which of these supervised objectives, those that weigh classes, has the class weights of a run: of several the
+    one that learns from the recipe's own data. Raises `ConfigError` where `logit_adjusted` leaves two."""
     at_home = [
         name
         for name in weighing

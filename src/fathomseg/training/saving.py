@@ -35,7 +35,7 @@ def save(folder: Path, recipe: Recipe, step: Step, streams: Streams) -> None:
 def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
     """What must be known beside the weights; depth in metres where something tells the scale of what was learned from
     video of the recipe's own data."""
-    card = model_card(recipe).model_copy(update={"class_weights": class_weights_of(step)})
+    card = model_card(recipe).model_copy(update={"class_weights": class_weights_of(recipe, step)})
     photometric = photometric_of(step)
     if photometric is not None:
         cameras = learned_cameras(learned(streams.intrinsics), photometric.focal_factors())
