@@ -34,7 +34,8 @@ def results_page() -> str:
         "",
         "Mean±deviation over seeds; in studies the difference to the baseline, paired by seed, follows: `*` is",
         "p < 0.05 (t test, Holm's correction). mIoU in per cent, averaged weights after the last step, native size of",
-        "labels. Each file holds machine, commit and command.",
+        "labels. Each file holds machine, commit and command. Before 2026-11-29 views were padded and zoomed out, and",
+        "one confidence weighed a batch of pseudo-labels: compare within a table.",
         "",
         "Conclusions: [the log](log.md). Reading a study: [studies](study.md#results).",
     ]
@@ -75,7 +76,7 @@ def study(path: Path, content: dict[str, Any]) -> list[str]:
     arms = content["study"]["arms"]
     seeds, done, wanted = len(content["seeds"]), len(content["cells"]), content["cells_wanted"]
     how = f"{seeds} seed{'s' * (seeds > 1)}" if done == wanted else f"{done} of {wanted} trainings"
-    text = f"{today(content['study']['title'])} ({how})"
+    text = f"{today(content['study']['title'])} ({how}, {max(cell['date'][:10] for cell in content['cells'])})"
     rows = (
         [today(arms[arm]["title"] or arm), *(by.get(budget, "") for budget in budgets)] for arm, by in cells.items()
     )
@@ -131,7 +132,8 @@ def demo(path: Path, content: dict[str, Any]) -> list[str]:
         [today(row["title"]), spread(row["miou"], row["miou_std"]), " ".join(f"{x:+.1f}" for x in row["gain_by_seed"])]
         for row in content["rows"]
     )
-    return title(path, "The demo, 12 labels") + table(["row", "mIoU", "above the first row, by seed"], rows)
+    names = ["row", "mIoU", "above the first row, by seed"]
+    return title(path, f"The demo, 12 labels ({content['origin']['date'][:10]})") + table(names, rows)
 
 
 def depth(path: Path, content: dict[str, Any]) -> list[str]:

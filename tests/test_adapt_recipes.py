@@ -102,7 +102,7 @@ def test_the_header_has_its_command_and_statistics_are_the_targets(name: str) ->
     assert set(held_for(recipe, set(recipe.streams))) == {"source"}
     depth = recipe.streams["unlabelled"].depth if "unlabelled" in recipe.streams else None
     if depth is not None:
-        assert "fathom pretrain recipes/depth-kitti.yaml" in RECIPES[name].read_text()
+        assert "fathom pretrain recipes/depth-kitti-streets.yaml" in RECIPES[name].read_text()
 
 
 def test_the_arms_of_the_study_differ_in_what_their_names_say() -> None:
