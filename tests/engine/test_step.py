@@ -296,7 +296,24 @@ class TestHeldStatistics:
     def own(step: Step) -> set[str]:
         """The norms of the network that its one stream has others for."""
         (places,) = step.own_places.values()
-        return {name for name, module in step.network.named_modules() if module in places}
+        return set(places)
+
+    def test_they_serve_the_norms_that_several_gpus_have(self) -> None:
+        """Those take the place of the ones the step was built with."""
+        step = self.two_domains(own_norms={"source": ["segmentation"]})
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(step)
+        weighed(step({"source": make_batch(7, "label")})).backward()
+        assert all(p.grad is not None for p in step.own_norms.parameters())
+
+    def test_images_that_run_anyway_move_the_statistics_once(self) -> None:
+        """Depth is learned from the images as they are, beside pseudo-labels of mixed ones."""
+        depth = {"name": "supervised", "stream": "unlabelled", "losses": {"depth": {}}}
+        objectives = {"supervised": {"stream": "source"}, "pseudo_labels": {"partner": "source"}, "depth": depth}
+        network = {**self.NETWORK, "links": {"name": "none"}}
+        step = make_step(network, objectives, held_for=self.HELD).train()
+        step({"source": make_batch(7, "label"), "unlabelled": make_batch(2, "depth")})
+        counts = {n: int(b) for n, b in step.network.named_buffers() if n.endswith("num_batches_tracked")}
+        assert set(counts.values()) == {1}, counts
 
     def test_what_outputs_of_others_alone_run_for_has_the_networks(self) -> None:
         """A stream that trains depth shares the encoder with those that train classes."""

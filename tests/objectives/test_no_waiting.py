@@ -43,7 +43,13 @@ class Waiting(TorchFunctionMode):
         off_host = isinstance(found, Tensor) and found.device.type != "cpu"
         if off_host and (func in (Tensor.new_tensor, torch.tensor, torch.as_tensor) or _copied(func, args, kwargs)):
             raise AssertionError(f"{func.__name__} copies {tuple(found.shape)} from the host and waits")
+        if off_host and func is Tensor.__getitem__ and _listed(args[1]):
+            raise AssertionError(f"indexing {tuple(args[0].shape)} by a list copies it from the host and waits")
         return found
+
+
+def _listed(index: Any) -> bool:
+    return any(isinstance(one, list) for one in (index if isinstance(index, tuple) else (index,)))
 
 
 def _copied(func: Any, args: Any, kwargs: Any) -> bool:

@@ -7,7 +7,7 @@ loop adds them up over everything that makes one optimiser step, divides, and ca
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -22,7 +22,7 @@ from fathomseg.engine.balancing.base import Balancing, Groups
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network, Outputs
-from fathomseg.models.norms import OwnNorms, norms_of_both, statistics_held
+from fathomseg.models.norms import OwnNorms, has_batch_norm, norms_of_both, statistics_held
 from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
 from fathomseg.types import Batch, StepResult, Term
 
@@ -61,15 +61,19 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
-        self.own_places = {  # found once: links that are off ask for fewer modules
+        names = {module: name for name, module in network.named_modules()}
+        places = {  # found once: links that are off ask for fewer modules
             stream: norms_of_both(network.modules_for(self.held_for[stream]), network.modules_for(outputs))
             for stream, outputs in (own_norms or {}).items()
         }
-        """By stream the BatchNorms of the network that its own stand for."""
-        self.own_norms = nn.ModuleDict({stream: OwnNorms(norms) for stream, norms in self.own_places.items()})
+        self.own_places = {stream: [names[norm] for norm in norms] for stream, norms in places.items()}
+        """By stream the names of the network's BatchNorms that its own stand for: on several GPUs other modules take
+        their place."""
+        self.own_norms = nn.ModuleDict({stream: OwnNorms(norms) for stream, norms in places.items()})
         self.balancer = (balancing or Fixed()).build(groups or {}, network)
-        for stream, norms in self.own_places.items():
-            self.balancer.stand_in(self._own_norms(stream).originals(norms))
+        for stream in self.own_places:
+            self.balancer.stand_in(self._originals(stream))
+        self.tracks = network.norm == "batch" and has_batch_norm(network)
         self.measuring = False
 
     def begin_step(self, step: int, measuring: bool = False) -> None:
@@ -144,9 +148,8 @@ class Step(nn.Module):
             objective = self._objective(name)
             scales |= {id(p): factor[name] for p in objective.parameters()}
             scales |= {id(p): factors.get(name, encoder_lr) for p in objective.encoder_parameters()}
-        for stream, norms in self.own_places.items():
-            pairs = self._own_norms(stream).originals(norms)
-            scales |= {id(own): scales.get(id(original), 1.0) for own, original in pairs}
+        for stream in self.own_places:
+            scales |= {id(own): scales.get(id(original), 1.0) for own, original in self._originals(stream)}
         links = self.network.links
         undecayed = {id(p) for p in links.parameters()} if links is not None and not links.decays else set()
         groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
@@ -167,17 +170,30 @@ class Step(nn.Module):
         base = Base.of(batch, self.colours[stream], batches)
         nets = Nets(self.network, self.ema.network)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
-        held = any(view.foreign for request in requests.values() for view in request.views)
-        views = {name: [self._seen(view, held) for view in request.views] for name, request in requests.items()}
+        views = [view for request in requests.values() for view in request.views]
+        foreign = frozenset().union(*(view.outputs for view in views if view.foreign))
+        seen = {name: [self._seen(view, bool(foreign)) for view in request.views] for name, request in requests.items()}
         wanted = frozenset().union(*(request.outputs for request in requests.values()))
-        outputs = self.network(base.image, wanted) if wanted else {}
-        return {name: request.losses(outputs, views[name]) for name, request in requests.items()}
+        settled = foreign - frozenset(self.held_for.get(stream, ())) if self.tracks else frozenset()
+        if settled and not wanted:  # a pass for the statistics of what only foreign views are shown
+            with torch.no_grad():
+                self.network(base.clean, settled)
+        outputs = self.network(base.image, wanted | settled) if wanted else {}
+        return {name: request.losses(outputs, seen[name]) for name, request in requests.items()}
 
     def _norms_of(self, stream: str) -> AbstractContextManager[None]:
         """The scale and shift of a stream in BatchNorms, for its pass."""
         if stream not in self.own_places:
             return nullcontext()
-        return self._own_norms(stream).used(self.own_places[stream])
+        return self._own_norms(stream).used(self._stood_for(stream))
+
+    def _originals(self, stream: str) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+        """Every parameter of a stream's own norms with the network's that it stands for."""
+        return self._own_norms(stream).originals(self._stood_for(stream))
+
+    def _stood_for(self, stream: str) -> list[nn.Module]:
+        """The network's BatchNorms that a stream's own stand for."""
+        return [self.network.get_submodule(name) for name in self.own_places[stream]]
 
     def _own_norms(self, stream: str) -> OwnNorms:
         norms = self.own_norms[stream]

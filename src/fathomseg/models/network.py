@@ -137,6 +137,7 @@ class Network(FixedNorms):
             parts += [decoder] if last is None else decoder.parts_down_to(last)
         if self.links is not None and self._read(outputs):
             parts.append(self.links)
+        parts += [head for task, head in self.early_heads.items() if early(task) in outputs]
         return parts + [head for task, head in self.heads.items() if task in outputs]
 
     def after_encoders(self) -> list[nn.Module]:
@@ -149,9 +150,9 @@ class Network(FixedNorms):
         return list(self.encoders.parameters())
 
     def task_parameters(self, task: str) -> list[nn.Parameter]:
-        """Those of a task's head and of the decoder it brings: one that several tasks read is that of the first."""
-        brought = self.decoders[task].parameters() if task in self.decoders else ()
-        return [*brought, *self.heads[task].parameters()]
+        """Those of a task's heads and of the decoder it brings: one that several tasks read is that of the first."""
+        parts = [parts[task] for parts in (self.decoders, self.early_heads, self.heads) if task in parts]
+        return [parameter for part in parts for parameter in part.parameters()]
 
     def shared_parameters(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
         """Those that more than one of these groups of outputs depend on, in the network's order."""

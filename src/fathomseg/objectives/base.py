@@ -37,6 +37,8 @@ class Base:
     """In the random colours of the stream."""
     frames: Float[Tensor, "b s 3 h w"] | None
     """The frame before, the image and the frame after, all in the same random colours, if there are neighbours."""
+    clean_frames: Float[Tensor, "b s 3 h w"] | None = None
+    """The same as they are stored."""
     beside: Mapping[str, Batch] = field(default_factory=dict)
     """The batches of all streams in this step, for objectives that pair images of two (`Objective.partners`)."""
 
@@ -45,11 +47,11 @@ class Base:
         """Converted on the device, so that a quarter of the bytes travels there."""
         clean, beside = to_unit(batch.image), beside or {}
         if "frames" not in batch.targets:
-            return cls(clean, clean if colour is None else colour(clean, batch.keys), None, beside)
-        frames = ordered(batch)
+            return cls(clean, clean if colour is None else colour(clean, batch.keys), None, None, beside)
+        frames = clean_frames = ordered(batch)
         if colour is not None:
             frames = recoloured(colour, frames, batch.keys)
-        return cls(clean, frames[:, frames.shape[1] // 2], frames, beside)
+        return cls(clean, frames[:, frames.shape[1] // 2], frames, clean_frames, beside)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class View:
     """Applied to the encoder's feature maps."""
     foreign: bool = False
     """Whether they show more than images of the stream: BatchNorm statistics are not to be theirs then, nor those of
-    the stream's other views, but of the clean images, which the objective shows the network itself."""
+    the stream's other views, but those of its images as they are."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,7 @@ class Nets:
     averaged: Network
     """Its averaged weights, in eval mode; takes no gradient."""
     known: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
-    """What teachers have said of the images of this batch, so that objectives with one teacher share its pass; and that
-    the student has seen them for its statistics."""
+    """What teachers have said of the images of this batch, so that objectives with one teacher share its pass."""
 
     def shared_pass(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
         """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier
@@ -110,18 +111,6 @@ class Nets:
         if found is None or not found.keys() >= set(outputs):
             found = self.known[asked] = run()
         return found
-
-    @torch.no_grad()
-    def move_statistics(self, clean: Float[Tensor, "b 3 h w"]) -> None:
-        """Move the student's BatchNorm statistics by the images of the stream as they are, once for all its
-        objectives."""
-
-        def run() -> Outputs:
-            self.student(clean, ("segmentation",))
-            return {}
-
-        if self.student.training and self.student.norm == "batch":
-            self.shared_pass(("student", "statistics"), (), run)
 
 
 @dataclass(frozen=True)

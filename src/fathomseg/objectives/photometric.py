@@ -129,12 +129,14 @@ class PhotometricObjective(ObjectiveModule):
         none = not rows
         rows = rows or [0]  # a batch in which no sample has them still gives every term, with a count of zero
         assert base.frames is not None
+        assert base.clean_frames is not None
         if len(rows) < len(batch):
             index = torch.tensor(rows).to(batch.image.device, non_blocking=True)
-            seen, disparities = base.frames[index], [disparity[index] for disparity in disparities]
+            seen, clean = base.frames[index], base.clean_frames[index]
+            disparities = [disparity[index] for disparity in disparities]
         else:
-            seen = base.frames
-        result = self.losses(batch.take(rows), seen, disparities)
+            seen, clean = base.frames, base.clean_frames
+        result = self.losses(batch.take(rows), seen, clean, disparities)
         terms = {}
         for name, term in result.terms.items():
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
@@ -152,20 +154,22 @@ class PhotometricObjective(ObjectiveModule):
         return StepResult({name: Term(total, count) for name in names}, logs)
 
     def losses(
-        self, batch: Batch, seen: Float[Tensor, "b s 3 h w"], disparities: Sequence[Float[Tensor, "b 1 _ _"]]
+        self,
+        batch: Batch,
+        seen: Float[Tensor, "b s 3 h w"],
+        clean: Float[Tensor, "b s 3 h w"],
+        disparities: Sequence[Float[Tensor, "b 1 _ _"]],
     ) -> StepResult:
         """The photometric terms of a batch with frames and cameras.
 
-        `seen`: the frames in the order of time, the images in the middle, as the networks see them (`ordered`, perhaps
-        in other colours); the loss compares the frames as they are. `disparities` are those of the images. Pixels of
-        padding are not compared.
+        `seen`: the frames in the order of time, the images in the middle, as the networks see them; `clean`: as they
+        are stored, which the loss compares. `disparities` are those of the images. Pixels of padding are not compared.
         """
-        clean = ordered(batch)
         before, target, after = seen.unbind(dim=1)
         camera = self.corrected(batch.targets["camera"], batch.ids)
         src_T_tgt = self.motions(before, target, after, camera.detach())
         valid = None if batch.valid is None else batch.valid[:, None]
-        images, sources = clean[:, 1], clean[:, [0, 2]]
+        images, sources = clean[:, 1], _neighbours(clean)
         loss, depths = self.config.loss, self.depth_range
         inverse_depth = loss.inverse_depth(disparities[0].detach(), images, depths)
         views = Views(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), *_classes(batch))
@@ -210,7 +214,7 @@ class PhotometricObjective(ObjectiveModule):
         before, target, after = clean.unbind(dim=1)
         disparity = nets.averaged(target, ("depth",))["depth"][0]
         inverse_depth = self.config.loss.inverse_depth(disparity, target, self.depth_range)
-        camera, sources = self.corrected(batch.targets["camera"], batch.ids), clean[:, [0, 2]]
+        camera, sources = self.corrected(batch.targets["camera"], batch.ids), _neighbours(clean)
         with evaluating(self.pose):
             moved = self.motions(before, target, after, camera)
         if self.config.align:
@@ -256,6 +260,11 @@ class PhotometricObjective(ObjectiveModule):
     def focal_factors(self) -> list[float]:
         """By what each learned focal length has grown since the beginning; empty if none is learned."""
         return [] if self.focal is None else (_FOCAL_UNIT * self.focal.detach()).exp().tolist()
+
+
+def _neighbours(frames: Float[Tensor, "b 3 c h w"]) -> Float[Tensor, "b 2 c h w"]:
+    """The frames before and after; indexing by a list would copy it to the device, and wait."""
+    return frames[:, ::2].contiguous()
 
 
 def _classes(batch: Batch) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:

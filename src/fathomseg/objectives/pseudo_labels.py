@@ -44,7 +44,6 @@ from fathomseg.losses.targets import (
 )
 from fathomseg.mixing import AnyMixing, ClassMix, NoMix, Pixels, mix, mix_pairs, subkeys, unit_disparity
 from fathomseg.models.network import Network
-from fathomseg.models.norms import has_batch_norm
 from fathomseg.objectives import two_depths
 from fathomseg.objectives.base import (
     Base,
@@ -89,8 +88,8 @@ class PseudoLabels(Objective):
     partner: str | None = None
     """A labelled stream, the source, whose images are mixed into those of this one, image i into image i: the rule
     decides which pixels of the source are seen. These count with their labels and a weight of 1, whatever the weight of
-    the pseudo-labels around them. BatchNorm statistics are those of this stream's images, unmixed, from a pass of their
-    own, and no view of the stream moves them. null = images of this stream are mixed with each other."""
+    the pseudo-labels around them. BatchNorm statistics are those of this stream's images, unmixed, if need be from a
+    pass of their own, and no view of the stream moves them. null = images of this stream are mixed with each other."""
     depth_scale: Literal["given", "image"] = "given"
     """Disparity that DepthMix compares: as it comes, or min-max in each crop (Hoyer et al. 2021, online)."""
     augment: AnyAugmentation = Colours()
@@ -200,7 +199,7 @@ class PseudoLabels(Objective):
         mixed, compared = self.mixing.needs_disparity, self.depth_agreement
         depths = found.get("depth"), found.get(SOURCE_DEPTH)
         teacher = Teacher(self.teacher, self.teacher_sees, mixed, compared, *depths)
-        return PseudoLabelsObjective(self, setup.class_weights, teacher, shares, has_batch_norm(network))
+        return PseudoLabelsObjective(self, setup.class_weights, teacher, shares)
 
     @torch.no_grad()
     def pseudo_labelled(
@@ -325,12 +324,10 @@ class PseudoLabelsObjective(ObjectiveModule):
         classes: Float[Tensor, " c"] | None,
         teacher: Teacher,
         shares: Float[Tensor, " c"] | None = None,
-        tracks: bool = True,
     ) -> None:
-        """`classes`: their weights in the supervised loss; `shares`: those of the classes in the labels; `tracks`:
-        whether the network has BatchNorms."""
+        """`classes`: their weights in the supervised loss; `shares`: those of the classes in the labels."""
         super().__init__()
-        self.config, self.teacher, self.tracks = config, teacher, tracks
+        self.config, self.teacher = config, teacher
         self.register_buffer("classes", classes, persistent=False)
         aligned = None if config.alignment is None else shares
         self.register_buffer("shares", aligned, persistent=False)
@@ -346,12 +343,10 @@ class PseudoLabelsObjective(ObjectiveModule):
             config.alignment.observe(self.predicted, self.teacher.outputs(batch, base, nets)["segmentation"], valid)
         _, target, images, lessons = self._views(batch, base, nets)
         change = complementary if config.complementary_dropout else None
+        # With a partner all that is learned from has pixels of the source's, with masking blank ones, whose statistics
+        # the network is not used with.
         foreign = config.partner is not None or config.masking is not None
         view = View(images, frozenset({"segmentation"}), change, foreign)
-        if view.foreign and self.tracks:
-            # With a partner all that is learned from has pixels of the source's, with masking blank ones, whose
-            # statistics the network is not used with.
-            nets.move_statistics(base.clean)
 
         def losses(_: object, views: Sequence[Mapping[str, Tensor]]) -> StepResult:
             term = config.loss(views[0]["segmentation"], lessons, self.classes)

@@ -98,7 +98,7 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     conclude(f"{recipe.train.steps} steps are done, the run is in {folder}")
     scores = _score(recipe, folder)
     if recipe.evaluation.report and main:
-        say(f"Page: {write_page(folder, recipe, step, streams, scores)}")
+        say(f"Page: {write_page(folder, recipe, whole, streams, scores)}")
 
 
 def _evaluation(

@@ -101,7 +101,7 @@ def ranking(
     same = torch.stack([a - b, c - d], dim=1).abs()
     apart = b - c
     order = torch.where(apart.detach().abs() > math.log1p(tolerance), apart.detach().sign(), 0.0)
-    within = F.relu(same - margin).square() * sure[:, [0, 2]] * sure[:, [1, 3]]
+    within = F.relu(same - margin).square() * sure[:, ::2] * sure[:, 1::2]
     across = F.softplus(-order * apart) * sure[:, 1] * sure[:, 2]
     ordered = points.valid & (order != 0)
     total = torch.where(points.valid[:, None], within, 0.0).sum() + torch.where(ordered, across, 0.0).sum()
