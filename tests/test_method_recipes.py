@@ -92,6 +92,8 @@ def depth_run(data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFact
             tree = yaml.safe_load(path.read_text())
             settings = [*SMALL, *ENCODER, *pose(tree), *views(tree), "train.steps=1"]
             settings += STREETS if tree["data"]["name"] == "streets" else [f"data.root={data(tree['data']['name'])}"]
+            for stream in (key for key, one in tree["streams"].items() if one.get("data", {}).get("name") == "streets"):
+                settings += [f"streams.{stream}.data.{each}" for each in ("size=[64,96]", "train_clips=2", "frames=2")]
             settings += ["evaluation.split=null", "evaluation.report=false", "phases={}"]
             fathom("pretrain", str(path), *settings, "--out", str(folder))
             made[name] = folder

@@ -454,3 +454,13 @@ class TestTogetherAndAlone:
         base, double = (joint(photometric={"pose": POSE, "weight": w})(streams(clips=True)).terms for w in (1.0, 2.0))
         for name in ("photometric", "photometric.smoothness"):
             assert double[name].weight == 2 * base[name].weight > 0
+
+
+def test_an_objective_counts_by_its_weight_whatever_its_terms_say() -> None:
+    """Its own settings need not be looked at by one who writes an objective."""
+    once, twice = (
+        make_step(PLAIN, {"supervised": {"weight": weight}})({"labelled": make_batch(1, "label")}) for weight in (1, 2)
+    )
+    for name, term in once.terms.items():
+        assert twice.terms[name].weight == 2 * term.weight
+        torch.testing.assert_close(twice.terms[name].sum, term.sum)

@@ -82,7 +82,8 @@ def make_step(
     streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
     jitter = {stream: (colours or {}).get(stream) for stream in streams}
     ordered = {name: modules[name] for name in parts}
-    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups, own_norms)
+    beside = {name: objective.weight for name, objective in parts.items()}
+    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups, own_norms, beside)
 
 
 def make_batch(

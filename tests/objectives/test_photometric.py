@@ -86,11 +86,13 @@ def test_the_loss_compares_the_frames_as_they_are_whatever_the_networks_see() ->
     step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.full((4, 3), 0.02))  # type: ignore[method-assign]
     disparities = [torch.rand(2, 1, *SIZE)]
     clean = ordered(batch)
-    one, other = (step.losses(batch, seen, disparities).terms for seen in (clean, 1 - clean))
+    one, other = (step.losses(batch, seen, clean, disparities).terms for seen in (clean, 1 - clean))
     assert one["photometric"].sum == other["photometric"].sum > 0
     assert one["smoothness"].sum == other["smoothness"].sum > 0
     brighter = replace(batch, image=(batch.image // 2))
-    assert step.losses(brighter, clean, disparities).terms["photometric"].sum != one["photometric"].sum
+    assert (
+        step.losses(brighter, clean, ordered(brighter), disparities).terms["photometric"].sum != one["photometric"].sum
+    )
 
 
 def test_still_frames_that_are_alike_have_no_error() -> None:
@@ -98,7 +100,7 @@ def test_still_frames_that_are_alike_have_no_error() -> None:
     step, batch = video(automask=False, smoothness=0.0), clip()
     batch = replace(batch, targets={**batch.targets, "frames": batch.image[:, None].expand(-1, 2, -1, -1, -1)})
     step.pose.forward = lambda first, second, K: (torch.zeros(4, 3), torch.zeros(4, 3))  # type: ignore[method-assign]
-    term = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
+    term = step.losses(batch, ordered(batch), ordered(batch), [torch.rand(2, 1, *SIZE)]).terms["photometric"]
     assert (term.sum / term.count).item() == pytest.approx(0, abs=1e-4)
 
 
@@ -113,7 +115,9 @@ def test_the_share_of_moving_pixels_is_logged_of_what_is_no_padding(keep: float)
     batch = replace(batch, targets={**batch.targets, "label": label})
     for shown, share in ((None, 1 / 8), (valid, 1 / 4)):
         one = replace(batch, valid=shown)
-        assert step.losses(one, ordered(one), [torch.rand(2, 1, *SIZE)]).logs["moving"].item() == pytest.approx(share)
+        assert step.losses(one, ordered(one), ordered(one), [torch.rand(2, 1, *SIZE)]).logs[
+            "moving"
+        ].item() == pytest.approx(share)
 
 
 def test_pixels_of_padding_are_not_compared() -> None:
@@ -122,7 +126,8 @@ def test_pixels_of_padding_are_not_compared() -> None:
     valid[:, :7] = False
     disparities = [torch.rand(2, 1, *SIZE), torch.rand(2, 1, 12, 16)]
     whole, part = (
-        step.losses(one, ordered(one), disparities).terms["photometric"] for one in (batch, replace(batch, valid=valid))
+        step.losses(one, ordered(one), ordered(one), disparities).terms["photometric"]
+        for one in (batch, replace(batch, valid=valid))
     )
     assert whole.count == 2 * 2 * 24 * 32
     assert part.count == 2 * 2 * 17 * 32
@@ -152,7 +157,7 @@ def test_motion_is_aligned_by_what_does_not_move(moving: str, monkeypatch: pytes
         return given[4]
 
     monkeypatch.setattr(photometric, "align", spy)
-    result = step.losses(batch, ordered(batch), [torch.rand(2, 1, *SIZE)])
+    result = step.losses(batch, ordered(batch), ordered(batch), [torch.rand(2, 1, *SIZE)])
     assert torch.equal(seen[-1][:, 0], expected)
     assert result.terms["photometric"].count == expected.sum()
 
@@ -176,7 +181,7 @@ class TestAlignedMotions:
     def test_the_loss_is_taken_at_the_aligned_motions(self) -> None:
         batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
         step = video(align=True, tie_breaker=0.0)
-        result = step.losses(batch, ordered(batch), [flat])
+        result = step.losses(batch, ordered(batch), ordered(batch), [flat])
         images, sources = ordered(batch)[:, 1], ordered(batch)[:, [0, 2]]
         r = step.config.loss.inverse_depth(flat, images, (0.1, 100.0))
         begun = step.motions(*ordered(batch).unbind(1), batch.targets["camera"])
@@ -190,7 +195,7 @@ class TestAlignedMotions:
     def test_the_network_learns_from_the_aligned_motions_alone_and_depth_from_the_images_alone(self) -> None:
         batch, flat = clip(), torch.full((2, 1, *SIZE), 0.3, requires_grad=True)
         step = video(align=True)
-        terms = step.losses(batch, ordered(batch), [flat]).terms
+        terms = step.losses(batch, ordered(batch), ordered(batch), [flat]).terms
         assert set(terms) == {"photometric", "smoothness", "motion"}
         terms["photometric"].sum.backward(retain_graph=True)
         assert flat.grad is not None

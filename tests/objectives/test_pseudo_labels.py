@@ -155,11 +155,6 @@ class TestByHand:
             expected += sharp * math.log(sharp / 0.25) + (1 - sharp) * math.log((1 - sharp) / 0.75)
         assert config.loss(self.student, targets).sum.item() == pytest.approx(expected, rel=1e-5)
 
-    def test_the_weight_is_that_of_the_part(self) -> None:
-        config = pseudo_labels(weight=0.25)
-        _, targets = config.views_of(predicted(config, row(2, 3), self.teacher, None)[0], KEYS[:2])
-        assert config.loss(self.student, targets).weight == 0.25
-
     def test_a_balanced_teacher_answers_without_its_weights(self) -> None:
         """Weights 1 and 3 turn P(class 1) = 0.6 into odds of 1.5 / 3: class 0, with probability 2/3."""
         classes = torch.tensor([1.0, 3.0])

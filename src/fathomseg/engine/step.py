@@ -47,8 +47,10 @@ class Step(nn.Module):
         balancing: Balancing | None = None,
         groups: Groups | None = None,
         own_norms: Mapping[str, Collection[str]] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view.
+        """`streams`: for each, the objectives that learn from it; `colours`: the random colours of its base view;
+        `weights`: of objectives beside each other, 1 if not named.
 
         `held_for`: streams of another dataset than the network is used on, each with the outputs for which the
         network's BatchNorm statistics stay those of the other streams. `balancing` of the `groups` of loss terms
@@ -61,6 +63,7 @@ class Step(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.streams, self.colours = dict(streams), dict(colours)
         self.held_for = dict(held_for or {})
+        self.weights = dict(weights or {})
         names = {module: name for name, module in network.named_modules()}
         places = {  # found once: links that are off ask for fewer modules
             stream: norms_of_both(network.modules_for(self.held_for[stream]), network.modules_for(outputs))
@@ -92,8 +95,11 @@ class Step(nn.Module):
             held = self.network.modules_for(self.held_for[stream]) if stream in self.held_for else ()
             with statistics_held(held), self._norms_of(stream):
                 for name, result in self._learn(stream, batches).items():
+                    weight = self.weights.get(name, 1.0)
                     terms |= {
-                        self._named(name, term, stream): replace(value, group=qualified(name, value.group))
+                        self._named(name, term, stream): replace(
+                            value, weight=weight * value.weight, group=qualified(name, value.group)
+                        )
                         for term, value in result.terms.items()
                     }
                     logs |= {self._named(name, log, stream): value for log, value in result.logs.items()}

@@ -125,7 +125,7 @@ class ContrastiveObjective(ObjectiveModule):
         scale = self.log_scale.clamp(max=LARGEST).exp()
         total, terms = info_nce(first, second, scale, pairs)
         logs = {"top1": found_first(first, second, pairs), "scale": scale.detach()}
-        return StepResult({"": Term(total, terms, self.config.weight)}, logs)
+        return StepResult({"": Term(total, terms)}, logs)
 
     def _known(self, batch: Batch) -> Tensor:
         """By sample its clip, its place there, and whether it has a label and a depth; on the host."""

@@ -93,7 +93,7 @@ class FeatureDistanceObjective(ObjectiveModule):
             if self.classes:
                 return StepResult({"": self._where_they_are(difference, batch)})
             norms = torch.linalg.vector_norm(difference.flatten(1), dim=1)
-            return StepResult({"": Term(norms.sum(), norms.new_full((), len(norms)), self.config.weight)})
+            return StepResult({"": Term(norms.sum(), norms.new_full((), len(norms)))})
 
         return Request(losses, frozenset({FEATURES}))
 
@@ -101,10 +101,10 @@ class FeatureDistanceObjective(ObjectiveModule):
         """The norms of the cells that show one of the classes."""
         norms = torch.linalg.vector_norm(difference, dim=1)
         if "label" not in batch.targets:
-            return Term(*nothing(difference), self.config.weight)
+            return Term(*nothing(difference))
         size = (norms.shape[1], norms.shape[2])
         shown = shows(batch.targets["label"], self.classes, size, self.config.min_ratio)
-        return Term((norms * shown).sum(), shown.sum().float(), self.config.weight)
+        return Term((norms * shown).sum(), shown.sum().float())
 
 
 def shows(

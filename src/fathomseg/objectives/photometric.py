@@ -141,7 +141,7 @@ class PhotometricObjective(ObjectiveModule):
         for name, term in result.terms.items():
             total, count = (0 * term.sum, 0 * term.count) if none else (term.sum, term.count)
             own = "" if name == "photometric" else name  # the main term goes by the objective's own name
-            terms[own] = Term(total, count, self.config.weight * term.weight)
+            terms[own] = Term(total, count, term.weight)
         return StepResult(terms, {**result.logs, **self.focal_logs()})
 
     def _nothing(self, disparities: Sequence[Float[Tensor, "b 1 _ _"]]) -> StepResult:

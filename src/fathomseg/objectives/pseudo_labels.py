@@ -282,7 +282,7 @@ class PseudoLabels(Objective):
     def loss(
         self, logits: Float[Tensor, "n c _ _"], targets: Sequence[Lesson], classes: Float[Tensor, " c"] | None = None
     ) -> Term:
-        """The student's loss over all views; its weight is that of this part. `classes`: as for `pseudo_labelled`."""
+        """The student's loss over all views. `classes`: as for `pseudo_labelled`."""
         classes = classes if self.logit_adjusted else None
         size = (targets[0].label.shape[1], targets[0].label.shape[2])
         parts = [
@@ -290,7 +290,7 @@ class PseudoLabels(Objective):
             for one, target in zip(upsample(logits, size).chunk(len(targets)), targets, strict=True)
         ]
         total, count = (torch.stack(column).sum() for column in zip(*parts, strict=True))
-        return Term(total, count, self.weight)
+        return Term(total, count)
 
     def _in_view(self, maps: Float[Tensor, "b c _ _"], batch: Batch, size: Size) -> Float[Tensor, "b c h w"]:
         """What the teacher says of the images, at the pixels of the views."""

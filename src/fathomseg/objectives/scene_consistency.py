@@ -92,11 +92,6 @@ class SceneConsistencyObjective(SteppedObjective):
         sky[list(among(SKY, frozen.card.classes))] = 1
         self.register_buffer("sky", sky, persistent=False)
 
-    @property
-    def weight(self) -> float:
-        """The weight after the steps done."""
-        return self.config.weight * self.warmed(self.config.warmup_steps)
-
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """Both predictions of the images."""
         return Request(lambda outputs, _: self._losses(batch, outputs), frozenset({"segmentation", "depth"}))
@@ -130,7 +125,7 @@ class SceneConsistencyObjective(SteppedObjective):
         )
         distance = 1 - (first * second).sum(1)
         count = distance.new_full((), len(distance))
-        return StepResult({"": Term(distance.sum(), count, self.weight)})
+        return StepResult({"": Term(distance.sum(), count, self.warmed(self.config.warmup_steps))})
 
 
 class Frozen(nn.Module):

@@ -126,11 +126,6 @@ class SemanticGuidanceObjective(SteppedObjective):
         super().__init__()
         self.config, self.depth, self.roles, self.levels = config, depth, roles, levels
 
-    @property
-    def weight(self) -> float:
-        """The weight after the steps done."""
-        return self.config.weight * self.warmed(self.config.warmup_steps)
-
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The depth of the images, with the decoder's maps and the classes where they are looked at."""
         wanted = {"depth"}
@@ -143,11 +138,11 @@ class SemanticGuidanceObjective(SteppedObjective):
         disparity = upsample(self.depth.disparity(outputs["depth"]), (label.shape[1], label.shape[2]))
         inverse = inverse_depth(disparity, *self.depth.depth_range)
         maps = outputs.get(decoded("depth"), {})
-        terms = {}
+        terms, warmed = {}, self.warmed(self.config.warmup_steps)
         for key, loss in self.config.losses.items():
             seen = Seen(disparity, inverse, label, confidence, {level: maps[level] for level in self.levels[key]})
             for part, ((total, count), factor) in loss(seen, self.roles[key]).items():
-                terms[f"{key}{part}"] = Term(total, count, self.weight * loss.weight * factor)
+                terms[f"{key}{part}"] = Term(total, count, warmed * loss.weight * factor)
         return StepResult(terms, {"known": (label != IGNORE).float().mean()})
 
     @torch.no_grad()

@@ -152,7 +152,7 @@ class SupervisedObjective(SteppedObjective):
         terms = {}
         for task in self.criteria:
             loss, how = self.config.losses[task], self.config.distilled.get(task)
-            share, weight = self.shares[task], self.config.weight * loss.weight
+            share, weight = self.shares[task], loss.weight
             taught = None if how is None else how.stand_in(batch, loss.target)
             for output, part in zip(_outputs(task, share), (1 - share, share), strict=False):
                 terms[output] = self._term(task, outputs[output], batch, weight * part)

@@ -103,6 +103,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         recipe.balancing,
         groups_of(recipe.objectives, recipe.network),
         own_norms(recipe, streams.by_name),
+        {name: objective.weight for name, objective in recipe.objectives.items()},
     )
 
 
