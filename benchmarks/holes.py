@@ -87,7 +87,7 @@ def given(streets: Streets, id: str) -> dict[str, Views]:
     sources = torch.stack([picture(streets, other) for other in others if other])[None]
     src_T_tgt = torch.from_numpy(motion).float()
     image = picture(streets, id)[None]
-    return {name: Views(image, sources, known, K, src_T_tgt, None) for name, known in depths.items()}
+    return {name: Views(image, sources, known, K, src_T_tgt, {}) for name, known in depths.items()}
 
 
 def picture(streets: Streets, id: str) -> Tensor:

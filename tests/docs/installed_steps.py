@@ -17,7 +17,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.card import ModelCard
 from fathomseg.io.outcome import last_line
 from fathomseg.report.page import sections
-from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.evaluate import Scoring, evaluate_run
 from fathomseg.tasks.network import NetworkConfig
 from tests.models.networks import assert_equal, build, images, reached, scales_of_one
 from tests.objectives.steps import ENCODER, UNET, make_batch, make_step, train, weighed
@@ -66,7 +66,7 @@ def is_scored(config: NetworkConfig) -> None:
     with TemporaryDirectory() as folder:
         run, data = Path(folder) / "run", Streets(size=(40, 72), frames=2, val_clips=1)
         save_model(run, ModelCard(network=config, size=(40, 72)), config.build(0, pretrained=False).state_dict())
-        result = evaluate_run(run, dataset=data, weights="ema", limit=1)
+        result = evaluate_run(run, Scoring(dataset=data, weights="ema", limit=1))
         said = (last_line() or "").partition(": ")[2].partition(";")[0]
         assert said.startswith("AbsRel ")
         assert [one.headline for one in sections(result, data)] == [said]

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from fathomseg.config import validate
-from fathomseg.losses.moving import AnyMoving, Moving, MovingClasses, ResidualFlow, Views, known_classes
+from fathomseg.losses.class_groups import known_classes
+from fathomseg.losses.moving import AnyMoving, Moving, MovingClasses, ResidualFlow, Views
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.types import IGNORE, ClassList
 
@@ -39,7 +40,7 @@ def scene(shift: int) -> Views:
     label = torch.zeros(1, *SIZE, dtype=torch.uint8)
     label[:, 14:32, 22:40] = 1
     sources = torch.stack([frames[0], frames[2]], dim=1)
-    return Views(frames[1], sources, torch.full((1, 1, *SIZE), 0.1), K, STILL, label)
+    return Views(frames[1], sources, torch.full((1, 1, *SIZE), 0.1), K, STILL, {"label": label})
 
 
 @pytest.mark.parametrize("part", [kind() for kind in get_args(get_args(AnyMoving)[0])], ids=lambda part: part.name)
@@ -57,14 +58,13 @@ def test_classes_that_move_count_as_little_as_they_are_told_to() -> None:
     views = scene(0)
     weight = MovingClasses(keep=0.25).weight(views, MovingClasses().indices(LIST))
     assert weight is not None
-    assert views.label is not None
-    assert torch.equal(weight[:, 0] == 0.25, views.label == 1)
-    assert torch.equal(weight[:, 0] == 1, views.label != 1)
+    assert torch.equal(weight[:, 0] == 0.25, views.targets["label"] == 1)
+    assert torch.equal(weight[:, 0] == 1, views.targets["label"] != 1)
 
 
 def test_flow_finds_the_square_that_moves_and_not_the_one_that_stands() -> None:
     moving = ResidualFlow().moving(scene(2))
-    square = scene(2).label == 1
+    square = scene(2).targets["label"] == 1
     assert moving[square].float().mean() > 0.6
     assert moving[~square].float().mean() < 0.1
     assert not ResidualFlow().moving(scene(0)).any()
@@ -75,7 +75,7 @@ def test_a_wrong_depth_everywhere_moves_nothing() -> None:
     views = scene(0)
     ahead = torch.eye(4).repeat(1, 2, 1, 1)
     ahead[0, 0, 0, 3], ahead[0, 1, 0, 3] = 0.5, -0.5  # 2.5 pixels, at the depth of 10
-    wrong = Views(views.image, views.sources, views.inverse_depth, K, ahead, views.label)
+    wrong = Views(views.image, views.sources, views.inverse_depth, K, ahead, views.targets)
     assert not ResidualFlow().moving(wrong).any()
     assert ResidualFlow(times=0).moving(wrong).float().mean() > 0.5
 
@@ -107,22 +107,27 @@ def test_a_teacher_stands_in_for_labels() -> None:
     label = torch.tensor([[[0, IGNORE]]], dtype=torch.uint8)
     other = torch.tensor([[[1, 1]]], dtype=torch.uint8)
     sure = torch.tensor([[[0.25, 0.5]]])
-    found, confidence = known_classes(label, other, sure)
-    assert found is not None
-    assert confidence is not None
-    assert found.tolist() == [[[0, 1]]]
-    assert confidence.tolist() == [[[1.0, 0.5]]], "an image's own label is sure"
-    assert known_classes(None, other, sure) == (other, sure)
-    assert known_classes(label, None) == (label, None)
-    assert known_classes(None, None) == (None, None)
+    teacher = {"distilled_label": other, "distilled_label_confidence": sure}
+    for targets, least, classes, confidence in (
+        ({"label": label, **teacher}, 0.0, [0, 1], [1.0, 0.5]),  # an image's own label is sure
+        ({"label": label, **teacher}, 0.6, [0, IGNORE], [1.0, 0.5]),
+        (teacher, 0.5, [IGNORE, 1], [0.25, 0.5]),
+        ({"distilled_label": other}, 1.0, [1, 1], [1.0, 1.0]),
+        ({"label": label}, 1.0, [0, IGNORE], [1.0, 1.0]),
+    ):
+        found = known_classes(targets, least)
+        assert found is not None
+        assert found[0].dtype == torch.uint8
+        assert (found[0][0, 0].tolist(), found[1][0, 0].tolist()) == (classes, confidence)
+    assert known_classes({}, 0.0) is None
 
 
 def test_a_teacher_must_be_sure_that_something_moves() -> None:
     confidence = torch.full((1, *SIZE), 0.4)
     confidence[:, :20] = 0.8
-    views = replace(scene(0), confidence=confidence)
-    assert views.label is not None
-    car, part = views.label == 1, MovingClasses(min_confidence=0.5)
+    label, part = scene(0).targets["label"], MovingClasses(min_confidence=0.5)
+    car, teacher = label == 1, {"distilled_label": label, "distilled_label_confidence": confidence}
+    views = replace(scene(0), targets=teacher)
     weight = part.weight(views, part.indices(LIST))
     assert weight is not None
     assert torch.equal(weight[:, 0] == 0, car & (confidence > 0.5))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from fathomseg.io import draw, outcome
 from fathomseg.io.depth_maps import write_disparity, write_scale
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.stages import evaluate
-from fathomseg.stages.evaluate import evaluate_run, scored
+from fathomseg.stages.evaluate import Scoring, evaluate_run, scored
 from fathomseg.stages.score_folders import of_baseline
 from tests.fakes import make_camvid, make_folder, make_kitti
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
@@ -138,13 +139,13 @@ def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixt
 
 def test_a_limit_does_not_replace_the_scores_of_the_whole_split(saved: Path) -> None:
     evaluate_run(saved, report=False, as_json=True)
-    result = evaluate_run(saved, report=False, as_json=True, limit=3)
+    result = evaluate_run(saved, Scoring(limit=3), report=False, as_json=True)
     assert result["scores"]["ema"]["segmentation"]["images"] == result["limit"] == 3
     folder = saved / "evaluation"
     stored = [json.loads((folder / name / "scores.json").read_text()) for name in ("val", "val-first3")]
     assert [one["scores"]["ema"]["segmentation"]["images"] for one in stored] == [5, 3]
     with pytest.raises(FathomError, match="at least 1"):
-        evaluate_run(saved, limit=0)
+        evaluate_run(saved, Scoring(limit=0))
 
 
 def test_mode_and_overrides_reach_the_network(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +167,7 @@ def test_every_other_way_to_score_has_a_folder_of_its_own(saved: Path, capsys: p
     usual = Inference()
     changes = ({"size": (60, 96)}, {"window": Window(size=(32, 48), stride=0.5)}, {"mode": "slide", "flip": True})
     for change in changes:
-        evaluate_run(saved, weights="ema", limit=1, report=False, inference=usual.model_copy(update=change))
+        evaluate_run(saved, Scoring(weights="ema", limit=1, inference=usual.model_copy(update=change)), report=False)
     folders = {path.name for path in (saved / "evaluation").glob("val-first1*")}
     wanted = {"val-first1-60x96", "val-first1-window-32x48-stride-0.5", "val-first1-slide-flip"}
     assert wanted <= folders
@@ -210,7 +211,7 @@ def test_a_corrupt_image_is_named_after_all_others_were_tried(saved: Path, tmp_p
     for id in (first, third):
         (tmp_path / f"{id}.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
-        evaluate_run(saved, dataset=copy, report=False)
+        evaluate_run(saved, Scoring(dataset=copy), report=False)
     assert [Path(problem.where).stem for problem in caught.value.problems] == [Path(id).name for id in (first, third)]
 
 
@@ -247,7 +248,8 @@ def test_stored_predictions_of_the_network_score_as_the_network(
 ) -> None:
     for id in data.ids("val"):
         draw.write(tmp_path / f"{id}.png", load(saved, device="cpu").predict(data.image(id)).label)
-    results = [evaluate_run(saved, against=against, weights="ema", report=False) for against in (None, tmp_path)]
+    hows = [Scoring(against=against, weights="ema") for against in (None, tmp_path)]
+    results = [evaluate_run(saved, how, report=False) for how in hows]
     ours, theirs = (next(iter(result["scores"].values()))["segmentation"] for result in results)
     assert {**ours, "ece": None, "calibration": None} == theirs
 
@@ -260,7 +262,7 @@ def test_everything_wrong_with_stored_predictions_is_listed_at_once(saved: Path,
     draw.write(foreign, np.full((37, 50), 77, np.uint8))
     draw.write(colour, np.random.default_rng(0).integers(0, 255, (37, 50, 3), dtype=np.uint8))
     with pytest.raises(DataError) as caught:
-        evaluate_run(saved, against=tmp_path, report=False)
+        evaluate_run(saved, Scoring(against=tmp_path), report=False)
     reasons = [problem.reason for problem in caught.value.problems]
     assert len(reasons) == 4
     for expected, reason in zip(
@@ -271,7 +273,7 @@ def test_everything_wrong_with_stored_predictions_is_listed_at_once(saved: Path,
 
 def test_a_missing_folder_is_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"no folder .*nowhere"):
-        evaluate_run(saved, against=tmp_path / "nowhere", report=False)
+        evaluate_run(saved, Scoring(against=tmp_path / "nowhere"), report=False)
 
 
 # --- depth and camera motion ----------------------------------------------------------------------------------------
@@ -316,7 +318,7 @@ def test_motion_is_predicted_at_the_size_it_was_learned_at(
         return predict_drives(pose, dataset, ids, size, *more, **known)
 
     monkeypatch.setattr(evaluate, "predict_drives", predicted)
-    evaluate_run(run, tasks=["motion"], report=False)
+    evaluate_run(run, Scoring(tasks=["motion"]), report=False)
     assert sizes == [(24, 40)]
 
 
@@ -357,8 +359,8 @@ def test_the_options_of_the_protocol_count(deep: Path, capsys: pytest.CaptureFix
 def test_a_limit_has_a_folder_of_its_own_and_takes_images_with_depth(tmp_path: Path) -> None:
     kitti = Kitti(root=make_kitti(tmp_path / "kitti", layout="raw", frames=4))  # a drive's first frame has no depth
     folder = save_joint_run(tmp_path / "run", kitti, ["depth"], pose=False)
-    whole = evaluate_run(folder, weights="last", report=False)
-    result = evaluate_run(folder, weights="last", report=False, limit=2)
+    whole = evaluate_run(folder, Scoring(weights="last"), report=False)
+    result = evaluate_run(folder, Scoring(weights="last", limit=2), report=False)
     assert whole["scores"]["last"]["depth"]["images"] == 3
     assert result["scores"]["last"]["depth"]["images"] == 2
     assert {path.name for path in (folder / "evaluation").iterdir()} == {"val", "val-first2"}
@@ -382,13 +384,13 @@ def test_what_is_missing_is_said(deep: Path, tmp_path: Path) -> None:
         scored(str(deep), **arguments(data=str(folder), split="train"))
     short = Kitti(root=make_kitti(tmp_path / "kitti", layout="odometry", frames=4))
     with pytest.raises(FathomError, match="no clip of it has poses of 5 frames"):
-        evaluate_run(deep, dataset=short)
+        evaluate_run(deep, Scoring(dataset=short))
     with pytest.raises(FathomError, match="stored predictions tell nothing of camera motion"):
-        evaluate_run(deep, dataset=short, against=tmp_path)
+        evaluate_run(deep, Scoring(dataset=short, against=tmp_path))
     alone = save_joint_run(tmp_path / "alone", short, pose=False)
     with pytest.raises(FathomError, match=r"has label or depth, and .*alone has no network for camera motion"):
         evaluate_run(alone)
-    assert evaluate_run(alone, optional=True) == evaluate_run(alone, split="test", optional=True) == {}
+    assert evaluate_run(alone, optional=True) == evaluate_run(alone, Scoring(split="test"), optional=True) == {}
     assert not (alone / "evaluation").exists()
 
 
@@ -418,7 +420,7 @@ def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: P
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, predictor.predict(STREETS.image(id)).depth)
     ours, theirs = (
-        next(iter(evaluate_run(deep, against=against, weights="ema")["scores"].values()))["depth"]
+        next(iter(evaluate_run(deep, Scoring(against=against, weights="ema"))["scores"].values()))["depth"]
         for against in (None, tmp_path / "maps")
     )
     for how in ("none", "median", "scale_shift"):
@@ -427,7 +429,7 @@ def test_stored_maps_of_the_network_score_as_the_network(deep: Path, tmp_path: P
 
 
 def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
-    result = evaluate_run(deep, weights="ema", protocol=DepthProtocol(max_depth=20.0), report=False, limit=1)
+    result = evaluate_run(deep, Scoring(weights="ema", protocol=DepthProtocol(max_depth=20.0), limit=1), report=False)
     assert result["scores"]["ema"]["depth"]["settings"] == {
         "min_depth": 1e-3,
         "max_depth": 20.0,
@@ -435,10 +437,10 @@ def test_the_protocol_is_part_of_the_result(deep: Path) -> None:
         "alignment": None,
     }
     aligned = DepthProtocol(alignment="scale_shift")
-    chosen = evaluate_run(deep, weights="ema", protocol=aligned, report=False, limit=1)
+    chosen = evaluate_run(deep, Scoring(weights="ema", protocol=aligned, limit=1), report=False)
     assert chosen["scores"]["ema"]["depth"]["settings"]["alignment"] == "scale_shift"
     assert result["scores"]["ema"]["depth"]["scale_shift"]["abs_rel"] is not None
-    meaning = evaluate_run(deep, weights="ema", report=False)["meaning"]
+    meaning = evaluate_run(deep, Scoring(weights="ema"), report=False)["meaning"]
     assert {"abs_rel", "median"} <= set(meaning["depth"])
     assert "ate_m" in meaning["motion"]
 
@@ -463,19 +465,19 @@ def test_a_joint_run_is_scored_on_everything_at_once(joint: Path, capsys: pytest
     rows = list(csv.DictReader((folder / "images.csv").read_text().splitlines()))
     assert len(rows) == 12
     for task in BOTH:  # each alone gives the same
-        alone = evaluate_run(joint, tasks=[task], report=False)
+        alone = evaluate_run(joint, Scoring(tasks=[task]), report=False)
         assert alone["motion"] is None
         for weights in ("ema", "last"):
             assert alone["scores"][weights] == {task: result["scores"][weights][task]}
         named = list(csv.DictReader((joint / "evaluation" / f"val-{task}" / "images.csv").read_text().splitlines()))
         assert all(own.items() <= row.items() for own, row in zip(named, rows, strict=True))
-    alone = evaluate_run(joint, tasks=["motion"], report=False)
+    alone = evaluate_run(joint, Scoring(tasks=["motion"]), report=False)
     assert (alone["scores"], alone["motion"]) == ({}, result["motion"])
 
 
 def test_a_joint_run_on_data_with_labels_alone(joint: Path, tmp_path: Path, data: CamVid) -> None:
     with pytest.raises(FathomError, match="15 classes that are not the 11 classes of camvid"):
-        evaluate_run(joint, dataset=data)
+        evaluate_run(joint, Scoring(dataset=data))
     both = save_joint_run(tmp_path, data, pose=False)
     assert list(evaluate_run(both)["scores"]["ema"]) == ["segmentation"]
 
@@ -490,9 +492,9 @@ def test_stored_predictions_of_a_joint_run_say_by_their_kind_of_which_task_they_
         draw.write(tmp_path / "ids" / f"{id}.png", prediction.label)
         write_disparity(tmp_path / "disparity" / f"{id}.png", prediction.disparity)
     write_scale(tmp_path, RANGE)
-    ours = evaluate_run(joint, weights="ema", report=False)["scores"]["ema"]
+    ours = evaluate_run(joint, Scoring(weights="ema"), report=False)["scores"]["ema"]
     for name, task in (("ids", "segmentation"), ("disparity", "depth")):
-        theirs = evaluate_run(joint, against=tmp_path / name)["scores"]["predictions"]
+        theirs = evaluate_run(joint, Scoring(against=tmp_path / name))["scores"]["predictions"]
         assert list(theirs) == [task]
         if task == "depth":
             assert theirs[task]["median"] == pytest.approx(ours[task]["median"], rel=1e-2)
@@ -500,8 +502,8 @@ def test_stored_predictions_of_a_joint_run_say_by_their_kind_of_which_task_they_
             assert theirs[task]["miou"] == ours[task]["miou"]
         assert (joint / "evaluation" / f"val-{name}" / "report.html").is_file()
     with pytest.raises(FathomError, match="Say with --tasks which of segmentation, depth"):
-        evaluate_run(joint, against=tmp_path)
-    evaluate_run(joint, against=tmp_path / "ids", tasks=["segmentation"], report=False)
+        evaluate_run(joint, Scoring(against=tmp_path))
+    evaluate_run(joint, Scoring(against=tmp_path / "ids", tasks=["segmentation"]), report=False)
     assert (joint / "evaluation" / "val-ids-segmentation").is_dir()
 
 
@@ -542,7 +544,7 @@ class TestBaselines:
     @pytest.mark.slow
     def test_against_itself_it_is_0(self, joint: Path) -> None:
         evaluate_run(joint, report=False, as_json=True)
-        result = evaluate_run(joint, report=False, baselines=dict.fromkeys(BOTH, joint))
+        result = evaluate_run(joint, Scoring(baselines=dict.fromkeys(BOTH, joint)), report=False)
         assert {weights: one["delta_m"] for weights, one in result["delta_m"].items()} == {"ema": 0, "last": 0}
 
     @pytest.mark.parametrize(
@@ -559,29 +561,29 @@ class TestBaselines:
 
     def test_a_baseline_must_be_scored_in_the_same_way(self, joint: Path, singles: dict[str, Path]) -> None:
         with pytest.raises(FathomError, match=r"val-first1/scores\.json: score it first, by `fathom evaluate"):
-            evaluate_run(joint, report=False, limit=1, baselines=singles)
+            evaluate_run(joint, Scoring(limit=1, baselines=singles), report=False)
 
     def test_a_baseline_of_other_data_is_compared_on_the_same_images(self, joint: Path, tmp_path: Path) -> None:
         """It was trained in another city, and its own scores are of that."""
         away = STREETS.model_copy(update={"seed": 1})
         other = save_joint_run(tmp_path / "other", away, ["segmentation"], pose=False)
-        how: dict[str, Any] = {"report": False, "limit": 1, "weights": "ema"}
-        asked = {**how, "tasks": ["segmentation"], "baselines": {"segmentation": other}}
-        evaluate_run(other, **how)
+        how = Scoring(limit=1, weights="ema")
+        asked = replace(how, tasks=["segmentation"], baselines={"segmentation": other})
+        evaluate_run(other, how, report=False)
         with pytest.raises(FathomError, match=r"no evaluation/val-on-streets-\w{6}-first1/.*and the same data"):
-            evaluate_run(joint, **asked)
-        evaluate_run(other, dataset=STREETS, **how)
-        assert evaluate_run(joint, **asked)["delta_m"]["ema"]["delta_m"] is not None
+            evaluate_run(joint, asked, report=False)
+        evaluate_run(other, replace(how, dataset=STREETS), report=False)
+        assert evaluate_run(joint, asked, report=False)["delta_m"]["ema"]["delta_m"] is not None
         (file,) = (other / "evaluation").glob("val-on-streets-*-first1/scores.json")
         known = json.loads(file.read_text())
         for key, value, words in (("images", 7, "images is 7, not 1"), ("pixels", 5, "pixels is 5, not")):
             scores = {"ema": {"segmentation": {**known["scores"]["ema"]["segmentation"], key: value}}}
             file.write_text(json.dumps({**known, "scores": scores}))
             with pytest.raises(FathomError, match=f"scored in another way: {words}"):
-                evaluate_run(joint, **asked)
+                evaluate_run(joint, asked, report=False)
         file.write_text(json.dumps({**known, "inference": {**known["inference"], "flip": True}}))
         with pytest.raises(FathomError, match="flip is True, not False"):
-            evaluate_run(joint, **asked)
+            evaluate_run(joint, asked, report=False)
 
     def test_what_concerns_a_baseline(self, tmp_path: Path) -> None:
         """A mirror all; windows and the range of depths only some; its links are its own."""

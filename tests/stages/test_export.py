@@ -21,7 +21,8 @@ from fathomseg.inference.card import load_card
 from fathomseg.inference.onnx import read_metadata
 from fathomseg.inference.settings import Inference
 from fathomseg.io.depth_maps import read_disparity
-from fathomseg.stages import evaluate, export, predict
+from fathomseg.stages import export, predict
+from fathomseg.stages.evaluate import Scoring, evaluate_run, scored
 from tests.fakes import make_camvid, make_folder, make_video, save, scene, write_yaml
 from tests.inference.tiny_onnx import known_model, save_known
 from tests.stages.saved_joint_run import BOTH, RANGE, save_joint_run
@@ -77,8 +78,8 @@ def test_the_file_predicts_like_the_run(joint: Path, exported: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_file_scores_like_the_run(joint: Path, exported: Path) -> None:
-    theirs = evaluate.evaluate_run(joint, weights="ema", report=False)["scores"]["ema"]["segmentation"]
-    found = evaluate.evaluate_run(exported)
+    theirs = evaluate_run(joint, Scoring(weights="ema"), report=False)["scores"]["ema"]["segmentation"]
+    found = evaluate_run(exported)
     mine = found["scores"]["onnx"]["segmentation"]
     assert mine["miou"] == pytest.approx(theirs["miou"], abs=1e-3)
     assert mine["pixel_accuracy"] == pytest.approx(theirs["pixel_accuracy"], abs=1e-3)
@@ -109,9 +110,9 @@ def test_int8_says_what_it_costs(joint: Path, exported: Path, capsys: pytest.Cap
     known = read_metadata(small)
     assert known["precision"] == "int8"
     assert known["measured"]["images"] == 2
-    full = evaluate.evaluate_run(joint, weights="ema", report=False, limit=2)["scores"]["ema"]["segmentation"]
+    full = evaluate_run(joint, Scoring(weights="ema", limit=2), report=False)["scores"]["ema"]["segmentation"]
     assert known["measured"]["fp32"]["segmentation"]["miou"] == pytest.approx(full["miou"], abs=1e-6)
-    quantised = evaluate.evaluate_run(small, report=False, limit=2)["scores"]["onnx"]["segmentation"]
+    quantised = evaluate_run(small, Scoring(limit=2), report=False)["scores"]["onnx"]["segmentation"]
     assert known["measured"]["int8"]["segmentation"]["miou"] == pytest.approx(quantised["miou"], abs=1e-6)
 
 
@@ -265,16 +266,16 @@ def test_a_file_knows_the_data_of_its_run_where_that_is(tmp_path: Path) -> None:
     run.mkdir()
     (run / "config.yaml").write_text(json.dumps({"data": {"name": "folder", "root": str(data)}}))
     here = save_known(tmp_path / "here.onnx", run=str(run))
-    found = evaluate.evaluate_run(here, report=False)
+    found = evaluate_run(here, report=False)
     assert found["scores"]["onnx"]["segmentation"]["miou"] >= 0
     gone = save_known(tmp_path / "gone.onnx", run="runs/gone")
     with pytest.raises(FathomError, match=r"exported from the run runs/gone, which is not here: say which data"):
-        evaluate.evaluate_run(gone)
+        evaluate_run(gone)
     arguments: dict[str, Any] = {
         **dict.fromkeys(("mode", "against", "limit", "tasks", "max_depth", "crop")),
         **{"overrides": [], "split": "val", "weights": "both", "json": True, "report": False},
     }
-    evaluate.scored(str(gone), data=str(data), **arguments)
+    scored(str(gone), data=str(data), **arguments)
 
 
 def test_frames_per_second_of_a_video_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from fathomseg.errors import FathomError
 from fathomseg.evaluation.scenes import pool_of
 from fathomseg.inference.card import load_card, load_model
 from fathomseg.io.owned import foreign
-from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.evaluate import Scoring, evaluate_run
 from fathomseg.stages.study_config import Training, labelled
 from fathomseg.stages.study_runs import hashed, progress, result
 from fathomseg.stages.train import train
@@ -126,7 +126,7 @@ def test_retrieval_is_scored_with_the_size_of_the_pool_and_chance(
     assert "a pool of 2 pairs; 2 more, fewer than 2 frames from one of them, left out" in said
     assert "chance" in said
     with pytest.raises(FathomError, match="not two samples of different scenes have a label and a depth"):
-        evaluate_run(whole, report=False, limit=1)
+        evaluate_run(whole, Scoring(limit=1), report=False)
 
 
 def test_pools_hold_what_has_both_and_lies_apart() -> None:

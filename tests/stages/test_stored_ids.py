@@ -19,7 +19,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.errors import DataError, FathomError
 from fathomseg.inference.card import ModelCard, load_card, load_model
 from fathomseg.inference.predictor import load
-from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.evaluate import Scoring, evaluate_run
 from fathomseg.stages.predict import predicted
 from tests.fakes import save, scene, write_yaml
 from tests.saved_model import save_model
@@ -66,7 +66,7 @@ def miou(result: dict[str, Any]) -> float:
 
 def test_labels_scored_as_predictions_are_perfect(folder: Folder, tmp_path: Path) -> None:
     made = run_of(folder, tmp_path / "run")
-    scored = evaluate_run(made, split="train", against=folder.root / "labels", dataset=folder, report=False)
+    scored = evaluate_run(made, Scoring(split="train", against=folder.root / "labels", dataset=folder), report=False)
     assert miou(scored) == 1
 
 
@@ -84,7 +84,7 @@ def test_predictions_are_labels_of_the_same_dataset(folder: Folder, tmp_path: Pa
         seen |= set(np.unique(expected).tolist())
     assert len(seen) > 1
     ours, theirs = (
-        evaluate_run(made, split="train", weights="ema", dataset=folder, against=against, report=False)
+        evaluate_run(made, Scoring(split="train", weights="ema", dataset=folder, against=against), report=False)
         for against in (None, out / "ids")
     )
     assert miou(ours) == miou(theirs) < 1
@@ -100,7 +100,7 @@ def test_predictions_of_other_classes_are_not_scored(folder: Folder, tmp_path: P
     listed = (tmp_path / "out" / "classes.json").read_text()
     (tmp_path / "out" / "classes.json").write_text(listed.replace('"a"', '"z"'))
     with pytest.raises(FathomError, match="made by a network of other classes"):
-        evaluate_run(made, split="train", dataset=folder, against=tmp_path / "out" / "ids", report=False)
+        evaluate_run(made, Scoring(split="train", dataset=folder, against=tmp_path / "out" / "ids"), report=False)
 
 
 def test_predictions_of_an_image_that_was_replaced_are_not_scored(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_predictions_of_an_image_that_was_replaced_are_not_scored(tmp_path: Path
     data = Folder(root=root)
     made = run_of(data, tmp_path / "run")
     predicted(str(made), str(root / "images"), str(tmp_path / "out"), device="cpu", overlay=False)
-    scored = evaluate_run(made, split="train", dataset=data, against=tmp_path / "out" / "ids", report=False)
+    scored = evaluate_run(made, Scoring(split="train", dataset=data, against=tmp_path / "out" / "ids"), report=False)
     assert str(made) in scored["made_by"]["predictions"]
     id = data.ids("train")[0]
     save(root / f"{id}.png", scene(9, (24, 32), 3)[0])
     with pytest.raises(DataError, match=r"was predicted before .* changed; predict it again"):
-        evaluate_run(made, split="train", dataset=data, against=tmp_path / "out" / "ids", report=False)
+        evaluate_run(made, Scoring(split="train", dataset=data, against=tmp_path / "out" / "ids"), report=False)
 
 
 def test_scores_on_other_data_do_not_replace_those_of_its_own(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_scores_on_other_data_do_not_replace_those_of_its_own(tmp_path: Path) ->
             save(root / "labels" / f"{i}.png", label)
     made = run_of(Folder(root=roots[0]), tmp_path / "run")
     for root in (*roots, roots[0]):
-        scored = evaluate_run(made, split="train", weights="ema", dataset=Folder(root=root), report=False)
+        scored = evaluate_run(made, Scoring(split="train", weights="ema", dataset=Folder(root=root)), report=False)
         assert set(scored["made_by"]) == {"ema"}
     names = sorted(path.name for path in (made / "evaluation").iterdir())
     assert names[0] == "train"
@@ -150,7 +150,7 @@ def test_indices_are_not_taken_for_the_ids_of_a_dataset(tmp_path: Path) -> None:
         save(tmp_path / "indices" / f"{stem}.png", label)
     data = Folder(root=root)
     with pytest.raises(DataError, match="holds 0 where the label has a class; expected the ids of folder: 1, 2, 3"):
-        evaluate_run(run_of(data, tmp_path / "run"), split="train", against=tmp_path / "indices", report=False)
+        evaluate_run(run_of(data, tmp_path / "run"), Scoring(split="train", against=tmp_path / "indices"), report=False)
 
 
 def test_what_label_files_of_other_datasets_store(tmp_path: Path) -> None:

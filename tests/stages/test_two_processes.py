@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from fathomseg.config import load
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.stages.evaluate import evaluate_run
+from fathomseg.stages.evaluate import Scoring, evaluate_run
 from fathomseg.stages.train import train
 from fathomseg.training.recipe import Recipe
 from tests.fakes import make_camvid
@@ -137,7 +137,7 @@ def together(
 
 def test_scores_are_equal_to_the_last_bit(saved: Path, together: Path) -> None:
     """Five images on two ranks: 3 + 2, none counted twice; only the first rank prints and writes."""
-    alone = evaluate_run(saved, split="val", report=False, as_json=True)["scores"]
+    alone = evaluate_run(saved, Scoring(split="val"), report=False, as_json=True)["scores"]
     assert json.loads((together / "said.0.0").read_text())["scores"] == alone
     assert (together / "said.1.0").read_text() == ""
     assert (together / "saved" / TABLE).read_text() == (saved / TABLE).read_text()

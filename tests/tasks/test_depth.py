@@ -154,7 +154,7 @@ def test_gradients_are_those_of_finite_differences(error: str) -> None:
     largest, farthest = torch.full((1, 1, 3, 1), 0.99, dtype=torch.float64), torch.full((1, 1, 3, 1), 79.0).double()
 
     def loss(d: Tensor) -> Tensor:
-        total: Tensor = criterion._error(torch.cat([d, largest], 3), torch.cat([truth, farthest], 3))[0]
+        total: Tensor = criterion.error_of(torch.cat([d, largest], 3), torch.cat([truth, farthest], 3), None)[0]
         return total
 
     assert torch.autograd.gradcheck(loss, disparity)

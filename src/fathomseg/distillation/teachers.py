@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from fathomseg.distillation.predictions import Predictions, agreement, labels
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
-from fathomseg.inference.predictor import Predictor, load, stacked
+from fathomseg.inference.predictor import load, stacked
 from fathomseg.inference.settings import trained_inference
 from fathomseg.io.depth_maps import DepthUnit
 from fathomseg.io.files import digest
@@ -100,10 +100,6 @@ class RunTeacher(Teacher):
                 **({"class_weights": "taken off"} if self.class_weights is not None else {}),
             },
         )
-        plain = inference.model_copy(update={"flip": False})
-        card, place = self.predictor.card, self.predictor.device
-        self.one_sided = Predictor(self.predictor.network, card, place, plain, (task,))
-        """The same without its mirror, to see whether both agree."""
 
     def predict(self, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
         """One pass for all images of a working size, two with the mirror."""
@@ -116,32 +112,23 @@ class RunTeacher(Teacher):
         return [found[row] for row in range(len(images))]
 
     def _at(self, working: Size, images: Sequence[Picture], match: ClassMatch | None, soft: bool) -> list[Predictions]:
-        inputs = stacked(images, working)
+        stack = stacked(images, working)
         sizes = [image.shape[:2] for image in images]
         if self.target == "label":
             assert match is not None, "classes are matched"
-            maps = self.predictor.maps(inputs)[self.task.name]
+            maps = self.predictor.maps(stack)[self.task.name]
             if self.class_weights is not None:  # softmax(maps) is proportional to weight * P (`logit_adjusted`)
                 maps = maps - self.class_weights.log().to(maps.device)
             return [labels(one, size, match, soft) for one, size in zip(maps, sizes, strict=True)]
-        return self._two_views(inputs, sizes) if self.flip else self._decoded(self._maps(inputs), sizes)
-
-    def _maps(self, inputs: UInt8[Tensor, "b 3 h w"]) -> Tensor:
-        return self.one_sided.maps(inputs)[self.task.name]
-
-    @torch.inference_mode()
-    def _two_views(self, inputs: UInt8[Tensor, "b 3 h w"], sizes: Sequence[Size]) -> list[Predictions]:
-        """The mean of the image and its mirror, with their agreement as the confidence."""
-        size = (inputs.shape[2], inputs.shape[3])
-        views = self._maps(inputs), self.task.mirrored(self._maps(inputs.flip(3)))
-        mean = sum(self.task.averaging(view, size) for view in views) / 2
-        predictions = self._decoded(self.task.averaged(mean), sizes)  # type: ignore[arg-type]
-        for prediction, *both in zip(predictions, *(self._decoded(view, sizes) for view in views), strict=True):
-            a, b = (torch.from_numpy(one[self.target]) for one in both)
-            sure = agreement(a, b) if self.target == "depth" else (a * b).sum(2).clamp(0, 1)
-            prediction[f"{self.target}_confidence"] = sure.numpy()
+        views = self.predictor.views(self.predictor.inputs(stack), [self.task.name])
+        predictions = self._decoded(self.predictor.merged(views, working), sizes)
+        if self.flip:  # the agreement with the mirror is the confidence
+            for prediction, *both in zip(predictions, *(self._decoded(view, sizes) for view in views), strict=True):
+                a, b = (torch.from_numpy(one[self.target]) for one in both)
+                sure = agreement(a, b) if self.target == "depth" else (a * b).sum(2).clamp(0, 1)
+                prediction[f"{self.target}_confidence"] = sure.numpy()
         return predictions
 
-    def _decoded(self, maps: Float32[Tensor, "b _ _ _"], sizes: Sequence[Size]) -> list[Predictions]:
-        fields = (self.task.decode(one, size)[self.target] for one, size in zip(maps, sizes, strict=True))
-        return [{self.target: field.cpu().numpy()} for field in fields]
+    def _decoded(self, maps: Mapping[str, Float32[Tensor, "b _ _ _"]], sizes: Sequence[Size]) -> list[Predictions]:
+        own = zip(maps[self.task.name], sizes, strict=True)
+        return [{self.target: self.task.decode(one, size)[self.target].cpu().numpy()} for one, size in own]

@@ -201,7 +201,25 @@ class Predictor:
         working size. Raises `FathomError` in mode `tiles`, where there is no working size.
         """
         self._refuse_tiles()
-        return self._maps(images, list(self.tasks))
+        return self._maps(self.inputs(images), list(self.tasks))
+
+    def inputs(self, images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 h w"]:
+        """Images at working size as the network takes them: 0..1, on its device."""
+        return images.to(self.device).float().div(255).contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def views(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> list[dict[str, Tensor]]:
+        """The maps at the network's own resolution; with `flip` also those of the mirrored images, mirrored back."""
+        views = [self._run(inputs, tasks)]
+        if self.inference.flip:
+            views.append({name: self.tasks[name].mirrored(x) for name, x in self._run(inputs.flip(3), tasks).items()})
+        return views
+
+    def merged(self, views: Sequence[dict[str, Tensor]], size: Size) -> dict[str, Float32[Tensor, "b _ _ _"]]:
+        """By task the map of several views of inputs of this size; a single view is left as it is."""
+        if len(views) == 1:
+            return views[0]
+        return {name: self.tasks[name].averaged(mean) for name, mean in self._mean(views, size).items()}
 
     @property
     def _tiled(self) -> list[str]:
@@ -224,16 +242,15 @@ class Predictor:
         found: dict[int, dict[str, Tensor]] = {}
         for shape in dict.fromkeys(shapes):
             rows = [row for row, own in enumerate(shapes) if own == shape]
-            maps = self._maps(stacked([images[row] for row in rows], shape), tasks)
+            maps = self._maps(self.inputs(stacked([images[row] for row in rows], shape)), tasks)
             found |= {row: {name: x[place] for name, x in maps.items()} for place, row in enumerate(rows)}
         return [found[row] for row in range(len(images))]
 
     @torch.inference_mode()
-    def _maps(self, images: UInt8[Tensor, "b 3 h w"], tasks: Sequence[str]) -> dict[str, Float32[Tensor, "b _ _ _"]]:
-        inputs = images.to(self.device).float().div(255).contiguous(memory_format=torch.channels_last)
+    def _maps(self, inputs: Float[Tensor, "b 3 h w"], tasks: Sequence[str]) -> dict[str, Float32[Tensor, "b _ _ _"]]:
         slid = [name for name in tasks if self.inference.mode == "slide" and self.tasks[name].windowed]
         whole = [name for name in tasks if name not in slid]
-        found = {} if not whole else self._averaged(inputs, whole) if self.inference.flip else self._run(inputs, whole)
+        found = self.merged(self.views(inputs, whole), (inputs.shape[2], inputs.shape[3])) if whole else {}
         if slid:
             found |= self._slide(inputs, slid)
         return {name: found[name] for name in tasks}
@@ -243,9 +260,11 @@ class Predictor:
         """The fields of one task from tiles at the scale of the image, which is resized first if `size` differs."""
         image, task, fields = resize_image(image, size), self.tasks[name], dict[str, Tensor]()
         tile = self.inference.window.size or self.inference.size or self.card.size
-        for rows, strip in strips(
-            image, self.inference.window, tile, lambda x: self._views(x, [name])[name], self.device, self.batch
-        ):
+
+        def seen(tiles: Float[Tensor, "b 3 h w"]) -> Tensor:
+            return self._mean(self.views(tiles, [name]), (tiles.shape[2], tiles.shape[3]))[name]
+
+        for rows, strip in strips(image, self.inference.window, tile, seen, self.device, self.batch):
             part = task.decode(task.averaged(strip[None])[0], (strip.shape[1], strip.shape[2]))
             for key, values in part.items():
                 if key not in fields:
@@ -270,17 +289,10 @@ class Predictor:
             outputs = self.network(inputs, tasks)
         return {name: self.tasks[name].map(outputs[name]) for name in tasks}
 
-    def _views(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
-        """The maps in the form in which they may be averaged, at the size of the input; with `flip` they are."""
-        size = (inputs.shape[2], inputs.shape[3])
-        views = {name: self.tasks[name].averaging(x, size) for name, x in self._run(inputs, tasks).items()}
-        if not self.inference.flip:
-            return views
-        other = {name: self.tasks[name].averaging(x, size) for name, x in self._run(inputs.flip(3), tasks).items()}
-        return {name: (views[name] + self.tasks[name].mirrored(other[name])) / 2 for name in tasks}
-
-    def _averaged(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
-        return {name: self.tasks[name].averaged(mean) for name, mean in self._views(inputs, tasks).items()}
+    def _mean(self, views: Sequence[dict[str, Tensor]], size: Size) -> dict[str, Tensor]:
+        """Their mean in the form in which it may be averaged further."""
+        each = {name: [self.tasks[name].averaging(view[name], size) for view in views] for name in views[0]}
+        return {name: sum(others, first) / len(views) for name, (first, *others) in each.items()}
 
     def _slide(self, inputs: Float[Tensor, "b 3 h w"], tasks: Collection[str]) -> dict[str, Tensor]:
         """Overlapping windows, averaged with weights that fall off towards a window's edges."""
@@ -290,7 +302,7 @@ class Predictor:
         for top, left, height, width in self.inference.window.boxes(size):
             inside = (..., slice(top, top + height), slice(left, left + width))
             hat = falling(height, inputs.device)[:, None] * falling(width, inputs.device)
-            for name, view in self._views(inputs[inside], tasks).items():
+            for name, view in self._mean(self.views(inputs[inside], tasks), (height, width)).items():
                 if name not in totals:
                     totals[name] = view.new_zeros(*view.shape[:2], *size)
                 totals[name][inside] += hat * view

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from fathomseg.data.class_match import by_plain_name, find, plain
 from fathomseg.errors import FathomError
-from fathomseg.types import ClassList
+from fathomseg.types import IGNORE, ClassList
 
 SKY: Final = ("sky",)
 MOVING: Final = (
@@ -53,4 +53,25 @@ def members(label: UInt8[Tensor, "*b h w"], classes: Sequence[int]) -> Bool[Tens
     found = torch.zeros_like(label, dtype=torch.bool)
     for index in classes:
         found |= label == index
+    return found
+
+
+def known_classes(
+    targets: Mapping[str, Tensor],
+    min_confidence: float,
+    others: Sequence[tuple[UInt8[Tensor, "b h w"], Float[Tensor, "b h w"]]] = (),
+) -> tuple[UInt8[Tensor, "b h w"], Float[Tensor, "b h w"]] | None:
+    """The class of every pixel by its label, else a teacher's, else `others`, 255 where none is so sure; and how sure
+    it is, 1 for labels. None if there is no source of classes."""
+    given = (targets.get("label"), None), (targets.get("distilled_label"), targets.get("distilled_label_confidence"))
+    found = None
+    for label, sure in (*given, *others):
+        if label is None:
+            continue
+        sure = torch.ones_like(label, dtype=torch.float32) if sure is None else sure
+        label = torch.where(sure >= min_confidence, label, IGNORE)
+        if found is not None:
+            known = found[0] != IGNORE
+            label, sure = (torch.where(known, *pair) for pair in zip(found, (label, sure), strict=True))
+        found = label, sure
     return found

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
@@ -15,8 +16,8 @@ from fathomseg.config import Part
 from fathomseg.geometry.flow import optical_flow
 from fathomseg.geometry.numerics import full_precision, size_of
 from fathomseg.geometry.warp import inside, locate, projection
-from fathomseg.losses.class_groups import MOVING, indices, members
-from fathomseg.types import IGNORE, ClassList
+from fathomseg.losses.class_groups import MOVING, indices, known_classes, members
+from fathomseg.types import ClassList
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,8 @@ class Views:
     inverse_depth: Float[Tensor, "b 1 h w"]
     K: Float[Tensor, "b 3 3"]
     src_T_tgt: Float[Tensor, "b s 4 4"]
-    label: UInt8[Tensor, "b h w"] | None
-    """Classes of the image's own label or of a teacher's, 255 = not known; None if no image has any."""
-    confidence: Float[Tensor, "b h w"] | None = None
-    """0..1, how sure that class is, 1 for the image's own; None = all are."""
+    targets: Mapping[str, Tensor]
+    """Those of the batch: labels, a teacher's."""
 
 
 class Moving(Part, ABC):
@@ -86,12 +85,8 @@ class MovingClasses(Moving):
 
     def weight(self, views: Views, classes: tuple[int, ...]) -> Float[Tensor, "b 1 h w"] | None:
         """`keep` on these classes where they are sure enough, 1 elsewhere."""
-        if views.label is None:
-            return None
-        moving = members(views.label, classes)
-        if views.confidence is not None:
-            moving = moving & (views.confidence >= self.min_confidence)
-        return torch.where(moving, self.keep, 1.0)[:, None]
+        found = known_classes(views.targets, self.min_confidence)
+        return None if found is None else torch.where(members(found[0], classes), self.keep, 1.0)[:, None]
 
 
 class ResidualFlow(Moving):
@@ -147,16 +142,3 @@ def residual_flow(views: Views, confidence: float) -> tuple[Float[Tensor, "b s h
     rigid = torch.stack([x - columns, y - rows], dim=2)
     known = shown & inside(grid) & (sure.unflatten(0, (-1, frames))[:, :, 0] >= confidence)
     return torch.linalg.vector_norm(seen.unflatten(0, (-1, frames)) - rigid, dim=2), known
-
-
-def known_classes(
-    label: UInt8[Tensor, "b h w"] | None,
-    other: UInt8[Tensor, "b h w"] | None,
-    confidence: Float[Tensor, "b h w"] | None = None,
-) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:
-    """The label where there is one, else the teacher's prediction; and its confidence, 1 for labels."""
-    if label is None or other is None:
-        return (other, confidence) if label is None else (label, None)
-    own = label != IGNORE
-    sure = None if confidence is None else torch.where(own, 1.0, confidence)
-    return torch.where(own, label, other), sure

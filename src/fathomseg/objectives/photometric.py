@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import ClassVar, Final, Literal
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fathomseg.geometry.alignment import align
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.geometry.pose import invert, se3
 from fathomseg.losses.disparity import means
-from fathomseg.losses.moving import AnyMoving, Anything, Views, known_classes
+from fathomseg.losses.moving import AnyMoving, Anything, Views
 from fathomseg.losses.photometric import PhotometricLoss
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import evaluating
@@ -172,7 +172,7 @@ class PhotometricObjective(ObjectiveModule):
         images, sources = clean[:, 1], _neighbours(clean)
         loss, depths = self.config.loss, self.depth_range
         inverse_depth = loss.inverse_depth(disparities[0].detach(), images, depths)
-        views = Views(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), *_classes(batch))
+        views = Views(images, sources, inverse_depth, camera.detach(), src_T_tgt.detach(), batch.targets)
         aligned, weight = self._still(views, valid)
         used = aligned if self.config.align else src_T_tgt
         result: StepResult = loss(images, sources, disparities, camera, used, depths, valid=valid, weight=weight)
@@ -218,7 +218,7 @@ class PhotometricObjective(ObjectiveModule):
         with evaluating(self.pose):
             moved = self.motions(before, target, after, camera)
         if self.config.align:
-            views = Views(target.contiguous(), sources, inverse_depth, camera, moved, *_classes(batch))
+            views = Views(target.contiguous(), sources, inverse_depth, camera, moved, batch.targets)
             moved, _ = self._still(views, None if batch.valid is None else batch.valid[:, None])
         warped, error = self.config.loss.look(target, sources, disparity, camera, moved, self.depth_range)
         return [
@@ -265,13 +265,6 @@ class PhotometricObjective(ObjectiveModule):
 def _neighbours(frames: Float[Tensor, "b 3 c h w"]) -> Float[Tensor, "b 2 c h w"]:
     """The frames before and after; indexing by a list would copy it to the device, and wait."""
     return frames[:, ::2].contiguous()
-
-
-def _classes(batch: Batch) -> tuple[UInt8[Tensor, "b h w"] | None, Float[Tensor, "b h w"] | None]:
-    """The classes of the pixels, 255 = not known, if any image has some: those of its label, else a teacher's; and how
-    sure they are."""
-    found = batch.targets
-    return known_classes(found.get("label"), found.get("distilled_label"), found.get("distilled_label_confidence"))
 
 
 @full_precision

@@ -17,6 +17,7 @@ from fathomseg.config import named_by_key
 from fathomseg.data.distilled import target_name
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import inverse_depth
+from fathomseg.losses.class_groups import known_classes
 from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, SkyIsFar
 from fathomseg.losses.guidance.base import Seen
 from fathomseg.losses.segmentation import upsample
@@ -148,28 +149,14 @@ class SemanticGuidanceObjective(SteppedObjective):
     @torch.no_grad()
     def _classes(self, batch: Batch, outputs: Outputs) -> tuple[UInt8[Tensor, "b h w"], Float[Tensor, "b h w"]]:
         """The class of every pixel, 255 where nothing is sure enough of it; and how much it counts."""
-        shape = (len(batch), *batch.image.shape[2:])
-        label = batch.targets.get("label", batch.image.new_full(shape, IGNORE))
-        sure = torch.ones(shape, device=label.device)
-        for other, its in self._others(batch, outputs):
-            unknown = label == IGNORE
-            enough = torch.ones_like(unknown) if its is None else its >= self.config.min_confidence
-            label = torch.where(unknown & enough, other, label)
-            if self.config.weigh and its is not None:
-                sure = torch.where(unknown, its, sure)
+        size = (batch.image.shape[2], batch.image.shape[3])
+        label = torch.full((len(batch), *size), IGNORE, dtype=torch.uint8, device=batch.image.device)
+        sure = torch.ones(label.shape, device=label.device)
+        if self.config.predicted:
+            sure, label = upsample(outputs["segmentation"], size).softmax(1).max(1)
+        found = known_classes(batch.targets, self.config.min_confidence, [(label.to(torch.uint8), sure)])
+        assert found is not None, "there are others"
+        label, sure = found
         if batch.valid is not None:
             label = label.masked_fill(~batch.valid, IGNORE)
-        return label, sure
-
-    def _others(
-        self, batch: Batch, outputs: Outputs
-    ) -> list[tuple[UInt8[Tensor, "b h w"], Float[Tensor, "b h w"] | None]]:
-        """Where classes come from that are not known, the better source first, each with its confidence."""
-        found = []
-        if "distilled_label" in batch.targets:
-            found.append((batch.targets["distilled_label"], batch.targets.get("distilled_label_confidence")))
-        if self.config.predicted:
-            size = (batch.image.shape[2], batch.image.shape[3])
-            sure, label = upsample(outputs["segmentation"], size).softmax(1).max(1)
-            found.append((label.to(torch.uint8), sure))
-        return found
+        return label, sure if self.config.weigh else torch.ones_like(sure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,8 +99,7 @@ def scored(
         raise FathomError(
             f"No depth of {folder} is scored; --max-depth, --crop and --alignment are for runs with the task depth."
         )
-    return evaluate_run(
-        folder,
+    how = Scoring(
         split=split,
         weights=weights,
         inference=trained_inference(folder, mode, flip, inference_settings, links),
@@ -109,42 +108,47 @@ def scored(
         tasks=names,
         protocol=DepthProtocol(**given),
         limit=limit,
-        report=report,
-        as_json=json,
-        baselines=parse_baselines(baseline, list(chosen)) if baseline else None,
+        baselines=parse_baselines(baseline, list(chosen)) if baseline else {},
     )
+    return evaluate_run(folder, how, report=report, as_json=json)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """What of a run is scored, and how."""
+
+    split: str = "val"
+    weights: str = "both"
+    inference: Inference | None = None
+    """None = as the run predicts."""
+    dataset: Dataset | None = None
+    """None = the run's own."""
+    against: Path | None = None
+    """Where predictions of one task are stored, to be scored in the place of the network's."""
+    tasks: Collection[str] | None = None
+    """None = all the split has truth for; camera motion ("motion") where the run has a pose network and the split clips
+    with poses; retrieval ("scenes") where it has a scene model and the split labels and depths of the same images."""
+    protocol: DepthProtocol = field(default_factory=DepthProtocol)
+    limit: int | None = None
+    """The first images with a truth, and the first frames."""
+    baselines: Mapping[str, Path] = field(default_factory=dict)
+    """By task the run it is compared with (Delta_m), scored in the same way before."""
 
 
 def evaluate_run(
-    folder: Path,
-    *,
-    split: str = "val",
-    weights: str = "both",
-    inference: Inference | None = None,
-    dataset: Dataset | None = None,
-    against: Path | None = None,
-    tasks: Collection[str] | None = None,
-    protocol: DepthProtocol | None = None,
-    limit: int | None = None,
-    report: bool = True,
-    as_json: bool = False,
-    optional: bool = False,
-    baselines: Mapping[str, Path] | None = None,
+    folder: Path, how: Scoring = Scoring(), *, report: bool = True, as_json: bool = False, optional: bool = False
 ) -> dict[str, Any]:
-    """Score a run on a split of its own dataset (or `dataset`), or the predictions of one task stored in `against`.
+    """Score a run.
 
     `folder` may be a file that `fathom export` wrote; what is written goes into FILE.evaluation/ beside it then.
 
-    Every task the split has truth for is scored, or those named in `tasks`; camera motion ("motion" among them) where
-    the run has a pose network and the split clips with poses; retrieval ("scenes") where it has a scene model and the
-    split labels and depths of the same images. `limit` takes the first images with a truth, and the
-    first frames. Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv,
-    report.html. In a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing
-    can be measured, saying what is missing; if the scores are `optional`, returns {} then. `baselines`: by task the run
-    it is compared with (Delta_m), scored in the same way before. Rank 0's result has the `folder` it was written to.
+    Prints tables (or JSON), and writes `evaluation/<split>/` into the folder: scores.json, images.csv, report.html. In
+    a distributed run every rank must call it; rank 0 prints and writes. Raises `FathomError` if nothing can be
+    measured, saying what is missing; if the scores are `optional`, returns {} then. Rank 0's result has the `folder` it
+    was written to.
     """
-    asked = _asked(folder, split, weights, inference, dataset, against, tasks, protocol, limit, baselines or {})
-    if optional and split not in asked.dataset.splits:
+    asked = _asked(folder, how)
+    if optional and how.split not in asked.dataset.splits:
         return {}
     found = _measurable(asked)
     if not (found.known or found.moving or found.pool):
@@ -164,18 +168,13 @@ def evaluate_run(
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be scored and how, with all that was left out."""
+    """What is to be scored and how, with all that was left out or follows from it."""
 
     folder: Path
-    split: str
+    how: Scoring
     weights: Sequence[Weights]
     inference: Inference
     dataset: Dataset
-    against: Path | None
-    tasks: Collection[str] | None
-    protocol: DepthProtocol
-    limit: int | None
-    baselines: Mapping[str, Path]
     card: ModelCard
     usual: Inference
     """How the run predicts unless told otherwise."""
@@ -188,11 +187,11 @@ class _Asked:
     @property
     def first(self) -> list[str]:
         """The word for a limit in the name of such a folder."""
-        return [f"first{self.limit}"] if self.limit else []
+        return [f"first{self.how.limit}"] if self.how.limit else []
 
     def beside(self, name: str) -> bool:
         """Whether what the run has beside its tasks, by this name, is asked for."""
-        return self.against is None and (self.tasks is None or name in self.tasks)
+        return self.how.against is None and (self.how.tasks is None or name in self.how.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,77 +220,50 @@ class _Measured:
     retrieved: Mapping[str, Any] | None
 
 
-def _asked(
-    folder: Path,
-    split: str,
-    weights: str,
-    inference: Inference | None,
-    dataset: Dataset | None,
-    against: Path | None,
-    tasks: Collection[str] | None,
-    protocol: DepthProtocol | None,
-    limit: int | None,
-    baselines: Mapping[str, Path],
-) -> _Asked:
+def _asked(folder: Path, how: Scoring) -> _Asked:
     """The same with its defaults. Raises `FathomError` for what cannot be asked of this run."""
-    if not (names := [name for name in WEIGHTS if weights in {name, "both"}]):
-        raise FathomError(f"There are no weights {weights!r}; choose from {', '.join(WEIGHTS)}, both.")
-    if limit is not None and limit < 1:
-        raise FathomError(f"--limit is {limit}; give the number of images to score, at least 1.")
-    dataset = dataset or resolve_dataset(own_data(folder))
+    if not (names := [name for name in WEIGHTS if how.weights in {name, "both"}]):
+        raise FathomError(f"There are no weights {how.weights!r}; choose from {', '.join(WEIGHTS)}, both.")
+    if how.limit is not None and how.limit < 1:
+        raise FathomError(f"--limit is {how.limit}; give the number of images to score, at least 1.")
+    dataset = how.dataset or resolve_dataset(own_data(folder))
     card, usual = load_card(folder), trained_inference(folder)
-    inference, protocol = inference or usual, protocol or DepthProtocol()
+    inference = how.inference or usual
     place = folder.with_suffix(".evaluation") if is_onnx(folder) else folder / "evaluation"
     if rank_and_world()[0] == 0:
         refuse_unwritable(place, "run folder")
-    chosen, narrowed = _chosen(folder, card, tasks)
-    refuse_without_task(baselines)
-    if against is None and rank_and_world()[0] == 0 and (warning := inference.misfit(card.size)) is not None:
+    chosen, narrowed = _chosen(folder, card, how.tasks)
+    refuse_without_task(how.baselines)
+    if how.against is None and rank_and_world()[0] == 0 and (warning := inference.misfit(card.size)) is not None:
         say(warning)
-    if is_pattern(split):
+    if is_pattern(split := how.split):
         raise FathomError(f"--split {split} is a pattern; hold it out as val in dataset.yaml (`val: [{split}]`).")
-    return _Asked(
-        folder=folder,
-        split=split,
-        weights=names,
-        inference=inference,
-        dataset=dataset,
-        against=against,
-        tasks=tasks,
-        protocol=protocol,
-        limit=limit,
-        baselines=baselines,
-        card=card,
-        usual=usual,
-        chosen=chosen,
-        narrowed=narrowed,
-        place=place,
-    )
+    return _Asked(folder, how, names, inference, dataset, card, usual, chosen, narrowed, place)
 
 
 def _measurable(asked: _Asked) -> _Measurable:
     """What of it the data has truth for."""
-    dataset, limit, tasks = asked.dataset, asked.limit, asked.chosen
-    split_ids = tuple(dataset.ids(asked.split))
-    if asked.against is not None:
-        stored = stored_task(asked.against, tasks)
+    dataset, how, tasks = asked.dataset, asked.how, asked.chosen
+    split_ids = tuple(dataset.ids(how.split))
+    if how.against is not None:
+        stored = stored_task(how.against, tasks)
         if stored.name == "segmentation":
-            refuse_other_classes(asked.against, dataset)
+            refuse_other_classes(how.against, dataset)
         tasks = {stored.name: stored}
-    ids, known = with_truth(dataset, tasks, split_ids, limit)
+    ids, known = with_truth(dataset, tasks, split_ids, how.limit)
     moves = asked.card.pose is not None and asked.beside(MOTION)
-    moving = split_ids[:limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
+    moving = split_ids[: how.limit] if moves and any(len(clip) >= SNIPPET for clip in clips(dataset, split_ids)) else ()
     pool = None
     if (scene := asked.card.scene) is not None and asked.beside(SCENES) and not is_onnx(asked.folder):
-        pool = pool_of(dataset, split_ids, scene.apart, limit)
+        pool = pool_of(dataset, split_ids, scene.apart, how.limit)
     return _Measurable(split_ids, tasks, ids, known, moving, pool if pool is not None and len(pool.ids) > 1 else None)
 
 
 def _sources(asked: _Asked, found: _Measurable, device: torch.device) -> dict[str, Source]:
     """Where predictions come from, by weights. Raises `FathomError` if they do not fit the data."""
-    if asked.against is not None:
+    if (against := asked.how.against) is not None:
         (stored,) = found.tasks.values()
-        of_folder = FromFolder(asked.against, stored, asked.dataset, found.split_ids, asked.protocol, asked.card)
+        of_folder = FromFolder(against, stored, asked.dataset, found.split_ids, asked.how.protocol, asked.card)
         return {"predictions": of_folder}
     for misfit in filter(None, (task.misfit(asked.card.classes, asked.dataset) for task in found.known.values())):
         raise FathomError(f"{asked.folder} {misfit}")
@@ -310,7 +282,7 @@ def _measured(asked: _Asked, found: _Measurable, device: torch.device) -> _Measu
     scores = {}
     for name, source in sources.items():
         with progress(f"scoring {name}", len(found.ids)) as tick:
-            scores[name] = score(source, dataset, found.ids, found.known, device, asked.protocol, tick)
+            scores[name] = score(source, dataset, found.ids, found.known, device, asked.how.protocol, tick)
     drives: list[Drive] = []
     if found.moving:
         with progress("camera motion", len(found.moving)) as tick:
@@ -328,16 +300,17 @@ def _measured(asked: _Asked, found: _Measurable, device: torch.device) -> _Measu
 
 def _result(asked: _Asked, found: _Measurable, measured: _Measured) -> dict[str, Any]:
     """All that scores.json holds. Raises `FathomError` for baselines that cannot be compared with."""
-    against, known, drives, retrieved = asked.against, found.known, measured.drives, measured.retrieved
+    how, known, drives, retrieved = asked.how, found.known, measured.drives, measured.retrieved
+    against, inference = how.against, None if how.against else asked.inference
     result: dict[str, Any] = {
         "run": str(asked.folder),
         "dataset": asked.dataset.name,
-        "split": asked.split,
-        "limit": asked.limit,
+        "split": how.split,
+        "limit": how.limit,
         "against": None if against is None else str(against),
         "size": list(asked.inference.size or asked.card.size),
         "depth_unit": None if against else asked.card.depth_unit,
-        "inference": None if against else asked.inference.model_dump(mode="json"),
+        "inference": None if inference is None else inference.model_dump(mode="json"),
         "scores": {name: {task: one.result for task, one in by.items()} for name, by in measured.scores.items()},
         "sections": {name: task.section for name, task in known.items()},
         "motion": motion_scores(drives) if drives else None,
@@ -350,19 +323,19 @@ def _result(asked: _Asked, found: _Measurable, measured: _Measured) -> dict[str,
         "made_by": _made_by(asked.folder, asked.weights, against),
         "origin": origin(),
     }
-    if asked.baselines:
-        how = asked.first, None if against else asked.inference, asked.protocol
-        places = {task: of_baseline(run, asked.split, asked.dataset, *how) for task, run in asked.baselines.items()}
-        result["delta_m"] = compared(result, known, asked.baselines, places)
+    if how.baselines:
+        same = how.split, asked.dataset, asked.first, inference, how.protocol
+        places = {task: of_baseline(run, *same) for task, run in how.baselines.items()}
+        result["delta_m"] = compared(result, known, how.baselines, places)
     return result
 
 
 def _written(asked: _Asked, found: _Measurable, measured: _Measured, result: Mapping[str, Any], report: bool) -> Path:
     """Write it. Returns the folder: scores of another kind never take the place of the run's own."""
-    folder, dataset, against = asked.folder, asked.dataset, asked.against
+    folder, dataset, against, protocol = asked.folder, asked.dataset, asked.how.against, asked.how.protocol
     other = [*elsewhere(folder, dataset), *([against.resolve().name] if against else [])]
-    how = [*([] if against else asked.inference.differences(asked.usual)), *asked.protocol.differences()]
-    out = asked.place / "-".join([asked.split, *other, *asked.first, *asked.narrowed, *how])
+    how = [*([] if against else asked.inference.differences(asked.usual)), *protocol.differences()]
+    out = asked.place / "-".join([asked.how.split, *other, *asked.first, *asked.narrowed, *how])
     rows = {name: {task: one.rows for task, one in by.items()} for name, by in measured.scores.items()}
     write_scores(out, result, found.ids, rows)
     if report:
@@ -377,7 +350,7 @@ def _written(asked: _Asked, found: _Measurable, measured: _Measured, result: Map
 def _tell(asked: _Asked, result: Mapping[str, Any], out: Path, as_json: bool) -> None:
     """Print it, and say last what to look at first."""
     told = sections(result, asked.dataset)
-    conclude(f"{asked.folder} on {asked.split}: {', '.join(section.headline for section in told)}")
+    conclude(f"{asked.folder} on {asked.how.split}: {', '.join(section.headline for section in told)}")
     if as_json:
         print(json_format.dumps(result))
     else:
@@ -415,7 +388,7 @@ def _chosen(folder: Path, card: ModelCard, names: Collection[str] | None) -> tup
 
 def _nothing_to_measure(asked: _Asked, tasks: Mapping[str, Task]) -> str:
     """The message that says what is missing."""
-    dataset, split, card = asked.dataset, asked.split, asked.card
+    dataset, split, card = asked.dataset, asked.how.split, asked.card
     ids = dataset.ids(split)
     reasons = (
         [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
@@ -424,7 +397,7 @@ def _nothing_to_measure(asked: _Asked, tasks: Mapping[str, Task]) -> str:
         reasons.append("not two samples of different scenes have a label and a depth")
     if card.pose is not None:
         short = f"no clip of it has poses of {SNIPPET} frames or more"
-        reasons.append(short if asked.against is None else "stored predictions tell nothing of camera motion")
+        reasons.append(short if asked.how.against is None else "stored predictions tell nothing of camera motion")
     elif clips(dataset, ids):
         reasons.append(f"{asked.folder} has no network for camera motion")
     return (

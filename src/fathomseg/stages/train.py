@@ -137,8 +137,7 @@ def _score(recipe: Recipe, folder: Path) -> dict[str, Any]:
             f"The run is not scored: {recipe.data.name} has no split {split!r}; it has {', '.join(recipe.data.splits)}."
         )
         return {}
-    from fathomseg.stages.evaluate import evaluate_run
+    from fathomseg.stages.evaluate import Scoring, evaluate_run
 
-    return evaluate_run(
-        folder, split=split, inference=recipe.evaluation.inference, report=recipe.evaluation.report, optional=True
-    )
+    how = Scoring(split=split, inference=recipe.evaluation.inference)
+    return evaluate_run(folder, how, report=recipe.evaluation.report, optional=True)

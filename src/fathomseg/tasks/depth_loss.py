@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
@@ -16,8 +17,10 @@ from fathomseg.losses.disparity import berhu
 from fathomseg.losses.segmentation import upsample
 from fathomseg.tasks.base import Task, TaskCriterion, TaskLoss
 from fathomseg.tasks.depth import Depth
-from fathomseg.tasks.relative_depth import RelativeDepth, RelativeDepthCriterion
+from fathomseg.tasks.relative_depth import RelativeDepth
 from fathomseg.types import Batch, SumCount
+
+Maps = Float[Tensor, "b 1 h w"]
 
 
 class DepthLoss(TaskLoss):
@@ -78,53 +81,74 @@ class DepthLoss(TaskLoss):
     def build(self, task: Task, pixels: Int64[Tensor, " c"] | None) -> TaskCriterion:
         """Needs to know what `task` predicts."""
         assert isinstance(task, Depth), "the loss goes by the name of its task"
-        if self.leaves_shift_open:
-            return RelativeDepthCriterion(self.relative, self.target, task.depth_range, task.output == "metric")
-        return DepthCriterion(self, task)
+        return (RelativeDepthCriterion if self.leaves_shift_open else DepthCriterion)(self, task)
 
 
-class DepthCriterion(TaskCriterion):
-    """The error of the finest map of a batch."""
+class FinestMapCriterion(TaskCriterion):
+    """The error of the finest map of a batch, at the size of the truth."""
 
     def __init__(self, config: DepthLoss, task: Depth) -> None:
         super().__init__()
         self.config, self.depth_range, self.metric = config, task.depth_range, task.output == "metric"
-        self.error = config.error or ("log" if config.target == "depth" and not self.metric else "berhu")
 
     @full_precision
     def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
-        """The sum over the pixels of known depth, and their number."""
+        """The sum over what is `counted`, and its number."""
         truth = batch.targets[self.config.target]
         each = batch.targets.get(f"{self.config.target}_weight")
         weight = None if each is None else each[:, None]
-        total, count = self._error(upsample(output[0], (truth.shape[2], truth.shape[3])), truth, weight)
+        total, count = self.error_of(upsample(output[0], (truth.shape[2], truth.shape[3])), truth, weight)
         # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
         return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
 
     def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The pixels of known depth."""
+        """That number."""
         if (truth := batch.targets.get(self.config.target)) is None:
             return torch.zeros((), device=batch.image.device)
-        return (truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
+        return self.counted(truth > 0 if self.config.target == "depth" else ~truth.isnan()).sum().float()
 
-    def _error(
-        self,
-        predicted: Float[Tensor, "b 1 h w"],
-        truth: Float[Tensor, "b 1 h w"],
-        weight: Float[Tensor, "b 1 h w"] | None = None,
-    ) -> SumCount:
-        if self.error in ("log", "scale_invariant"):
+    def counted(self, known: Bool[Tensor, "b 1 h w"]) -> Bool[Tensor, "b *rest"]:
+        """What counts of the `known` pixels: each of them."""
+        return known
+
+    @abstractmethod
+    def error_of(self, predicted: Maps, truth: Maps, weight: Maps | None) -> SumCount:
+        """The sum of the errors, each times its weight, and the number of what is `counted`."""
+
+
+class RelativeDepthCriterion(FinestMapCriterion):
+    """Inverse depth but for its scale and shift, by pixels or images as `RelativeDepth.reduction` says."""
+
+    def counted(self, known: Bool[Tensor, "b 1 h w"]) -> Bool[Tensor, "b *rest"]:
+        """The known pixels, or the images that have some."""
+        return known if self.config.relative.reduction == "batch" else known.flatten(1).any(1)
+
+    def error_of(self, predicted: Maps, truth: Maps, weight: Maps | None) -> SumCount:
+        """Against the truth as an inverse depth of some scale and shift, NaN = unknown."""
+        inverse = 1 / predicted.abs().clamp(min=self.depth_range[0]) if self.metric else predicted
+        if self.config.target == "depth":
+            truth = (1 / truth.clamp(min=1e-6)).masked_fill(truth <= 0, torch.nan)
+        return self.config.relative.loss(inverse, truth, weight)
+
+
+class DepthCriterion(FinestMapCriterion):
+    """Depth or disparity, pixel by pixel."""
+
+    def error_of(self, predicted: Maps, truth: Maps, weight: Maps | None) -> SumCount:
+        """By the error that is set, or suits the target."""
+        error = self.config.error or ("log" if self.config.target == "depth" and not self.metric else "berhu")
+        if error in ("log", "scale_invariant"):
             known = truth > 0
             inverse = inverse_depth(predicted, *self.depth_range)
             off = (inverse * truth.clamp(min=1e-6)).log()  # -(ln z - ln z*)
-            if self.error == "scale_invariant":
+            if error == "scale_invariant":
                 off = off - _median(off.detach(), known)
             return _summed(off.abs(), known, weight)
         if self.metric:
             predicted, wanted = predicted.relu(), truth.masked_fill(truth <= 0, torch.nan)
         else:
             wanted = truth if self.config.target == "disparity" else self._disparity(truth)
-        if self.error == "berhu":
+        if error == "berhu":
             return berhu(predicted, wanted, self.config.threshold, weight)
         return _summed((predicted - wanted.nan_to_num()).abs(), ~wanted.isnan(), weight)
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
-
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
 from fathomseg.config import Part
-from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.relative_depth import Fit, Reduction, scale_shift_invariant
-from fathomseg.losses.segmentation import upsample
-from fathomseg.tasks.base import TaskCriterion
-from fathomseg.types import Batch, SumCount
+from fathomseg.types import SumCount
 
 
 class RelativeDepth(Part):
@@ -45,43 +38,3 @@ class RelativeDepth(Part):
         return scale_shift_invariant(
             prediction, target, self.fit, self.trim, self.gradients, self.scales, self.reduction, pixel_weight
         )
-
-
-class RelativeDepthCriterion(TaskCriterion):
-    """The finest map of a batch as an inverse depth, against the target's, at the size of the target."""
-
-    def __init__(
-        self,
-        config: RelativeDepth,
-        target: Literal["depth", "disparity"],
-        depth_range: tuple[float, float],
-        metric: bool,
-    ) -> None:
-        """`metric`: the map is metres, not disparity."""
-        super().__init__()
-        self.config, self.target, self.depth_range, self.metric = config, target, depth_range, metric
-
-    @full_precision
-    def forward(self, output: Sequence[Float[Tensor, "b 1 _ _"]], batch: Batch, progress: float) -> SumCount:
-        """The sum over pixels or images, as `reduction` says, and their number."""
-        truth = batch.targets[self.target]
-        each = batch.targets.get(f"{self.target}_weight")
-        predicted = upsample(output[0], (truth.shape[2], truth.shape[3]))
-        inverse = 1 / predicted.abs().clamp(min=self.depth_range[0]) if self.metric else predicted
-        total, count = self.config.loss(inverse, self._wanted(truth), None if each is None else each[:, None])
-        # Coarser maps learn nothing, but processes need a gradient, if only of zero, for every parameter.
-        return total + sum(0 * coarse.float().sum() for coarse in output[1:]), count
-
-    def count(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """The known pixels, or the images that have some."""
-        if (truth := batch.targets.get(self.target)) is None:
-            return torch.zeros((), device=batch.image.device)
-        known = truth > 0 if self.target == "depth" else ~truth.isnan()
-        counted = known if self.config.reduction == "batch" else known.flatten(1).any(1)
-        return counted.sum().float()
-
-    def _wanted(self, truth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 1 h w"]:
-        """An inverse depth of some scale and shift, NaN = unknown."""
-        if self.target == "disparity":
-            return truth
-        return (1 / truth.clamp(min=1e-6)).masked_fill(truth <= 0, torch.nan)
