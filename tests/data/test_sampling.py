@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fathomseg.config import validate
+from fathomseg.data import loading
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.data.sampling import ByClass, Endless, RareClasses, Shuffled
-from fathomseg.data.transforms import Geometry
+from fathomseg.data.transforms import Geometry, cut, draws
 from fathomseg.errors import FathomError
 from fathomseg.types import Sample
 from tests import fakes
@@ -78,10 +80,10 @@ class TestRareClasses:
         blank = np.zeros((10, 10), np.uint8)
         shown = blank.copy()
         shown[0, 0] = 1
-        image = np.zeros((10, 10, 3), np.uint8)
-        assert order.accepts(0, Sample("a", image, label=shown), 1)
-        assert not order.accepts(0, Sample("a", image, label=blank), 2)
-        assert order.accepts(0, Sample("a", image, label=blank), 3)
+        assert order.accepts(0, lambda: shown, 1)
+        assert not order.accepts(0, lambda: blank, 2)
+        assert order.accepts(0, lambda: blank, 3)
+        assert order.accepts(0, lambda: None, 1), "nothing to go by"
 
     def test_a_view_is_as_good_at_half_its_size(self) -> None:
         """Of 100 pixels of images of 80 x 50, which are 2.5 %, half must be in a view of 40 x 50 (`progressive`)."""
@@ -90,7 +92,7 @@ class TestRareClasses:
             shown = np.zeros((40, 50), np.uint8)
             shown[: 2 * rows, :20] = 1
             for label in (shown, shown[::2, ::2]):
-                assert order.accepts(0, Sample("a", np.zeros((*label.shape, 3), np.uint8), label=label), 1) == enough
+                assert order.accepts(0, partial(np.copy, label), 1) == enough
 
     def test_pixels_are_counted_as_often_as_their_image_is_drawn(self) -> None:
         """The rare class is in one of two images: drawn with 0.2 / 2 + 0.8, the other with 0.2 / 2."""
@@ -105,6 +107,37 @@ class TestRareClasses:
         stream.order = order
         assert stream.drawn_pixels(2).tolist() == [round(0.2 * 100 + 1.8 * 60), round(1.8 * 40)]
         assert stream.label_pixels(2).tolist() == [160, 40], "what the images hold"
+
+    def test_of_all_views_drawn_the_label_is_cut_and_the_last_one_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The samples are those of cutting everything at every try."""
+        data = Streets(size=(32, 64), train_clips=2)
+        order = RareClasses(share=0.003, tries=10).order(
+            dict.fromkeys(data.ids("train"), np.ones(256, int)), 12, (32, 64), 0
+        )
+        crops = Geometry(crop=(16, 16), scale=(1, 1.5))
+        cache = Cache(data, (32, 64), folder=tmp_path, limit_gb=0)
+        stream = Stream(cache, data.ids("train"), ("image", "label", "depth"), crops, 0, order=order, with_whole=True)
+        cuts: list[Sample] = []
+        monkeypatch.setattr(loading, "cut", lambda sample, view: cuts.append(sample) or cut(sample, view))
+        tried = []
+        for position in range(12):
+            key, found = stream[position]
+            assert len(cuts) == position + 1
+            sample, (again, rng), tries = cuts[-1], draws(0, position), 1
+            view = crops.draw(sample.size, rng)
+            wanted = cut(sample, view)
+            while not order.accepts(position, partial(getattr, wanted, "label"), tries):
+                view, tries = crops.draw(sample.size, rng), tries + 1
+                wanted = cut(sample, view)
+            assert (key, found.id) == (again, wanted.id)
+            for name in ("image", "label", "depth"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+            np.testing.assert_array_equal(found.view, view.theta(sample.size))
+            tried.append(tries)
+        assert 1 in tried
+        assert max(tried) > 2
 
     def test_in_a_stream(self, tmp_path: Path) -> None:
         """More crops show the rarest class than without."""

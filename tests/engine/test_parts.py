@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
 from fathomseg.engine.guard import FiniteGuard
+from fathomseg.engine.loop import loader_processes
 from fathomseg.engine.meter import Meter
 from fathomseg.engine.optimiser import Optimiser
 from fathomseg.errors import FathomError
@@ -24,6 +26,25 @@ def test_the_schedules_at_known_steps() -> None:
     assert [cosine.factor(s, 100) for s in (0, 25, 50)] == pytest.approx([1.0, 0.5 + math.sqrt(0.125), 0.5])
     warm = Optimiser(schedule="constant", warmup=3)
     assert [warm.factor(s, 100) for s in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("cores", "ranks", "streams", "wanted"),
+    [(192, 8, 3, 8), (64, 8, 3, 2), (4, None, 3, 1), (4, None, 1, 4), (16, None, 1, 8), (2, 8, 3, 1)],
+)
+def test_loaders_share_the_cores_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, cores: int, ranks: int | None, streams: int, wanted: int
+) -> None:
+    """Not those of the machine: a job may have four of 192."""
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if ranks is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    monkeypatch.setattr(os, "cpu_count", lambda: 192)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert loader_processes(streams) == wanted
+    monkeypatch.delattr(os, "sched_getaffinity")  # not on macOS and Windows
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert loader_processes(streams) == wanted
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

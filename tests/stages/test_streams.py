@@ -481,6 +481,17 @@ class TestPairs:
                 r"compares depths: give streams\.labelled\.depth",
             ),
             ({"depth": None}, r"give streams\.source\.depth"),
+            (
+                {"depth": {"name": "dataset", "normalise": {"percentiles": [0, 100]}}},
+                r"^[^;]*: objective 'pseudo_labels' compares depths of streams 'source' and 'unlabelled', which are "
+                r"normalised differently: give both the same depth\.normalise, or "
+                r"objectives\.pseudo_labels\.depth_scale=image \(",
+            ),
+            (
+                {**MATCHING, "depth": {"name": "dataset", "normalise": {"over": "dataset"}}},
+                r"streams\.source\.sampling compares depths of .* normalised differently: give both the same "
+                r"depth\.normalise; objective",
+            ),
         ],
     )
     def test_what_cannot_be_paired_is_told_before_anything_is_read(
@@ -488,6 +499,25 @@ class TestPairs:
     ) -> None:
         with pytest.raises(ConfigError, match=message):
             self.tree(camvid, source)
+
+    @pytest.mark.parametrize("own", [{"depth_scale": "image"}, {"mixing": {"name": "classmix"}}])
+    def test_depths_that_are_not_compared_as_given_may_be_of_different_scales(
+        self, camvid: Path, own: dict[str, Any]
+    ) -> None:
+        objectives = {**self.OBJECTIVES, "pseudo_labels": {**self.OBJECTIVES["pseudo_labels"], **own}}
+        source = {"depth": {"name": "dataset", "normalise": {"over": "dataset"}}}
+        self.tree(camvid, source, objectives=objectives)
+        with pytest.raises(ConfigError, match=r"streams\.source\.sampling compares depths of"):
+            self.tree(camvid, {**source, **self.MATCHING}, objectives=objectives)
+
+    def test_images_are_fitted_to_those_they_are_mixed_with(self, camvid: Path) -> None:
+        within = {"mixing": {"name": "depthmix"}, "teacher_sees": "view"}
+        with pytest.raises(
+            ConfigError,
+            match=r"streams\.source\.sampling fits its images to unlabelled, but nothing mixes the two: give "
+            r"objectives\.NAME\.partner=source, or streams\.source\.sampling\.name=uniform",
+        ):
+            self.tree(camvid, self.MATCHING, objectives={**self.OBJECTIVES, "pseudo_labels": within})
 
     def test_a_source_without_labels_is_an_error(self, camvid: Path, tmp_path: Path) -> None:
         settings = self.tree(camvid)

@@ -470,6 +470,13 @@ def test_the_command_of_a_cell_gives_its_recipe(write: Callable[..., Path], tmp_
     assert made.resume == ("train", "--resume", str(run), "train.threads=2")
 
 
+def test_a_resumed_cell_is_told_where_the_data_of_every_stream_lies(write: Callable[..., Path], tmp_path: Path) -> None:
+    cell, run = Cell("plain", 2, 1), tmp_path / "run"
+    roots = ("data.datasets.town.root=a", "streams.clips.data.root=b", "streams.unlabelled.data.datasets.sea.root=c")
+    training = replace(load(Study, write()).trainings()[cell], overrides=("seed=1", *roots, "train.batch=3"))
+    assert job(cell, training, run).resume == ("train", "--resume", str(run), *roots)
+
+
 STUDIES = sorted((ROOT / "recipes" / "studies").glob("*.yaml"))
 
 

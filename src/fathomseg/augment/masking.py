@@ -30,13 +30,18 @@ class Masking(Part):
     @torch.no_grad()
     def __call__(self, image: Float[Tensor, "b 3 h w"], keys: Sequence[int]) -> Float[Tensor, "b 3 h w"]:
         """The images, 0..1, with blocks of ImageNet's mean colour; a pure function of each image and its key."""
-        hidden = on_device(self.hidden(keys, (image.shape[2], image.shape[3])), image).bool()
-        return torch.where(hidden[:, None], on_device(np.array(_HIDDEN), image).view(1, 3, 1, 1), image)
+        size = (image.shape[2], image.shape[3])
+        # The few cells travel, and become pixels on the device.
+        cells = torch.from_numpy(self.cells(keys, size)).to(image.device, non_blocking=True)
+        rows, columns = (torch.arange(length, device=image.device) // self.side(size) for length in size)
+        hidden = cells[:, None, rows][..., columns]
+        return torch.where(hidden, on_device(np.array(_HIDDEN), image).view(1, 3, 1, 1), image)
 
-    def hidden(self, keys: Sequence[int], size: Size) -> Bool[np.ndarray, "b h w"]:
-        """Which pixels of images of (height, width) are hidden."""
-        side = max(1, round(self.block * min(size)))
-        rows, columns = (np.arange(length) // side for length in size)
-        grid = (int(rows[-1]) + 1, int(columns[-1]) + 1)
-        drawn = np.stack([generator(key, Use.BLOCKS).random(grid) < self.ratio for key in keys])
-        return drawn[:, rows][:, :, columns]
+    def side(self, size: Size) -> int:
+        """The side of a block in pixels, in images of (height, width)."""
+        return max(1, round(self.block * min(size)))
+
+    def cells(self, keys: Sequence[int], size: Size) -> Bool[np.ndarray, "b rows columns"]:
+        """Which blocks of images of (height, width) are hidden; the last ones may reach beyond."""
+        grid = tuple(-(-length // self.side(size)) for length in size)
+        return np.stack([generator(key, Use.BLOCKS).random(grid) < self.ratio for key in keys])

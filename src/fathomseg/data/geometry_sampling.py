@@ -16,9 +16,9 @@ from pydantic import Field
 
 from fathomseg.config import Part
 from fathomseg.config.bounds import Fraction
-from fathomseg.data.transforms import Geometry, draws
+from fathomseg.data.transforms import Geometry, ViewLabel, draws
 from fathomseg.io.images import resize_image
-from fathomseg.types import Sample, Size
+from fathomseg.types import Size
 
 SMALL: Final[Size] = (16, 32)
 """(height, width) at which geometry is compared."""
@@ -82,7 +82,7 @@ class ByGeometry:
         known = np.isfinite(apart)
         return float(apart[known].mean()) if known.any() else float("inf")
 
-    def accepts(self, position: int, view: Sample, tries: int) -> bool:
+    def accepts(self, position: int, label: ViewLabel, tries: int) -> bool:
         """Only the first view has been compared."""
         return True
 

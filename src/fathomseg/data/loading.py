@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from fathomseg.data.distilled import DistilledReader, as_target, placeholder, ta
 from fathomseg.data.label_counts import label_counts
 from fathomseg.data.progressive import SmallFirst
 from fathomseg.data.sampling import ByClass, Order, Shuffled
-from fathomseg.data.transforms import Geometry, cut, draws, whole
+from fathomseg.data.transforms import Geometry, View, cut, cut_label, draws, whole
 from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Batch, Camera, Sample, Size
 
@@ -156,15 +156,19 @@ class Stream(TorchDataset[Sample]):
         id = self.id_at(position)
         key, rng = draws(self.seed, position)
         sample = self._sample(id)
-        view, tries = self._cut(sample, rng, position), 1
-        while not self.order.accepts(position, view, tries):
-            view, tries = self._cut(sample, rng, position), tries + 1
-        return key, view
+        view, tries = self._view(sample.size, rng, position), 1
+        # Only what shows enough of a class by its label is cut whole.
+        while not self.order.accepts(position, partial(cut_label, sample.label, view), tries):
+            view, tries = self._view(sample.size, rng, position), tries + 1
+        return key, self._cut(sample, view)
 
-    def _cut(self, sample: Sample, rng: np.random.Generator, position: int) -> Sample:
-        """A random view of a sample."""
-        view = self.geometry.draw(sample.size, rng, self.working)
-        view = view if self.small_first is None else self.small_first(view, position)
+    def _view(self, size: Size, rng: np.random.Generator, position: int) -> View:
+        """A random view of an image of this size."""
+        view = self.geometry.draw(size, rng, self.working)
+        return view if self.small_first is None else self.small_first(view, position)
+
+    def _cut(self, sample: Sample, view: View) -> Sample:
+        """What a view shows of a sample."""
         seen = cut(sample, view)
         if not self.with_whole:
             return seen

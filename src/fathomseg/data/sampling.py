@@ -15,8 +15,9 @@ from pydantic import Field
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.geometry_sampling import MatchingGeometry
+from fathomseg.data.transforms import ViewLabel
 from fathomseg.errors import FathomError
-from fathomseg.types import Sample, Size
+from fathomseg.types import Size
 
 _ORDER: Final = 3
 """Tells these random numbers from those that cut the views, draw candidates, and choose the labelled images.
@@ -32,8 +33,8 @@ class Order(Protocol):
     def id_at(self, position: int) -> str:
         """The sample id at a global position."""
 
-    def accepts(self, position: int, view: Sample, tries: int) -> bool:
-        """Whether the view cut for this position will do, after so many have been cut."""
+    def accepts(self, position: int, label: ViewLabel, tries: int) -> bool:
+        """Whether the view drawn for this position will do, after so many have been drawn; `label`: cuts its label."""
 
 
 class Shuffled:
@@ -51,7 +52,7 @@ class Shuffled:
             self._epoch = (epoch, order)
         return self.ids[self._epoch[1][place]]
 
-    def accepts(self, position: int, view: Sample, tries: int) -> bool:
+    def accepts(self, position: int, label: ViewLabel, tries: int) -> bool:
         """Any view will do."""
         return True
 
@@ -68,7 +69,7 @@ class Endless:
         assert id is not None, "only of datasets without an end"
         return id
 
-    def accepts(self, position: int, view: Sample, tries: int) -> bool:
+    def accepts(self, position: int, label: ViewLabel, tries: int) -> bool:
         """Any view will do."""
         return True
 
@@ -102,11 +103,11 @@ class ByClass:
         """One of the images of the class drawn for this position."""
         return self._draw(position)[1]
 
-    def accepts(self, position: int, view: Sample, tries: int) -> bool:
+    def accepts(self, position: int, label: ViewLabel, tries: int) -> bool:
         """Whether the view shows enough of the class drawn, or no other is to be cut."""
-        if tries >= self.most or view.label is None:
+        if tries >= self.most or (shown := label()) is None:
             return True
-        return bool((view.label == self._draw(position)[0]).sum() >= self.share * view.label.size)
+        return bool((shown == self._draw(position)[0]).sum() >= self.share * shown.size)
 
     def _draw(self, position: int) -> tuple[int, str]:
         rng = np.random.default_rng((self.seed, _ORDER, position))

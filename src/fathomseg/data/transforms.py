@@ -6,6 +6,7 @@ size and perhaps mirrored; drawing it and cutting it are two functions, so that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -26,6 +27,9 @@ _SAMPLE: Final = 1
 """Tells the random numbers of a view from those that choose its image (`sampling`)."""
 
 PositiveSize = tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+
+ViewLabel = Callable[[], UInt8[np.ndarray, "h w"] | None]
+"""Cuts the label that a view shows; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def cut(sample: Sample, view: View) -> Sample:
     return replace(
         sample,
         image=_cut(sample.image, view, 0, _image_interpolation(view)),
-        label=None if sample.label is None else _cut(sample.label, view, IGNORE, cv2.INTER_NEAREST_EXACT),
+        label=cut_label(sample.label, view),
         depth=None if sample.depth is None else _depth(sample.depth, view),
         disparity=None if sample.disparity is None else _cut(sample.disparity, view, np.nan, cv2.INTER_NEAREST_EXACT),
         normals=None if sample.normals is None else _normals(sample.normals, view),
@@ -152,6 +156,11 @@ def cut(sample: Sample, view: View) -> Sample:
         frames={o: _cut(frame, view, 0, _image_interpolation(view)) for o, frame in sample.frames.items()},
         camera=None if sample.camera is None else _move(sample.camera, view),
     )
+
+
+def cut_label(label: UInt8[np.ndarray, "h w"] | None, view: View) -> UInt8[np.ndarray, "h2 w2"] | None:
+    """The part of a label that `view` shows; None if there is none."""
+    return None if label is None else _cut(label, view, IGNORE, cv2.INTER_NEAREST_EXACT)
 
 
 def _depth(depth: Float32[np.ndarray, "h w"], view: View) -> Float32[np.ndarray, "h2 w2"]:

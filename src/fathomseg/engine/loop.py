@@ -64,7 +64,8 @@ class Loop(Part):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto = the GPU if there is one."""
     workers: Annotated[int, Field(ge=0)] | None = None
-    """Data-loading processes; nothing = none on a CPU, where they would take the training's cores, else up to 8."""
+    """Data-loading processes per stream and process; nothing = none on a CPU, where they would take the training's
+    cores, else the cores there are, shared over streams and processes, 1 to 8."""
     threads: PositiveInt | None = None
     """CPU threads of this process; nothing = PyTorch's choice."""
     compile: bool = False
@@ -113,6 +114,13 @@ def batch_slices(
         else BatchSlice(config.batch, *parts)
         for name in streams
     }
+
+
+def loader_processes(streams: int) -> int:
+    """How many, 1 to 8, each stream of each process on this machine gets of the cores that may be used here, as in a
+    job that has some of a machine's."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, usable // (streams * int(os.environ.get("LOCAL_WORLD_SIZE", 1)))))
 
 
 class Trainer:
@@ -240,7 +248,7 @@ class Trainer:
         """Batches of all streams on the device, from the next step to the last."""
         device, workers = self.accelerate.device, self.config.workers
         if workers is None:
-            workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+            workers = 0 if device.type == "cpu" else loader_processes(len(self.streams))
         steps = {name: Steps(part, self.step_done, self.config.steps) for name, part in self.slices.items()}
         pin = device.type == "cuda"
         loaders = [loader(stream, steps[name], workers, pin) for name, stream in self.streams.items()]

@@ -35,7 +35,7 @@ from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
 from fathomseg.training.phases import trainings_in
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CHANGEABLE, CONFIG, ORIGIN, labelled_ids
+from fathomseg.training.run_folder import CONFIG, ORIGIN, labelled_ids, may_change
 
 _OF_A_CELL: Final = frozenset((SEED, LABEL_BUDGET, LABEL_FILE, LABEL_SEED))
 """Settings that differ between cells of an arm; the labelled images are compared by themselves."""
@@ -43,7 +43,7 @@ _OF_A_CELL: Final = frozenset((SEED, LABEL_BUDGET, LABEL_FILE, LABEL_SEED))
 
 def job(cell: Cell, training: Training, run: Path) -> Job:
     """The command of a training, and how its run is read."""
-    allowed = [text for text in training.overrides if text.partition("=")[0] in CHANGEABLE]
+    allowed = [text for text in training.overrides if may_change(text.partition("=")[0])]
     return Job(
         name=str(cell),
         start=("train", str(training.path), *training.overrides, "--out", str(run)),
@@ -208,7 +208,7 @@ def settings_of_arm(training: Training) -> dict[str, Any]:
 def comparable(recipe: Recipe) -> dict[str, Any]:
     """All settings by dotted key; of a folder or file of this machine only its name."""
     tree = yaml.safe_load(yaml.safe_dump(recipe.model_dump(mode="json")))
-    return {k: _named(value) for k, value in flat(tree) if k not in CHANGEABLE and not k.endswith(".root")}
+    return {k: _named(value) for k, value in flat(tree) if not may_change(k)}
 
 
 def _named(value: Any) -> Any:

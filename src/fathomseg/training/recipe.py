@@ -92,8 +92,7 @@ class Recipe(Part):
             own = self.objectives_of(name)
             if found := list(endless_misfits(name, self.streams, self.needs(name), self.uses(name), own)):
                 raise ValueError("; ".join(found))
-        pairs = [(p, s) for o in self.objectives.values() for p in o.partners for s in o.streams]
-        if found := list(pair_misfits(self.streams, pairs, self.train.batch, self.size)):
+        if found := list(pair_misfits(self.streams, self.objectives, self.train.batch, self.size)):
             raise ValueError("; ".join(found))
         if found := list(zoom_misfits(self.streams, self.objectives)):
             raise ValueError("; ".join(found))

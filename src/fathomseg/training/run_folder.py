@@ -80,11 +80,16 @@ def _make_way(folder: Path) -> None:
     raise FathomError(f"{folder} exists and is not empty: {found}, or give another folder (--out).")
 
 
+def may_change(setting: str, changeable: Sequence[str] = CHANGEABLE) -> bool:
+    """Whether a setting, by its dotted key, may be given again: a `changeable` one, or where data lies."""
+    return setting in changeable or _ROOT.fullmatch(setting) is not None
+
+
 def refuse_changes(overrides: Sequence[str], changeable: Sequence[str] = CHANGEABLE, what: str = "run") -> None:
     """Raise `ConfigError` for settings that what is resumed (`what`) cannot be given: neither `changeable` nor where
     data lies."""
     keys = {text: text.partition("=")[0].strip() for text in overrides}
-    if foreign := [text for text, key in keys.items() if key not in changeable and not _ROOT.fullmatch(key)]:
+    if foreign := [text for text, key in keys.items() if not may_change(key, changeable)]:
         raise ConfigError(
             f"A resumed {what} keeps its settings, so {', '.join(foreign)} cannot be given;"
             f" only {', '.join(changeable)} can (and the root of each dataset, if there are several)."

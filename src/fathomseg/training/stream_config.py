@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -22,7 +22,7 @@ from fathomseg.data.sampling import AnySampling, Uniform
 from fathomseg.data.transforms import Geometry, PositiveSize
 from fathomseg.depth_sources import AnyDepthSource, OwnDepth
 from fathomseg.distillation import DistilledFolder
-from fathomseg.objectives import AnyObjective
+from fathomseg.objectives import AnyObjective, PseudoLabels
 from fathomseg.tasks.depth_loss import DepthLoss
 from fathomseg.types import Size
 
@@ -122,16 +122,22 @@ def geometry_streams(streams: Mapping[str, StreamConfig]) -> frozenset[str]:
 
 
 def pair_misfits(
-    streams: Mapping[str, StreamConfig], pairs: Sequence[tuple[str, str]], batch: int, size: Size
+    streams: Mapping[str, StreamConfig], objectives: Mapping[str, AnyObjective], batch: int, size: Size
 ) -> Iterator[str]:
     """What keeps image i of one stream from being shown beside image i of another, one sentence each; `batch` and
     `size` are those of the recipe."""
+    pairs = [(partner, own) for o in objectives.values() for partner in o.partners for own in o.streams]
     drawn = [(n, s.sampling.partner) for n, s in streams.items() if isinstance(s.sampling, MatchingGeometry)]
     for name, other in drawn:
         if other not in streams or other == name:
             yield f"streams.{name}.sampling.partner={other!r} is no other stream; there is: {', '.join(streams)}"
         elif isinstance(streams[other].sampling, MatchingGeometry):
             yield f"streams.{name} and streams.{other} would each be drawn by the other: leave one sampling out"
+        elif (name, other) not in pairs:
+            yield (
+                f"streams.{name}.sampling fits its images to {other}, but nothing mixes the two: give "
+                f"objectives.NAME.partner={name}, or streams.{name}.sampling.name=uniform"
+            )
         if lacking := [one for one in (name, other) if one in streams and streams[one].depth is None]:
             yield f"streams.{name}.sampling compares depths: give streams.{lacking[0]}.depth={{name: run, run: RUN}}"
     for first, second in dict.fromkeys([*pairs, *(pair for pair in drawn if pair[1] in streams)]):
@@ -153,6 +159,26 @@ def pair_misfits(
                 f"streams {first!r} and {second!r} are paired, image by image, and so must be of one size at every "
                 "step: give both the same progressive"
             )
+        if not _on_one_scale(streams[first], streams[second]):
+            yield from _scale_misfits(first, second, (first, second) in drawn, objectives)
+
+
+def _on_one_scale(first: StreamConfig, second: StreamConfig) -> bool:
+    """Whether the disparities of two streams, as far as both have some, are normalised alike."""
+    found = [stream.depth.normalise for stream in (first, second) if stream.depth is not None]
+    return len({(one.over, one.over == "none" or one.percentiles) for one in found}) <= 1
+
+
+def _scale_misfits(first: str, second: str, drawn: bool, objectives: Mapping[str, AnyObjective]) -> Iterator[str]:
+    """What compares the depths of two streams that are normalised differently; `drawn`: the images of one by them."""
+    both = f"depths of streams {first!r} and {second!r}, which are normalised differently: give both the same"
+    if drawn:
+        yield f"streams.{first}.sampling compares {both} depth.normalise"
+    for name, objective in objectives.items():
+        if not isinstance(objective, PseudoLabels) or objective.partner != first or second not in objective.streams:
+            continue
+        if objective.mixing.needs_disparity and objective.depth_scale == "given":
+            yield f"objective {name!r} compares {both} depth.normalise, or objectives.{name}.depth_scale=image"
 
 
 def endless_misfits(
