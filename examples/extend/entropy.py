@@ -31,15 +31,11 @@ class Entropy(Objective):
 
     def build(self, setup: Setup, network: Network, brought: nn.ModuleDict) -> EntropyObjective:
         """Needs nothing else."""
-        return EntropyObjective(self.weight)
+        return EntropyObjective()
 
 
 class EntropyObjective(ObjectiveModule):
     """The entropy of one batch."""
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.weight = weight
 
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """The classes of the images."""
@@ -48,7 +44,7 @@ class EntropyObjective(ObjectiveModule):
             size = (batch.image.shape[2], batch.image.shape[3])
             entropy = torch.special.entr(upsample(outputs["segmentation"], size).softmax(1)).sum(1)
             seen = shown(batch)
-            return StepResult({"": Term(entropy.where(seen, 0.0).sum(), seen.sum().float(), self.weight)})
+            return StepResult({"": Term(entropy.where(seen, 0.0).sum(), seen.sum().float())})
 
         return Request(losses, frozenset({"segmentation"}))
 

@@ -289,7 +289,7 @@ class TestNothingInVain:
         """Every norm that runs is in one of them, and none that does not."""
         network = build(CONFIGS[name]).eval()
         norms = {n for n, m in network.named_modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.Conv2d)}
-        for output in network.outputs - {early(task) for task in network.tasks}:
+        for output in network.outputs:
             with running(network) as names:
                 network(images(1, 48, 64), [output])
             inside = {id(m) for part in network.modules_for([output]) for m in part.modules()}
@@ -313,6 +313,12 @@ class TestBranches:
             torch.manual_seed(3)  # dropout
             losses.append(network(images(2, 48, 64), ["depth", "segmentation"])["segmentation"])
         assert torch.equal(*losses)
+
+    def test_an_output_it_has_not_is_an_error(self) -> None:
+        network = build(CONFIGS["joint, an encoder of its own"])
+        for outputs in (["decoded_seg"], "segmentation"):
+            with pytest.raises(ValueError, match=r"give a collection of these: .*decoded_depth.*segmentation"):
+                network(images(1, 48, 64), outputs)
 
     def test_names_of_the_weights(self) -> None:
         parts = {".".join(name.split(".")[:2]) for name in build(FULL).state_dict()}
@@ -355,7 +361,9 @@ class TestBranches:
             names = {id(p): n for n, p in network.named_parameters()}
             for task in network.tasks:
                 assert {names[id(p)] for p in network.task_parameters(task)} == {
-                    n for n in names.values() if n.startswith((f"decoders.{task}.", f"heads.{task}."))
+                    n
+                    for n in names.values()
+                    if n.startswith((f"decoders.{task}.", f"heads.{task}.", f"early_heads.{task}."))
                 }
             assert {names[id(p)] for p in network.encoder_parameters()} == {
                 n for n in names.values() if n.startswith("encoders.")

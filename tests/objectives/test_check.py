@@ -319,6 +319,28 @@ def test_an_objective_of_ones_own_has_its_say() -> None:
     assert told == ["a of a, b and labelled", "b of a, b and labelled", one_too_many]
 
 
+class Misspelt(Own):
+    """Nothing gives what it asks for, or is called as what it trains."""
+
+    def learns(self, network: NetworkConfig) -> frozenset[str]:
+        return frozenset({"segmentation", "decoded_segmentation"})
+
+    def needs(self, network: NetworkConfig) -> frozenset[str]:
+        return frozenset({"labels", "distilled_label_confidence"})
+
+    def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
+        return iter(())
+
+
+def test_names_of_targets_and_outputs_are_those_there_are() -> None:
+    asked, trained = misfits(validate(NetworkConfig, CLASSES), {"labelled": []}, {"own": Misspelt()})
+    there = "camera, depth, disparity, frames, label, normals, view, whole"
+    assert asked == f"objective 'own' asks for the target 'labels', which nothing gives; there is: {there}"
+    assert trained == (
+        "objective 'own' trains 'decoded_segmentation', which the network does not predict: it predicts segmentation"
+    )
+
+
 def test_every_objective_without_class_weights_says_so() -> None:
     adjusted = {"name": "pseudo_labels", "logit_adjusted": True}
     told = found(CLASSES, {"supervised": {}, "a": adjusted, "b": adjusted}, labelled=[], unlabelled=[])

@@ -49,7 +49,7 @@ def test_value_by_hand() -> None:
     assert request.outputs == {"features"}
     term = request.losses({"features": deepest}, []).terms[""]
     assert term.sum.item() == pytest.approx(2 * 18**0.5 + 3 * 18**0.5)
-    assert (term.count.item(), term.weight) == (2, 0.5)
+    assert term.count.item() == 2
 
 
 def test_equal_encoders_are_at_no_distance_and_others_at_one_worked_out_in_float64() -> None:
@@ -128,7 +128,7 @@ class TestClasses:
         assert isinstance(objective, FeatureDistanceObjective)
         request = objective.request(batch, Base.of(batch, None), Nets(made.network, made.ema.network))
         term = request.losses({"features": features}, []).terms[""]
-        assert (term.count.item(), term.weight) == (cells, 0.005)
+        assert term.count.item() == cells
         assert term.sum.item() == pytest.approx(cells * 48**0.5)
 
     def test_labels_are_needed_and_names_must_be_known(self) -> None:

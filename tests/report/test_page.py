@@ -131,6 +131,20 @@ def page_of(result: dict[str, Any], **options: Any) -> str:
     return render(result, sections(result, Town(), **options))
 
 
+def test_a_task_without_a_section_of_its_own_has_a_table() -> None:
+    meaning = {"edges": {"f1": "harmonic mean", "curve": "left to the file"}}
+    found = result(
+        scores={"ema": {"edges": {"f1": 0.143, "curve": [1, 2]}}},
+        sections={"edges": "edges"},
+        meaning=meaning,
+        motion=None,
+    )
+    (section,) = sections(found, Town())
+    assert (section.title, section.headline) == ("edges", "f1 0.143")
+    assert [(card.name, card.value, card.meaning) for card in section.cards] == [("f1", "0.143", "harmonic mean")]
+    assert '<td class="n">0.143</td>' in render(found, [section])
+
+
 @pytest.fixture(scope="module")
 def page() -> str:
     found = result()

@@ -23,10 +23,20 @@ DistilledReader = Callable[[str], Mapping[str, NDArray[Any]] | None]
 TARGETS: Final = {"segmentation": "label", "depth": "depth", "normals": "normals"}
 """By task what a teacher stands in for."""
 
+IN_BATCH: Final = frozenset({"label", "depth", "disparity", "normals", "frames", "camera", "whole", "view"})
+"""What may be known of an image (`Batch.targets`), without what a teacher predicted."""
+
 
 def target_name(name: str) -> str:
     """What it is called among the targets of a batch."""
     return f"distilled_{name}"
+
+
+def is_target(name: str) -> bool:
+    """Whether anything gives a target of this name."""
+    base = name.removeprefix(target_name(""))
+    parts = {own + end for own in TARGETS.values() for end in ("", "_confidence", "_classes", "_probabilities")}
+    return name in IN_BATCH or (base != name and base in parts)
 
 
 def as_target(name: str, array: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "..."]:

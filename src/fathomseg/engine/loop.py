@@ -23,6 +23,7 @@ from fathomseg.data.loading import BatchSlice, Steps, Stream, loader
 from fathomseg.engine import sharding
 from fathomseg.engine.balancing.base import TermLoss, total
 from fathomseg.engine.checkpoint import load_checkpoint, save_checkpoint
+from fathomseg.engine.count_check import CountCheck
 from fathomseg.engine.guard import FiniteGuard, StopRequest
 from fathomseg.engine.logging import Log
 from fathomseg.engine.meter import Meter
@@ -152,6 +153,7 @@ class Trainer:
         self.balancer.prepare(accelerate, [p for group in self.optimiser.param_groups for p in group["params"]])
         self.meter = Meter(accelerate.device)
         self.guard = FiniteGuard(accelerate.device)
+        self.counted = CountCheck()
         self.step_done = 0
 
     def run(self, every: int, evaluate: Callable[[int], Mapping[str, Any]] | None) -> None:
@@ -180,10 +182,12 @@ class Trainer:
         lr = self.schedule.set_lr(self.optimiser, step, self.config.steps)
         self.module.begin_step(step, (step + 1) % self.config.log_every == 0 or step + 1 == self.config.steps)
         counts = self._counts(micro_batches)
+        self.counted.begin(counts)
         self.balancer.begin(step, self.seed)
         for index, batches in enumerate(micro_batches):
             self._learn(batches, counts, last=index == len(micro_batches) - 1)
         self.meter.add_logs({f"balancing.{group}": w for group, w in self.balancer.finish().items()})
+        self.counted.end()
         self.guard.demand(step)
         self.module.drop_idle_gradients()
         norm = self._clip()
@@ -210,6 +214,7 @@ class Trainer:
             [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
         )
         everyone: Tensor = self.accelerate.reduce(mine, "sum") if self.accelerate.num_processes > 1 else mine
+        self.counted.note(list(result.terms), everyone[:, 1])
         scale = self.accelerate.num_processes
         losses = []
         for (name, term), (summed, count) in zip(result.terms.items(), everyone, strict=True):

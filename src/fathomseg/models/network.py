@@ -107,9 +107,12 @@ class Network(FixedNorms):
 
         Nothing that does not take part in them is computed. Resizing to the image's size is left to the caller
         (bilinear, align_corners=False), since a loss, a metric and an export each want another size. `change` is
-        applied to the feature maps of every encoder.
+        applied to the feature maps of every encoder. Raises `ValueError` for an output it does not have.
         """
         wanted = self.tasks if outputs is None else outputs
+        known = {*self.outputs, *map(decoded, self.tasks)}
+        if isinstance(wanted, str) or not known.issuperset(wanted):
+            raise ValueError(f"outputs is {wanted!r}; give a collection of these: {', '.join(sorted(known))}")
         running = self._running(wanted)
         pyramids = self._pyramids(image, self._encoding(running), FEATURES in wanted)
         if change is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from fathomseg.data.distilled import TARGETS, target_name
+from fathomseg.data.distilled import IN_BATCH, TARGETS, is_target, target_name
 from fathomseg.objectives.base import Objective, RunSettings
-from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.network import NetworkConfig, task_names
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 
 
@@ -34,9 +34,14 @@ def misfits(
                     f"give streams.{stream}.depth={{name: run, run: RUN}}{own}"
                 )
         yield from _partner_misfits(name, objective, network, streams)
+        asked = objective.needs(network) | objective.uses(network)
+        asked |= objective.partner_needs(network) | objective.partner_uses(network)
+        for target in sorted(one for one in asked if not is_target(one)):
+            there = ", ".join(sorted(IN_BATCH))
+            yield f"objective {name!r} asks for the target {target!r}, which nothing gives; there is: {there}"
         for output in sorted(objective.learns(network) - network.outputs):
-            remedy = f"give network.tasks.{output}={{}}"
-            yield f"objective {name!r} trains {output!r}, which the network does not predict: {remedy}"
+            there = f"give network.tasks.{output}={{}}" if output in task_names() else _predicted(network)
+            yield f"objective {name!r} trains {output!r}, which the network does not predict: {there}"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
         yield from objective.misfits(name, run)
@@ -86,6 +91,10 @@ def _more_than_one(streams: Collection[str], objectives: Mapping[str, Objective]
             )
         else:
             yield f"{' and '.join(names)} would each train a {what}, and a run has one: leave one of them out"
+
+
+def _predicted(network: NetworkConfig) -> str:
+    return f"it predicts {', '.join(sorted(network.outputs))}"
 
 
 def _remedy(output: str) -> str:

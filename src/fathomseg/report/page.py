@@ -15,6 +15,7 @@ from fathomseg.report.html import environment
 from fathomseg.report.motion import motion_section
 from fathomseg.report.multitask import multitask_section
 from fathomseg.report.normals import normals_section
+from fathomseg.report.plain import plain_section
 from fathomseg.report.scenes import scenes_section
 from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
@@ -43,6 +44,9 @@ def sections(
             by_weights = {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}
             made = section(by_weights, dataset, (examples or {}).get(name, NO_EXAMPLES))
             found.append(replace(made, title=name) if number else made)
+    for name in (name for name in names if kinds.get(name, name) not in SECTIONS):
+        by_weights = {weights: tasks[name] for weights, tasks in scores.items() if name in tasks}
+        found.append(plain_section(name, by_weights, result["meaning"].get(name, {})))
     if result["motion"]:
         found.append(motion_section(result["motion"], drives))
     if result.get("scenes"):

@@ -64,7 +64,8 @@ class Task(Part, ABC):
     places: ClassVar[Places]
     """Where its predictions are written. No two tasks share a folder."""
     section: ClassVar[str]
-    """Which section of a page shows its scores (`report.page.SECTIONS`): that of the task whose scores it has."""
+    """Which section of a page shows its scores (`report.page.SECTIONS`): that of the task whose scores it has. A name
+    that is not among them stands for a plain table."""
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
