@@ -110,7 +110,7 @@ def _shared_clips(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> Iterato
     for used in ("train", "clips"):
         if VAL in ids and used in ids:
             away = HeldOut.of(dataset).without(dataset, ids[used])
-            if text := warning(shared_clips(dataset, ids[VAL], away), VAL, used):
+            if text := warning(dataset, shared_clips(dataset, ids[VAL], away), VAL, used):
                 yield text
 
 

@@ -126,5 +126,5 @@ def tell_shared_clips(recipe: Recipe, streams: Streams) -> None:
     for name, stream in streams.by_name.items():
         if recipe.dataset(name) == recipe.data:
             shared = shared_clips(recipe.data, scored, stream.ids)
-            if text := warning(shared, f"split {recipe.evaluation.split!r}", f"stream {name!r}"):
+            if text := warning(recipe.data, shared, f"split {recipe.evaluation.split!r}", f"stream {name!r}"):
                 say(text)

@@ -135,6 +135,10 @@ class Dataset(Part, ABC):
         """The clip (drive, video) whose frame the sample is; None if it is of none, or nothing is known of it."""
         return None
 
+    def clips_remedy(self) -> str:
+        """What to do where splits share clips, as the end of a sentence; "" if nothing is known."""
+        return ""
+
     def held_out(self) -> frozenset[str]:
         """Ids that nothing may be learned from, whatever split names them: drives that are held out as a whole, their
         frames without a label included. `data.held_out.HeldOut` adds the split that is scored on."""

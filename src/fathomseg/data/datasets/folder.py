@@ -159,6 +159,10 @@ class Folder(SplitLists, DepthDataset):
         """The clip or video a frame belongs to ("clips/harbour"); None for a single image."""
         return clip_of(id)
 
+    def clips_remedy(self) -> str:
+        """What to write where."""
+        return "hold out whole drives (`val: [clips/NAME/*]` in dataset.yaml, or data.val=[clips/NAME/*])"
+
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""
         place = self._places.get(id)

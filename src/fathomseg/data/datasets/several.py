@@ -165,6 +165,11 @@ class Several(Dataset):
         clip = dataset.clip(inner)
         return None if clip is None else f"{key}/{clip}"
 
+    def clips_remedy(self) -> str:
+        """Those of the datasets, by their names."""
+        found = {key: dataset.clips_remedy() for key, dataset in self.datasets.items()}
+        return "; ".join(f"of {key}, {remedy}" for key, remedy in found.items() if remedy)
+
     def held_out(self) -> frozenset[str]:
         """What each dataset holds out."""
         return frozenset(f"{key}/{id}" for key, dataset in self.datasets.items() for id in dataset.held_out())
