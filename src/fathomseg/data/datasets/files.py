@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -59,7 +59,7 @@ class Files:
 
     def size(self) -> Size:
         """(height, width) of the stored image, without decoding it. Raises `DataError`."""
-        return image_size(self.image) if self.frame is None else _video().video_index(self.image).size
+        return _size(self.image, stamp(self.image)) if self.frame is None else _video().video_index(self.image).size
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +255,12 @@ def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, P
     if twins:
         raise DataError(twins)
     return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=1 << 16)
+def _size(path: Path, stamp: str) -> Size:
+    """The size of an image file that has this stamp: maps from the cache ask for it again and again."""
+    return image_size(path)
 
 
 def _video() -> Any:
