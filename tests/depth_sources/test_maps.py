@@ -134,6 +134,14 @@ def test_archives(tmp_path: Path) -> None:
         read_map(tmp_path / "b.npz")
 
 
+@pytest.mark.parametrize("scale", [b"-1.0", b"-0.003922", b"2"])
+def test_the_scale_of_a_pfm_changes_no_number(tmp_path: Path, scale: bytes) -> None:
+    kind = "<f4" if scale.startswith(b"-") else ">f4"
+    head = b"Pf\n%d %d\n" % VALUES.shape[::-1] + scale + b"\n"
+    (tmp_path / "a.pfm").write_bytes(head + VALUES[::-1].astype(kind).tobytes())
+    np.testing.assert_allclose(read_map(tmp_path / "a.pfm"), VALUES, rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(1, 6, 9), (6, 9, 1), (1, 6, 9, 1), (1, 1, 6, 9)])
 def test_axes_that_say_nothing_are_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", VALUES.reshape(shape))
