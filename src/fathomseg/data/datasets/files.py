@@ -126,6 +126,10 @@ class FileDataset(Dataset):
         what = f"no sample that fits {split!r}" if is_pattern(split) else f"no split {split!r}"
         raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.{self._why_no(split)}")
 
+    def every_id(self) -> Sequence[str]:
+        """The ids of all samples, sorted."""
+        return sorted(self._listing.samples)
+
     def _why_no(self, split: str) -> str:
         """Sentences with a space in front on why there is no such split and what to do; "" if nothing is known."""
         return ""
@@ -194,10 +198,6 @@ class FileDataset(Dataset):
     def _strays(self) -> Mapping[Path, Sequence[Path]]:
         """Labels without an image, by the folder that image would lie in. Labels called otherwise are among them."""
         return {}
-
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of `fathom check` should know about how this copy was understood."""
-        return ()
 
     def _not_read(self, known: Mapping[str, Collection[str]]) -> tuple[str, ...]:
         """By folder of `root` a line on the files in it that have none of the endings known there."""
