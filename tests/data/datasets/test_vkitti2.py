@@ -60,9 +60,7 @@ def test_usual_colours_are_those_of_version_2() -> None:
         Road 100 60 100, GuardRail 250 100 255, TrafficSign 255 255 0, TrafficLight 200 200 0, Pole 255 130 0,
         Misc 80 80 80, Truck 160 60 60, Car 255 127 80, Van 0 139 139"""  # colors.txt of any scene of v2.0.3
     lines = [line.split() for line in published.split(",")]
-    assert [(name, tuple(map(int, rgb))) for name, *rgb in lines] == [
-        *zip(CLASSES.names, CLASSES.colours, strict=True)
-    ]
+    assert [(name, tuple(map(int, rgb))) for name, *rgb in lines] == [*zip(CLASSES.names, CLASSES.colours, strict=True)]
 
 
 def test_labels_follow_the_colours_of_each_scene(tmp_path: Path) -> None:
