@@ -127,7 +127,7 @@ class Several(Dataset):
     camera: ClassVar = _forwarded(Dataset.camera)
     camera_height: ClassVar = _forwarded(Dataset.camera_height)
     world_T_cam: ClassVar = _forwarded(Dataset.world_T_cam)
-    fingerprint: ClassVar = _forwarded(Dataset.fingerprint)  # so that arrays are cached once, used alone or among several
+    fingerprint: ClassVar = _forwarded(Dataset.fingerprint)  # as alone: arrays are cached once
     identity: ClassVar = _forwarded(Dataset.identity)
     traits: ClassVar = _forwarded(Dataset.traits)
     neighbour: ClassVar = _forwarded(Dataset.neighbour, named=True)
