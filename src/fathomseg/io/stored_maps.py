@@ -40,6 +40,12 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
     return values
 
 
+def read_as(path: Path) -> str:
+    """A part of the fingerprint of what `read_map` gives: it changes for the endings that are read otherwise than they
+    were, so that no cache holds the old numbers."""
+    return "|as stored" if path.suffix.lower() == ".pfm" else ""
+
+
 def _numpy(path: Path, wanted: str) -> NDArray[Any]:
     arrays = load_arrays(path)
     name = next(iter(arrays)) if len(arrays) == 1 else wanted
