@@ -194,7 +194,7 @@ def make_kitti2015(
     calibration: str | None = "training",
     labels: bool = True,
 ) -> Path:
-    """KITTI 2015 with the frames _10 and _11 of each scene; disparity, labels and cars that drive are of `map_size`.
+    """KITTI 2015 with the frames _10 and _11 of each scene; disparity and labels are of `map_size`.
 
     `calibration` is the part that has it, "" for the folder above, None for none: focal length 700 + 10 x scene at
     1242 pixels of width, baseline 0.5 m. The noc map lacks the left half of the occ one.
@@ -221,7 +221,6 @@ def _kitti2015_maps(part: Path, name: str, label: np.ndarray, seed: int, labels:
     save(part / "disp_occ_0" / name, disparity)
     disparity[:, : label.shape[1] // 2] = 0
     save(part / "disp_noc_0" / name, disparity)
-    save(part / "obj_map" / name, 3 * (label == label[-1, -1]).astype(np.uint8))
     if labels:
         save(part / "semantic" / name, np.array([*CITYSCAPES_IDS, 3], np.uint8)[label])
 

@@ -228,6 +228,16 @@ def test_good_files_have_no_problems(dataset: Dataset) -> None:
     assert list(dataset.problems(every_id(dataset))) == []
 
 
+def test_any_dataset_can_be_asked_of_its_files(dataset: Dataset) -> None:
+    ids = every_id(dataset)
+    assert set(ids) <= set(dataset.every_id())
+    stored = [dataset.files(id) for id in ids]
+    assert [one is None for one in stored] == [dataset.name in COMPUTED] * len(ids)
+    assert all(one.image.is_file() for one in stored if one is not None)
+    assert [*dataset.layout_problems(ids), *dataset.passed_over()] == []
+    assert all(note.endswith(".") for note in dataset.notes())
+
+
 def test_problems_say_what_reading_says(labelled: FileDataset) -> None:
     first, second = [id for id in labelled.ids(some_split(labelled)) if labelled.has_label(id)][:2]
     for path in (labelled.files(first).image, labelled.files(second).label):

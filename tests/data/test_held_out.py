@@ -88,12 +88,18 @@ def test_no_budget_has_its_labels(folder: Folder, tmp_path: Path) -> None:
         validate(Labels, {"count": 2, "seed": -1})
 
 
+def test_labels_that_are_all_held_out_are_told_apart_from_none(folder: Folder) -> None:
+    told = r"All 4 images of split 'train' of folder that have a label are held out .*evaluation.split, and data.val="
+    with pytest.raises(FathomError, match=told):
+        Labels().choose(folder, "train", 0, HeldOut.of(folder, "train"))
+
+
 def test_shared_clips_are_counted_and_told(folder: Folder) -> None:
     scored = ["clips/drive0/000001", *HARBOUR, "images/000"]
     used = ["clips/drive0/000000", "clips/drive0/000002", "clips/drive2/000001", "images/000"]
     assert shared_clips(folder, scored, used) == {"clips/drive0": (1, 2)}
-    text = warning(shared_clips(folder, scored, used), "val", "train")
+    text = warning(folder, shared_clips(folder, scored, used), "val", "train")
     assert text is not None
     assert "clips/drive0 (1 and 2 of its frames)" in text
     assert "data.val=[clips/NAME/*]" in text
-    assert warning(shared_clips(folder, HARBOUR, used), "val", "train") is None
+    assert warning(folder, shared_clips(folder, HARBOUR, used), "val", "train") is None

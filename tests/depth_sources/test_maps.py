@@ -16,7 +16,7 @@ from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.depth_sources.maps import StoredMaps
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.io.depth_maps import write_disparity
-from fathomseg.io.stored_maps import read_map
+from fathomseg.io.stored_maps import read_as, read_map
 from tests.fakes import make_camvid, make_kitti
 
 FIRST = "train/0001TP_006690"
@@ -132,6 +132,15 @@ def test_archives(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", left=VALUES, right=VALUES)
     with pytest.raises(DataError, match="left, right"):
         read_map(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("scale", [b"-1.0", b"-0.003922", b"2"])
+def test_the_scale_of_a_pfm_changes_no_number(tmp_path: Path, scale: bytes) -> None:
+    kind = "<f4" if scale.startswith(b"-") else ">f4"
+    head = b"Pf\n%d %d\n" % VALUES.shape[::-1] + scale + b"\n"
+    (tmp_path / "a.pfm").write_bytes(head + VALUES[::-1].astype(kind).tobytes())
+    np.testing.assert_allclose(read_map(tmp_path / "a.pfm"), VALUES, rtol=1e-6)
+    assert (read_as(tmp_path / "a.pfm"), read_as(tmp_path / "a.npy")) == ("|as stored", ""), "caches had the others"
 
 
 @pytest.mark.parametrize("shape", [(1, 6, 9), (6, 9, 1), (1, 6, 9, 1), (1, 1, 6, 9)])

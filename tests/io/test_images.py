@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,21 @@ def test_exif_orientation_is_applied_to_image_and_size_alike(tmp_path: Path, ori
     read = read_rgb(tmp_path / "a.jpg")
     assert image_size(tmp_path / "a.jpg") == read.shape[:2] == upright.shape[:2]
     assert np.abs(read.astype(int) - upright).mean() < 6
+
+
+def test_pillows_limit_is_put_aside_while_files_are_read_and_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # 35 are an error from 20 on
+    path = save(tmp_path / "a.png", RGB)
+    with ThreadPoolExecutor(8) as pool:
+        for read in pool.map(read_rgb, [path] * 64):
+            np.testing.assert_array_equal(read, RGB)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    path.write_bytes(b"no image")
+    with pytest.raises(DataError):
+        read_rgb(path)
+    assert Image.MAX_IMAGE_PIXELS == 10
 
 
 def test_every_kind_of_image_becomes_rgb(tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 from fathomseg.cli import app
 from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.several import Several
+from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.held_out import shared_clips
 from fathomseg.errors import FathomError
 from fathomseg.stages.check import check, checked
 from fathomseg.stages.check_report import show
@@ -152,6 +155,26 @@ def test_a_clip_on_both_sides_is_a_warning(tmp_path: Path) -> None:
     notes = check(drives(tmp_path / "good", val=["clips/drive0/*"])).notes
     assert not [n for n in notes if "WARNING" in n]
     assert [n for n in notes if "4 of 10 images are held out" in n]
+
+
+def test_the_drive_that_camvids_own_val_shares_with_train_is_told(tmp_path: Path) -> None:
+    def warnings(data: CamVid) -> list[str]:
+        return [note for note in check(data).notes if "WARNING" in note]
+
+    data = CamVid(root=make_camvid(tmp_path, train=60, val=3, size=(4, 6)))
+    assert not warnings(data)
+    save(tmp_path / "train/0016E5_00390.png", scene(0, (4, 6), 5)[0])
+    (told,) = warnings(CamVid(root=tmp_path))
+    assert "val and train share clips: 0016E5 (3 and 1 of its frames)." in told
+    assert "too good: that is so in CamVid's own splits" in told
+    assert told.endswith("seconds away from the others.")
+    assert "dataset.yaml" not in told
+    blocks = CamVid(root=tmp_path, blocks=True)
+    assert not shared_clips(blocks, blocks.ids("blocks"), blocks.ids("train"))
+    assert shared_clips(blocks, blocks.ids("val"), blocks.ids("train")) == {"0016E5": (3, 1)}
+    both = Several(datasets={"a": blocks, "town": Streets()})
+    assert both.clip("a/val/0016E5_07959") == "a/0016E5"
+    assert both.clips_remedy() == f"of a, {blocks.clips_remedy()}"
 
 
 @pytest.mark.parametrize(("ignored", "told"), [([9, 7], True), ([], False)])

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from fathomseg.cli import app
 from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
+from fathomseg.io.chart import COLOURS
 from fathomseg.report.links import Curve, links_sections, read_curves
 from tests.small_recipes import TRANSFORMER
 from tests.typecheck import unchecked
@@ -73,6 +74,7 @@ def test_a_log_without_links_has_no_section(tmp_path: Path) -> None:
     assert read_curves(tmp_path / "metrics.jsonl") == {"a_to_b.1": Curve([1, 5], [1, 5], [0.02, 0.1])}
     [section] = links_sections(tmp_path / "metrics.jsonl")
     assert (section.headline, section.cards[0].value) == ("links up to 10.0 %", "10.0")
+    assert COLOURS[0] in section.shown["picture"], "as in the plots of studies"
 
 
 @pytest.mark.slow

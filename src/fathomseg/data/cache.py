@@ -154,13 +154,10 @@ class Cache:
 
     def _load(self, entry: Path, kind: Prepared) -> Shaped[np.ndarray, "h w *channels"] | None:
         """The stored array; None if there is none or the file is damaged (cut short, overwritten)."""
-        try:
-            with entry.open("rb") as file:
-                array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-        except FileNotFoundError:
-            return None
-        except Exception:  # whatever NumPy makes of a damaged header
-            _log.warning("The cache file %s is damaged and is made anew.", entry)
+        array = array_store.load(entry)
+        if array is None:
+            if entry.is_file():
+                _log.warning("The cache file %s is damaged and is made anew.", entry)
             return None
         size = self.size or array.shape[:2]
         expected = size if _CHANNELS[kind] == 1 else (*size, _CHANNELS[kind])

@@ -70,14 +70,14 @@ def shared_clips(dataset: Dataset, scored: Iterable[str], used: Iterable[str]) -
     return {clip: (left[clip], count) for clip, count in right.most_common() if clip in left}
 
 
-def warning(shared: Mapping[str, tuple[int, int]], scored: str, used: str) -> str | None:
+def warning(dataset: Dataset, shared: Mapping[str, tuple[int, int]], scored: str, used: str) -> str | None:
     """What to say of clips that a split to score on shares with images to learn from; None if there are none."""
     if not shared:
         return None
     (clip, (held, other)), *more = shared.items()
     others = f" and {len(more)} more" if more else ""
+    remedy = f": {told}" if (told := dataset.clips_remedy()) else ""
     return (
         f"WARNING: {scored} and {used} share clips: {clip} ({held} and {other} of its frames){others}. Frames of one "
-        "clip look alike, so that scores come out too good: hold out whole drives (`val: [clips/NAME/*]` in "
-        "dataset.yaml, or data.val=[clips/NAME/*])."
+        f"clip look alike, so that scores come out too good{remedy}."
     )

@@ -43,7 +43,13 @@ class Labels(Part):
             return ()
         if self.file is not None:
             return tuple(sorted(self._listed(dataset, split, held_out)))
-        having = held_out.without(dataset, (id for id in dataset.ids(split) if dataset.has_label(id)))
+        labelled = [id for id in dataset.ids(split) if dataset.has_label(id)]
+        having = held_out.without(dataset, labelled)
+        if labelled and not having:
+            raise FathomError(
+                f"All {len(labelled)} images of split {split!r} of {dataset.name} that have a label are held out to be "
+                f"scored on: label others, or say otherwise which images are val ({_which_val(dataset)})."
+            )
         if not having:
             raise FathomError(f"No image of split {split!r} of {dataset.name} has a label; label a few, then train.")
         if self.count is None:
@@ -78,3 +84,8 @@ class Labels(Part):
         if self.count is not None and self.count > len(listed):
             raise FathomError(f"labels.count is {self.count}, but {self.file} lists only {len(listed)} ids.")
         return listed[: self.count]
+
+
+def _which_val(dataset: Dataset) -> str:
+    """The settings by which images to score on are chosen."""
+    return "evaluation.split, and data.val=[...]" if "val" in type(dataset).model_fields else "evaluation.split"

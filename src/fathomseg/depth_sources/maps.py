@@ -18,7 +18,7 @@ from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.depth_maps import read_scale
 from fathomseg.io.listing import stamp
 from fathomseg.io.shapes import refuse_other_shape
-from fathomseg.io.stored_maps import MAP_SUFFIXES, read_map
+from fathomseg.io.stored_maps import MAP_SUFFIXES, read_as, read_map
 
 _ROUNDING: Final = 1e-5
 """How far beyond 0..1 a disparity may be."""
@@ -82,7 +82,7 @@ class MapsReader(DepthReader):
         """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
         path = self.path(id)
         numbers = (self.source.holds, self.source.scale, self.source.invalid)
-        return f"maps|{path}|{stamp(path)}|{numbers}"
+        return f"maps|{path}|{stamp(path)}|{numbers}{read_as(path)}"
 
     def path(self, id: str) -> Path:
         """The one file of a sample. Raises `DataError` if there is none, or more than one."""

@@ -12,8 +12,6 @@ from jaxtyping import Shaped
 
 from fathomseg.data.by_name import ByName
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import FileDataset
-from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.evaluation.scoring import Fields, Truths
 from fathomseg.inference.card import ModelCard
@@ -57,10 +55,8 @@ class FromFolder:
 
     def _image(self, id: str) -> Path | None:
         """The file of the image, if it has one."""
-        dataset = self.dataset
-        if isinstance(dataset, Several):
-            _, dataset, id = dataset.member(id)
-        return dataset.files(id).image if isinstance(dataset, FileDataset) else None
+        files = self.dataset.files(id)
+        return None if files is None else files.image
 
     @cached_property
     def _record(self) -> Record | None:

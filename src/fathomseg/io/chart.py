@@ -16,6 +16,8 @@ INK: Final = "#1d2129"
 GREY: Final = "#667085"
 PALE: Final = "#e3e4e0"
 ACCENT: Final = "#0d6c7e"
+COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#7f7f7f")
+"""Of curves: Okabe and Ito's, which most colour-blind people can tell apart; black is the ink of the page."""
 _VARIABLES: Final = {INK: "var(--ink)", GREY: "var(--faint)", PALE: "var(--line)", ACCENT: "rgb(var(--accent))"}
 """The colours of light pages, and what style.css calls them, so that charts in a page are dark where it is."""
 

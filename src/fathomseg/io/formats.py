@@ -31,10 +31,10 @@ def png_bits(path: Path, grey: bool = False) -> int:
     return head[24] if head and not (grey and head[25]) else 0
 
 
-def png_has_colours(path: Path) -> bool:
-    """Whether a PNG is RGB, by its header; False for all other files."""
+def png_is_rgb(path: Path) -> bool:
+    """Whether a PNG holds colours themselves, not indices of a palette, by its header; False for all other files."""
     head = _png_head(path)
-    return bool(head and head[25] & 2)
+    return bool(head and head[25] in {2, 6})
 
 
 def orientation(image: Image.Image, path: Path | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,6 @@ LARGE_PIXELS: Final = 50_000_000
 """From here on an image is read alone, and only if there is memory for it."""
 BYTES_PER_PIXEL: Final = 20
 """Memory that a pixel takes at most on its way through reading, predicting and drawing."""
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit of 179 megapixels is below what aerial images have
 
 _DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras have."""
@@ -77,12 +77,40 @@ def as_rgb(image: object, bits: int | None = None) -> UInt8[np.ndarray, "h w 3"]
     )
 
 
+class _Readers:
+    """Who reads just now, and the limit of the host program that they have put aside."""
+
+    lock = threading.Lock()
+    count = 0
+    limit: int | None = None
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Without Pillow's own limit of 179 megapixels, which is below what aerial images have: `MOST_PIXELS` counts here.
+
+    The limit is one for all threads: the first that reads puts it aside, the last puts it back. Meanwhile other threads
+    of the host program have none either.
+    """
+    with _Readers.lock:
+        if _Readers.count == 0:
+            _Readers.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _Readers.count += 1
+    try:
+        yield
+    finally:
+        with _Readers.lock:
+            _Readers.count -= 1
+            if _Readers.count == 0:
+                Image.MAX_IMAGE_PIXELS = _Readers.limit
+
+
 @contextmanager
 def opened(path: Path, decode: bool = True) -> Iterator[Image.Image]:
     """An image of Pillow's, decoded to its end; whatever goes wrong becomes a `DataError` naming the file."""
     try:
         # Given a path, Pillow maps plain TIFFs into memory, and then turns those that lie on their side wrongly.
-        with path.open("rb") as file, Image.open(file) as image:
+        with _without_pillows_limit(), path.open("rb") as file, Image.open(file) as image:
             _refuse_too_large(image.width * image.height, path)
             if decode:
                 image.load()

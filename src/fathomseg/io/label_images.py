@@ -74,13 +74,6 @@ def read_stored(path: Path, lossy: bool = False) -> Stored:
         return Stored(values, palette, unpainted)
 
 
-def png_is_rgb(path: Path) -> bool:
-    """Whether a PNG holds colours themselves, not indices of a palette, by its header; False for all other files."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return head.startswith(b"\x89PNG") and len(head) == 26 and head[25] in (2, 6)
-
-
 def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
     """The first channel (red) of an image of 8 or 16 bits, as stored, upright; of a palette the indices.
 

@@ -28,6 +28,8 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
             values: NDArray[Any] = read_stored(path, lossy=True).values
         case ".npy" | ".npz":
             values = _numpy(path, wanted)
+        case ".pfm":
+            values = _opencv(path) * _pfm_scale(path)
         case _:
             values = _opencv(path)
     while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):  # a batch or channel axis that says nothing
@@ -38,6 +40,12 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
     return values
 
 
+def read_as(path: Path) -> str:
+    """A part of the fingerprint of what `read_map` gives: it changes for the endings that are read otherwise than they
+    were, so that no cache holds the old numbers."""
+    return "|as stored" if path.suffix.lower() == ".pfm" else ""
+
+
 def _numpy(path: Path, wanted: str) -> NDArray[Any]:
     arrays = load_arrays(path)
     name = next(iter(arrays)) if len(arrays) == 1 else wanted
@@ -45,6 +53,17 @@ def _numpy(path: Path, wanted: str) -> NDArray[Any]:
         there = ", ".join(arrays) or "none"
         raise DataError([Problem(str(path), f"expected one array, or one named {wanted!r}; arrays in it: {there}")])
     return np.asarray(arrays[name])
+
+
+def _pfm_scale(path: Path) -> np.float32:
+    """The number in the header of a PFM that can be decoded, without its sign. OpenCV divides by it; the format leaves
+    its meaning open, and readers of Middlebury's disparity pass over it."""
+    with path.open("rb") as file:
+        head = file.read(256).split(maxsplit=4)
+    try:
+        return np.float32(abs(float(head[3])))
+    except (IndexError, ValueError):
+        raise DataError([Problem(str(path), "has no number in the third line of its header; write it anew")]) from None
 
 
 def _opencv(path: Path) -> NDArray[Any]:

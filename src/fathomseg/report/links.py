@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from fathomseg.engine.step import LINKS
-from fathomseg.io.chart import chart, svg
+from fathomseg.io.chart import COLOURS, chart, svg
 from fathomseg.report.section import Card, Section, number, percent
 
 MEANING: Final = {
     "norm": "Euclidean norm of the weights of a link; 0 = closed",
     "share": "norm of what a link adds to a map, divided by that of the map; the mean over a batch of training",
 }
-_COLOURS: Final = ("#0d6c7e", "#c2571a", "#6a51a3", "#3f7d20", "#a61e4d", "#806000")
 _STYLES: Final = ("-", "--", ":", "-.")
 
 
@@ -85,7 +84,7 @@ def picture(curves: Mapping[str, Curve]) -> str:
         for name, curve in curves.items():
             pair, _, index = name.rpartition(".")
             look = {
-                "color": _COLOURS[pairs.index(pair) % len(_COLOURS)],
+                "color": COLOURS[pairs.index(pair) % len(COLOURS)],
                 "linestyle": _STYLES[maps.index(index) % len(_STYLES)],
                 "marker": "o" if len(curve.steps) == 1 else None,
             }

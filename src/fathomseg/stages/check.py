@@ -12,10 +12,9 @@ import numpy as np
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.class_counts import contradiction, much_ignored
-from fathomseg.data.datasets.files import FileDataset
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
-from fathomseg.data.datasets.several import ClassesDiffer, Several
+from fathomseg.data.datasets.several import ClassesDiffer
 from fathomseg.data.held_out import VAL, HeldOut, shared_clips, warning
 from fathomseg.errors import DataError, Problem
 from fathomseg.io.files import write_text
@@ -86,10 +85,8 @@ def check(
 
     reports = {split: _report(dataset, names, [found[id] for id in members]) for split, members in ids.items()}
     seen = {name for report in reports.values() for name, count in report.pixels.items() if count}
-    layout: Iterable[Problem] = ()
-    if isinstance(dataset, FileDataset | Several):
-        layout = dataset.layout_problems(distinct)
-        notes += [*dataset.notes(), *dataset.passed_over()]
+    layout = dataset.layout_problems(distinct)
+    notes += [*dataset.notes(), *dataset.passed_over()]
     notes += _traits(found.values())
     notes += [*_shared_clips(dataset, ids), *(_ignored(reports) if names else ())]
     problems = dict.fromkeys(problem for one in found.values() for problem in one.problems) | dict.fromkeys(layout)
@@ -110,7 +107,7 @@ def _shared_clips(dataset: Dataset, ids: Mapping[str, Sequence[str]]) -> Iterato
     for used in ("train", "clips"):
         if VAL in ids and used in ids:
             away = HeldOut.of(dataset).without(dataset, ids[used])
-            if text := warning(shared_clips(dataset, ids[VAL], away), VAL, used):
+            if text := warning(dataset, shared_clips(dataset, ids[VAL], away), VAL, used):
                 yield text
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import FileDataset
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, RunDepth, prepare
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
@@ -70,7 +69,7 @@ def write_images(dataset: Dataset, selection: Selection, out: Path, link: bool) 
     folder = out / IMAGES
     remove_own(out, IMAGES)
     names = {choice.id: f"{choice.rank:04d}_{choice.id.replace('/', '_')}" for choice in selection.chosen}
-    files = {id: dataset.files(id) if isinstance(dataset, FileDataset) else None for id in names}
+    files = {id: dataset.files(id) for id in names}
     endings = {id: ".png" if one is None or one.frame is not None else one.image.suffix for id, one in files.items()}
     places = {id: folder / f"{name}{endings[id]}" for id, name in names.items()}
     if taken := [place for place in places.values() if place.exists() or place.is_symlink()]:

@@ -6,15 +6,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from fathomseg.io.chart import GREY, INK, chart
+from fathomseg.io.chart import COLOURS, GREY, chart
 from fathomseg.study.table import SCORE, Cell, Record, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK, "#7f7f7f")
-"""Okabe and Ito's, which most colour-blind people can tell apart; black is the ink of the page."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "p")
 """One for each arm, since arms with the same number of labels stand at the same place."""
 _CLOSE: Final = 0.05

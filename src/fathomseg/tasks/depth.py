@@ -18,7 +18,7 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.geometry.camera import depth_to_disparity, disparity_to_depth, inverse_depth
 from fathomseg.io.depth_maps import DepthUnit, read_disparity, read_scale, write_disparity, write_scale
-from fathomseg.io.formats import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_is_rgb
 from fathomseg.io.npz import load_arrays
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.metrics.depth import MEANING, DepthProtocol, DepthScores
@@ -177,7 +177,7 @@ class Depth(Task):
     def is_stored(self, path: Path) -> bool:
         """A grey PNG of 16 bits, or .npy."""
         ending = path.suffix.lower()
-        return ending == ".npy" or (ending == ".png" and png_bits(path) == 16 and not png_has_colours(path))
+        return ending == ".npy" or (ending == ".png" and png_bits(path) == 16 and not png_is_rgb(path))
 
     def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w"]:
         """Inverse depth of a disparity PNG (as `fathom predict` writes it) or of a .npy file of metres; 0 or NaN where

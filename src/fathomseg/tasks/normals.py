@@ -18,7 +18,7 @@ from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.io.draw import Picture
-from fathomseg.io.formats import png_bits, png_has_colours
+from fathomseg.io.formats import png_bits, png_is_rgb
 from fathomseg.io.normal_maps import describe_normals, normals_picture, read_normals, write_normals
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.losses.segmentation import upsample
@@ -85,7 +85,7 @@ class Normals(Task):
 
     def is_stored(self, path: Path) -> bool:
         """An RGB PNG of 16 bits."""
-        return path.suffix.lower() == ".png" and png_bits(path) == 16 and png_has_colours(path)
+        return path.suffix.lower() == ".png" and png_bits(path) == 16 and png_is_rgb(path)
 
     def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Float32[np.ndarray, "h w 3"]:
         """Unit vectors."""

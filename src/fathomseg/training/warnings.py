@@ -8,8 +8,6 @@ from typing import Final
 
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import FileDataset
-from fathomseg.data.datasets.several import Several
 from fathomseg.data.held_out import HeldOut, shared_clips, warning, without
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.errors import FathomError
@@ -58,7 +56,7 @@ def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> N
         dataset = recipe.dataset(name)
         split = recipe.streams[name].split or "train"
         say(f"{name}: {len(ids)} labels are used, of {len(dataset.ids(split))} images in {split} of {dataset.name}.")
-        if dataset in told or not isinstance(dataset, FileDataset | Several):
+        if dataset in told:
             continue
         told.append(dataset)
         strays = list(dict.fromkeys(dataset.layout_problems(())))
@@ -126,5 +124,5 @@ def tell_shared_clips(recipe: Recipe, streams: Streams) -> None:
     for name, stream in streams.by_name.items():
         if recipe.dataset(name) == recipe.data:
             shared = shared_clips(recipe.data, scored, stream.ids)
-            if text := warning(shared, f"split {recipe.evaluation.split!r}", f"stream {name!r}"):
+            if text := warning(recipe.data, shared, f"split {recipe.evaluation.split!r}", f"stream {name!r}"):
                 say(text)

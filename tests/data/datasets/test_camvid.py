@@ -23,6 +23,11 @@ def test_ids_and_neighbours_follow_the_frame_numbers(tmp_path: Path) -> None:
     assert CamVid(root=tmp_path, frame_step=30).neighbour("train/0001TP_006690", 1) == "train/0001TP_006720"
 
 
+def test_a_clip_is_a_drive(tmp_path: Path) -> None:
+    data = CamVid(root=make_camvid(tmp_path, train=1, val=1, test=1))
+    assert [data.clip(data.ids(split)[0]) for split in data.splits] == ["0001TP", "0016E5", "Seq05VD"]
+
+
 def test_labels_are_the_stored_ids_with_void_ignored(tmp_path: Path) -> None:
     data = CamVid(root=make_camvid(tmp_path, train=1, seed=4))
     image, label = scene(4, (24, 32), 12)

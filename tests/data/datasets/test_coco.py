@@ -78,6 +78,23 @@ def test_what_is_wrong_with_a_folder_is_told(tmp_path: Path) -> None:
         _ = CocoFolder(root=tmp_path).classes
 
 
+def test_json_of_something_else_beside_it_is_left_out_and_told(tmp_path: Path) -> None:
+    root = make_coco(tmp_path, images=2)
+    before = CocoFolder(root=root)
+    assert before.passed_over() == ()
+    (root / "package.json").write_text('{"name": "labels"}')
+    (root / "a.json").write_text("[1]")
+    data = CocoFolder(root=root)
+    assert data.splits == before.splits
+    np.testing.assert_array_equal(data.label("train/0000"), before.label("train/0000"))
+    told = [f"{root / name} is no file of COCO and is not read." for name in ("a.json", "package.json")]
+    assert list(data.passed_over()) == told
+    for path in root.rglob("instances_*.json"):
+        path.unlink()
+    with pytest.raises(FathomError, match=r"a\.json is no file of COCO: expected images, categories"):
+        CocoFolder(root=root).ids("train")
+
+
 def test_a_folder_is_known_by_its_annotations(tmp_path: Path) -> None:
     root = make_coco(tmp_path, images=2)
     assert resolve_dataset(str(root)) == CocoFolder(root=root)

@@ -72,6 +72,12 @@ def test_the_right_camera_is_a_clip_of_the_same_drive(tmp_path: Path) -> None:
         assert {id.replace("/image_3", "") for id in both.ids(split)} == set(Kitti(root=root).ids(split))
 
 
+def test_a_clip_is_a_drive_seen_by_whichever_camera(tmp_path: Path) -> None:
+    data = Kitti(root=make_kitti(tmp_path, "odometry", right=True), right=True)
+    assert data.clip("00/000001") == data.clip("00/image_3/000001") == "00"
+    assert {data.clip(id) for id in data.ids("val")}.isdisjoint(data.clip(id) for id in data.ids("train"))
+
+
 def test_grayscale_frames_have_three_equal_channels_and_the_camera_of_number_0(tmp_path: Path) -> None:
     data = Kitti(root=make_kitti(tmp_path, "odometry", grey=True))
     image = data.image("02/000003")

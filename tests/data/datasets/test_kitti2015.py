@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from fathomseg.data.datasets import files
 from fathomseg.data.datasets.cityscapes import _IDS as CITYSCAPES_IDS
 from fathomseg.data.datasets.kitti2015 import Kitti2015
 from fathomseg.data.datasets.kitti_calibration import USUAL, Stereo
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.images import resize_nearest
+from fathomseg.io.images import image_size, resize_nearest
 from fathomseg.io.label_images import read_values
 from fathomseg.stages.check import check
 from fathomseg.types import Camera
@@ -114,12 +115,8 @@ def test_maps_keep_their_metres_when_images_are_stored_smaller_as_jpg(tmp_path: 
     assert data.image(ID).shape == (12, 40, 3)
     at_map = slow_depth(tmp_path / "training/disp_occ_0/000001_10.png", FOCAL_PX, 0.5)
     np.testing.assert_allclose(depth(data), at_map[1::3, 1::3], rtol=1e-6)  # the pixel under each centre
-    moving, label = data.moving(ID), data.label(ID)
-    assert moving is not None
+    label = data.label(ID)
     assert label is not None
-    np.testing.assert_array_equal(moving, read_values(tmp_path / "training/obj_map/000001_10.png")[1::3, 1::3] > 0)
-    assert moving.any()
-    assert not moving.all()
     indices = np.full(34, 255)
     indices[list(CITYSCAPES_IDS)] = range(19)
     np.testing.assert_array_equal(label, indices[read_values(tmp_path / "training/semantic/000001_10.png")][1::3, 1::3])
@@ -131,6 +128,22 @@ def test_maps_keep_their_metres_when_images_are_stored_smaller_as_jpg(tmp_path: 
     assert camera.fy == pytest.approx(FOCAL_PX * 12 / 375)
     assert camera.cx == pytest.approx((609.5593 + 0.5) * 40 / 1242 - 0.5)
     assert list(data.problems(data.ids("all"))) == []
+
+
+def test_the_size_of_an_image_is_looked_up_once_as_long_as_its_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Kitti2015(root=make_kitti2015(tmp_path))
+    asked: list[Path] = []
+    monkeypatch.setattr(files, "image_size", lambda path: (asked.append(path), image_size(path))[1])
+    before = [data.fingerprint(ID, "depth") for _ in range(3)]
+    assert len(asked) == len(set(before)) == 1
+    path = data.files(ID).image
+    save(path, np.zeros((12, 40, 3), np.uint8))
+    assert data.size_of(ID) == (12, 40)
+    path.unlink()
+    with pytest.raises(DataError, match="there is no such file"):
+        data.size_of(ID)
 
 
 def test_what_depends_on_the_image_size_has_another_fingerprint_when_it_changes(tmp_path: Path) -> None:
@@ -186,13 +199,12 @@ def test_one_scene_without_calibration_is_named(tmp_path: Path) -> None:
 
 def test_the_semantic_benchmark_alone_needs_no_calibration(tmp_path: Path) -> None:
     make_kitti2015(tmp_path, calibration=None)
-    for folder in ("disp_occ_0", "disp_noc_0", "obj_map"):
+    for folder in ("disp_occ_0", "disp_noc_0"):
         shutil.rmtree(tmp_path / "training" / folder)
     data = Kitti2015(root=tmp_path)
     assert reasons(data) == []
     assert data.notes() == ("Of 3 frames of val, 0 have depth (disp_occ_0) and 3 a label (semantic).",)
     assert data.depth(ID) is None
-    assert data.moving(ID) is None
 
 
 def test_the_usual_calibration_is_used_only_when_asked_for_and_only_where_there_is_none(tmp_path: Path) -> None:

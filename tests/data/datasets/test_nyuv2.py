@@ -80,11 +80,11 @@ def test_blocks_keep_the_test_images_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "centre"),
+    ("size", "centre"),  # the toolbox has 325.582449, 253.736166, counted from 1
     [
-        ((480, 640), (325.582449, 253.736166)),
-        ((427, 561), (285.582449, 209.736166)),
-        ((425, 560), (285.582449, 208.736166)),
+        ((480, 640), (324.582449, 252.736166)),
+        ((427, 561), (284.582449, 208.736166)),
+        ((425, 560), (284.582449, 207.736166)),
     ],
 )
 def test_the_camera_follows_crop_and_scale(tmp_path: Path, size: tuple[int, int], centre: tuple[float, float]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,42 @@ def test_every_accessor_answers_as_the_dataset_alone_does(mixed: Several) -> Non
                 beside = dataset.neighbour(id, offset)
                 assert mixed.neighbour(f"{key}/{id}", offset) == (None if beside is None else f"{key}/{beside}")
     assert min(known.values()) > 0, "each accessor must have been seen to give something"
+
+
+DECIDED = {"fresh"}
+"""Not forwarded: endless datasets are refused."""
+
+
+def test_no_accessor_of_a_dataset_is_forgotten(mixed: Several, monkeypatch: pytest.MonkeyPatch) -> None:
+    public = {name for name in vars(Dataset) if not name.startswith(("_", "model_"))} - DECIDED
+    assert public <= vars(Several).keys()
+    id, named = mixed.ids("test")[0], {"neighbour", "moment", "clip"}
+    inner = id.removeprefix("town/")
+    asked = 0
+    for name in sorted(public):
+        accessor = getattr(Dataset, name)
+        parameters = [*inspect.signature(accessor).parameters] if callable(accessor) else []
+        if parameters[1:2] != ["id"] or name == "label_map":  # which may be asked of all
+            continue
+        monkeypatch.setattr(Streets, name, lambda self, *given, name=name: f"{name} {given}", raising=False)
+        more = list(range(len(parameters) - 2))
+        answer = f"{name} {(inner, *more)}"
+        assert getattr(mixed, name)(id, *more) == (f"town/{answer}" if name in named else answer)
+        asked += 1
+    assert asked >= 20
+
+
+def test_a_pattern_fits_ids_with_the_names_of_datasets(mixed: Several) -> None:
+    assert mixed.ids("town/*") == [id for id in mixed.every_id() if id.startswith("town/")]
+    assert mixed.ids("*/clips/*") == [f"mine/{id}" for id in mixed.datasets["mine"].ids("clips/*")]
+    assert mixed.ids("drives/00/*")
+    with pytest.raises(FathomError, match=r"no sample that fits 'twon/\*'; there is: train, val"):
+        mixed.ids("twon/*")
+
+
+def test_endless_ones_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'b' is endless, .*set endless=false, or give it a stream of"):
+        config.validate(Several, {"datasets": {"a": SMALL, "b": {**SMALL, "endless": True}}})
 
 
 def test_a_split_holds_the_images_of_the_datasets_that_have_it(mixed: Several) -> None:

@@ -55,13 +55,21 @@ def test_depth_is_in_metres_and_the_sky_is_invalid(tmp_path: Path, archives: boo
     assert list(data.problems(data.ids("train"))) == []
 
 
+def test_usual_colours_are_those_of_version_2() -> None:
+    published = """Terrain 210 0 200, Sky 90 200 255, Tree 0 199 0, Vegetation 90 240 0, Building 140 140 140,
+        Road 100 60 100, GuardRail 250 100 255, TrafficSign 255 255 0, TrafficLight 200 200 0, Pole 255 130 0,
+        Misc 80 80 80, Truck 160 60 60, Car 255 127 80, Van 0 139 139"""  # colors.txt of any scene of v2.0.3
+    lines = [line.split() for line in published.split(",")]
+    assert [(name, tuple(map(int, rgb))) for name, *rgb in lines] == [*zip(CLASSES.names, CLASSES.colours, strict=True)]
+
+
 def test_labels_follow_the_colours_of_each_scene(tmp_path: Path) -> None:
     usual = VKitti2(root=make_vkitti2(tmp_path / "a"))
     path = tmp_path / "a/vkitti_2.0.3_classSegmentation/Scene18/fog/frames/classSegmentation/Camera_0/classgt_00001.png"
     index = {colour: place for place, colour in enumerate(CLASSES.colours)} | {(0, 0, 0): IGNORE}
     expected = np.array([[index[tuple(pixel)] for pixel in row] for row in read_colours(path).tolist()])
     np.testing.assert_array_equal(usual.label(ID), expected)
-    other = make_vkitti2(tmp_path / "b", colours={"Car": (255, 127, 80), "Undefined": (1, 2, 3)})
+    other = make_vkitti2(tmp_path / "b", colours={"Car": (200, 200, 200), "Undefined": (1, 2, 3)})
     np.testing.assert_array_equal(VKitti2(root=other).label(ID), expected)
     for file in other.rglob("colors.txt"):
         file.unlink()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -18,6 +18,9 @@ from fathomseg.config import Part
 from fathomseg.data.datasets.labels import LabelMap
 from fathomseg.errors import DataError, Problem
 from fathomseg.types import Camera, ClassList, Size
+
+if TYPE_CHECKING:
+    from fathomseg.data.datasets.files import Files
 
 Kind = Literal["image", "label", "depth"]
 """The arrays a sample can have; each is read, checked and cached by itself."""
@@ -56,9 +59,17 @@ class Dataset(Part, ABC):
     def ids(self, split: str) -> Sequence[str]:
         """The ids of a split, sorted. Raises `FathomError` listing the splits there are if there is no such split."""
 
+    def every_id(self) -> Sequence[str]:
+        """The ids of all samples, those of no split included; patterns are fitted to them."""
+        return sorted({id for split in self.splits for id in self.ids(split)})
+
     @abstractmethod
     def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
         """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
+
+    def files(self, id: str) -> Files | None:
+        """Where a sample is stored; None if it lies in no file."""
+        return None
 
     def size_of(self, id: str) -> Size:
         """(height, width) of the stored image. Raises `DataError`."""
@@ -135,6 +146,10 @@ class Dataset(Part, ABC):
         """The clip (drive, video) whose frame the sample is; None if it is of none, or nothing is known of it."""
         return None
 
+    def clips_remedy(self) -> str:
+        """What to do where splits share clips, as the end of a sentence; "" if nothing is known."""
+        return ""
+
     def held_out(self) -> frozenset[str]:
         """Ids that nothing may be learned from, whatever split names them: drives that are held out as a whole, their
         frames without a label included. `data.held_out.HeldOut` adds the split that is scored on."""
@@ -171,3 +186,15 @@ class Dataset(Part, ABC):
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, in order, with the words training would stop with."""
         yield from ()
+
+    def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
+        """Those of `problems` that need no decoding to be seen."""
+        yield from ()
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of `fathom check` should know about how this copy was understood."""
+        return ()
+
+    def passed_over(self) -> tuple[str, ...]:
+        """Sentences on files there that no one reads, for the user to know."""
+        return ()

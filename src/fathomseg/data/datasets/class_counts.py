@@ -10,8 +10,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.datasets.files import FileDataset
-from fathomseg.data.datasets.several import Several
 from fathomseg.errors import DataError
 from fathomseg.io.label_images import read_values
 from fathomseg.types import IGNORE
@@ -75,14 +73,11 @@ def stored_values(dataset: Dataset, ids: Sequence[str]) -> str:
     """The values in some label files as they are stored, the most frequent first ("0 (70 %), 255 (30 %)")."""
     found: Counter[int] = Counter()
     for id in ids[:: max(1, len(ids) // _LOOKED_AT)][:_LOOKED_AT]:
-        own, inner = dataset, id
-        if isinstance(dataset, Several):
-            _, own, inner = dataset.member(id)
-        path = own.files(inner).label if isinstance(own, FileDataset) else None
-        if path is None:
+        files = dataset.files(id)
+        if files is None or files.label is None:
             continue
         try:
-            values, counts = np.unique(read_values(path), return_counts=True)
+            values, counts = np.unique(read_values(files.label), return_counts=True)
         except DataError:  # colours
             continue
         found.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))

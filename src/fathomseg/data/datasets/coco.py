@@ -15,7 +15,8 @@ from fathomseg.data.datasets.base import Kind
 from fathomseg.data.datasets.files import Files, Listing
 from fathomseg.data.datasets.regions import RegionDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.coco import Coco, CocoImage, read_coco
+from fathomseg.io.coco import Coco, CocoImage, is_coco, read_coco
+from fathomseg.io.files import read_tree
 from fathomseg.io.images import SUFFIXES
 from fathomseg.io.listing import ending, walk
 from fathomseg.types import Size
@@ -60,20 +61,39 @@ class CocoFolder(RegionDataset):
         file, image = self._drawn[id]
         return file.label(image, size, self._indices, self._unpainted_index)
 
-    @cached_property
+    def passed_over(self) -> tuple[str, ...]:
+        """Also JSON files of something else."""
+        others = [f"{path} is no file of COCO and is not read." for path in self._read[1]]
+        return (*super().passed_over(), *others)
+
+    @property
     def _files(self) -> dict[Path, Coco]:
-        """The annotation files. Raises `FathomError` if there is none, or if their categories differ."""
+        """The annotation files."""
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[dict[Path, Coco], list[Path]]:
+        """The annotation files, and JSON files beside them that hold something else. Raises `FathomError` if there is
+        none of the first, or if their categories differ."""
         if not (found := annotation_files(self.root)):
             raise FathomError(
                 f"No COCO annotations at {self.root}: expected {', '.join(_PLACES)}, with images beside or below. Set "
                 "root=FOLDER."
             )
-        files = {path: read_coco(path) for path in found}
+        files, others = {}, []
+        for path in found:
+            tree = read_tree(path)
+            if is_coco(tree):
+                files[path] = read_coco(path, tree)
+            else:
+                others.append(path)
+        if not files:
+            read_coco(others[0])  # says what was expected
         (first, one), *rest = files.items()
         for path, other in rest:
             if other.categories != one.categories:
                 raise FathomError(f"{path} has other categories than {first}; give them the same ids and names.")
-        return files
+        return files, others
 
     @cached_property
     def _drawn(self) -> dict[str, tuple[Coco, CocoImage]]:

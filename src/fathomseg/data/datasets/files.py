@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -59,7 +59,7 @@ class Files:
 
     def size(self) -> Size:
         """(height, width) of the stored image, without decoding it. Raises `DataError`."""
-        return image_size(self.image) if self.frame is None else _video().video_index(self.image).size
+        return _size(self.image, stamp(self.image)) if self.frame is None else _video().video_index(self.image).size
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,10 @@ class FileDataset(Dataset):
             return tuple(sorted(found))
         what = f"no sample that fits {split!r}" if is_pattern(split) else f"no split {split!r}"
         raise FathomError(f"{self.name} has {what}; there is: {', '.join(self.splits)}.{self._why_no(split)}")
+
+    def every_id(self) -> Sequence[str]:
+        """The ids of all samples, sorted."""
+        return sorted(self._listing.samples)
 
     def _why_no(self, split: str) -> str:
         """Sentences with a space in front on why there is no such split and what to do; "" if nothing is known."""
@@ -195,10 +199,6 @@ class FileDataset(Dataset):
         """Labels without an image, by the folder that image would lie in. Labels called otherwise are among them."""
         return {}
 
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of `fathom check` should know about how this copy was understood."""
-        return ()
-
     def _not_read(self, known: Mapping[str, Collection[str]]) -> tuple[str, ...]:
         """By folder of `root` a line on the files in it that have none of the endings known there."""
         lines = []
@@ -255,6 +255,12 @@ def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, P
     if twins:
         raise DataError(twins)
     return dict(sorted(found.items()))
+
+
+@lru_cache(maxsize=1 << 16)
+def _size(path: Path, stamp: str) -> Size:
+    """The size of an image file that has this stamp: maps from the cache ask for it again and again."""
+    return image_size(path)
 
 
 def _video() -> Any:

@@ -27,7 +27,7 @@ from fathomseg.io.images import SUFFIXES, resize_nearest
 from fathomseg.io.listing import VIDEOS, ending, stamp, walk
 from fathomseg.io.normal_maps import read_normals
 from fathomseg.io.shapes import fitted, refuse_other_shape
-from fathomseg.io.stored_maps import MAP_SUFFIXES
+from fathomseg.io.stored_maps import MAP_SUFFIXES, read_as
 from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
@@ -99,7 +99,8 @@ class Folder(SplitLists, DepthDataset):
         return read_any_depth(path, scale)
 
     def _depth_key(self, id: str) -> str:
-        return str(self._description.depth_scale)
+        path = self._depth_file(id)
+        return f"{self._description.depth_scale}{'' if path is None else read_as(path)}"
 
     @cached_property
     def _depth_maps(self) -> dict[str, Path]:
@@ -158,6 +159,10 @@ class Folder(SplitLists, DepthDataset):
     def clip(self, id: str) -> str | None:
         """The clip or video a frame belongs to ("clips/harbour"); None for a single image."""
         return clip_of(id)
+
+    def clips_remedy(self) -> str:
+        """What to write where."""
+        return "hold out whole drives (`val: [clips/NAME/*]` in dataset.yaml, or data.val=[clips/NAME/*])"
 
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same clip `offset` steps later in time; None beyond its ends or in a gap of its numbers."""

@@ -17,7 +17,7 @@ from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.label_images import png_is_rgb
+from fathomseg.io.formats import png_is_rgb
 from fathomseg.text import read_text
 from fathomseg.types import ClassList
 

@@ -79,6 +79,15 @@ class Kitti(MapDataset):
         other = clip.at_place.get(clip.places[frame] + offset)
         return None if other is None else f"{clip.name}/{other}"
 
+    def clip(self, id: str) -> str:
+        """The drive, whichever camera saw it."""
+        self.files(id)
+        return self._clip(id)[0].drive
+
+    def clips_remedy(self) -> str:
+        """Which setting divides by drives."""
+        return "hold out whole drives (data.val_drives)"
+
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Missing calibration, a wrong number of poses, and gaps in the numbers of the frames."""
         wanted = set(ids)

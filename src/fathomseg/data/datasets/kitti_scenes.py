@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from fathomseg.data.datasets.cityscapes import LABELS
 from fathomseg.data.datasets.files import Files, files_below
 from fathomseg.data.datasets.kitti_calibration import LEVELS_PER_PIXEL, USUAL, Calibration, Stereo, read_stereo
 from fathomseg.data.datasets.maps import MapDataset
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.images import resize_nearest
 from fathomseg.io.label_images import read_values
 from fathomseg.io.shapes import refuse_other_shape
 from fathomseg.types import Camera, Size
@@ -66,15 +65,6 @@ class KittiScenes(MapDataset):
     def _depth_key(self, id: str) -> str:
         return str(self._stereo(id, self.files(id).size()))
 
-    def moving(self, id: str) -> Bool[np.ndarray, "h w"] | None:
-        """True on cars that drive (obj_map), nearest at the size of the image; None without a map of them."""
-        files, path = self.files(id), self._moving.get(id)
-        if path is None:
-            return None
-        moving, size = read_values(path) > 0, files.size()
-        refuse_other_shape("the map of what moves", moving.shape, size, str(path))
-        return resize_nearest(moving, size)
-
     def neighbour(self, id: str, offset: int) -> str | None:
         """The frame of the same scene whose number is `offset` higher (_11 after _10), if it is stored."""
         self.files(id)
@@ -123,10 +113,6 @@ class KittiScenes(MapDataset):
     @cached_property
     def _disparities(self) -> Mapping[str, Path]:
         return self._below(f"disp_{self.disparity}_0")
-
-    @cached_property
-    def _moving(self) -> Mapping[str, Path]:
-        return self._below("obj_map")
 
     def _stereo(self, id: str, size: Size) -> Stereo | None:
         """The pair of cameras of a scene, for images stored at this size; None if it is not known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -32,7 +32,7 @@ class LabelMap:
     """The stored values, that of class 0, 1, ... unless `indices` says otherwise."""
     ignored: tuple[int, ...]
     """Stored values that become 255."""
-    remedy: str
+    remedy: str = field(compare=False)
     """What to do about a value that is in neither list."""
     indices: tuple[int, ...] = ()
     """The class index of every value, if several values mean one class; left out: 0, 1, ..."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours, pack_one
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.label_images import png_is_rgb
+from fathomseg.io.formats import png_is_rgb
 from fathomseg.text import read_text
 from fathomseg.types import ClassList
 

@@ -67,8 +67,9 @@ _NAMES: Final = (
 CLASSES: Final = ClassList(_NAMES, distinct_colours(len(_NAMES)))
 """The 40 classes of Gupta et al. (CVPR 2013), in the order of their ids 1 to 40, in the colours of Pascal VOC."""
 
-_KINECT: Final = Camera(fx=518.857901, fy=519.469611, cx=325.582449, cy=253.736166, height=480, width=640)
-"""The colour camera of the Kinect as calibrated by the authors, for the whole image of 640 x 480."""
+_KINECT: Final = Camera(fx=518.857901, fy=519.469611, cx=324.582449, cy=252.736166, height=480, width=640)
+"""The colour camera of the Kinect as calibrated by the authors, for the whole image of 640 x 480.
+Their MATLAB counts pixels from 1: camera_params.m has the centre one further right and down."""
 _CAMERAS: Final = (_KINECT, _KINECT.cropped(44, 40, (427, 561)), _KINECT.cropped(45, 40, (425, 560)))
 """The whole image, and without its white border: the crops of the official toolbox and of Gupta et al."""
 

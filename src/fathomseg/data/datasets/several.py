@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-import numpy as np
-from jaxtyping import Float32, Float64, UInt8
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from fathomseg.data.datasets.base import Dataset, Kind, Traits
-from fathomseg.data.datasets.files import FileDataset
+from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.patterns import fitting, is_pattern
 from fathomseg.errors import FathomError, Problem
-from fathomseg.types import Camera, ClassList, Size
+from fathomseg.types import ClassList
 
 if TYPE_CHECKING:
     from fathomseg.data.datasets import OneDataset
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ClassesDiffer(FathomError):
@@ -29,6 +29,21 @@ def _key(text: str) -> str:
     if not text or "/" in text:
         raise ValueError("the name of a dataset among several must not be empty or contain '/'")
     return text
+
+
+def _forwarded(accessor: F, named: bool = False) -> F:
+    """A method that takes an id first, as the dataset of the sample answers it for the id there. `named`: the answer is
+    a name too, or None, and gets the dataset's in front."""
+    name = accessor.__name__
+
+    def of_member(self: Several, id: str, *more: object, **others: object) -> object:
+        key, dataset, inner = self.member(id)
+        found = getattr(dataset, name)(inner, *more, **others)
+        return f"{key}/{found}" if named and found is not None else found
+
+    of_member.__name__, of_member.__qualname__ = name, f"Several.{name}"
+    of_member.__doc__ = accessor.__doc__
+    return cast(F, of_member)
 
 
 class Several(Dataset):
@@ -42,6 +57,15 @@ class Several(Dataset):
     name: Literal["several"] = "several"
     datasets: dict[Annotated[str, AfterValidator(_key)], OneDataset] = Field(min_length=1)
     """The datasets by name. Each is written as it would be alone: `{town: {name: streets, seed: 1}, ...}`."""
+
+    @model_validator(mode="after")
+    def _all_end(self) -> Several:
+        if endless := [key for key, dataset in self.datasets.items() if dataset.fresh("train", 0, 0) is not None]:
+            raise ValueError(
+                f"{endless[0]!r} is endless, and images of several datasets are drawn from lists: set endless=false, "
+                "or give it a stream of its own"
+            )
+        return self
 
     def __hash__(self) -> int:
         """Equal for equal datasets; a dict alone has no hash."""
@@ -65,11 +89,21 @@ class Several(Dataset):
         return tuple(dict.fromkeys(split for dataset in self.datasets.values() for split in dataset.splits))
 
     def ids(self, split: str) -> Sequence[str]:
-        """The sorted ids of all datasets that have this split. Raises `FathomError` if none has."""
+        """The sorted ids of all datasets that have this split, or of all samples that a pattern fits ("town/train/*").
+        Raises `FathomError` if there is none."""
         having = {key: dataset for key, dataset in self.datasets.items() if split in dataset.splits}
-        if not having:
-            raise FathomError(f"The datasets have no split {split!r}; there is: {', '.join(self.splits)}.")
-        return sorted(f"{key}/{id}" for key, dataset in having.items() for id in dataset.ids(split))
+        found = [f"{key}/{id}" for key, dataset in having.items() for id in dataset.ids(split)]
+        pattern = is_pattern(split) and not having
+        if pattern:
+            found = fitting(split, self.every_id())
+        if not having and not found:
+            what = f"no sample that fits {split!r}" if pattern else f"no split {split!r}"
+            raise FathomError(f"The datasets have {what}; there is: {', '.join(self.splits)}.")
+        return sorted(found)
+
+    def every_id(self) -> Sequence[str]:
+        """The ids of all samples of all datasets, sorted."""
+        return sorted(f"{key}/{id}" for key, dataset in self.datasets.items() for id in dataset.every_id())
 
     def member(self, id: str) -> tuple[str, Dataset, str]:
         """The name of the dataset an id belongs to, the dataset, and the id there. Raises `FathomError`."""
@@ -79,20 +113,26 @@ class Several(Dataset):
             raise FathomError(f"The datasets have no sample {id!r}; ids begin with the dataset's name: {begins}.")
         return key, self.datasets[key], inner
 
-    def image(self, id: str) -> UInt8[np.ndarray, "h w 3"]:
-        """The RGB image, uint8. Raises `DataError` with the reason if it cannot be read."""
-        _, dataset, inner = self.member(id)
-        return dataset.image(inner)
-
-    def size_of(self, id: str) -> Size:
-        """(height, width) of the stored image. Raises `DataError`."""
-        _, dataset, inner = self.member(id)
-        return dataset.size_of(inner)
-
-    def has_label(self, id: str) -> bool:
-        """Whether a label exists, without opening it."""
-        _, dataset, inner = self.member(id)
-        return dataset.has_label(inner)
+    image: ClassVar = _forwarded(Dataset.image)
+    files: ClassVar = _forwarded(Dataset.files)
+    size_of: ClassVar = _forwarded(Dataset.size_of)
+    has_label: ClassVar = _forwarded(Dataset.has_label)
+    label: ClassVar = _forwarded(Dataset.label)
+    depth: ClassVar = _forwarded(Dataset.depth)
+    has_depth: ClassVar = _forwarded(Dataset.has_depth)
+    stored_normals: ClassVar = _forwarded(Dataset.stored_normals)
+    normals: ClassVar = _forwarded(Dataset.normals)
+    has_normals: ClassVar = _forwarded(Dataset.has_normals)
+    normals_fingerprint: ClassVar = _forwarded(Dataset.normals_fingerprint)
+    camera: ClassVar = _forwarded(Dataset.camera)
+    camera_height: ClassVar = _forwarded(Dataset.camera_height)
+    world_T_cam: ClassVar = _forwarded(Dataset.world_T_cam)
+    fingerprint: ClassVar = _forwarded(Dataset.fingerprint)  # as alone: arrays are cached once
+    identity: ClassVar = _forwarded(Dataset.identity)
+    traits: ClassVar = _forwarded(Dataset.traits)
+    neighbour: ClassVar = _forwarded(Dataset.neighbour, named=True)
+    moment: ClassVar = _forwarded(Dataset.moment, named=True)
+    clip: ClassVar = _forwarded(Dataset.clip, named=True)
 
     def label_map(self, id: str | None = None) -> LabelMap | None:
         """That of the sample's dataset; of all, if all have the same."""
@@ -103,86 +143,19 @@ class Several(Dataset):
         same = {None if one is None else (one.kind, one.ids) for one in maps}
         return maps[0] if len(same) == 1 else None
 
-    def label(self, id: str) -> UInt8[np.ndarray, "h w"] | None:
-        """Indices of the dataset's own classes, 255 = ignore; None if there is no label. Raises `DataError`."""
-        _, dataset, inner = self.member(id)
-        return dataset.label(inner)
-
-    def depth(self, id: str) -> Float32[np.ndarray, "h w"] | None:
-        """z-depth in metres, 0 = invalid; None if there is none."""
-        _, dataset, inner = self.member(id)
-        return dataset.depth(inner)
-
-    def has_depth(self, id: str) -> bool:
-        """Whether the dataset itself has one."""
-        _, dataset, inner = self.member(id)
-        return dataset.has_depth(inner)
-
     def unread_depth(self) -> str | None:
         """Those of the datasets, by their names."""
         found = {key: dataset.unread_depth() for key, dataset in self.datasets.items()}
         return " ".join(f"{key}: {sentence}" for key, sentence in found.items() if sentence) or None
 
-    def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
-        """Those of the dataset itself."""
-        _, dataset, inner = self.member(id)
-        return dataset.stored_normals(inner)
-
-    def has_normals(self, id: str) -> bool:
-        """Whether the dataset itself has any."""
-        _, dataset, inner = self.member(id)
-        return dataset.has_normals(inner)
-
-    def normals_fingerprint(self, id: str) -> str | None:
-        """That of the dataset itself."""
-        _, dataset, inner = self.member(id)
-        return dataset.normals_fingerprint(inner)
-
-    def camera(self, id: str) -> Camera | None:
-        """The pinhole camera of the stored image; None if it is not known."""
-        _, dataset, inner = self.member(id)
-        return dataset.camera(inner)
-
-    def camera_height(self, id: str) -> float | None:
-        """Metres from the ground to the camera; None if it is not known."""
-        _, dataset, inner = self.member(id)
-        return dataset.camera_height(inner)
-
-    def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
-        """The camera's pose in the world of its own clip, metres; None if it is not known."""
-        _, dataset, inner = self.member(id)
-        return dataset.world_T_cam(inner)
-
-    def neighbour(self, id: str, offset: int) -> str | None:
-        """The id of the video frame `offset` steps later in the same dataset; None if there is none."""
-        key, dataset, inner = self.member(id)
-        other = dataset.neighbour(inner, offset)
-        return None if other is None else f"{key}/{other}"
-
-    def clip(self, id: str) -> str | None:
-        """The clip of the sample's dataset, after that dataset's name."""
-        key, dataset, inner = self.member(id)
-        clip = dataset.clip(inner)
-        return None if clip is None else f"{key}/{clip}"
+    def clips_remedy(self) -> str:
+        """Those of the datasets, by their names."""
+        found = {key: dataset.clips_remedy() for key, dataset in self.datasets.items()}
+        return "; ".join(f"of {key}, {remedy}" for key, remedy in found.items() if remedy)
 
     def held_out(self) -> frozenset[str]:
         """What each dataset holds out."""
         return frozenset(f"{key}/{id}" for key, dataset in self.datasets.items() for id in dataset.held_out())
-
-    def moment(self, id: str) -> str:
-        """The id that stands for all samples of the same moment in the same dataset."""
-        key, dataset, inner = self.member(id)
-        return f"{key}/{dataset.moment(inner)}"
-
-    def fingerprint(self, id: str, kind: Kind) -> str | None:
-        """That of the dataset itself, so its arrays are cached once, whether it is used alone or among several."""
-        _, dataset, inner = self.member(id)
-        return dataset.fingerprint(inner, kind)
-
-    def identity(self, id: str) -> str | None:
-        """That of the dataset itself."""
-        _, dataset, inner = self.member(id)
-        return dataset.identity(inner)
 
     @property
     def stated_bits(self) -> int | None:
@@ -190,32 +163,24 @@ class Several(Dataset):
         stated = {dataset.stated_bits for dataset in self.datasets.values()}
         return stated.pop() if len(stated) == 1 else None
 
-    def traits(self, id: str) -> Traits:
-        """Those the dataset itself tells."""
-        _, dataset, inner = self.member(id)
-        return dataset.traits(inner)
-
     def problems(self, ids: Sequence[str]) -> Iterator[Problem]:
         """Everything wrong with these samples, dataset by dataset."""
         for key, inner in self._by_member(ids).items():
             yield from self.datasets[key].problems(inner)
 
     def layout_problems(self, ids: Sequence[str]) -> Iterator[Problem]:
-        """Faults of the datasets made of files that need no decoding to be seen."""
+        """Those of all datasets, also of those that none of these samples is of."""
         members = self._by_member(ids)
         for key, dataset in self.datasets.items():
-            if isinstance(dataset, FileDataset):
-                yield from dataset.layout_problems(members.get(key, []))
+            yield from dataset.layout_problems(members.get(key, []))
 
     def notes(self) -> tuple[str, ...]:
-        """How each dataset made of files was understood, after its name."""
-        files = {key: dataset for key, dataset in self.datasets.items() if isinstance(dataset, FileDataset)}
-        return tuple(f"{key}: {note}" for key, dataset in files.items() for note in dataset.notes())
+        """How each dataset was understood, after its name."""
+        return tuple(f"{key}: {note}" for key, dataset in self.datasets.items() for note in dataset.notes())
 
     def passed_over(self) -> tuple[str, ...]:
-        """The files each dataset made of files does not read."""
-        files = [dataset for dataset in self.datasets.values() if isinstance(dataset, FileDataset)]
-        return tuple(dict.fromkeys(note for dataset in files for note in dataset.passed_over()))
+        """The files that the datasets do not read."""
+        return tuple(dict.fromkeys(note for dataset in self.datasets.values() for note in dataset.passed_over()))
 
     def _by_member(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """The ids of each dataset, as they are there."""

@@ -29,13 +29,13 @@ CLASSES: Final = ClassList.of(
         "Vegetation": (90, 240, 0),
         "Building": (140, 140, 140),
         "Road": (100, 60, 100),
-        "GuardRail": (255, 100, 255),
+        "GuardRail": (250, 100, 255),
         "TrafficSign": (255, 255, 0),
         "TrafficLight": (200, 200, 0),
         "Pole": (255, 130, 0),
         "Misc": (80, 80, 80),
         "Truck": (160, 60, 60),
-        "Car": (200, 200, 200),
+        "Car": (255, 127, 80),
         "Van": (0, 139, 139),
     }
 )
