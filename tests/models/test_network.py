@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import pytest
 import torch
@@ -399,6 +399,49 @@ class TestBranches:
             "segmentation": (1, CLASSES, 16, 16),
             "edges": (1, 1, 16, 16),
         }
+
+
+class TestFrozen:
+    """A branch that stays as it is, and tells another something."""
+
+    LINKS: ClassVar = {"name": "zero_conv", "direction": "depth_to_segmentation"}
+
+    def network(self) -> Network:
+        tasks = pair(self.LINKS).model_dump()["tasks"]
+        tasks["depth"]["frozen"] = True
+        return build(config(tasks, links=self.LINKS))
+
+    def test_it_takes_no_gradient_and_moves_no_statistics(self) -> None:
+        network = self.network().train()
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        network(images(2, 64, 96), ["segmentation"])["segmentation"].sum().backward()
+        frozen = ("encoders.depth.", "decoders.depth.", "heads.depth.")
+        trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+        assert not any(name.startswith(frozen) for name in trained)
+        assert any(name.startswith("links.") for name in trained)
+        moved = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+        assert any(name.startswith("encoders.segmentation.") for name in moved)
+        assert not any(name.startswith(frozen) for name in moved)
+
+    def test_it_is_an_input_of_the_other(self) -> None:
+        network, image = self.network().eval(), images(1, 64, 96)
+        first = network(image, ["segmentation"])["segmentation"]
+        with torch.no_grad():
+            next(network.encoders["depth"].parameters()).mul_(2)
+        assert not torch.equal(network(image, ["segmentation"])["segmentation"], first)
+
+    @pytest.mark.parametrize(
+        ("links", "change", "told"),
+        [
+            ("zero_conv", {}, "links.name=zero_conv would change it: give links.name=zero_conv and links.direction="),
+            (LINKS, {"encoder": "shared"}, "others train what it shares: give tasks.depth.encoder=own"),
+        ],
+    )
+    def test_what_would_change_it_is_refused(self, links: Any, change: dict[str, Any], told: str) -> None:
+        tree = pair(links).model_dump()
+        tree["tasks"]["depth"] |= {"frozen": True, **change}
+        with pytest.raises(ConfigError, match=told):
+            validate(NetworkConfig, tree)
 
 
 def test_same_seed_same_network() -> None:

@@ -341,6 +341,15 @@ def test_names_of_targets_and_outputs_are_those_there_are() -> None:
     )
 
 
+def test_a_frozen_task_needs_no_objective_and_may_have_none() -> None:
+    own = {"encoder": "own", "decoder": {"name": "fpn"}}
+    network = {"tasks": {"segmentation": own, "depth": {**own, "frozen": True}}}
+    assert found(network, {"supervised": {}}, labelled=[]) == []
+    both = {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}
+    (told,) = found(network, both, labelled=[])
+    assert told == "objective 'supervised' trains 'depth', which network.tasks.depth.frozen=true keeps as it is"
+
+
 def test_every_objective_without_class_weights_says_so() -> None:
     adjusted = {"name": "pseudo_labels", "logit_adjusted": True}
     told = found(CLASSES, {"supervised": {}, "a": adjusted, "b": adjusted}, labelled=[], unlabelled=[])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -72,11 +72,13 @@ class Network(FixedNorms):
         early_level: int = 0,
         norm: Norm = "batch",
         reads: Mapping[str, str] | None = None,
+        frozen: Collection[str] = (),
     ) -> None:
         """`heads` by task, `decoders` by branch; `encoders` by branch, or `SHARED` for all that have none of their own.
 
         `reads`: the branch of each task that has no decoder of its own. A head takes the maps of its decoder by level.
-        `early_heads` take that of `early_level`, a level of the links.
+        `early_heads` take that of `early_level`, a level of the links. `frozen`: branches with an encoder of their own
+        that take no gradient and are never in training mode.
         """
         super().__init__(norm)
         self.encoders = nn.ModuleDict(encoders)
@@ -86,7 +88,22 @@ class Network(FixedNorms):
         self.early_heads = nn.ModuleDict(early_heads or {})
         self.early_level = early_level
         self.reads = dict(reads or {})
+        self.frozen = frozenset(frozen)
+        for part in self._kept():
+            part.requires_grad_(False)
         self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; what is frozen is in evaluation mode either way."""
+        super().train(mode)
+        for part in self._kept():
+            part.eval()
+        return self
+
+    def _kept(self) -> list[nn.Module]:
+        """The parts of the frozen branches."""
+        parts = (self.encoders, self.decoders, self.heads, self.early_heads)
+        return [one[name] for one in parts for name in self.frozen if name in one]
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ def misfits(
         yield "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}"
     elif not network.predicted and any(objective.trains_network for objective in objectives.values()):
         yield "a network needs a task: give network.tasks.segmentation={} or network.tasks.depth={}"
-    run = RunSettings(network, streams, objectives)
+    run, frozen = RunSettings(network, streams, objectives), {n for n, task in network.tasks.items() if task.frozen}
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
@@ -42,11 +42,13 @@ def misfits(
         for output in sorted(objective.learns(network) - network.outputs):
             there = f"give network.tasks.{output}={{}}" if output in task_names() else _predicted(network)
             yield f"objective {name!r} trains {output!r}, which the network does not predict: {there}"
+        for output in sorted(one for one in objective.learns(network) if one in frozen):
+            yield f"objective {name!r} trains {output!r}, which network.tasks.{output}.frozen=true keeps as it is"
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
         yield from objective.misfits(name, run)
     learned = frozenset().union(*(objective.learns(network) for objective in objectives.values()))
-    for output in sorted(network.outputs - learned):
+    for output in sorted(network.outputs - learned - frozen):
         yield f"the network predicts {output!r}, but no objective trains it: {_remedy(output)}"
     read = {stream for o in objectives.values() for stream in (*o.streams, *o.partners)}
     for stream in sorted(streams.keys() - read):

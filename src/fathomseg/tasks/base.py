@@ -54,6 +54,10 @@ class Task(Part, ABC):
     head: HeadKind = "plain"
     """plain: one convolution. separable: a weight for each channel, ReLU6, and a 3x3 convolution (Nekrasov et al.
     2019)."""
+    frozen: bool = False
+    """Keep the branch as an earlier run has learned it (`init_from.tasks`): neither its weights nor its statistics
+    move, and no objective trains it. With links that lead from it to another task, its features are an input of that
+    one's. Needs an encoder and a decoder of its own."""
 
     truth_kind: ClassVar[Kind]
     """What a dataset's own truth for this task is called."""

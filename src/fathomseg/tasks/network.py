@@ -63,6 +63,18 @@ class NetworkConfig(Part):
                 f"links.name={self.links.name} joins decoders, and there is {'one' if branches else 'none'}: give "
                 "another task a decoder of its own, or none"
             )
+        for task in (task for task in self.tasks.values() if task.frozen):
+            if "shared" in (task.encoder, task.decoder):
+                raise ValueError(
+                    f"tasks.{task.name}.frozen=true keeps a branch as it is, and others train what it shares: give "
+                    f"tasks.{task.name}.encoder=own and a decoder of its own"
+                )
+            away = f"{task.name}_to_"
+            if not (isinstance(self.links, NoLinks) or str(getattr(self.links, "direction", "")).startswith(away)):
+                raise ValueError(
+                    f"tasks.{task.name}.frozen=true keeps a branch as it is, and links.name={self.links.name} would "
+                    f"change it: give links.name=zero_conv and links.direction={away}TASK"
+                )
         own = {task.name: SHARED if task.encoder == "shared" else task.name for task in self.branches.values()}
         if (reason := self.links.misfit(own)) is not None:
             raise ValueError(reason)
@@ -126,8 +138,8 @@ class NetworkConfig(Part):
             if name in self.links.early_tasks:
                 early_heads[name] = task.build_early_head(branches.widths(self.links.early_level)[read[name]], classes)
         level = self.links.early_level if early_heads else 0
-        links = self.links.build(branches)
-        return Network(encoders, decoders, heads, links, early_heads, level, self.norm, read)
+        links, frozen = self.links.build(branches), [name for name, task in self.tasks.items() if task.frozen]
+        return Network(encoders, decoders, heads, links, early_heads, level, self.norm, read, frozen)
 
 
 def task_names() -> tuple[str, ...]:

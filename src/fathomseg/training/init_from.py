@@ -56,6 +56,11 @@ class InitFrom(Part):
             raise ValueError("give run, the folder of an earlier run" + (", for links or pose" if self.tasks else ""))
         return self
 
+    def fills(self, task: str) -> bool:
+        """Whether the whole branch of a task comes from an earlier run."""
+        parts = self.tasks[task].parts if task in self.tasks else self.parts
+        return {"encoder", "decoder", "head"} <= set(parts)
+
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.

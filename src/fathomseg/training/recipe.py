@@ -96,6 +96,12 @@ class Recipe(Part):
             raise ValueError("; ".join(found))
         if found := list(zoom_misfits(self.streams, self.objectives)):
             raise ValueError("; ".join(found))
+        for name in (name for name, task in self.network.tasks.items() if task.frozen):
+            if self.init_from is None or not self.init_from.fills(name):
+                raise ValueError(
+                    f"network.tasks.{name}.frozen=true keeps what an earlier run has learned: give "
+                    f"init_from.tasks.{name}.run"
+                )
         if not self.at_work.objectives:
             raise ValueError("nothing is learned: every objective has weight 0")
         if (reason := self.balancing.misfit(groups_of(self.at_work.objectives, self.network))) is not None:
