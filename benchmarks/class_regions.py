@@ -38,7 +38,7 @@ def main() -> None:
     content = {
         "claim": "share of labelled pixels, share of images, median size of connected regions in pixels, by class",
         "size": [height, width],
-        "rows": rows,
+        "datasets": rows,
         "origin": origin(),
     }
     given.out.write_text(json.dumps(content, indent=1) + "\n")
