@@ -161,6 +161,8 @@ def predicted(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
+    if found.left_out:
+        lines.append(f"Not predicted, as no photographs of the dataset: {', '.join(found.left_out)}.")
     if found.others:
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
