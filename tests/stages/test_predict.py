@@ -582,6 +582,6 @@ def test_a_video_is_smoothed_over_time(both: Path, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="--pointcloud is for images"):
         predict(both, tmp_path / "still.mp4", tmp_path / "d", pointcloud=True, camera="60")
     save(tmp_path / "frames" / "000001.png", scene(5, (8, 8), 3)[0])
-    with pytest.raises(FathomError, match="--smooth is for videos, but .*frames holds none"):
+    with pytest.raises(FathomError, match=r"--smooth is for videos, but .*frames holds none"):
         predict(both, tmp_path / "frames", tmp_path / "e", smooth=0.5)
     assert not (tmp_path / "e").exists()

@@ -135,7 +135,9 @@ def predicted(
     if image_camera is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
     if smooth and jobs and not any(job.is_video for job in jobs):
-        raise FathomError(f"--smooth is for videos, but {source} holds none; leave it out, or give the frames as a video.")
+        raise FathomError(
+            f"--smooth is for videos, but {source} holds none; leave it out, or give the frames as a video."
+        )
     began = time.perf_counter()
     with alone_in(Path(out), f"fathom predict {run}"), open_team(engine, workers) as team:
         beside = places(Path(out), formats, jobs)
