@@ -473,7 +473,7 @@ def test_results_of_another_network_are_not_taken_for_its_own(
     predict(now, photos, tmp_path / "fresh", **change)
     assert all((out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() for name in before)
     (photos / "a.png").unlink()
-    with pytest.raises(FathomError, match=r"or remove 2 that are not of these files"):
+    with pytest.raises(FathomError, match=r"or remove the 2 that would be left over, in ids/, overlays/"):
         predict(saved, photos, out, overwrite=True)
 
 
