@@ -78,6 +78,7 @@ def test_all_mistakes_of_meaning_come_at_once() -> None:
         ({"labels": "colours", "ignore": [3]}, "`ignore` must list colours"),
         ({"ignore": [[0, 0, 0]]}, "`ignore` must list ids"),
         ({"labels": "colours", "ignore": ["#804080"]}, "colour (128, 64, 128) is both a class and in"),
+        ({"classes": "classes.txt"}, "must be a list in dataset.yaml itself, not a file: a line `- NAME` per class"),
         ({"classes": ["road"]}, "has one class; give 2 to 254"),
         ({"classes": [{"name": "a", "colour": "#12345x"}, "b"]}, "classes.0.colour"),
         ({"camera": {"width": 10, "height": 0, "fx": 1.0}}, "camera.height"),

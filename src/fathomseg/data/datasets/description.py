@@ -53,6 +53,13 @@ def _metres(scale: float) -> float:
 MetresPerStep = Annotated[float, Field(gt=0), AfterValidator(_metres)]
 
 
+def _listed(classes: Any) -> Any:
+    """What is no list of classes, but meant as one."""
+    if isinstance(classes, str):
+        raise ValueError("must be a list in dataset.yaml itself, not a file: a line `- NAME` per class")
+    return classes
+
+
 def _none_or_several(classes: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(classes) == 1:
         raise ValueError("has one class; give 2 to 254: what is none of the others is a class too (`background`)")
@@ -102,6 +109,7 @@ class Description(SplitLists):
 
     classes: Annotated[
         tuple[Annotated[ClassEntry, BeforeValidator(_named)], ...],
+        BeforeValidator(_listed),
         Field(max_length=254),
         AfterValidator(_none_or_several),
     ] = ()
