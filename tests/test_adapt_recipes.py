@@ -73,6 +73,20 @@ def test_it_trains_two_steps(name: str, count: int, tmp_path: Path, monkeypatch:
     assert "miou_shared" not in scores, "the source has every class"
 
 
+@pytest.mark.slow
+def test_own_images_need_no_label(tmp_path: Path) -> None:
+    root, run = fakes.make_folder(tmp_path / "mydata", labels=None, size=(48, 64)), tmp_path / "run"
+    city = ["streams.source.data.train_clips=2", "streams.source.data.frames=2", f"data.root={root}"]
+    recipe = str(ROOT.parent / "own-data" / "adapt-streets.yaml")
+    done = CliRunner().invoke(app, ["train", recipe, *SMALL, *city, "--out", str(run)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "not scored" in done.output
+    last = yaml.safe_load((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["pseudo_labels"] > 0
+    streams = json.loads((run / "data.json").read_text())["streams"]
+    assert streams["unlabelled"]["count"] == 15, "photographs and frames"
+
+
 def test_a_source_that_lacks_classes_is_also_scored_on_those_both_have(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The recipe for own RGB-D data trains two steps through the real command line, and never on what is held out."""
+"""The recipes for own RGB-D data train two steps through the real command line, and never on what is held out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,24 @@ from typer.testing import CliRunner
 from fathomseg.cli import app
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.named_recipes import find
+from fathomseg.stages.check import check
 from tests import fakes
 from tests.small_recipes import ENCODER, SMALL
+
+
+def store_depth(root: Path) -> None:
+    """Random depth of nine images."""
+    for i in range(9):
+        stored = np.random.default_rng(i).integers(0, 5000, (24, 32), np.uint16)
+        fakes.save(root / "depth" / f"{i:03d}.png", stored)
+
+
+def trained(recipe: str, root: Path, run: Path) -> str:
+    """What it prints."""
+    settings = [f"data.root={root}", *SMALL, *ENCODER, "train.steps=2", "evaluation.report=false"]
+    done = CliRunner().invoke(app, ["train", str(find(f"own-data/{recipe}")), *settings, "--out", str(run)])
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
 
 
 @pytest.mark.slow
@@ -21,15 +37,27 @@ def test_it_trains_two_steps(tmp_path: Path) -> None:
     root, run = fakes.make_folder(tmp_path / "mydata", images=9, labelled=4), tmp_path / "run"
     with (root / "dataset.yaml").open("a") as file:
         file.write("depth_scale: 0.001\n")
-    for i in range(9):
-        stored = np.random.default_rng(i).integers(0, 5000, (24, 32), np.uint16)
-        fakes.save(root / "depth" / f"{i:03d}.png", stored)
-    settings = [f"data.root={root}", *SMALL, *ENCODER, "train.steps=2", "evaluation.report=false"]
-    done = CliRunner().invoke(app, ["train", str(find("own-data/sensor-depth")), *settings, "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    store_depth(root)
+    trained("sensor-depth", root, run)
     scores = json.loads((run / "evaluation" / "val" / "scores.json").read_text())["scores"]["ema"]
     assert set(scores) == {"segmentation", "depth"}
     images = json.loads((run / "data.json").read_text())["streams"]
     train, val = (len(Folder(root=root).ids(split)) for split in ("train", "val"))
     assert (train + val, val > 0) == (9, True)
     assert images["measured"]["count"] == train
+
+
+@pytest.mark.slow
+def test_depth_alone_needs_neither_labels_nor_classes(tmp_path: Path) -> None:
+    root, run = fakes.make_folder(tmp_path / "mydata", images=9, labels=None, clips=0), tmp_path / "run"
+    (root / "dataset.yaml").write_text("depth_scale: 0.001\n")
+    store_depth(root)
+    assert not check(Folder(root=root)).problems
+    trained("depth-supervised", root, run)
+    scores = json.loads((run / "evaluation" / "val" / "scores.json").read_text())["scores"]["ema"]
+    assert set(scores) == {"depth"}
+    images = json.loads((run / "data.json").read_text())["streams"]
+    assert images["measured"]["count"] == len(Folder(root=root).ids("train")) < 9
+    (root / "dataset.yaml").write_text("depth_scale: 0.001\nval: []\n")
+    said = trained("depth-supervised", root, tmp_path / "all")
+    assert "Hold some images out: `val: [...]` in dataset.yaml, or data.val=[...]." in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_the_mapping_of_a_file(tmp_path: Path) -> None:
     for wrong in (["van"], {}, {"van": ["car"]}):
         with pytest.raises(ConfigError, match="must hold a mapping"):
             read_mapping(write_yaml(path, wrong))
+    with pytest.raises(ConfigError, match=rf"there is no file mine\.yaml in {re.escape(str(Path.cwd()))}, where paths"):
+        read_mapping("mine.yaml")
     with pytest.raises(ConfigError, match=r"there is no file .*nowhere\.yaml; give a YAML file"):
         read_mapping(tmp_path / "nowhere.yaml")
 

@@ -25,6 +25,8 @@ def test_it_is_read_back_to_half_a_level(tmp_path: Path) -> None:
     found = read_disparity(tmp_path / "deep" / "a.png")
     assert found.dtype == np.float32
     assert np.abs(found - disparity).max() <= 0.5 / 65535 + 1e-7
+    np.testing.assert_array_equal(read_disparity(str(tmp_path / "deep" / "a.png")), found)
+    assert read_scale(str(tmp_path / "deep")) is None
     assert {path.name for path in (tmp_path / "deep").iterdir()} == {"a.png"}
 
 

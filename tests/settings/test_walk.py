@@ -131,6 +131,25 @@ def test_a_key_in_the_wrong_place_is_shown_the_right_one(override: str, said: st
         load(Recipe, find("streets"), [override])
 
 
+@pytest.mark.parametrize("key", ["name", "stride"])
+def test_a_key_is_not_sought_where_nobody_means_it(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: unknown key") as raised:
+        load(Recipe, find("streets"), [f"{key}=1"])
+    assert "is a key of" not in str(raised.value)
+
+
+def test_a_stream_misspelt_is_told_without_the_whole_recipe() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(Recipe, find("own-data/joint"), ["objectives.photometric.stream=clip"])
+    assert "stream 'clip', but there is none: did you mean 'clips'? Or give streams.clip={}" in str(raised.value)
+    assert "given:" not in str(raised.value)
+
+
+def test_too_many_values_are_counted() -> None:
+    with pytest.raises(ConfigError, match=r"size: holds 3 values; give at most 2$"):
+        load(Recipe, find("own-data"), ["size=[1,2,3]"])
+
+
 def test_a_word_that_is_no_setting_is_said_to_be_searched_for() -> None:
     for given, told in ((["own-data", "focal"], "fathom settings own-data --word focal"), (["focal"], "--word focal")):
         error = CliRunner().invoke(app, ["settings", *given]).exception

@@ -29,7 +29,7 @@ def asked(line: str) -> dict[str, str]:
     }
 
 
-OWN_DATA = ("depth", "joint", "semi-supervised", "sensor-depth", "unimatch-v2")
+OWN_DATA = ("adapt-streets", "depth", "depth-supervised", "joint", "semi-supervised", "sensor-depth", "unimatch-v2")
 
 
 @pytest.mark.parametrize(

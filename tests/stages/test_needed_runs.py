@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from fathomseg.config import validate
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import CARD
+from fathomseg.inference.card import CARD, load_card
 from fathomseg.named_recipes import find
 from fathomseg.stages import select, train
 from fathomseg.training.needed_runs import refuse_missing_runs
@@ -36,6 +37,19 @@ def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):
         select.chosen(find("own-data/next"), [], None, None, None)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_was_stopped_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    expected = "runs/depth stopped before its last step; resume it: fathom train --resume runs/depth"
+    for place in ("runs/depth/first", "runs/depth"):  # of a run in phases, and of a single training
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / place / CHECKPOINT).write_bytes(b"")
+        with pytest.raises(FathomError, match=f"{expected}\nOr give another run for streams"):
+            train.trained(find("own-data/semi-supervised"), [], None, None)
+        with pytest.raises(FathomError, match=rf"There is no .*{CARD}\. {expected}$"):
+            load_card(Path("runs/depth"))
+        (tmp_path / place / CHECKPOINT).unlink()
 
 
 def test_runs_that_are_there_and_those_of_earlier_phases_are_not_asked_for(tmp_path: Path) -> None:

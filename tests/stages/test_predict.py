@@ -295,6 +295,21 @@ def test_a_pattern_passes_over_what_a_folder_does(photos: Path, tmp_path: Path) 
     assert len(found.files) == 3
 
 
+def test_the_truth_of_a_dataset_is_not_predicted(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = tmp_path / "mydata"
+    for folder in ("images", "labels", "depth", "normals", "depth-photos"):
+        save(dataset / folder / "a.png", scene(5, (8, 8), 3)[0])
+    assert len(find_files(dataset, tmp_path / "out").files) == 5  # without a dataset.yaml it is any folder
+    (dataset / "dataset.yaml").write_text("classes: [road, car]\n")
+    found = find_files(dataset, tmp_path / "out")
+    assert [file.parent.name for file in found.files] == ["depth-photos", "images"]
+    assert predict(saved, dataset, tmp_path / "out") == 0
+    assert "no photographs of the dataset: labels/, depth/, normals/." in capsys.readouterr().err
+    assert len(find_files(dataset / "labels", tmp_path / "out").files) == 1, "named itself, it is predicted"
+
+
 @pytest.mark.parametrize("size", [(32, 48), (31, 45)])
 def test_a_video_gives_a_png_a_frame_and_a_video_of_overlays(
     saved: Path, tmp_path: Path, size: tuple[int, int]
@@ -458,7 +473,7 @@ def test_results_of_another_network_are_not_taken_for_its_own(
     predict(now, photos, tmp_path / "fresh", **change)
     assert all((out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() for name in before)
     (photos / "a.png").unlink()
-    with pytest.raises(FathomError, match=r"or remove 2 that are not of these files"):
+    with pytest.raises(FathomError, match=r"or remove the 2 that would be left over, in ids/, overlays/"):
         predict(saved, photos, out, overwrite=True)
 
 
@@ -566,3 +581,7 @@ def test_a_video_is_smoothed_over_time(both: Path, tmp_path: Path) -> None:
         predict(both, tmp_path / "still.mp4", tmp_path / "c", tasks="segmentation", smooth=0.5)
     with pytest.raises(FathomError, match="--pointcloud is for images"):
         predict(both, tmp_path / "still.mp4", tmp_path / "d", pointcloud=True, camera="60")
+    save(tmp_path / "frames" / "000001.png", scene(5, (8, 8), 3)[0])
+    with pytest.raises(FathomError, match=r"--smooth is for videos, but .*frames holds none"):
+        predict(both, tmp_path / "frames", tmp_path / "e", smooth=0.5)
+    assert not (tmp_path / "e").exists()

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from fathomseg.config import validate
+from fathomseg.config import load, validate
 from fathomseg.data.held_out import HeldOut
+from fathomseg.named_recipes import find
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.stream_ids import more_images
+from fathomseg.training.stream_ids import more_images, split_ids
 from tests import fakes
 from tests.stages import tiny_semi
 
@@ -34,3 +35,11 @@ def test_no_split_to_score_on_and_none_whose_images_all_have_labels(
         none if where is None else "Images without labels are in clips and all: set streams.unlabelled.split=clips."
     )
     assert advice({"name": "folder", "root": str(own)}) == wanted
+
+
+@pytest.mark.parametrize("name", ["adapt-streets", "joint", "semi-supervised", "unimatch-v2"])
+def test_recipes_for_own_data_use_photographs_and_frames(name: str, tmp_path: Path) -> None:
+    own = fakes.make_folder(tmp_path / "mydata", images=4, labelled=3, clips=2, frames=3)
+    recipe = load(Recipe, find(f"own-data/{name}"), [f"data.root={own}", "data.val=[images/000,clips/drive1/*]"])
+    expected = [f"clips/drive0/{number:06d}" for number in range(3)] + ["images/001", "images/002", "images/003"]
+    assert split_ids(recipe, "unlabelled") == expected

@@ -31,7 +31,7 @@ def _did_you_mean(given: str, known: Sequence[str]) -> str:
     return f"; there is: {', '.join(sorted(known))}" if known else ""
 
 
-_DEPTH = 4
+_DEPTH = 3
 """Groups of settings inside each other in which an unknown key is looked for."""
 _MOST = 3
 """Other places of a key that an error names."""
@@ -42,7 +42,7 @@ _LONGEST = 80
 def _elsewhere(kind: type[BaseModel], given: str, path: Sequence[str]) -> str:
     """Where else a recipe has a key of this very name: `lr` is optimiser.lr."""
     found: list[str] = []
-    groups: list[tuple[str, type[BaseModel]]] = [("", kind)]
+    groups: list[tuple[str, type[BaseModel]]] = [("", kind)] if given != "name" else []  # which every part has
     for _ in range(_DEPTH):
         inside: dict[str, type[BaseModel]] = {}
         for prefix, model in groups:
@@ -77,6 +77,10 @@ def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
         message = f"no such name {tag!r}{_did_you_mean(tag, names)}"
     elif mistake == "union_tag_not_found" and isinstance(given, Mapping):
         message = f"needs a field 'name' that says which kind is meant; there is: {', '.join(sorted(names))}"
+    elif mistake in ("too_long", "too_short"):
+        most = mistake == "too_long"
+        limit = item["ctx"]["max_length" if most else "min_length"]
+        message = f"holds {item['ctx']['actual_length']} values; give at {'most' if most else 'least'} {limit}"
     elif mistake != "value_error" and (
         mistake.startswith("union_tag") or mistake.endswith(_KINDS) or len(options_of(here)) > 1
     ):
@@ -85,7 +89,7 @@ def _fault(item: ErrorDetails, kind: type[BaseModel]) -> tuple[str, str]:
             message += f"; write {{name: {given}}}"
     else:
         text = item["msg"].removeprefix("Value error, ")
-        message = f"{text[0].lower() + text[1:]} (given: {_short(given)})"
+        message = text[0].lower() + text[1:] + (f" (given: {_short(given)})" if path else "")  # else the whole recipe
     return ".".join(path) or "(top level)", message
 
 

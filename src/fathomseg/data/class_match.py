@@ -35,7 +35,10 @@ def read_mapping(given: str | Path) -> dict[str, str | None]:
         path = SHIPPED / f"{given}.yaml"
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise ConfigError(f"there is no file {given}; give a YAML file, or one that comes with the package: {shipped}")
+        begins = "" if path.is_absolute() else f" in {Path.cwd()}, where paths begin"
+        raise ConfigError(
+            f"there is no file {given}{begins}; give a YAML file, or one that comes with the package: {shipped}"
+        )
     tree = {name: _class_name(value) for name, value in read_yaml(path).items()}
     if not tree or not all(value is None or isinstance(value, str) for value in tree.values()):
         raise ConfigError(f"{path} must hold a mapping of names, one line per class: `rider: bicyclist` (or null)")

@@ -9,6 +9,7 @@ code.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -19,6 +20,7 @@ from fathomseg.config import Part, validate
 from fathomseg.config.bounds import Byte
 from fathomseg.data.datasets.description import Bits, CameraEntry
 from fathomseg.data.datasets.labels import LabelKind
+from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.errors import FathomError
 from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.inference.onnx import card_tree, is_onnx
@@ -139,6 +141,13 @@ def save_card(folder: Path, card: ModelCard) -> None:
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
+def stopped(folder: Path) -> str | None:
+    """That a run was stopped before it had a model, and what to do; None for any other folder."""
+    if (folder / CARD).is_file() or not any(True for at in ("", "*/") for _ in folder.glob(f"{at}{CHECKPOINT}")):
+        return None
+    return f"{folder} stopped before its last step; resume it: fathom train --resume {shlex.quote(str(folder))}"
+
+
 def load_card(folder: Path) -> ModelCard:
     """Read `model.json`, or what an exported file says of itself.
 
@@ -149,7 +158,7 @@ def load_card(folder: Path) -> ModelCard:
     if folder.is_file():
         raise FathomError(f"{folder} is a file; give the run folder it lies in, or a file of `fathom export` (.onnx).")
     path = folder / CARD
-    remedy = (
+    remedy = stopped(folder) or (
         f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."
     )
     tree = read_json(path, "a model", remedy)

@@ -130,10 +130,11 @@ class Record:
         stay = [path for path in others if path not in covered]
         if others and (stay or not overwrite):
             path = stay[0] if stay else next(iter(others))
+            left = ", ".join(sorted({f"{p.relative_to(self.out).parts[0]}/" for p in stay}))
             raise FathomError(
                 f"{self.out} holds {len(others)} results of another network or other settings, for example {path} by "
                 f"{self.words(others[path])}; now it would be {maker.words}. Give another folder (--out)"
-                + (f", or remove {len(stay)} that are not of these files." if stay else ", or --overwrite.")
+                + (f", or remove the {len(stay)} that would be left over, in {left}." if stay else ", or --overwrite.")
             )
 
     def add(self, maker: Maker, sources: Mapping[Path, str]) -> None:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fathomseg.data.datasets.folder import DESCRIPTION
 from fathomseg.errors import FathomError
 from fathomseg.io import images
 from fathomseg.io.listing import VIDEOS, by_first_spelling, counted, ending, is_hidden, walk
 
 KNOWN: Final = images.SUFFIXES | VIDEOS
 """The endings of what can be predicted."""
+_TRUTH: Final = ("labels", "depth", "normals")
+"""Folders of a dataset (beside its dataset.yaml) whose images are no photographs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Found:
     """Images and videos, sorted."""
     others: str
     """What else lies in a folder, counted by ending; "" if nothing."""
+    left_out: tuple[str, ...] = ()
+    """The folders of a dataset that hold its truth and were passed over, such as "labels/"."""
 
 
 def find_files(source: str | Path, out: Path) -> Found:
-    """All images and videos in `source`, but not what lies below `out`, nor hidden and system files. A pattern has *, ?
-    or [...]; ** is any folders.
+    """All images and videos in `source`, but not what lies below `out`, nor hidden and system files, nor
+    the truth of a dataset. A pattern has *, ? or [...]; ** is any folders.
 
     Raises `FathomError` if there are none.
     """
@@ -44,12 +49,14 @@ def find_files(source: str | Path, out: Path) -> Found:
         )
     if path.is_dir() and path.resolve() == out.resolve():
         raise FathomError(f"{out} is the folder of the images itself; give another for the results (--out).")
+    left_out: tuple[str, ...] = ()
     if path.is_file():
         root, every = path.parent, [path]
     else:
         root, results = _fixed(path) if pattern else path, out.resolve()
         inside = root.resolve() in results.parents
-        matches = _matches(root, path) if pattern else (file for _, file in walk(path))
+        left_out = () if pattern else _truth_of(path)
+        matches = _matches(root, path) if pattern else (f for name, f in walk(path) if not name.startswith(left_out))
         files_alone = (file for file in matches if not file.is_dir())  # links that lead nowhere are met when read
         every = sorted(file for file in files_alone if not inside or results not in file.resolve().parents)
     files = tuple(file for file in every if ending(file.name) in KNOWN)
@@ -59,7 +66,14 @@ def find_files(source: str | Path, out: Path) -> Found:
         what = "matches no image and no video" if pattern else what
         what += f", but {unknown}" if unknown and not path.is_file() else ""
         raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(KNOWN))}")
-    return Found(root, files, "" if path.is_file() else unknown)
+    return Found(root, files, "" if path.is_file() else unknown, left_out)
+
+
+def _truth_of(folder: Path) -> tuple[str, ...]:
+    """The folders that hold the truth of a dataset, with their "/"; none if it is no dataset."""
+    if not (folder / DESCRIPTION).is_file():
+        return ()
+    return tuple(f"{name}/" for name in _TRUTH if (folder / name).is_dir())
 
 
 def _matches(root: Path, pattern: Path) -> Iterator[Path]:

@@ -56,9 +56,9 @@ def write_disparity(path: Path, disparity: Float32[np.ndarray, "h w"]) -> None:
     draw.write(path, np.rint(disparity.astype(np.float64) * _LEVELS).astype(np.uint16))
 
 
-def read_disparity(path: Path) -> Float32[np.ndarray, "h w"]:
+def read_disparity(path: str | Path) -> Float32[np.ndarray, "h w"]:
     """The disparity 0..1 that `write_disparity` stored. Raises `DataError` if it is no 16-bit grey image."""
-    stored = read_values(path)
+    stored = read_values(Path(path))
     if stored.dtype != np.uint16:
         reason = f"has pixels of type {stored.dtype}; expected a disparity map of 16 bits, as `fathom predict` writes"
         raise DataError([Problem(str(path), reason)])
@@ -75,12 +75,13 @@ def write_scale(
     return path
 
 
-def read_scale(folder: Path) -> tuple[float, float] | None:
+def read_scale(folder: str | Path) -> tuple[float, float] | None:
     """The depth of disparity 1 and of 0 by the depth.json in `folder` or the folder above it; None if there is none.
 
     Raises `FathomError` if the file says something else.
     """
-    path = next((path for path in (folder / SCALE, folder.parent / SCALE) if path.is_file()), None)
+    places = (Path(folder), Path(folder).parent)
+    path = next((place / SCALE for place in places if (place / SCALE).is_file()), None)
     if path is None:
         return None
     tree = read_tree(path)

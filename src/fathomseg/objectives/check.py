@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
 
 from fathomseg.data.distilled import IN_BATCH, TARGETS, is_target, target_name
 from fathomseg.objectives.base import Objective, RunSettings
@@ -26,7 +27,12 @@ def misfits(
     for name, objective in objectives.items():
         for stream in objective.streams:
             if stream not in streams:
-                yield f"objective {name!r} learns from stream {stream!r}, but there is none: give streams.{stream}={{}}"
+                like = [one for one in streams if f"un{stream}" != one and f"un{one}" != stream]  # labelled, unlabelled
+                close = "".join(f"did you mean {one!r}? Or " for one in get_close_matches(stream, like, n=1))
+                yield (
+                    f"objective {name!r} learns from stream {stream!r}, but there is none: {close}give "
+                    f"streams.{stream}={{}}"
+                )
             elif "disparity" in objective.needs(network) and "disparity" not in streams[stream]:
                 own = "" if "depth" in network.tasks else ", or let the network predict it: network.tasks.depth={}"
                 yield (

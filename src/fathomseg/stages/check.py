@@ -12,6 +12,7 @@ import numpy as np
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.class_counts import contradiction, much_ignored
+from fathomseg.data.datasets.description import NoClasses
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.scan import DepthRange, Found, scan
 from fathomseg.data.datasets.several import ClassesDiffer
@@ -70,7 +71,7 @@ def check(
     notes: list[str] = []
     try:
         names = dataset.classes.names
-    except ClassesDiffer as error:  # images can be counted, classes cannot
+    except (ClassesDiffer, NoClasses) as error:  # images can be counted, classes cannot
         names, notes = (), [str(error)]
     try:
         ids = {split: dataset.ids(split) for split in (dataset.splits if splits is None else splits)}

@@ -134,6 +134,10 @@ def predicted(
     jobs, problems = find_jobs(found, Path(out), predictor.tasks, overlay, image_camera, max_depth)
     if image_camera is not None and all(job.is_video for job in jobs):
         raise FathomError(f"--pointcloud is for images, but {source} holds none; leave it out, or give single frames.")
+    if smooth and jobs and not any(job.is_video for job in jobs):
+        raise FathomError(
+            f"--smooth is for videos, but {source} holds none; leave it out, or give the frames as a video."
+        )
     began = time.perf_counter()
     with alone_in(Path(out), f"fathom predict {run}"), open_team(engine, workers) as team:
         beside = places(Path(out), formats, jobs)
@@ -161,6 +165,8 @@ def predicted(
     if problems:
         lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
+    if found.left_out:
+        lines.append(f"Not predicted, as no photographs of the dataset: {', '.join(found.left_out)}.")
     if found.others:
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fathomseg.data.datasets.folder_splits import SplitLists
+from fathomseg.data.held_out import VAL
 from fathomseg.engine.loop import Trainer, accelerator
 from fathomseg.engine.sharding import unsharded
 from fathomseg.engine.step import Step
@@ -128,6 +130,11 @@ def _evaluation(
     return evaluate
 
 
+def _lists_val(recipe: Recipe) -> bool:
+    """Whether the evaluation split is one that the user writes the list of."""
+    return recipe.evaluation.split == VAL and isinstance(recipe.data, SplitLists)
+
+
 def _score(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Score the run on its evaluation split, if the dataset has it; {} if there is nothing to score on."""
     if (split := recipe.evaluation.split) is None:
@@ -135,6 +142,7 @@ def _score(recipe: Recipe, folder: Path) -> dict[str, Any]:
     if split not in recipe.data.splits:
         say(
             f"The run is not scored: {recipe.data.name} has no split {split!r}; it has {', '.join(recipe.data.splits)}."
+            + (" Hold some images out: `val: [...]` in dataset.yaml, or data.val=[...]." if _lists_val(recipe) else "")
         )
         return {}
     from fathomseg.stages.evaluate import Scoring, evaluate_run

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import CARD
+from fathomseg.inference.card import CARD, stopped
 from fathomseg.named_recipes import header
 from fathomseg.text import read_text
 
@@ -52,8 +52,11 @@ def _runs(part: Any, key: str = "") -> Iterator[tuple[str, Path]]:
 def _told(run: Path, keys: list[str], head: str) -> str:
     here = run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
     made = re.search(rf"{re.escape(str(here))} \((fathom [^)]+)\)", head)
+    asks, other = " and ".join(keys), " ".join(f"{key}=FOLDER" for key in keys)
+    if (why := stopped(here)) is not None:
+        return f"{why}\nOr give another run for {asks}: {other}"
     how = f"make it by `{made[1]}`" if made else "make it by `fathom train` or `fathom pretrain`"
     return (
-        f"{here} holds no model ({CARD}): {' and '.join(keys)} {'asks' if len(keys) == 1 else 'ask'} for a run that "
-        f"has reached its end. First {how}, or give another run: {' '.join(f'{key}=FOLDER' for key in keys)}"
+        f"{here} holds no model ({CARD}): {asks} {'asks' if len(keys) == 1 else 'ask'} for a run that "
+        f"has reached its end. First {how}, or give another run: {other}"
     )

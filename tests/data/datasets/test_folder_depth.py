@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fathomseg.config import load
-from fathomseg.data.datasets.description import Description
+from fathomseg.data.datasets.description import Description, NoClasses
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.data.datasets.several import Several
 from fathomseg.errors import ConfigError, DataError
@@ -129,3 +129,22 @@ def test_check_counts_and_shows_depth(tmp_path: Path) -> None:
     assert (report.depth.least, report.depth.largest) == (2.5, 5.0)
     page = render_check(dataclasses.asdict(check(data)), data, [], {"command": "", "commit": "", "machine": {}})
     assert "with depth" in page
+
+
+def test_without_labels_images_with_depth_are_held_out(tmp_path: Path) -> None:
+    data = make_folder(tmp_path, images=6, labels=None, clips=1, size=SIZE)
+    write_yaml(data / "dataset.yaml", {"depth_scale": 0.001})
+    for name in ("000", "001", "002", "clips/drive0/000001"):
+        save(data / "depth" / f"{name}.png", STORED)
+    folder = Folder(root=data)
+    val = set(folder.ids("val"))
+    assert set() < val < {"images/000", "images/001", "images/002"}
+    assert folder.held_out() == val == set(folder.ids("all")) - set(folder.ids("train")) - set(folder.ids("clips"))
+    assert any("of the images with depth are val" in note for note in folder.notes())
+    report = check(folder)
+    assert not report.problems
+    assert any("classes: is required in dataset.yaml for labels" in note for note in report.notes)
+    save(data / "labels" / "005.png", np.zeros(SIZE, np.uint8))
+    with pytest.raises(NoClasses):
+        Folder(root=data).label("images/005")
+    assert "val" not in Folder(root=data).splits, "the only label is never held out"

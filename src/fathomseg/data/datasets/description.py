@@ -12,6 +12,7 @@ from fathomseg.config import Part
 from fathomseg.config.bounds import Byte
 from fathomseg.data.datasets.folder_splits import SplitLists
 from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
+from fathomseg.errors import FathomError
 from fathomseg.types import IGNORE, Camera, ClassList
 
 
@@ -52,6 +53,23 @@ def _metres(scale: float) -> float:
 MetresPerStep = Annotated[float, Field(gt=0), AfterValidator(_metres)]
 
 
+def _listed(classes: Any) -> Any:
+    """What is no list of classes, but meant as one."""
+    if isinstance(classes, str):
+        raise ValueError("must be a list in dataset.yaml itself, not a file: a line `- NAME` per class")
+    return classes
+
+
+def _none_or_several(classes: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(classes) == 1:
+        raise ValueError("has one class; give 2 to 254: what is none of the others is a class too (`background`)")
+    return classes
+
+
+class NoClasses(FathomError):
+    """A dataset that lists no classes is asked for them."""
+
+
 class ClassEntry(Part):
     """One class of the user's data."""
 
@@ -89,8 +107,13 @@ class CameraEntry(Part):
 class Description(SplitLists):
     """The file `dataset.yaml`: classes, labels, cameras, and which images are held out."""
 
-    classes: Annotated[tuple[Annotated[ClassEntry, BeforeValidator(_named)], ...], Field(min_length=2, max_length=254)]
-    """The classes, in the order they get their index in."""
+    classes: Annotated[
+        tuple[Annotated[ClassEntry, BeforeValidator(_named)], ...],
+        BeforeValidator(_listed),
+        Field(max_length=254),
+        AfterValidator(_none_or_several),
+    ] = ()
+    """The classes, in the order they get their index in; left out = none, for depth alone."""
     labels: LabelKind = "ids"
     """Whether a label file stores class ids (grey values or palette indices) or colours."""
     ignore: tuple[int | Rgb, ...] | None = None
@@ -120,13 +143,15 @@ class Description(SplitLists):
         return self
 
     def class_list(self) -> ClassList:
-        """Names and colours; classes without a colour get distinct ones."""
+        """Names and colours; classes without a colour get distinct ones. Raises `NoClasses`."""
+        self._refuse_none()
         spare = distinct_colours(len(self.classes))
         colours = tuple(entry.colour or colour for entry, colour in zip(self.classes, spare, strict=True))
         return ClassList(tuple(entry.name for entry in self.classes), colours)
 
     def label_map(self) -> LabelMap:
-        """How stored labels become class indices."""
+        """How stored labels become class indices. Raises `NoClasses`."""
+        self._refuse_none()
         return LabelMap(
             kind=self.labels,
             names=tuple(entry.name for entry in self.classes),
@@ -138,6 +163,10 @@ class Description(SplitLists):
             unpainted=self.unpainted_index,
             remedy="add it to `classes` or to `ignore` in dataset.yaml, or correct the label",
         )
+
+    def _refuse_none(self) -> None:
+        if not self.classes:
+            raise NoClasses("classes: is required in dataset.yaml for labels and segmentation; depth alone needs none.")
 
     @property
     def unpainted_index(self) -> int:

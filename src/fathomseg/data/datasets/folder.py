@@ -47,14 +47,15 @@ class Folder(SplitLists, DepthDataset):
 
     name: Literal["folder"] = "folder"
     val_percent: int = Field(default=20, ge=1, le=99)
-    """Without splits/val.txt: the share of the labelled images, in percent, that is held out as `val`."""
+    """Without splits/val.txt: the share of the labelled images, in percent, that is held out as `val`; of those with
+    depth, if nothing is labelled."""
 
     bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = what dataset.yaml says."""
 
     @property
     def classes(self) -> ClassList:
-        """The classes of dataset.yaml, in its order."""
+        """The classes of dataset.yaml, in its order. Raises `NoClasses` if it lists none."""
         return self._description.class_list()
 
     @property
@@ -256,16 +257,21 @@ class Folder(SplitLists, DepthDataset):
         """How `val` was made without a list."""
         val = len(self.ids("val")) if "val" in self.splits else 0
         having = sum(files.label is not None for files in self._listing.samples.values())
-        share = f"about {self.val_percent} % of the labelled images are val, chosen by a hash of their id"
+        one, several = "labelled image", "labelled images"
+        if not having and (having := sum(self._depth_file(id) is not None for id in self._listing.samples)):
+            one, several = "image with depth", "images with depth"
+        share = f"about {self.val_percent} % of the {several} are val, chosen by a hash of their id"
         if not val:
-            few = "the only labelled image, which is never held out" if having == 1 else "no image"
+            few = f"the only {one}, which is never held out" if having == 1 else "no image"
             return f"{share}; of {having} that is {few}, so that there is no val"
         return f"{share}, of a clip all or none, at least one and never all: {val} of {having}"
 
     def _list(self) -> Listing:
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
-        return with_splits(self.root, samples, self.val_percent, self._description, self)
+        labelled = any(files.label is not None for files in samples.values())
+        measured = frozenset() if labelled else frozenset(id for id in samples if self._depth_file(id) is not None)
+        return with_splits(self.root, samples, self.val_percent, self._description, self, measured)
 
     def samples(self) -> dict[str, Files]:
         """Every image and frame there is, by id; dataset.yaml is not asked and need not be there."""

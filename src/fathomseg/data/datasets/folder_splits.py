@@ -7,7 +7,7 @@ images or patterns of images (`clips/harbour/*`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -50,12 +50,20 @@ class SplitLists(Part):
     """The images of `train` whose labels may be used; left out = splits/labelled.txt, or all that have one."""
 
 
-def with_splits(root: Path, samples: Samples, val_percent: int, described: SplitLists, given: SplitLists) -> Listing:
+def with_splits(
+    root: Path,
+    samples: Samples,
+    val_percent: int,
+    described: SplitLists,
+    given: SplitLists,
+    measured: Collection[str] = (),
+) -> Listing:
     """All samples of the folder, sorted into train, val, labelled, clips and all; empty splits are left out.
 
-    `described`: the lists of dataset.yaml; `given`: those of the settings, which go before. What a label list leaves
-    out of train loses its label here, so nothing can open it later. Raises one `DataError` naming every entry of the
-    lists that cannot be.
+    `described`: the lists of dataset.yaml; `given`: those of the settings, which go before; `measured`: images
+    with depth, of which the default holds some out where nothing is labelled. What a label list leaves out of train
+    loses its label here, so nothing can open it later. Raises one `DataError` naming every entry of the lists that
+    cannot be.
     """
     faults: list[Problem] = []
     listed: dict[str, list[str]] = {}
@@ -69,7 +77,8 @@ def with_splits(root: Path, samples: Samples, val_percent: int, described: Split
     having = {id for id in pool if samples[id].label is not None}
     chosen = set(listed.get("labelled", ()))
 
-    val = set(listed["val"]) if "val" in listed else _default_val(having, listed.get("train"), chosen, val_percent)
+    scored = having or pool.intersection(measured)
+    val = set(listed["val"]) if "val" in listed else _default_val(scored, listed.get("train"), chosen, val_percent)
     train = set(listed["train"]) if "train" in listed else pool - val
     away = val if "val" in listed or "train" in listed else val | _same_clips(samples, val, train)
     faults += _clashes(where, listed, train, val, having)
@@ -117,8 +126,8 @@ def _same_clips(samples: Samples, val: set[str], train: set[str]) -> set[str]:
 
 
 def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str], percent: int) -> set[str]:
-    """The labelled samples that are not trained on by a list, or else the hold-out of them: at least one of several,
-    and never all that could be trained on.
+    """The samples with a truth (`having`) that are not trained on by a list, or else the hold-out of them: at least one
+    of several, and never all that could be trained on.
 
     A clip is held out as a whole, since its frames look alike.
     """
