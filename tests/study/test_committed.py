@@ -19,7 +19,7 @@ def studies() -> dict[str, dict[str, Any]]:
 STUDIES = studies()
 
 GOING_ON = {
-    "adapt_streets_camvid": 12,
+    "adapt_streets_camvid": 13,
     "adapt_streets_dusk": 2,
     "sync_streets": 23,
     "sync_nyuv2": 2,
