@@ -237,7 +237,7 @@ def result(path: Path) -> str:
     files = list(re.finditer(r"results/(\w+)\.json", text))
     if not files:
         return ""
-    number = re.search(r"\d+\.\d \+- \d+\.\d|(?<=AbsRel )0\.\d+", text)
+    number = re.search(r"(?<=mIoU )\d+\.\d( \+- \d+\.\d)?|\d+\.\d \+- \d+\.\d|(?<=AbsRel )0\.\d+", text)
     file = min(files, key=lambda one: abs(one.start() - number.start())) if number else files[0]
     return f"[{number[0].replace(' +- ', '±') if number else 'measured'}](../results/{file[1]}.json)"
 
