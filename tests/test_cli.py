@@ -49,6 +49,15 @@ def test_what_is_no_command_is_refused_in_one_line(
     assert "Traceback" not in said
 
 
+def test_an_unknown_verb_names_the_nearest_or_all(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(monkeypatch, "tarin") == 2
+    assert "No such command 'tarin'. Did you mean train?" in capsys.readouterr().err
+    assert leave(monkeypatch, "init") == 2
+    assert f"No such command 'init'. There are: {', '.join(VERBS)}." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

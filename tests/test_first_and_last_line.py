@@ -108,7 +108,7 @@ def test_the_last_line_is_the_result_and_the_page(
     """Exporting takes as long as all others together."""
     monkeypatch.chdir(tmp_path)
     fakes.save(tmp_path / "images" / "a.png", fakes.scene(0, (32, 64), 3)[0])
-    fakes.make_folder(tmp_path / "mine")
+    fakes.make_folder(tmp_path / "mine", labelled=6)
     arm = {"recipe": "streets", "settings": {"data": {"train_clips": 2, "val_clips": 1}}}
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"arms": {"a": arm}, "budgets": [1], "seeds": [0]}))
     wrong = {}

@@ -24,11 +24,12 @@ from fathomseg.shell.arguments import (
 )
 from fathomseg.shell.completion import recipe_or_setting
 from fathomseg.shell.errors import errors_in_words
-from fathomseg.shell.verbs import HELP, QuickVerb, Verbs
+from fathomseg.shell.verbs import HELP, QuickVerb, Verbs, VerbTable
 from fathomseg.version import __version__
 
 app = Verbs(
     name="fathom",
+    cls=VerbTable,
     help="Learn semantic segmentation from very few labelled images.",
     no_args_is_help=True,
     context_settings=HELP,

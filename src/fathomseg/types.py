@@ -263,12 +263,15 @@ class Prediction:
     def depth_at(self, x: float, y: float) -> float:
         """z-depth in `depth_unit` at the pixel nearest to column `x` and row `y` (centres at integers).
 
-        Raises `FathomError` outside the image, or if depth was not predicted.
+        Raises `FathomError` outside the image, for what is no number, or if depth was not predicted.
         """
         if self.depth is None:
             raise FathomError("This prediction has no depth; load a network with the task depth.")
         height, width = self.depth.shape
-        row, column = round(y), round(x)
+        try:
+            row, column = round(y), round(x)
+        except (TypeError, ValueError, OverflowError):
+            raise FathomError(f"({x!r}, {y!r}) is no pixel: give column and row as numbers.") from None
         if not (0 <= row < height and 0 <= column < width):
             raise FathomError(
                 f"({x}, {y}) lies outside the image, whose columns are 0 to {width - 1}, rows 0 to {height - 1}."

@@ -90,8 +90,8 @@ SMALLER: Final[dict[str, Callable[[list[str]], list[str]]]] = {
 
 
 def own_data() -> None:
-    """A folder of the user's own, with a clip and a video."""
-    fakes.make_folder(Path("mydata"), videos=1)
+    """A folder of the user's own, partly labelled, with a clip and a video."""
+    fakes.make_folder(Path("mydata"), images=16, labelled=10, videos=1)
 
 
 def unlabelled_data() -> None:

@@ -98,7 +98,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         left = np.asarray(Image.open(path))  # everything is 4 pixels of disparity away
         fakes.save(folder / "data" / "right" / "train" / path.name, np.roll(left, -4, axis=1))
     make_pairs(folder / "mypairs")
-    fakes.make_folder(folder / "mydata")
+    fakes.make_folder(folder / "mydata", labelled=5)
     todo = []
     for page in EXAMPLES:
         text = page.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ import fathomseg
 from fathomseg.errors import FathomError
 from fathomseg.inference.align import DepthAlignment
 from fathomseg.types import Prediction
+from tests.typecheck import unchecked
 
 METRES = np.array([[2.0, 4.0, 10.0], [3.0, 8.0, 40.0]])
 PREDICTED = (1 / (5 / METRES + 0.1)).astype(np.float32)  # 1 / predicted = 5 / metres + 0.1
@@ -45,8 +46,12 @@ def test_what_would_lie_behind_the_camera_is_infinitely_far() -> None:
 @pytest.mark.parametrize(
     ("reference", "shift", "message"),
     [
-        ([(0, 0, 2.0)], True, "1 known depths .* scale and shift need at least 2"),
-        (np.zeros((2, 3)), False, "the scale needs at least 1"),
+        (
+            [(0, 0, 2.0)],
+            True,
+            "1 known depth is given, .* need at least 2: give another, or shift=False for the scale alone",
+        ),
+        (np.zeros((2, 3)), False, "0 known depths are .* the scale needs at least 1: give more"),
         ([(0, 0, 40.0), (2, 1, 2.0)], True, "gets farther where they get nearer"),
         ([(0, 0, 2.0), (0, 0, 2.0)], True, "flat"),
         ([(3, 0, 2.0), (0, 0, 2.0)], True, "outside the image, whose columns are 0 to 2, rows 0 to 1"),
@@ -79,3 +84,6 @@ def test_depth_at_a_pixel() -> None:
     assert prediction.depth_at(0.6, 0.4) == 4
     with pytest.raises(FathomError, match="has no depth"):
         Prediction().depth_at(0, 0)
+    for x in ("a", None, np.nan, np.inf):
+        with unchecked(), pytest.raises(FathomError, match=r", 1\) is no pixel: give column and row as numbers"):
+            prediction.depth_at(x, 1)  # type: ignore[arg-type]

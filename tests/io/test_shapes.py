@@ -35,3 +35,11 @@ def test_a_camera_of_another_shape_is_refused() -> None:
     assert fitted(camera, (96, 128), "camera.yaml").fx == 200
     with pytest.raises(DataError, match=r"camera\.yaml: the camera is 48 x 64"):
         fitted(camera, (64, 48), "camera.yaml")
+
+
+def test_a_camera_has_less_to_spare_than_a_map() -> None:
+    camera = Camera(700.0, 700.0, 639.5, 359.5, 720, 1280)
+    assert fitted(camera, (375, 667), "camera.yaml").width == 667
+    refuse_other_shape("the map", (720, 1280), (720, 1200), "a.png")
+    with pytest.raises(DataError, match=r"camera\.yaml: the camera is 720 x 1280"):
+        fitted(camera, (720, 1200), "camera.yaml")

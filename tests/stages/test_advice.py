@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from fathomseg.config import load, validate
+from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Loop
 from fathomseg.errors import FathomError
 from fathomseg.models.ema import reached_at
-from fathomseg.training.advice import averaging_advice, memory_advice
+from fathomseg.training.advice import averaging_advice, memory_advice, resume_advice
 from fathomseg.training.recipe import Recipe
 from tests.stages import tiny_semi
 
@@ -120,3 +122,9 @@ def test_a_decay_that_a_training_is_too_short_for_is_told(decay: float, reached:
         assert advice is not None
         assert f"is not reached in {reached} steps: it takes {reached + 1}" in advice
     assert "grows to 0.978 " in str(averaging_advice(Loop(steps=400, ema_decay=0.99)))
+
+
+def test_a_command_that_resumes_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Interrupted), resume_advice("train", Path("my runs/a")):
+        raise Interrupted("stopped")
+    assert "fathom train --resume 'my runs/a'" in capsys.readouterr().err

@@ -191,11 +191,27 @@ def test_classes_must_be_those_of_the_data(saved: Path, tmp_path: Path) -> None:
 def test_a_split_without_labels_says_so(saved: Path, tmp_path: Path) -> None:
     unlabelled = make_folder(tmp_path, labels=None)
     with pytest.raises(
-        FathomError, match=r"split 'train' of folder can be measured: none of its \d+ images has label\. Give"
+        FathomError,
+        match=r"split 'train' of folder can be measured: none of its \d+ images has a label\. Label some images of it, "
+        r"or give other --data\.$",
     ):
         scored(str(saved), **arguments(data=str(unlabelled), split="train"))
     with pytest.raises(FathomError, match="test2"):
         scored(str(saved), **arguments(split="test2"))
+
+
+def test_splits_to_score_instead_have_a_truth(saved: Path, tmp_path: Path) -> None:
+    root = make_folder(tmp_path, labelled=4)
+    with pytest.raises(
+        FathomError, match=r"has a label\. Give another --split \(train, val, labelled, all\) or --data"
+    ):
+        scored(str(saved), **arguments(data=str(root), split="clips"))
+
+
+def test_depth_is_not_labelled_by_hand(deep: Path, tmp_path: Path) -> None:
+    root = make_folder(tmp_path, clips=0)
+    with pytest.raises(FathomError, match=r"has depth.*\. Give other --data\.$"):
+        scored(str(deep), **arguments(data=str(root), split="val", tasks="depth"))
 
 
 def test_wrong_names_are_refused(saved: Path, tmp_path: Path) -> None:

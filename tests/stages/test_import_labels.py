@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,10 @@ def test_json_and_a_new_folder(exported: tuple[Path, Task], tmp_path: Path) -> N
         "unpainted": None,
     }
     assert Folder(root=new).classes.names == ("road", "car", "sky")
+    lines = (new / "dataset.yaml").read_text().splitlines()
+    assert lines[0] == "classes:"
+    assert lines[4:] == ["labels: colours", "ignore:", "- [0, 0, 0]"]
+    assert all(re.fullmatch(r"- \{name: \w+, colour: \[\d+, \d+, \d+\]\}", line) for line in lines[1:4])
 
 
 def test_labels_of_another_layout_are_not_hidden(exported: tuple[Path, Task], tmp_path: Path) -> None:

@@ -94,5 +94,10 @@ def test_a_run_that_has_trained_is_not_begun_again(tmp_path: Path) -> None:
     with pytest.raises(FathomError, match=r"it is a run\. Resume it"):
         begin(tmp_path, Labels(), {}, Accelerator(cpu=True))
     (tmp_path / "file").write_text("")
+    spaced = tmp_path / "my run"
+    spaced.mkdir()
+    (spaced / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(FathomError, match=r"Resume it \(--resume '/.*/my run'\)"):
+        begin(spaced, Labels(), {}, Accelerator(cpu=True))
     with pytest.raises(FathomError, match="is a file"):
         begin(tmp_path / "file", Labels(), {}, Accelerator(cpu=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from fathomseg.cli import app
@@ -19,6 +20,7 @@ from fathomseg.engine.guard import Interrupted
 from fathomseg.engine.loop import Trainer
 from fathomseg.errors import FathomError
 from fathomseg.io.images import read_rgb
+from fathomseg.named_recipes import find
 from fathomseg.selection.annotation import load_task
 from fathomseg.selection.extraction import extract
 from fathomseg.selection.features import Extractor
@@ -199,6 +201,17 @@ def test_labels_that_exist_count_as_labelled(tmp_path: Path) -> None:
     assert call(tmp_path, tree, "--budget", "5").exit_code == 0
     assert load_selection(tmp_path / "out").already == tuple(f"images/{i:03d}" for i in range(4))
     assert "nothing to choose" in refused(tmp_path / "b", {**tree, "data": data, "split": "val"}, "--budget", "1")
+    call(tmp_path / "c", {**tree, "data": data, "split": "val"}, "--budget", "1", "already=null")
+    assert len(load_selection(tmp_path / "c" / "out").ids) == 1
+
+
+def test_the_recipe_for_own_images_chooses_those_without_a_label(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=9, labelled=4, clips=0)
+    tree = yaml.safe_load(find("select-own-images").read_text(encoding="utf-8"))
+    tree |= {"data": {"name": "folder", "root": str(root), "val": []}, "size": [24, 32], "device": "cpu", "threads": 1}
+    done = call(tmp_path, tree | {"criterion": {"name": "random"}, "split": "all"}, "--budget", "5")
+    assert done.exit_code == 0, done.output
+    assert sorted(load_selection(tmp_path / "out").ids) == [f"images/{i:03d}" for i in range(4, 9)]
 
 
 def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
@@ -217,7 +230,11 @@ def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"budget": 11}, "budget is 11, but the pool has 10 images"),
+        (
+            {"budget": 11},
+            "budget is 11, but the pool has 10 images to choose from (0 of 10 are given as `already`; already=labelled "
+            "leaves out those with a label). Give a budget of 1 to 10.",
+        ),
         ({"split": "test"}, "no split 'test'"),
         ({"criterion": {"name": "diverse"}}, "did you mean 'diversity'"),
         ({"criterion": {"name": "diversity"}}, "features: is required"),

@@ -59,8 +59,10 @@ def align(
     guess, true = _from_map(depth, reference) if isinstance(reference, np.ndarray) else _from_points(depth, reference)
     least = 2 if shift else 1
     if len(true) < least:
+        given = "1 known depth is" if len(true) == 1 else f"{len(true)} known depths are"
         what = "scale and shift need" if shift else "the scale needs"
-        raise FathomError(f"{len(true)} known depths are given, but {what} at least {least}.")
+        remedy = "give another, or shift=False for the scale alone" if len(true) == 1 else "give more"
+        raise FathomError(f"{given} given, but {what} at least {least}: {remedy}.")
     inverse, wanted = torch.from_numpy(1 / guess), torch.from_numpy(1 / true)
     if shift:
         scale, offset = (float(x) for x in scale_and_shift(inverse, wanted))

@@ -10,6 +10,9 @@ from fathomseg.types import Camera, Size
 SPARE: Final = 0.1
 """How much two proportions may differ: networks round sizes to whole cells, here up to 32 of 320 pixels."""
 
+CAMERA_SPARE: Final = 0.02
+"""The same of a camera that somebody writes down: its sides are in no need of whole cells."""
+
 
 def same_shape(one: Size, other: Size, spare: float = SPARE) -> bool:
     """Whether two sizes (height, width) have the same proportions, but for rounding to whole pixels."""
@@ -33,7 +36,7 @@ def refuse_other_shape(what: str, given: Size, image: Size, where: str, spare: f
     raise DataError([Problem(where, f"{what} is {sizes}: {remedy}")])
 
 
-def fitted(camera: Camera, size: Size, where: str) -> Camera:
+def fitted(camera: Camera, size: Size, where: str, spare: float = CAMERA_SPARE) -> Camera:
     """The camera for its image stored at another size. Raises `DataError` if that has other proportions."""
-    refuse_other_shape("the camera", (camera.height, camera.width), size, where)
+    refuse_other_shape("the camera", (camera.height, camera.width), size, where, spare)
     return camera.resized(size)

@@ -45,14 +45,17 @@ class Criterion(Part, ABC):
 
 
 def check_budget(budget: int, pool: int, already: int) -> None:
-    """Raises `FathomError` unless so many can be chosen from `pool` images of which `already` are labelled."""
+    """Raises `FathomError` unless so many can be chosen from `pool` images of which `already` are given as labelled."""
     left = pool - already
     if left < 1:
-        raise FathomError(f"All {pool} images of the pool are labelled already, so there is nothing to choose.")
+        raise FathomError(
+            f"All {pool} images of the pool are given as labelled (`already`), so there is nothing to choose; "
+            "already=null leaves none out."
+        )
     if not 1 <= budget <= left:
         raise FathomError(
-            f"The budget is {budget}, but the pool has {left} images to choose from ({already} of {pool} are labelled "
-            f"already). Give a budget of 1 to {left}."
+            f"The budget is {budget}, but the pool has {left} images to choose from ({already} of {pool} are given as "
+            f"`already`; already=labelled leaves out those with a label). Give a budget of 1 to {left}."
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from fathomseg.io.outcome import forget, last_line
 from fathomseg.io.ranks import is_first
@@ -39,6 +40,18 @@ class Verb(TyperCommand):
 
 class QuickVerb(TyperCommand):
     """A verb that answers at once."""
+
+
+class VerbTable(TyperGroup):
+    """The program, which names its verbs to who asks for another."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As typer's; ends with the nearest verb, or else all of them, if there is none of this name."""
+        if args and args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(args[0], self.commands, n=1)
+            remedy = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(self.commands)}."
+            ctx.fail(f"No such command {args[0]!r}. {remedy}")
+        return super().resolve_command(ctx, args)
 
 
 class Verbs(typer.Typer):

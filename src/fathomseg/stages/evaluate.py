@@ -390,9 +390,7 @@ def _nothing_to_measure(asked: _Asked, tasks: Mapping[str, Task]) -> str:
     """The message that says what is missing."""
     dataset, split, card = asked.dataset, asked.how.split, asked.card
     ids = dataset.ids(split)
-    reasons = (
-        [f"none of its {len(ids)} images has {' or '.join(t.truth_kind for t in tasks.values())}"] if tasks else []
-    )
+    reasons = [f"none of its {len(ids)} images has {' or '.join(map(_in_words, tasks.values()))}"] if tasks else []
     if card.scene is not None:
         reasons.append("not two samples of different scenes have a label and a depth")
     if card.pose is not None:
@@ -400,7 +398,15 @@ def _nothing_to_measure(asked: _Asked, tasks: Mapping[str, Task]) -> str:
         reasons.append(short if asked.how.against is None else "stored predictions tell nothing of camera motion")
     elif clips(dataset, ids):
         reasons.append(f"{asked.folder} has no network for camera motion")
-    return (
-        f"Nothing in split {split!r} of {dataset.name} can be measured: {', and '.join(reasons)}. Give another --split "
-        f"({', '.join(dataset.splits)}) or --data."
-    )
+    others = [other for other in dataset.splits if other != split]
+    if tasks:  # else it is camera motion or a scene model alone that is asked for
+        others = [other for other in others if with_truth(dataset, tasks, dataset.ids(other))[1]]
+    remedy = f"Give another --split ({', '.join(others)}) or" if others else "Label some images of it, or give other"
+    if not others and "label" not in (task.truth_kind for task in tasks.values()):
+        remedy = "Give other"
+    return f"Nothing in split {split!r} of {dataset.name} can be measured: {', and '.join(reasons)}. {remedy} --data."
+
+
+def _in_words(task: Task) -> str:
+    """ "a label", "depth"."""
+    return "a label" if task.truth_kind == "label" else task.truth_kind

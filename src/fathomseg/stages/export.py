@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -132,7 +133,8 @@ def exported(
         package("onnx").save(model, temporary)
     head = f"{out}: {', '.join(card.tasks)} in {kind}, {out.stat().st_size / 1e6:.1f} MB"
     console.print("\n  ".join([head, *lines]), highlight=False, soft_wrap=True, markup=False)
-    conclude(f"{out}, {out.stat().st_size / 1e6:.1f} MB; try it: fathom predict {out} INPUT --out DIR")
+    named = shlex.quote(str(out))
+    conclude(f"{out}, {out.stat().st_size / 1e6:.1f} MB; try it: fathom predict {named} INPUT --out DIR")
     return out
 
 

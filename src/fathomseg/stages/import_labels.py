@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,4 @@ def tell(done: Imported) -> None:
             say(f"  {problem}")
     meaning = "count nowhere" if done.unpainted is None else f"are {done.unpainted!r}"
     say(f"Pixels on which nothing is drawn {meaning} (`unpainted` in dataset.yaml).")
-    say(f"Look at it: fathom check {done.root}")
+    say(f"Look at it: fathom check {shlex.quote(str(done.root))}")

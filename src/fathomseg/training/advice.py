@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -96,5 +97,5 @@ def resume_advice(verb: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except Interrupted:
-        say(f"Resume with: fathom {verb} --resume {folder}")
+        say(f"Resume with: fathom {verb} --resume {shlex.quote(str(folder))}")
         raise

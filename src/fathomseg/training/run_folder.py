@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,10 +70,11 @@ def _make_way(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise FathomError(f"{folder} is a file. Give the name of a new folder (--out).")
+    resume = f"--resume {shlex.quote(str(folder))}"
     if (folder / METRICS).is_file() or (folder / CHECKPOINT).is_file():
-        found = f"it is a run. Resume it (--resume {folder})"
+        found = f"it is a run. Resume it ({resume})"
     elif others := foreign(folder):
-        found = f"{others[0].relative_to(folder)} is not to be replaced. Resume it if it is a run (--resume {folder})"
+        found = f"{others[0].relative_to(folder)} is not to be replaced. Resume it if it is a run ({resume})"
         found += ", use an empty folder"
     else:
         remove_own(folder)

@@ -47,14 +47,21 @@ def contradiction(names: Sequence[str], counts: Counts, dataset: Dataset, ids: S
     return " ".join(lines)
 
 
-def absences(names: Sequence[str], counts: Counts) -> str | None:
-    """A warning that names the classes without a pixel; None if there are none."""
+def absences(names: Sequence[str], counts: Counts, stored: bool = True) -> str | None:
+    """A warning that names the classes without a pixel; None if there are none.
+
+    `stored`: ignored pixels have a value in a file, which may have been meant as a class.
+    """
     absent = [name for name, count in zip(names, counts, strict=False) if not count]
     if not absent:
         return None
     shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
     ignored = 100 * int(counts[IGNORE]) / max(1, int(counts.sum()))
-    hint = f" {ignored:.0f} % of the pixels are ignored: should their value be one of these?" if ignored > 5 else ""
+    hint = (
+        f" {ignored:.0f} % of the pixels are ignored: should their value be one of these?"
+        if stored and ignored > 5
+        else ""
+    )
     return f"no pixel has the class {shown}; nothing can be learned of it.{hint}"
 
 

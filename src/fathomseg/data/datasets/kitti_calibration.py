@@ -15,7 +15,7 @@ from pydantic import Field
 from fathomseg import config
 from fathomseg.data.datasets.description import CameraEntry
 from fathomseg.errors import ConfigError, DataError, Problem
-from fathomseg.io.shapes import fitted
+from fathomseg.io.shapes import SPARE, fitted
 from fathomseg.text import read_text
 from fathomseg.types import Camera, Size
 
@@ -40,7 +40,9 @@ class Calibration:
         projection = self._projection(number)
         focal_x, focal_y, centre = float(projection[0, 0]), float(projection[1, 1]), projection[:2, 2]
         size = self._size(number, focal_x) or stored
-        return fitted(Camera(focal_x, focal_y, float(centre[0]), float(centre[1]), *size), stored, str(self.path))
+        return fitted(
+            Camera(focal_x, focal_y, float(centre[0]), float(centre[1]), *size), stored, str(self.path), SPARE
+        )
 
     def position(self, number: int) -> Float64[np.ndarray, " 3"]:
         """Where a camera stands in the coordinates of camera 0, in metres. Raises `DataError`."""

@@ -17,7 +17,7 @@ from fathomseg.data.datasets.files import Files, Listing, files_below
 from fathomseg.data.datasets.labels import LabelMap, pack_one
 from fathomseg.data.datasets.maps import MapDataset, read_depth
 from fathomseg.errors import DataError, FathomError, Problem
-from fathomseg.io.shapes import fitted
+from fathomseg.io.shapes import SPARE, fitted
 from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList, Size
 
@@ -97,7 +97,7 @@ class VKitti2(MapDataset):
         if row is None:
             return None
         fx, fy, cx, cy = map(float, row)
-        return fitted(Camera(fx, fy, cx, cy, *_FULL), size, str(self.files(id).image))
+        return fitted(Camera(fx, fy, cx, cy, *_FULL), size, str(self.files(id).image), SPARE)
 
     def world_T_cam(self, id: str) -> Float64[np.ndarray, "4 4"] | None:
         """The pose from extrinsic.txt, which holds its inverse; None without that file. Raises `DataError`."""

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import yaml
 from jaxtyping import UInt8
 
 from fathomseg import config
@@ -22,7 +23,7 @@ from fathomseg.data.datasets.layout import layout_of
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io import draw
 from fathomseg.io.coco import is_coco
-from fathomseg.io.files import read_tree, write_config, writing
+from fathomseg.io.files import read_tree, write_text, writing
 from fathomseg.io.progress import say
 from fathomseg.selection.annotation import cvat, label_studio
 from fathomseg.selection.annotation.archive import kind_of
@@ -100,7 +101,7 @@ def import_labels(source: Path, exported: Path, root: Path, overwrite: bool = Fa
                 old.unlink()  # it had another ending, and one id cannot mean both
     if not (root / DESCRIPTION).is_file():
         root.mkdir(parents=True, exist_ok=True)
-        write_config(description, root / DESCRIPTION)
+        write_text(root / DESCRIPTION, _as_text(description))
     ids = [image.id for image in task.images]
     wrong = offered - {image.id for image, _ in masks}
     return Imported(
@@ -145,6 +146,17 @@ def _description(root: Path, task: Task) -> Description:
     used = {one.colour for one in task.classes}
     ignored = next(colour for colour in (UNLABELLED, *distinct_colours(255)) if colour not in used)
     return Description(classes=classes, labels="colours", ignore=(ignored,))
+
+
+def _as_text(description: Description) -> str:
+    """A dataset.yaml to be read and changed by people: a line a class, and nothing that is not said."""
+    tree = description.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    entries = [
+        yaml.safe_dump(one, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+        for one in tree.pop("classes")
+    ]
+    rest = yaml.safe_dump(tree, default_flow_style=None, sort_keys=False, allow_unicode=True)
+    return "".join(["classes:\n", *(f"- {entry}" for entry in entries), rest])
 
 
 def _order(description: Description, task: Task, root: Path) -> UInt8[np.ndarray, " 256"]:
@@ -215,7 +227,7 @@ def _check_classes(counts: Counts, labels: LabelMap, others: Sequence[Path]) -> 
         )
     if note := much_ignored(int(counts[IGNORE]), int(counts.sum())):
         say(f"Note: {note}")
-    if missing := absences(labels.names, counts):
+    if missing := absences(labels.names, counts, stored=False):
         say(f"WARNING: {missing}")
 
 
