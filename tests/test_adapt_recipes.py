@@ -84,7 +84,7 @@ def data(tree: dict[str, Any], folder: Path, request: pytest.FixtureRequest) -> 
         if not source["data"].get("endless"):
             settings += ["streams.source.data.train_clips=2", "streams.source.data.frames=2"]
     else:
-        make = {"gta5": fakes.make_gta5, "synthia": fakes.make_synthia}[source["data"]["name"]]
+        make = fakes.make_gta5 if source["data"]["name"] == "gta5" else fakes.make_synthia
         settings.append(f"streams.source.data.root={make(folder / 'source', size=(48, 80))}")
     return settings
 
@@ -217,5 +217,6 @@ def test_synthia_differs_from_depthmix_in_the_second_domain_alone() -> None:
         assert getattr(own, section) == getattr(other, section), section
     within, across = own.objectives["within_target"], own.objectives["pseudo_labels"]
     assert within == other.objectives["pseudo_labels"]
+    assert isinstance(within, PseudoLabels)
     assert isinstance(across, PseudoLabels)
     assert across.model_copy(update={"partner": None, "mixing": within.mixing}) == within
