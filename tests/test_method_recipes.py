@@ -206,7 +206,7 @@ def test_unimatch_v2_on_own_data_differs_in_the_data_alone() -> None:
         assert getattr(own, section) == getattr(other, section), section
     assert own.train.model_copy(update={"steps": other.train.steps}) == other.train
     assert own.streams["labelled"] == other.streams["labelled"].model_copy(update={"labels": None})
-    assert own.streams["unlabelled"] == other.streams["unlabelled"].model_copy(update={"split": "clips"})
+    assert own.streams["unlabelled"] == other.streams["unlabelled"].model_copy(update={"split": "all"})
 
 
 def test_mixing_rules_differ_in_the_rule_alone() -> None:

@@ -485,7 +485,7 @@ class TestPairs:
                 {"depth": {"name": "dataset", "normalise": {"percentiles": [0, 100]}}},
                 r"^[^;]*: objective 'pseudo_labels' compares depths of streams 'source' and 'unlabelled', which are "
                 r"normalised differently: give both the same depth\.normalise, or "
-                r"objectives\.pseudo_labels\.depth_scale=image \(",
+                r"objectives\.pseudo_labels\.depth_scale=image$",
             ),
             (
                 {**MATCHING, "depth": {"name": "dataset", "normalise": {"over": "dataset"}}},

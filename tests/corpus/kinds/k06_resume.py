@@ -167,7 +167,7 @@ CASES: tuple[Case, ...] = table(
         "folder",
         begun(without("model.json")),
         "predict ../out images --out ../p",
-        refused("holds no model", "fathom train"),
+        refused("stopped before its last step", "fathom train --resume"),
     ),
     ("no run at all", "folder", lambda p: folder(), "train --resume images", refused("images is not a run", "--out")),
     (

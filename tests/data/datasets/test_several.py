@@ -181,7 +181,7 @@ def test_a_bad_id_or_split_is_answered_with_what_there_is(mixed: Several) -> Non
         ({"a": {"name": "several", "datasets": {"b": SMALL}}}, r"datasets\.a: no such name 'several'"),
         ({"a/b": SMALL}, "must not be empty or contain '/'"),
         ({"": SMALL}, "must not be empty or contain '/'"),
-        ({}, "at least 1 item"),
+        ({}, "holds 0 values; give at least 1"),
     ],
 )
 def test_mistakes_are_told_with_their_place(tmp_path: Path, datasets: dict[str, Any], expected: str) -> None:
