@@ -20,7 +20,7 @@ _WORDS = {
 """Titles of old studies in today's words."""
 
 
-_LUCK = {"camvid_supervised", "camvid_supervised_1600_steps", "selection_camvid"}
+_LUCK = {"camvid_supervised", "camvid_supervised_1600_steps", "selection_camvid", "transfer_camvid"}
 """Scores on CamVid's val, seven seconds of one drive, in which seeds differ by ten points: linked, not shown."""
 
 

@@ -404,7 +404,7 @@ def test_what_is_missing_is_said(deep: Path, tmp_path: Path) -> None:
     with pytest.raises(FathomError, match="stored predictions tell nothing of camera motion"):
         evaluate_run(deep, Scoring(dataset=short, against=tmp_path))
     alone = save_joint_run(tmp_path / "alone", short, pose=False)
-    with pytest.raises(FathomError, match=r"has label or depth, and .*alone has no network for camera motion"):
+    with pytest.raises(FathomError, match=r"has a label or depth, and .*alone has no network for camera motion"):
         evaluate_run(alone)
     assert evaluate_run(alone, optional=True) == evaluate_run(alone, Scoring(split="test"), optional=True) == {}
     assert not (alone / "evaluation").exists()

@@ -20,10 +20,11 @@ STUDIES = studies()
 
 GOING_ON = {
     "adapt_streets_camvid": 13,
+    "adapt_streets_camvid_1600_steps": 2,
     "adapt_streets_dusk": 2,
     "sync_streets": 23,
     "sync_nyuv2": 2,
-    "camvid_1600_steps": 8,
+    "camvid_1600_steps": 13,
     "nyuv2_asymmetric": 16,
     "nyuv2_few_labels": 5,
 }
