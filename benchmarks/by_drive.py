@@ -14,15 +14,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from jaxtyping import Int64
+from torch import Tensor
 
 import fathomseg
 from fathomseg.config import load
-from fathomseg.inference.predictor import Predictor
+from fathomseg.metrics.segmentation import Confusion, class_iou, mean_iou
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import origin
-from fathomseg.types import IGNORE
 
 LARGEST = 3
 
@@ -42,32 +42,26 @@ def main() -> None:
 def by_drive(run: Path, split: str, drive: re.Pattern[str]) -> dict[str, Any]:
     """The scores of averaged weights at the native size of the labels."""
     dataset, predictor = load(Recipe, run / "config.yaml").data, fathomseg.load(run)
-    assert isinstance(predictor, Predictor)
     names = dataset.classes.names
-    counts: dict[str, Int64[np.ndarray, "c c"]] = defaultdict(lambda: np.zeros((len(names), len(names)), np.int64))
+    counts: dict[str, Confusion] = defaultdict(lambda: Confusion(len(names)))
     for id in dataset.ids(split):
-        label, predicted = dataset.label(id), predictor.predict(dataset.image(id)).label
-        found = drive.search(id)
+        label, predicted, found = dataset.label(id), predictor.predict(dataset.image(id)).label, drive.search(id)
         if label is None or predicted is None or found is None:
             continue
-        known = label != IGNORE
-        pairs = label[known].astype(np.int64) * len(names) + predicted[known]
-        counts[found[1]] += np.bincount(pairs, minlength=len(names) ** 2).reshape(len(names), -1)
-    counts["all"] = sum(counts.values())  # type: ignore[assignment]
-    return {name: scores(confusion, names) for name, confusion in sorted(counts.items())}
+        for name in (found[1], "all"):
+            counts[name].update(torch.from_numpy(predicted), torch.from_numpy(label))
+    return {name: scores(confusion.matrix, names) for name, confusion in sorted(counts.items())}
 
 
-def scores(confusion: Int64[np.ndarray, "c c"], names: tuple[str, ...]) -> dict[str, Any]:
-    """Rows are true classes."""
-    hit, true = np.diag(confusion), confusion.sum(1)
-    iou = 100 * hit / np.maximum(1, true + confusion.sum(0) - hit)
-    there = {name: round(float(iou[i]), 1) for i, name in enumerate(names) if true[i]}
-    wrong = confusion - np.diag(hit)
-    largest = [divmod(int(i), len(names)) for i in np.argsort(wrong, axis=None)[::-1][:LARGEST]]
+def scores(matrix: Int64[Tensor, "c c"], names: tuple[str, ...]) -> dict[str, Any]:
+    """Of a confusion matrix, whose rows are true classes."""
+    iou, true = class_iou(matrix), matrix.sum(1)
+    wrong = matrix - matrix.diagonal().diag()
+    largest = [divmod(i, len(names)) for i in wrong.flatten().topk(LARGEST).indices.tolist()]
     return {
-        "miou": round(sum(there.values()) / len(there), 1),
-        "iou": there,
-        "confusions": {f"{names[a]} as {names[b]}": round(100 * wrong[a, b] / true[a], 1) for a, b in largest},
+        "miou": round(100 * mean_iou(matrix).item(), 1),
+        "iou": {name: round(100 * iou[i].item(), 1) for i, name in enumerate(names) if true[i]},
+        "confusions": {f"{names[a]} as {names[b]}": round(100 * (wrong[a, b] / true[a]).item(), 1) for a, b in largest},
     }
 
 

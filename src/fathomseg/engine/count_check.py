@@ -34,7 +34,7 @@ class CountCheck:
             raise FathomError(f"The loss term {odd[0]!r} is in some batches only: give it a count of 0 in the others.")
         if odd := sorted(self.promised.keys() - self.names):
             raise FathomError(f"`counts` names {odd[0]!r}, which is no loss term; there is: {', '.join(names)}.")
-        if self.first:
+        if self.first and self.promised:
             for name, count in zip(names, counts.unbind(), strict=True):
                 self.found.setdefault(name, []).append(count)
 
