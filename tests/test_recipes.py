@@ -146,6 +146,8 @@ def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> Non
     settings = ["budget=3", "device=cpu", "threads=1", "size=[32,64]"]
     if tree["data"]["name"] == "streets":
         settings += ["data.size=[32,64]", "data.train_clips=2", "data.frames=3"]
+    elif tree["data"]["name"] == "folder":  # some have a label and are left out
+        settings.append(f"data.root={fakes.make_folder(tmp_path / 'data', labelled=4)}")
     else:
         settings.append(f"data.root={MAKERS[tree['data']['name']](tmp_path / 'data')}")
     if tree["criterion"]["name"] == "diversity_and_difficulty":
