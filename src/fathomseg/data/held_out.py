@@ -78,6 +78,6 @@ def warning(dataset: Dataset, shared: Mapping[str, tuple[int, int]], scored: str
     others = f" and {len(more)} more" if more else ""
     remedy = f": {told}" if (told := dataset.clips_remedy()) else ""
     return (
-        f"WARNING: {scored} and {used} share clips: {clip} ({held} and {other} of its frames){others}. Frames of one "
+        f"{scored} and {used} share clips: {clip} ({held} and {other} of its frames){others}. Frames of one "
         f"clip look alike, so that scores come out too good{remedy}."
     )

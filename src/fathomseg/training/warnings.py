@@ -125,4 +125,4 @@ def tell_shared_clips(recipe: Recipe, streams: Streams) -> None:
         if recipe.dataset(name) == recipe.data:
             shared = shared_clips(recipe.data, scored, stream.ids)
             if text := warning(recipe.data, shared, f"split {recipe.evaluation.split!r}", f"stream {name!r}"):
-                say(text)
+                say(f"WARNING: {text}")
