@@ -2,7 +2,8 @@
 
     python benchmarks/depth_regions.py runs/depth-streets runs/depth-semantics --out results/regions.json
 
-AbsRel after median scaling over the frames of val, to 80 m; `border`: within 3 pixels of a neighbour 1.25 times as far.
+AbsRel after median scaling over the frames of val, to 80 m; `border`: within 3 pixels of a neighbour 1.25 times as far;
+`border_pixels`, `border_error`: the shares of pixels and of the sum of errors that lie there.
 The sky has no true depth: `sky_far` is the share of its pixels predicted beyond 80 m, after the same scaling.
 """
 
@@ -54,13 +55,14 @@ def regions(run: Path, streets: Streets, ids: list[str]) -> dict[str, Any]:
         border = near_border(truth)
         static = known & ~moving
         masks = {"all": known, "moving": known & moving, "border": static & border, "inside": static & ~border}
-        for name, mask in masks.items():
-            sums.setdefault(name, [0.0, 0])
-            sums[name][0] += float(error[mask].sum())
-            sums[name][1] += int(mask.sum())
-        sums.setdefault("sky_far", [0.0, 0])
-        sums["sky_far"][0] += float((depth[label == sky] > 80).sum())
-        sums["sky_far"][1] += int((label == sky).sum())
+        parts = {name: (error[mask].sum(), mask.sum()) for name, mask in masks.items()}
+        parts["border_pixels"] = ((known & border).sum(), known.sum())
+        parts["border_error"] = (error[known & border].sum(), error[known].sum())
+        parts["sky_far"] = ((depth[label == sky] > 80).sum(), (label == sky).sum())
+        for name, (part, whole) in parts.items():
+            total = sums.setdefault(name, [0.0, 0.0])
+            total[0] += float(part)
+            total[1] += float(whole)
     return {name: round(total / max(count, 1), 4) for name, (total, count) in sums.items()}
 
 

@@ -34,7 +34,7 @@ def results_page() -> str:
         "",
         "Mean±deviation over seeds; in studies the difference to the baseline, paired by seed, follows: `*` is",
         "p < 0.05 (t test, Holm's correction). mIoU in per cent, averaged weights after the last step, native size of",
-        "labels. Each file holds machine, commit and command. Before 2026-11-29 views were padded and zoomed out, and",
+        "labels. Each file holds machine, commit and command. Until 2026-11-28 views were padded and zoomed out, and",
         "one confidence weighed a batch of pseudo-labels: compare within a table.",
         "",
         "Conclusions: [the log](log.md). Reading a study: [studies](study.md#results).",
