@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import Counter
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,9 +15,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fathomseg.data import distilled
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets import CamVid
 from fathomseg.data.datasets.base import Dataset, Kind
+from fathomseg.data.distilled import in_batch, is_target
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import BatchSlice, Steps, Stream, collate, loader
 from fathomseg.data.transforms import Geometry
@@ -209,6 +212,17 @@ class TestCollate:
             assert torch.equal(batch.targets[name][1].squeeze(), torch.from_numpy(FULL[name]))
         assert batch.targets["frames"][0, :, 0, 0, 0].tolist() == [7, 9], "in the order of time"
         assert batch.targets["camera"][0].tolist() == [[4, 0, 2], [0, 5, 1.5], [0, 0, 1]]
+
+    def test_a_new_field_of_a_sample_is_a_target_that_objectives_may_ask_for(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What an objective may ask for is listed once, in `Sample`; all of it is stacked."""
+        more = {"normals": np.zeros((4, 5, 3), np.float32), "view": np.eye(2, 3, dtype=np.float32)}
+        every = sample("a", 0, **FULL, **more, whole=np.zeros((8, 9, 3), np.uint8))
+        assert collate([(1, every)]).targets.keys() == in_batch()
+        flow = make_dataclass("More", [("flow", object, None)], bases=(Sample,), frozen=True)
+        monkeypatch.setattr(distilled, "Sample", flow)
+        assert is_target("flow")
 
     @pytest.mark.parametrize("name", FULL)
     def test_a_target_is_there_if_any_sample_has_it_and_says_nothing_of_the_others(self, name: str) -> None:

@@ -290,6 +290,22 @@ class TestHeldStatistics:
         weighed(step({"source": make_batch(7, "label")})).backward()
         assert all(p.grad is not None for p in step.own_norms.parameters())
 
+    def test_what_is_frozen_has_no_others_and_its_statistics_stay(self) -> None:
+        branch = {"decoder": {**UNET, "norms": True}, "encoder": "own"}
+        network = {**self.NETWORK, "tasks": {"segmentation": branch, "depth": {**branch, "frozen": True}}}
+        network |= {"links": {"name": "zero_conv", "direction": "depth_to_segmentation"}}
+        both = {"supervised": {"stream": ["source", "labelled"]}}
+        held = {"source": ["segmentation"]}
+        step = make_step(network, both, held_for=held, own_norms=held).train()
+        own, before = self.own(step), {name: b.clone() for name, b in step.network.named_buffers()}
+        assert any(name.startswith("encoders.segmentation.") for name in own)
+        assert not any(name.startswith("encoders.depth.") for name in own)
+        weighed(step({"source": make_batch(7, "label")})).backward()
+        assert all(torch.equal(b, before[name]) for name, b in step.network.named_buffers())
+        step({"labelled": make_batch(1, "label")})
+        moved = {name.split(".")[1] for name, b in step.network.named_buffers() if not torch.equal(b, before[name])}
+        assert moved == {"segmentation"}
+
     HELD: ClassVar = {"source": ["segmentation", "depth"]}
 
     @staticmethod

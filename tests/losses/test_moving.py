@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from fathomseg.config import validate
+from fathomseg.errors import FathomError
 from fathomseg.losses.class_groups import known_classes
 from fathomseg.losses.moving import AnyMoving, Moving, MovingClasses, ResidualFlow, Views
 from fathomseg.losses.photometric import PhotometricLoss
@@ -68,6 +69,19 @@ def test_flow_finds_the_square_that_moves_and_not_the_one_that_stands() -> None:
     assert moving[square].float().mean() > 0.6
     assert moving[~square].float().mean() < 0.1
     assert not ResidualFlow().moving(scene(0)).any()
+
+
+def test_flow_may_count_for_some_classes_alone() -> None:
+    """Where nothing says what a pixel is, it counts."""
+    views, part = scene(2), ResidualFlow(classes=("Car",))
+    moving, car = ResidualFlow().moving(views), views.targets["label"] == 1
+    assert (moving & ~car).any()
+    assert torch.equal(part.weight(views, part.indices(LIST))[:, 0] == 0, moving & car)
+    assert part.uses() == {"label", "distilled_label"}
+    assert ResidualFlow().uses() == frozenset()
+    assert part.weight(replace(views, targets={}), part.indices(LIST)).all()
+    with pytest.raises(FathomError, match=r"moving\.classes has 'tram'"):
+        ResidualFlow(classes=("tram",)).indices(LIST)
 
 
 def test_a_wrong_depth_everywhere_moves_nothing() -> None:

@@ -414,7 +414,8 @@ class TestFrozen:
     def test_it_takes_no_gradient_and_moves_no_statistics(self) -> None:
         network = self.network().train()
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        network(images(2, 64, 96), ["segmentation"])["segmentation"].sum().backward()
+        found = network(images(2, 64, 96), ["segmentation", "depth"])
+        (found["segmentation"].sum() + sum(x.sum() for x in found["depth"])).backward()
         frozen = ("encoders.depth.", "decoders.depth.", "heads.depth.")
         trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
         assert not any(name.startswith(frozen) for name in trained)

@@ -20,6 +20,7 @@ from fathomseg.objectives.base import Setup, groups_of
 from fathomseg.objectives.check import misfits
 from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.build import assembled
 from fathomseg.types import IGNORE, Batch, StepResult
 
 CLASSES, SIZE = 4, (32, 48)
@@ -63,8 +64,8 @@ def make_step(
     torch.manual_seed(0)
     config = validate(NetworkConfig, PLAIN if isinstance(network, Network) else network)
     given = validate(_Objectives, {"objectives": objectives, "balancing": balancing or {"name": "fixed"}})
-    parts, groups = given.objectives, groups_of(given.objectives, config)
-    assert given.balancing.misfit(groups) is None
+    parts = given.objectives
+    assert given.balancing.misfit(groups_of(parts, config)) is None
     named = {stream: [] for part in parts.values() for stream in (*part.streams, *part.partners)}
     assert list(misfits(config, {key: ["disparity", "label"] for key in named}, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
@@ -79,11 +80,8 @@ def make_step(
         modules[name] = parts[name].build(setup, built, brought[name])
         if isinstance(modules[name], SupervisedObjective) and (weights := modules[name].class_weights()) is not None:
             setup = replace(setup, class_weights=weights)
-    streams = {stream: [name for name, part in parts.items() if stream in part.streams] for stream in named}
-    jitter = {stream: (colours or {}).get(stream) for stream in streams}
-    ordered = {name: modules[name] for name in parts}
-    beside = {name: objective.weight for name, objective in parts.items()}
-    return Step(built, ordered, streams, jitter, held_for, ema_decay, given.balancing, groups, own_norms, beside)
+    jitter = {stream: (colours or {}).get(stream) for stream in named}
+    return assembled(built, config, parts, modules, jitter, held_for, ema_decay, given.balancing, own_norms)
 
 
 def make_batch(

@@ -347,7 +347,14 @@ def test_a_frozen_task_needs_no_objective_and_may_have_none() -> None:
     assert found(network, {"supervised": {}}, labelled=[]) == []
     both = {"supervised": {"losses": {"segmentation": {}, "depth": {}}}}
     (told,) = found(network, both, labelled=[])
-    assert told == "objective 'supervised' trains 'depth', which network.tasks.depth.frozen=true keeps as it is"
+    assert told == (
+        "objective 'supervised' trains 'depth', which network.tasks.depth.frozen=true keeps as it is: give "
+        "objectives.supervised.weight=0, or leave frozen out"
+    )
+    idle = {"supervised": {}, "photometric": {"weight": 0}, "semantic_guidance": {"weight": 0}}
+    assert found(network, idle, labelled=["label"], clips=[]) == []
+    (told,) = found(network, {"supervised": {}, "semantic_guidance": {}}, labelled=["label"], clips=[])
+    assert "'semantic_guidance': it guides depth, which network.tasks.depth.frozen=true keeps as it is" in told
 
 
 def test_every_objective_without_class_weights_says_so() -> None:

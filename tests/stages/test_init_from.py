@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
+from fathomseg.cli import app
 from fathomseg.config import validate
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard
+from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseConfig, PoseNetwork
 from fathomseg.models.saved import save_weights
 from fathomseg.stages import train as stage
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.build import model_card, refuse_unfit
 from fathomseg.training.init_from import InitFrom
 from fathomseg.training.recipe import Recipe
+from fathomseg.training.warnings import tell_left_out
 from tests.fakes import make_camvid
 from tests.saved_model import save_model
 from tests.stages import tiny, tiny_depth
@@ -333,3 +339,106 @@ class TestTasks:
             validate(InitFrom, {"parts": ["encoder"]})
         with pytest.raises(ConfigError, match="for links or pose"):
             validate(InitFrom, {"parts": ["links"], "tasks": {"depth": {"run": "x"}}})
+
+
+class TestFrozen:
+    """A branch that stays as an earlier run has learned it is whole, and means what it meant there."""
+
+    LINKS: ClassVar = {"name": "zero_conv", "direction": "depth_to_segmentation"}
+
+    def recipe(self, start: dict[str, Any], stride: int = 2, **more: Any) -> Recipe:
+        own = {"segmentation": {"decoder": FPN, "encoder": "own"}}
+        own["depth"] = {"decoder": unet(stride), "encoder": "own", "frozen": True, **more}
+        network = {"encoder": TINY, "tasks": own, "links": self.LINKS}
+        tree = {"data": {"name": "streets"}, "size": [48, 96], "network": network, "init_from": start}
+        return validate(Recipe, tree)
+
+    def start(self, folder: Path, **known: Any) -> dict[str, Any]:
+        """Of a run whose card says this of its depth."""
+        config = depth()
+        task = {"depth": config.tasks["depth"].model_copy(update=known)}
+        trained = config.model_copy(update={"tasks": task})
+        scale = DepthScale(metres_per_unit=10.0, source="poses", measured=5, spread=0.1)
+        said = card(trained, depth_unit=known.get("unit"), depth_scale=scale, depth_alignment="scale_shift")
+        save_model(folder, said, built(trained, 3).state_dict())
+        return {"tasks": {"depth": {"run": str(folder)}}}
+
+    def into(self, recipe: Recipe) -> str:
+        assert recipe.init_from is not None
+        return recipe.init_from.into(built(recipe.network, 5), recipe.network)
+
+    @pytest.mark.parametrize(
+        "known",
+        [
+            {"unit": "metres", "min_depth": 1.0, "max_depth": 1000.0},
+            {"unit": "relative", "min_depth": 0.1, "max_depth": 100.0},
+        ],
+    )
+    def test_the_card_says_what_that_of_the_run_says(self, known: dict[str, Any], tmp_path: Path) -> None:
+        made = self.recipe(self.start(tmp_path, **known))
+        assert "tensors loaded" in self.into(made)
+        found = model_card(made)
+        assert found.network.tasks["depth"].model_dump(include=set(known)) == known
+        assert found.network.tasks["depth"].frozen
+        assert found.depth_scale is not None
+        assert (found.depth_unit, found.depth_alignment) == (known["unit"], "scale_shift")
+
+    def test_depth_that_means_something_else_is_refused(self, tmp_path: Path) -> None:
+        start = self.start(tmp_path / "run", min_depth=1.0, max_depth=80.0)
+        words = r"min_depth=0\.1 .*max_depth=100\.0: set .*output=disparity .*min_depth=1\.0 .*max_depth=80\.0"
+        with pytest.raises(FathomError, match=words):
+            self.into(self.recipe(start))
+        self.into(self.recipe(start, min_depth=1.0, max_depth=80.0))
+        with pytest.raises(FathomError, match=r"output=metric .*: set network\.tasks\.depth\.output=disparity"):
+            self.into(self.recipe(self.start(tmp_path / "same"), output="metric"))
+
+    def test_a_resumed_training_asks_for_the_run_before_anything_is_prepared(self, tmp_path: Path) -> None:
+        made = self.recipe(self.start(tmp_path / "run"))
+        (tmp_path / "run" / CARD).unlink()
+        with pytest.raises(FathomError, match="holds no model"):
+            refuse_unfit(made)
+
+    def test_what_would_stay_random_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(FathomError, match=r"tensors of a frozen branch .* example decoders\.depth\.blocks\.0"):
+            self.into(self.recipe(self.start(tmp_path / "run"), stride=1))
+        everything = ["encoder", "decoder", "head"]
+        classes = {"run": str(saved(tmp_path / "classes", segmentation(FPN))), "parts": everything}
+        with pytest.raises(FathomError, match=r"which predicts segmentation: give init_from\.tasks\.depth\.run"):
+            self.into(self.recipe(classes))
+        without = {"tasks": {"segmentation": {"run": "x"}}, "parts": everything}
+        with pytest.raises(ConfigError, match=r"frozen=true keeps .*: give init_from\.tasks\.depth\.run"):
+            self.recipe(without)
+
+    def test_it_is_no_task_that_ought_to_be_learned(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        tell_left_out(self.recipe(self.start(tmp_path)))
+        assert "not learned" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_frozen_branch_is_the_same_after_a_training(tmp_path: Path) -> None:
+    """Through the command line, in the averaged and in the last weights; statistics of BatchNorm included."""
+    decoder = {"channels": WIDTHS, "stride": 4, "norms": True}
+    alone = {"encoder": TINY, "tasks": {"depth": {"decoder": decoder}}}
+    first = tiny_depth.write(tmp_path / "depth.yaml", network=alone, train={**tiny_depth.LOOP, "steps": 2})
+    own = {"segmentation": {"decoder": FPN, "encoder": "own"}}
+    own["depth"] = {"decoder": decoder, "encoder": "own", "frozen": True}
+    second = tiny_depth.write(
+        tmp_path / "both.yaml",
+        network={"encoder": TINY, "tasks": own, "links": TestFrozen.LINKS},
+        streams={"labelled": {"labels": {"count": 3}}},
+        objectives={"supervised": {}},
+        init_from={"tasks": {"depth": {"run": str(tmp_path / "depth")}}},
+        train={**tiny_depth.LOOP, "steps": 3},
+    )
+    for recipe, run in ((first, "depth"), (second, "both")):
+        done = CliRunner().invoke(app, ["train", str(recipe), "--out", str(tmp_path / run)])
+        assert done.exit_code == 0, (done.output, done.exception)
+    theirs = load_file(tmp_path / "depth" / WEIGHTS["ema"])
+    for file in WEIGHTS.values():
+        ours = load_file(tmp_path / "both" / file)
+        for name, tensor in theirs.items():
+            assert torch.equal(ours[name.replace("encoders.shared.", "encoders.depth.")], tensor), (file, name)
+    averaged, last = (load_file(tmp_path / "both" / file) for file in WEIGHTS.values())
+    moved = {name.split(".")[1] for name in last if not torch.equal(averaged[name], last[name])}
+    assert "segmentation" in moved
+    assert "depth" not in moved

@@ -74,9 +74,12 @@ def test_what_it_has_not_seen_is_not(root: Path, depth: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == ""
 
 
-def test_what_cannot_be_told_is_left_out(root: Path, depth: Path) -> None:
-    held = HeldOut.of(Folder(root=root, val="clips/drive1/*"))
-    assert len(seen_by(depth, held)) == 3
-    root.rename(root.with_name("moved"))
-    assert seen_by(depth, held) == []
-    assert seen_by(depth / "nowhere", held) == []
+def test_what_cannot_be_told_is_said(root: Path, depth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of an older version, whose settings there are no more."""
+    assert len(seen_by(depth, HeldOut.of(Folder(root=root, val="clips/drive1/*")))) == 3
+    with (depth / "config.yaml").open("a") as file:
+        file.write("gone: 1\n")
+    tell_seen_before(later(root, depth, ["clips/drive1/*"]))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "depth has learned from images that are held out now cannot be told" in said
+    assert "gone" in said

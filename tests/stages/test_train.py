@@ -20,6 +20,7 @@ import yaml
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.inference.card import load_model
+from fathomseg.objectives.supervised import SupervisedObjective
 from fathomseg.stages.train import train, trained
 from fathomseg.training.recipe import Recipe
 from tests.stages.runs import metrics, nearly_the_same_run, same_run
@@ -113,6 +114,29 @@ def test_two_micro_batches_equal_one_batch(recipe: Make, whole: Path, tmp_path: 
     loop = recipe().train.model_copy(update={"accumulate": 2})
     train(recipe(train=loop.model_dump()), tmp_path / "two", resume=False)
     nearly_the_same_run(whole, tmp_path / "two")
+
+
+def test_counts_that_are_not_those_of_the_terms_stop_the_first_step(
+    recipe: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = SupervisedObjective.counts
+    monkeypatch.setattr(
+        SupervisedObjective, "counts", lambda self, batch: {k: 2 * v for k, v in counts(self, batch).items()}
+    )
+    loop = recipe().train.model_copy(update={"accumulate": 2})
+    with pytest.raises(FathomError, match=r"`counts` says \d+ of the loss term 'supervised\.segmentation', whose own"):
+        train(recipe(train=loop.model_dump()), tmp_path / "run", resume=False)
+
+
+def test_a_checkpoint_of_other_optimiser_groups_says_so(recipe: Make, whole: Path, tmp_path: Path) -> None:
+    """Such as of a version that gave a parameter another factor."""
+    shutil.copytree(whole, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    first, second, *_ = state["optimiser"]["param_groups"]
+    first["params"].append(second["params"].pop())
+    torch.save(state, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(FathomError, match=r"its optimiser has other groups of parameters .*version that began it"):
+        train(recipe(), tmp_path / "run", resume=True)
 
 
 def test_labels_outside_the_budget_are_never_opened(recipe: Make, camvid: Path, tmp_path: Path) -> None:

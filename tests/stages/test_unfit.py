@@ -18,10 +18,12 @@ from fathomseg.training.build import build_networks, build_step, refuse_unfit
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import budgets
 from fathomseg.training.streams import build_streams
+from tests.objectives.steps import make_batch
 from tests.stages import tiny_semi
 
 DUSK = {**tiny_semi.STREETS, "domain": "dusk"}
 BALANCED = {"losses": {"segmentation": {"balance": 0.5}}}
+LOSSES = {"segmentation": {"weight": 2.0}}
 ADJUSTED = {"pseudo_labels": {"logit_adjusted": True}}
 
 
@@ -48,6 +50,16 @@ def test_what_does_not_fit_is_told_first(
     with pytest.raises(FathomError, match=message):
         stage.train(made, tmp_path / "run", resume=False)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_the_step_of_a_recipe_weighs_its_objectives(tmp_path: Path) -> None:
+    made = recipe({"labelled": tiny_semi.streams()["labelled"]}, supervised={"weight": 0.5, "losses": LOSSES})
+    streams = build_streams(made, budgets(made), tmp_path, Accelerator(cpu=True))
+    step = build_step(made, *build_networks(made, pretrained=False), streams)
+    terms = step({"labelled": make_batch(1, "label")}).terms
+    assert {name: (term.weight, term.group) for name, term in terms.items()} == {
+        "supervised.segmentation": (1.0, "supervised.segmentation")
+    }
 
 
 class TestClassWeights:

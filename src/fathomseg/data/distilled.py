@@ -9,6 +9,7 @@ targets also "label_classes" (UInt8 h w k) and "label_probabilities" (Float32 h 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
@@ -23,8 +24,11 @@ DistilledReader = Callable[[str], Mapping[str, NDArray[Any]] | None]
 TARGETS: Final = {"segmentation": "label", "depth": "depth", "normals": "normals"}
 """By task what a teacher stands in for."""
 
-IN_BATCH: Final = frozenset({"label", "depth", "disparity", "normals", "frames", "camera", "whole", "view"})
-"""What may be known of an image (`Batch.targets`), without what a teacher predicted."""
+
+def in_batch() -> frozenset[str]:
+    """What may be known of an image (`Batch.targets`), without what a teacher predicted: the fields of `Sample` that
+    `collate` makes targets."""
+    return frozenset(field.name for field in fields(Sample)) - {"id", "image", "distilled", "valid"}
 
 
 def target_name(name: str) -> str:
@@ -36,7 +40,7 @@ def is_target(name: str) -> bool:
     """Whether anything gives a target of this name."""
     base = name.removeprefix(target_name(""))
     parts = {own + end for own in TARGETS.values() for end in ("", "_confidence", "_classes", "_probabilities")}
-    return name in IN_BATCH or (base != name and base in parts)
+    return name in in_batch() or (base != name and base in parts)
 
 
 def as_target(name: str, array: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "..."]:

@@ -24,8 +24,8 @@ class CountCheck:
         """Before an optimiser step: the counts over all its micro-batches and ranks, as the data tells them."""
         self.promised, self.found = promised, {}
 
-    def note(self, names: Sequence[str], counts: Float[Tensor, " terms"]) -> None:
-        """After each forward pass: the terms there were, with their counts over all ranks.
+    def check(self, names: Sequence[str]) -> None:
+        """After each forward pass: the terms there were.
 
         Raises `FathomError` if their names are not those of the first pass, or lack one that `begin` was given.
         """
@@ -34,6 +34,9 @@ class CountCheck:
             raise FathomError(f"The loss term {odd[0]!r} is in some batches only: give it a count of 0 in the others.")
         if odd := sorted(self.promised.keys() - self.names):
             raise FathomError(f"`counts` names {odd[0]!r}, which is no loss term; there is: {', '.join(names)}.")
+
+    def note(self, names: Sequence[str], counts: Float[Tensor, " terms"]) -> None:
+        """Then their counts over all ranks."""
         if self.first and self.promised:
             for name, count in zip(names, counts.unbind(), strict=True):
                 self.found.setdefault(name, []).append(count)

@@ -210,6 +210,7 @@ class Trainer:
 
         Ranks average their gradients, so this rank's sum is divided by the GLOBAL count and multiplied by their number.
         """
+        self.counted.check(list(result.terms))  # before ranks add up rows of different terms
         mine = torch.stack(
             [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
         )
@@ -280,7 +281,13 @@ class Trainer:
     def resume(self) -> None:
         """Continue from the checkpoint in the run folder, bit for bit."""
         state = load_checkpoint(self.folder)
-        sharding.load(self.module, self.optimiser, state["step_module"], state["optimiser"])
+        try:
+            sharding.load(self.module, self.optimiser, state["step_module"], state["optimiser"])
+        except ValueError as error:  # groups of other sizes
+            raise FathomError(
+                f"{self.folder} cannot be resumed: its optimiser has other groups of parameters ({error}). Resume it "
+                "with the version that began it, or train anew."
+            ) from None
         if self.accelerate.scaler is not None and state["scaler"]:
             self.accelerate.scaler.load_state_dict(state["scaler"])
         self.meter.load_state_dict(state["meter"])

@@ -66,7 +66,11 @@ class Step(nn.Module):
         self.weights = dict(weights or {})
         names = {module: name for name, module in network.named_modules()}
         places = {  # found once: links that are off ask for fewer modules
-            stream: norms_of_both(network.modules_for(self.held_for[stream]), network.modules_for(outputs))
+            stream: [
+                norm
+                for norm in norms_of_both(network.modules_for(self.held_for[stream]), network.modules_for(outputs))
+                if norm.affine and norm.weight.requires_grad  # what is frozen stays as it is for every stream
+            ]
             for stream, outputs in (own_norms or {}).items()
         }
         self.own_places = {stream: [names[norm] for norm in norms] for stream, norms in places.items()}

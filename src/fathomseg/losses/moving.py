@@ -107,10 +107,28 @@ class ResidualFlow(Moving):
     """Optical flow that is less sure tells nothing."""
     keep: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much moving pixels count."""
+    classes: tuple[str, ...] | None = None
+    """Only pixels of these classes may move, by labels or a teacher's, so that parked cars and all shadows stay in.
+    null = of any class, or of none."""
+
+    def uses(self) -> frozenset[str]:
+        """Labels and a teacher's, if it goes by classes too."""
+        return frozenset() if self.classes is None else frozenset({"label", "distilled_label"})
+
+    def indices(self, classes: ClassList | None) -> tuple[int, ...]:
+        """Raises `FathomError` for a class that is not there."""
+        if self.classes is None:
+            return ()
+        assert classes is not None, "what uses labels has classes"
+        return indices(self.classes, MOVING, classes, "objectives.photometric.moving.classes")
 
     def weight(self, views: Views, classes: tuple[int, ...]) -> Float[Tensor, "b 1 h w"]:
         """`keep` where pixels move, 1 elsewhere."""
-        return torch.where(self.moving(views), self.keep, 1.0)[:, None]
+        moving = self.moving(views)
+        if self.classes is not None:
+            found = known_classes(views.targets, 0.0)
+            moving = torch.zeros_like(moving) if found is None else moving & members(found[0], classes)
+        return torch.where(moving, self.keep, 1.0)[:, None]
 
     def moving(self, views: Views) -> Bool[Tensor, "b h w"]:
         """Where they do."""

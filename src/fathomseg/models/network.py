@@ -185,12 +185,13 @@ class Network(FixedNorms):
         return [one for one in self.encoders.values() if sum(one in own for own in parts) > 1]
 
     def last_shared_weights(self, groups: Sequence[Collection[str]]) -> list[nn.Parameter]:
-        """The weights, without biases and scales, of the last thing all of these groups of outputs depend on: a head,
-        a decoder, else an encoder. Beyond an exchange of links an output depends more on one branch than on another,
-        so with links it is always an encoder. Empty if they share nothing."""
+        """The weights, without biases and scales, of the last thing all of these groups of outputs depend on and train:
+        a head, a decoder, else an encoder. Beyond an exchange of links an output depends more on one branch than on
+        another, so with links it is always an encoder. Empty if they share nothing."""
         first, *others = [self.modules_for(outputs) for outputs in groups]
         encoders = list(self.encoders.values())
-        common = [part for part in first if all(part in own for own in others)]
+        trained = [part for part in first if any(p.requires_grad for p in part.parameters())]
+        common = [part for part in trained if all(part in own for own in others)]
         usable = [part for part in common if self.links is None or part in encoders]
         return [p for p in usable[-1].parameters() if p.ndim > 1] if usable else []
 

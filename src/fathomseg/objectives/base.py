@@ -64,7 +64,7 @@ class View:
     """Applied to the encoder's feature maps."""
     foreign: bool = False
     """Whether they show more than images of the stream: BatchNorm statistics are not to be theirs then, nor those of
-    the stream's other views, but those of its images as they are."""
+    the stream's other views, but those of its images, unmixed."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 
-from fathomseg.data.distilled import IN_BATCH, TARGETS, is_target, target_name
+from fathomseg.data.distilled import TARGETS, in_batch, is_target, target_name
 from fathomseg.objectives.base import Objective, RunSettings
 from fathomseg.tasks.network import NetworkConfig, task_names
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
@@ -43,13 +43,16 @@ def misfits(
         asked = objective.needs(network) | objective.uses(network)
         asked |= objective.partner_needs(network) | objective.partner_uses(network)
         for target in sorted(one for one in asked if not is_target(one)):
-            there = ", ".join(sorted(IN_BATCH))
+            there = ", ".join(sorted(in_batch()))
             yield f"objective {name!r} asks for the target {target!r}, which nothing gives; there is: {there}"
         for output in sorted(objective.learns(network) - network.outputs):
             there = f"give network.tasks.{output}={{}}" if output in task_names() else _predicted(network)
             yield f"objective {name!r} trains {output!r}, which the network does not predict: {there}"
-        for output in sorted(one for one in objective.learns(network) if one in frozen):
-            yield f"objective {name!r} trains {output!r}, which network.tasks.{output}.frozen=true keeps as it is"
+        for output in sorted(one for one in objective.learns(network) if one in frozen and objective.weight > 0):
+            yield (
+                f"objective {name!r} trains {output!r}, which network.tasks.{output}.frozen=true keeps as it is: give "
+                f"objectives.{name}.weight=0, or leave frozen out"
+            )
         if (reason := objective.misfit(network)) is not None:
             yield f"objective {name!r}: {reason}"
         yield from objective.misfits(name, run)

@@ -66,9 +66,11 @@ class SemanticGuidance(Objective):
         return frozenset({"label", "distilled_label", *sure})
 
     def misfit(self, network: NetworkConfig) -> str | None:
-        """Needs depth, and classes if it is to take the predicted ones."""
+        """Needs depth that learns, and classes if it is to take the predicted ones."""
         if "depth" not in network.tasks:
             return "it guides depth, which the network does not predict: give network.tasks.depth={}"
+        if network.tasks["depth"].frozen and self.weight > 0:
+            return "it guides depth, which network.tasks.depth.frozen=true keeps as it is: give weight=0"
         if self.predicted and "segmentation" not in network.tasks:
             return "predicted=true takes classes that the network does not predict: give network.tasks.segmentation={}"
         return None

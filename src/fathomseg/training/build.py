@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
 from fathomseg.data.colour import ColourJitter
+from fathomseg.engine.balancing.base import Balancing
 from fathomseg.engine.step import Step
 from fathomseg.inference.card import ModelCard
+from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.scene.saved import SceneCard
 from fathomseg.objectives import Contrastive, Photometric
-from fathomseg.objectives.base import ObjectiveModule, Setup, groups_of
+from fathomseg.objectives.base import Objective, ObjectiveModule, Setup, groups_of
 from fathomseg.objectives.contrastive import ContrastiveObjective
 from fathomseg.objectives.photometric import PhotometricObjective
 from fathomseg.objectives.supervised import SupervisedObjective
@@ -42,6 +45,7 @@ def build_networks(recipe: Recipe, pretrained: bool) -> tuple[Network, dict[str,
 def refuse_unfit(recipe: Recipe) -> None:
     """Raise `FathomError` for objectives that do not fit the classes of the data, each other, or the files they name:
     what building them would find after everything is prepared."""
+    depth_of(recipe)  # which may ask an earlier run
     classes = _classes(recipe, recipe.streams)
     for objective in recipe.objectives.values():
         objective.refuse(classes)
@@ -93,17 +97,43 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
         setup = replace(setup, class_weights=weights[weighing])
     for name in [name for name in recipe.objectives if name not in built]:
         built[name] = recipe.objectives[name].build(setup, network, brought[name])
-    return Step(
+    return assembled(
         network,
-        {name: built[name] for name in recipe.objectives},
-        {stream: tuple(recipe.objectives_of(stream)) for stream in recipe.streams},
+        recipe.network,
+        recipe.objectives,
+        built,
         colours(recipe),
         held_for(recipe, streams.by_name),
         recipe.train.ema_decay,
         recipe.balancing,
-        groups_of(recipe.objectives, recipe.network),
         own_norms(recipe, streams.by_name),
-        {name: objective.weight for name, objective in recipe.objectives.items()},
+    )
+
+
+def assembled(
+    network: Network,
+    config: NetworkConfig,
+    objectives: Mapping[str, Objective],
+    built: Mapping[str, ObjectiveModule],
+    colours: Mapping[str, ColourJitter | None],
+    held_for: Mapping[str, Collection[str]] | None,
+    ema_decay: float,
+    balancing: Balancing,
+    own_norms: Mapping[str, Collection[str]] | None,
+) -> Step:
+    """The step of objectives that are `built`, with what their settings say; `colours` of every stream. The rest is as
+    `Step` takes it."""
+    return Step(
+        network,
+        {name: built[name] for name in objectives},
+        {stream: tuple(name for name, one in objectives.items() if stream in one.streams) for stream in colours},
+        colours,
+        held_for,
+        ema_decay,
+        balancing,
+        groups_of(objectives, config),
+        own_norms,
+        {name: objective.weight for name, objective in objectives.items()},
     )
 
 
@@ -126,7 +156,7 @@ def model_card(recipe: Recipe) -> ModelCard:
     labels = None if classes is None else recipe.data.label_map()
     photometric = next((o for o in recipe.objectives.values() if isinstance(o, Photometric)), None)
     contrastive = next((o for o in recipe.objectives.values() if isinstance(o, Contrastive)), None)
-    network, alignment = depth_of(recipe)
+    network, scale, alignment = depth_of(recipe)
     depth = network.tasks.get("depth")
     return ModelCard(
         network=network,
@@ -138,6 +168,7 @@ def model_card(recipe: Recipe) -> ModelCard:
         size=recipe.size,
         bits=recipe.data.stated_bits,
         depth_unit=depth.depth_unit if isinstance(depth, Depth) else None,
+        depth_scale=scale,
         depth_alignment=alignment,
         pose=None if photometric is None else photometric.pose,
         pose_size=None if photometric is None else recipe.working_size(photometric.streams[0]),
@@ -145,8 +176,9 @@ def model_card(recipe: Recipe) -> ModelCard:
     )
 
 
-def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
-    """The network with the unit that its depth is learned in, and how that has to be aligned with a truth.
+def depth_of(recipe: Recipe) -> tuple[NetworkConfig, DepthScale | None, Alignment | None]:
+    """The network with the unit that its depth is learned in, and how that has to be aligned with a truth; for depth
+    that is frozen all of that, with its range and its scale, from the card of the run it comes from.
 
     metres: a loss of this very scale on true depth. A loss that leaves the scale open makes the rest relative, and
     leaves a shift open as well unless depth is learned from video too. So does disparity, but for one that is learned
@@ -154,7 +186,12 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     """
     network, depth = recipe.network, recipe.network.tasks.get("depth")
     if not isinstance(depth, Depth):
-        return network, None
+        return network, None, None
+    if depth.frozen:
+        assert recipe.init_from is not None, "what is frozen comes from a run"
+        card = recipe.init_from.kept(depth)
+        theirs = card.network.tasks["depth"].model_dump(include={"min_depth", "max_depth"})
+        return _with_depth(network, unit=card.depth_unit, **theirs), card.depth_scale, card.depth_alignment
     found = [
         (o.task_losses.get("depth"), recipe.streams[name].depth)
         for o in recipe.objectives.values()
@@ -169,8 +206,13 @@ def depth_of(recipe: Recipe) -> tuple[NetworkConfig, Alignment | None]:
     )
     video = any("frames" in o.needs(network) for o in recipe.objectives.values())
     alignment: Alignment = "none" if unit == "metres" else "scale_shift" if shape_alone and not video else "median"
-    tasks = {**network.tasks, "depth": depth.model_copy(update={"unit": unit})}
-    return network.model_copy(update={"tasks": tasks}), alignment
+    return _with_depth(network, unit=unit), None, alignment
+
+
+def _with_depth(network: NetworkConfig, **known: Any) -> NetworkConfig:
+    """The network with what is known of its depth."""
+    tasks = {**network.tasks, "depth": network.tasks["depth"].model_copy(update=known)}
+    return network.model_copy(update={"tasks": tasks})
 
 
 def scene_card(contrastive: Contrastive, classes: ClassList) -> SceneCard:

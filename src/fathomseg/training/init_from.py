@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from fathomseg.config import Part
 from fathomseg.errors import FathomError
-from fathomseg.inference.card import POSE, WEIGHTS, Weights, load_card
+from fathomseg.inference.card import POSE, WEIGHTS, ModelCard, Weights, load_card
 from fathomseg.models.init_from import transfer
 from fathomseg.models.network import SHARED, Network, early
 from fathomseg.models.pose import PoseNetwork
 from fathomseg.models.saved import load_weights
+from fathomseg.tasks.base import Task
+from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
 
 BranchPart = Literal["encoder", "decoder", "head"]
@@ -57,32 +60,73 @@ class InitFrom(Part):
         return self
 
     def fills(self, task: str) -> bool:
-        """Whether the whole branch of a task comes from an earlier run."""
-        parts = self.tasks[task].parts if task in self.tasks else self.parts
-        return {"encoder", "decoder", "head"} <= set(parts)
+        """Whether the whole branch of a task is taken from an earlier run."""
+        given = self.tasks.get(task, self)
+        return given.run is not None and set(get_args(BranchPart)) <= set(given.parts)
+
+    def kept(self, task: Task) -> ModelCard:
+        """The card of the run that a frozen task comes from. Raises `FathomError` if that run lacks the task, or means
+        another thing by what it predicts; depth may be in another unit."""
+        run = self.tasks.get(task.name, self).run
+        assert run is not None, "what is frozen comes from a run (`fills`)"
+        card, place = load_card(run), f"network.tasks.{task.name}"
+        theirs = card.network.tasks.get(task.name)
+        if theirs is None:
+            raise FathomError(
+                f"{place}.frozen=true keeps what {run} has learned, which predicts {', '.join(card.network.tasks)}: "
+                f"give init_from.tasks.{task.name}.run"
+            )
+        if isinstance(task, Depth) and isinstance(theirs, Depth):
+            same_shape = math.isclose(task.max_depth / task.min_depth, theirs.max_depth / theirs.min_depth)
+            if task.output != theirs.output or not same_shape:
+                ours, learned = (
+                    [f"{place}.{key}={getattr(one, key)}" for key in ("output", "min_depth", "max_depth")]
+                    for one in (task, theirs)
+                )
+                raise FathomError(
+                    f"{place}.frozen=true keeps depth as {run} has learned it, with other settings than "
+                    f"{' '.join(ours)}: set {' '.join(learned)}"
+                )
+        return card
 
     def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.
 
-        Raises `FathomError`, before anything is copied to the part in question, if a run lacks it or it differs.
+        Raises `FathomError`, before anything is copied to the part in question, if a run lacks it or it differs; and if
+        anything of a frozen branch is not copied.
         """
+        for task in network.frozen:
+            self.kept(ours.tasks[task])
         lines: list[str] = []
+        loaded: set[str] = set()
         for task, given in self.tasks.items():
             _demand_own(task, given, network)
-            lines += _take(given.run, given.weights, given.parts, network, ours, partial(_of, task=task))
-        if self.run is None:
-            return "\n".join(lines)
+            lines += _take(given.run, given.weights, given.parts, network, ours, partial(_of, task=task), loaded)
+        if self.run is not None:
+            lines += self._take_rest(self.run, network, ours, pose, loaded)
+        frozen = tuple(f"{kind}s.{task}." for kind in get_args(BranchPart) for task in network.frozen)
+        if random := [name for name in network.state_dict() if name.startswith(frozen) and name not in loaded]:
+            raise FathomError(
+                f"{len(random)} tensors of a frozen branch are in no earlier run and would stay random, for example "
+                f"{random[0]}: give its decoder the settings it has there (decoder.stride), or leave frozen out."
+            )
+        return "\n".join(lines)
+
+    def _take_rest(
+        self, run: Path, network: Network, ours: NetworkConfig, pose: PoseNetwork | None, loaded: set[str]
+    ) -> list[str]:
+        """What `run` gives beside `tasks`."""
         taken = {name for task, given in self.tasks.items() for part in given.parts for name in _of(part, task)}
         names = [*(f"encoders.{n}" for n in network.encoders), *(f"decoders.{n}" for n in network.decoders)]
         names += [f"{kind}.{task}" for kind in ("heads", "early_heads") for task in network.tasks]
         left = {*names, "links"} - taken
-        lines += _take(self.run, self.weights, self.parts, network, ours, lambda part: left, optional=bool(taken))
+        lines = _take(run, self.weights, self.parts, network, ours, lambda part: left, loaded, optional=bool(taken))
         if "pose" in self.parts:
             if pose is None:
                 raise FathomError("init_from.parts has `pose`, but this training has no pose network. Leave it out.")
-            lines.append(_load("pose network", pose, load_weights(self.run / POSE), self.run))
-        return "\n".join(lines)
+            lines.append(_load("pose network", pose, load_weights(run / POSE), run))
+        return lines
 
 
 def _take(
@@ -92,10 +136,11 @@ def _take(
     network: Network,
     ours: NetworkConfig,
     wanted: Callable[[InitPart], Collection[str]],
+    loaded: set[str],
     optional: bool = False,
 ) -> list[str]:
-    """Copy the parts of one run, as far as they are among the `wanted` ones; what became of each. A run without any of
-    a part is an error unless `optional`."""
+    """Copy the parts of one run, as far as they are among the `wanted` ones; what became of each. The names of tensors
+    that are copied are added to `loaded`. A run without any of a part is an error unless `optional`."""
     theirs = load_card(run).network
     state = load_weights(run / WEIGHTS[weights])
     lines = [f"Starting from {run} ({weights} weights), parts: {', '.join(parts)}"]
@@ -110,7 +155,11 @@ def _take(
             )
         routes |= found
         lines += [f"{name} begins anew: {run} has none of its kind" for name in anew if name in wanted(part)]
-    return [*lines, str(transfer(state, network, routes))] if routes else lines
+    if not routes:
+        return lines
+    report = transfer(state, network, routes)
+    loaded.update(report.loaded)
+    return [*lines, str(report)]
 
 
 def _of(part: InitPart, task: str) -> set[str]:

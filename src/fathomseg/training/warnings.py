@@ -32,9 +32,9 @@ def tell_left_out(recipe: Recipe) -> None:
     if left:
         beside = f", and with them the streams {', '.join(streams)}" if streams else ""
         say(f"Objectives of weight 0 are left out: {', '.join(left)}{beside}.")
-    for task in recipe.network.tasks:
-        if task not in learned:
-            say(f"WARNING: {task} is predicted but not learned: every objective that trains it has weight 0.")
+    for name, task in recipe.network.tasks.items():
+        if name not in learned and not task.frozen:
+            say(f"WARNING: {name} is predicted but not learned: every objective that trains it has weight 0.")
 
 
 def tell_labels(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> None:
@@ -72,7 +72,12 @@ def tell_seen_before(recipe: Recipe) -> None:
     """Warn of earlier runs whose lists have images that are held out now: they were trained before it was said."""
     held = HeldOut.of(recipe.data, recipe.evaluation.split)
     for run in dict.fromkeys(run.absolute() for _, run in needed_runs([recipe])):
-        if seen := seen_by(run, held):
+        try:
+            seen = seen_by(run, held)
+        except FathomError as error:
+            say(f"WARNING: whether {run} has learned from images that are held out now cannot be told: {error}")
+            continue
+        if seen:
             say(
                 f"WARNING: {run} has learned from {len(seen)} images that are held out now, for example {seen[0]}, so "
                 "that scores come out too good: train it again."
@@ -80,16 +85,14 @@ def tell_seen_before(recipe: Recipe) -> None:
 
 
 def seen_by(run: Path, held: HeldOut) -> list[str]:
-    """The images among those held out that a run lists as its own; none if it cannot be told, as its data has moved."""
-    try:
-        recipe = load(Recipe, run / CONFIG)
-        found: dict[str, None] = {}
-        for name in recipe.streams:
-            ids, dataset = list(_listed(run, name)), recipe.dataset(name)
-            kept = frozenset(held.without(dataset, ids))
-            found |= dict.fromkeys(id for id in ids if id not in kept)
-    except FathomError:
-        return []
+    """The images among those held out that a run lists as its own. Raises `FathomError` if it cannot be told, as its
+    data has moved or its settings are those of another version."""
+    recipe = load(Recipe, run / CONFIG)
+    found: dict[str, None] = {}
+    for name in recipe.streams:
+        ids, dataset = list(_listed(run, name)), recipe.dataset(name)
+        kept = frozenset(held.without(dataset, ids))
+        found |= dict.fromkeys(id for id in ids if id not in kept)
     return list(found)
 
 

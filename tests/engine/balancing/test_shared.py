@@ -64,3 +64,13 @@ def test_two_groups_of_one_task_share_its_head() -> None:
     last = network.last_shared_weights(outputs)[-1]
     assert any(last is p for p in network.heads["segmentation"].parameters())
     assert torch.equal(network.shared_parameters(outputs)[-1], list(network.heads["segmentation"].parameters())[-1])
+
+
+def test_a_frozen_sender_is_nothing_they_train() -> None:
+    """It comes last among the encoders."""
+    own: dict[str, Any] = {name: {"decoder": unet(), "encoder": "own"} for name in ("segmentation", "depth")}
+    own["depth"]["frozen"] = True
+    network = build(config(own, links={"name": "zero_conv", "direction": "depth_to_segmentation"}))
+    last = network.last_shared_weights([frozenset({"segmentation"})] * 2)
+    assert last
+    assert all(any(p is one for one in network.encoders["segmentation"].parameters()) for p in last)
