@@ -24,7 +24,7 @@ GOING_ON = {
     "adapt_streets_dusk": 2,
     "sync_streets": 23,
     "sync_nyuv2": 2,
-    "camvid_1600_steps": 14,
+    "camvid_1600_steps": 15,
     "nyuv2_asymmetric": 16,
     "nyuv2_few_labels": 5,
 }
