@@ -231,6 +231,18 @@ def test_a_choice_is_resumed_when_its_images_have_been_labelled(recipe: str, tmp
     assert len(load_selection(tmp_path / "out").ids) == 11
 
 
+def test_without_classes_there_is_no_import_for_annotation_tools(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=3, labels=None, clips=0)
+    (root / "dataset.yaml").write_text("depth_scale: 0.001\n")
+    data = {"name": "folder", "root": str(root)}
+    tree = settings(CamVid(root=root), data=data, criterion={"name": "random"}, annotation=True, report=True, budget=2)
+    done = call(tmp_path, tree)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "annotation/ is left out" in done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"selection.json", "selection.html", "images"}
+    assert not (tmp_path / "out" / "annotation").exists()
+
+
 def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
     own = camvid(tmp_path / "camvid", images=6)
     bad = own.ids("train")[2]

@@ -158,7 +158,15 @@ def test_what_is_held_out_by_depth_stays_so_when_labels_come(tmp_path: Path) -> 
     assert any("of the images with depth are val" in note for note in before.notes())
     report = check(before)
     assert not report.problems
-    assert any("classes: is required in dataset.yaml for labels" in note for note in report.notes)
+    assert any("dataset.yaml: `classes` is required for labels" in note for note in report.notes)
+    save(data / "labels" / "000.png", np.zeros(SIZE, np.uint8))
+    save(data / "labels" / "001.png", np.zeros(SIZE, np.uint8))
+    report = check(Folder(root=data))
+    assert [str(problem) for problem in report.problems] == [f"{data / 'dataset.yaml'}: {report.problems[0].reason}"]
+    assert report.problems[0].reason.startswith("`classes` is required for labels")
+    assert not any("required" in note for note in report.notes)
+    with pytest.raises(NoClasses):
+        Folder(root=data).label("images/000")
     (data / "depth" / "008.png").unlink()
     label_all(data)
     assert set(Folder(root=data, val_by="depth").ids("val")) == val

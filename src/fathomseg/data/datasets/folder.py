@@ -59,11 +59,11 @@ class Folder(SplitLists, DepthDataset):
     @property
     def classes(self) -> ClassList:
         """The classes of dataset.yaml, in its order. Raises `NoClasses` if it lists none."""
-        return self._description.class_list()
+        return self._description.class_list(str(self.root / DESCRIPTION))
 
     @property
     def _labels(self) -> LabelMap:
-        return self._description.label_map()
+        return self._description.label_map(str(self.root / DESCRIPTION))
 
     @cached_property
     def _description(self) -> Description:
