@@ -48,7 +48,7 @@ class Folder(SplitLists, DepthDataset):
 
     name: Literal["folder"] = "folder"
     val_percent: int = Field(default=20, ge=1, le=99)
-    """Without splits/val.txt: the share of the images with what `val_by` says, in percent, that is held out as `val`."""
+    """Without splits/val.txt: the share of the images that `val_by` means, in percent, that is held out as `val`."""
     val_by: Literal["label", "depth"] = "label"
     """Of which images the default `val` is: of those with a label, or of those with depth, labelled or not, so that it
     stays when labels come. The choice is by a hash of the id: those held out by their label are so by their depth."""
