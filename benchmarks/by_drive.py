@@ -1,15 +1,12 @@
 """Where the mistakes of a segmentation run lie: IoU of every class, and the largest confusions, drive by drive.
 
-    python benchmarks/by_drive.py RUN ... [--split val] [--drive '(\\w+)_'] --out FILE
-
---drive is a pattern whose first group in an image's id names its drive (CamVid: what comes before the frame's number).
+python benchmarks/by_drive.py RUN ... [--split val] --out FILE
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -31,25 +28,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--split", default="val")
-    parser.add_argument("--drive", default=r"(\w+)_")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    rows = {run.name: by_drive(run, given.split, re.compile(given.drive)) for run in given.runs}
+    rows = {str(run): by_drive(run, given.split) for run in given.runs}
     claim = "IoU (%) by drive, and the largest confusions as shares (%) of the true class there"
     given.out.write_text(json.dumps({"claim": claim, "split": given.split, "runs": rows, "origin": origin()}, indent=1))
 
 
-def by_drive(run: Path, split: str, drive: re.Pattern[str]) -> dict[str, Any]:
-    """The scores of averaged weights at the native size of the labels."""
+def by_drive(run: Path, split: str) -> dict[str, Any]:
+    """The scores of averaged weights at the native size of the labels, of each drive that the dataset knows, and of
+    all images."""
     dataset, predictor = load(Recipe, run / "config.yaml").data, fathomseg.load(run)
     names = dataset.classes.names
     counts: dict[str, Confusion] = defaultdict(lambda: Confusion(len(names)))
     for id in dataset.ids(split):
-        label, predicted, found = dataset.label(id), predictor.predict(dataset.image(id)).label, drive.search(id)
-        if label is None or predicted is None or found is None:
+        label, predicted = dataset.label(id), predictor.predict(dataset.image(id)).label
+        if label is None or predicted is None:
             continue
-        for name in (found[1], "all"):
+        for name in {dataset.clip(id) or "all", "all"}:
             counts[name].update(torch.from_numpy(predicted), torch.from_numpy(label))
+    if not counts:
+        raise SystemExit(f"No image in {split} of {dataset.name} has a label, or {run} predicts none.")
     return {name: scores(confusion.matrix, names) for name, confusion in sorted(counts.items())}
 
 

@@ -32,9 +32,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     height, width = map(int, given.size.split(","))
-    rows = {}
-    for name, *settings in filter(None, (given.data, given.other)):
-        rows[name] = regions(resolve_dataset(name, settings), (height, width), given.images)
+    rows = {
+        " ".join(words): regions(resolve_dataset(words[0], words[1:]), (height, width), given.images)
+        for words in filter(None, (given.data, given.other))
+    }
     content = {
         "claim": "share of labelled pixels, share of images, median size of connected regions in pixels, by class",
         "size": [height, width],
@@ -47,6 +48,8 @@ def main() -> None:
 def regions(dataset: Dataset, size: tuple[int, int], images: int) -> dict[str, dict[str, Any]]:
     """By class, over evenly spread labelled images of the split train."""
     ids = [id for id in dataset.ids("train") if dataset.has_label(id)]
+    if not ids:
+        raise SystemExit(f"No image in train of {dataset.name} has a label.")
     ids = ids[:: max(1, len(ids) // images)][:images]
     count = len(dataset.classes.names)
     pixels, seen = np.zeros(count), np.zeros(count)

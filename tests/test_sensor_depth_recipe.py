@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from fathomseg.cli import app
+from fathomseg.config import load
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.named_recipes import find
 from fathomseg.stages.check import check
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.stream_ids import stream_ids
 from tests import fakes
 from tests.small_recipes import ENCODER, SMALL
 
@@ -47,6 +50,17 @@ def test_it_trains_two_steps(tmp_path: Path) -> None:
     assert images["measured"]["count"] == train
 
 
+def test_video_with_depth_is_learned_from(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path, images=0, labels=None, clips=3)
+    (root / "dataset.yaml").write_text("depth_scale: 0.001\n")
+    for frame in sorted((root / "clips").rglob("*.jpg")):
+        fakes.save(root / "depth" / frame.relative_to(root).with_suffix(".png"), np.ones((24, 32), np.uint16))
+    recipe = load(Recipe, find("own-data/depth-supervised"), [f"data.root={root}"])
+    val, learned = recipe.data.ids("val"), stream_ids(recipe, "measured", {})
+    assert (len(val) % 5, len(val) + len(learned)) == (0, 15)
+    assert {id.split("/")[1] for id in val}.isdisjoint(id.split("/")[1] for id in learned)
+
+
 @pytest.mark.slow
 def test_depth_alone_needs_neither_labels_nor_classes(tmp_path: Path) -> None:
     root, run = fakes.make_folder(tmp_path / "mydata", images=9, labels=None, clips=0), tmp_path / "run"
@@ -57,7 +71,7 @@ def test_depth_alone_needs_neither_labels_nor_classes(tmp_path: Path) -> None:
     scores = json.loads((run / "evaluation" / "val" / "scores.json").read_text())["scores"]["ema"]
     assert set(scores) == {"depth"}
     images = json.loads((run / "data.json").read_text())["streams"]
-    assert images["measured"]["count"] == len(Folder(root=root).ids("train")) < 9
+    assert images["measured"]["count"] == len(Folder(root=root, val_by="depth").ids("train")) < 9
     (root / "dataset.yaml").write_text("depth_scale: 0.001\nval: []\n")
     said = trained("depth-supervised", root, tmp_path / "all")
     assert "Hold some images out: `val: [...]` in dataset.yaml, or data.val=[...]." in said

@@ -6,12 +6,18 @@ import json
 import re
 import runpy
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fathomseg.data.datasets.camvid import CamVid
 from fathomseg.named_recipes import listed
+from tests import fakes
 from tests.docs.markdown import ROOT
 from tests.docs.test_every_command import STAND_INS
+from tests.fakes import write_yaml
+from tests.stages.saved_run import save_run
 
 PRINTED = [command for command in STAND_INS if "benchmarks/" in command]
 SCRIPTS = {"memory.py", "networks.py", "scaling.py", "train_step.py"}
@@ -32,6 +38,44 @@ def test_it_starts_and_knows_its_options(
         runpy.run_path(str(ROOT / script), run_name="__main__")
     said = capsys.readouterr().out
     assert [option for option in options if option not in said] == []
+
+
+def called(script: str, out: Path, *words: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What a benchmark writes."""
+    monkeypatch.setattr(sys, "argv", [script, *words, "--out", str(out)])
+    runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+    return json.loads(out.read_text())
+
+
+def test_one_dataset_with_two_settings_has_two_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = [f"root={fakes.make_camvid(tmp_path / name, train=2, val=1, size=(8, 12))}" for name in "ab"]
+    words = ["8,12", "camvid", roots[0], "--with", "camvid", roots[1]]
+    found = called("class_regions.py", tmp_path / "out.json", *words, monkeypatch=monkeypatch)
+    assert list(found["datasets"]) == [f"camvid {root}" for root in roots]
+    for label in (tmp_path / "b" / "trainannot").iterdir():
+        label.unlink()
+    with pytest.raises(SystemExit, match="No image in train of camvid has a label"):
+        called("class_regions.py", tmp_path / "none.json", *words, monkeypatch=monkeypatch)
+
+
+def test_runs_of_one_name_have_rows_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By drive as the dataset knows it: by the names of CamVid."""
+    root = fakes.make_camvid(tmp_path / "camvid", train=2, val=2, size=(24, 32))
+    data: dict[str, object] = {"name": "camvid", "root": str(root)}
+    runs = [save_run(tmp_path / name / "run", CamVid(root=root).classes, data) for name in "ab"]
+    for run in runs:
+        tree = {
+            "network": {"tasks": {"segmentation": {}}},
+            "streams": {"labelled": {}},
+            "objectives": {"supervised": {}},
+        }
+        write_yaml(run / "config.yaml", {"data": data, "size": [24, 32], **tree})
+    found = called("by_drive.py", tmp_path / "out.json", *map(str, runs), monkeypatch=monkeypatch)
+    assert {run: set(rows) for run, rows in found["runs"].items()} == {str(run): {"0016E5", "all"} for run in runs}
+    for label in (root / "valannot").iterdir():
+        label.unlink()
+    with pytest.raises(SystemExit, match="No image in val of camvid has a label"):
+        called("by_drive.py", tmp_path / "none.json", str(runs[0]), monkeypatch=monkeypatch)
 
 
 def test_every_recipe_that_trains_is_estimated() -> None:

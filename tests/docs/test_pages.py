@@ -8,6 +8,7 @@ import re
 import runpy
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -106,14 +107,37 @@ def test_python_and_yaml_are_sound(page: Path) -> None:
             compile(block.text, f"{name(page)}:{block.line}", "exec", dont_inherit=True)
 
 
+DEPTH: dict[str, Any] = {"network": {"tasks": {"depth": {}}}}
+PAIRED: dict[str, Any] = {
+    "data": {"name": "camvid", "root": "data/camvid"},
+    "streams": {
+        "source": {"data": {"name": "streets"}, "classes": "streets-camvid", "depth": {"name": "dataset"}},
+        "unlabelled": {"depth": {"name": "dataset"}},
+    },
+}
+
+
 @pytest.mark.parametrize(
-    "page", ["training", "semi-supervised", "methods/three-ways", "networks", "pretraining", "methods/balancing"]
+    ("page", "around"),
+    [
+        ("training", {}),
+        ("semi-supervised", {}),
+        ("methods/three-ways", {}),
+        ("networks", {}),
+        ("pretraining", {}),
+        ("methods/balancing", {}),
+        ("adaptation", PAIRED),
+        ("depth", DEPTH),
+        ("methods/semantic-guidance", DEPTH),
+    ],
 )
-def test_settings_of_a_training_are_valid(page: str) -> None:
+def test_settings_of_a_training_are_valid(page: str, around: dict[str, Any]) -> None:
+    """With what the page leaves out `around` them."""
     shown = blocks((DOCS / f"{page}.md").read_text(encoding="utf-8"), "yaml")
     assert shown
     for block in shown:
-        recipe = load(Recipe, {"data": {"name": "streets"}, "size": [64, 96], **yaml.safe_load(block.text)})
+        tree = {"data": {"name": "streets"}, "size": [64, 96], **around, **yaml.safe_load(block.text)}
+        recipe = load(Recipe, tree)
         phase_recipes(recipe, Path("runs/x"))
 
 

@@ -236,6 +236,7 @@ class TestRefusals:
 
     def test_a_run_that_has_not_ended(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "checkpoint.pt").write_bytes((run / POSE).read_bytes())
+        (tmp_path / "config.yaml").touch()
         words = f"{CARD}. {tmp_path} stopped before its last step; resume it: fathom train --resume"
         self.refuse(InitFrom(run=tmp_path), depth(), words)
         self.refuse(InitFrom(run=tmp_path / "nowhere"), depth(), "nowhere holds no model")

@@ -15,6 +15,8 @@ from fathomseg.stages import select, train
 from fathomseg.training.needed_runs import refuse_missing_runs
 from fathomseg.training.phases import phase_recipes
 from fathomseg.training.recipe import Recipe
+from fathomseg.training.run_folder import CONFIG
+from tests.stages import tiny_depth
 
 
 def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,15 +41,26 @@ def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("name", ["studies/camvid", "studies/adapt-streets-camvid"])
+def test_the_depth_run_of_a_study(name: str) -> None:
+    config = tiny_depth.settings(init_from={"run": "runs/depth-kitti-streets"})
+    with pytest.raises(FathomError, match=r"make it by `fathom pretrain recipes/depth-kitti-streets\.yaml`"):
+        refuse_missing_runs([validate(Recipe, config)], find(name), Path("own"))
+
+
 def test_a_run_that_was_stopped_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     expected = "runs/depth stopped before its last step; resume it: fathom train --resume runs/depth"
     for place in ("runs/depth/first", "runs/depth"):  # of a run in phases, and of a single training
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / CHECKPOINT).write_bytes(b"")
+        (tmp_path / "runs/depth" / CONFIG).touch()
         with pytest.raises(FathomError, match=f"{expected}\nOr give another run for streams"):
             train.trained(find("own-data/semi-supervised"), [], None, None)
         with pytest.raises(FathomError, match=rf"There is no .*{CARD}\. {expected}$"):
+            load_card(Path("runs/depth"))
+        (tmp_path / "runs/depth" / CONFIG).unlink()
+        with pytest.raises(FathomError, match="runs/depth holds no model"):  # runs may lie in it
             load_card(Path("runs/depth"))
         (tmp_path / place / CHECKPOINT).unlink()
 

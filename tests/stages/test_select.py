@@ -214,6 +214,35 @@ def test_the_recipe_for_own_images_chooses_those_without_a_label(tmp_path: Path)
     assert sorted(load_selection(tmp_path / "out").ids) == [f"images/{i:03d}" for i in range(4, 9)]
 
 
+@pytest.mark.parametrize("recipe", ["select-own-images", "own-data/next"])
+def test_a_choice_is_resumed_when_its_images_have_been_labelled(recipe: str, tmp_path: Path) -> None:
+    """Some of which are held out then, by the default of a folder."""
+    root = fakes.make_folder(tmp_path / "mine", images=12, labels=None, clips=1, frames=12)
+    tree = yaml.safe_load(find(recipe).read_text(encoding="utf-8"))
+    shared = settings(CamVid(root=root), data={"name": "folder", "root": str(root)}, prelabels=None)
+    assert call(tmp_path, tree | shared, "--budget", "8").exit_code == 0
+    first = load_selection(tmp_path / "out").ids
+    for id in first:
+        fakes.save(root / "labels" / f"{id.removeprefix('images/')}.png", np.full((24, 32), 7, np.uint16))
+    assert (recipe == "own-data/next") or set(first) & set(Folder(root=root).ids("val"))
+    done = CliRunner().invoke(app, ["select", "--resume", str(tmp_path / "out"), "--budget", "11"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert load_selection(tmp_path / "out").ids[:8] == first
+    assert len(load_selection(tmp_path / "out").ids) == 11
+
+
+def test_without_classes_there_is_no_import_for_annotation_tools(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=3, labels=None, clips=0)
+    (root / "dataset.yaml").write_text("depth_scale: 0.001\n")
+    data = {"name": "folder", "root": str(root)}
+    tree = settings(CamVid(root=root), data=data, criterion={"name": "random"}, annotation=True, report=True, budget=2)
+    done = call(tmp_path, tree)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "annotation/ is left out" in done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"selection.json", "selection.html", "images"}
+    assert not (tmp_path / "out" / "annotation").exists()
+
+
 def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
     own = camvid(tmp_path / "camvid", images=6)
     bad = own.ids("train")[2]

@@ -21,7 +21,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.datasets.vkitti2 import VKitti2
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import BatchSlice, Steps, loader
-from fathomseg.depth_sources import OwnDepth, prepare
+from fathomseg.depth_sources import OwnDepth, RunDepth, prepare
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.io.depth_maps import write_scale
 from fathomseg.objectives import Supervised
@@ -38,6 +38,7 @@ from fathomseg.training.warnings import tell_shared_clips
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
+from tests.stages.saved_run import save_run
 
 SIZE = (24, 32)
 LABELS = {"labels": {"name": "supervised", "stream": "frames"}}
@@ -469,6 +470,24 @@ class TestPairs:
         (batch,) = batches(built(tree, tmp_path)[0], "source", 2)
         assert {"label", "disparity"} <= batch.targets.keys()
 
+    def test_both_have_the_depth_of_a_run_of_their_own(self, camvid: Path, tmp_path: Path) -> None:
+        """Self-supervised depth of each domain."""
+        streams = self.tree(camvid).model_dump(exclude_unset=True)["streams"]
+        runs = {}
+        for seed, name in enumerate(("source", "unlabelled")):
+            run = save_run(tmp_path / name, None, {"name": "streets"}, tasks=("depth",), seed=seed)
+            streams[name]["depth"] = {"name": "run", "run": str(run)}
+            runs[name] = RunDepth(run=run)
+        settings = recipe(camvid, streams=streams, objectives=self.OBJECTIVES)
+        made, _ = built(settings, tmp_path)
+        for name, run in runs.items():
+            (batch,) = batches(made, name, 2)
+            maps = prepare(run, settings.dataset(name), batch.ids, SIZE, folder=tmp_path / "maps" / name)
+            for id, found in zip(batch.ids, batch.targets["disparity"][:, 0].numpy(), strict=True):
+                np.testing.assert_allclose(found, maps(id), atol=1e-4)
+        other = prepare(runs["source"], settings.dataset("unlabelled"), batch.ids, SIZE, folder=tmp_path / "maps" / "o")
+        assert np.abs(other(batch.ids[0]) - maps(batch.ids[0])).max() > 0.01
+
     @pytest.mark.parametrize(
         ("source", "message"),
         [
@@ -870,6 +889,19 @@ class TestHeldOutDrives:
         said = capsys.readouterr().err
         assert "WARNING: split 'val' and stream 'unlabelled' share clips: clips/drive1 (1 and 4 of its frames)" in said
         assert "stream 'labelled'" not in said
+
+    @pytest.mark.parametrize(("split", "count"), [("val", 1), ("blocks", 0)])
+    def test_blocks_lie_seconds_away(
+        self, split: str, count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        root = fakes.make_camvid(tmp_path / "data", train=60, val=2, size=SIZE)
+        (root / "train/0001TP_006960.png").rename(root / "train/0016E5_00390.png")
+        data = {"name": "camvid", "root": str(root), "blocks": True}
+        streams = {"labelled": {}, "unlabelled": {}}
+        settings = recipe(root, data=data, streams=streams, evaluation={"split": split})
+        found, _ = built(settings, tmp_path / "run")
+        tell_shared_clips(settings, found)
+        assert capsys.readouterr().err.count("WARNING") == count
 
     def test_a_pattern_is_no_split_to_score_on(self, drives: Path) -> None:
         with pytest.raises(ConfigError, match=r"evaluation: split is the pattern.*data\.val=\[clips/drive1/\*\]"):

@@ -13,6 +13,9 @@ from fathomseg.errors import DataError
 VAL: Final = "val"
 """The split that is held out where nothing else is said."""
 
+BLOCKS: Final = "blocks"
+"""The split, of the datasets that have it, whose images lie seconds from all that is learned of their clips."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:

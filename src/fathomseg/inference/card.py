@@ -143,7 +143,8 @@ def save_card(folder: Path, card: ModelCard) -> None:
 
 def stopped(folder: Path) -> str | None:
     """That a run was stopped before it had a model, and what to do; None for any other folder."""
-    if (folder / CARD).is_file() or not any(True for at in ("", "*/") for _ in folder.glob(f"{at}{CHECKPOINT}")):
+    is_run = (folder / "config.yaml").is_file() and not (folder / CARD).is_file()  # else a folder of runs, perhaps
+    if not is_run or not any(True for at in ("", "*/") for _ in folder.glob(f"{at}{CHECKPOINT}")):
         return None
     return f"{folder} stopped before its last step; resume it: fathom train --resume {shlex.quote(str(folder))}"
 

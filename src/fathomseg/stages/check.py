@@ -71,8 +71,10 @@ def check(
     notes: list[str] = []
     try:
         names = dataset.classes.names
-    except (ClassesDiffer, NoClasses) as error:  # images can be counted, classes cannot
+    except ClassesDiffer as error:  # images can be counted, classes cannot
         names, notes = (), [str(error)]
+    except NoClasses as error:
+        names, notes = (), [str(problem) for problem in error.problems]
     try:
         ids = {split: dataset.ids(split) for split in (dataset.splits if splits is None else splits)}
     except DataError as error:
@@ -98,7 +100,7 @@ def check(
         splits=reports,
         absent_classes=tuple(name for name in names if seen and name not in seen),
         problems=tuple(problems),
-        notes=tuple(notes),
+        notes=tuple(note for note in notes if note not in map(str, problems)),
         images=len(distinct),
     )
 

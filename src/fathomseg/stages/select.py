@@ -67,7 +67,8 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None =
     accelerate = accelerator(Loop(device=recipe.device, threads=recipe.threads))
     if accelerate.num_processes > 1:
         raise FathomError("`fathom select` is not for torchrun; --workers and --engine ray share out its work.")
-    ids, already = pool_ids(recipe)
+    own = load_selection(folder).ids if resume and (folder / JSON).is_file() else ()
+    ids, already = pool_ids(recipe, own)
     if resume:
         write_config(recipe, folder / CONFIG)  # a larger budget, perhaps
     else:
@@ -129,17 +130,20 @@ def build_pool(
     return pool, skipped
 
 
-def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
+def pool_ids(recipe: SelectRecipe, own: Sequence[str] = ()) -> tuple[Sequence[str], list[str]]:
     """All ids of the pool, and those labelled already; mistakes in the recipe are reported before any image is read.
 
-    Images that are held out are in no pool but that of `split=val`, from which those to be scored on are chosen.
-    Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
+    Images that are held out are in no pool but that of `split=val`, from which those to be scored on are chosen. What
+    the resumed choice has chosen itself (`own`) stays in the pool as it was, whether it has got labels, and is held out
+    for these, or not. Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
     """
     dataset: Dataset = recipe.data
     where = f"split {recipe.split!r} of {dataset.name}"
     if not (everything := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
-    ids: Sequence[str] = everything if recipe.split == VAL else HeldOut.of(dataset).without(dataset, everything)
+    kept = everything if recipe.split == VAL else HeldOut.of(dataset).without(dataset, everything)
+    chosen_here = frozenset(own) & frozenset(dataset.every_id())
+    ids = sorted({*kept, *chosen_here})
     if not ids:
         raise FathomError(
             f"The pool is empty: all {len(everything)} images of {where} are held out. To choose which of them are "
@@ -159,6 +163,7 @@ def pool_ids(recipe: SelectRecipe) -> tuple[Sequence[str], list[str]]:
                     f"{path} lists {len(unknown)} ids that {where} does not have, for example {unknown[0]!r}; its own "
                     f"ids look like {min(known)!r}."
                 )
+    already = [id for id in already if id not in chosen_here]
     check_budget(recipe.budget, len(ids), len(already))
     return ids, already
 

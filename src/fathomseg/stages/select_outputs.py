@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.datasets.description import NoClasses
+from fathomseg.data.datasets.several import ClassesDiffer
 from fathomseg.depth_sources import AnyDepthSource, DisparityMaps, RunDepth, prepare
 from fathomseg.errors import FathomError
 from fathomseg.inference.predictor import load
 from fathomseg.io import draw
 from fathomseg.io.files import write_text
 from fathomseg.io.owned import own, remove_own
-from fathomseg.io.progress import named
+from fathomseg.io.progress import named, say
 from fathomseg.report.selection_page import PAGE, render_selection
 from fathomseg.selection.annotation import export
 from fathomseg.selection.base import Answer
@@ -27,10 +29,11 @@ ANNOTATION: Final = "annotation"
 
 
 def write_all(recipe: SelectRecipe, folder: Path, pool: Pool, selection: Selection, answer: Answer) -> None:
-    """The folder of images, the imports of annotation tools, and the page, as far as they are wanted."""
+    """The folder of images, the imports of annotation tools, and the page, as far as they are wanted. Without classes
+    there is nothing to annotate with, which is said."""
     if recipe.copy_images != "none":
         write_images(recipe.data, selection, folder, link=recipe.copy_images == "link")
-    if recipe.annotation:
+    if recipe.annotation and _has_classes(recipe.data):
         run, tasks = recipe.prelabels, ("segmentation",)
         prelabels = None if run is None else load(run, device=pool.place, tasks=tasks)
         export(selection, recipe.data, _annotation_folder(folder, selection), prelabels)
@@ -38,6 +41,14 @@ def write_all(recipe: SelectRecipe, folder: Path, pool: Pool, selection: Selecti
         matrix = None if answer.features is None else answer.features.matrix
         page = render_selection(selection, recipe.data, matrix, _depth(recipe, pool, selection), pool.ids)
         write_text(folder / PAGE, page)
+
+
+def _has_classes(dataset: Dataset) -> bool:
+    try:
+        return bool(dataset.classes.names)
+    except (NoClasses, ClassesDiffer) as error:
+        say(f"{ANNOTATION}/ is left out; --resume writes it when there are classes. {error}")
+        return False
 
 
 def _depth(recipe: SelectRecipe, pool: Pool, selection: Selection) -> DisparityMaps | None:

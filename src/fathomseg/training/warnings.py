@@ -8,7 +8,7 @@ from typing import Final
 
 from fathomseg.config import load
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.held_out import HeldOut, shared_clips, warning, without
+from fathomseg.data.held_out import BLOCKS, HeldOut, shared_clips, warning, without
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.errors import FathomError
 from fathomseg.io.files import read_ids
@@ -123,7 +123,7 @@ def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], str
 
 def tell_shared_clips(recipe: Recipe, streams: Streams) -> None:
     """Warn of clips that have frames to score on and frames in a stream, which look alike."""
-    scored = evaluated(recipe)
+    scored = evaluated(recipe) if recipe.evaluation.split != BLOCKS else ()
     for name, stream in streams.by_name.items():
         if recipe.dataset(name) == recipe.data:
             shared = shared_clips(recipe.data, scored, stream.ids)

@@ -75,6 +75,7 @@ def test_blocks_are_ten_seconds_of_every_fifty_with_a_gap_around_them(tmp_path: 
     assert seconds("train") == [*range(232, 268), 282]
     assert set(data.ids("blocks")) < set(plain.ids("train"))
     block = data.ids("blocks")[0]
+    assert data.clip(block) == plain.clip(block) == "0001TP"
     np.testing.assert_array_equal(data.label(block), plain.label(block))
 
 

@@ -23,7 +23,8 @@ def expected(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("layout", ["official", "roboflow"])
 def test_splits_are_those_of_the_files(tmp_path: Path, layout: str) -> None:
     data = CocoFolder(root=make_coco(tmp_path, images=3, layout=layout))
-    assert data.splits == ("train", "val")
+    assert data.splits == ("train", "val", "all")
+    assert data.ids("all") == (*data.ids("train"), *data.ids("val"))
     assert data.ids("val") == ("val/0000", "val/0001", "val/0002")
     assert data.classes.names == ("road", "car", "sky")
     for number in range(3):

@@ -131,20 +131,70 @@ def test_check_counts_and_shows_depth(tmp_path: Path) -> None:
     assert "with depth" in page
 
 
-def test_without_labels_images_with_depth_are_held_out(tmp_path: Path) -> None:
-    data = make_folder(tmp_path, images=6, labels=None, clips=1, size=SIZE)
+NAMES = [f"images/{i:03d}" for i in range(9)]
+
+
+def unlabelled(root: Path, clips: int = 0) -> Path:
+    """Nine images with depth, clips with depth, and no classes."""
+    data = make_folder(root, images=9, labels=None, clips=clips, frames=2, size=SIZE)
     write_yaml(data / "dataset.yaml", {"depth_scale": 0.001})
-    for name in ("000", "001", "002", "clips/drive0/000001"):
+    for name in [*(name.partition("/")[2] for name in NAMES), *(f"clips/drive{i}/000001" for i in range(clips))]:
         save(data / "depth" / f"{name}.png", STORED)
-    folder = Folder(root=data)
-    val = set(folder.ids("val"))
-    assert set() < val < {"images/000", "images/001", "images/002"}
-    assert folder.held_out() == val == set(folder.ids("all")) - set(folder.ids("train")) - set(folder.ids("clips"))
-    assert any("of the images with depth are val" in note for note in folder.notes())
-    report = check(folder)
+    return data
+
+
+def label_all(root: Path) -> None:
+    write_yaml(root / "dataset.yaml", {"depth_scale": 0.001, "classes": ["road", "sky"]})
+    for name in NAMES:
+        save(root / "labels" / f"{name.partition('/')[2]}.png", np.zeros(SIZE, np.uint8))
+
+
+def test_what_is_held_out_by_depth_stays_so_when_labels_come(tmp_path: Path) -> None:
+    data = unlabelled(tmp_path)
+    before = Folder(root=data, val_by="depth")
+    val = set(before.ids("val"))
+    assert set() < val < set(NAMES)
+    assert before.held_out() == val == set(NAMES) - set(before.ids("train"))
+    assert any("of the images with depth are val" in note for note in before.notes())
+    report = check(before)
     assert not report.problems
-    assert any("classes: is required in dataset.yaml for labels" in note for note in report.notes)
-    save(data / "labels" / "005.png", np.zeros(SIZE, np.uint8))
+    assert any("dataset.yaml: `classes` is required for labels" in note for note in report.notes)
+    save(data / "labels" / "000.png", np.zeros(SIZE, np.uint8))
+    save(data / "labels" / "001.png", np.zeros(SIZE, np.uint8))
+    report = check(Folder(root=data))
+    assert [str(problem) for problem in report.problems] == [f"{data / 'dataset.yaml'}: {report.problems[0].reason}"]
+    assert report.problems[0].reason.startswith("`classes` is required for labels")
+    assert not any("required" in note for note in report.notes)
     with pytest.raises(NoClasses):
-        Folder(root=data).label("images/005")
-    assert "val" not in Folder(root=data).splits, "the only label is never held out"
+        Folder(root=data).label("images/000")
+    (data / "depth" / "008.png").unlink()
+    label_all(data)
+    assert set(Folder(root=data, val_by="depth").ids("val")) == val
+    assert val >= set(Folder(root=data).ids("val")) - {NAMES[8]}
+
+
+def test_without_labels_nothing_is_held_out_unless_it_is_to_be_by_depth(tmp_path: Path) -> None:
+    """Whoever uses no depth is not stopped by two maps of one name either."""
+    data = unlabelled(tmp_path)
+    np.save(data / "depth" / "008.npy", STORED)
+    folder = Folder(root=data)
+    assert folder.splits == ("train", "all")
+    assert folder.ids("train") == tuple(NAMES)
+    assert any("so that there is no val" in note for note in folder.notes())
+    with pytest.raises(DataError, match="the same name"):
+        Folder(root=data, val_by="depth").splits  # noqa: B018
+
+
+def test_clips_with_depth_are_held_out_as_a_whole(tmp_path: Path) -> None:
+    data = unlabelled(tmp_path, clips=14)
+    folder = Folder(root=data, val_by="depth")
+    drives = {id.rsplit("/", 1)[0] for id in folder.ids("val") if id.startswith("clips/")}
+    assert 0 < len(drives) < 14
+    assert {id for id in folder.held_out() if id.startswith("clips/")} == {
+        f"{drive}/{i:06d}" for drive in drives for i in range(2)
+    }
+    (data / "splits").mkdir()
+    (data / "splits" / "train.txt").write_text("".join(f"{name}\n" for name in NAMES[1:]))
+    folder = Folder(root=data, val_by="depth")
+    assert set(folder.ids("val")) == {NAMES[0], *(f"clips/drive{i}/000001" for i in range(14))}
+    assert any("val is every image with depth that the list of train leaves out" in note for note in folder.notes())

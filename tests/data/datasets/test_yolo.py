@@ -17,8 +17,13 @@ NAMES = ["road", "car", "sky"]
 
 def test_splits_are_those_of_data_yaml(tmp_path: Path) -> None:
     data = YoloFolder(root=make_yolo(tmp_path, images=3))
-    assert data.splits == ("train", "val")
+    assert data.splits == ("train", "val", "all")
     assert data.ids("val") == ("val/0000", "val/0001", "val/0002")
+    tree = {"train": "images/train", "test": "images/val", "names": NAMES}
+    write_yaml(tmp_path / "data.yaml", tree)
+    tested = YoloFolder(root=tmp_path, val=["0002"])
+    assert tested.ids("all") == ("train/0000", "train/0001", "train/0002")
+    assert tested.ids("test") == ("test/0000", "test/0001", "test/0002")
     assert data.classes.names == tuple(NAMES)
     label = data.label("train/0001")
     assert label is not None

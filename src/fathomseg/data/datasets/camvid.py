@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -102,9 +101,9 @@ class CamVid(FileDataset):
         return self.renumbered(id, offset * self.frame_step) if _FRAME.fullmatch(id) else None
 
     def clip(self, id: str) -> str | None:
-        """The drive ("0016E5") by the name; None for those of `blocks`, which lie seconds from all that is learned."""
+        """The drive ("0016E5") by the name."""
         match = _FRAME.fullmatch(id)
-        return None if match is None or id in self._held_blocks else match["clip"]
+        return None if match is None else match["clip"]
 
     def clips_remedy(self) -> str:
         """That it is so in CamVid itself, and what to score on instead."""
@@ -112,10 +111,6 @@ class CamVid(FileDataset):
             "that is so in CamVid's own splits, and in published scores; data.blocks=true with evaluation.split=blocks "
             "holds out parts of all drives, seconds away from the others"
         )
-
-    @cached_property
-    def _held_blocks(self) -> frozenset[str]:
-        return frozenset(self._listing.splits["blocks"] if "blocks" in self.splits else ())
 
 
 def _side(id: str) -> Literal["train", "blocks"] | None:

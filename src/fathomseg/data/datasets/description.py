@@ -12,7 +12,7 @@ from fathomseg.config import Part
 from fathomseg.config.bounds import Byte
 from fathomseg.data.datasets.folder_splits import SplitLists
 from fathomseg.data.datasets.labels import LabelKind, LabelMap, distinct_colours, pack_one, unpack
-from fathomseg.errors import FathomError
+from fathomseg.errors import DataError, Problem
 from fathomseg.types import IGNORE, Camera, ClassList
 
 
@@ -66,7 +66,7 @@ def _none_or_several(classes: tuple[Any, ...]) -> tuple[Any, ...]:
     return classes
 
 
-class NoClasses(FathomError):
+class NoClasses(DataError):
     """A dataset that lists no classes is asked for them."""
 
 
@@ -142,16 +142,16 @@ class Description(SplitLists):
             raise ValueError("; ".join(faults))
         return self
 
-    def class_list(self) -> ClassList:
-        """Names and colours; classes without a colour get distinct ones. Raises `NoClasses`."""
-        self._refuse_none()
+    def class_list(self, where: str = "dataset.yaml") -> ClassList:
+        """Names and colours; classes without a colour get distinct ones. Raises `NoClasses` of the file `where`."""
+        self._refuse_none(where)
         spare = distinct_colours(len(self.classes))
         colours = tuple(entry.colour or colour for entry, colour in zip(self.classes, spare, strict=True))
         return ClassList(tuple(entry.name for entry in self.classes), colours)
 
-    def label_map(self) -> LabelMap:
-        """How stored labels become class indices. Raises `NoClasses`."""
-        self._refuse_none()
+    def label_map(self, where: str = "dataset.yaml") -> LabelMap:
+        """How stored labels become class indices. Raises `NoClasses` of the file `where`."""
+        self._refuse_none(where)
         return LabelMap(
             kind=self.labels,
             names=tuple(entry.name for entry in self.classes),
@@ -164,9 +164,10 @@ class Description(SplitLists):
             remedy="add it to `classes` or to `ignore` in dataset.yaml, or correct the label",
         )
 
-    def _refuse_none(self) -> None:
+    def _refuse_none(self, where: str) -> None:
         if not self.classes:
-            raise NoClasses("classes: is required in dataset.yaml for labels and segmentation; depth alone needs none.")
+            reason = "`classes` is required for labels and segmentation; depth alone needs none"
+            raise NoClasses([Problem(where, reason)])
 
     @property
     def unpainted_index(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -32,6 +32,7 @@ from fathomseg.types import IGNORE, Camera, ClassList
 
 DESCRIPTION: Final = "dataset.yaml"
 NORMAL_SUFFIXES: Final = (".png",)
+_SCORED: Final = {"label": ("labelled image", "labelled images"), "depth": ("image with depth", "images with depth")}
 
 
 class Folder(SplitLists, DepthDataset):
@@ -47,8 +48,10 @@ class Folder(SplitLists, DepthDataset):
 
     name: Literal["folder"] = "folder"
     val_percent: int = Field(default=20, ge=1, le=99)
-    """Without splits/val.txt: the share of the labelled images, in percent, that is held out as `val`; of those with
-    depth, if nothing is labelled."""
+    """Without splits/val.txt: the share of the images that `val_by` means, in percent, that is held out as `val`."""
+    val_by: Literal["label", "depth"] = "label"
+    """Of which images the default `val` is: of those with a label, or of those with depth, labelled or not, so that it
+    stays when labels come. The choice is by a hash of the id: those held out by their label are so by their depth."""
 
     bits: Bits | None = None
     """Bits that images in files of 16 bits use, such as 12; left out = what dataset.yaml says."""
@@ -56,11 +59,11 @@ class Folder(SplitLists, DepthDataset):
     @property
     def classes(self) -> ClassList:
         """The classes of dataset.yaml, in its order. Raises `NoClasses` if it lists none."""
-        return self._description.class_list()
+        return self._description.class_list(str(self.root / DESCRIPTION))
 
     @property
     def _labels(self) -> LabelMap:
-        return self._description.label_map()
+        return self._description.label_map(str(self.root / DESCRIPTION))
 
     @cached_property
     def _description(self) -> Description:
@@ -227,7 +230,8 @@ class Folder(SplitLists, DepthDataset):
         listed = {name for name in LISTS if self._is_listed(name)}
         notes = [] if (unread := self.unread_depth()) is None else [unread]
         if "val" not in listed and "train" in listed:
-            notes.append("There is no list of val: val is every labelled image that the list of train leaves out.")
+            one = _SCORED[self.val_by][0]
+            notes.append(f"There is no list of val: val is every {one} that the list of train leaves out.")
         elif "val" not in listed:
             notes.append(
                 f"There is no list of val: {self._made()}. If images come from drives, hold out whole ones: "
@@ -256,10 +260,8 @@ class Folder(SplitLists, DepthDataset):
     def _made(self) -> str:
         """How `val` was made without a list."""
         val = len(self.ids("val")) if "val" in self.splits else 0
-        having = sum(files.label is not None for files in self._listing.samples.values())
-        one, several = "labelled image", "labelled images"
-        if not having and (having := sum(self._depth_file(id) is not None for id in self._listing.samples)):
-            one, several = "image with depth", "images with depth"
+        having = len(self._scored(self._listing.samples))
+        one, several = _SCORED[self.val_by]
         share = f"about {self.val_percent} % of the {several} are val, chosen by a hash of their id"
         if not val:
             few = f"the only {one}, which is never held out" if having == 1 else "no image"
@@ -269,9 +271,13 @@ class Folder(SplitLists, DepthDataset):
     def _list(self) -> Listing:
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
-        labelled = any(files.label is not None for files in samples.values())
-        measured = frozenset() if labelled else frozenset(id for id in samples if self._depth_file(id) is not None)
-        return with_splits(self.root, samples, self.val_percent, self._description, self, measured)
+        return with_splits(self.root, samples, self.val_percent, self._description, self, self._scored(samples))
+
+    def _scored(self, samples: Mapping[str, Files]) -> list[str]:
+        """The samples of which the default `val` is."""
+        if self.val_by == "depth":
+            return [id for id in samples if self._depth_file(id) is not None]
+        return [id for id, files in samples.items() if files.label is not None]
 
     def samples(self) -> dict[str, Files]:
         """Every image and frame there is, by id; dataset.yaml is not asked and need not be there."""

@@ -56,14 +56,13 @@ def with_splits(
     val_percent: int,
     described: SplitLists,
     given: SplitLists,
-    measured: Collection[str] = (),
+    scored: Collection[str],
 ) -> Listing:
     """All samples of the folder, sorted into train, val, labelled, clips and all; empty splits are left out.
 
-    `described`: the lists of dataset.yaml; `given`: those of the settings, which go before; `measured`: images
-    with depth, of which the default holds some out where nothing is labelled. What a label list leaves out of train
-    loses its label here, so nothing can open it later. Raises one `DataError` naming every entry of the lists that
-    cannot be.
+    `described`: the lists of dataset.yaml; `given`: those of the settings, which go before; `scored`: the images of
+    which the default holds some out. What a label list leaves out of train loses its label here, so nothing can open
+    it later. Raises one `DataError` naming every entry of the lists that cannot be.
     """
     faults: list[Problem] = []
     listed: dict[str, list[str]] = {}
@@ -77,7 +76,6 @@ def with_splits(
     having = {id for id in pool if samples[id].label is not None}
     chosen = set(listed.get("labelled", ()))
 
-    scored = having or pool.intersection(measured)
     val = set(listed["val"]) if "val" in listed else _default_val(scored, listed.get("train"), chosen, val_percent)
     train = set(listed["train"]) if "train" in listed else pool - val
     away = val if "val" in listed or "train" in listed else val | _same_clips(samples, val, train)
@@ -125,15 +123,15 @@ def _same_clips(samples: Samples, val: set[str], train: set[str]) -> set[str]:
     return {id for id in samples if clip_of(id) in clips} if clips else set()
 
 
-def _default_val(having: set[str], train: Iterable[str] | None, chosen: set[str], percent: int) -> set[str]:
-    """The samples with a truth (`having`) that are not trained on by a list, or else the hold-out of them: at least one
-    of several, and never all that could be trained on.
+def _default_val(scored: Collection[str], train: Iterable[str] | None, chosen: set[str], percent: int) -> set[str]:
+    """The samples to score on that are not trained on by a list, or else the hold-out of them: at least one of several,
+    and never all that could be trained on.
 
     A clip is held out as a whole, since its frames look alike.
     """
     if train is not None:
-        return having - set(train)
-    candidates = {id: clip_of(id) or id for id in having - chosen}
+        return set(scored) - set(train)
+    candidates = {id: clip_of(id) or id for id in set(scored) - chosen}
     keys = set(candidates.values())
     val = {key for key in keys if by_hash(key, percent)} if chosen else set()
     val = val or hold_out_by_hash(keys, percent)

@@ -101,7 +101,8 @@ class RegionDataset(FileDataset):
 
     def _split(self, splits: Mapping[str, Mapping[str, Files]]) -> Listing:
         """The listing of these splits, with the `val` that is asked for, or else one taken from `train` if there is
-        none. Raises `DataError` naming every entry of the setting that is no image."""
+        none, and with `all`: train and val, but not test. Raises `DataError` naming every entry of the setting that is
+        no image."""
         found = {name: dict(split) for name, split in splits.items() if split}
         held: set[str] = set()
         if self.val is not None:
@@ -113,6 +114,7 @@ class RegionDataset(FileDataset):
             )
         if held:
             found["val"] = {id: found["train"].pop(id) for id in sorted(held)}
+        found["all"] = found.get("train", {}) | found.get("val", {})
         listing = Listing.of({name: split for name, split in found.items() if split})
         return listing if self.val is None else replace(listing, held_out=frozenset(held))
 
