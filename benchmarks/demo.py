@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fathomseg.demo.plan import LABELS
 from fathomseg.study.report import without_paths
 from fathomseg.training.run_folder import origin
 
@@ -91,8 +92,9 @@ def summary(demos: Sequence[dict[str, Any]], minutes: float, seeds: Sequence[int
             }
         )
     return {
-        "claim": "mIoU (%) with 12 labels on drives of the generated city that nothing was learned from; averaged"
-        " weights after the last step; gain over the first row, paired by seed; std is the sample deviation over seeds",
+        "claim": f"mIoU (%) with {LABELS} labels on drives of the generated city that nothing was learned from; "
+        "averaged weights after the last step; gain over the first row, paired by seed; std is the sample deviation "
+        "over seeds",
         "minutes_asked": minutes,
         "seeds": list(seeds),
         "images": demos[0]["images"],

@@ -133,7 +133,8 @@ def demo(path: Path, content: dict[str, Any]) -> list[str]:
         for row in content["rows"]
     )
     names = ["row", "mIoU", "above the first row, by seed"]
-    return title(path, f"The demo, 12 labels ({content['origin']['date'][:10]})") + table(names, rows)
+    labels = content["rows"][0]["title"].split()[0]
+    return title(path, f"The demo, {labels} labels ({content['origin']['date'][:10]})") + table(names, rows)
 
 
 def depth(path: Path, content: dict[str, Any]) -> list[str]:

@@ -448,7 +448,7 @@ def demo(
     minutes: Annotated[float, typer.Option(help="Time it may take on two idle cores, about.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed: other random images, another training.")] = 0,
 ) -> None:
-    """Learn depth, choose 12 images and train on them in four ways, on the generated world: no data, no network."""
+    """Learn depth, choose 6 images and train on them in four ways, on the generated world: no data, no network."""
     from fathomseg.stages.demo import run
 
     raise typer.Exit(run(out, minutes, seed))

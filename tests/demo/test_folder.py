@@ -13,7 +13,7 @@ from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.held_out import shown
 from fathomseg.demo import folder as module
 from fathomseg.demo.folder import open_demo, recipes
-from fathomseg.demo.plan import ROWS, TASKS, Task, plan
+from fathomseg.demo.plan import LABELS, ROWS, TASKS, Task, plan
 from fathomseg.errors import FathomError
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.study.folder import JobFolder, Spent
@@ -100,7 +100,7 @@ def test_the_recipes_are_valid_and_keep_to_the_plan(tmp_path: Path) -> None:
         assert own == first
         assert row.streams["labelled"].geometry == rows[0].streams["labelled"].geometry
         assert list(row.data.ids("train")) == list(pool.data.ids("train"))
-    assert rows[0].streams["labelled"].labels.count == pool.budget == 12
+    assert rows[0].streams["labelled"].labels.count == pool.budget == LABELS
     assert {str(row.streams["labelled"].labels.file) for row in rows[1:]} == {"runs/select/selection.txt"}
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.plan import ROWS
+from fathomseg.demo.plan import LABELS, ROWS
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
@@ -129,7 +129,7 @@ class Gallery:
         heads = (
             "unseen street",
             "depth, from video alone",
-            f"12 labels: {first}",
+            f"{LABELS} labels: {first}",
             f"the same + depth: {last}",
             "truth",
         )

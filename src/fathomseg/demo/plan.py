@@ -20,6 +20,10 @@ SPLIT: Final = "val"
 """What is scored: drives nothing is learned from."""
 
 
+LABELS: Final = 6
+"""Labelled images of each row: in ten minutes six leave seven points of mIoU to all 320, twelve leave two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One `fathom` command, a process of one thread."""
@@ -75,8 +79,8 @@ class Row:
 
 TASKS: Final = (
     Task("depth", "learn depth from clips", "pretrain", 8, 0.52, steps=260, step_s=0.46),
-    Task("random", "train on 12 random images", "train", 9, 0.27, steps=200, step_s=0.20),
-    Task("select", "choose 12 images", "select", 8, 0.2, after=("depth",)),
+    Task("random", f"train on {LABELS} random images", "train", 9, 0.27, steps=200, step_s=0.20),
+    Task("select", f"choose {LABELS} images", "select", 8, 0.2, after=("depth",)),
     Task("joint", "train with depth", "train", 11, 0.3, steps=200, step_s=1.25, after=("depth", "select")),
     Task("pseudo", "train with pseudo-labels", "train", 10, 0.27, steps=200, step_s=0.44, after=("select",)),
     Task("chosen", "train on chosen images", "train", 9, 0.27, steps=200, step_s=0.20, after=("select",)),
@@ -85,8 +89,12 @@ TASKS: Final = (
 whatever the time. Measured on one core of an AMD EPYC."""
 
 ROWS: Final = (
-    Row("random", "12 random images", "supervised only: the network learns from nothing but 12 labelled images"),
-    Row("chosen", "12 chosen images", "the same with the 12 images that fathom select asks for, by learned depth"),
+    Row(
+        "random", f"{LABELS} random images", f"supervised only: the network learns from {LABELS} labelled images alone"
+    ),
+    Row(
+        "chosen", f"{LABELS} chosen images", f"the same with the {LABELS} that fathom select asks for, by learned depth"
+    ),
     Row("pseudo", "+ pseudo-labels", "and a teacher labels the other images, which are mixed by ClassMix"),
     Row("joint", "+ depth", "and starts from learned depth, goes on learning it, and mixes by it: DepthMix"),
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fathomseg.demo.folder import Result
 from fathomseg.demo.pictures import Pictures, Strip
-from fathomseg.demo.plan import Row, Task
+from fathomseg.demo.plan import LABELS, Row, Task
 from fathomseg.report.depth_colours import metric_scale
 from fathomseg.report.html import environment, uri
 from fathomseg.study.folder import Spent
@@ -42,6 +42,8 @@ class DemoPage:
     origin: Mapping[str, Any]
     tiles: tuple[Tiles, Tiles] | None = None
     """Of the chosen and of the random images."""
+    labels: int = LABELS
+    """Labelled images of each row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.demo.folder import abs_rel, open_demo, recipe, recipes, results, spent, table, write_results
 from fathomseg.demo.pictures import gallery, labelled, spread
-from fathomseg.demo.plan import AT_ONCE, ROWS, SPLIT, Task, left_s, plan, standings, status
+from fathomseg.demo.plan import AT_ONCE, LABELS, ROWS, SPLIT, Task, left_s, plan, standings, status
 from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
 from fathomseg.io.files import refuse_unwritable, write_text
@@ -112,7 +112,8 @@ def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> 
     write_text(path, render(page))
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(
-        f"\n12 labels; scored on {rows[0].scores['images']} images of drives nothing was learned from", highlight=False
+        f"\n{LABELS} labels; scored on {rows[0].scores['images']} images of drives nothing was learned from",
+        highlight=False,
     )
     console.print(table(rows))
     say(f"Depth learned from video: AbsRel {page.abs_rel:.3f}.\n  page     {path}\n  picture  {folder.path / POSTER}")
