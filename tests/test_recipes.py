@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from typer.testing import CliRunner
 
 from fathomseg.cli import app
 from fathomseg.config import load
-from fathomseg.data.datasets import camvid
 from fathomseg.training.recipe import Recipe
 from tests import fakes
-from tests.distillation.teachers import make_run
+from tests.small_recipes import distilled
 from tests.stages.saved_run import save_depth_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +75,7 @@ def small(path: Path, folder: Path) -> list[str]:
             if stream["depth"].get("normalise", {}).get("over") == "none":  # the range of that run's depth
                 settings += ["network.tasks.depth.min_depth=0.5", "network.tasks.depth.max_depth=50"]
         for task in stream.get("distilled", {}):
-            settings.append(f"streams.{name}.distilled.{task}.folder={distilled(path, folder)}")
+            settings.append(f"streams.{name}.distilled.{task}.folder={distilled(path, folder, folder.parent)}")
             settings.append("objectives.semantic_guidance.min_confidence=0")  # a random teacher is sure of nothing
         if "crop" in stream.get("geometry", {}):
             settings.append(f"streams.{name}.geometry.crop=[64,64]")
@@ -98,17 +96,6 @@ def small(path: Path, folder: Path) -> list[str]:
     for name, changes in tree.get("phases", {}).items():
         settings.append(f"phases.{name}={json.dumps([*changes, 'train.steps=2'])}")
     return settings
-
-
-def distilled(path: Path, data: Path) -> Path:
-    """What the command in the header of a recipe makes of its fake data and of a random teacher of CamVid's classes."""
-    line = next(line for line in path.read_text().splitlines() if "fathom distill " in line)
-    teacher, out = make_run(data.parent / "teacher", camvid.CLASSES.names), data.parent / "distilled"
-    ours = {"runs/camvid": teacher, "root=data/kitti": f"root={data}", "distilled/kitti": out}
-    done = CliRunner().invoke(app, [str(ours.pop(word, word)) for word in shlex.split(line.lstrip("# "))[1:]])
-    assert not ours, "the header names them"
-    assert done.exit_code == 0, (done.output, done.exception)
-    return out
 
 
 def trained(name: str, folder: Path) -> Path:

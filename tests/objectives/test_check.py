@@ -123,6 +123,17 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
         ),
         pytest.param(
             CLASSES,
+            {"supervised": {}, "pseudo_labels": {"teacher": "finished"}},
+            {"labelled": [], "unlabelled": []},
+            [
+                "objective 'pseudo_labels' learns what a finished teacher has predicted, and stream 'unlabelled' has "
+                "none of it: give streams.unlabelled.distilled.segmentation.folder=FOLDER (fathom distill), or "
+                "teacher=ema"
+            ],
+            id="a finished teacher that has said nothing",
+        ),
+        pytest.param(
+            CLASSES,
             {"supervised": {}, "pseudo_labels": {}},
             {"labelled": []},
             [

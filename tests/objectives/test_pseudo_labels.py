@@ -346,6 +346,20 @@ def test_only_soft_adjusted_targets_leave_a_teacher_of_weighted_classes_as_it_is
     assert found["hard"] > 0.5
 
 
+def test_a_finished_teacher_is_taken_at_its_word_but_not_on_labelled_images() -> None:
+    """Three images: with a label; with the teacher's, one pixel of which nobody knows; one that it has not seen."""
+    label = torch.tensor([[[0, 1, 1]], [[1, 1, 1]], [[1, 1, 1]]], dtype=torch.uint8)
+    theirs = torch.tensor([[[255, 255, 255]], [[1, 0, 255]], [[255, 255, 255]]], dtype=torch.uint8)
+    sure = torch.tensor([[[0.0, 0.0, 0.0]], [[0.9, 0.6, 0.8]], [[0.0, 0.0, 0.0]]])
+    batch = row(3, 3, label=label, distilled_label=theirs, distilled_label_confidence=sure)
+    batch = replace(batch, present={**batch.present, "label": torch.tensor([True, False, False])})
+    config = pseudo_labels(teacher="finished", weighting={"name": "threshold", "threshold": 0.7})
+    pixels, target = config.pseudo_labelled(batch, to_unit(batch.image), None, None)
+    assert target.label.tolist() == [[[0, 1, 1]], [[1, 0, 255]], [[255, 255, 255]]]
+    torch.testing.assert_close(target.confidence, torch.tensor([[[1.0, 1, 1]], [[0.9, 0.6, 0]], [[0.0, 0, 0]]]))
+    assert pixels.weight.tolist() == [[[1, 1, 1]], [[1, 0, 0]], [[0, 0, 0]]]
+
+
 def test_nothing_predicted_carries_a_gradient() -> None:
     teacher, batch = Pointwise(), photographs()
     config = pseudo_labels(target={"name": "soft"}, augment={"name": "randaugment"})
@@ -361,6 +375,8 @@ def test_nothing_predicted_carries_a_gradient() -> None:
     [
         ({"complementary_dropout": True}, "between two views: give views=2"),
         ({"views": 3}, "views"),
+        ({"teacher": "finished", "target": {"name": "soft"}}, "leave target and alignment out"),
+        ({"teacher": "finished", "alignment": {}}, "leave target and alignment out"),
     ],
 )
 def test_settings_that_do_not_agree(settings: dict[str, object], message: str) -> None:

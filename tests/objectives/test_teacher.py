@@ -49,6 +49,20 @@ def teacher_of(step: Step, batch: Batch) -> tuple[Tensor, Tensor | None]:
     return objective.teacher.predictions(batch, Base.of(batch, None), Nets(step.network, step.ema.network))[:2]
 
 
+def test_a_finished_one_takes_no_pass_but_for_depth_that_mixing_compares() -> None:
+    batch = make_batch(2, "label")
+    theirs = {"distilled_label": batch.targets["label"]}
+    batch = replace(batch, targets=theirs, present=dict.fromkeys(theirs, batch.present["label"]))
+    for mixing, passes in (("classmix", 0), ("depthmix", 1)):
+        step = joint(teacher="finished", mixing={"name": mixing}).train()
+        network = step.ema.network
+        counted = Counted(depth=network.heads["depth"], classes=network.heads["segmentation"])
+        logits, disparity = teacher_of(step, batch)
+        assert logits is None
+        assert (disparity is not None) == (passes == 1)
+        assert [len(counted.calls.get(name, ())) for name in ("depth", "classes")] == [passes, 0]
+
+
 @pytest.mark.parametrize("teacher", ["ema", "self"])
 def test_it_is_in_eval_mode_takes_no_gradient_and_moves_no_statistics(teacher: str) -> None:
     step = plain(teacher=teacher).train()

@@ -11,6 +11,7 @@ The published methods are settings of it:
     cross-domain DepthMix (Hoyer et al. 2023, IJCV)   DepthMix with a `partner`, the margin of either sign
     MIC (Hoyer et al. 2023, CVPR)             no mixing, `masking`
     CorDA (Wang et al. 2021, ICCV)            DACS with `depth_agreement`
+    self-training (Lee 2013; ST, Yang et al. 2022, CVPR)   a finished teacher
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fathomseg.augment import AnyAugmentation, Colours, Masking, complementary
+from fathomseg.data.distilled import target_name
 from fathomseg.errors import FathomError
 from fathomseg.geometry.views import in_view
 from fathomseg.losses.depth_agreement import DepthAgreement
@@ -70,7 +72,10 @@ class PseudoLabels(Objective):
     name: Literal["pseudo_labels"] = "pseudo_labels"
     stream: str | tuple[str, ...] = "unlabelled"
     teacher: Who = "ema"
-    """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient."""
+    """ema: the averaged network. self: the network as it is, as in UDA. Either in eval mode and without a gradient.
+    finished: an earlier run, whose labels `fathom distill` has written (`streams.NAME.distilled.segmentation`): without
+    a pass of a teacher, and without one that learns its own mistakes from its student. It counts by its confidence; the
+    weights of its classes are taken off already."""
     target: AnyTarget = HardTarget()
     """hard: the teacher's best class. soft: its sharpened probabilities; with `logit_adjusted` and temperature 1 a rare
     class that is never the likeliest is learned all the same."""
@@ -121,6 +126,8 @@ class PseudoLabels(Objective):
             raise ValueError("a partner is there to be mixed with: give mixing.name=classmix, or partner=null")
         if self.partner is not None and len(self.streams) > 1:
             raise ValueError("images of several streams cannot all be paired with one partner's: give one stream")
+        if self.teacher == "finished" and (self.alignment is not None or not isinstance(self.target, HardTarget)):
+            raise ValueError("a finished teacher has said its best classes: leave target and alignment out")
         if self.partner in self.streams:
             raise ValueError("the partner must be another stream; partner=null mixes images of the same one")
         return self
@@ -139,7 +146,16 @@ class PseudoLabels(Objective):
         return None if self.depth_agreement is None else two_depths.unlike(network)
 
     def misfits(self, name: str, run: RunSettings) -> Iterator[str]:
-        """`depth_agreement` compares depths of one unit, and `logit_adjusted` goes by the weights of classes."""
+        """`depth_agreement` compares depths of one unit, `logit_adjusted` goes by the weights of classes, a finished
+        teacher has predicted something."""
+        theirs = target_name("label")
+        for stream in self.streams if self.teacher == "finished" else ():
+            if stream in run.streams and theirs not in run.streams[stream]:
+                yield (
+                    f"objective {name!r} learns what a finished teacher has predicted, and stream {stream!r} has "
+                    f"none of it: give streams.{stream}.distilled.segmentation.folder=FOLDER (fathom distill), or "
+                    "teacher=ema"
+                )
         if self.depth_agreement is not None:
             for reason in two_depths.learned_unlike(self.depth_agreement, run.network, run.objectives):
                 yield f"objective {name!r}: {reason}"
@@ -185,10 +201,14 @@ class PseudoLabels(Objective):
         """Labels in the place of pseudo-labels, disparity from elsewhere in the place of the network's own, and the
         whole images for the teacher."""
         compared = self.depth_agreement is not None and self.depth_agreement.target == "disparity"
+        finished = self.teacher == "finished"
+        passes = not finished or (self.mixing.needs_disparity and "depth" in network.tasks) or compared
         wanted = {
             "label": self.truth,
             "disparity": self.mixing.needs_disparity or compared,
-            "whole": self.teacher_sees == "whole" or self.ego_vehicle is not None,
+            "whole": (self.teacher_sees == "whole" and passes) or self.ego_vehicle is not None,
+            target_name("label"): finished,
+            target_name("label_confidence"): finished,
         }
         return frozenset(name for name, there in wanted.items() if there)
 
@@ -206,7 +226,7 @@ class PseudoLabels(Objective):
         self,
         batch: Batch,
         image: Float[Tensor, "b 3 h w"],
-        logits: Float[Tensor, "b c _ _"],
+        logits: Float[Tensor, "b c _ _"] | None,
         disparity: Float[Tensor, "b 1 _ _"] | None,
         correction: Float[Tensor, " c"] | None = None,
         shown: Float[Tensor, "1 1 _ _"] | None = None,
@@ -214,15 +234,18 @@ class PseudoLabels(Objective):
     ) -> tuple[Pixels, Target]:
         """The clean images 0..1 with pseudo-labels and their weights, and the predictions these were made of.
 
-        `logits` and `disparity` (0..1) are of `Teacher.seen`, of any size; the latter is used where the batch brings
-        none. `correction`: what is taken off the logits (`logit_adjusted`, `alignment`). `shown`: where pseudo-labels
-        count in whole images (`EgoVehicle.shown`); ground truth counts everywhere. `depths`: of source and target, for
-        `depth_agreement`, in the unit of its target.
+        `logits` (None: the batch brings labels of a finished teacher) and `disparity` (0..1) are of `Teacher.seen`, of
+        any size; the latter is used where the batch brings none. `correction`: what is taken off the logits
+        (`logit_adjusted`, `alignment`). `shown`: where pseudo-labels count in whole images (`EgoVehicle.shown`); ground
+        truth counts everywhere. `depths`: of source and target, for `depth_agreement`, in the unit of its target.
         """
-        if correction is not None:
-            logits = logits - correction.to(logits.dtype).view(1, -1, 1, 1)
         size = (image.shape[2], image.shape[3])
-        target = self.target(self._in_view(logits, batch, size))
+        if logits is None:
+            target = finished_target(batch)
+        else:
+            if correction is not None:
+                logits = logits - correction.to(logits.dtype).view(1, -1, 1, 1)
+            target = self.target(self._in_view(logits, batch, size))
         truth = torch.zeros(len(batch), dtype=torch.bool, device=image.device)
         if self.truth and "label" in batch.targets:
             truth = batch.present["label"].to(image.device, non_blocking=True)
@@ -408,6 +431,13 @@ class PseudoLabelsObjective(ObjectiveModule):
                 f"stream {self.config.streams[0]!r}: give both the same batch, size and geometry.crop."
             )
         return self.config.true_pixels(batch, self.teacher.disparity(batch, nets))
+
+
+def finished_target(batch: Batch) -> Target:
+    """What a finished teacher has predicted of the views; nothing of images it has not seen."""
+    label = batch.targets.get(target_name("label"), torch.full_like(batch.image[:, 0], IGNORE))
+    sure = batch.targets.get(target_name("label_confidence"), torch.ones(label.shape, device=label.device))
+    return Target(label, torch.where(label == IGNORE, 0.0, sure.float()), None)
 
 
 def _valid(batch: Batch) -> Bool[Tensor, "b h w"]:

@@ -18,7 +18,7 @@ from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 from fathomseg.types import Batch
 
-Who = Literal["ema", "self"]
+Who = Literal["ema", "self", "finished"]
 Sees = Literal["whole", "view"]
 
 
@@ -30,7 +30,8 @@ def shows_whole(sees: Sees, batch: Batch) -> bool:
 class Predictions(NamedTuple):
     """What a teacher predicts of what it is shown, of any size."""
 
-    logits: Float[Tensor, "b c _ _"]
+    logits: Float[Tensor, "b c _ _"] | None
+    """None of a finished teacher, whose labels the batch brings."""
     disparity: Float[Tensor, "b 1 _ _"] | None
     """0..1, if mixing needs it and the batch has none."""
     depths: tuple[Float[Tensor, "b 1 _ _"], Float[Tensor, "b 1 _ _"]] | None
@@ -42,7 +43,8 @@ class Teacher:
     """In eval mode and without a gradient. Objectives of one stream whose teachers see the same share its pass."""
 
     who: Who
-    """ema: the averaged network. self: the network as it is."""
+    """ema: the averaged network. self: the network as it is. finished: another one, of which labels are kept; depth is
+    the averaged network's."""
     sees: Sees
     by_depth: bool
     """Whether the mixing rule compares disparities."""
@@ -58,14 +60,16 @@ class Teacher:
         """All that is wanted of it."""
         outputs = self.outputs(batch, base, nets)
         disparity = self._disparity(outputs) if self._mixes_by_own_depth(batch) else None
-        return Predictions(outputs["segmentation"], disparity, self._depths(outputs))
+        return Predictions(outputs.get("segmentation"), disparity, self._depths(outputs))
 
     @torch.no_grad()
     def outputs(self, batch: Batch, base: Base, nets: Nets) -> Outputs:
-        """The outputs its predictions are made of, from one pass over what it is shown."""
+        """The outputs its predictions are made of, from one pass over what it is shown; none if all are kept."""
         compared = () if self.agreement is None else ("depth", SOURCE_DEPTH)
         mixed = ("depth",) if self._mixes_by_own_depth(batch) else ()
-        wanted = tuple(dict.fromkeys(("segmentation", *mixed, *compared)))
+        classes = () if self.who == "finished" else ("segmentation",)
+        if not (wanted := tuple(dict.fromkeys((*classes, *mixed, *compared)))):
+            return {}
         return nets.shared_pass(
             (self.who, self.sees), wanted, lambda: self._run(nets, self.seen(batch, base.clean), wanted)
         )
@@ -83,7 +87,7 @@ class Teacher:
 
     def _run(self, nets: Nets, image: Float[Tensor, "b 3 _ _"], wanted: tuple[str, ...]) -> Outputs:
         """One pass of the network that teaches."""
-        network = nets.averaged if self.who == "ema" else nets.student
+        network = nets.student if self.who == "self" else nets.averaged
         with evaluating(network):
             return cast(Outputs, network(image, wanted))
 
