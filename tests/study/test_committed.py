@@ -20,7 +20,7 @@ STUDIES = studies()
 
 GOING_ON = {
     "adapt_streets_camvid": 13,
-    "adapt_streets_camvid_1600_steps": 3,
+    "adapt_streets_camvid_1600_steps": 8,
     "adapt_streets_dusk": 2,
     "sync_streets": 23,
     "sync_nyuv2": 2,
