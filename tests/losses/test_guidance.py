@@ -206,12 +206,18 @@ def test_only_the_sky_is_pushed_away() -> None:
     d = torch.full((1, 1, 2, 4), 0.2, dtype=torch.float64, requires_grad=True)
     term = SkyIsFar()
     ((total, count), factor) = term(seen(label, d), term.indices(CLASSES))[""]
-    assert total.item() == pytest.approx(3)  # d / mean(d) of three pixels
+    assert total.item() == pytest.approx(3 * 0.9, rel=1e-5)  # d / mean(d) of three pixels, less a tenth
     assert (count.item(), factor) == (3, 1)
     total.backward()
     assert d.grad is not None
     assert torch.equal(d.grad[0, 0] > 0, label[0] == 2)
     assert d.grad.sum().item() == pytest.approx(0, abs=1e-5), "the scale of the image is left alone"
+    far = torch.where(label == 2, 0.01, d.detach())[:, None, 0].requires_grad_()
+    ((total, _), _) = term(seen(label, far), term.indices(CLASSES))[""]
+    total.backward()
+    assert total.item() == 0
+    assert far.grad is not None
+    assert not far.grad.any(), "what is far enough is not pushed on"
 
 
 class TestContact:

@@ -14,6 +14,8 @@ from fathomseg.geometry.warp import locate
 from fathomseg.losses.disparity import over_mean
 from fathomseg.types import SumCount
 
+_ENOUGH: Final = 0.1
+"""The disparity, by the image's mean, that is taken for infinitely far."""
 _SLACK: Final = 0.01
 """How much larger the photometric error at infinity may be: noise, clouds."""
 _WINDOW: Final = 7
@@ -26,13 +28,16 @@ _PARALLAX: Final = 1.0
 def far_away(
     disparity: Float[Tensor, "b 1 h w"], where: Bool[Tensor, "b h w"], confidence: Float[Tensor, "b h w"]
 ) -> SumCount:
-    """The sum of confidence times d / mean(d) over the pixels that are `where`, and their number.
+    """The sum of confidence times max(0, d / mean(d) - 0.1) over the pixels that are `where`, and their number.
 
-    The mean, over the image, takes its part of the gradient, so that the loss does not change with the scale of an
-    image's disparity: with a mean held constant all of it was pushed to zero, the faster the smaller it became.
+    A tenth of the mean is far enough: what is pushed on saturates, and takes roofs and crowns along, whose depth is the
+    inverse of what is left. The mean, over the image, takes its part of the gradient, so that the loss does not change
+    with the scale of an image's disparity: with a mean held constant all of it was pushed to zero, the faster the
+    smaller it became.
     """
     d = over_mean(disparity)
-    return torch.where(where, d[:, 0] * confidence, 0.0).sum(), where.sum().to(d.dtype)
+    beyond = (d[:, 0] - _ENOUGH).clamp(min=0)
+    return torch.where(where, beyond * confidence, 0.0).sum(), where.sum().to(d.dtype)
 
 
 @torch.no_grad()

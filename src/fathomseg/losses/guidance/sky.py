@@ -14,7 +14,7 @@ from fathomseg.types import ClassList, SumCount
 
 
 class SkyIsFar(Guidance):
-    """The disparity of sky pixels, in units of the image's mean disparity, is pushed to zero."""
+    """The disparity of sky pixels is pushed to a tenth of the image's mean disparity."""
 
     name: Literal["sky"] = "sky"
     weight: NonNegativeFloat = 0.1
