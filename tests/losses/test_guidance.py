@@ -16,7 +16,7 @@ from fathomseg.losses.guidance import AnyGuidance
 from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.losses.guidance.contact import GroundContact, contact, foot
 from fathomseg.losses.guidance.ranking import Points, Ranking, ranking, sample
-from fathomseg.losses.guidance.sky import SkyIsFar
+from fathomseg.losses.guidance.sky import SkyIsFar, inner
 from fathomseg.losses.guidance.smoothness import semantic_smoothness
 from fathomseg.losses.guidance.triplet import triplet
 from fathomseg.types import IGNORE, ClassList
@@ -66,7 +66,7 @@ class TestEveryTerm:
     def test_confidence_counts(self, term: Guidance) -> None:
         if term.name == "triplet":
             pytest.skip("features are compared as they are")
-        label = labels(*["1" * 24] * 8, *["1" * 8 + "3" * 8 + "2" * 8] * 8, *["0" * 24] * 8)
+        label = labels(*["1" * 8 + "2" * 16] * 8, *["1" * 8 + "3" * 8 + "2" * 8] * 8, *["0" * 24] * 8)
         one, half = seen(label), seen(label)
         half = Seen(half.disparity, half.inverse_depth, label, torch.full_like(half.confidence, 0.5))
         torch.manual_seed(0)
@@ -204,7 +204,7 @@ def test_triplet_is_nothing_where_features_are_the_classes() -> None:
 def test_only_the_sky_is_pushed_away() -> None:
     label = labels("2211", "2??0")
     d = torch.full((1, 1, 2, 4), 0.2, dtype=torch.float64, requires_grad=True)
-    term = SkyIsFar()
+    term = SkyIsFar(margin=0)
     ((total, count), factor) = term(seen(label, d), term.indices(CLASSES))[""]
     assert total.item() == pytest.approx(3 * 0.9, rel=1e-5)  # d / mean(d) of three pixels, less a tenth
     assert (count.item(), factor) == (3, 1)
@@ -218,6 +218,16 @@ def test_only_the_sky_is_pushed_away() -> None:
     assert total.item() == 0
     assert far.grad is not None
     assert not far.grad.any(), "what is far enough is not pushed on"
+
+
+def test_sky_beside_something_else_is_left_alone() -> None:
+    where = labels("22222", "22222", "22212") == 2
+    assert inner(where, 0).equal(where)
+    assert inner(where, 1)[0].tolist() == [
+        [True] * 5,
+        [True, True, False, False, False],
+        [True, True, False, False, False],
+    ]
 
 
 class TestContact:
