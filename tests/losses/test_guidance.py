@@ -255,6 +255,8 @@ class TestContact:
         total.backward()
         assert inverse.grad is not None
         assert torch.equal(inverse.grad[0, 0] < 0, self.LABEL[0] == 3)
+        along = (inverse.grad * inverse).sum().item()
+        assert along == pytest.approx(0, abs=1e-4), "the scale of the image is left alone"
 
     def test_its_classes(self) -> None:
         assert GroundContact().indices(CLASSES) == {"standing": (3,), "ground": (0,)}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fathomseg.geometry.numerics import full_precision
 from fathomseg.losses.class_groups import GROUND, MOVING, indices, members
+from fathomseg.losses.disparity import over_mean
 from fathomseg.losses.guidance.base import Guidance, Seen
 from fathomseg.types import ClassList, SumCount
 
@@ -73,7 +74,11 @@ def contact(
     there: Bool[Tensor, "b h w"],
     confidence: Float[Tensor, "b h w"],
 ) -> SumCount:
-    """The sum over the pixels that are `there`, each times its confidence, and their number."""
-    log = inverse_depth[:, 0].log()
+    """The sum over the pixels that are `there`, each times its confidence, and their number.
+
+    Inverse depth is divided by its mean over the image, which takes its part of the gradient: pixels that follow a
+    constant ground upwards took the scale along, and the ground with it, until all was nearest.
+    """
+    log = over_mean(inverse_depth)[:, 0].log()
     off = (log - log.detach().gather(1, row)).abs() * confidence
     return torch.where(there, off, 0.0).sum(), there.sum().to(off.dtype)
