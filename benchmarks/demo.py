@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from fathomseg.demo.plan import LABELS
-from fathomseg.study.report import without_paths
+from fathomseg.study.report import redact_paths
 from fathomseg.training.run_folder import origin
 
 
 def main() -> None:
     arguments = parse()
     demos = [demo(arguments.runs / f"seed-{seed}", seed, arguments.minutes) for seed in arguments.seeds]
-    result = without_paths(summary(demos, arguments.minutes, arguments.seeds) | {"origin": origin()})
+    result = redact_paths(summary(demos, arguments.minutes, arguments.seeds) | {"origin": origin()})
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for row in result["rows"]:

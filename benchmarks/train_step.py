@@ -12,8 +12,6 @@ given disparity. `joint`: classes and disparity by one network, DepthMix by its 
 their two neighbouring frames and so a photometric loss (`clips`: two clips in a stream of their own have it instead).
 `paper`: the decoders of the paper, which answer at every pixel, on an encoder of output stride 16, and ResNet-18 for
 the pose. Otherwise fpn, or depth_unet at a quarter of the size, at output stride 32, and the default pose network.
-
-To compare with an older checkout, give its sources: PYTHONPATH=OLD/src python benchmarks/train_step.py.
 """
 
 from __future__ import annotations
@@ -34,27 +32,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fathomseg.augment.colours import Blur, Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
+from fathomseg.engine.step import Step
 from fathomseg.losses.targets import ConfidentFraction
 from fathomseg.mixing import DepthMix
 from fathomseg.models.decoders import DepthUNet, Fpn
 from fathomseg.models.encoders import Encoder
+from fathomseg.models.links import NoLinks, PadNet
 from fathomseg.models.pose import PoseConfig
+from fathomseg.objectives import Photometric, PseudoLabels, Supervised
+from fathomseg.objectives.base import Setup
+from fathomseg.tasks import Depth, Segmentation
+from fathomseg.tasks.network import NetworkConfig
 from fathomseg.training.run_folder import origin
 from fathomseg.types import Batch
-
-try:
-    from fathomseg.augment.colours import Blur, Colours
-except ImportError:
-    from fathomseg.strong.colours import Blur, Colours
-try:
-    from fathomseg.models.joint import JointNetworkConfig
-
-    OLD = True
-except ImportError:
-    OLD = False
 
 CLASSES, CROP, IMAGES = 12, 256, 2
 LITE = "tf_efficientnet_lite0"
@@ -79,7 +73,7 @@ class Case:
 
     def step(self) -> nn.Module:
         """The training step, with random weights."""
-        return old_step(self) if OLD else new_step(self)
+        return build_step(self)
 
     def batches(self, step: int) -> Batches:
         """Random pixels for every stream."""
@@ -103,8 +97,6 @@ def random_batch(name: str, generator: torch.Generator, frames: bool, disparity:
     if frames:
         targets |= {"frames": draw(256, IMAGES, 2, 3, CROP, CROP), "camera": K.expand(IMAGES, 3, 3)}
     ids = tuple(f"{name}/{i}" for i in range(IMAGES))
-    if OLD:
-        return Batch(ids=ids, keys=keys, image=image, **targets)
     present = {target: torch.ones(IMAGES, dtype=torch.bool) for target in targets}
     return Batch(ids=ids, keys=keys, image=image, targets=targets, present=present)
 
@@ -114,15 +106,8 @@ STRONG = Colours(jitter=JITTER, greyscale=0.0, blur=Blur(probability=0.5, sigma=
 NO_JITTER = ColourJitter(probability=0)
 
 
-def new_step(case: Case) -> nn.Module:
+def build_step(case: Case) -> nn.Module:
     """One network and its objectives."""
-    from fathomseg.engine.step import Step
-    from fathomseg.models.links import NoLinks, PadNet
-    from fathomseg.objectives import Photometric, PseudoLabels, Supervised
-    from fathomseg.objectives.base import Setup
-    from fathomseg.tasks import Depth, Segmentation
-    from fathomseg.tasks.network import NetworkConfig
-
     tasks = {"segmentation": Segmentation(decoder=case.decoder)}
     objectives = {
         "supervised": Supervised(),
@@ -149,29 +134,6 @@ def new_step(case: Case) -> nn.Module:
         {stream: None if stream == "unlabelled" else NO_JITTER for stream in streams},
         {"clips": {"segmentation"}} if "clips" in streams else None,
     )
-
-
-def old_step(case: Case) -> nn.Module:
-    """The same as a checkout of before the one network has it."""
-    from fathomseg.learners.consistency import Consistency
-    from fathomseg.learners.semi import SemiSupervised, Video
-
-    from fathomseg.models.network import NetworkConfig
-
-    config = SemiSupervised(
-        colour=NO_JITTER,
-        unlabelled=Consistency(
-            weighting=ConfidentFraction(),
-            over="all",
-            mixing=DepthMix(),
-            depth_scale="image" if case.frames else "given",
-            strong=STRONG,
-        ),
-        video=Video(pose=PoseConfig(encoder=Encoder(model=case.pose, pretrained="none"))) if case.frames else None,
-    )
-    kind = JointNetworkConfig if case.frames else NetworkConfig
-    network = kind(encoder=case.encoder, decoder=case.decoder).build(CLASSES)
-    return config.build(network, torch.ones(CLASSES, dtype=torch.int64), steps=100)
 
 
 BOTH = ("labelled", "unlabelled")
@@ -242,9 +204,9 @@ def passes(module: nn.Module) -> Iterator[dict[str, list[int]]]:
     """The number of images (for the pose network: of pairs) in each pass; teachers go forward only."""
     found: dict[str, list[int]] = {}
     networks = {"student": module.network, "teacher": module.ema.network}
-    parts = {name: network.encoder if OLD else network.encoders["shared"] for name, network in networks.items()}
+    parts = {name: network.encoders["shared"] for name, network in networks.items()}
     for name, part in module.named_modules():
-        if name in ("video.pose", "objectives.photometric.pose"):
+        if name == "objectives.photometric.pose":
             parts["pose"] = part
     hooks = [
         part.register_forward_pre_hook(lambda _, inputs, name=name: found.setdefault(name, []).append(len(inputs[0])))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import re
 import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,16 @@ SCRIPTS = {"memory.py", "networks.py", "scaling.py", "train_step.py"}
 
 def test_no_other_is_printed() -> None:
     assert {match[1] for text in PRINTED if (match := re.search(r"benchmarks/(\S+)", text))} == SCRIPTS
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_it_imports_is_there(path: Path) -> None:
+    """Names inside functions, too: those of a script that is run once a year are missed by everything else."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {"fathomseg", "tests"}:
+            module = importlib.import_module(node.module or "")
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or find_spec(f"{node.module}.{name}"), f"{node.module} has no {name}"
 
 
 @pytest.mark.slow
