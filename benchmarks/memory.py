@@ -7,7 +7,7 @@ goes through what its objectives want of it: FLOP are those of convolutions and 
 tensors that autograd would keep for the backward pass, each once. A step then is, for B images of a stream:
 
 - supervised, photometric and the like: one pass with gradient, the union of the outputs they learn;
-- pseudo_labels: one pass of the teacher without gradient, one of the student per strong view;
+- pseudo_labels: one pass of the teacher without gradient, unless it is finished, one of the student per strong view;
 - photometric also: one pair of frames per neighbour through the pose network.
 
 memory = parameters x (weights 4 + gradient 4 + average 4 + optimiser 8 or 4 bytes) + activations x bytes / 4, where
@@ -84,7 +84,8 @@ def of_recipe(recipe: Recipe, tflops: float, gb_per_s: float, width: int) -> dic
             if one.name == "pseudo_labels":
                 cost, kept = measure(network, recipe, size, ["segmentation"])
                 views = 2 if one.complementary_dropout else 1
-                flop += batch * (cost + 3 * views * cost)
+                passes = 3 * views + (one.teacher != "finished")
+                flop += batch * passes * cost
                 activations += batch * views * kept
         if "photometric" in {one.name for one in objectives.values()}:
             pose = next(modules["pose"] for modules in brought.values() if "pose" in modules)
