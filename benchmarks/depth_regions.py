@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     streets = Streets(size=tuple(arguments.size), frames=16)
     ids = list(streets.ids("val"))[:: arguments.every]
-    result = {"frames": len(ids), "runs": {run.name: regions(run, streets, ids) for run in arguments.runs}}
+    result = {"frames": len(ids), "runs": {str(run): regions(run, streets, ids) for run in arguments.runs}}
     print(json.dumps(result, indent=2))
     if arguments.out is not None:
         text = json.dumps({**result, "origin": origin()}, indent=2)

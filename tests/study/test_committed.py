@@ -22,6 +22,7 @@ GOING_ON = {
     "adapt_streets_camvid": 13,
     "adapt_streets_camvid_1600_steps": 8,
     "adapt_streets_dusk": 2,
+    "depth_semantics_streets": 5,
     "sync_streets": 23,
     "sync_nyuv2": 2,
     "camvid_1600_steps": 15,
