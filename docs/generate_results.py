@@ -37,7 +37,7 @@ def results_page() -> str:
         "labels. Each file holds machine, commit and command. Until 2026-11-28 views were padded and zoomed out, and",
         "one confidence weighed a batch of pseudo-labels: compare within a table.",
         "",
-        "Conclusions: [the log](log.md). Reading a study: [studies](study.md#results).",
+        "Conclusions: [the log](log.md). ",
     ]
     others = []
     for path, content in found.items():

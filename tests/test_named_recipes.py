@@ -59,7 +59,7 @@ def test_the_list_has_what_was_measured_and_nothing_else() -> None:
     assert set(found) == set(names())
     assert found["camvid"].expected is not None
     assert found["camvid"].expected.startswith("mIoU 59.8 +- 2.5 on val with 24 labels")
-    assert found["camvid/three-ways"].expected is None
+    assert found["camvid/cutmix"].expected is None
     assert {one.verb for one in found.values()} == {"train", "pretrain", "select", "study"}
     assert found["depth-kitti"].verb == "pretrain"
     assert all(one.about and not one.about.endswith("et al") for one in found.values())

@@ -77,7 +77,7 @@ def test_the_datasets_read_what_was_predicted(saved: Path, tmp_path: Path) -> No
     shutil.copy(out / "coco.json", tmp_path / "coco")
     for data in (YoloFolder(root=out / "yolo"), CocoFolder(root=tmp_path / "coco")):
         assert data.classes.names == CLASSES.names
-        ids = [id for split in data.splits for id in data.ids(split)]
+        ids = data.every_id()
         assert len(ids) == 3
         for id in ids:
             expected = read_values(out / "ids" / f"{id.partition('/')[2]}.png")

@@ -29,7 +29,8 @@ class GroundContact(Guidance):
     """
 
     name: Literal["contact"] = "contact"
-    weight: NonNegativeFloat = 0.1
+    weight: NonNegativeFloat = 0.01
+    """Ten times as much outweighs the photometric loss of the road, which is nearly plain, and flattens it."""
     classes: tuple[str, ...] | None = None
     """The names of the classes that stand; null = those that move (person, rider, car, truck ...)."""
     ground: tuple[str, ...] | None = None
