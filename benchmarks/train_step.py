@@ -34,9 +34,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fathomseg.augment.colours import Blur, Colours
 from fathomseg.data.colour import ColourJitter
+from fathomseg.engine.balancing.fixed import Fixed
 from fathomseg.engine.loop import Loop, Trainer, accelerator
 from fathomseg.engine.optimiser import Optimiser
-from fathomseg.engine.step import Step
 from fathomseg.losses.targets import ConfidentFraction
 from fathomseg.mixing import DepthMix
 from fathomseg.models.decoders import DepthUNet, Fpn
@@ -47,6 +47,7 @@ from fathomseg.objectives import Photometric, PseudoLabels, Supervised
 from fathomseg.objectives.base import Setup
 from fathomseg.tasks import Depth, Segmentation
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.training.build import assembled
 from fathomseg.training.run_folder import origin
 from fathomseg.types import Batch
 
@@ -127,12 +128,16 @@ def build_step(case: Case) -> nn.Module:
     network = config.build(CLASSES)
     streams = sorted({stream for objective in objectives.values() for stream in objective.streams})
     setup = Setup(config, steps=100, label_pixels={"labelled": torch.ones(CLASSES, dtype=torch.int64)})
-    return Step(
+    return assembled(
         network,
+        config,
+        objectives,
         {name: o.build(setup, network, o.brings(network, False)) for name, o in objectives.items()},
-        {stream: [name for name, o in objectives.items() if stream in o.streams] for stream in streams},
         {stream: None if stream == "unlabelled" else NO_JITTER for stream in streams},
         {"clips": {"segmentation"}} if "clips" in streams else None,
+        0.99,
+        Fixed(),
+        None,
     )
 
 

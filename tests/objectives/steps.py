@@ -67,9 +67,10 @@ def make_step(
     parts = given.objectives
     assert given.balancing.misfit(groups_of(parts, config)) is None
     named = {stream: [] for part in parts.values() for stream in (*part.streams, *part.partners)}
-    taught = {s for part in parts.values() if getattr(part, "teacher", "") == "finished" for s in part.streams}
-    given_to = {key: ["disparity", "label", *(["distilled_label"] if key in taught else [])] for key in named}
-    assert list(misfits(config, given_to, parts)) == []
+    finished = [part for part in parts.values() if getattr(part, "teacher", "") == "finished"]
+    distilled = {stream: ["distilled_label"] for part in finished for stream in part.streams}
+    targets = {stream: ["disparity", "label", *distilled.get(stream, [])] for stream in named}
+    assert list(misfits(config, targets, parts)) == []
     built = network if isinstance(network, Network) else config.build(CLASSES, pretrained=False)
     brought = {name: part.brings(built, pretrained=False) for name, part in parts.items()}
     numbers = [-1, *(focal_ids or {}).values()]
