@@ -202,7 +202,8 @@ class PseudoLabels(Objective):
         whole images for the teacher."""
         compared = self.depth_agreement is not None and self.depth_agreement.target == "disparity"
         finished = self.teacher == "finished"
-        passes = not finished or (self.mixing.needs_disparity and "depth" in network.tasks) or compared
+        own_depth = self.mixing.needs_disparity and "depth" in network.tasks
+        passes = not finished or own_depth or self.depth_agreement is not None
         wanted = {
             "label": self.truth,
             "disparity": self.mixing.needs_disparity or compared,
@@ -435,9 +436,11 @@ class PseudoLabelsObjective(ObjectiveModule):
 
 def finished_target(batch: Batch) -> Target:
     """What a finished teacher has predicted of the views; nothing of images it has not seen."""
-    label = batch.targets.get(target_name("label"), torch.full_like(batch.image[:, 0], IGNORE))
-    sure = batch.targets.get(target_name("label_confidence"), torch.ones(label.shape, device=label.device))
-    return Target(label, torch.where(label == IGNORE, 0.0, sure.float()), None)
+    label = batch.targets.get(target_name("label"))
+    if label is None:
+        label = torch.full_like(batch.image[:, 0], IGNORE)
+    sure = batch.targets.get(target_name("label_confidence"))
+    return Target(label, torch.where(label == IGNORE, 0.0, 1.0 if sure is None else sure))
 
 
 def _valid(batch: Batch) -> Bool[Tensor, "b h w"]:
