@@ -142,7 +142,7 @@ def test_the_path_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert opened == scored_on(data), command
     assert len(list((tmp_path / "depth" / "disparity").rglob("*.png"))) == FRAMES
     runs = {path.name for path in (tmp_path / "runs").iterdir()} - {"check"}
-    assert runs == {"depth", "baseline", "semi-supervised", "joint"}
+    assert runs == {"depth", "baseline", "semi-supervised", "joint", "self-training"}
     for run in runs:
         learned = [*listed(tmp_path / "runs" / run)]
         assert learned

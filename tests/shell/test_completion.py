@@ -29,7 +29,8 @@ def asked(line: str) -> dict[str, str]:
     }
 
 
-OWN_DATA = ("adapt-streets", "depth", "depth-supervised", "joint", "semi-supervised", "sensor-depth", "unimatch-v2")
+OWN_DATA = ("adapt-streets", "depth", "depth-supervised", "joint", "self-training", "semi-supervised", "sensor-depth")
+OWN_DATA += ("unimatch-v2",)
 
 
 @pytest.mark.parametrize(
