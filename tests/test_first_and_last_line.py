@@ -150,9 +150,15 @@ def test_long_waits_speak_without_a_terminal(capsys: pytest.CaptureFixture[str])
     for done in range(1, 11):
         now[0] += EVERY_S / 2
         spoken.tell(done, 10)
+    late = ProgressLines("distilling", clock=lambda: now[0])
+    for passed, done in ((1000.0, 101), (EVERY_S, 111)):  # a slow start, and what was done before, tell no pace
+        now[0] += passed
+        late.tell(done, 121)
     assert capsys.readouterr().err.splitlines() == [
         "scoring ema: 2 of 10, about 80 s left",
         "scoring ema: 4 of 10, about 60 s left",
         "scoring ema: 6 of 10, about 40 s left",
         "scoring ema: 8 of 10, about 20 s left",
+        "distilling: 101 of 121",
+        "distilling: 111 of 121, about 20 s left",
     ]

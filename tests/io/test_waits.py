@@ -18,13 +18,14 @@ def test_each_wait_has_its_own_name_and_time_left(
             now[0] = 100.0 * done
             waits(done, 4)
         depth = waits.of("clips: depth")
-        now[0] = 400.0
-        depth(5, 10)
+        for now[0], done in ((400.0, 5), (420.0, 6)):
+            depth(done, 10)
     assert capsys.readouterr().err.splitlines() == [
-        "preparing images: 1 of 4, about 5 min left",
+        "preparing images: 1 of 4",
         "preparing images: 2 of 4, about 3 min left",
         "preparing images: 3 of 4, about 2 min left",
-        "clips: depth: 5 of 10, about 2 min left",
+        "clips: depth: 5 of 10",
+        "clips: depth: 6 of 10, about 80 s left",
     ]
 
 

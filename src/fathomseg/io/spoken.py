@@ -16,16 +16,23 @@ class ProgressLines:
 
     def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.what, self._clock = what, clock
-        self._began = self._said = clock()
+        self._said = clock()
+        self._first: tuple[int, float] | None = None
+        """How many were done when this was called first, and when."""
 
     def tell(self, done: int, total: int) -> None:
-        """Say how many are done and about how long the others take, if it is time for a line."""
+        """Say how many are done and about how long the others take, if it is time for a line.
+
+        The pace is that since the first call: before it things were loaded, or done by an earlier attempt.
+        """
         now = self._clock()
+        before, began = self._first = self._first or (done, now)
         if now - self._said < EVERY_S or not 0 < done < total:
             return
         self._said = now
-        left = (now - self._began) / done * (total - done)
-        print(f"{self.what}: {done} of {total}, about {_time(left)} left", file=sys.stderr, flush=True)
+        known = done > before
+        left = f", about {_time((now - began) / (done - before) * (total - done))} left" if known else ""
+        print(f"{self.what}: {done} of {total}{left}", file=sys.stderr, flush=True)
 
 
 def _time(seconds: float) -> str:
