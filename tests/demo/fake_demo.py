@@ -1,4 +1,4 @@
-"""A `fathom` that takes no time: `VERB recipes/NAME.yaml --out RUN` or `VERB --resume RUN`.
+"""A `fathom` that takes no time: `VERB recipes/NAME.yaml --out RUN`, `VERB --resume RUN` or `distill ... --out RUN`.
 
 The recipe is JSON: steps, pause (seconds per step).
 """
@@ -9,11 +9,34 @@ import json
 import sys
 from pathlib import Path
 
+from fathomseg.demo.plan import FRAMES, LABELS
+from fathomseg.distillation.provenance import ImageNote, Provenance
+from fathomseg.distillation.teachers import TeacherNote
 from tests.study import fake_train
+
+
+def distill(run: Path) -> None:
+    """What `fathom distill` leaves: its notes of all images."""
+    tasks = json.loads(Path("plan.json").read_text())["tasks"]
+    images = next(task["drives"] for task in tasks if task["name"] == run.name) * FRAMES - LABELS
+    note = ImageNote(pixels="", source="")
+    run.mkdir(parents=True)
+    Provenance(
+        task="segmentation",
+        gives="label",
+        teacher=TeacherNote(kind="run", source="", weights="", settings={}),
+        dataset="streets",
+        split="train",
+        date="",
+        images={str(number): note for number in range(images)},
+    ).write(run)
 
 
 def main() -> None:
     run = Path(sys.argv[-1])
+    if sys.argv[1] == "distill":
+        distill(run)
+        return
     recipe = json.loads((Path("recipes") / f"{run.name}.yaml").read_text())
     resume = ["resume"] if "--resume" in sys.argv else []
     sys.argv[1:] = [str(run), str(recipe["steps"]), str(recipe["pause"]), *resume]

@@ -89,7 +89,7 @@ def test_a_mix_takes_every_pixel_from_where_its_mask_says(gallery: Gallery) -> N
     for one, other, mixed in ((0, 3, 7), (2, 5, 8)):  # images, pseudo-labels
         expected = np.where(keep[..., None], cells[one], cells[other])
         assert (cells[mixed] == expected).all()
-    assert (cells[2] == CLASSES.colours[3]).all()  # the teacher is the last row's network
+    assert (cells[2] == CLASSES.colours[1]).all()  # the teacher is the second row's network
     assert (cells[0] != cells[3]).any()
 
 

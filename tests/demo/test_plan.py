@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fathomseg.demo.plan import DRIVES, LEAST, REPORT_S, ROWS, TASKS, Task, plan, seconds, startable
+from fathomseg.demo.plan import DRIVES, FRAMES, LABELS, LEAST, REPORT_S, ROWS, TASKS, Task, plan, seconds, startable
+from fathomseg.distillation.provenance import ImageNote, Provenance
+from fathomseg.distillation.teachers import TeacherNote
 from fathomseg.errors import FathomError
 from fathomseg.study.folder import JobFolder
+
+PROVENANCE = Provenance(
+    task="segmentation",
+    gives="label",
+    teacher=TeacherNote(kind="run", source="runs/b", weights="", settings={}),
+    dataset="streets",
+    split="train",
+    date="",
+)
 
 
 def task(name: str, takes: float, *after: str) -> Task:
@@ -38,6 +49,19 @@ def test_a_task_has_a_result_when_its_last_file_is_there(verb: str, last: str, t
     path.parent.mkdir(parents=True)
     path.touch()
     assert job.result() == {}
+
+
+def test_what_predicts_labels_has_a_result_when_all_are_there(tmp_path: Path) -> None:
+    folder = JobFolder(tmp_path)
+    one = Task("a", "A", "distill", 1.0, 0.0, drives=2, words=("runs/b", "data"))
+    job = one.job(folder)
+    assert job.start == job.resume == ("distill", "runs/b", "data", "--out", "runs/a")
+    assert job.result() is None
+    note, every = ImageNote(pixels="", source=""), 2 * FRAMES - LABELS
+    for images in (every - 1, every):
+        noted = PROVENANCE.model_copy(update={"images": {str(number): note for number in range(images)}})
+        noted.write(folder.run("a"))
+        assert job.result() == ({} if images == every else None)
 
 
 @pytest.mark.parametrize(

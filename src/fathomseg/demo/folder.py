@@ -59,14 +59,14 @@ def open_demo(path: Path, asked: Mapping[str, Any], tasks: Sequence[Task], recip
 
 
 def recipes(tasks: Sequence[Task], seed: int) -> dict[str, str]:
-    """The text of every task's recipe."""
+    """The text of every task's recipe; a task that is told something else has none."""
 
     def text(task: Task) -> str:
         numbers = {"steps": task.steps, "seed": seed, "drives": task.drives, "labels": LABELS}
         numbers |= {"held_out": max(1, 3 * task.drives // 8), "few": max(1, task.drives // 10)}
         return Template((RECIPES / f"{task.name}.yaml").read_text(encoding="utf-8")).substitute(numbers)
 
-    return {task.name: text(task) for task in tasks}
+    return {task.name: text(task) for task in tasks if not task.words}
 
 
 def _other_plan(folder: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:

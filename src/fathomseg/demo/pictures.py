@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.plan import LABELS, ROWS
+from fathomseg.demo.plan import LABELS, ROWS, TEACHER
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import draw
 from fathomseg.io.draw import Picture
@@ -104,8 +104,8 @@ class Gallery:
 
     def mix_strip(self, ids: Sequence[str]) -> Strip:
         """A pair of these images as the last row's training sees it: both with depth, the mask, what comes of them."""
-        teacher, classes = list(self.rows.values())[-1], self.fine.classes
-        seen = {id: self._pixels(self.fine.image(id), teacher) for id in ids}
+        classes = self.fine.classes
+        seen = {id: self._pixels(self.fine.image(id)) for id in ids}
         this, other = best_pair(seen)
         keep = DepthMix().mask(seen[this], seen[other], [0])
         mixed = composite(keep, seen[this], seen[other])
@@ -143,8 +143,9 @@ class Gallery:
         gap = np.full((4, lines[0].shape[1], 3), 255, np.uint8)
         return np.concatenate([part for line in lines for part in (line, gap)][:-1])
 
-    def _pixels(self, image: UInt8[np.ndarray, "h w 3"], teacher: Predictor) -> Pixels:
-        label = torch.from_numpy(teacher.predict(image).label)[None]
+    def _pixels(self, image: UInt8[np.ndarray, "h w 3"]) -> Pixels:
+        teacher = next(row.title for row in ROWS if row.task == TEACHER)
+        label = torch.from_numpy(self.rows[teacher].predict(image).label)[None]
         disparity = torch.from_numpy(self.rows[ROWS[-1].title].predict(image).disparity)[None, None]
         return Pixels(
             image=torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255,

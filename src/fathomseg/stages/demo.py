@@ -1,7 +1,7 @@
 """`fathom demo`: the whole idea on the generated world, without data, network or GPU.
 
-It types what a user would: depth from clips, a choice of images, four trainings; then it shows what came of them. The
-same command resumes it where it was stopped.
+It types what a user would: depth from clips, a choice of images, predicted labels, four trainings; then it shows what
+came of them. The same command resumes it where it was stopped.
 
 OUT/report.html, demo.jpg      the page, and one picture
 OUT/results.json               all numbers

@@ -24,7 +24,7 @@ class Command:
     start: tuple[str, ...]
     """The words after `fathom`."""
     resume: tuple[str, ...]
-    """The same where its run has a checkpoint."""
+    """The same where its run has a checkpoint. Equal to `start`: the command resumes by itself what it has left."""
     cwd: Path | None = None
     """Where they are typed."""
     program: str = "fathomseg.cli"
@@ -53,7 +53,7 @@ class Attempt:
             with self.folder.claimed(self.command.name) as log:
                 if log is not None:
                     words, run = self.command.resume, self.folder.run(self.command.name)
-                    if not checkpoints(run):
+                    if words != self.command.start and not checkpoints(run):
                         words = self.command.start
                         clear(run)  # started, but nothing was saved
                     with self._lock:

@@ -25,7 +25,7 @@ class Job:
     start: tuple[str, ...]
     """The words after `fathom`."""
     resume: tuple[str, ...]
-    """The same where its run has a checkpoint."""
+    """The same where its run has a checkpoint; equal to `start` for a command that resumes by itself."""
     result: Callable[[], Record | None]
     """Reads what it has left in its run folder; None if the run has not reached its end."""
     after: tuple[str, ...] = ()
