@@ -410,6 +410,16 @@ class TestFrozen:
         with pytest.raises(ConfigError, match=r"frozen=true keeps .*: give init_from\.tasks\.depth\.run"):
             self.recipe(without)
 
+    def test_classes_of_other_names_are_refused_before_anything_is_prepared(self, tmp_path: Path) -> None:
+        """As many of them as the run has: the weights would fit."""
+        names, run = ("a", "b"), saved(tmp_path / "run", segmentation(FPN))
+        own = {"segmentation": {"decoder": FPN, "encoder": "own", "frozen": True}, "depth": {"decoder": unet(2)}}
+        ours = validate(NetworkConfig, {"encoder": TINY, "tasks": own})
+        start = validate(InitFrom, {"tasks": {"segmentation": {"run": str(run)}}})
+        assert "tensors loaded" in start.into(built(ours, 0), ours, classes=names)
+        with pytest.raises(FathomError, match=r"has learned: a, b\. The data's are b, a: train with data of those"):
+            start.into(built(ours, 0), ours, classes=names[::-1])
+
     def test_it_is_no_task_that_ought_to_be_learned(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         tell_left_out(self.recipe(self.start(tmp_path)))
         assert "not learned" not in capsys.readouterr().err

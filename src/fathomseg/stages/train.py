@@ -74,7 +74,8 @@ def train_once(recipe: Recipe, folder: Path, resume: bool) -> None:
     torch.manual_seed(recipe.seed)  # for the weights that start at random
     network, brought = build_networks(recipe, pretrained=not resume)
     if not resume and recipe.init_from is not None:
-        say(recipe.init_from.into(network, recipe.network, pose_network(brought)))  # fail before preprocessing
+        classes = recipe.data.classes.names if "segmentation" in recipe.network.tasks else ()
+        say(recipe.init_from.into(network, recipe.network, pose_network(brought), classes))  # fail before preprocessing
 
     streams = build_streams(recipe, labelled, folder, accelerate)
     if main:

@@ -21,6 +21,7 @@ from fathomseg.models.saved import load_weights
 from fathomseg.tasks.base import Task
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.network import NetworkConfig
+from fathomseg.tasks.segmentation import Segmentation
 
 BranchPart = Literal["encoder", "decoder", "head"]
 InitPart = Literal[BranchPart, "links", "pose"]
@@ -64,9 +65,9 @@ class InitFrom(Part):
         given = self.tasks.get(task, self)
         return given.run is not None and set(get_args(BranchPart)) <= set(given.parts)
 
-    def kept(self, task: Task) -> ModelCard:
+    def kept(self, task: Task, classes: Sequence[str] = ()) -> ModelCard:
         """The card of the run that a frozen task comes from. Raises `FathomError` if that run lacks the task, or means
-        another thing by what it predicts; depth may be in another unit."""
+        another thing by what it predicts: other `classes`, another range; depth may be in another unit."""
         run = self.tasks.get(task.name, self).run
         assert run is not None, "what is frozen comes from a run (`fills`)"
         card, place = load_card(run), f"network.tasks.{task.name}"
@@ -87,17 +88,24 @@ class InitFrom(Part):
                     f"{place}.frozen=true keeps depth as {run} has learned it, with other settings than "
                     f"{' '.join(ours)}: set {' '.join(learned)}"
                 )
+        if isinstance(task, Segmentation) and classes and tuple(classes) != card.classes:
+            raise FathomError(
+                f"{place}.frozen=true keeps the classes that {run} has learned: {', '.join(card.classes)}. "
+                f"The data's are {', '.join(classes)}: train with data of those classes, or without frozen"
+            )
         return card
 
-    def into(self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None) -> str:
+    def into(
+        self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None, classes: Sequence[str] = ()
+    ) -> str:
         """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
         not.
 
         Raises `FathomError`, before anything is copied to the part in question, if a run lacks it or it differs; and if
-        anything of a frozen branch is not copied.
+        anything of a frozen branch is not copied, or is of other `classes`.
         """
         for task in network.frozen:
-            self.kept(ours.tasks[task])
+            self.kept(ours.tasks[task], classes)
         lines: list[str] = []
         loaded: set[str] = set()
         for task, given in self.tasks.items():
