@@ -17,12 +17,12 @@ from fathomseg.data.datasets import CamVid, Streets
 from fathomseg.engine.logging import METRICS
 from fathomseg.engine.step import LINKS
 from fathomseg.inference.predictor import load
+from fathomseg.io.files import CONFIG
 from fathomseg.report.study_page import arm_pictures, render_study
 from fathomseg.stages.train import train
 from fathomseg.study.report import Report
 from fathomseg.study.table import grid
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG
 from tests import fakes
 from tests.distillation.teachers import make_run
 from tests.report.test_demo_page import a_page

@@ -10,12 +10,12 @@ from fathomseg.config import validate
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, load_card
+from fathomseg.io.files import CONFIG
 from fathomseg.named_recipes import find
 from fathomseg.stages import select, train
 from fathomseg.training.needed_runs import refuse_missing_runs
 from fathomseg.training.phases import phase_recipes
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG
 from tests.stages import tiny_depth
 
 

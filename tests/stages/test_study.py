@@ -18,6 +18,7 @@ import yaml
 from fathomseg.config import flat, load, validate
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import CARD
+from fathomseg.io.files import CONFIG
 from fathomseg.models.encoders import Encoder
 from fathomseg.stages import study as stage
 from fathomseg.stages.study_config import Study, Training, labelled
@@ -29,7 +30,7 @@ from fathomseg.study.runner import Job, Runner
 from fathomseg.study.table import Cell, Record
 from fathomseg.training.phases import trainings_in
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG, IDS, ORIGIN
+from fathomseg.training.run_folder import IDS, ORIGIN
 from fathomseg.training.stream_ids import budgets
 from tests.stages.runs import same_run
 

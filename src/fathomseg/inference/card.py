@@ -25,7 +25,7 @@ from fathomseg.errors import FathomError
 from fathomseg.inference.depth_scale import DepthScale
 from fathomseg.inference.onnx import card_tree, is_onnx
 from fathomseg.io.depth_maps import DepthUnit
-from fathomseg.io.files import read_json, write_text
+from fathomseg.io.files import CONFIG, read_json, write_text
 from fathomseg.metrics.depth import Alignment
 from fathomseg.models.network import Network
 from fathomseg.models.pose import AnyPose, PoseNetwork
@@ -143,7 +143,7 @@ def save_card(folder: Path, card: ModelCard) -> None:
 
 def stopped(folder: Path) -> str | None:
     """That a run was stopped before it had a model, and what to do; None for any other folder."""
-    is_run = (folder / "config.yaml").is_file() and not (folder / CARD).is_file()  # else a folder of runs, perhaps
+    is_run = (folder / CONFIG).is_file() and not (folder / CARD).is_file()  # else a folder of runs, perhaps
     if not is_run or not any(True for at in ("", "*/") for _ in folder.glob(f"{at}{CHECKPOINT}")):
         return None
     return f"{folder} stopped before its last step; resume it: fathom train --resume {shlex.quote(str(folder))}"

@@ -15,6 +15,7 @@ from fathomseg.data.transforms import PositiveSize
 from fathomseg.errors import FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.inference.shape import kept_aspect
+from fathomseg.io.files import CONFIG
 from fathomseg.types import Size
 
 LINKS: Final = {"on": True, "off": False}
@@ -113,7 +114,7 @@ def trained_inference(
     if is_onnx(run):
         known = read_metadata(run).get("inference", {})
     else:
-        path = run / "config.yaml"
+        path = run / CONFIG
         tree = config.read_yaml(path).get("evaluation") if path.is_file() else None
         known = tree.get("inference", {}) if isinstance(tree, dict) else {}
     source: dict[str, Any] = {"evaluation": {"inference": known}}

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -31,6 +31,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write a file that appears under its name only when complete."""
     with writing(path) as temporary:
         temporary.write_bytes(content)
+
+
+CONFIG: Final = "config.yaml"
+"""The resolved recipe in the folder of a run."""
 
 
 def write_config(part: Part, path: Path) -> None:

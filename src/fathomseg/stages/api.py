@@ -22,9 +22,8 @@ from fathomseg.config import flat, read_yaml
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import load_card
 from fathomseg.inference.predictor import Predictor, load
-from fathomseg.io.files import read_tree
+from fathomseg.io.files import CONFIG, read_tree
 from fathomseg.named_recipes import find
-from fathomseg.training.run_folder import CONFIG
 
 if TYPE_CHECKING:
     from fathomseg.selection.annotation import Imported

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fathomseg.config import load
 from fathomseg.errors import FathomError
+from fathomseg.io.files import CONFIG
 from fathomseg.report.demo_page import Tiles
 from fathomseg.selection.cells import StrangestCell
 from fathomseg.selection.criteria import Diversity
@@ -13,7 +14,6 @@ from fathomseg.selection.features import DepthFeatures
 from fathomseg.stages.select import build_pool, pool_ids
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.study.folder import JobFolder
-from fathomseg.training.run_folder import CONFIG
 
 
 def tiles(folder: JobFolder, chosen: Sequence[str], random: Sequence[str]) -> tuple[Tiles, Tiles]:

@@ -27,7 +27,7 @@ from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load, task_names
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.files import digest, refuse_unwritable
+from fathomseg.io.files import CONFIG, digest, refuse_unwritable
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.io.ranks import rank_and_world
@@ -41,7 +41,7 @@ from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.score_folders import elsewhere, of_baseline
 from fathomseg.tasks.base import Task
-from fathomseg.training.run_folder import CONFIG, origin, own_data, own_device
+from fathomseg.training.run_folder import origin, own_data, own_device
 
 MOTION: Final = "motion"
 """What camera motion is called beside the tasks."""

@@ -20,7 +20,7 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import FathomError
-from fathomseg.io.files import read_ids, write_config
+from fathomseg.io.files import CONFIG, read_ids, write_config
 from fathomseg.io.lock import alone_in
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import Tell, preparing, say
@@ -33,7 +33,7 @@ from fathomseg.stages.select_outputs import write_all
 from fathomseg.stages.select_recipe import SelectRecipe
 from fathomseg.training.advice import resume_advice
 from fathomseg.training.needed_runs import refuse_missing_runs
-from fathomseg.training.run_folder import CONFIG, begin, origin, refuse_changes
+from fathomseg.training.run_folder import begin, origin, refuse_changes
 from fathomseg.training.start import started
 
 STAGES: Final = "stages"

@@ -12,13 +12,12 @@ from fathomseg import config
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD
 from fathomseg.inference.predictor import load
-from fathomseg.io.files import write_text
+from fathomseg.io.files import CONFIG, write_text
 from fathomseg.report.study_page import PAGE, ArmPictures, arm_pictures, render_study
 from fathomseg.study.folder import JobFolder
 from fathomseg.study.report import Report, redact_paths
 from fathomseg.study.table import Cell, size
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG
 
 _IMAGES: Final = 4
 """Images that every arm predicts."""

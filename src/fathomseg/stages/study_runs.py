@@ -15,6 +15,7 @@ import yaml
 from fathomseg.config import flat, load
 from fathomseg.engine.logging import METRICS
 from fathomseg.errors import DataError, FathomError
+from fathomseg.io.files import CONFIG
 from fathomseg.io.owned import clear
 from fathomseg.stages.study_config import Training, labelled
 from fathomseg.study.folder import LABELLED_HASH, SETTINGS, JobFolder, scores, scores_file
@@ -35,7 +36,7 @@ from fathomseg.study.terminal import last_step
 from fathomseg.text import read_text
 from fathomseg.training.phases import trainings_in
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG, ORIGIN, labelled_ids, may_change
+from fathomseg.training.run_folder import ORIGIN, labelled_ids, may_change
 
 _OF_A_CELL: Final = frozenset((SEED, LABEL_BUDGET, LABEL_FILE, LABEL_SEED))
 """Settings that differ between cells of an arm; the labelled images are compared by themselves."""

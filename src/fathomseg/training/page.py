@@ -12,6 +12,7 @@ import torch
 from fathomseg.data.intrinsics import field_of_view
 from fathomseg.data.loading import collate
 from fathomseg.engine.step import Batches, Step
+from fathomseg.io.files import CONFIG
 from fathomseg.report.page import sections
 from fathomseg.report.section import Card
 from fathomseg.report.step_samples import step_samples
@@ -19,7 +20,7 @@ from fathomseg.report.training_page import PAGE, LearnedCamera, TrainingPage, wr
 from fathomseg.training.build import photometric_of
 from fathomseg.training.cameras import learned
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG, origin
+from fathomseg.training.run_folder import origin
 from fathomseg.training.streams import Streams
 
 _SAMPLES: Final = 4

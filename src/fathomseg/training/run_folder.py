@@ -21,7 +21,7 @@ from fathomseg.engine.logging import METRICS
 from fathomseg.engine.trackers import BOARD, TRACKED
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.onnx import is_onnx, read_metadata
-from fathomseg.io.files import write_config
+from fathomseg.io.files import CONFIG, write_config
 from fathomseg.io.owned import foreign, own, remove_own
 from fathomseg.text import read_text
 from fathomseg.version import __version__
@@ -29,7 +29,7 @@ from fathomseg.version import __version__
 if TYPE_CHECKING:
     import accelerate
 
-CONFIG, ORIGIN = "config.yaml", "origin.json"
+ORIGIN = "origin.json"
 IDS = "{}.txt"
 """The ids whose labels a stream may use, one per line, by the stream's name: labelled.txt."""
 

@@ -11,12 +11,12 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import BLOCKS, HeldOut, shared_clips, warning, without
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.errors import FathomError
-from fathomseg.io.files import read_ids
+from fathomseg.io.files import CONFIG, read_ids
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.training.needed_runs import needed_runs
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import CONFIG, FRAMES, IDS
+from fathomseg.training.run_folder import FRAMES, IDS
 from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
