@@ -42,7 +42,8 @@ def test_the_depth_run_of_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["studies/camvid", "studies/adapt-streets-camvid"])
-def test_the_depth_run_of_a_study(name: str) -> None:
+def test_the_depth_run_of_a_study(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a clone may have that run
     config = tiny_depth.settings(init_from={"run": "runs/depth-kitti-streets"})
     with pytest.raises(FathomError, match=r"make it by `fathom pretrain recipes/depth-kitti-streets\.yaml`"):
         refuse_missing_runs([validate(Recipe, config)], find(name), Path("own"))
