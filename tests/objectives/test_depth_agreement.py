@@ -79,6 +79,18 @@ def test_the_depth_of_the_batch_says_how_far_the_heads_are_apart() -> None:
 
 
 @torch.no_grad()
+def test_what_a_finished_teacher_has_predicted_is_weighed_as_well() -> None:
+    """By the depths of the averaged network: the teacher's labels alone are finished."""
+    step, data = two_depths(teacher="finished").eval(), streams("disparity")
+    batch = data["unlabelled"]
+    theirs = {"distilled_label": torch.zeros(2, *SIZE, dtype=torch.uint8)}
+    theirs["distilled_label_confidence"] = torch.ones(2, *SIZE)
+    expected = DepthAgreement().weight(*predicted(step, batch), batch.targets["disparity"], EVERY)
+    data["unlabelled"] = replace(batch, targets={**batch.targets, **theirs})
+    torch.testing.assert_close(learned(step, data)[1].weight, expected)
+
+
+@torch.no_grad()
 def test_without_it_that_of_the_head_of_the_target_does() -> None:
     step, data = two_depths().eval(), streams()
     source, own = predicted(step, data["unlabelled"])
