@@ -22,7 +22,7 @@ GOING_ON = {
     "adapt_streets_camvid": 13,
     "adapt_streets_camvid_1600_steps": 8,
     "adapt_streets_dusk": 2,
-    "depth_semantics_streets": 5,
+    "depth_semantics_streets": 9,
     "sync_streets": 23,
     "sync_nyuv2": 2,
     "camvid_1600_steps": 20,
