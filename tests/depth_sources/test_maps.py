@@ -12,12 +12,14 @@ from PIL import Image
 
 from fathomseg.config import validate
 from fathomseg.data.datasets.camvid import CamVid
+from fathomseg.data.datasets.cityscapes import Cityscapes
+from fathomseg.data.datasets.idd_lite import IddLite
 from fathomseg.data.datasets.kitti import Kitti
 from fathomseg.depth_sources.maps import StoredMaps
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.io.depth_maps import write_disparity
 from fathomseg.io.stored_maps import read_as, read_map
-from tests.fakes import make_camvid, make_kitti
+from tests.fakes import make_camvid, make_cityscapes, make_idd_lite, make_kitti
 
 FIRST = "train/0001TP_006690"
 SECOND = "train/0001TP_006720"
@@ -123,6 +125,50 @@ def test_it_must_be_clear_whose_a_file_is(tmp_path: Path, data: CamVid, folder: 
     np.save(folder / "000001.npy", VALUES)  # every drive has a frame of this name
     with pytest.raises(DataError, match="might be"):
         source(folder).disparity(kitti, "drive0/000001")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("train/aachen/{id}_disparity.npy", "_disparity"),  # Cityscapes' own disparity
+        ("aachen/{id}_leftImg8bit.npy", ""),  # as `fathom predict leftImg8bit/train` names them
+        ("leftImg8bit/train/aachen/{id}_leftImg8bit.npy", ""),  # and as of the whole dataset
+        ("{id}_leftImg8bit.npy", ""),
+    ],
+)
+def test_a_file_is_found_by_the_path_of_the_image(tmp_path: Path, folder: Path, name: str, suffix: str) -> None:
+    data = Cityscapes(root=make_cityscapes(tmp_path / "cityscapes", sequence=False))
+    for number in (0, 1):
+        path = folder / name.format(id=f"aachen_{number:06d}_000019")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, (1 + number) * VALUES)
+    maps = source(folder, suffix=suffix)
+    for number in (0, 1):
+        found = maps.disparity(data, f"train/aachen_{number:06d}_000019")
+        np.testing.assert_array_equal(found, (1 + number) * VALUES)
+    with pytest.raises(DataError, match=r"has no file; expected .*lindau"):
+        maps.disparity(data, "val/lindau_000000_000019")
+    if "/" in name:  # what lies in the folder of another city is of another image
+        path = folder / name.format(id="aachen_000001_000019")
+        other = Path(str(path).replace("aachen/", "lindau/"))
+        other.parent.mkdir()
+        path.rename(other)
+        with pytest.raises(DataError, match="has no file"):
+            maps.disparity(data, "train/aachen_000001_000019")
+
+
+def test_frames_of_one_name_are_told_apart_by_the_folders_of_their_images(tmp_path: Path, folder: Path) -> None:
+    data = IddLite(root=make_idd_lite(tmp_path / "idd", sequences=3, with_val=True))
+    for sequence in range(3):
+        (folder / f"{sequence}").mkdir()
+        np.save(folder / f"{sequence}" / "000001_image.npy", (1 + sequence) * VALUES)
+    with pytest.raises(DataError, match="might be the file of val/2/000001 too"):
+        source(folder).disparity(data, "train/2/000001")  # both splits have a sequence 2
+    for sequence in range(3):
+        (folder / f"{sequence}").rename(folder / "train" / f"{sequence}")
+    np.testing.assert_array_equal(source(folder).disparity(data, "train/2/000001"), 3 * VALUES)
+    with pytest.raises(DataError, match="has no file"):
+        source(folder).disparity(data, "val/2/000001")
 
 
 def test_archives(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
     reasons = [problem.reason for problem in caught.value.problems]
     assert len(reasons) == 4
     for expected, reason in zip(
-        ("int64 of shape (3, 4)", "no positive depth at 20 pixels", "16 bits", "has no prediction"),
+        ("int64 of shape (3, 4)", "no positive depth at 20 pixels", "16 bits", "has no file"),
         reasons,
         strict=True,
     ):
@@ -97,7 +97,7 @@ def test_everything_wrong_is_listed_at_once(tmp_path: Path) -> None:
 def test_two_kinds_of_one_map_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "00.npy", truth(1))
     write_disparity(tmp_path / "00.png", np.ones((6, 8), np.float32))
-    with pytest.raises(DataError, match="has 2 predictions"):
+    with pytest.raises(DataError, match="has 2 files"):
         source(tmp_path).read("c0/00")
 
 
@@ -118,9 +118,9 @@ def test_a_flat_file_never_serves_two_samples(tmp_path: Path) -> None:
     found = FromFolder(tmp_path, Segmentation(), DATA, ids)
     assert found.path("val/b/001") == tmp_path / "b" / "001.png"
     for id, reason in (
-        ("val/a/000", "might be the prediction of val/b/000 too"),
-        ("val/a/001", "has no prediction"),  # b/001.png is not its own
-        ("b/002", "has 2 predictions"),
+        ("val/a/000", "might be the file of val/b/000 too"),
+        ("val/a/001", "has no file"),  # b/001.png is not its own
+        ("b/002", "has 2 files"),
     ):
         with pytest.raises(DataError, match=reason):
             found.path(id)

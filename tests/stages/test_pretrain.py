@@ -333,6 +333,8 @@ class TestPhases:
         )
         first, last = (tmp_path / "run" / name / "camera-clips-96x48.yaml" for name in phases)
         assert (tmp_path / "run" / "camera-clips-96x48.yaml").read_text() == last.read_text()
+        chosen, of_last = (folder / "frames-clips.csv" for folder in (tmp_path / "run", last.parent))
+        assert chosen.read_bytes() == of_last.read_bytes()
         learned = config.load(CameraEntry, first).fx
         assert abs(learned / pinhole(SIZE, 70).fx - 1) > 1e-3
         assert config.load(CameraEntry, last).fx == pytest.approx(learned, rel=1e-5)

@@ -29,7 +29,7 @@ class StoredMaps(DepthSource):
 
     `.png` of 8 or 16 bits, `.npy`, `.npz`, and `.tif` or `.pfm` of one channel. The 16-bit files of
     `fathom predict` need no setting but the folder. A file belongs to a sample if the path of one, without
-    ending, ends with that of the other.
+    ending, ends with that of the other, or if the path of the sample's image ends with the file's.
     """
 
     name: Literal["maps"] = "maps"
@@ -75,8 +75,8 @@ class MapsReader(DepthReader):
         self.source, self.dataset = source, dataset
         if not source.folder.is_dir():
             raise FathomError(f"There is no folder {source.folder} with maps of {source.holds}.")
-        ids = {id + source.suffix: None for split in dataset.splits for id in dataset.ids(split)}
-        self._files = ByName(source.folder, tuple(ids), MAP_SUFFIXES)
+        ids = {id: None for split in dataset.splits for id in dataset.ids(split)}
+        self._files = ByName(source.folder, tuple(ids), MAP_SUFFIXES, dataset.files, source.suffix)
 
     def fingerprint(self, id: str) -> str:
         """Path, byte size and time of change of the file, and how its numbers are read. Raises `DataError`."""
@@ -86,7 +86,7 @@ class MapsReader(DepthReader):
 
     def path(self, id: str) -> Path:
         """The one file of a sample. Raises `DataError` if there is none, or more than one."""
-        return self._files.path(id + self.source.suffix)
+        return self._files.path(id)
 
     def load(self, id: str) -> Float32[np.ndarray, "h w"]:
         """The disparity in the file. Raises `DataError` if it cannot be read or holds no map."""

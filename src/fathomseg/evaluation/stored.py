@@ -64,7 +64,7 @@ class FromFolder:
 
     @cached_property
     def _files(self) -> ByName:
-        return ByName(self.folder, self.ids, self.task.stored_endings)
+        return ByName(self.folder, self.ids, self.task.stored_endings, self.dataset.files)
 
 
 def stored_task(folder: Path, tasks: Mapping[str, Task]) -> Task:

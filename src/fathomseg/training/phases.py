@@ -20,7 +20,7 @@ from fathomseg.training.batches import refuse_batches
 from fathomseg.training.cameras import FILE as CAMERA
 from fathomseg.training.init_from import EVERYTHING, InitPart
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import IDS, begin
+from fathomseg.training.run_folder import FRAMES, IDS, begin
 
 
 def train_phases(
@@ -54,11 +54,12 @@ def train_phases(
         accelerate.wait_for_everyone()
         train(settings, inside, interrupted)
     if accelerate.is_main_process:
-        labels = [name for stream in settings.streams if (inside / (name := IDS.format(stream))).is_file()]
+        used = [name.format(stream) for stream in settings.streams for name in (IDS, FRAMES)]
+        lists = [name for name in used if (inside / name).is_file()]
         there = [*WEIGHTS.values(), POSE, SCENE, CARD, PAGE, *(path.name for path in inside.glob(CAMERA.format("*")))]
-        for file in (name for name in [*there, *labels, METRICS] if (inside / name).is_file()):
+        for file in (name for name in [*there, *lists, METRICS] if (inside / name).is_file()):
             shutil.copy2(inside / file, folder / file)
-        own(folder, labels)
+        own(folder, lists)
         if (inside / "evaluation").is_dir():
             shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
     accelerate.wait_for_everyone()

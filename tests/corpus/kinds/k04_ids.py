@@ -112,7 +112,7 @@ CASES: tuple[Case, ...] = table(
         "idd_lite",
         field("idd_lite", fakes.make_idd_lite, "gtFine/val/none", "-", with_val=True),
         "evaluate ../run --against data/gtFine/val --no-report",
-        refused("has no prediction"),
+        refused("has no file"),
     ),
     (
         "predictions of other classes",

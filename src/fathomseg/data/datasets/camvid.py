@@ -8,8 +8,9 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import FathomError
 from fathomseg.io.images import SUFFIXES
 from fathomseg.types import ClassList
@@ -42,7 +43,7 @@ _HZ: Final = 30
 """Frames of the original video in a second; frame numbers count them."""
 
 
-class CamVid(FileDataset):
+class CamVid(ScaledLabels):
     """CamVid. Ids are `split/stem` ("train/0001TP_006690"); void (11) is ignored; the camera is not calibrated.
 
     A name ends in the frame's number within its 30 Hz sequence. `val` is one clip at 15 Hz; `train` and `test` have

@@ -7,9 +7,10 @@ from typing import ClassVar, Final, Literal
 
 from pydantic import Field
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
 from fathomseg.data.datasets.hash_split import hold_out_by_hash
 from fathomseg.data.datasets.labels import LabelMap
+from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import FathomError
 from fathomseg.types import ClassList
 
@@ -27,7 +28,7 @@ CLASSES: Final = ClassList.of(
 _LABELS: Final = LabelMap("ids", CLASSES.names, tuple(range(7)), (255,), "IDD-Lite has ids 0 to 6 and 255 for void")
 
 
-class IddLite(FileDataset):
+class IddLite(ScaledLabels):
     """IDD-Lite. Ids are `folder/sequence/frame` ("train/0/024541"); frames are not consecutive and have no camera.
 
     If there is no folder `val`, whole sequences of `train` are held out as split `val`, chosen by a hash of their

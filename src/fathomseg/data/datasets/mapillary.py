@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from fathomseg.data.datasets.files import FileDataset, Files, Listing, files_below, without_image
+from fathomseg.data.datasets.files import Files, Listing, files_below, without_image
 from fathomseg.data.datasets.labels import LabelMap, distinct_colours, pack_one
+from fathomseg.data.datasets.maps import ScaledLabels
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.formats import png_is_rgb
 from fathomseg.text import read_text
@@ -19,7 +20,7 @@ _VERSIONS: Final = ("2.0", "1.2")
 """In the order they are looked for."""
 
 
-class Mapillary(FileDataset):
+class Mapillary(ScaledLabels):
     """Mapillary Vistas. Ids are `split/name` ("train/0035fkbjWljhaftpVM37-g"); the images are no video.
 
     Classes are those of the configuration file that are evaluated, by their readable names ("Traffic Sign (Front)");
