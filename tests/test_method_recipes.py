@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from fathomseg.augment import Colours
 from fathomseg.cli import app
 from fathomseg.config import load
+from fathomseg.errors import ConfigError
 from fathomseg.objectives import PseudoLabels
 from fathomseg.training.domains import held_for
 from fathomseg.training.recipe import Recipe
@@ -222,6 +223,21 @@ def test_mixing_rules_differ_in_the_rule_alone() -> None:
         return tree
 
     assert rest("mean-teacher") == rest("cutmix") == rest("classmix") == rest("depthmix")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("three-ways")])
+def test_a_stream_that_nothing_reads_any_more_can_be_taken_out(name: str) -> None:
+    """As published: depth is learned on the images themselves, and the recipe's clips are read by nobody."""
+    published = ["objectives.photometric.stream=[labelled, unlabelled]"]
+    path = RECIPES[name]
+    with pytest.raises(ConfigError, match=r"objective learns from stream 'clips': leave it out \(streams\.clips=null"):
+        load(Recipe, path, published)
+    for overrides in ([*published, "streams.clips=null"], ["streams.clips=null", *published]):
+        assert set(load(Recipe, path, overrides).streams) == {"labelled", "unlabelled"}
+    with pytest.raises(ConfigError, match="'photometric' learns from stream 'clips', but there is none"):
+        load(Recipe, path, ["streams.clips=null"])
+    back = load(Recipe, path, ["streams.clips=null", "streams.clips.split=clips"])
+    assert back.streams["clips"].split == "clips"
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("three-ways")])

@@ -171,8 +171,23 @@ class TestStreams:
 
     def test_images_that_are_scored_stay_out(self, camvid: Path, tmp_path: Path) -> None:
         settings = recipe(camvid, "segmentation", written(tmp_path / "t", camvid), evaluation={"split": "train"})
-        streams, chosen = built(settings, tmp_path)
-        assert set(streams.by_name["labelled"].ids) == set(chosen["labelled"])  # which a budget names itself
+        with pytest.raises(FathomError, match="both 'train': no training may see what it is scored on"):
+            built(settings, tmp_path)
+
+    def test_frames_that_have_a_label_use_it_and_the_others_the_teachers(self, camvid: Path, tmp_path: Path) -> None:
+        """Where no label is needed, so that a budget leaves the others in."""
+        pseudo = {"teacher": "finished", "mixing": {"name": "classmix"}}
+        folder = str(written(tmp_path / "t", camvid))
+        streams = {"labelled": {}, "rest": {"labels": {"count": 2}, "distilled": {"segmentation": {"folder": folder}}}}
+        objectives = {"supervised": {}, "pseudo_labels": {**pseudo, "stream": "rest"}}
+        settings = recipe(camvid, "segmentation", Path(folder), streams=streams, objectives=objectives)
+        made, chosen = built(settings, tmp_path)
+        batch = batch_of(made, 6, "rest")
+        own, teachers = batch.present["label"].tolist(), batch.present["distilled_label"].tolist()
+        assert {id for id, there in zip(batch.ids, own, strict=True) if there} == set(chosen["rest"])
+        assert len(chosen["rest"]) == 2
+        assert not any(x and y for x, y in zip(own, teachers, strict=True))
+        assert sum(teachers) == 4
 
     def test_nor_are_the_true_labels_of_what_is_held_out_used(self, tmp_path: Path) -> None:
         root = fakes.make_folder(tmp_path / "own", images=4, size=SIZE)

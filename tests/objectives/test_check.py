@@ -117,7 +117,8 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
                 "nothing is learned: give an objective, for example objectives.supervised={stream: labelled}",
                 "the network predicts 'segmentation', but no objective trains it: give "
                 "objectives.supervised.losses.segmentation={}, or leave network.tasks.segmentation out",
-                "no objective learns from stream 'labelled': leave streams.labelled out, or name it in an objective",
+                "no objective learns from stream 'labelled': leave it out (streams.labelled=null), or name it in an "
+                "objective",
             ],
             id="nothing",
         ),
@@ -145,7 +146,7 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
             CLASSES,
             {"supervised": {}},
             {"labelled": [], "clips": []},
-            ["no objective learns from stream 'clips': leave streams.clips out, or name it in an objective"],
+            ["no objective learns from stream 'clips': leave it out (streams.clips=null), or name it in an objective"],
             id="a stream too many",
         ),
         pytest.param(

@@ -30,6 +30,22 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, float]]:
     return found
 
 
+def test_a_cluster_of_this_machine_that_nobody_names_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="needs the extra cluster")
+    asked: list[str | None] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **_: asked.append(address))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    for address in (None, "first:6379"):
+        if address is None:
+            monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        else:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        with open_engine("ray"):
+            pass
+    assert asked == ["local", "first:6379"]
+
+
 @pytest.mark.parametrize(
     ("there", "room"),
     [

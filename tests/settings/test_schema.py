@@ -42,6 +42,7 @@ def test_every_recipe_fits_its_schema(name: str) -> None:
         ("camvid", "data.rot", "x"),
         ("camvid", "size", [1, 2, 3]),
         ("camvid", "objectives.supervised.losses.segmentation.balanze", 1),
+        ("camvid", "streams.labelled", 3),
         ("camvid/depthmix", "objectives.pseudo_labels.mixing.name", "mixmix"),
         ("depth-kitti", "network.tasks.depth.decoder.strid", 2),
         ("select-streets", "budgt", 3),
@@ -58,6 +59,11 @@ def test_a_mistake_is_seen(name: str, path: str, value: Any) -> None:
         node = node[group]
     node[key] = value
     assert not CHECKS[kind_of(find(name))].is_valid(tree)
+
+
+def test_a_stream_may_be_null_as_in_what_takes_it_out() -> None:
+    tree = yaml.safe_load(find("camvid/three-ways").read_text(encoding="utf-8"))
+    assert CHECKS["recipe"].is_valid({**tree, "streams": {**tree["streams"], "clips": None}})
 
 
 def test_what_must_be_given_is_required() -> None:

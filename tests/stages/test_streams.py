@@ -34,7 +34,7 @@ from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_config import StreamConfig, learned_as_is
 from fathomseg.training.stream_ids import budgets
 from fathomseg.training.streams import Streams, build_streams
-from fathomseg.training.warnings import tell_shared_clips
+from fathomseg.training.warnings import tell_labels_used, tell_shared_clips
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
 from tests.stages import tiny_depth, tiny_semi
@@ -48,6 +48,16 @@ DEPTHMIX = {"supervised": {}, "pseudo_labels": {"mixing": {"name": "depthmix"}}}
 @pytest.fixture(scope="module")
 def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fakes.make_camvid(tmp_path_factory.mktemp("camvid"), train=6, val=5, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two photographs and two drives of five frames, of each of which the second has a label."""
+    root = fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=5, size=SIZE)
+    for clip in range(2):
+        label = fakes.stored_label(fakes.scene(clip, SIZE, 4)[1], "ids")
+        fakes.save(root / f"labels/clips/drive{clip}/000001.png", label)
+    return root
 
 
 def recipe(root: Path, **sections: Any) -> Recipe:
@@ -130,6 +140,78 @@ class TestEvaluatedImages:
         clips = {"data": {"name": "several", "datasets": {"a": {**tiny_semi.STREETS, "val_clips": 2}}}, "split": "val"}
         streams, _ = built(validate(Recipe, tiny_semi.joint(streams=tiny_semi.streams(clips=clips))), tmp_path)
         assert {id.split("/")[2] for id in streams.by_name["clips"].ids} == {"0001"}
+
+    @pytest.mark.parametrize(("split", "scored"), [("val", "val"), (None, "train")])
+    def test_of_a_label_budget_that_names_their_split(self, camvid: Path, split: str | None, scored: str) -> None:
+        streams = {"labelled": {"split": split, "labels": {}}}
+        settings = recipe(camvid, streams=streams, objectives={"supervised": {}}, evaluation={"split": scored})
+        told = rf"streams\.labelled\.split and evaluation\.split are both '{scored}': no training may see"
+        with pytest.raises(FathomError, match=told):
+            budgets(settings)
+
+    def test_val_is_a_split_like_others_if_it_is_not_scored(self, drives: Path, tmp_path: Path) -> None:
+        """Its drive, too: it is held out to be scored on."""
+        data = {"name": "folder", "root": str(drives), "val": ["clips/drive1/*"]}
+        streams = {"labelled": {"split": "val"}, "unlabelled": {"split": "val"}}
+        found, _ = built(recipe(drives, data=data, streams=streams, evaluation={"split": None}), tmp_path)
+        assert found.by_name["labelled"].ids == ("clips/drive1/000001",)
+        assert found.by_name["unlabelled"].ids == tuple(f"clips/drive1/{frame:06d}" for frame in range(5))
+
+    def test_of_a_label_budget_of_another_spelling(self, camvid: Path) -> None:
+        several = {"name": "several", "datasets": {"here": {"name": "camvid", "root": str(camvid)}}}
+        streams = {"labelled": {"data": several, "split": "val"}}
+        with pytest.raises(FathomError, match=r"All 5 images of split 'val' of several .* held out to be scored on"):
+            budgets(recipe(camvid, streams=streams, objectives={"supervised": {}}))
+
+
+class TestLabelsThatNobodyNeeds:
+    """`labels` of video says whose labels may be opened; frames without one are learned from all the same."""
+
+    def guided(self, root: Path, **clips: Any) -> Recipe:
+        data = {"name": "folder", "root": str(root), "val": []}
+        given = {"camera": {"name": "field_of_view"}, "geometry": {"scale": [1, 1], "flip": 0}, **clips}
+        guidance = {"losses": {"smoothness": {}}}
+        depth = {"depth": {"decoder": {"stride": 4}}}
+        return recipe(
+            root,
+            data=data,
+            network={"tasks": depth},
+            streams={"clips": given},
+            objectives={"photometric": {}, "semantic_guidance": guidance},
+        )
+
+    @pytest.mark.parametrize("count", [None, 1, 0])
+    def test_frames_without_a_label_stay(self, drives: Path, tmp_path: Path, count: int | None) -> None:
+        settings = self.guided(drives, labels={"count": count})
+        chosen = budgets(settings)["clips"]
+        labelled = {"clips/drive0/000001", "clips/drive1/000001"}
+        assert set(chosen) <= labelled
+        assert len(chosen) == (2 if count is None else count)
+        streams, _ = built(settings, tmp_path)
+        ids = {f"clips/drive{drive}/{frame:06d}" for drive in range(2) for frame in (1, 2, 3)}
+        assert set(streams.by_name["clips"].ids) == ids
+        (batch,) = batches(streams, "clips", 6)
+        assert set(batch.ids) == ids
+        assert batch.present["frames"].all()
+        has = batch.present.get("label", torch.zeros(6, dtype=torch.bool)).tolist()
+        assert {id for id, there in zip(batch.ids, has, strict=True) if there} == set(chosen)
+        data = Folder(root=drives, val=())
+        for row, id in enumerate(batch.ids if chosen else ()):
+            truth = torch.from_numpy(data.label(id)) if id in chosen else torch.full(SIZE, IGNORE)
+            assert torch.equal(batch.targets["label"][row], truth.to(torch.uint8))
+
+    def test_a_budget_counts_the_labels_of_frames(self, drives: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Not those of the photographs beside them, which are no frames."""
+        settings = self.guided(drives, labels={"count": 2})
+        tell_labels_used(settings, budgets(settings))
+        assert "clips: 2 labels are used, of 10 images in clips of folder." in capsys.readouterr().err
+
+    def test_of_images_without_neighbours(self, camvid: Path, tmp_path: Path) -> None:
+        """Pseudo-labels use labels where there are some, and need none."""
+        streams, _ = built(recipe(camvid, streams=streams_of(labels={"count": 3}, labelled_too=False)), tmp_path)
+        assert len(streams.by_name["unlabelled"].ids) == 6
+        (batch,) = batches(streams, "unlabelled", 6)
+        assert batch.present["label"].sum() == 3
 
 
 class TestLabels:
@@ -838,16 +920,6 @@ class TestStatistics:
     def test_a_network_that_learns_from_other_data_alone_keeps_theirs(self, tmp_path: Path) -> None:
         tree = tiny_depth.settings(streams=tiny_depth.clips(data={"name": "kitti", "root": str(tmp_path)}))
         assert held_for(validate(Recipe, tree)) == {}
-
-
-@pytest.fixture(scope="module")
-def drives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two photographs and two drives of five frames, of each of which the second has a label."""
-    root = fakes.make_folder(tmp_path_factory.mktemp("own"), images=2, clips=2, frames=5, size=SIZE)
-    for clip in range(2):
-        label = fakes.stored_label(fakes.scene(clip, SIZE, 4)[1], "ids")
-        fakes.save(root / f"labels/clips/drive{clip}/000001.png", label)
-    return root
 
 
 class TestHeldOutDrives:

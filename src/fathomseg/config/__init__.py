@@ -97,6 +97,14 @@ def named_by_key(tree: Any) -> Any:
     }
 
 
+def without_null(tree: Any) -> Any:
+    """A mapping without the keys that are null: `streams.clips=null` takes out what the recipe has.
+
+    For a field `Annotated[Mapping[str, X], BeforeValidator(without_null)]`.
+    """
+    return {key: part for key, part in tree.items() if part is not None} if isinstance(tree, Mapping) else tree
+
+
 def validate(kind: type[P], tree: Mapping[str, Any], origin: str = "configuration") -> P:
     """Validate a plain mapping as `kind`; the readable form of pydantic's `model_validate`."""
     try:

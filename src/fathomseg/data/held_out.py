@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.errors import DataError
+from fathomseg.errors import DataError, FathomError
 
 VAL: Final = "val"
 """The split that is held out where nothing else is said."""
@@ -25,10 +25,13 @@ class HeldOut:
     """As `shown` names them."""
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str | None = VAL) -> HeldOut:
-        """The images of this split, if there is one, and whole drives that the dataset itself holds out."""
-        ids = set(dataset.held_out())
-        if split is not None and split in dataset.splits:
+    def of(cls, dataset: Dataset, split: str | None = VAL, asked: str | None = None) -> HeldOut:
+        """The images of this split, if there is one, and whole drives that the dataset itself holds out.
+
+        Whoever asks for a held-out split by its name (`asked`) gets it: its images, and the drives if it is `val`.
+        """
+        ids = set() if asked == VAL else set(dataset.held_out())
+        if split is not None and split != asked and split in dataset.splits:
             ids.update(dataset.ids(split))
         return cls(shown(dataset, ids))
 
@@ -43,6 +46,15 @@ class HeldOut:
 
 NOTHING: Final = HeldOut()
 """No image is held out."""
+
+
+def refuse_scored(split: str | None, scored: str | None, setting: str = "split") -> None:
+    """Raise `FathomError` if a training asks (`setting`) for the very split that it is scored on."""
+    if split is not None and split == scored:
+        raise FathomError(
+            f"{setting} and evaluation.split are both {split!r}: no training may see what it is scored on. Give "
+            "another split to one of them; evaluation.split=null scores nothing."
+        )
 
 
 def shown(dataset: Dataset, ids: Iterable[str]) -> frozenset[str]:

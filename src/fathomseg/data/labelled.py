@@ -20,8 +20,8 @@ class Labels(Part):
     """The label budget: all images that have a label, a random number of them, or the ids listed in a file."""
 
     count: Annotated[int, Field(ge=0)] | None = None
-    """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100. 0 = none: the
-    stream gives nothing, and its objectives learn from their other streams."""
+    """How many random labelled images to use; nothing = all. Budgets nest: 25 are the first 25 of 100. 0 = none: a
+    stream that needs labels gives nothing, and its objectives learn from their other streams."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed of the random choice; nothing = the seed of the run."""
     file: Path | None = None
@@ -33,17 +33,19 @@ class Labels(Part):
             raise ValueError("give either a file of ids or a seed for a random choice, not both")
         return self
 
-    def choose(self, dataset: Dataset, split: str, seed: int, held_out: HeldOut = NOTHING) -> tuple[str, ...]:
+    def choose(
+        self, dataset: Dataset, split: str, seed: int, held_out: HeldOut = NOTHING, ids: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
         """The ids of the labelled images of a split that are not held out, sorted. Only the existence of labels is
-        looked at, no label is opened.
+        looked at, no label is opened. `ids`: the images of the split, if it has others here than in the dataset.
 
         Raises `FathomError` if fewer images have a label than were requested, or a listed id does not exist.
         """
         if self.count == 0:
             return ()
         if self.file is not None:
-            return tuple(sorted(self._listed(dataset, split, held_out)))
-        labelled = [id for id in dataset.ids(split) if dataset.has_label(id)]
+            return tuple(sorted(self._listed(dataset, split, held_out, ids)))
+        labelled = [id for id in (dataset.ids(split) if ids is None else ids) if dataset.has_label(id)]
         having = held_out.without(dataset, labelled)
         if labelled and not having:
             raise FathomError(
@@ -59,10 +61,10 @@ class Labels(Part):
         order = np.random.default_rng(seed if self.seed is None else self.seed).permutation(len(having))
         return tuple(sorted(having[i] for i in order[: self.count]))
 
-    def _listed(self, dataset: Dataset, split: str, held_out: HeldOut) -> Sequence[str]:
+    def _listed(self, dataset: Dataset, split: str, held_out: HeldOut, ids: Sequence[str] | None) -> Sequence[str]:
         assert self.file is not None
         listed = read_ids(self.file)
-        known = set(dataset.ids(split))
+        known = set(dataset.ids(split) if ids is None else ids)
         if unknown := [id for id in listed if id not in known]:
             elsewhere = [name for name in dataset.splits if name != "all" and unknown[0] in dataset.ids(name)]
             hint = f"its own ids look like {next(iter(sorted(known)), '(none)')!r}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.several import Several
-from fathomseg.data.held_out import HeldOut
+from fathomseg.data.held_out import HeldOut, refuse_scored
 from fathomseg.data.motion import AnyFrames, Triplet
 from fathomseg.errors import DataError, FathomError, Problem
 from fathomseg.io.files import writing
@@ -20,19 +20,19 @@ def training_ids(dataset: Dataset, split: str | None, held_out: str | None) -> t
     """The frames to learn from: a split (null: `clips` or else `train`) without the images of the split `held_out` and
     the drives that the dataset holds out.
 
-    Of several datasets each has its own `clips` or `train`. Raises `FathomError` if nothing would be held out.
+    Of several datasets each has its own `clips` or `train`. Raises `FathomError` if both are one split.
     """
-    if split is not None and split == held_out:
-        raise FathomError(f"split and evaluation.split are both {split!r}: no training may see what it is scored on.")
-    return tuple(HeldOut.of(dataset, held_out).without(dataset, _frames(dataset, split)))
+    refuse_scored(split, held_out)
+    return tuple(HeldOut.of(dataset, held_out, asked=split).without(dataset, frames_of(dataset, split)))
 
 
-def _frames(dataset: Dataset, split: str | None) -> list[str]:
-    """The ids of a split, or of the usual one for video."""
+def frames_of(dataset: Dataset, split: str | None) -> list[str]:
+    """The ids of a split, or of the usual one for video (null): `clips`, or else `train`, of each of several datasets
+    by itself."""
     if split is not None:
         return list(dataset.ids(split))
     if isinstance(dataset, Several):
-        return [f"{key}/{id}" for key, member in dataset.datasets.items() for id in _frames(member, None)]
+        return [f"{key}/{id}" for key, member in dataset.datasets.items() for id in frames_of(member, None)]
     return list(dataset.ids("clips" if "clips" in dataset.splits else "train"))
 
 

@@ -48,7 +48,8 @@ class DistilledFolder(Part):
             raise FathomError(
                 f"{self.folder} holds disparity of unknown scale and offset, which is no depth in metres. Learn from "
                 f"it as disparity: streams.NAME.depth={{name: maps, folder: {self.folder / 'disparity'}}} with "
-                "objectives.supervised.losses.depth.target=disparity, or take a teacher that gives metres."
+                "objectives.supervised.losses.depth.target=disparity, written for all images (fathom distill "
+                "--everything), or take a teacher that gives metres."
             )
         if found.unit == "relative" and self.scale is None:
             raise FathomError(

@@ -61,7 +61,10 @@ def misfits(
         yield f"the network predicts {output!r}, but no objective trains it: {_remedy(output)}"
     read = {stream for o in objectives.values() for stream in (*o.streams, *o.partners)}
     for stream in sorted(streams.keys() - read):
-        yield f"no objective learns from stream {stream!r}: leave streams.{stream} out, or name it in an objective"
+        yield (
+            f"no objective learns from stream {stream!r}: leave it out (streams.{stream}=null), or name it in an "
+            "objective"
+        )
     for stream, given in streams.items():
         used = frozenset().union(*(o.uses(network) for o in objectives.values() if stream in o.streams))
         unused = [

@@ -34,7 +34,10 @@ class RayEngine(Engine):
         address = os.environ.get("RAY_ADDRESS")
         try:
             ray.init(
-                address, logging_level=logging.WARNING, log_to_driver=False, **({} if address else _OF_THIS_MACHINE)
+                address or "local",  # null joins a cluster of this machine, that somebody else may have started
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+                **({} if address else _OF_THIS_MACHINE),
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise FathomError(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from fathomseg.config import named_by_key
+from fathomseg.config import named_by_key, without_null
 from fathomseg.settings.docstrings import meanings
 
 _BY_KEY: Final = "x-named-by-key"
@@ -53,6 +53,8 @@ class _Generator(GenerateJsonSchema):
     def function_before_schema(self, schema: core_schema.BeforeValidatorFunctionSchema) -> JsonSchemaValue:
         """A function in front of a field reads texts too: the name of a file that holds the value. Parts have none."""
         tree, function = super().function_before_schema(schema), schema["function"]["function"]
+        if function is without_null:
+            return {**tree, "additionalProperties": {"anyOf": [tree["additionalProperties"], {"type": "null"}]}}
         parts = function is named_by_key or schema["schema"]["type"] == "tagged-union"
         reads = inspect.isfunction(function) and not parts  # the validators of parts are methods
         return {"anyOf": [tree, {"type": "string"}]} if reads else tree

@@ -21,7 +21,7 @@ from fathomseg.config import load, read_yaml
 from fathomseg.data.class_match import match_classes, read_mapping
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import dataset_kinds, resolve_dataset
-from fathomseg.data.held_out import VAL, HeldOut
+from fathomseg.data.held_out import HeldOut
 from fathomseg.distillation.files import CONFIDENCE, SOFT
 from fathomseg.distillation.huggingface import PREFIX, HuggingFaceLabels, HuggingFaceMaps
 from fathomseg.distillation.provenance import Provenance, StoredClasses
@@ -106,7 +106,7 @@ def distilled(
     inference, others = of_inference(overrides)
     dataset, labelled = known_data(data, others)
     ids = list(dataset.ids(split))
-    if split != VAL and len(kept := HeldOut.of(dataset).without(dataset, ids)) < len(ids):
+    if len(kept := HeldOut.of(dataset, asked=split).without(dataset, ids)) < len(ids):
         say(f"{len(ids) - len(kept)} of {len(ids)} images of split {split!r} are held out and left out.")
         ids = kept
     lacking = ids if everything else [id for id in ids if lacks(dataset, id, wanted, labelled)]

@@ -17,7 +17,7 @@ import torch
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.held_out import VAL, HeldOut
+from fathomseg.data.held_out import HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import FathomError
 from fathomseg.io.files import CONFIG, read_ids, write_config
@@ -141,7 +141,7 @@ def pool_ids(recipe: SelectRecipe, own: Sequence[str] = ()) -> tuple[Sequence[st
     where = f"split {recipe.split!r} of {dataset.name}"
     if not (everything := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
-    kept = everything if recipe.split == VAL else HeldOut.of(dataset).without(dataset, everything)
+    kept = HeldOut.of(dataset, asked=recipe.split).without(dataset, everything)
     chosen_here = frozenset(own) & frozenset(dataset.every_id())
     ids = sorted({*kept, *chosen_here})
     if not ids:

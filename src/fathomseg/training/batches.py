@@ -27,9 +27,10 @@ def refuse_batches(recipe: Recipe, accelerate: accelerate.Accelerator) -> None:
 def refuse_uneven(recipe: Recipe, accelerate: accelerate.Accelerator) -> None:
     """Raise `FathomError` if the batch of a stream cannot be shared out over the processes.
 
-    One with a budget of no labels may give nothing: the trainer sees to it.
+    One that needs labels, with a budget of none, may give nothing: the trainer sees to it.
     """
-    giving = [name for name, stream in recipe.streams.items() if stream.labels is None or stream.labels.count != 0]
+    bare = {name for name, stream in recipe.streams.items() if stream.labels is not None and stream.labels.count == 0}
+    giving = [name for name in recipe.streams if name not in bare or "label" not in recipe.needs(name)]
     batch_slices(giving, recipe.own_batch, recipe.train, accelerate)
 
 

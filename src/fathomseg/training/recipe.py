@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fathomseg.config import Part, named_by_key
+from fathomseg.config import Part, named_by_key, without_null
 from fathomseg.data.datasets import AnyDataset
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.patterns import is_pattern
@@ -57,8 +57,8 @@ class Recipe(Part):
     """Working (height, width): images are prepared at this size once, and the network sees this scale."""
     network: NetworkConfig = NetworkConfig()
     """Encoder, tasks and links."""
-    streams: Mapping[str, StreamConfig] = {"labelled": StreamConfig()}
-    """What a step reads, by name."""
+    streams: Annotated[Mapping[str, StreamConfig], BeforeValidator(without_null)] = {"labelled": StreamConfig()}
+    """What a step reads, by name; null takes a stream out that the recipe has."""
     objectives: Annotated[Mapping[str, AnyObjective], BeforeValidator(named_by_key)] = {"supervised": Supervised()}
     """What a step learns, by name."""
     init_from: InitFrom | None = None

@@ -56,10 +56,11 @@ class StreamConfig(Part):
     """Where the images come from; null = the dataset of the recipe."""
     split: str | None = None
     """The split, or a pattern of images (`clips/town/*`); null = `train`, or for frames of video `clips` if there is
-    one. No image of evaluation.split is used, and none of a drive that the dataset holds out (`data.val`)."""
+    one. No image of evaluation.split is used, and none of a drive that the dataset holds out (`data.val`), save for
+    `split=val` where another split is scored, or none."""
     labels: Labels | None = None
-    """The label budget: which images are in the stream. null = all that have a label, where an objective needs
-    labels."""
+    """The label budget: whose labels may be used. Where an objective needs labels these are the images of the stream,
+    and null = all that have one; elsewhere, as of video, images without a label stay in it."""
     classes: ClassMapping | None = None
     """Where the classes of `data` have other names than those of the recipe's: their name -> ours, or null for one that
     is to be ignored; or the YAML file that holds this (streets-camvid and others come with the package). Classes it

@@ -7,9 +7,9 @@ from typing import Final
 
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.distilled import TARGETS
-from fathomseg.data.held_out import NOTHING, VAL, HeldOut, shown, without
+from fathomseg.data.held_out import VAL, HeldOut, refuse_scored, shown, without
 from fathomseg.data.labelled import Labels
-from fathomseg.data.video_stream import training_ids
+from fathomseg.data.video_stream import frames_of, training_ids
 from fathomseg.errors import FathomError
 from fathomseg.training.domains import matched, same_data
 from fathomseg.training.recipe import Recipe
@@ -24,47 +24,59 @@ def budgets(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     chosen = {}
     for name, stream in recipe.streams.items():
         if stream.labels is not None or "label" in recipe.needs(name):
-            dataset, split = recipe.dataset(name), stream.split or "train"
+            dataset = recipe.dataset(name)
             if "label" in recipe.uses(name):
                 matched(recipe, name)  # fail before anything is read
             if recipe.is_endless(name):
                 continue
+            if dataset == recipe.data:
+                refuse_scored(label_pool(recipe, name)[0], recipe.evaluation.split, f"streams.{name}.split")
             if stream.labels is None and "segmentation" in stream.distilled:
-                chosen[name] = _beside_teacher(recipe, name, dataset.ids(split))
+                chosen[name] = _beside_teacher(recipe, name)
             else:
-                chosen[name] = _budget(recipe, stream.labels or Labels(), dataset, split)
+                chosen[name] = _budget(recipe, name)
     return chosen
 
 
-def _budget(recipe: Recipe, labels: Labels, dataset: Dataset, split: str) -> tuple[str, ...]:
-    """The labels a stream may use: none that is held out, unless it names the very split that is."""
-    named = split in (VAL, recipe.evaluation.split)
-    return labels.choose(dataset, split, recipe.seed, NOTHING if named else held_out(recipe, dataset))
+def label_pool(recipe: Recipe, stream: str) -> tuple[str, Sequence[str]]:
+    """The split whose labels a stream may use, by name, and its images: of video that is learned from without need of
+    labels the frames."""
+    dataset, split, needs = recipe.dataset(stream), recipe.streams[stream].split, recipe.needs(stream)
+    if "frames" in needs and "label" not in needs:
+        return split or ("clips" if "clips" in dataset.splits else "train"), frames_of(dataset, split)
+    return split or "train", dataset.ids(split or "train")
 
 
-def _beside_teacher(recipe: Recipe, stream: str, ids: Sequence[str]) -> tuple[str, ...]:
+def _budget(recipe: Recipe, stream: str) -> tuple[str, ...]:
+    """The labels a stream may use, none that is held out."""
+    dataset, labels = recipe.dataset(stream), recipe.streams[stream].labels or Labels()
+    split, ids = label_pool(recipe, stream)
+    return labels.choose(dataset, split, recipe.seed, held_out(recipe, dataset, split), ids)
+
+
+def _beside_teacher(recipe: Recipe, stream: str) -> tuple[str, ...]:
     """The labels of a stream whose other labels are a teacher's, and that has no budget: never one that other budgets
     hide."""
-    dataset = recipe.dataset(stream)
+    dataset, (split, ids) = recipe.dataset(stream), label_pool(recipe, stream)
     others = [
-        _budget(recipe, other.labels, recipe.dataset(name), other.split or "train")
+        _budget(recipe, name)
         for name, other in recipe.streams.items()
         if other.labels is not None and same_data(recipe.dataset(name), dataset)
     ]
     if not others:
-        named = (recipe.streams[stream].split or "train") in (VAL, recipe.evaluation.split)
-        kept = ids if named else held_out(recipe, dataset).without(dataset, ids)
+        kept = held_out(recipe, dataset, split).without(dataset, ids)
         return tuple(sorted(id for id in kept if dataset.has_label(id)))
     shared = set(ids) & {id for chosen in others for id in chosen}
     return tuple(sorted(shared)) if recipe.streams[stream].labelled_too else ()
 
 
 def stream_ids(recipe: Recipe, name: str, labelled: Mapping[str, Sequence[str]]) -> list[str]:
-    """The images of the stream: those with any target that is needed. Raises `FathomError` if none is left."""
+    """The images of the stream: those with any target that is needed, or else all, whatever labels it may use. Raises
+    `FathomError` if none is left."""
     config, dataset, needs = recipe.streams[name], recipe.dataset(name), recipe.needs(name)
     everything = split_ids(recipe, name)
     asked = {TARGETS[task]: frozenset(one.provenance(task).images) for task, one in config.distilled.items()}
-    if needs & {"label", "depth", "normals"} or config.labels is not None:
+    if needs & {"label", "depth", "normals"}:
         deep: set[str] = set()
         for target, wanted in (("depth", dataset.has_depth), ("normals", dataset.has_normals)):
             if target not in needs:
@@ -85,7 +97,8 @@ def stream_ids(recipe: Recipe, name: str, labelled: Mapping[str, Sequence[str]])
         if asked and not config.labelled_too:
             deep = set(without(dataset, deep, labels_in_use(recipe, labelled)))
         return sorted({*known, *deep})
-    used = frozenset[str]() if config.labelled_too else labels_in_use(recipe, labelled)
+    all_too = config.labelled_too or config.labels is not None
+    used = frozenset[str]() if all_too else labels_in_use(recipe, labelled)
     ids = without(dataset, everything, used)
     if not ids and everything:
         more = more_images(recipe, name, held_out(recipe, dataset), used)
@@ -109,7 +122,7 @@ def split_ids(recipe: Recipe, stream: str) -> list[str]:
         ids: Sequence[str] = training_ids(dataset, split, scored)
     else:
         ids = dataset.ids(split or "train")
-    return held_out(recipe, dataset).without(dataset, ids)
+    return held_out(recipe, dataset, split).without(dataset, ids)
 
 
 def evaluated(recipe: Recipe) -> Sequence[str]:
@@ -118,11 +131,13 @@ def evaluated(recipe: Recipe) -> Sequence[str]:
     return recipe.data.ids(split) if split is not None and split in recipe.data.splits else ()
 
 
-def held_out(recipe: Recipe, dataset: Dataset) -> HeldOut:
+def held_out(recipe: Recipe, dataset: Dataset, asked: str | None = None) -> HeldOut:
     """What no stream of the recipe may read: the images it is scored on, and the drives that its data, or the data of
-    the stream, hold out as a whole."""
-    own = HeldOut.of(recipe.data, recipe.evaluation.split)
-    return own if dataset == recipe.data else own | HeldOut.of(dataset, None)
+    the stream, hold out as a whole, unless the stream's split is the one that has them (`asked`: val)."""
+    drives = HeldOut.of(dataset, None, asked)
+    if dataset != recipe.data:
+        drives |= HeldOut.of(recipe.data, None)
+    return drives | HeldOut(shown(recipe.data, evaluated(recipe)))
 
 
 def labels_in_use(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> frozenset[str]:

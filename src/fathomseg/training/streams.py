@@ -70,9 +70,8 @@ def build_streams(
 ) -> Streams:
     """Every stream of the recipe that gives something; every bad file is named before training starts.
 
-    `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream, unless a
-    label budget names that split. Raises `DataError` for bad files, and `FathomError` for an objective or
-    a sampling whose streams give nothing.
+    `labelled`: by stream the ids whose labels may be used. No image of the evaluation split is in any stream. Raises
+    `DataError` for bad files, and `FathomError` for an objective or a sampling whose streams give nothing.
     """
     main = accelerate.is_local_main_process
     streams, intrinsics = {}, {}
@@ -139,7 +138,7 @@ class _Builder:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it gives nothing: it has a budget of no labels, and nothing else that it needs."""
+        """Whether it gives nothing: it needs labels, has a budget of none, and nothing else that it needs."""
         labels = self.config.labels
         return labels is not None and labels.count == 0 and not self.ids
 

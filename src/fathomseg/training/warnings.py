@@ -17,7 +17,7 @@ from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.training.needed_runs import needed_runs
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES, IDS
-from fathomseg.training.stream_ids import evaluated, held_out, labels_in_use, more_images
+from fathomseg.training.stream_ids import evaluated, held_out, label_pool, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
 _SHOWN: Final = 3
@@ -53,9 +53,8 @@ def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> N
     """Say how many labels each stream uses of how many images, and which files of its dataset nobody reads."""
     told: list[Dataset] = []
     for name, ids in labelled.items():
-        dataset = recipe.dataset(name)
-        split = recipe.streams[name].split or "train"
-        say(f"{name}: {len(ids)} labels are used, of {len(dataset.ids(split))} images in {split} of {dataset.name}.")
+        dataset, (split, images) = recipe.dataset(name), label_pool(recipe, name)
+        say(f"{name}: {len(ids)} labels are used, of {len(images)} images in {split} of {dataset.name}.")
         if dataset in told:
             continue
         told.append(dataset)
