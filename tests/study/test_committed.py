@@ -21,7 +21,7 @@ STUDIES = studies()
 GOING_ON = {
     "adapt_streets_camvid": 13,
     "adapt_streets_camvid_1600_steps": 10,
-    "adapt_streets_dusk": 2,
+    "adapt_streets_dusk": 5,
     "depth_semantics_streets": 9,
     "sync_streets": 23,
     "sync_nyuv2": 2,
