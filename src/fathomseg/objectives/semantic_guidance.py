@@ -18,7 +18,7 @@ from fathomseg.data.distilled import target_name
 from fathomseg.errors import FathomError
 from fathomseg.geometry.camera import inverse_depth
 from fathomseg.losses.class_groups import known_classes
-from fathomseg.losses.guidance import AnyGuidance, Ranking, SemanticSmoothness, SkyIsFar
+from fathomseg.losses.guidance import AnyGuidance, SkyIsFar, Triplet
 from fathomseg.losses.guidance.base import Seen
 from fathomseg.losses.segmentation import upsample
 from fathomseg.models.network import Network, Outputs, decoded
@@ -35,11 +35,10 @@ class SemanticGuidance(Objective):
     name: Literal["semantic_guidance"] = "semantic_guidance"
     stream: str | tuple[str, ...] = "clips"
     losses: Annotated[Mapping[str, AnyGuidance], BeforeValidator(named_by_key)] = {
-        "ranking": Ranking(),
-        "smoothness": SemanticSmoothness(),
+        "triplet": Triplet(),
         "sky": SkyIsFar(),
     }
-    """Any of ranking, smoothness, triplet, sky, contact."""
+    """Any of ranking, smoothness, triplet, sky, contact; `triplet` needs the decoder depth_unet."""
     predicted: bool = False
     """Where neither a label nor a teacher's is known, take the classes the network itself predicts, without a gradient
     into them."""

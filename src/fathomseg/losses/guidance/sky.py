@@ -20,7 +20,8 @@ class SkyIsFar(Guidance):
     """The disparity of sky pixels is pushed to a tenth of the image's mean disparity."""
 
     name: Literal["sky"] = "sky"
-    weight: NonNegativeFloat = 0.1
+    weight: NonNegativeFloat = 0.01
+    """Ten times as much is as large as the photometric loss itself, and depth of all else is learned worse."""
     classes: tuple[str, ...] | None = None
     """The names of the classes that are sky; null = sky."""
     margin: Annotated[int, Field(ge=0)] = 4
