@@ -149,7 +149,7 @@ def test_costs_and_commands(text: str) -> None:
     words = plain(text)
     for task, _ in a_page().tasks:
         assert f"{task.title} {task.steps or '–'} 2.0 1.5 fathom {' '.join(task.command)}" in words
-    assert "together 12.0 9.0" in words
+    assert "together 14.0 10.5" in words
     for line in OWN_DATA.splitlines():
         assert line.strip() in text
     assert "gpu" not in words

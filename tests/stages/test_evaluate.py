@@ -282,7 +282,7 @@ def test_everything_wrong_with_stored_predictions_is_listed_at_once(saved: Path,
     reasons = [problem.reason for problem in caught.value.problems]
     assert len(reasons) == 4
     for expected, reason in zip(
-        ("no prediction", "10 x 20 but its label is 37 x 50", "holds 77", "colour image"), reasons, strict=True
+        ("has no file", "10 x 20 but its label is 37 x 50", "holds 77", "colour image"), reasons, strict=True
     ):
         assert expected in reason
 

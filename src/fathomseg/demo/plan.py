@@ -110,7 +110,7 @@ TASKS: Final = (
     Task("random", f"train on {LABELS} random images", "train", 6, 0.2, steps=200, step_s=0.19),
     Task("select", f"choose {LABELS} images", "select", 5, 0.14, after=("depth",)),
     Task("chosen", "train on chosen images", "train", 6, 0.2, steps=200, step_s=0.19, after=("select",)),
-    Task("labels", "predict the others' labels", "distill", 6, 0.4, after=("chosen",), words=_PREDICT),
+    Task("labels", "label the other images by that network", "distill", 6, 0.4, after=("chosen",), words=_PREDICT),
     Task("joint", "train with depth", "train", 8, 0.3, steps=200, step_s=1.0, after=("depth", "labels")),
     Task("pseudo", "train with pseudo-labels", "train", 7, 0.2, steps=200, step_s=0.4, after=("labels",)),
 )
