@@ -48,11 +48,11 @@ def test_millimetres_become_metres_and_0_is_unknown(tmp_path: Path) -> None:
 
 
 def test_arrays_of_metres(tmp_path: Path) -> None:
-    """What is negative, infinite or NaN is unknown; an .npz may have other arrays beside `depth`."""
+    """What is negative, infinite, too large for a float32 or NaN is unknown; an .npz may have others beside `depth`."""
     data = folder(tmp_path, depth_scale=1)
     (tmp_path / "depth").mkdir()
     stored = np.array([[0.5, np.nan, np.inf, -1, 0, 3] * 4] * 16)
-    np.save(tmp_path / "depth" / "000.npy", stored)
+    np.save(tmp_path / "depth" / "000.npy", np.where(stored == -1, 1e300, stored))
     np.savez(tmp_path / "depth" / "001.npz", depth=stored.astype(np.float16), confidence=stored)
     for id in ("images/000", "images/001"):
         np.testing.assert_array_equal(data.depth(id), np.array([[0.5, 0, 0, 0, 0, 3] * 4] * 16, np.float32))

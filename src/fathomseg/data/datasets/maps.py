@@ -133,5 +133,6 @@ def read_any_depth(path: Path, scale: float) -> Float32[np.ndarray, "h w"]:
             "as .npy"
         )
         raise DataError([Problem(str(path), reason)])
-    depth = stored.astype(np.float64) * scale
-    return np.where(np.isfinite(depth) & (depth > 0), depth, 0).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what a float32 cannot hold is infinite; NaN may be signalling
+        depth = (stored.astype(np.float64) * scale).astype(np.float32)
+    return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
