@@ -35,7 +35,9 @@ def main() -> None:
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """What one run has logged and scored."""
+    """What one run has logged and scored. Of a run in phases the curve is that of the last, the cost that of all."""
+    phases = sorted(folder.glob("*/metrics.jsonl")) or [folder / "metrics.jsonl"]
+    ends = [json.loads(path.read_text(encoding="utf-8").splitlines()[-1]) for path in phases]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     made = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
     curve = [
@@ -57,9 +59,9 @@ def run(folder: Path) -> dict[str, Any]:
         "command": made["command"][:2]
         + [word for word in made["command"][2:] if "/" not in word or "recipes/" in word],
         "commit": made["commit"],
-        "steps": lines[-1]["step"],
-        "minutes": round(lines[-1]["seconds"] / 60, 1),
-        "cpu_minutes": round(lines[-1]["cpu_seconds"] / 60, 1),
+        "steps": sum(end["step"] for end in ends),
+        "minutes": round(sum(end["seconds"] for end in ends) / 60, 1),
+        "cpu_minutes": round(sum(end["cpu_seconds"] for end in ends) / 60, 1),
         "curve": curve,
         "scores": {
             split: {weights: scores(folder, split, weights)["depth"] for weights in result["scores"]}
