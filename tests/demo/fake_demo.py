@@ -18,18 +18,22 @@ from tests.study import fake_train
 def distill(run: Path) -> None:
     """What `fathom distill` leaves: its notes of all images."""
     tasks = json.loads(Path("plan.json").read_text())["tasks"]
-    images = next(task["drives"] for task in tasks if task["name"] == run.name) * FRAMES - LABELS
-    note = ImageNote(pixels="", source="")
     run.mkdir(parents=True)
-    Provenance(
+    notes(next(task["drives"] for task in tasks if task["name"] == run.name) * FRAMES - LABELS).write(run)
+
+
+def notes(images: int) -> Provenance:
+    """Those of a distillation that has come to so many images."""
+    note = ImageNote(pixels="", source="")
+    return Provenance(
         task="segmentation",
         gives="label",
-        teacher=TeacherNote(kind="run", source="", weights="", settings={}),
+        teacher=TeacherNote(kind="run", source="runs/b", weights="", settings={}),
         dataset="streets",
         split="train",
         date="",
         images={str(number): note for number in range(images)},
-    ).write(run)
+    )
 
 
 def main() -> None:

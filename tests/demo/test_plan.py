@@ -11,19 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fathomseg.demo.plan import DRIVES, FRAMES, LABELS, LEAST, REPORT_S, ROWS, TASKS, Task, plan, seconds, startable
-from fathomseg.distillation.provenance import ImageNote, Provenance
-from fathomseg.distillation.teachers import TeacherNote
 from fathomseg.errors import FathomError
 from fathomseg.study.folder import JobFolder
-
-PROVENANCE = Provenance(
-    task="segmentation",
-    gives="label",
-    teacher=TeacherNote(kind="run", source="runs/b", weights="", settings={}),
-    dataset="streets",
-    split="train",
-    date="",
-)
+from tests.demo.fake_demo import notes
 
 
 def task(name: str, takes: float, *after: str) -> Task:
@@ -57,10 +47,9 @@ def test_what_predicts_labels_has_a_result_when_all_are_there(tmp_path: Path) ->
     job = one.job(folder)
     assert job.start == job.resume == ("distill", "runs/b", "data", "--out", "runs/a")
     assert job.result() is None
-    note, every = ImageNote(pixels="", source=""), 2 * FRAMES - LABELS
+    every = 2 * FRAMES - LABELS
     for images in (every - 1, every):
-        noted = PROVENANCE.model_copy(update={"images": {str(number): note for number in range(images)}})
-        noted.write(folder.run("a"))
+        notes(images).write(folder.run("a"))
         assert job.result() == ({} if images == every else None)
 
 

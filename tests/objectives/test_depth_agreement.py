@@ -80,7 +80,7 @@ def test_the_depth_of_the_batch_says_how_far_the_heads_are_apart() -> None:
 
 @torch.no_grad()
 def test_what_a_finished_teacher_has_predicted_is_weighed_as_well() -> None:
-    """By the depths of the averaged network: the teacher's labels alone are finished."""
+    """Depths are those of the averaged network; only the labels are the finished teacher's."""
     step, data = two_depths(teacher="finished").eval(), streams("disparity")
     batch = data["unlabelled"]
     theirs = {"distilled_label": torch.zeros(2, *SIZE, dtype=torch.uint8)}

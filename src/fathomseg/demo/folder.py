@@ -59,7 +59,7 @@ def open_demo(path: Path, asked: Mapping[str, Any], tasks: Sequence[Task], recip
 
 
 def recipes(tasks: Sequence[Task], seed: int) -> dict[str, str]:
-    """The text of every task's recipe; a task that is told something else has none."""
+    """The recipes by task, as text; a task with arguments of its own has none."""
 
     def text(task: Task) -> str:
         numbers = {"steps": task.steps, "seed": seed, "drives": task.drives, "labels": LABELS}

@@ -56,7 +56,7 @@ class Task:
     after: tuple[str, ...] = ()
     """The tasks whose results it reads."""
     words: tuple[str, ...] = ()
-    """What the verb is told where it takes no recipe of its own."""
+    """The arguments of the command, where it has no recipe of its own."""
 
     @property
     def seconds(self) -> float:
