@@ -20,6 +20,10 @@ from fathomseg.data.datasets.clip_order import order_in_time
         (["left", "right", "middle"], [0, 2, 1]),  # no numbers: by name
         (["a1", "b1", "b2"], [0, 1, 2]),  # the same number twice: by name
         (["only5"], [0]),
+        (["305102.175304", "305102.911214", "305103.011215", "305103.043227"], [0, 1, 2, 3]),  # TUM RGB-D: seconds
+        (["10-00-58", "10-00-59", "10-01-00"], [0, 1, 2]),
+        (["f (1)", "f (2)", "f (9)", "f (10)"], [0, 1, 2, 3]),  # as Windows numbers them
+        (["clear_1", "rain_2", "clear_3"], [0, 1, 2]),  # numbered through
     ],
 )
 def test_known_clips(names: list[str], expected: list[int]) -> None:
