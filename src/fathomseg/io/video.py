@@ -144,13 +144,15 @@ def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
     try:
         with av.open(str(path)) as container:
             size = _upright(next(container.decode(video=0))).shape[:2]
+            # AVI stores no times. Of MPEG-4 ffmpeg works them out; of H.264 it gives those of decoding.
+            no_times = container.format.name == "avi" and bool(container.streams.video[0].codec_context.has_b_frames)
         with av.open(str(path)) as container:  # once more: not every container can go back to its start
             times, first = _times(container.demux(video=0))
     except Exception as error:  # of ffmpeg, and of Python over what a damaged header says
         reason = str(error) or "it holds no picture"
         raise DataError([Problem(str(path), f"cannot be read as a video ({reason}); replace or remove it")]) from None
     known = tuple(sorted({time for time in times if time is not None}))
-    if len(known) < len(times):
+    if len(known) < len(times) or (no_times and list(known) == times):
         return VideoIndex(len(times), size, None)
     # What a recorder cut off from its key frame cannot be decoded; the video begins with the first one.
     shown = known if first is None else known[bisect_left(known, first) :]
