@@ -92,6 +92,17 @@ def test_regions_that_cannot_be_used_are_named(changes: dict[str, Any], reason: 
         file.label(file.images[0], (4, 6), {1: 0}, 255)
 
 
+@pytest.mark.parametrize("kind", ["images", "categories"])
+def test_files_put_together_with_their_ids_are_refused(kind: str, tmp_path: Path) -> None:
+    """Each image would have the regions of the other, or one class the name of another."""
+    label = np.zeros((4, 5), np.uint8)
+    write_coco(tmp_path / "c.json", ("road", "car"), [("a.png", label), ("b.png", label)], "by hand")
+    tree = json.loads((tmp_path / "c.json").read_text())
+    tree[kind][1]["id"] = 1
+    with pytest.raises(FathomError, match=f"two of the {kind} have the same id"):
+        read_coco(tmp_path / "c.json", tree)
+
+
 def test_what_is_no_coco_is_refused() -> None:
     with pytest.raises(FathomError, match="expected images, categories and annotations"):
         read_coco(Path("c.json"), [1])

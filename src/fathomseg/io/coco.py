@@ -83,11 +83,16 @@ def read_coco(path: Path, tree: Any = None) -> Coco:
             drawn[int(one["image_id"])].append({**one, "category_id": int(one["category_id"])})
         if nameless := [one for one in tree["images"] if not PurePosixPath(str(one["file_name"])).name]:
             raise ValueError(f"the file_name {nameless[0]['file_name']!r}")
+        sizes = [(int(one["height"]), int(one["width"])) for one in tree["images"]]
         images = tuple(
-            CocoImage(str(one["file_name"]), (int(one["height"]), int(one["width"])), tuple(drawn[int(one["id"])]))
-            for one in tree["images"]
+            CocoImage(str(one["file_name"]).replace("\\", "/"), size, tuple(drawn[int(one["id"])]))  # as of Windows
+            for one, size in zip(tree["images"], sizes, strict=True)
         )
         categories = {int(one["id"]): str(one["name"]) for one in tree["categories"]}
+        for kind, name in (("images", "file_name"), ("categories", "name")):  # two files put together have such
+            named = {(int(one["id"]), one[name]) for one in tree[kind]}
+            if len({id for id, _ in named}) < len(named):
+                raise ValueError(f"two of the {kind} have the same id; give each its own")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be used ({error})"
         raise FathomError(

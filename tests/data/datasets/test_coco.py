@@ -33,6 +33,16 @@ def test_splits_are_those_of_the_files(tmp_path: Path, layout: str) -> None:
     assert data.notes() == ("Pixels that no region covers count nowhere (`unpainted`).",)
 
 
+def test_files_are_found_by_paths_of_windows(tmp_path: Path) -> None:
+    root = make_coco(tmp_path, images=3, layout="one")
+    (path,) = root.rglob("*.json")
+    tree = json.loads(path.read_text())
+    for image in tree["images"]:
+        image["file_name"] = f"images\\{image['file_name']}"
+    path.write_text(json.dumps(tree))
+    assert CocoFolder(root=root).ids("all") == tuple(f"train/images/{i:04d}" for i in range(3))
+
+
 def test_one_file_is_split_by_a_hash_and_images_without_annotations_have_no_label(tmp_path: Path) -> None:
     data = CocoFolder(root=make_coco(tmp_path, images=12, layout="one"))
     train, val = data.ids("train"), data.ids("val")
