@@ -63,8 +63,8 @@ class Labels(Part):
 
     def _listed(self, dataset: Dataset, split: str, held_out: HeldOut, ids: Sequence[str] | None) -> Sequence[str]:
         assert self.file is not None
-        listed = read_ids(self.file)
         known = set(dataset.ids(split) if ids is None else ids)
+        listed = read_ids(self.file, known)
         if unknown := [id for id in listed if id not in known]:
             elsewhere = [name for name in dataset.splits if name != "all" and unknown[0] in dataset.ids(name)]
             hint = f"its own ids look like {next(iter(sorted(known)), '(none)')!r}"

@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -90,11 +90,12 @@ def refuse_unwritable(folder: Path, option: str = "--out") -> None:
         raise FathomError(f"Nothing can be written into {there} ({error.strerror}). Give another {option}.") from None
 
 
-def read_ids(path: Path) -> list[str]:
-    """The ids in a text file of one id a line, without repetitions. Raises `FathomError` if there is no such file."""
+def read_ids(path: Path, known: Container[str] = frozenset()) -> list[str]:
+    """The ids in a text file of one id a line, without repetitions. Blanks around an id count only where it is `known`
+    with them. Raises `FathomError` if there is no such file."""
     if not path.is_file():
         raise FathomError(f"There is no file {path}; expected a text file of one sample id a line.")
-    lines = (line.strip() for line in read_text(path).split("\n"))
+    lines = (line if line in known else line.strip() for line in read_text(path).split("\n"))
     return list(dict.fromkeys(line for line in lines if line))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, DataError, FathomError
 from fathomseg.types import IGNORE
 from tests.fakes import make_folder, save, scene, stored_label, write_yaml
@@ -221,6 +223,26 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     write_yaml(tmp_path / "dataset.yaml", {"classes": ["a", "b"]})
     with pytest.raises(FathomError, match=r"holds no images: expected them in images/"):
         Folder(root=tmp_path).ids("train")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [(b"a\nb.png", "line break"), (b"a\rb.PNG", "line break"), (b"stra\xdfe.png", "not UTF-8")]
+)
+def test_names_that_no_list_of_ids_can_hold_are_named(name: bytes, reason: str, tmp_path: Path) -> None:
+    root = make_folder(tmp_path, images=3, clips=0)
+    (root / "images" / "000.png").rename(root / "images" / os.fsdecode(name))
+    with pytest.raises(DataError, match=reason) as error:
+        Folder(root=root).ids("all")
+    assert len(str(error.value).encode().splitlines()) == 2
+
+
+def test_blanks_in_a_name_are_kept_in_lists(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "mine", images=4, clips=0)
+    for part in ("images", "labels"):
+        (root / part / "000.png").rename(root / part / "a .png")
+    data = Folder(root=root, val=())
+    (tmp_path / "ids.txt").write_text("images/a \nimages/001 \n")
+    assert Labels(file=tmp_path / "ids.txt").choose(data, "train", 0) == ("images/001", "images/a ")
 
 
 def test_a_bad_dataset_yaml_is_explained(tmp_path: Path) -> None:

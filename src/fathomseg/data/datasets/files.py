@@ -239,22 +239,36 @@ def files_below(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> dict[str, P
     """The files with these endings (images), by their path from the folder without the ending ("city/0001"), sorted.
 
     Empty if there is no such folder; `io.listing.walk` says what is seen. Raises `DataError` if two files differ only
-    in their ending, since one id cannot mean both.
+    in their ending, since one id cannot mean both, and for names that no list of ids can hold.
     """
     wanted = frozenset(suffixes)
     found: dict[str, Path] = {}
-    twins: list[Problem] = []
+    faults: list[Problem] = []
     for name, path in walk(folder):
         suffix = ending(name)
         if suffix not in wanted:
             continue
         stem = name[: -len(suffix)] if suffix else name
         if stem in found:
-            twins.append(Problem(str(path), f"has the same name as {found[stem].name}; remove one of the two"))
+            faults.append(Problem(str(path), f"has the same name as {found[stem].name}; remove one of the two"))
+        elif (reason := _no_id(stem)) is not None:
+            shown = os.fsencode(path).decode("utf-8", "backslashreplace").replace("\n", "\\n").replace("\r", "\\r")
+            faults.append(Problem(shown, f"{reason}; rename it"))
         found[stem] = path
-    if twins:
-        raise DataError(twins)
+    if faults:
+        raise DataError(faults)
     return dict(sorted(found.items()))
+
+
+def _no_id(stem: str) -> str | None:
+    """Why a name cannot be an id, which is text in files of one id a line; None if it can."""
+    if "\n" in stem or "\r" in stem:
+        return "has a line break in its name"
+    try:
+        stem.encode()
+    except UnicodeEncodeError:  # bytes of an old zip, or of a disk of Windows
+        return "has a name that is not UTF-8"
+    return None
 
 
 @lru_cache(maxsize=1 << 16)
