@@ -125,6 +125,28 @@ def test_an_interrupt_loses_one_batch(data: CamVid, tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(again.matrix, whole.matrix)
 
 
+def test_two_processes_that_begin_together_do_not_disturb_each_other(
+    data: CamVid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one puts its empty matrix in the place of ours, and removes it when it is done."""
+    monkeypatch.setattr(extraction, "_BATCH", 2)
+    whole = extract(encoder(), Cache(data, SIZE), data.ids("train"), "cpu", tmp_path / "whole")
+    pooled, calls = Extractor.pooled, []
+
+    def beside(self: Extractor, images: torch.Tensor, grid: tuple[int, int]) -> np.ndarray:
+        found = pooled(self, images, grid)
+        calls.append(0)
+        for raw in (tmp_path / "both" / "features").glob("*.part"):
+            if len(calls) == 3:
+                extraction._empty(raw, 7, found.shape[1])
+        return found
+
+    monkeypatch.setattr(Extractor, "pooled", beside)
+    found = extract(encoder(), Cache(data, SIZE), data.ids("train"), "cpu", tmp_path / "both")
+    assert len(calls) == 4
+    np.testing.assert_array_equal(found.matrix, whole.matrix)
+
+
 def test_an_unreadable_image_is_listed_and_left_out(data: CamVid, tmp_path: Path) -> None:
     ids = list(data.ids("train"))
     without = extract(encoder(), Cache(data, SIZE), [id for id in ids if id != ids[3]], "cpu", tmp_path)

@@ -74,13 +74,14 @@ def extract(
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         if team is None:
-            skipped = _fill(raw, worker.many, ids, progress)
+            rows, skipped = _fill(raw, worker.many, ids, progress)
         else:
             with team.of(FeatureWorker, source, cache, device) as actors:
-                skipped = _fill(raw, partial(spread, actors, "pooled"), ids, progress)
+                rows, skipped = _fill(raw, partial(spread, actors, "pooled"), ids, progress)
         left_out = {one.id for one in skipped}
         write_text(notes, json.dumps([one.model_dump() for one in skipped]))
-        _standardise(raw, path, np.array([id not in left_out for id in ids]), source.grid)
+        # Not read again: another process that began at the same moment may have put its own matrix there.
+        _standardise(rows, path, np.array([id not in left_out for id in ids]), source.grid)
         raw.unlink(missing_ok=True)
     skipped = [Skipped.model_validate(one) for one in json.loads(notes.read_text(encoding="utf-8"))]
     left_out = {one.id for one in skipped}
@@ -135,10 +136,10 @@ def _fill(
     many: Callable[[Sequence[list[str]]], Iterator[tuple[list[str], Found]]],
     ids: Sequence[str],
     progress: Callable[[int, int], None] | None,
-) -> list[Skipped]:
+) -> tuple[Matrix, list[Skipped]]:
     """Write the features of every image into a matrix of float32 that holds NaN where they are not known yet.
 
-    Returns the images that could not be read.
+    Returns the matrix and the images that could not be read.
     """
     rows: np.memmap[Any, Any] | None = mapped(path, "r+") if path.is_file() else None
     todo = [ids[row] for row in (range(len(ids)) if rows is None else _unknown(rows))]
@@ -165,7 +166,7 @@ def _fill(
         first = f", the first because: {skipped[0].reason}" if skipped else ""
         raise FathomError(f"None of the {len(ids)} images of the pool can be read{first}.")
     rows.flush()
-    return sorted(skipped, key=lambda one: one.id)
+    return rows, sorted(skipped, key=lambda one: one.id)
 
 
 def _empty(path: Path, count: int, width: int) -> np.memmap[Any, Any]:
@@ -182,9 +183,8 @@ def _unknown(rows: Matrix) -> Iterator[int]:
         yield from (block.start + np.flatnonzero(np.isnan(rows[block]).any(1))).tolist()
 
 
-def _standardise(raw: Path, path: Path, good: Bool[np.ndarray, " n"], grid: Grid) -> None:
+def _standardise(rows: Matrix, path: Path, good: Bool[np.ndarray, " n"], grid: Grid) -> None:
     """Write the good rows with every channel shifted and scaled to mean 0 and deviation 1, over rows and cells."""
-    rows = mapped(raw, "r")
     cells = grid[0] * grid[1]
     shape = (-1, rows.shape[1] // cells, cells)
     count = int(good.sum()) * cells
