@@ -231,6 +231,25 @@ def test_a_choice_is_resumed_when_its_images_have_been_labelled(recipe: str, tmp
     assert len(load_selection(tmp_path / "out").ids) == 11
 
 
+def test_a_choice_is_resumed_when_its_labels_hold_out_a_clip(tmp_path: Path) -> None:
+    root = fakes.make_folder(tmp_path / "mine", images=0, labels=None, clips=4, frames=6)
+    shared = settings(CamVid(root=root), data={"name": "folder", "root": str(root)}, split="clips")
+    assert call(tmp_path, shared, "--budget", "8").exit_code == 0
+    first = load_selection(tmp_path / "out").ids
+    assert call(tmp_path / "whole", shared, "--budget", "11").exit_code == 0
+    for id in first:
+        fakes.save(root / "labels" / f"{id}.png", np.full((24, 32), 7, np.uint16))
+    data = Folder(root=root)
+    assert data.held_out() > set(data.ids("val")), "frames without a label are held out too"
+    resume = ["select", "--resume", str(tmp_path / "out"), "--budget"]
+    done = CliRunner().invoke(app, [*resume, "11"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert load_selection(tmp_path / "out").ids == load_selection(tmp_path / "whole" / "out").ids
+    held = next(id for id in first if id in data.held_out()).rsplit("/", 1)[0]
+    done = CliRunner().invoke(app, [*resume, "12", f"data.val=['{held}/*']"])
+    assert done.exit_code != 0, "a drive that the user holds out is in no pool"
+
+
 def test_without_classes_there_is_no_import_for_annotation_tools(tmp_path: Path) -> None:
     root = fakes.make_folder(tmp_path / "mine", images=3, labels=None, clips=0)
     (root / "dataset.yaml").write_text("depth_scale: 0.001\n")

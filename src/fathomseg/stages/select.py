@@ -17,7 +17,7 @@ import torch
 
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.data.held_out import HeldOut
+from fathomseg.data.held_out import VAL, HeldOut
 from fathomseg.engine.loop import Loop, accelerator
 from fathomseg.errors import FathomError
 from fathomseg.io.files import CONFIG, read_ids, write_config
@@ -67,8 +67,8 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None =
     accelerate = accelerator(Loop(device=recipe.device, threads=recipe.threads))
     if accelerate.num_processes > 1:
         raise FathomError("`fathom select` is not for torchrun; --workers and --engine ray share out its work.")
-    own = load_selection(folder).ids if resume and (folder / JSON).is_file() else ()
-    ids, already = pool_ids(recipe, own)
+    then = load_selection(folder) if resume and (folder / JSON).is_file() else None
+    ids, already = pool_ids(recipe, then)
     if resume:
         write_config(recipe, folder / CONFIG)  # a larger budget, perhaps
     else:
@@ -130,20 +130,23 @@ def build_pool(
     return pool, skipped
 
 
-def pool_ids(recipe: SelectRecipe, own: Sequence[str] = ()) -> tuple[Sequence[str], list[str]]:
+def pool_ids(recipe: SelectRecipe, then: Selection | None = None) -> tuple[Sequence[str], list[str]]:
     """All ids of the pool, and those labelled already; mistakes in the recipe are reported before any image is read.
 
     Images that are held out are in no pool but that of `split=val`, from which those to be scored on are chosen. What
-    the resumed choice has chosen itself (`own`) stays in the pool as it was, whether it has got labels, and is held out
-    for these, or not. Raises `FathomError` for an empty pool, a list of other ids, or a budget above the pool.
+    the resumed choice (`then`) has chosen itself stays in the pool as it was, whether it has got labels, and is held
+    out for these, or not; so do the other frames of its clips (`_as_it_was`). Raises `FathomError` for an empty pool, a
+    list of other ids, or a budget above the pool.
     """
     dataset: Dataset = recipe.data
     where = f"split {recipe.split!r} of {dataset.name}"
     if not (everything := dataset.ids(recipe.split)):
         raise FathomError(f"The pool is empty: {where} has no image.")
     kept = HeldOut.of(dataset, asked=recipe.split).without(dataset, everything)
-    chosen_here = frozenset(own) & frozenset(dataset.every_id())
+    chosen_here = frozenset(() if then is None else then.ids) & frozenset(dataset.every_id())
     ids = sorted({*kept, *chosen_here})
+    if then is not None:
+        ids = _as_it_was(dataset, ids, then)
     if not ids:
         raise FathomError(
             f"The pool is empty: all {len(everything)} images of {where} are held out. To choose which of them are "
@@ -157,7 +160,8 @@ def pool_ids(recipe: SelectRecipe, own: Sequence[str] = ()) -> tuple[Sequence[st
         case "labelled":
             already = [id for id in ids if dataset.has_label(id)]
         case path:
-            already, known = read_ids(path), frozenset(ids)
+            known = frozenset(ids)
+            already = read_ids(path, known)
             if unknown := [id for id in already if id not in known]:
                 raise FathomError(
                     f"{path} lists {len(unknown)} ids that {where} does not have, for example {unknown[0]!r}; its own "
@@ -166,6 +170,17 @@ def pool_ids(recipe: SelectRecipe, own: Sequence[str] = ()) -> tuple[Sequence[st
     already = [id for id in already if id not in chosen_here]
     check_budget(recipe.budget, len(ids), len(already))
     return ids, already
+
+
+def _as_it_was(dataset: Dataset, ids: list[str], then: Selection) -> list[str]:
+    """The pool with the frames that a folder without a list of val holds out beside those chosen, as these have got
+    labels, if that is the pool of the choice; else as it is given."""
+    skipped, known = frozenset(one.id for one in then.skipped), frozenset(dataset.every_id())
+    clips = {dataset.clip(id) for id in then.ids if id in known} - {None}
+    aside = dataset.held_out() - frozenset(dataset.ids(VAL) if VAL in dataset.splits else ())
+    before = sorted({*ids, *(id for id in aside if dataset.clip(id) in clips)})
+    same = len(before) > len(ids) and pool_hash(dataset, set(before) - skipped) == then.pool_hash
+    return before if same else ids
 
 
 def described(recipe: SelectRecipe, pool: Pool, answer: Answer, skipped: Sequence[Skipped]) -> Selection:
