@@ -326,6 +326,26 @@ def test_known_trainings_of_another_study_are_refused(
     assert not (here / "cells").exists()
 
 
+def test_results_without_a_run_are_not_mixed_with_other_settings(
+    write: Callable[..., Path], tmp_path: Path, faked: set[str]
+) -> None:
+    """Of another machine, or whose runs were removed."""
+    path, out = write(budgets=[2]), tmp_path / "out"
+    cells = load(Study, path, ["seeds=[0]"]).trainings()
+    file = tmp_path / "known.json"
+    file.write_text(json.dumps(results(cells, tmp_path / "runs")))
+    assert take_known(JobFolder(out), cells, file) == 2
+    assert stage.run(path, ["seeds=[0]"], out, 1, [], False, False) == 0
+    with pytest.raises(FathomError, match=r"plain-2-0:\n  train.steps: then 6, now 9"):
+        stage.run(path, ["settings.train.steps=9"], out, 1, [], False, False)
+    for cell in cells:
+        record = JobFolder(out).record(cell)
+        assert record is not None
+        del record["settings"]["train.batch"]  # as of a version that had no such setting
+        JobFolder(out).finish(cell, record)
+    assert stage.run(path, ["seeds=[0]"], out, 1, [], False, False) == 0
+
+
 def finished(run: Path, recipe: Recipe, scores: dict[str, Any]) -> Path:
     """What a training leaves that a study reads."""
     (run / "evaluation" / "val").mkdir(parents=True)

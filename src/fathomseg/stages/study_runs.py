@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -135,12 +135,13 @@ def _read_known(path: Path) -> dict[Cell, Record]:
         ) from None
 
 
-def _unlike(record: Record, training: Training) -> list[str]:
-    """In what a known training is not the one of the study."""
+def _unlike(record: Record, training: Training, only: Container[str] | None = None) -> list[str]:
+    """In what a known training is not the one of the study; settings that are not among `only` are not compared."""
     then, now = record[SETTINGS], redact_paths(settings_of_arm(training))
     same = {key for key in training.written if _as_earlier(key, then, now)}
     same |= _OF_A_CELL  # earlier versions noted them
-    found = differences(*({key: v for key, v in one.items() if key not in same} for one in (then, now)))
+    compared = {key for key in then.keys() | now.keys() if key not in same and (only is None or key in only)}
+    found = differences(*({key: v for key, v in one.items() if key in compared} for one in (then, now)))
     if hashed(labelled(training.recipe)) != record.get(LABELLED_HASH):
         found.append("it had labels of other images than the study gives it")
     return found
@@ -169,9 +170,16 @@ def forgive(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
 
 
 def refuse_other_settings(folder: JobFolder, trainings: Mapping[Cell, Training]) -> None:
-    """Raise `FathomError` if there are runs that were started with other settings than the study now has."""
+    """Raise `FathomError` if there are runs that were started with other settings than the study now has, or results
+    without a run, of another machine (`take_known`) or of one that was removed."""
+    odd = {cell: _changed(folder.run(cell), training.recipe) for cell, training in trainings.items()}
+    for cell, record in folder.records(trainings).items():
+        if not (folder.run(cell) / CONFIG).is_file() and SETTINGS in record:
+            # Settings that are new since are no difference: a run that is there would have their defaults.
+            there = redact_paths(record[SETTINGS])
+            odd[cell] = _unlike({**record, SETTINGS: there}, trainings[cell], only=there)
     _refuse(
-        {cell: _changed(folder.run(cell), training.recipe) for cell, training in trainings.items()},
+        odd,
         f"trainings in {folder.path} were started with other settings than the study has now",
         f"Give another --out, or change the study back, or delete their folders in {folder.path / 'runs'} and their "
         f"files in {folder.notes}.",
