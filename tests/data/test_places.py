@@ -7,7 +7,7 @@ from pathlib import Path
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.datasets.vkitti2 import VKitti2
-from fathomseg.data.places import places, spread
+from fathomseg.data.places import evenly, places, spread
 from tests.fakes import make_vkitti2
 
 
@@ -56,3 +56,10 @@ def test_only_candidates_are_asked_whether_they_are_usable() -> None:
 
     assert spread(where, list(where), 3, usable) == ["b", "e"]
     assert asked == ["a", "b", "e"]
+
+
+def test_items_are_taken_evenly_from_everywhere() -> None:
+    assert evenly(range(10), 4) == [0, 3, 6, 9]
+    assert evenly(range(3), 4) == [0, 1, 2]
+    assert evenly(range(9), 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # by leaving out every second one there were five
+    assert evenly("", 4) == []

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from fathomseg.data.datasets.streets import Streets
-from fathomseg.demo.pictures import Gallery, best_pair, spread, to_scale
+from fathomseg.data.places import evenly
+from fathomseg.demo.pictures import Gallery, best_pair, to_scale
 from fathomseg.demo.plan import ROWS
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.predictor import Predictor
@@ -108,7 +109,7 @@ def test_the_best_pair_has_the_share_that_shows_most() -> None:
 
 
 def test_the_poster_has_heads_and_a_row_for_each_image(gallery: Gallery) -> None:
-    ids = spread(WORLD.ids("val"), 2)
+    ids = evenly(WORLD.ids("val"), 2)
     poster = gallery.poster(ids, [0.4, 0.5])
     height, width = WORLD.size
     assert poster.shape[1] == 5 * width + 4 * 4
@@ -121,8 +122,3 @@ def test_the_poster_has_heads_and_a_row_for_each_image(gallery: Gallery) -> None
         assert (row[:, 2 * (width + 4) :][:, :width] == CLASSES.colours[0]).all()
         assert (row[:, 3 * (width + 4) :][:, :width] == CLASSES.colours[3]).all()
         assert (row[:, 4 * (width + 4) :] == colourise(WORLD.label(id), CLASSES)).all()
-
-
-def test_spread() -> None:
-    assert spread(list("abcdefg"), 3) == ["a", "d", "g"]
-    assert spread(list("ab"), 5) == ["a", "b"]

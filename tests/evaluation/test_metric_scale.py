@@ -15,7 +15,6 @@ from fathomseg.evaluation.metric_scale import (
     scale_from_camera_height,
     scale_from_poses,
     scale_from_speed,
-    spread,
     windows,
 )
 from fathomseg.geometry.camera import depth_to_disparity
@@ -120,12 +119,6 @@ def test_what_disagrees_is_not_relied_on() -> None:
     assert not wild.reliable
     assert not few.reliable
     assert median_scale([float("nan"), 0.0], "poses") is None
-
-
-def test_spread_takes_items_from_everywhere() -> None:
-    assert spread(range(10), 4) == [0, 3, 6, 9]
-    assert spread(range(3), 4) == [0, 1, 2]
-    assert spread(range(9), 8) == [0, 1, 2, 3, 5, 6, 7, 8]  # by leaving out every second one there were five
 
 
 def test_frames_are_taken_from_all_of_a_long_clip_and_from_all_clips() -> None:

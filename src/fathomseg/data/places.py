@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from fathomseg.data.datasets.base import Dataset
+
+T = TypeVar("T")
 
 Place = tuple[int, int]
 """The number of a clip, and the frame's place in it. A sample without neighbours is a clip of its own."""
@@ -46,3 +51,9 @@ def spread(
             others.append(place)
             chosen.append(id)
     return chosen
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """`count` items, evenly spread from the first to the last; all if there are no more."""
+    rows = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[row] for row in rows.tolist()]

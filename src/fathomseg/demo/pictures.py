@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.places import evenly
 from fathomseg.demo.plan import LABELS, ROWS, TEACHER
 from fathomseg.inference.predictor import Predictor, load
 from fathomseg.io import draw
@@ -68,11 +69,11 @@ class Gallery:
         """Everything; `chosen` and `random` are the labelled images of the rows."""
         unseen = self.fine.ids("val")
         return Pictures(
-            depth=tuple(self.depth_strip(id) for id in spread(unseen, DEPTHS)),
+            depth=tuple(self.depth_strip(id) for id in evenly(unseen, DEPTHS)),
             chosen=Strip("chosen", tuple((choice.id, self.chosen_picture(choice)) for choice in chosen)),
             random=Strip("random", tuple((id, self.fine.image(id)) for id in random)),
-            mix=self.mix_strip(spread(self.fine.ids("train"), _CANDIDATES)),
-            predictions=tuple(self.prediction_strip(id) for id in spread(unseen, PREDICTIONS)),
+            mix=self.mix_strip(evenly(self.fine.ids("train"), _CANDIDATES)),
+            predictions=tuple(self.prediction_strip(id) for id in evenly(unseen, PREDICTIONS)),
         )
 
     def depth_strip(self, id: str) -> Strip:
@@ -170,12 +171,6 @@ def labelled(folder: JobFolder) -> tuple[Sequence[Choice], Sequence[str]]:
     """What was chosen, in its order, and the ids of the random images."""
     random = (folder.run("random") / "labelled.txt").read_text(encoding="utf-8").split()
     return load_selection(folder.run("select")).chosen, random
-
-
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """`count` ids evenly spread over a list (all of a shorter one), which for a list of drives means other drives."""
-    rows = np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)
-    return [ids[row] for row in rows]
 
 
 def to_scale(depth: Float32[np.ndarray, "h w"], truth: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:

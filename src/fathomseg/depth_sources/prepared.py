@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fathomseg.data.cache import cache_folder
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.places import evenly
 from fathomseg.depth_sources.base import DepthReader, DepthSource
 from fathomseg.depth_sources.normalise import Bounds, DisparityMap, find_bounds, normalise, summary
 from fathomseg.errors import DataError, FathomError, Problem
@@ -245,9 +246,7 @@ def _dataset_bounds(
 
     None if none of those images has any valid disparity.
     """
-    ordered = sorted(texts)
-    places = np.linspace(0, len(ordered) - 1, min(_SAMPLED, len(ordered))).round().astype(int)
-    sampled = [ordered[place] for place in places]
+    sampled = evenly(sorted(texts), _SAMPLED)
     every = "|".join(texts[id] for id in sampled)
     kept = entry(folder, f"bounds|{FORMAT}|{percentiles}|{every}")
     if is_whole(kept, (2,), np.float64) and (stored := load(kept)) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,14 +13,13 @@ from jaxtyping import Float64
 from torch import nn
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.places import evenly
 from fathomseg.evaluation.motion import clips, frame, predict_motions
 from fathomseg.geometry.camera import intrinsics
 from fathomseg.geometry.ground import camera_heights
 from fathomseg.inference.depth_scale import DepthScale, mean_scale, median_scale
 from fathomseg.inference.predictor import Predictor
 from fathomseg.types import Camera, Size
-
-T = TypeVar("T")
 
 FRAMES: Final = 64
 """Frames that are looked at."""
@@ -90,7 +89,7 @@ def scale_from_camera_height(
     ground. Raises `DataError` for an image that cannot be read.
     """
     ratios: list[float] = []
-    for id in spread(ids, FRAMES):
+    for id in evenly(ids, FRAMES):
         known, metres = camera(id), height(id)
         if known is None or metres is None:
             continue
@@ -121,10 +120,4 @@ def windows(clips: Sequence[Sequence[str]]) -> list[Sequence[str]]:
 def _enough(runs: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     """As many of these runs, evenly spread, as together have at least 64 frames; all of them if there are fewer."""
     frames = sum(len(run) for run in runs)
-    return spread(runs, -(-FRAMES * len(runs) // frames)) if runs else []
-
-
-def spread(items: Sequence[T], count: int) -> list[T]:
-    """`count` items, evenly spread from the first to the last; all if there are no more."""
-    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
-    return [items[place] for place in places]
+    return evenly(runs, -(-FRAMES * len(runs) // frames)) if runs else []

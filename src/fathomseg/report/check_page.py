@@ -15,6 +15,7 @@ from fathomseg.augment import Colours
 from fathomseg.data.colour import ColourJitter
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import HeldOut
+from fathomseg.data.places import evenly
 from fathomseg.data.transforms import Geometry, cut
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
@@ -43,7 +44,7 @@ def render_check(
     ids = list(dict.fromkeys(_ids(dataset, report)))
     labelled = [id for id in ids if dataset.has_label(id)]
     having = frozenset(labelled)
-    chosen = [*_of_splits(dataset, report, having), *_spread([id for id in ids if id not in having], _PLAIN)]
+    chosen = [*_of_splits(dataset, report, having), *evenly([id for id in ids if id not in having], _PLAIN)]
     shown = [found for id in chosen if (found := _sample(dataset, id)) is not None]
     learned = _learned_from(dataset, [one.id for one in shown])
     seen = [one for one in shown if one.id in learned][:_AUGMENTED]
@@ -109,7 +110,7 @@ def name_of(dataset: Dataset) -> str:
 def _of_splits(dataset: Dataset, report: Mapping[str, Any], labelled: frozenset[str]) -> list[str]:
     """Labelled images of every split in turn, evenly spread over each."""
     found = [[id for id in dataset.ids(split) if id in labelled] for split in report["splits"]]
-    spread = [_spread(ids, _LABELLED) for ids in found if ids]
+    spread = [evenly(ids, _LABELLED) for ids in found if ids]
     turns = [ids[place] for place in range(_LABELLED) for ids in spread if place < len(ids)]
     return list(dict.fromkeys(turns))[:_LABELLED]
 
@@ -134,11 +135,6 @@ def _ids(dataset: Dataset, report: Mapping[str, Any]) -> Iterator[str]:
     """The ids of the scanned splits."""
     for split in report["splits"]:
         yield from dataset.ids(split)
-
-
-def _spread(ids: Sequence[str], count: int) -> list[str]:
-    rows = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
-    return [ids[row] for row in rows.tolist()]
 
 
 def _sample(dataset: Dataset, id: str) -> Sample | None:

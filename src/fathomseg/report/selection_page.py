@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from fathomseg.data.datasets.base import Dataset
+from fathomseg.data.places import evenly
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
 from fathomseg.report.depth_colours import disparity_scale
@@ -126,14 +127,13 @@ class _Glimpse:
 
 def _glimpses(drawn: PoolMap, pool: Sequence[str], dataset: Dataset) -> Iterator[_Glimpse]:
     """Some of the images behind the dots, evenly spread over the pool; one that has gone meanwhile is passed over."""
-    count = len(drawn.rows)
-    for i in np.unique(np.linspace(0, count - 1, min(count, _GLIMPSES)).round().astype(int)).tolist():
-        id = pool[drawn.rows[i]]
+    for row, place in evenly(list(zip(drawn.rows, drawn.places, strict=True)), _GLIMPSES):
+        id = pool[row]
         try:
             picture = dataset.image(id)
         except DataError:
             continue
-        yield _Glimpse(id, drawn.places[i], thumbnail(picture, _GLIMPSE_BYTES // _GLIMPSES))
+        yield _Glimpse(id, place, thumbnail(picture, _GLIMPSE_BYTES // _GLIMPSES))
 
 
 def _settings(tree: object, path: str = "") -> list[tuple[str, str]]:

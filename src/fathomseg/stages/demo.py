@@ -20,8 +20,9 @@ from rich.console import Console
 
 from fathomseg.data.datasets.resolve import resolve_dataset
 from fathomseg.data.datasets.streets import Streets
+from fathomseg.data.places import evenly
 from fathomseg.demo.folder import abs_rel, open_demo, recipe, recipes, results, spent, table, write_results
-from fathomseg.demo.pictures import gallery, labelled, spread
+from fathomseg.demo.pictures import gallery, labelled
 from fathomseg.demo.plan import AT_ONCE, LABELS, ROWS, SPLIT, Task, left_s, plan, standings, status
 from fathomseg.errors import FathomError
 from fathomseg.io.draw import write
@@ -97,7 +98,7 @@ def show(folder: JobFolder, tasks: Sequence[Task], asked: Mapping[str, Any]) -> 
     images = gallery(folder, world)
     chosen, random = labelled(folder)
     pictures = images.pictures(chosen, random)
-    write(folder.path / POSTER, images.poster(spread(world.ids(SPLIT), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
+    write(folder.path / POSTER, images.poster(evenly(world.ids(SPLIT), _ON_POSTER), [rows[0].miou, rows[-1].miou]))
     page = DemoPage(
         rows=rows,
         tasks=[(task, spent(folder, task.name)) for task in tasks],

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from fathomseg import config
+from fathomseg.data.places import evenly
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD
 from fathomseg.inference.predictor import load
@@ -49,12 +48,11 @@ def _pictures(folder: JobFolder, report: Report) -> ArmPictures | None:
         ids = recipe.data.ids(recipe.evaluation.split)
     except FathomError as error:
         return ArmPictures([], f"No pictures: {redact_paths(str(error), 'error')}", None, depth=False)
-    rows = np.unique(np.linspace(0, len(ids) - 1, min(_IMAGES, len(ids))).round().astype(int))
     arms = {report.titles[cell.arm]: load(folder.run(cell)).predict for cell in cells if _predicts(folder.run(cell))}
     budgets = sorted({str(cell.budget) for cell in cells})
     seeds = sorted({cell.seed for cell in cells})
     what = f"Labels: {', '.join(budgets)}; seed {', '.join(map(str, seeds))}."
-    return arm_pictures(recipe.data, [ids[row] for row in rows.tolist()], arms, what)
+    return arm_pictures(recipe.data, evenly(ids, _IMAGES), arms, what)
 
 
 def _predicts(run: Path) -> bool:

@@ -11,13 +11,8 @@ from pydantic import PositiveFloat
 
 from fathomseg.config import Part
 from fathomseg.data.datasets.base import Dataset
-from fathomseg.evaluation.metric_scale import (
-    FRAMES,
-    scale_from_camera_height,
-    scale_from_poses,
-    scale_from_speed,
-    spread,
-)
+from fathomseg.data.places import evenly
+from fathomseg.evaluation.metric_scale import FRAMES, scale_from_camera_height, scale_from_poses, scale_from_speed
 from fathomseg.evaluation.motion import frames_apart
 from fathomseg.inference.card import ModelCard
 from fathomseg.inference.depth_scale import AGREE, DepthScale, ScaleSource
@@ -71,7 +66,7 @@ class MetricScale(Part):
         def by_speed() -> DepthScale | None:
             if self.metres_per_frame is None:
                 return None
-            pairs = [pair for run in spread(runs, FRAMES) for pair in pairwise(run)]
+            pairs = [pair for run in evenly(runs, FRAMES) for pair in pairwise(run)]
             step = round(median(frames_apart(dataset, *pair) for pair in pairs))
             return scale_from_speed(pose, dataset, every, size, seen, self.metres_per_frame, step, device)
 
