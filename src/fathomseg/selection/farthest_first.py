@@ -21,7 +21,7 @@ from fathomseg.errors import FathomError
 from fathomseg.parallel.base import Actor, all_of
 from fathomseg.parallel.inline import Inline
 from fathomseg.selection import shard
-from fathomseg.selection.picker import Pick, Picker, check_left
+from fathomseg.selection.picker import Pick, Picker
 from fathomseg.selection.shard import Shard, Some, highest, merged
 
 
@@ -53,11 +53,6 @@ class FarthestFirst(Picker):
         """Euclidean distance of every row to the nearest one taken; infinite if none is."""
         return np.concatenate(all_of(self.shards, "distances"))
 
-    @property
-    def left(self) -> Int64[np.ndarray, " m"]:
-        """The rows not taken yet."""
-        return np.flatnonzero(~self._taken)
-
     def central(self) -> int:
         """The row nearest to the mean of all rows: the most ordinary one."""
         sums = [one for part in all_of(self.shards, "sums") for one in part]
@@ -79,7 +74,7 @@ class FarthestFirst(Picker):
 
         At least one row must have been taken. Raises `FathomError` if fewer rows are left.
         """
-        check_left(count, len(self.left), bool(self._taken.any()))
+        self._check(count)
         self._favour(bonus)
         picks: list[Pick] = []
         while len(picks) < count:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 from torch import Tensor
 
 from fathomseg.errors import FathomError
@@ -31,7 +31,24 @@ class Pick:
     """The cell the distance is that of; None if rows are compared as a whole."""
 
 
-class Rows:
+class Taken:
+    """Rows of which some are taken."""
+
+    _taken: Bool[np.ndarray, " n"]
+
+    @property
+    def left(self) -> Int64[np.ndarray, " m"]:
+        """The rows not taken yet."""
+        return np.flatnonzero(~self._taken)
+
+    def _check(self, count: int) -> None:
+        """Raises `FathomError` if fewer rows are left to pick than that."""
+        if count > len(self.left):
+            raise FathomError(f"{count} images were to be picked, but only {len(self.left)} are left in the pool.")
+        assert self._taken.any(), "the first row must be taken by `take`"
+
+
+class Rows(Taken):
     """Rows of features, some of them taken, that are read in blocks: a pool may be larger than memory."""
 
     def __init__(
@@ -61,15 +78,6 @@ class Rows:
                 "that made them is broken; take another run or encoder."
             )
         self._taken = np.zeros(count, np.bool_)
-
-    @property
-    def left(self) -> Int64[np.ndarray, " m"]:
-        """The rows not taken yet."""
-        return np.flatnonzero(~self._taken)
-
-    def _check(self, count: int) -> None:
-        """Raises `FathomError` if fewer rows are left to pick than that."""
-        check_left(count, len(self.left), bool(self._taken.any()))
 
     def central(self) -> int:
         """The row nearest to the mean of all rows: the most ordinary one."""
@@ -106,7 +114,7 @@ class Rows:
         return torch.from_numpy(owned).to(self.device, torch.float32)
 
 
-class Picker(ABC):
+class Picker(Taken, ABC):
     """Picks rows of features one after the other, each the farthest from those taken before.
 
     Of rows equally far the first is taken. Picking 10 and then 15 gives what picking 25 gives.
@@ -116,11 +124,6 @@ class Picker(ABC):
     @abstractmethod
     def distances(self) -> Float64[np.ndarray, " n"]:
         """Distance of every row to what is taken; infinite if nothing is."""
-
-    @property
-    @abstractmethod
-    def left(self) -> Int64[np.ndarray, " m"]:
-        """The rows not taken yet."""
 
     @abstractmethod
     def central(self) -> int:
@@ -141,13 +144,6 @@ class Picker(ABC):
 def block_rows(numbers: int, width: int) -> int:
     """Rows read at once, of so many numbers each."""
     return max(1, _CHUNK // max(numbers, width))
-
-
-def check_left(count: int, left: int, any_taken: bool) -> None:
-    """Raises `FathomError` if fewer rows are left to pick than that."""
-    if count > left:
-        raise FathomError(f"{count} images were to be picked, but only {left} are left in the pool.")
-    assert any_taken, "the first row must be taken by `take`"
 
 
 def parts(block: Float32[Tensor, "m d"], cells: int) -> Float32[Tensor, "m cells c"]:
