@@ -59,12 +59,8 @@ class Gta5(ScaledLabels):
         """The 19 classes of Cityscapes."""
         return CLASSES
 
-    @property
-    def _labels(self) -> LabelMap:
-        return self._label_map
-
     @cached_property
-    def _label_map(self) -> LabelMap:
+    def _labels(self) -> LabelMap:
         """Ids, or colours if the first label is an RGB image."""
         first = next((f.label for f in self._listing.samples.values() if f.label is not None), None)
         return _COLOURS if first is not None and png_is_rgb(first) else _IDS

@@ -42,12 +42,8 @@ class Mapillary(ScaledLabels):
         distinct = len(set(colours)) == len(colours)
         return ClassList(tuple(names), tuple(colours) if distinct else distinct_colours(len(names)))
 
-    @property
-    def _labels(self) -> LabelMap:
-        return self._label_map
-
     @cached_property
-    def _label_map(self) -> LabelMap:
+    def _labels(self) -> LabelMap:
         """Places in the configuration file, or its colours if the first label is an RGB image."""
         first = next((f.label for f in self._listing.samples.values() if f.label is not None), None)
         in_colours = first is not None and png_is_rgb(first)
