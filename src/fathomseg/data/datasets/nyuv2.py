@@ -23,47 +23,11 @@ from fathomseg.text import read_text
 from fathomseg.types import Camera, ClassList
 
 _NAMES: Final = (
-    "wall",
-    "floor",
-    "cabinet",
-    "bed",
-    "chair",
-    "sofa",
-    "table",
-    "door",
-    "window",
-    "bookshelf",
-    "picture",
-    "counter",
-    "blinds",
-    "desk",
-    "shelves",
-    "curtain",
-    "dresser",
-    "pillow",
-    "mirror",
-    "floor mat",
-    "clothes",
-    "ceiling",
-    "books",
-    "refrigerator",
-    "television",
-    "paper",
-    "towel",
-    "shower curtain",
-    "box",
-    "whiteboard",
-    "person",
-    "night stand",
-    "toilet",
-    "sink",
-    "lamp",
-    "bathtub",
-    "bag",
-    "other structure",
-    "other furniture",
-    "other prop",
-)
+    "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
+    "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat", "clothes", "ceiling", "books",
+    "refrigerator", "television", "paper", "towel", "shower curtain", "box", "whiteboard", "person", "night stand",
+    "toilet", "sink", "lamp", "bathtub", "bag", "other structure", "other furniture", "other prop",
+)  # fmt: skip
 CLASSES: Final = ClassList(_NAMES, distinct_colours(len(_NAMES)))
 """The 40 classes of Gupta et al. (CVPR 2013), in the order of their ids 1 to 40, in the colours of Pascal VOC."""
 
@@ -108,12 +72,8 @@ class NyuV2(MapDataset):
         """The 40 classes."""
         return CLASSES
 
-    @property
-    def _labels(self) -> LabelMap:
-        return self._label_map
-
     @cached_property
-    def _label_map(self) -> LabelMap:
+    def _labels(self) -> LabelMap:
         if self._mat is not None:
             return self._mat.labels(_NAMES)
         void, otherwise = (
