@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from fathomseg.geometry.camera import rays, resampled
-from fathomseg.geometry.flow import gradient, halved, without_mean
+from fathomseg.geometry.flow import gradient, octaves, without_mean
 from fathomseg.geometry.numerics import full_precision, product, size_of
 from fathomseg.geometry.pose import se3
 from fathomseg.geometry.warp import inside, locate, projection, sample
@@ -25,10 +25,6 @@ _TOLERANCE: Final = 0.03
 """Differences above this, of 0..1, count less and less: occlusions, and what moves by itself."""
 _DAMPING: Final = 0.03
 """Share of the diagonal added to the normal equations: what the images do not tell stays as it was."""
-_LEVELS: Final = 4
-"""Octaves, at most."""
-_LEAST: Final = 12
-"""The coarsest level is no smaller than this."""
 _ITERATIONS: Final = 2
 """Steps on each level."""
 
@@ -55,11 +51,8 @@ def align(
     b, s, _, h, w = sources.shape
     seen = torch.ones_like(inverse_depth) if valid is None else valid.to(inverse_depth)
     grey = target.mean(1, keepdim=True), sources.mean(2).flatten(0, 1)[:, None], inverse_depth, seen
-    pyramid = [grey]
-    while len(pyramid) < _LEVELS and min(size_of(pyramid[-1][0])) >= 2 * _LEAST:
-        pyramid.append(tuple(halved(field) for field in pyramid[-1]))  # type: ignore[arg-type]
     motion, moved = src_T_tgt, src_T_tgt.new_zeros(b, s, 6)
-    for one, other, r, weight in reversed(pyramid):
+    for one, other, r, weight in octaves(grey):
         level = _Level(without_mean(one, _RADIUS), without_mean(other, _RADIUS), r, weight, _resized(K, (h, w), one))
         for _ in range(_ITERATIONS):
             step = level.step(motion, moved)

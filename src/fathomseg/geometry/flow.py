@@ -40,13 +40,11 @@ def optical_flow(first: Grey, second: Grey) -> tuple[Flow, Float[Tensor, "b 1 h 
     Images are grey, 0..1. Least squares over small windows, from the coarsest octave to the finest. Confidence is
     that of the worse direction: 0 on a plain wall and along an edge.
     """
-    pyramid = [(first, second)]
-    while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[2:]) >= 2 * _LEAST:
-        pyramid.append(tuple(halved(image) for image in pyramid[-1]))  # type: ignore[arg-type]
-    coarsest = pyramid[-1][0]
+    pyramid = octaves((first, second))
+    coarsest = pyramid[0][0]
     flow = coarsest.new_zeros(len(coarsest), 2, *coarsest.shape[2:])
     weight = torch.zeros_like(coarsest)
-    for one, other in reversed(pyramid):
+    for one, other in pyramid:
         if flow.shape[2:] != one.shape[2:]:
             sx, sy = one.shape[3] / flow.shape[3], one.shape[2] / flow.shape[2]
             x, y = F.interpolate(flow, one.shape[2:], mode="bilinear", align_corners=False).split(1, dim=1)
@@ -112,7 +110,15 @@ def _window(fields: Float[Tensor, "b c h w"], radius: int) -> Float[Tensor, "b c
     return total.div_(size**2)
 
 
-def halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
+def octaves(images: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """The images at up to four sizes, each half the next; the coarsest, first one is no smaller than 12 pixels."""
+    pyramid = [images]
+    while len(pyramid) < _LEVELS and min(pyramid[0][0].shape[2:]) >= 2 * _LEAST:
+        pyramid.insert(0, tuple(map(_halved, pyramid[0])))
+    return pyramid
+
+
+def _halved(image: Grey) -> Float[Tensor, "b 1 _ _"]:
     """Half the size, each pixel the mean of those it covers."""
     height, width = image.shape[2:]
     return F.interpolate(image, (height // 2, width // 2), mode="area" if height % 2 or width % 2 else "bilinear")
