@@ -12,7 +12,7 @@ from PIL import Image
 from fathomseg.errors import DataError
 from fathomseg.io.formats import upright
 from fathomseg.io.images import as_rgb, bits_used, image_size, is_turned, read_rgb
-from fathomseg.io.label_images import read_colours, read_stored, read_values
+from fathomseg.io.label_images import read_drawing, read_stored, read_values
 from tests.fakes import save
 
 IDS = (np.arange(35, dtype=np.uint8) % 5).reshape(5, 7)
@@ -58,9 +58,9 @@ def test_grey_and_alpha_of_sixteen_bits(tmp_path: Path) -> None:
 def test_colours_of_sixteen_bits_are_exact_or_refused(tmp_path: Path) -> None:
     colours = np.dstack([IDS, 2 * IDS, 50 * IDS])
     cv2.imwrite(str(tmp_path / "a.png"), colours[..., ::-1].astype(np.uint16) * 257)
-    np.testing.assert_array_equal(read_colours(tmp_path / "a.png"), colours)
+    np.testing.assert_array_equal(read_drawing(tmp_path / "a.png")[0], colours)
     cv2.imwrite(str(tmp_path / "b.png"), colours[..., ::-1].astype(np.uint16) * 256)
-    assert "8 bits a channel" in refused(tmp_path / "b.png", read_colours)
+    assert "8 bits a channel" in refused(tmp_path / "b.png", read_drawing)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_colours_of_sixteen_bits_are_exact_or_refused(tmp_path: Path) -> None:
 )
 def test_lossy_files_are_refused_by_what_they_are(tmp_path: Path, name: str, options: dict[str, object]) -> None:
     Image.fromarray(IDS).save(tmp_path / name, **options)
-    for read in (read_values, read_colours):
+    for read in (read_values, read_drawing):
         assert "which changes labels near edges; store labels as PNG" in refused(tmp_path / name, read)
     assert read_stored(tmp_path / name, lossy=True).values.shape in {IDS.shape, IDS.shape[::-1]}
     assert read_rgb(tmp_path / name).ndim == 3  # a photograph may be lossy
@@ -134,7 +134,7 @@ def test_a_tiff_tells_what_its_zeros_and_few_bits_mean(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, [[0, 1, 2, 3], [3, 2, 1, 0]])
     assert "0 is white (MinIsWhite)" in refused(tiff(tmp_path / "b.tif", 0, 4, packed, (2, 4)))
     Image.fromarray(IDS).convert("CMYK").save(tmp_path / "c.tif")
-    assert "mode CMYK" in refused(tmp_path / "c.tif", read_colours)
+    assert "mode CMYK" in refused(tmp_path / "c.tif", read_drawing)
 
 
 @pytest.mark.parametrize("most", [4, 255, 1023, 65535])
@@ -161,7 +161,7 @@ def test_an_orientation_turns_images_sizes_and_labels_alike(tmp_path: Path, orie
     assert read_rgb(path).shape[:2] == image_size(path) == turned.shape
     assert is_turned(path) == (orientation != 1)
     if not deep:
-        np.testing.assert_array_equal(read_colours(path)[..., 0], turned)
+        np.testing.assert_array_equal(read_drawing(path)[0][..., 0], turned)
 
 
 @pytest.mark.parametrize(("bits", "channels"), [(8, 1), (10, 1), (12, 1), (12, 3), (14, 1), (16, 3)])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io.images import as_rgb, image_size, read_rgb, resize_image, resize_nearest
-from fathomseg.io.label_images import read_colours, read_values
+from fathomseg.io.label_images import read_drawing, read_values
 from tests.fakes import save
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -52,7 +52,7 @@ def test_palette_images_with_transparency_show_their_colours(tmp_path: Path) -> 
     image.save(tmp_path / "a.png", transparency=bytes([0, 255]))
     expected = np.array([[10, 20, 30], [200, 100, 50]], np.uint8)[GREY % 2]
     np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), expected)
-    np.testing.assert_array_equal(read_colours(tmp_path / "a.png"), expected)
+    np.testing.assert_array_equal(read_drawing(tmp_path / "a.png")[0], expected)
     np.testing.assert_array_equal(read_values(tmp_path / "a.png"), GREY % 2)
 
 

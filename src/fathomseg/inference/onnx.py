@@ -153,9 +153,8 @@ class OnnxNetwork(nn.Module):
         return {name: self.known[name].as_output(torch.from_numpy(x)) for name, x in zip(wanted, found, strict=True)}
 
     def _sizes(self) -> str:
-        height, width = self.session.get_inputs()[0].shape[1:3]
-        if isinstance(height, int):
-            return f"{height} x {width} alone"
+        if (size := self.fixed_size) is not None:
+            return f"{size[0]} x {size[1]} alone"
         return "any size of a few cells of its coarsest map; 64 x 64 and more is always enough"
 
 

@@ -22,7 +22,7 @@ _LOSSLESS: Final = {1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 34925, 50000}
 """TIFF's compressions that lose nothing: none, CCITT, LZW, Deflate, PackBits, LZMA, Zstandard."""
 _SMALLER, _MASK = 1, 4
 """Bits of a TIFF's tag NewSubfileType."""
-_BITS, _COMPRESSION, _PHOTOMETRIC, _SUBFILE, _SAMPLES = 258, 259, 262, 254, 277
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SUBFILE = 258, 259, 262, 254
 
 
 def png_bits(path: Path, grey: bool = False) -> int:

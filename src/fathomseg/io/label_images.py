@@ -88,13 +88,9 @@ def read_first_channel(path: Path) -> Integer[np.ndarray, "h w"]:
     return np.ascontiguousarray(values[..., 0] if values.ndim == 3 else values)
 
 
-def read_colours(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """A colour-coded label as RGB, exactly as stored, upright: palettes are applied, alpha is dropped."""
-    return read_drawing(path)[0]
-
-
 def read_drawing(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
-    """As `read_colours`, with the pixels that nobody has painted. Raises `DataError` if it cannot be exact."""
+    """A colour-coded label as RGB, exactly as stored, upright: palettes are applied, alpha is dropped; and the pixels
+    that nobody has painted. Raises `DataError` if it cannot be exact."""
     with opened(path, decode=False) as image:
         _refuse_inexact(image, path)
         if image.mode.startswith("I") or image.mode == "F":

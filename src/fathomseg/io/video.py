@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fathomseg.errors import DataError, Problem
-from fathomseg.io.listing import missing
+from fathomseg.io.listing import stamp
 from fathomseg.types import Size
 
 _NEAR = 48
@@ -40,11 +40,7 @@ class VideoIndex:
 
 def video_index(path: Path) -> VideoIndex:
     """Count a video's frames by reading its packets. Raises `DataError` if it cannot be opened or holds no frame."""
-    try:
-        status = path.stat()
-    except OSError:
-        raise DataError([Problem(str(path), missing(path))]) from None
-    return _index(path, status.st_size, status.st_mtime_ns)
+    return _index(path, stamp(path))
 
 
 def read_frame(path: Path, frame: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -140,7 +136,7 @@ _readers = _Readers()
 
 
 @cache  # reading frames of many videos in turn must not read the packets of each again
-def _index(path: Path, _bytes: int, _changed_ns: int) -> VideoIndex:
+def _index(path: Path, _stamp: str) -> VideoIndex:
     try:
         with av.open(str(path)) as container:
             size = _upright(next(container.decode(video=0))).shape[:2]

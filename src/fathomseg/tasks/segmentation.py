@@ -21,7 +21,7 @@ from fathomseg.io import draw
 from fathomseg.io.draw import Picture
 from fathomseg.io.files import write_text
 from fathomseg.io.formats import png_bits
-from fathomseg.io.label_images import read_colours, read_values
+from fathomseg.io.label_images import read_drawing, read_values
 from fathomseg.io.ranks import gathered
 from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.metrics.multitask import MainScore
@@ -110,7 +110,7 @@ class Segmentation(Task):
     def read_stored(self, path: Path, folder: Path, labels: LabelMap | None = None) -> Integer[np.ndarray, "h w"]:
         """Stored values: ids, or packed colours (uint32) where the dataset stores colours and the file has some."""
         if labels is not None and labels.kind == "colours" and not png_bits(path, grey=True):
-            return pack(read_colours(path))
+            return pack(read_drawing(path)[0])
         return read_values(path)
 
     def stored_fields(

@@ -9,7 +9,7 @@ import pytest
 
 from fathomseg.data.datasets.vkitti2 import CLASSES, VKitti2
 from fathomseg.errors import DataError, FathomError
-from fathomseg.io.label_images import read_colours
+from fathomseg.io.label_images import read_drawing
 from fathomseg.stages.check import check
 from fathomseg.types import IGNORE
 from tests.fakes import make_vkitti2
@@ -67,7 +67,7 @@ def test_labels_follow_the_colours_of_each_scene(tmp_path: Path) -> None:
     usual = VKitti2(root=make_vkitti2(tmp_path / "a"))
     path = tmp_path / "a/vkitti_2.0.3_classSegmentation/Scene18/fog/frames/classSegmentation/Camera_0/classgt_00001.png"
     index = {colour: place for place, colour in enumerate(CLASSES.colours)} | {(0, 0, 0): IGNORE}
-    expected = np.array([[index[tuple(pixel)] for pixel in row] for row in read_colours(path).tolist()])
+    expected = np.array([[index[tuple(pixel)] for pixel in row] for row in read_drawing(path)[0].tolist()])
     np.testing.assert_array_equal(usual.label(ID), expected)
     other = make_vkitti2(tmp_path / "b", colours={"Car": (200, 200, 200), "Undefined": (1, 2, 3)})
     np.testing.assert_array_equal(VKitti2(root=other).label(ID), expected)
