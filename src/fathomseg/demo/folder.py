@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from fathomseg.demo.plan import LABELS, ROWS, SPLIT, Row, Task
+from fathomseg.demo.plan import FRAMES, LABELS, ROWS, SPLIT, Row, Task
 from fathomseg.errors import FathomError
 from fathomseg.io.files import write_text
 from fathomseg.study.folder import JobFolder, Spent, scores
@@ -62,7 +62,7 @@ def recipes(tasks: Sequence[Task], seed: int) -> dict[str, str]:
     """The recipes by task, as text; a task with arguments of its own has none."""
 
     def text(task: Task) -> str:
-        numbers = {"steps": task.steps, "seed": seed, "drives": task.drives, "labels": LABELS}
+        numbers = {"steps": task.steps, "seed": seed, "drives": task.drives, "frames": FRAMES, "labels": LABELS}
         numbers |= {"held_out": max(1, 3 * task.drives // 8), "few": max(1, task.drives // 10)}
         return Template((RECIPES / f"{task.name}.yaml").read_text(encoding="utf-8")).substitute(numbers)
 
