@@ -6,10 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
-from fathomseg.cli import app
 from fathomseg.data.datasets import camvid
+from tests.command import fathom
 from tests.distillation.teachers import make_run
 
 SMALL = ["train.batch=2", "train.device=cpu", "train.threads=1", "size=[48,64]"]
@@ -58,6 +56,5 @@ def distilled(path: Path, data: Path, folder: Path) -> Path:
         for word in shlex.split(line.lstrip("# "))[1:]
     ]
     assert not ours, "the header names them"
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom(*words)
     return out

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.depth_sources.run import RunDepth
 from fathomseg.objectives import FeatureDistance, PseudoLabels
@@ -19,6 +17,7 @@ from fathomseg.training import streams
 from fathomseg.training.domains import batch_norm, held_for
 from fathomseg.training.recipe import Recipe
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import pose, views
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes" / "adapt"
@@ -55,8 +54,7 @@ def depth_run(cityscapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path, run = ROOT.parent / "depth-cityscapes.yaml", tmp_path_factory.mktemp("runs") / "depth-cityscapes"
     tree = yaml.safe_load(path.read_text())
     small = [*SMALL, *pose(tree), *views(tree), "train.steps=1", "evaluation.split=null", "phases={}"]
-    done = CliRunner().invoke(app, ["pretrain", str(path), *small, f"data.root={cityscapes}", "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom("pretrain", str(path), *small, f"data.root={cityscapes}", "--out", str(run))
     return run
 
 
@@ -99,8 +97,7 @@ def test_it_trains_two_steps(
     tree = yaml.safe_load(RECIPES[name].read_text())
     settings = [*SMALL, *data(tree, tmp_path, request), f"streams.labelled.labels.count={count}"]
     run = tmp_path / "run"
-    done = CliRunner().invoke(app, ["train", str(RECIPES[name]), *settings, "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom("train", str(RECIPES[name]), *settings, "--out", str(run))
     last = yaml.safe_load((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["supervised@source.segmentation"] > 0
     assert ("supervised@labelled.segmentation" in last) == (count > 0)
@@ -121,9 +118,7 @@ def test_own_images_need_no_label(tmp_path: Path) -> None:
     root, run = fakes.make_folder(tmp_path / "mydata", labels=None, size=(48, 64)), tmp_path / "run"
     city = ["streams.source.data.train_clips=2", "streams.source.data.frames=2", f"data.root={root}"]
     recipe = str(ROOT.parent / "own-data" / "adapt-streets.yaml")
-    done = CliRunner().invoke(app, ["train", recipe, *SMALL, *city, "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
-    assert "not scored" in done.output
+    assert "not scored" in fathom("train", recipe, *SMALL, *city, "--out", run)
     last = yaml.safe_load((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["pseudo_labels"] > 0
     streams = json.loads((run / "data.json").read_text())["streams"]
@@ -137,8 +132,7 @@ def test_a_source_that_lacks_classes_is_also_scored_on_those_both_have(
     camvid = fakes.make_camvid(tmp_path / "data", train=40, val=0, size=(48, 64))
     settings = [*SMALL, f"data.root={camvid}", "streams.source.data.size=[48,64]", "streams.source.classes=null"]
     run = tmp_path / "run"
-    done = CliRunner().invoke(app, ["train", str(RECIPES["streets-camvid"]), *settings, "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    said = fathom("train", RECIPES["streets-camvid"], *settings, "--out", run)
     shared = ["sky", "building", "pole", "road", "fence", "car"]  # equal names, in CamVid's order
     assert json.loads((run / "model.json").read_text())["shared_classes"] == shared
     found = json.loads((run / "evaluation" / "blocks" / "scores.json").read_text())
@@ -148,7 +142,7 @@ def test_a_source_that_lacks_classes_is_also_scored_on_those_both_have(
     assert scores["miou_shared"] == pytest.approx(sum(known) / len(known))
     assert scores["shared_classes"] == shared
     assert "shared_classes" in found["meaning"]["segmentation"]["miou_shared"]
-    assert "shared classes" in done.output
+    assert "shared classes" in said
 
 
 @pytest.mark.parametrize("name", RECIPES)

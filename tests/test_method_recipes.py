@@ -11,16 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from fathomseg.augment import Colours
-from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.errors import ConfigError
 from fathomseg.objectives import PseudoLabels
 from fathomseg.training.domains import held_for
 from fathomseg.training.recipe import Recipe
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import ENCODER, SMALL, STREETS, TRANSFORMER, distilled, is_transformer, pose, views
 
 ROOT = Path(__file__).resolve().parent.parent / "recipes"
@@ -44,11 +43,6 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "kitti": lambda folder: fakes.make_kitti(folder),
     "folder": lambda folder: fakes.make_folder(folder, videos=1),
 }
-
-
-def fathom(*words: str) -> None:
-    done = CliRunner().invoke(app, list(words))
-    assert done.exit_code == 0, (words, done.output, done.exception)
 
 
 def runs(tree: dict[str, Any]) -> dict[str, str]:

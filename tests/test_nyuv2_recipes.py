@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import SMALL
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +24,6 @@ def test_it_trains_two_steps(path: Path, tmp_path: Path) -> None:
     settings = [*SMALL, "train.steps=2", "evaluation.report=false", f"data.root={fakes.make_nyuv2(tmp_path / 'nyuv2')}"]
     settings.append("network.encoder.pretrained=none")
     settings += ["streams.labelled.labels.count=2"] if "labels" in tree["streams"]["labelled"] else []
-    done = CliRunner().invoke(app, ["train", str(path), *settings, "--out", str(tmp_path / "run")])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom("train", str(path), *settings, "--out", str(tmp_path / "run"))
     scores = json.loads((tmp_path / "run" / "evaluation" / "val" / "scores.json").read_text())["scores"]["ema"]
     assert set(scores) == set(tree["network"]["tasks"])

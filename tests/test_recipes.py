@@ -14,6 +14,7 @@ from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.training.recipe import Recipe
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import distilled
 from tests.stages.saved_run import save_depth_run
 
@@ -101,8 +102,7 @@ def small(path: Path, folder: Path) -> list[str]:
 def trained(name: str, folder: Path) -> Path:
     """The run of another recipe that one begins with."""
     path, run = ROOT / "recipes" / f"{name}.yaml", folder / "run"
-    done = CliRunner().invoke(app, [command(path)[0], str(path), *small(path, folder / "data"), "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom(command(path)[0], str(path), *small(path, folder / "data"), "--out", str(run))
     return run
 
 
@@ -111,8 +111,7 @@ def trained(name: str, folder: Path) -> Path:
 def test_every_recipe_trains_two_steps(path: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     verb = command(path)[0]
-    done = CliRunner().invoke(app, [verb, str(path), *small(path, tmp_path / "data"), "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom(verb, str(path), *small(path, tmp_path / "data"), "--out", str(run))
     tree = yaml.safe_load(path.read_text())
     for folder in (run, *(run / phase for phase in tree.get("phases", {}))):
         assert (folder / "model.safetensors").is_file()
@@ -144,8 +143,7 @@ def test_every_selection_chooses_three_images(path: Path, tmp_path: Path) -> Non
         settings.append(f"criterion.student={json.dumps(student)}")
     else:
         settings.append("criterion.features.encoder.pretrained=none")
-    done = CliRunner().invoke(app, ["select", str(path), *settings, "--out", str(tmp_path / "out")])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom("select", str(path), *settings, "--out", str(tmp_path / "out"))
     assert len((tmp_path / "out" / "selection.txt").read_text().split()) == 3
     assert len(list((tmp_path / "out" / "stages").glob("*"))) == (
         tree["criterion"]["name"] == "diversity_and_difficulty"

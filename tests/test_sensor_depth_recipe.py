@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets.folder import Folder
 from fathomseg.named_recipes import find
@@ -17,6 +15,7 @@ from fathomseg.stages.check import check
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_ids import stream_ids
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import ENCODER, SMALL
 
 
@@ -30,9 +29,7 @@ def store_depth(root: Path) -> None:
 def trained(recipe: str, root: Path, run: Path) -> str:
     """What it prints."""
     settings = [f"data.root={root}", *SMALL, *ENCODER, "train.steps=2", "evaluation.report=false"]
-    done = CliRunner().invoke(app, ["train", str(find(f"own-data/{recipe}")), *settings, "--out", str(run)])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
+    return fathom("train", str(find(f"own-data/{recipe}")), *settings, "--out", str(run))
 
 
 @pytest.mark.slow

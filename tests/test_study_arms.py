@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.stages.study_config import Study
 from tests import fakes
+from tests.command import fathom
 from tests.small_recipes import ENCODER, SMALL, STREETS, pose
 from tests.stages.saved_run import RANGE, save_depth_run
 
@@ -24,8 +23,7 @@ LINKED = str(RECIPES / "sync" / "efficientnet-zero-conv.yaml")
 def trained(recipe: str, *settings: str, out: Path) -> dict[str, float]:
     """The largest value of everything that was logged."""
     words = ["train", recipe, *settings, *SMALL, "train.steps=2", "train.log_every=1", "evaluation.report=false"]
-    done = CliRunner().invoke(app, [*words, "--out", str(out)])
-    assert done.exit_code == 0, (done.output, done.exception)
+    fathom(*words, "--out", str(out))
     found: dict[str, float] = {}
     for line in map(json.loads, (out / "metrics.jsonl").read_text().splitlines()):
         found |= {name: max(value, found.get(name, 0)) for name, value in line.items() if isinstance(value, float)}

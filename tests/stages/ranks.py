@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
@@ -34,6 +35,16 @@ def free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("127.0.0.1", 0))
         return [probe.getsockname()[1] for probe in probes]
+
+
+def launched(folder: Path, timeout: float, program: str = __file__) -> str:
+    """Run a program (this one) on two processes, with the folder as its argument, and return what it says as errors."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [*launcher, program, str(folder)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=timeout)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.config import load
 from fathomseg.distillation.provenance import read_provenance
 from fathomseg.engine import loop
 from fathomseg.errors import FathomError
 from fathomseg.stages.train import train
 from fathomseg.training.recipe import Recipe
+from tests.command import fathom
 from tests.distillation.teachers import make_run
 from tests.stages.runs import metrics, same_run
 
@@ -30,12 +29,6 @@ SMALL = [
     *("train.steps=4", "train.batch=3", "train.device=cpu", "train.save_every=1", "train.log_every=1"),
     *("size=[32,64]", "network.encoder={model: test_efficientnet, pretrained: none}", "network.norm=frozen"),
 ]
-
-
-def fathom(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
 
 
 @pytest.mark.slow

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -538,14 +535,9 @@ def test_two_processes_equal_one(own: dict[str, Any], tmp_path: Path) -> None:
         ["pretrain", str(path), "train.steps=3", "phases={a: [], b: []}", "--out", str(tmp_path / "two-phased")],
     ]
     (tmp_path / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(2), commands, strict=True))))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [*launcher, ranks.__file__, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=280
-    )
-    assert done.returncode == 0, done.stderr
+    said = ranks.launched(tmp_path, 280)
     for part in ("", "-phased/b"):
         nearly_the_same_depth_run(tmp_path / f"one{part}", tmp_path / f"two{part}")
-    assert done.stderr.count("Learned camera of clips-96x48") == 3, "the first process alone speaks"
+    assert said.count("Learned camera of clips-96x48") == 3, "the first process alone speaks"
     one, two = (yaml.safe_load((tmp_path / n / "camera-clips-96x48.yaml").read_text()) for n in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-5)

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from fathomseg.cli import app
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.inference.predictor import load
 from fathomseg.io.depth_maps import read_disparity
 from fathomseg.io.normal_maps import read_normals
+from tests.command import fathom
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +23,6 @@ SMALL = [
     *("data.train_clips=1", "data.val_clips=1", "data.frames=4", "streams.labelled.labels.count=2"),
     "network.encoder.pretrained=none",
 ]
-
-
-def fathom(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -371,12 +368,7 @@ def test_two_processes(trees: Trees, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(trees()))
     command = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "two")]
     (tmp_path / "commands.json").write_text(json.dumps([(ranks.free_ports(1)[0], command)]))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [*launcher, ranks.__file__, str(tmp_path)], capture_output=True, text=True, env=environment, timeout=800
-    )
-    assert done.returncode == 0, done.stderr
+    ranks.launched(tmp_path, 800)
     if trees is exact:
         nearly_the_same_run(tmp_path / "one", tmp_path / "two")
     else:

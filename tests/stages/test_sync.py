@@ -15,6 +15,7 @@ from fathomseg.inference.predictor import load
 from fathomseg.inference.settings import Inference
 from fathomseg.io.chart import COLOURS
 from fathomseg.report.links import Curve, links_sections, read_curves
+from tests.command import fathom
 from tests.small_recipes import TRANSFORMER
 from tests.typecheck import unchecked
 
@@ -24,12 +25,6 @@ SMALL = [
     *("data.train_clips=1", "data.val_clips=1", "data.frames=4", "streams.labelled.labels.count=2"),
 ]
 TINY = ["network.encoder.model=test_efficientnet", "network.encoder.pretrained=none"]
-
-
-def fathom(*words: object) -> str:
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.output
 
 
 def trained(name: str, folder: Path, *settings: str) -> Path:

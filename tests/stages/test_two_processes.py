@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,12 +123,7 @@ def together(
         ["train", str(folder / "paired.yaml"), "--out", str(folder / "paired")],
     ]
     (folder / "commands.json").write_text(json.dumps(list(zip(ranks.free_ports(len(commands)), commands, strict=True))))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(
-        [*launcher, ranks.__file__, str(folder)], capture_output=True, text=True, env=environment, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
+    ranks.launched(folder, 240)
     return folder
 
 
