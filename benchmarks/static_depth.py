@@ -35,7 +35,7 @@ from jaxtyping import Bool, Float32, Float64
 import fathomseg
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.datasets.resolve import resolve_dataset
-from fathomseg.evaluation.metric_scale import spread
+from fathomseg.data.places import evenly
 from fathomseg.evaluation.motion import clips
 from fathomseg.inference.predictor import Predictor
 from fathomseg.metrics.depth import DepthProtocol, DepthScores
@@ -101,7 +101,7 @@ def how_far_sky_is(dataset: Dataset, split: str, frames: int, predictor: Predict
     segmenter = fathomseg.load(run, tasks=("segmentation",))
     sky = segmenter.card.classes.index("sky")
     times = []
-    for id in spread(dataset.ids(split), frames):
+    for id in evenly(dataset.ids(split), frames):
         image = dataset.image(id)
         seen, depth = segmenter.predict(image), predictor.predict(image).depth
         assert depth is not None, "the task was asked for"
@@ -122,7 +122,7 @@ def swept(dataset: Dataset, ids: Sequence[str], frames: int, last: int) -> Itera
         for clip in clips(dataset, ids)
         for place in range(max(reach, len(clip) - last), len(clip) - reach)
     ]
-    for clip, place in spread(able, frames):
+    for clip, place in evenly(able, frames):
         sides = ([clip[place - k] for k in OFFSETS], [clip[place + k] for k in OFFSETS])
         yield clip[place], agreed(dataset, clip[place], sides)
 
