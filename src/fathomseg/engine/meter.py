@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ class Meter:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._lr = self._ema_decay = 0.0
+        self._broken = False
 
     def add_term(self, name: str, total: Tensor, count: Tensor) -> None:
         """Add a loss term's sum and count over all ranks."""
@@ -39,7 +41,7 @@ class Meter:
     def demand_finite(self, step: int) -> None:
         """Stop before a checkpoint is written whose weights a non-finite gradient has reached."""
         norm = self._sums.get("gradient_norm")
-        if norm is not None and not bool(torch.isfinite(norm)):
+        if self._broken or (norm is not None and not bool(torch.isfinite(norm))):
             raise FathomError(
                 f"The gradient became infinite or NaN before step {step}; the checkpoint before it was kept."
                 " Lower optimiser.lr, or use train.precision=fp32."
@@ -53,7 +55,10 @@ class Meter:
         counts = torch.stack([self._counts[name] for name in names])
         values = (sums / counts.clamp(min=1)).tolist()
         self._sums, self._counts = {}, {}
-        return {**dict(zip(names, values, strict=True)), "lr": self._lr, "ema_decay": self._ema_decay}
+        found = dict(zip(names, values, strict=True))
+        # A line of the log comes right before a checkpoint, which must know of what has gone into the line.
+        self._broken |= not math.isfinite(found.get("gradient_norm", 0.0))
+        return {**found, "lr": self._lr, "ema_decay": self._ema_decay}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs, so that an average that spans an interruption comes out the same."""
