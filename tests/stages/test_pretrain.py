@@ -247,6 +247,27 @@ class TestPhases:
             assert x.model_dump(include=kept) == base.model_dump(include=kept)
             assert x.phases == {}
 
+    def test_each_takes_over_what_it_has_a_place_for(self, tmp_path: Path) -> None:
+        """What a phase has not trained, or the next one lacks, would stop the run after hours."""
+        alone = ["objectives={supervised: {}}", "streams.clips=null", "streams.unlabelled=null"]
+        network = {"tasks": {"segmentation": {"decoder": tiny_semi.DECODER}}, "links": {"name": "none"}}
+        phases = {
+            "labels": ["objectives.photometric.weight=0"],
+            "joint": [],
+            "unlinked": ["network.links={name: none}"],
+            "own": ["init_from.parts=[encoder, pose]"],
+            "classes": [*alone, *(f"network.{key}={json.dumps(value)}" for key, value in network.items())],
+        }
+        made = phase_recipes(validate(Recipe, tiny_semi.joint(phases=phases)), tmp_path)
+        parts = {name: phase.init_from.parts for name, phase in made.items() if phase.init_from is not None}
+        branch = ("encoder", "decoder", "head")
+        assert parts == {
+            "joint": (*branch, "links"),
+            "unlinked": (*branch, "pose"),
+            "own": ("encoder", "pose"),
+            "classes": branch,
+        }
+
     def test_a_mistake_in_any_phase_is_told_before_the_first(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"train\.stepss"):
             train(recipe(phases={"one": [], "two": ["train.stepss=1"]}), tmp_path / "run", resume=False)

@@ -91,7 +91,8 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
     for name, changes in recipe.phases.items():
         tree = recipe.model_dump(mode="json", exclude={"phases"})
         if before is not None and before[1].network.tasks:
-            tree["init_from"] = {"run": str(before[0]), "parts": _parts(before[1])}
+            tree["init_from"] = {"run": str(before[0]), "parts": [*EVERYTHING]}
+            tree["init_from"]["parts"] = _parts(before[1], load(Recipe, tree, changes))
         recipes[name] = _placed(load(Recipe, tree, changes), folder, recipes)
         before = folder / name, recipes[name]
     return recipes
@@ -108,11 +109,18 @@ def _placed(recipe: Recipe, folder: Path, before: Collection[str]) -> Recipe:
     return recipe.model_copy(update={"init_from": recipe.init_from.model_copy(update={"tasks": tasks})})
 
 
-def _parts(recipe: Recipe) -> list[InitPart]:
-    """Everything a phase leaves behind."""
+def _parts(before: Recipe, now: Recipe) -> list[InitPart]:
+    """Everything a phase leaves behind that the next one has a place for."""
     lacking: set[InitPart] = set()
-    if recipe.network.links.name == "none":
+    if "none" in (before.network.links.name, now.network.links.name):
         lacking.add("links")
-    if not any(objective.name == "photometric" for objective in recipe.objectives.values()):
+    if not (_has_pose(before) and _has_pose(now)):
         lacking.add("pose")
+    if not before.network.tasks.keys() & now.network.tasks.keys():
+        lacking.add("head")
     return [part for part in EVERYTHING if part not in lacking]
+
+
+def _has_pose(recipe: Recipe) -> bool:
+    """Whether a pose network is trained."""
+    return any(objective.name == "photometric" for objective in recipe.at_work.objectives.values())
