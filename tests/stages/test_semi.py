@@ -13,9 +13,11 @@ import torch
 import yaml
 from accelerate import Accelerator
 from safetensors.torch import load_file
+from torch import Tensor
 
 import fathomseg
 from fathomseg.config import load, validate
+from fathomseg.engine.loop import Trainer
 from fathomseg.engine.step import Step
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.inference.card import POSE, load_card, load_pose
@@ -373,6 +375,31 @@ def test_two_processes(trees: Trees, tmp_path: Path) -> None:
         nearly_the_same_run(tmp_path / "one", tmp_path / "two")
     else:
         assert metrics(tmp_path / "two")[-1].keys() == metrics(tmp_path / "one")[-1].keys()
+
+
+@pytest.mark.parametrize("links", [{"name": "padnet"}, {"name": "zero_conv"}])
+def test_what_only_objectives_of_weight_0_reach_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: dict[str, Any]
+) -> None:
+    """Links to a branch that is not learned, and the deepest maps of an encoder that only sends: several processes
+    would wait for their gradients."""
+    clip, lacking = Trainer._clip, list[str]()
+
+    def noted(self: Trainer) -> Tensor:
+        lacking.extend(n for n, p in self.module.named_parameters() if p.requires_grad and p.grad is None)
+        assert any(p.grad is not None for p in self.module.network.links.parameters())
+        return clip(self)
+
+    monkeypatch.setattr(Trainer, "_clip", noted)
+    own = {"encoder": "own"} if links["name"] == "zero_conv" else {}
+    network = {**JOINT, "links": links, "tasks": {name: {**task, **own} for name, task in JOINT["tasks"].items()}}
+    photometric = {"pose": {"encoder": tiny_semi.ENCODER}, "weight": 0.0}
+    read = {name: stream for name, stream in tiny_semi.streams(clips={}).items() if name != "unlabelled"}
+    loop = {**LOOP, "steps": 1}
+    objectives = {"supervised": {}, "photometric": photometric}
+    tree = settings(network=network, objectives=objectives, streams=read, train=loop, evaluation={"split": None})
+    train(validate(Recipe, tree), tmp_path / "run", resume=False)
+    assert lacking == []
 
 
 def test_objectives_of_weight_0_take_no_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Self, cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,13 +19,16 @@ from fathomseg.models.blocks import Map, Norm
 from fathomseg.models.decoders.base import DecoderModule
 from fathomseg.models.encoders import FeatureEncoder
 from fathomseg.models.links.base import LinkModule
-from fathomseg.models.norms import FixedNorms
+from fathomseg.models.norms import FixedNorms, evaluating
 
 SHARED: Final = "shared"
 """The name of the encoder of all tasks that have none of their own."""
 
 FEATURES: Final = "features"
 """An output every network has: the deepest feature map of the shared encoder, b x c x h/s x w/s."""
+
+_SMALL: Final = (64, 64)
+"""Height and width of an image by which it is found out what outputs depend on."""
 
 Outputs = dict[str, Any]
 """By name: what the head of the task gives (see the task), or a feature map."""
@@ -160,6 +164,18 @@ class Network(FixedNorms):
         parts += [head for task, head in self.early_heads.items() if early(task) in outputs]
         return parts + [head for task, head in self.heads.items() if task in outputs]
 
+    def reached(self, outputs: Collection[str]) -> list[nn.Parameter]:
+        """The parameters that these outputs have a gradient for, by a pass over a small image: of what `modules_for`
+        names, links to branches that are not read and the deepest maps of encoders that only send have none."""
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if not outputs:
+            return []
+        with evaluating(self), torch.enable_grad():
+            found = self(next(self.buffers()).new_full((1, 3, *_SMALL), 0.5), outputs)
+        total = torch.stack([tensor.sum() for tensor in _tensors(found)]).sum()
+        gradients = torch.autograd.grad(total, trained, allow_unused=True)
+        return [parameter for parameter, gradient in zip(trained, gradients, strict=True) if gradient is not None]
+
     def after_encoders(self) -> list[nn.Module]:
         """Everything that sees feature maps and not the image."""
         links = () if self.links is None else (self.links,)
@@ -292,3 +308,12 @@ class Network(FixedNorms):
     def decoder_of(self, task: str) -> DecoderModule:
         """The decoder whose maps the head of a task takes."""
         return cast(DecoderModule, self.decoders[self.branch_of(task)])
+
+
+def _tensors(outputs: Any) -> Iterator[Tensor]:
+    """Those of outputs, or of one: maps, or lists of maps."""
+    if isinstance(outputs, Tensor):
+        yield outputs
+        return
+    for part in outputs.values() if isinstance(outputs, Mapping) else outputs:
+        yield from _tensors(part)

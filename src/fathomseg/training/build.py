@@ -84,7 +84,7 @@ def build_step(recipe: Recipe, network: Network, brought: Brought, streams: Stre
     )
     outputs = frozenset().union(*(objective.learns(recipe.network) for objective in recipe.objectives.values()))
     if recipe.network.outputs - outputs:  # by objectives of weight 0 alone: several processes wait for every gradient
-        reached = {id(p) for part in network.modules_for(outputs) for p in part.parameters()}
+        reached = {id(parameter) for parameter in network.reached(outputs)}
         for parameter in network.parameters():
             parameter.requires_grad_(parameter.requires_grad and id(parameter) in reached)
     built: dict[str, ObjectiveModule] = {}
