@@ -1,4 +1,7 @@
-"""Whether the loss terms of a step are those that objectives promise: their names always, their counts once."""
+"""Whether the loss terms of a step are those that objectives promise: their names always, their counts once.
+
+Processes add up what has the same name, so that they compare names in the first step.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fathomseg.errors import FathomError
+from fathomseg.io.ranks import gathered
 
 
 class CountCheck:
@@ -16,6 +20,7 @@ class CountCheck:
 
     def __init__(self) -> None:
         self.names: frozenset[str] | None = None
+        self.logs: dict[bool, frozenset[str]] = {}
         self.first = True
         self.promised: Mapping[str, Tensor] = {}
         self.found: dict[str, list[Tensor]] = {}
@@ -27,13 +32,22 @@ class CountCheck:
     def check(self, names: Sequence[str]) -> None:
         """After each forward pass: the terms there were.
 
-        Raises `FathomError` if their names are not those of the first pass, or lack one that `begin` was given.
+        Raises `FathomError` if their names are not those of the first pass, on all ranks, or lack one that `begin` was
+        given. The first call waits for all ranks.
         """
-        self.names = frozenset(names) if self.names is None else self.names
-        if odd := sorted(self.names.symmetric_difference(names)):
-            raise FathomError(f"The loss term {odd[0]!r} is in some batches only: give it a count of 0 in the others.")
+        refusal = "The loss term {!r} is in some batches only: give it a count of 0 in the others."
+        if self.names is None:
+            self.names = _agreed(names, refusal)
+        _refuse_odd([self.names, frozenset(names)], refusal)
         if odd := sorted(self.promised.keys() - self.names):
             raise FathomError(f"`counts` names {odd[0]!r}, which is no loss term; there is: {', '.join(names)}.")
+
+    def check_logs(self, names: Sequence[str], measuring: bool) -> None:
+        """The names of what several ranks log beside, in steps that are `measuring` and in others; as `check`."""
+        refusal = "{!r} is logged for some batches only, so that processes cannot average it: log it for all of them."
+        if measuring not in self.logs:
+            self.logs[measuring] = _agreed(names, refusal)
+        _refuse_odd([self.logs[measuring], frozenset(names)], refusal)
 
     def note(self, names: Sequence[str], counts: Float[Tensor, " terms"]) -> None:
         """Then their counts over all ranks."""
@@ -53,3 +67,15 @@ class CountCheck:
                     f"`counts` says {said:g} of the loss term {name!r}, whose own counts add up to {total:g}: "
                     "micro-batches would not give the gradient of the whole batch."
                 )
+
+
+def _agreed(names: Sequence[str], refusal: str) -> frozenset[str]:
+    """These names, if all ranks have the same. Raises `FathomError` on all of them."""
+    _refuse_odd(gathered([frozenset(names)]), refusal)
+    return frozenset(names)
+
+
+def _refuse_odd(every: Sequence[frozenset[str]], refusal: str) -> None:
+    """Raise `FathomError` for a name that is in some of these alone."""
+    if odd := sorted(frozenset().union(*every) - every[0].intersection(*every)):
+        raise FathomError(refusal.format(odd[0]))

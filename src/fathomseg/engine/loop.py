@@ -210,15 +210,16 @@ class Trainer:
 
         Ranks average their gradients, so this rank's sum is divided by the GLOBAL count and multiplied by their number.
         """
-        self.counted.check(list(result.terms))  # before ranks add up rows of different terms
-        mine = torch.stack(
-            [torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in result.terms.values()]
-        )
+        names = sorted(result.terms)  # the same row for a term on every rank
+        self.counted.check(names)  # before ranks add up rows of different terms
+        terms = [result.terms[name] for name in names]
+        mine = torch.stack([torch.stack((t.sum.detach().float(), t.count.detach().float())) for t in terms])
         everyone: Tensor = self.accelerate.reduce(mine, "sum") if self.accelerate.num_processes > 1 else mine
-        self.counted.note(list(result.terms), everyone[:, 1])
-        scale = self.accelerate.num_processes
+        self.counted.note(names, everyone[:, 1])
+        rows, scale = dict(zip(names, everyone, strict=True)), self.accelerate.num_processes
         losses = []
-        for (name, term), (summed, count) in zip(result.terms.items(), everyone, strict=True):
+        for name, term in result.terms.items():
+            summed, count = rows[name]
             denominator = counts.get(name, count * self.config.accumulate).clamp(min=1)
             own = term.weight * scale * term.sum / denominator
             losses.append(TermLoss(term.group, own, term.weight * summed / denominator, count))
@@ -228,10 +229,15 @@ class Trainer:
 
     def _logs(self, result: StepResult) -> Mapping[str, Tensor]:
         """What is only logged, as the mean over the ranks."""
-        if self.accelerate.num_processes == 1 or not result.logs:
+        if self.accelerate.num_processes == 1:
             return result.logs
-        mean: Tensor = self.accelerate.reduce(torch.stack([v.detach().float() for v in result.logs.values()]), "mean")
-        return dict(zip(result.logs, mean.unbind(), strict=True))
+        names = sorted(result.logs)
+        self.counted.check_logs(names, self.module.measuring)
+        if not names:
+            return {}
+        mean: Tensor = self.accelerate.reduce(torch.stack([result.logs[n].detach().float() for n in names]), "mean")
+        found = dict(zip(names, mean.unbind(), strict=True))
+        return {name: found[name] for name in result.logs}
 
     def _counts(self, micro_batches: Sequence[Batches]) -> dict[str, Tensor]:
         """Loss counts over micro-batches and ranks, as far as the data alone tells them; for accumulation only."""

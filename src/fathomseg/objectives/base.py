@@ -247,8 +247,8 @@ class ObjectiveModule(nn.Module, ABC):
 
     @abstractmethod
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
-        """What it wants to see of the network for this batch. Terms must have the same names for every batch; the step
-        weighs them by `Objective.weight`."""
+        """What it wants to see of the network for this batch. Terms must have the same names for every batch, and where
+        several processes train what is logged, too; the step weighs terms by `Objective.weight`."""
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Counts of terms that can be read off the data before the forward pass.
