@@ -13,6 +13,7 @@ from fathomseg.parallel import open_engine
 from fathomseg.parallel.base import LostError, all_of, spread
 from fathomseg.parallel.local import LocalEngine
 from tests.parallel.things import Thing, lives
+from tests.parallel.torch_things import Threads
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,14 @@ def test_work_is_spread_over_processes(engine: LocalEngine) -> None:
     assert found == {number: number + 100 for number in range(20)}
     assert len(processes) == 2
     assert os.getpid() not in processes
+
+
+@pytest.mark.slow
+def test_processors_are_shared_out_to_what_brings_pytorch_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    with LocalEngine() as engine, engine.crew(2, Threads) as actors:
+        assert all_of(actors, "count") == [3, 3]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -182,7 +183,10 @@ def _make(environment: Environment, make: Callable[..., object], arguments: tupl
     global _held, _error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; the parent ends us
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    inherited = "OMP_NUM_THREADS" in os.environ
     os.environ.update(environment)
+    if not inherited and (torch := sys.modules.get("torch")) is not None:  # came with `make`, and looks no more
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     try:
         _held = make(*arguments)
     except Exception as error:
