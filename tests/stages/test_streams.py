@@ -19,6 +19,7 @@ from fathomseg.data.datasets.nyuv2 import NyuV2
 from fathomseg.data.datasets.several import Several
 from fathomseg.data.datasets.streets import Streets
 from fathomseg.data.datasets.vkitti2 import VKitti2
+from fathomseg.data.intrinsics import Intrinsics, pinhole
 from fathomseg.data.labelled import Labels
 from fathomseg.data.loading import BatchSlice, Steps, loader
 from fathomseg.depth_sources import OwnDepth, RunDepth, prepare
@@ -33,7 +34,7 @@ from fathomseg.training.domains import held_for, matched, own_norms, same_data, 
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.stream_config import StreamConfig, learned_as_is
 from fathomseg.training.stream_ids import budgets
-from fathomseg.training.streams import Streams, build_streams
+from fathomseg.training.streams import Streams, build_streams, refuse_mixed_cameras
 from fathomseg.training.warnings import tell_labels_used, tell_shared_clips
 from fathomseg.types import IGNORE, Batch
 from tests import fakes
@@ -832,6 +833,33 @@ def test_clips_have_a_size_and_a_geometry_of_their_own(tmp_path: Path) -> None:
     # 48 x 64 photographs shown 32 x 72: focal lengths follow each side; a crop does not change them.
     focal = clips.targets["camera"][0].diagonal()[:2].tolist()
     assert focal == pytest.approx([own.fx * 72 / 64, own.fy * 32 / 48], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("learned", "ids", "names", "wrong"),
+    [
+        ((True, True), ("clips/a/0", "clips/b/0"), ("clips-8x6", "clips-8x6"), "'clips-8x6'"),
+        ((True, False), ("clips/a/0", "clips/a/0"), ("clips-8x6", "clips-9x6"), "'clips/a/0'"),
+        ((False, True), ("clips/a/0", "clips/a/0"), ("clips-8x6", "clips-9x6"), "'clips/a/0'"),
+        ((True, True), ("clips/a/0", "clips/b/0"), ("clips-8x6", "clips-9x6"), None),
+        ((False, False), ("clips/a/0", "clips/a/0"), ("clips-8x6", "clips-8x6"), None),
+    ],
+)
+def test_cameras_that_are_learned_are_those_of_one_dataset(
+    learned: tuple[bool, bool], ids: tuple[str, str], names: tuple[str, str], wrong: str | None
+) -> None:
+    """Frames of the other one by the same names would be seen through them, and one file would hold both."""
+    found = {
+        stream: Intrinsics({id: pinhole((6, 8), 70)}, {id: 0}, (name,), finds)
+        for stream, id, name, finds in zip("ab", ids, names, learned, strict=True)
+    }
+    refuse_mixed_cameras(dict.fromkeys("ab", Streets()), found)
+    two = {"a": Streets(), "b": Streets(domain="dusk")}
+    if wrong is None:
+        refuse_mixed_cameras(two, found)
+    else:
+        with pytest.raises(FathomError, match=rf"streams\.a and streams\.b read different data, but both have {wrong}"):
+            refuse_mixed_cameras(two, found)
 
 
 class TestColours:

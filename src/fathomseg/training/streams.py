@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from math import isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -87,6 +88,7 @@ def build_streams(
             if cameras is not None:
                 intrinsics[name] = cameras
     _all_learn(recipe, streams)
+    refuse_mixed_cameras({name: recipe.dataset(name) for name in intrinsics}, intrinsics)
     match_geometry(recipe, streams)
     return Streams(streams, intrinsics)
 
@@ -303,6 +305,22 @@ class _Builder:
                     f"{config.camera.degrees:g} degrees is assumed; {how}."  # type: ignore[union-attr]
                 )
         return {x.target: {-1: x.before, 1: x.after} for x in triplets}, intrinsics
+
+
+def refuse_mixed_cameras(data: Mapping[str, Dataset], intrinsics: Mapping[str, Intrinsics]) -> None:
+    """Raise `FathomError` if a focal length that is learned would be taken for that of other data: frames and cameras
+    go by their names, which two datasets may both have."""
+    for (first, one), (second, other) in combinations(intrinsics.items(), 2):
+        if same_data(data[first], data[second]):
+            continue
+        found = [*set(one.learned_focal_ids).intersection(other.cameras)]
+        found += set(other.learned_focal_ids).intersection(one.cameras)
+        found += set(one.names).intersection(other.names) if one.learned and other.learned else ()
+        if found:
+            raise FathomError(
+                f"streams.{first} and streams.{second} read different data, but both have {min(found)!r}, and learn "
+                "focal lengths by such names: make them one stream of data.name=several, or rename a folder of clips."
+            )
 
 
 def _all_learn(recipe: Recipe, given: Collection[str]) -> None:
