@@ -63,6 +63,22 @@ def test_a_finished_one_takes_no_pass_but_for_depth_that_mixing_compares() -> No
         assert [len(counted.calls.get(name, ())) for name in ("depth", "classes")] == [passes, 0]
 
 
+@pytest.mark.parametrize(("first", "second"), [("finished", "ema"), ("ema", "finished"), ("ema", "ema")])
+def test_objectives_of_one_network_share_its_pass(first: str, second: str) -> None:
+    """Whichever is asked first, and whatever each wants of it."""
+    mean, depth = {"name": "pseudo_labels", "mixing": {"name": "classmix"}}, {"mixing": {"name": "depthmix"}}
+    own = {"first": {**mean, "teacher": first}, "second": {**mean, "teacher": second}}
+    deep = "first" if first == "finished" else "second"
+    own[deep] |= depth
+    step = make_step(JOINT, {"supervised": {}, **own, "photometric": {"pose": POSE}}).train()
+    network = step.ema.network
+    counted = Counted(encoder=network.encoders[SHARED], depth=network.heads["depth"])
+    batch = make_batch(2, "label")
+    theirs = {"distilled_label": batch.targets["label"]}
+    step({"unlabelled": replace(batch, targets=theirs, present=dict.fromkeys(theirs, batch.present["label"]))})
+    assert [len(counted.calls[name]) for name in ("encoder", "depth")] == [1, 1]
+
+
 @pytest.mark.parametrize("teacher", ["ema", "self"])
 def test_it_is_in_eval_mode_takes_no_gradient_and_moves_no_statistics(teacher: str) -> None:
     step = plain(teacher=teacher).train()

@@ -23,7 +23,7 @@ from fathomseg.errors import FathomError
 from fathomseg.models.ema import Ema
 from fathomseg.models.network import Network, Outputs
 from fathomseg.models.norms import OwnNorms, has_batch_norm, norms_of_both, statistics_held
-from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, qualified
+from fathomseg.objectives.base import Base, Nets, ObjectiveModule, View, Whom, qualified
 from fathomseg.types import Batch, StepResult, Term
 
 LINKS: Final = "links"
@@ -178,7 +178,11 @@ class Step(nn.Module):
         """The losses of the objectives of one stream."""
         batch = batches[stream]
         base = Base.of(batch, self.colours[stream], batches)
-        nets = Nets(self.network, self.ema.network)
+        asked: dict[Whom, frozenset[str]] = {}
+        for name in self.streams[stream]:
+            for whom, asks in self._objective(name).asks(batch).items():
+                asked[whom] = asked.get(whom, frozenset()) | asks
+        nets = Nets(self.network, self.ema.network, asked)
         requests = {name: self._objective(name).request(batch, base, nets) for name in self.streams[stream]}
         views = [view for request in requests.values() for view in request.views]
         foreign = frozenset().union(*(view.outputs for view in views if view.foreign))

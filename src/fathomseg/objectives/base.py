@@ -93,6 +93,10 @@ class Shown:
     """Of the samples."""
 
 
+Whom = tuple[str, str]
+"""A teacher: the network that predicts, and what it is shown."""
+
+
 @dataclass(frozen=True)
 class Nets:
     """The networks of a step."""
@@ -101,15 +105,17 @@ class Nets:
     """The one that learns."""
     averaged: Network
     """Its averaged weights, in eval mode; takes no gradient."""
-    known: dict[tuple[str, ...], Outputs] = field(default_factory=dict)
+    asked: Mapping[Whom, frozenset[str]] = field(default_factory=dict)
+    """The outputs that all objectives of the stream ask of teachers (`ObjectiveModule.asks`)."""
+    known: dict[Whom, Outputs] = field(default_factory=dict)
     """What teachers have said of the images of this batch, so that objectives with one teacher share its pass."""
 
-    def shared_pass(self, asked: tuple[str, ...], outputs: Collection[str], run: Callable[[], Outputs]) -> Outputs:
-        """These outputs of whom and what is `asked` (the names of a teacher and of what it is shown): of an earlier
-        pass in which they were among the outputs, else of `run`."""
-        found = self.known.get(asked)
+    def shared_pass(self, whom: Whom, outputs: Collection[str], run: Callable[[Collection[str]], Outputs]) -> Outputs:
+        """These outputs of a teacher: of an earlier pass in which they were among the outputs, else of one `run` for
+        all that is asked of it."""
+        found = self.known.get(whom)
         if found is None or not found.keys() >= set(outputs):
-            found = self.known[asked] = run()
+            found = self.known[whom] = run(frozenset(outputs) | self.asked.get(whom, frozenset()))
         return found
 
 
@@ -249,6 +255,10 @@ class ObjectiveModule(nn.Module, ABC):
     def request(self, batch: Batch, base: Base, nets: Nets) -> Request:
         """What it wants to see of the network for this batch. Terms must have the same names for every batch, and where
         several processes train what is logged, too; the step weighs terms by `Objective.weight`."""
+
+    def asks(self, batch: Batch) -> Mapping[Whom, frozenset[str]]:
+        """The outputs it will ask of teachers in `request`, which several objectives share (`Nets.shared_pass`)."""
+        return {}
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Counts of terms that can be read off the data before the forward pass.

@@ -57,6 +57,7 @@ from fathomseg.objectives.base import (
     Setup,
     Shown,
     View,
+    Whom,
     to_unit,
 )
 from fathomseg.objectives.teacher import Sees, Teacher, Who, shows_whole
@@ -414,6 +415,10 @@ class PseudoLabelsObjective(ObjectiveModule):
         if self.config.alignment is not None and self.predicted is not None and self.shares is not None:
             return self.config.alignment.correction(self.predicted, self.shares)
         return self.classes.log() if self.config.logit_adjusted and self.classes is not None else None
+
+    def asks(self, batch: Batch) -> Mapping[Whom, frozenset[str]]:
+        """What its teacher is asked."""
+        return {self.teacher.whom(batch): self.teacher.asks(batch)}
 
     def counts(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """All pixels of the views, if all count; what mixing or a warp makes of ignored pixels is known only later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
@@ -13,7 +14,7 @@ from fathomseg.geometry.camera import disparity_to_depth
 from fathomseg.losses.depth_agreement import DepthAgreement
 from fathomseg.models.network import Outputs
 from fathomseg.models.norms import evaluating
-from fathomseg.objectives.base import Base, Nets, to_unit
+from fathomseg.objectives.base import Base, Nets, Whom, to_unit
 from fathomseg.tasks.depth import Depth
 from fathomseg.tasks.source_depth import SOURCE_DEPTH
 from fathomseg.types import Batch
@@ -65,14 +66,22 @@ class Teacher:
     @torch.no_grad()
     def outputs(self, batch: Batch, base: Base, nets: Nets) -> Outputs:
         """The outputs its predictions are made of, from one pass over what it is shown; none if all are kept."""
+        if not (wanted := self.asks(batch)):
+            return {}
+        return nets.shared_pass(
+            self.whom(batch), wanted, lambda outputs: self._run(nets, self.seen(batch, base.clean), outputs)
+        )
+
+    def asks(self, batch: Batch) -> frozenset[str]:
+        """The outputs it needs."""
         compared = () if self.agreement is None else ("depth", SOURCE_DEPTH)
         mixed = ("depth",) if self._mixes_by_own_depth(batch) else ()
         classes = () if self.who == "finished" else ("segmentation",)
-        if not (wanted := tuple(dict.fromkeys((*classes, *mixed, *compared)))):
-            return {}
-        return nets.shared_pass(
-            (self.who, self.sees), wanted, lambda: self._run(nets, self.seen(batch, base.clean), wanted)
-        )
+        return frozenset({*classes, *mixed, *compared})
+
+    def whom(self, batch: Batch) -> Whom:
+        """The network it is, and what it is shown of this batch."""
+        return "student" if self.who == "self" else "averaged", "whole" if shows_whole(self.sees, batch) else "view"
 
     def seen(self, batch: Batch, clean: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 _ _"]:
         """The images, 0..1, that it is shown: the whole ones if they come along, else the clean views."""
@@ -85,7 +94,7 @@ class Teacher:
             return None
         return self._disparity(self._run(nets, self.seen(batch, to_unit(batch.image)), ("depth",)))
 
-    def _run(self, nets: Nets, image: Float[Tensor, "b 3 _ _"], wanted: tuple[str, ...]) -> Outputs:
+    def _run(self, nets: Nets, image: Float[Tensor, "b 3 _ _"], wanted: Collection[str]) -> Outputs:
         """One pass of the network that teaches."""
         network = nets.student if self.who == "self" else nets.averaged
         with evaluating(network):
