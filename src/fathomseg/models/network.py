@@ -168,10 +168,10 @@ class Network(FixedNorms):
         """The parameters that these outputs have a gradient for, by a pass over a small image: of what `modules_for`
         names, links to branches that are not read and the deepest maps of encoders that only send have none."""
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if not outputs:
+        if not outputs or not trained:
             return []
         with evaluating(self), torch.enable_grad():
-            found = self(next(self.buffers()).new_full((1, 3, *_SMALL), 0.5), outputs)
+            found = self(trained[0].new_full((1, 3, *_SMALL), 0.5), outputs)
         total = torch.stack([tensor.sum() for tensor in _tensors(found)]).sum()
         gradients = torch.autograd.grad(total, trained, allow_unused=True)
         return [parameter for parameter, gradient in zip(trained, gradients, strict=True) if gradient is not None]
