@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,18 @@ def leave(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert leave(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"fathom {fathomseg.__version__}\n"
+
+
+@pytest.mark.parametrize("module", ["fathomseg", "fathomseg.cli"])
+def test_python_runs_the_command_too(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fathomseg", "--version"])
+    monkeypatch.delitem(sys.modules, module + (".__main__" if module == "fathomseg" else ""), raising=False)
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert exit.value.code == 0
     assert capsys.readouterr().out == f"fathom {fathomseg.__version__}\n"
 
 

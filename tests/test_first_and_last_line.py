@@ -46,7 +46,7 @@ LINES = {
         "evaluate run --weights ema --limit 1",
         r"run on val: mIoU \d+\.\d %; open run/evaluation/.*report\.html",
     ),
-    "predict": ("predict run images --out out", r"segmentation of 1 files in out, [\d.]+ images/s"),
+    "predict": ("predict run images --out out", r"segmentation of 1 file in out, [\d.]+ images/s"),
     "distill": (
         "distill run run/config.yaml --task segmentation --out distilled --everything --split val",
         r"segmentation of \d+ images in distilled",

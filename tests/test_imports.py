@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "fathomseg"
 
 ROOMS = (
+    "__main__",
     "cli",
     "shell",
     "stages",

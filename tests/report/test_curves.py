@@ -42,6 +42,12 @@ def test_without_a_log_there_is_nothing(tmp_path: Path) -> None:
     assert (found.losses, found.of_steps, found.scores, found.minutes) == ({}, {}, {}, 0.0)
 
 
+def test_steps_on_the_axis_are_whole_numbers(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(line(4, supervised=2.0), encoding="utf-8")
+    (chart,) = panels(read_log(tmp_path / "metrics.jsonl").losses)
+    assert re.findall(r"<text[^>]*text-anchor: middle[^>]*>([^<]*)<", chart.picture) == ["4"]
+
+
 def test_a_chart_is_drawn_to_scale_with_its_last_value(log: Path) -> None:
     (chart, other) = panels(read_log(log).losses)
     assert (chart.title, chart.last, other.last) == ("supervised", "1", "0.5")

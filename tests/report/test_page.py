@@ -25,6 +25,7 @@ from fathomseg.metrics.depth import DepthProtocol, DepthScores
 from fathomseg.metrics.segmentation import SegmentationScores
 from fathomseg.report.depth import depth_section
 from fathomseg.report.examples import examples
+from fathomseg.report.html import environment
 from fathomseg.report.motion import plan
 from fathomseg.report.page import render, sections, write_page
 from fathomseg.report.scores import show, write_scores
@@ -429,3 +430,9 @@ def test_a_click_sorts_the_classes(page: str, tmp_path: Path) -> None:
     assert order == sorted(order, reverse=True)
     assert order[-1] == -1
     assert len(set(order)) == 5
+
+
+def test_a_command_with_spaces_can_be_copied_into_a_shell() -> None:
+    macro = '{% import "parts.html" as parts %}{{ parts.origin(made) }}'
+    page = environment().from_string(macro).render(made={"command": ["fathom", "check", "my data"]})
+    assert "<code>fathom check &#39;my data&#39;</code>" in page

@@ -36,8 +36,8 @@ CARD = ModelCard(network=NetworkConfig(tasks={"depth": Depth()}), size=(64, 128)
 KNOWN = DepthScale(metres_per_unit=3.0, source="poses", measured=40, spread=0.05)
 
 
-def pretrain(folder: Path, **sections: object) -> Path:
-    train(validate(Recipe, settings(train=SHORT, **sections)), folder, resume=False)
+def pretrain(folder: Path, resume: bool = False, **sections: object) -> Path:
+    train(validate(Recipe, settings(train=SHORT, **sections)), folder, resume=resume)
     return folder
 
 
@@ -91,6 +91,10 @@ def test_without_poses_the_height_is_asked_for(
     assert "give camera_height: METRES in dataset.yaml" in capsys.readouterr().err
     described = yaml.safe_load((root / "dataset.yaml").read_text())
     (root / "dataset.yaml").write_text(yaml.safe_dump({**described, "camera_height": 1.5}))
+    pretrain(tmp_path / "no-ground", **known)
+    told = capsys.readouterr().err
+    assert "the camera's height is known, but predicted depth shows no level ground ahead" in told
+    assert "give camera_height: METRES" not in told
     measured = []
 
     def of_height(predictor: object, dataset: object, ids: Sequence[str], camera: Any, height: Any) -> DepthScale:
@@ -102,6 +106,8 @@ def test_without_poses_the_height_is_asked_for(
     assert set(measured) == {(96, 1.5)}
     assert card.depth_scale is not None
     assert card.depth_scale.source == "camera_height"
+    card = load_card(pretrain(tmp_path / "relative", resume=True, **known))
+    assert card.depth_unit == "metres", "as the line says that asks for the height"
 
 
 def test_a_scale_that_is_not_wanted_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

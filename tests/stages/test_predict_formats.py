@@ -92,6 +92,14 @@ def test_formats_are_written_anew_and_strange_files_are_left(saved: Path, tmp_pa
     save(photos / "b.png", scene(1, (24, 32), 3)[0])
     assert predict(saved, photos, out, format="coco") == 0
     assert len(json.loads((out / "coco.json").read_text())["images"]) == 2
+    assert predict(saved, photos, out, format="coco") == 0
+    make_video(tmp_path / "drive.mp4", [scene(2, (24, 32), 3)[0]] * 2)
+    assert predict(saved, tmp_path / "drive.mp4", out, format="coco") == 0
+    names = ["a.png", "b.png", "drive/000000.png", "drive/000001.png"]
+    assert [image.file_name for image in read_coco(out / "coco.json").images] == names, "what was there stays"
+    (out / "ids/a.png").unlink()
+    assert predict(saved, tmp_path / "drive.mp4", out, format="coco") == 0
+    assert [image.file_name for image in read_coco(out / "coco.json").images] == names[1:]
     other = tmp_path / "other"
     save(other / "c.png", np.zeros((2, 2), np.uint8))
     (other / "coco.json").write_text("mine")
@@ -120,6 +128,8 @@ def test_a_pattern_keeps_the_paths_behind_its_fixed_part(saved: Path, tmp_path: 
     assert len(list((tmp_path / "all/ids").rglob("*.png"))) == 2
     with pytest.raises(FathomError, match=r"matches no image and no video, but 1 \.txt"):
         predict(saved, f"{tmp_path}/in/*/left/*.txt", tmp_path / "out")
+    with pytest.raises(FathomError, match=r"matches no image and no video; capitals count\. Known endings"):
+        predict(saved, f"{tmp_path}/in/*/left/*.PNG", tmp_path / "out")
     with pytest.raises(FathomError, match=r"a pattern in quotes such as 'drive/\*\.png', or the number of a camera"):
         predict(saved, tmp_path / "nothing", tmp_path / "out")
 

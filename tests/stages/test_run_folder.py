@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from accelerate import Accelerator
 from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.ranks import processes
-from fathomseg.training.run_folder import begin, labelled_ids, own_device, refuse_changes
+from fathomseg.training import run_folder
+from fathomseg.training.run_folder import begin, labelled_ids, origin, own_data, own_device, refuse_changes
 
 
 @pytest.mark.parametrize(
@@ -101,3 +103,17 @@ def test_a_run_that_has_trained_is_not_begun_again(tmp_path: Path) -> None:
         begin(spaced, Labels(), {}, Accelerator(cpu=True))
     with pytest.raises(FathomError, match="is a file"):
         begin(tmp_path / "file", Labels(), {}, Accelerator(cpu=True))
+
+
+def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=r"There is no .*nope\. Give the folder of a run"):
+        own_data(tmp_path / "nope")
+
+
+@pytest.mark.parametrize("file", ["cli.py", "__main__.py"])
+def test_the_command_is_named_as_the_user_knows_it(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = Path(str(run_folder.__file__)).parents[1]
+    monkeypatch.setattr(sys, "argv", [str(package / file), "train", "data.root=my data"])
+    assert origin()["command"] == ["fathom", "train", "data.root=my data"]
+    monkeypatch.setattr(sys, "argv", ["/home/me/cli.py"])
+    assert origin()["command"] == ["cli.py"]

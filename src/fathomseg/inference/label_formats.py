@@ -7,6 +7,7 @@ OUT/yolo/labels/<path>.txt polygons, and OUT/yolo/data.yaml, which names the cla
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from jaxtyping import UInt8
 
 from fathomseg.errors import FathomError
 from fathomseg.inference.predict_folder import Goal, Job
-from fathomseg.io.coco import write_coco
+from fathomseg.io.coco import read_coco, write_coco
 from fathomseg.io.files import write_text
 from fathomseg.io.yolo import DESCRIPTION, text_of, write_description
 from fathomseg.tasks.segmentation import Segmentation, written_label
@@ -46,10 +47,12 @@ def places(out: Path, formats: Sequence[str], jobs: Sequence[Job]) -> list[Path]
 
 
 def write_formats(out: Path, formats: Sequence[str], jobs: Sequence[Job], classes: ClassList, run: str) -> None:
-    """Write what there is a prediction of."""
+    """Write what there is a prediction of; coco.json keeps what earlier calls predicted of other images."""
     if "coco" in formats:
+        earlier = _earlier(out, jobs)
         labels = ((name, label) for name, _, label in _predictions(out, jobs, classes))
-        write_coco(out / COCO, classes.names, labels, f"predicted by {run}")
+        before = ((name, written_label(path, classes)) for name, path in earlier.items())
+        write_coco(out / COCO, classes.names, chain(before, labels), f"predicted by {run}")
     if "yolo" in formats:
         for _, place, label in _predictions(out, jobs, classes):
             write_text(place, text_of(label, len(classes)))
@@ -72,6 +75,17 @@ def _predictions(
                 yield f"{name}/{path.name}", text, written_label(path, classes)
         elif goal.values.is_file():
             yield name[: -len(".png")] + job.source.suffix, _text(out, goal), written_label(goal.values, classes)
+
+
+def _earlier(out: Path, jobs: Sequence[Job]) -> dict[str, Path]:
+    """The ids of what coco.json already lists that is none of these jobs, by name, where they are still there."""
+    if not (out / COCO).is_file() or (first := next(_labels(jobs), None)) is None:
+        return {}
+    folder = out / first[1].task.places.values
+    now = {goal.values for _, goal in _labels(jobs)}
+    names = [image.file_name for image in read_coco(out / COCO).images]
+    found = {name: (folder / name).with_suffix(".png") for name in names}
+    return {name: p for name, p in found.items() if p.is_file() and p not in now and p.parent not in now}
 
 
 def _folder(out: Path, goal: Goal) -> Path:

@@ -65,6 +65,7 @@ def find_files(source: str | Path, out: Path) -> Found:
         what = f"has the ending {path.suffix!r}" if path.is_file() else "holds no image and no video"
         what = "matches no image and no video" if pattern else what
         what += f", but {unknown}" if unknown and not path.is_file() else ""
+        what += "; capitals count" if pattern and not unknown else ""
         raise FathomError(f"{source} {what}. Known endings: {' '.join(sorted(KNOWN))}")
     return Found(root, files, "" if path.is_file() else unknown, left_out)
 

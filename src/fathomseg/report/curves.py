@@ -108,7 +108,7 @@ def _panel(name: str, series: Series) -> Panel:
         figure.subplots_adjust(left=0.2, right=0.97, top=0.95, bottom=0.15)
         axes = figure.add_subplot()
         axes.plot(steps, values, color=ACCENT, linewidth=1.8, marker="o" if len(steps) < 8 else None, markersize=4)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
         if min(values) >= 0 and max(values) > 0:

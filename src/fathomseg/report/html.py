@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,7 +28,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(percent=percent, number=number, colour=_colour, thousands=thousands)
+    found.filters.update(percent=percent, number=number, shell=shlex.join, colour=_colour, thousands=thousands)
     return found
 
 

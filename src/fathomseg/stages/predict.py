@@ -31,7 +31,7 @@ from fathomseg.inference.card import as_weights
 from fathomseg.inference.label_formats import IDS, parse_formats, places, write_formats
 from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.point_cloud import ImageCamera, refuse_unfit
-from fathomseg.inference.predict_folder import Work, find_jobs
+from fathomseg.inference.predict_folder import Job, Work, find_jobs
 from fathomseg.inference.predict_parts import do_by
 from fathomseg.inference.predicted import Maker, Record
 from fathomseg.inference.predictor import Predictor, load
@@ -161,9 +161,9 @@ def predicted(
     what = "frames" if all(job.is_video for job in todo) else "images"
     fast = f"{rate:.1f} {what}/s"
     speed = f" ({count} {what}, {fast})" if count else ""
-    lines = [f"{names} of {len(todo)} files written into {out}{there}{speed}."]
+    lines = [f"{names} of {_files(todo)} written into {out}{there}{speed}."]
     if problems:
-        lines = [f"{len(todo)} files tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
+        lines = [f"{_files(todo)} tried, results in {out}{speed}.", f"{len(problems)} could not be used:"]
         lines += [f"  {problem}" for problem in problems]
     if found.left_out:
         lines.append(f"Not predicted, as no photographs of the dataset: {', '.join(found.left_out)}.")
@@ -171,10 +171,14 @@ def predicted(
         lines.append(f"Not read, since the endings are not known: {found.others}.")
     say("\n".join(lines))
     ends = [*([fast] if count else []), *([f"{len(problems)} could not be used"] if problems else [])]
-    conclude(", ".join([f"{names} of {len(jobs)} files in {out}", *ends]))
+    conclude(", ".join([f"{names} of {_files(jobs)} in {out}", *ends]))
     broken = {problem.where for problem in problems}
     files = sum(str(job.source) not in broken for job in jobs)
     return Predicted(Path(out), files, count, tuple(problems))
+
+
+def _files(jobs: Sequence[Job]) -> str:
+    return f"{len(jobs)} file{'s' if len(jobs) != 1 else ''}"
 
 
 def _watch(

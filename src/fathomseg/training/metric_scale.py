@@ -36,6 +36,12 @@ class MetricScale(Part):
     """Metres from the ground to the camera, which looks ahead and is held level. null = what the dataset says
     (`camera_height` in dataset.yaml)."""
 
+    def knows_height(self, dataset: Dataset, ids: Sequence[str]) -> bool:
+        """Whether the height of the camera is looked at, and known of any of these images."""
+        if self.source not in {"auto", "camera_height"}:
+            return False
+        return self.camera_height is not None or any(dataset.camera_height(id) is not None for id in ids)
+
     def measure(
         self,
         card: ModelCard,
@@ -86,13 +92,20 @@ class MetricScale(Part):
         return [one for one in found if one.reliable] or found[:1]
 
 
-def with_scale(card: ModelCard, scales: Sequence[DepthScale]) -> ModelCard:
+def with_scale(card: ModelCard, scales: Sequence[DepthScale], height_known: bool = False) -> ModelCard:
     """The card in metres by the first scale, if it can be relied on and the others say the same; says how long a unit
     is and how that is known, or what to do."""
+    if not scales and height_known:
+        say(
+            "Depth stays relative: the camera's height is known, but predicted depth shows no level ground ahead. "
+            "Train for longer, see that the camera looks ahead and is level, or give metric_scale.metres_per_frame."
+        )
+        return card
     if not scales:
         say(
             "Depth stays relative: neither poses, speed nor the camera's height tell its scale. To get metres, give "
-            "camera_height: METRES in dataset.yaml, metric_scale.camera_height=METRES or metric_scale.metres_per_frame."
+            "camera_height: METRES in dataset.yaml and resume this run, or train with "
+            "metric_scale.camera_height=METRES or metric_scale.metres_per_frame."
         )
         return card
     first, *others = scales

@@ -116,6 +116,8 @@ def own_data(folder: Path) -> str:
         if (run / CONFIG).is_file():
             return str(run / CONFIG)
         raise FathomError(f"{folder} was exported from the run {run}, which is not here: say which data with --data.")
+    if not folder.exists():
+        raise FathomError(f"There is no {folder}. Give the folder of a run, or a file of `fathom export`.")
     if not (folder / CONFIG).is_file():
         raise FathomError(
             f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."
@@ -140,7 +142,7 @@ def origin() -> dict[str, Any]:
     """When, where and by which command and code something was made."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_program(Path(sys.argv[0])), *sys.argv[1:]],
         "commit": _commit(),
         "fathomseg": __version__,
         "python": platform.python_version(),
@@ -150,6 +152,11 @@ def origin() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
     }
+
+
+def _program(path: Path) -> str:
+    """The program's name; `fathom` for that of `python -m fathomseg` and `torchrun -m fathomseg.cli`."""
+    return "fathom" if path.parent == Path(__file__).parents[1] and path.stem in {"cli", "__main__"} else path.name
 
 
 def _commit() -> str | None:

@@ -60,4 +60,5 @@ def _card(recipe: Recipe, step: Step, streams: Streams) -> ModelCard:
         split_ids(recipe, name),
         camera,
     )
-    return with_scale(card, scales)
+    known = recipe.metric_scale.knows_height(recipe.dataset(name), split_ids(recipe, name))
+    return with_scale(card, scales, known)

@@ -245,6 +245,11 @@ def test_blanks_in_a_name_are_kept_in_lists(tmp_path: Path) -> None:
     assert Labels(file=tmp_path / "ids.txt").choose(data, "train", 0) == ("images/001", "images/a ")
 
 
+def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(FathomError, match=r"There is no folder .*mydata\. Give the one that holds images/"):
+        Folder(root=tmp_path / "mydata").ids("train")
+
+
 def test_a_bad_dataset_yaml_is_explained(tmp_path: Path) -> None:
     write_yaml(tmp_path / "dataset.yaml", {"classes": ["a"]})
     with pytest.raises(ConfigError, match="give 2 to 254"):

@@ -269,6 +269,8 @@ class Folder(SplitLists, DepthDataset):
         return f"{share}, of a clip all or none, at least one and never all: {val} of {having}"
 
     def _list(self) -> Listing:
+        if not self.root.exists():
+            raise FathomError(f"There is no folder {self.root}. Give the one that holds images/, clips/ or videos/.")
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
         return with_splits(self.root, samples, self.val_percent, self._description, self, self._scored(samples))
