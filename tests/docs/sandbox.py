@@ -64,7 +64,9 @@ def _training(words: list[str]) -> list[str]:
 def _study(words: list[str]) -> list[str]:
     tree = yaml.safe_load(find(words[1]).read_text(encoding="utf-8"))
     settings = [f"settings.{text}" for text in (*SMALL, *STREETS, "train.steps=2")]
-    return [*settings, "seeds=[0]", *([f"budgets=[{LABELS}]"] if "budgets" in tree else [])]
+    budgeted = ["budgets"] if "budgets" in tree else []
+    budgeted += [f"arms.{name}.budgets" for name, arm in tree["arms"].items() if "budgets" in arm]
+    return [*settings, "seeds=[0]", *(f"{place}=[{LABELS}]" for place in budgeted)]
 
 
 def _distilling(words: list[str]) -> list[str]:

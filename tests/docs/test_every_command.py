@@ -33,7 +33,7 @@ TAKEN_FOR_GRANTED: dict[str, tuple[Callable[[], None], ...]] = {
     "docs/methods/unimatch.md": (sandbox.cityscapes,),
     "docs/pretraining.md": (sandbox.own_data,),
     "docs/scaling.md": (sandbox.cluster, sandbox.photos),
-    "docs/selection.md": (sandbox.own_data,),
+    "docs/selection.md": (sandbox.unlabelled_data,),
     "docs/semi-supervised.md": (sandbox.kitti, sandbox.camvid, sandbox.own_data),
     "docs/study.md": (),
     "docs/training.md": (sandbox.camvid,),
