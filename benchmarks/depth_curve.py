@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ def main() -> None:
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """What one run has logged and scored. Of a run in phases the curve is that of the last, the cost that of all."""
-    phases = sorted(folder.glob("*/metrics.jsonl")) or [folder / "metrics.jsonl"]
+    """What one run has logged and scored. Of a run in phases the curve is that of the last, the cost that of all;
+    what was scored at the end of an earlier one stands in `phases`."""
+    phases = sorted(folder.glob("*/metrics.jsonl"), key=_begun) or [folder / "metrics.jsonl"]
     ends = [json.loads(path.read_text(encoding="utf-8").splitlines()[-1]) for path in phases]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     made = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
@@ -50,10 +52,7 @@ def run(folder: Path) -> dict[str, Any]:
         for line in lines
         if line["kind"] == "val"
     ]
-    found = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((folder / "evaluation").glob("*/scores.json"))
-    }
+    found = {split.name: json.loads((split / "scores.json").read_text(encoding="utf-8")) for split in _scored(folder)}
     return {
         "run": folder.name,
         "command": made["command"][:2]
@@ -61,14 +60,37 @@ def run(folder: Path) -> dict[str, Any]:
         "commit": made["commit"],
         "steps": sum(end["step"] for end in ends),
         "minutes": round(sum(end["seconds"] for end in ends) / 60, 1),
-        "cpu_minutes": round(sum(end["cpu_seconds"] for end in ends) / 60, 1),
+        "cpu_minutes": _cpu_minutes(ends),
         "curve": curve,
+        "phases": {
+            path.parent.name: {"cpu_minutes": _cpu_minutes(ends[: number + 1]), **_first_scores(path.parent)}
+            for number, path in enumerate(phases[:-1])
+        },
         "scores": {
             split: {weights: scores(folder, split, weights)["depth"] for weights in result["scores"]}
             for split, result in found.items()
         },
         "motion": {split: result["motion"] for split, result in found.items() if result.get("motion")},
     }
+
+
+def _begun(metrics: Path) -> str:
+    """When the run with this log began, as text that sorts by it."""
+    return str(json.loads((metrics.parent / "origin.json").read_text(encoding="utf-8"))["date"])
+
+
+def _cpu_minutes(ends: Sequence[Mapping[str, Any]]) -> float:
+    return round(sum(end["cpu_seconds"] for end in ends) / 60, 1)
+
+
+def _first_scores(folder: Path) -> dict[str, Any]:
+    """Of the averaged weights, median scaling, by split."""
+    return {split.name: scores(folder, split.name, "ema")["depth"]["median"] for split in _scored(folder)}
+
+
+def _scored(folder: Path) -> list[Path]:
+    """The folders with its scores."""
+    return sorted(path.parent for path in (folder / "evaluation").glob("*/scores.json"))
 
 
 if __name__ == "__main__":
