@@ -274,6 +274,23 @@ class TestPhases:
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (["network.encoder.model=test_efficientnet"], "should be"),
+            (["network.tasks.depth.decoder.norms=false"], "decoders differ"),
+            ([f"network.tasks.{task}.decoder={{name: fpn}}" for task in ("segmentation", "depth")], "none that fits"),
+            (["network.tasks.depth.encoder=own", "network.links={name: nddr}"], "links"),
+        ],
+    )
+    def test_a_phase_that_cannot_take_over_what_it_is_to_is_told_before_the_first(
+        self, tmp_path: Path, changes: list[str], message: str
+    ) -> None:
+        made = validate(Recipe, tiny_semi.joint(phases={"one": [], "two": changes}))
+        with pytest.raises(FathomError, match=f"(?s)Phase two cannot begin .*{message}"):
+            train_phases(made, tmp_path / "run", False, lambda *_: pytest.fail("trained"), lambda *_: None)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
         ("left", "done"),
         [
             (["scores", "checkpoint"], []),

@@ -28,6 +28,21 @@ InitPart = Literal[BranchPart, "links", "pose"]
 EVERYTHING: Final[tuple[InitPart, ...]] = get_args(InitPart)
 
 
+class Runs:
+    """Where what earlier runs have learned is read."""
+
+    def card(self, run: Path) -> ModelCard:
+        """What the network of a run is. Raises `FathomError`."""
+        return load_card(run)
+
+    def weights(self, run: Path, file: str) -> Mapping[str, Tensor]:
+        """One of its files of weights. Raises `FathomError`."""
+        return load_weights(run / file)
+
+
+ON_DISK: Final = Runs()
+
+
 class TaskFrom(Part):
     """The run that one task starts from."""
 
@@ -65,12 +80,12 @@ class InitFrom(Part):
         given = self.tasks.get(task, self)
         return given.run is not None and set(get_args(BranchPart)) <= set(given.parts)
 
-    def kept(self, task: Task, classes: Sequence[str] = ()) -> ModelCard:
+    def kept(self, task: Task, classes: Sequence[str] = (), runs: Runs = ON_DISK) -> ModelCard:
         """The card of the run that a frozen task comes from. Raises `FathomError` if that run lacks the task, or means
         another thing by what it predicts: other `classes`, another range; depth may be in another unit."""
         run = self.tasks.get(task.name, self).run
         assert run is not None, "what is frozen comes from a run (`fills`)"
-        card, place = load_card(run), f"network.tasks.{task.name}"
+        card, place = runs.card(run), f"network.tasks.{task.name}"
         theirs = card.network.tasks.get(task.name)
         if theirs is None:
             raise FathomError(
@@ -96,23 +111,29 @@ class InitFrom(Part):
         return card
 
     def into(
-        self, network: Network, ours: NetworkConfig, pose: PoseNetwork | None = None, classes: Sequence[str] = ()
+        self,
+        network: Network,
+        ours: NetworkConfig,
+        pose: PoseNetwork | None = None,
+        classes: Sequence[str] = (),
+        runs: Runs = ON_DISK,
     ) -> str:
-        """Copy the parts into `network` (as `ours` has built it) and `pose`, in place; returns what was loaded and what
-        not.
+        """Copy the parts of `runs` into `network` (as `ours` has built it) and `pose`, in place; returns what was
+        loaded and what not.
 
         Raises `FathomError`, before anything is copied to the part in question, if a run lacks it or it differs; and if
         anything of a frozen branch is not copied, or is of other `classes`.
         """
         for task in network.frozen:
-            self.kept(ours.tasks[task], classes)
+            self.kept(ours.tasks[task], classes, runs)
         lines: list[str] = []
         loaded: set[str] = set()
         for task, given in self.tasks.items():
             _demand_own(task, given, network)
-            lines += _take(given.run, given.weights, given.parts, network, ours, partial(_of, task=task), loaded)
+            file, wanted = WEIGHTS[given.weights], partial(_of, task=task)
+            lines += _take(runs, given.run, file, given.parts, network, ours, wanted, loaded)
         if self.run is not None:
-            lines += self._take_rest(self.run, network, ours, pose, loaded)
+            lines += self._take_rest(runs, self.run, network, ours, pose, loaded)
         frozen = tuple(f"{kind}s.{task}." for kind in get_args(BranchPart) for task in network.frozen)
         if random := [name for name in network.state_dict() if name.startswith(frozen) and name not in loaded]:
             raise FathomError(
@@ -122,24 +143,26 @@ class InitFrom(Part):
         return "\n".join(lines)
 
     def _take_rest(
-        self, run: Path, network: Network, ours: NetworkConfig, pose: PoseNetwork | None, loaded: set[str]
+        self, runs: Runs, run: Path, network: Network, ours: NetworkConfig, pose: PoseNetwork | None, loaded: set[str]
     ) -> list[str]:
         """What `run` gives beside `tasks`."""
         taken = {name for task, given in self.tasks.items() for part in given.parts for name in _of(part, task)}
         names = [*(f"encoders.{n}" for n in network.encoders), *(f"decoders.{n}" for n in network.decoders)]
         names += [f"{kind}.{task}" for kind in ("heads", "early_heads") for task in network.tasks]
         left = {*names, "links"} - taken
-        lines = _take(run, self.weights, self.parts, network, ours, lambda part: left, loaded, optional=bool(taken))
+        file = WEIGHTS[self.weights]
+        lines = _take(runs, run, file, self.parts, network, ours, lambda part: left, loaded, optional=bool(taken))
         if "pose" in self.parts:
             if pose is None:
                 raise FathomError("init_from.parts has `pose`, but this training has no pose network. Leave it out.")
-            lines.append(_load("pose network", pose, load_weights(run / POSE), run))
+            lines.append(_load("pose network", pose, runs.weights(run, POSE), run))
         return lines
 
 
 def _take(
+    runs: Runs,
     run: Path,
-    weights: Weights,
+    file: str,
     parts: Sequence[InitPart],
     network: Network,
     ours: NetworkConfig,
@@ -149,9 +172,9 @@ def _take(
 ) -> list[str]:
     """Copy the parts of one run, as far as they are among the `wanted` ones; what became of each. The names of tensors
     that are copied are added to `loaded`. A run without any of a part is an error unless `optional`."""
-    theirs = load_card(run).network
-    state = load_weights(run / WEIGHTS[weights])
-    lines = [f"Starting from {run} ({weights} weights), parts: {', '.join(parts)}"]
+    theirs, state = runs.card(run).network, runs.weights(run, file)
+    kind = next(kind for kind, name in WEIGHTS.items() if name == file)
+    lines = [f"Starting from {run} ({kind} weights), parts: {', '.join(parts)}"]
     routes: dict[str, str] = {}
     for part in (part for part in parts if part != "pose"):
         found, anew = _routes(part, network, ours, theirs)
@@ -217,7 +240,7 @@ def _decoder_name(network: NetworkConfig, branch: str) -> str:
     return decoder if isinstance(decoder, str) else decoder.name
 
 
-def _load(what: str, module: nn.Module, state: dict[str, Tensor], run: Path) -> str:
+def _load(what: str, module: nn.Module, state: Mapping[str, Tensor], run: Path) -> str:
     """Load a part that must agree in every tensor."""
     wanted = module.state_dict()
     odd = sorted(

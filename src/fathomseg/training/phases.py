@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from fathomseg.config import load
 from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.logging import METRICS
 from fathomseg.engine.loop import accelerator
-from fathomseg.inference.card import CARD, POSE, WEIGHTS
+from fathomseg.errors import FathomError
+from fathomseg.inference.card import CARD, POSE, WEIGHTS, ModelCard
 from fathomseg.io.owned import clear, own
 from fathomseg.io.progress import say
 from fathomseg.models.scene.saved import SCENE
 from fathomseg.report.training_page import PAGE
 from fathomseg.study.folder import scores_file
 from fathomseg.training.batches import refuse_batches
+from fathomseg.training.build import build_networks, pose_network
 from fathomseg.training.cameras import FILE as CAMERA
-from fathomseg.training.init_from import EVERYTHING, InitPart
+from fathomseg.training.init_from import EVERYTHING, InitFrom, InitPart, Runs
 from fathomseg.training.recipe import Recipe
 from fathomseg.training.run_folder import FRAMES, IDS, begin
 
@@ -39,6 +43,7 @@ def train_phases(
     for settings in phases.values():
         refuse_batches(settings, accelerate)
     if not resume:
+        refuse_unlike(phases, folder)
         begin(folder, recipe, {}, accelerate)
     for name, settings in phases.items():
         inside = folder / name
@@ -63,6 +68,52 @@ def train_phases(
         if (inside / "evaluation").is_dir():
             shutil.copytree(inside / "evaluation", folder / "evaluation", dirs_exist_ok=True)
     accelerate.wait_for_everyone()
+
+
+def refuse_unlike(phases: Mapping[str, Recipe], folder: Path) -> None:
+    """Raise `FathomError` for a phase that cannot take over what it is to from an earlier one, which is built without
+    being trained: shapes and names are all that matters."""
+    before = _Untrained()
+    for name, settings in phases.items():
+        recipe = settings.at_work
+        if (start := recipe.init_from) is not None and before.recipes.keys() & {start.run, *_runs_of(start)}:
+            network, brought = build_networks(recipe, pretrained=False)
+            try:
+                start.into(network, recipe.network, pose_network(brought), _class_names(recipe), before)
+            except FathomError as error:
+                raise FathomError(f"Phase {name} cannot begin where it is to; nothing was started. {error}") from None
+        before.recipes[folder / name] = recipe
+
+
+class _Untrained(Runs):
+    """Phases as they begin, by their folders; other runs as they are."""
+
+    def __init__(self) -> None:
+        self.recipes: dict[Path, Recipe] = {}
+
+    def card(self, run: Path) -> ModelCard:
+        """What is known of a phase without training it."""
+        if (recipe := self.recipes.get(run)) is None:
+            return super().card(run)
+        names = _class_names(recipe)
+        colours = recipe.data.classes.colours if names else ()
+        return ModelCard(network=recipe.network, classes=names, colours=colours, size=recipe.size)
+
+    def weights(self, run: Path, file: str) -> Mapping[str, Tensor]:
+        """Random ones."""
+        if (recipe := self.recipes.get(run)) is None:
+            return super().weights(run, file)
+        network, brought = build_networks(recipe, pretrained=False)
+        pose = pose_network(brought)
+        return network.state_dict() if file != POSE or pose is None else pose.state_dict()
+
+
+def _runs_of(start: InitFrom) -> list[Path]:
+    return [given.run for given in start.tasks.values()]
+
+
+def _class_names(recipe: Recipe) -> tuple[str, ...]:
+    return recipe.data.classes.names if "segmentation" in recipe.network.tasks else ()
 
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
