@@ -135,6 +135,27 @@ def test_what_fits(network: dict[str, Any], objectives: dict[str, Any], streams:
         ),
         pytest.param(
             CLASSES,
+            {
+                "supervised": {"stream": ["labelled", "unlabelled"]},
+                "pseudo_labels": {"teacher": "finished", "truth": False},
+            },
+            {"labelled": [], "unlabelled": ["distilled_label"]},
+            [
+                "objective 'pseudo_labels' has truth=false, but objective 'supervised' opens labels of stream "
+                "'unlabelled', and where there is one the finished teacher's is not read: its labelled images would "
+                "teach nothing. Give objectives.pseudo_labels.truth=true, or streams of their own"
+            ],
+            id="labels beside those of a finished teacher",
+        ),
+        pytest.param(
+            CLASSES,
+            {"supervised": {}, "pseudo_labels": {"teacher": "finished", "truth": False}},
+            {"labelled": [], "unlabelled": ["distilled_label"]},
+            [],
+            id="a finished teacher alone",
+        ),
+        pytest.param(
+            CLASSES,
             {"supervised": {}, "pseudo_labels": {}},
             {"labelled": []},
             [

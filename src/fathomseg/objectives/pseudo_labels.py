@@ -157,6 +157,13 @@ class PseudoLabels(Objective):
                     f"none of it: give streams.{stream}.distilled.segmentation.folder=FOLDER (fathom distill), or "
                     "teacher=ema"
                 )
+        if self.teacher == "finished" and not self.truth:
+            for stream, other in _readers_of_labels(self.streams, run):
+                yield (
+                    f"objective {name!r} has truth=false, but objective {other!r} opens labels of stream {stream!r}, and "
+                    "where there is one the finished teacher's is not read: its labelled images would teach nothing. "
+                    f"Give objectives.{name}.truth=true, or streams of their own"
+                )
         if self.depth_agreement is not None:
             for reason in two_depths.learned_unlike(self.depth_agreement, run.network, run.objectives):
                 yield f"objective {name!r}: {reason}"
@@ -437,6 +444,15 @@ class PseudoLabelsObjective(ObjectiveModule):
                 f"stream {self.config.streams[0]!r}: give both the same batch, size and geometry.crop."
             )
         return self.config.true_pixels(batch, self.teacher.disparity(batch, nets))
+
+
+def _readers_of_labels(streams: Sequence[str], run: RunSettings) -> Iterator[tuple[str, str]]:
+    """Of these streams those whose labels an objective at work opens, with its name."""
+    for other, one in run.objectives.items():
+        own = one.needs(run.network) | one.uses(run.network)
+        paired = one.partner_needs(run.network) | one.partner_uses(run.network)
+        opened = {*(one.streams if "label" in own else ()), *(one.partners if "label" in paired else ())}
+        yield from ((stream, other) for stream in streams if stream in opened and one.weight > 0)
 
 
 def finished_target(batch: Batch) -> Target:
