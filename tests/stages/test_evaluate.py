@@ -128,6 +128,16 @@ def test_files_hold_what_was_printed(saved: Path, data: CamVid, capsys: pytest.C
     assert not list(folder.glob(".*"))
 
 
+def test_a_page_never_lies_beside_other_scores_than_it_shows(saved: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(saved, tmp_path / "run")
+    page = run / "evaluation" / "val" / "report.html"
+    scored(str(run), **arguments(report=True))
+    scored(str(run), **arguments())
+    assert page.is_file(), "the scores are the same"
+    scored(str(run), **arguments(weights="last"))
+    assert not page.exists()
+
+
 def test_a_table_is_printed_without_json(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scored(str(saved), **arguments(json=False, weights="both", limit=2))
     out = capsys.readouterr().out

@@ -160,9 +160,9 @@ class PseudoLabels(Objective):
         if self.teacher == "finished" and not self.truth:
             for stream, other in _readers_of_labels(self.streams, run):
                 yield (
-                    f"objective {name!r} has truth=false, but objective {other!r} opens labels of stream {stream!r}, and "
-                    "where there is one the finished teacher's is not read: its labelled images would teach nothing. "
-                    f"Give objectives.{name}.truth=true, or streams of their own"
+                    f"objective {name!r} has truth=false, but objective {other!r} opens labels of stream {stream!r}, "
+                    "and where there is one the finished teacher's is not read: its labelled images would teach "
+                    f"nothing. Give objectives.{name}.truth=true, or streams of their own"
                 )
         if self.depth_agreement is not None:
             for reason in two_depths.learned_unlike(self.depth_agreement, run.network, run.objectives):

@@ -21,6 +21,9 @@ from fathomseg.report.section import NO_EXAMPLES, WEIGHTS, Examples, Section
 from fathomseg.report.segmentation import segmentation_section
 from fathomseg.text import read_text
 
+PAGE: Final = "report.html"
+"""What the page is called."""
+
 SECTIONS: Final[Mapping[str, Callable[[Mapping[str, Mapping[str, Any]], Dataset, Examples], Section]]] = {
     "segmentation": segmentation_section,
     "depth": depth_section,
@@ -56,7 +59,7 @@ def sections(
 
 def write_page(folder: Path, result: Mapping[str, Any], sections: Sequence[Section], configuration: Path) -> Path:
     """Write report.html beside scores.json; `configuration` is the run's file, shown if there is one."""
-    path = folder / "report.html"
+    path = folder / PAGE
     text = read_text(configuration) if configuration.is_file() else None
     write_text(path, render(result, sections, text))
     return path

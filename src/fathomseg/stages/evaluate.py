@@ -27,7 +27,7 @@ from fathomseg.inference.onnx import is_onnx
 from fathomseg.inference.predicted import model_files, record_of
 from fathomseg.inference.predictor import load, task_names
 from fathomseg.inference.settings import Inference, trained_inference
-from fathomseg.io.files import CONFIG, digest, refuse_unwritable
+from fathomseg.io.files import CONFIG, digest, read_tree, refuse_unwritable
 from fathomseg.io.outcome import conclude
 from fathomseg.io.progress import progress, say
 from fathomseg.io.ranks import rank_and_world
@@ -36,7 +36,7 @@ from fathomseg.metrics.depth import DepthProtocol
 from fathomseg.models.scene.saved import load_scene, same_classes
 from fathomseg.report.examples import examples
 from fathomseg.report.links import links_sections
-from fathomseg.report.page import sections, write_page
+from fathomseg.report.page import PAGE, sections, write_page
 from fathomseg.report.scores import show, write_scores
 from fathomseg.stages.overrides import parted
 from fathomseg.stages.score_folders import elsewhere, of_baseline
@@ -48,6 +48,9 @@ MOTION: Final = "motion"
 
 SCENES: Final = "scenes"
 """And a scene model."""
+
+_SHOWN: Final = ("scores", "motion", "scenes", "delta_m")
+"""What of scores.json its page shows as numbers."""
 
 
 def scored(
@@ -337,6 +340,8 @@ def _written(asked: _Asked, found: _Measurable, measured: _Measured, result: Map
     how = [*([] if against else asked.inference.differences(asked.usual)), *protocol.differences()]
     out = asked.place / "-".join([asked.how.split, *other, *asked.first, *asked.narrowed, *how])
     rows = {name: {task: one.rows for task, one in by.items()} for name, by in measured.scores.items()}
+    if not report and not _shows(out, result):
+        (out / PAGE).unlink(missing_ok=True)  # it would lie beside scores that are not those it shows
     write_scores(out, result, found.ids, rows)
     if report:
         name, scores = next(iter(measured.scores.items()), ("", {}))
@@ -345,6 +350,16 @@ def _written(asked: _Asked, found: _Measurable, measured: _Measured, result: Map
         shown += [] if against or not asked.inference.links else links_sections(folder / METRICS)
         write_page(out, result, shown, folder / CONFIG)
     return out
+
+
+def _shows(out: Path, result: Mapping[str, Any]) -> bool:
+    """Whether the scores that lie there are the same numbers, so that their page still holds."""
+    try:
+        known = read_tree(out / "scores.json")
+    except (FileNotFoundError, FathomError):  # what cannot be read is written anew
+        return False
+    now = json_format.loads(json_format.dumps(result))
+    return isinstance(known, dict) and all(known.get(key) == now.get(key) for key in _SHOWN)
 
 
 def _tell(asked: _Asked, result: Mapping[str, Any], out: Path, as_json: bool) -> None:
