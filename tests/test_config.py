@@ -357,3 +357,20 @@ def test_an_unknown_key_of_a_part_among_other_kinds_gets_hints_of_that_part() ->
 def test_names_come_before_what_they_name() -> None:
     trees = {"a.b.width": 1, "a": {"c": {"width": 2, "name": "x"}, "name": "y"}, "a.b.name": "z"}
     assert [key for key, _ in flat(trees)] == ["a.b.name", "a.name", "a.c.name", "a.c.width", "a.b.width"]
+
+
+def test_mistakes_of_the_command_line_are_not_laid_at_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("steps: 3\n")
+    with pytest.raises(ConfigError) as error:
+        load(Whole, path, ["stepz.many=2", "part.widht=1"])
+    first, *rest = str(error.value).splitlines()
+    assert first == f"What is given on the command line (beside {path}) is not valid:"
+    assert [line.split(":")[0].strip() for line in rest] == ["stepz", "part.widht"]
+    path.write_text("steps: 3\nlr: -1\n")
+    with pytest.raises(ConfigError, match=rf"^{path} is not valid:\n  lr: .*\nWhat is given .*\n  steps: .*$"):
+        load(Whole, path, ["steps=few"])
+    with pytest.raises(ConfigError, match=rf"^{path} is not valid:\n  lr: .*\(given: -1\)$"):
+        load(Whole, path, ["steps=4"])
+    with pytest.raises(ConfigError, match=rf"^What is given by the study \(beside {path}\) is not valid:\n  lr: .*-2"):
+        load(Whole, path, ["lr=-2"], "by the study")

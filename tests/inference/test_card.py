@@ -94,7 +94,7 @@ def test_missing_files_say_what_is_there(run: Path, tmp_path: Path) -> None:
     (run / POSE).unlink()
     with pytest.raises(FathomError, match=r"no weights pose\.safetensors"):
         load_pose(run)
-    with pytest.raises(FathomError, match=r"There is no .*model\.json\. .* holds no model"):
+    with pytest.raises(FathomError, match=r"^.* holds no model\. Give a folder"):
         load_card(tmp_path)
     assert as_weights("last") == "last"
     with pytest.raises(FathomError, match="no weights 'best'; choose from ema, last"):

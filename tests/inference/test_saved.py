@@ -96,7 +96,7 @@ def test_weights_of_another_network_are_refused(saved: tuple[Path, Network, Pose
 
 
 def test_a_folder_without_a_card(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match=r"holds no model: give a folder written by `fathom train`"):
+    with pytest.raises(FathomError, match=r"holds no model\. Give a folder written by `fathom train`"):
         load_card(tmp_path)
 
 

@@ -237,9 +237,9 @@ class TestRefusals:
     def test_a_run_that_has_not_ended(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "checkpoint.pt").write_bytes((run / POSE).read_bytes())
         (tmp_path / "config.yaml").touch()
-        words = f"{CARD}. {tmp_path} stopped before its last step; resume it: fathom train --resume"
+        words = f"{tmp_path} stopped before its last step; resume it: fathom train --resume"
         self.refuse(InitFrom(run=tmp_path), depth(), words)
-        self.refuse(InitFrom(run=tmp_path / "nowhere"), depth(), "nowhere holds no model")
+        self.refuse(InitFrom(run=tmp_path / "nowhere"), depth(), f"There is no run {tmp_path / 'nowhere'}")
 
     def test_parts_there_are_not(self) -> None:
         with pytest.raises(ConfigError, match=r"parts\.0: .*'encoder', 'decoder', 'head', 'links', 'pose'"):

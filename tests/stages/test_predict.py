@@ -303,7 +303,11 @@ def test_the_truth_of_a_dataset_is_not_predicted(
         save(dataset / folder / "a.png", scene(5, (8, 8), 3)[0])
     assert len(find_files(dataset, tmp_path / "out").files) == 5  # without a dataset.yaml it is any folder
     (dataset / "dataset.yaml").write_text("classes: [road, car]\n")
+    for beside in ("splits/val.txt", "clips/a/camera.yaml", "notes.yaml"):
+        (dataset / beside).parent.mkdir(parents=True, exist_ok=True)
+        (dataset / beside).touch()
     found = find_files(dataset, tmp_path / "out")
+    assert found.others == "1 .yaml", "what describes the dataset is no file that was passed over"
     assert [file.parent.name for file in found.files] == ["depth-photos", "images"]
     assert predict(saved, dataset, tmp_path / "out") == 0
     assert "no photographs of the dataset: labels/, depth/, normals/." in capsys.readouterr().err
@@ -466,14 +470,16 @@ def test_results_of_another_network_are_not_taken_for_its_own(
     out, now = tmp_path / "out", saved if change else other
     predict(saved, photos, out)
     before = times(out)
-    with pytest.raises(FathomError, match=r"holds 6 results of another network or other settings.*or --overwrite"):
+    with pytest.raises(FathomError, match=r"holds 6 results of another network or other.*or --overwrite") as refused:
         predict(now, photos, out, **change)
+    for what in change or {"run": ""}:
+        assert re.search(rf"{what} was [^;]*, now [^;]*\. Give another", str(refused.value)), "the one that differs"
     assert times(out) == before
     predict(now, photos, out, overwrite=True, **change)
     predict(now, photos, tmp_path / "fresh", **change)
     assert all((out / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes() for name in before)
     (photos / "a.png").unlink()
-    with pytest.raises(FathomError, match=r"or remove the 2 that would be left over, in ids/, overlays/"):
+    with pytest.raises(FathomError, match=r"or remove the 2 .*in ids/, overlays/, and give --overwrite"):
         predict(saved, photos, out, overwrite=True)
 
 

@@ -12,8 +12,9 @@ from accelerate import Accelerator
 from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, FathomError
 from fathomseg.evaluation.ranks import processes
+from fathomseg.inference.card import load_card
 from fathomseg.training import run_folder
-from fathomseg.training.run_folder import begin, labelled_ids, origin, own_data, own_device, refuse_changes
+from fathomseg.training.run_folder import begin, labelled_ids, origin, own_data, own_device, refuse_changes, reopen
 
 
 @pytest.mark.parametrize(
@@ -106,8 +107,12 @@ def test_a_run_that_has_trained_is_not_begun_again(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match=r"There is no .*nope\. Give the folder of a run"):
-        own_data(tmp_path / "nope")
+    """In the same words, whoever asks for it."""
+    for ask in (own_data, load_card):
+        with pytest.raises(FathomError, match=r"^There is no run .*nope\. Give a folder written by `fathom train`"):
+            ask(tmp_path / "nope")
+    with pytest.raises(FathomError, match=r"^There is no choice .*nope\. Give the folder"):
+        reopen(tmp_path / "nope", "choice")
 
 
 @pytest.mark.parametrize("file", ["cli.py", "__main__.py"])

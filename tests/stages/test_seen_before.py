@@ -83,3 +83,9 @@ def test_what_cannot_be_told_is_said(root: Path, depth: Path, capsys: pytest.Cap
     said = " ".join(capsys.readouterr().err.split())
     assert "depth has learned from images that are held out now cannot be told" in said
     assert "gone" in said
+
+
+def test_blanks_of_an_id_count(root: Path, depth: Path) -> None:
+    fakes.save(root / "images" / " a .png", fakes.scene(0, (24, 32), 3)[0])
+    (depth / "a" / "clips.txt").write_text("images/ a \n")
+    assert seen_by(depth, HeldOut.of(Folder(root=root, val="images/?a?"))) == ["images/ a "]

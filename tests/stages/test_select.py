@@ -286,7 +286,7 @@ def test_an_unreadable_image_stops_nothing(tmp_path: Path) -> None:
         ({"split": "test"}, "no split 'test'"),
         ({"criterion": {"name": "diverse"}}, "did you mean 'diversity'"),
         ({"criterion": {"name": "diversity"}}, "features: is required"),
-        ({"criterion": {"name": "entropy", "run": "/nowhere"}}, "holds no model"),
+        ({"criterion": {"name": "entropy", "run": "/nowhere"}}, "There is no run /nowhere"),
         ({"already": "/nowhere/known.txt"}, "no file /nowhere/known.txt"),
         ({"copy_images": "move"}, "copy_images"),
     ],
@@ -346,3 +346,15 @@ class TestHeldOut:
         assert set(ids) == {f"clips/drive1/{i:06d}" for i in range(4)}
         with pytest.raises(FathomError, match=r"all 4 images .* are held out.*split=val"):
             self.chosen(drives, tmp_path / "none", split="clips/drive1/*", budget=1)
+
+
+def test_a_refused_choice_keeps_its_settings(data: CamVid, tmp_path: Path) -> None:
+    assert call(tmp_path, settings(data, criterion={"name": "random"})).exit_code == 0
+    before = (tmp_path / "out" / "config.yaml").read_text()
+    saved = json.loads((tmp_path / "out" / "selection.json").read_text())
+    first, second, *_ = saved["chosen"]  # as if another network had chosen them
+    first["id"], second["id"] = second["id"], first["id"]
+    (tmp_path / "out" / "selection.json").write_text(json.dumps(saved))
+    done = CliRunner().invoke(app, ["select", "--resume", str(tmp_path / "out"), "--budget", "6"])
+    assert "It is left as it is" in str(done.exception)
+    assert (tmp_path / "out" / "config.yaml").read_text() == before

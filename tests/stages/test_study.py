@@ -164,7 +164,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
         "did you mean 'lr'",
         "lost-2-0 and 5 more: No recipe at nowhere.yaml",
         "unscored-2-0 and 11 more: evaluation.split is 'exam'",
-        "orphan-2-0 and 5 more: There is no runs/none",
+        "orphan-2-0 and 5 more: There is no run runs/none",
     ):
         assert part in text
     assert "fine-2" not in text
@@ -174,7 +174,7 @@ def test_all_mistakes_of_all_cells_are_told_at_once_and_nothing_starts(
 def test_a_scene_model_that_is_not_there_is_told_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     arms = [f"arms.{arm}.settings.objectives.scene_consistency.run=runs/no-scene" for arm in ("consistency", "both")]
-    with pytest.raises(ConfigError, match=r"consistency-24-0 and 1 more: There is no runs/no-scene"):
+    with pytest.raises(ConfigError, match=r"consistency-24-0 and 1 more: There is no run runs/no-scene"):
         load(Study, Path("recipes/studies/sync-streets.yaml"), ["seeds=[0]", *arms]).trainings()
 
 
@@ -187,7 +187,7 @@ def test_a_run_that_a_phase_needs_is_told_before_anything_starts(
     with pytest.raises(ConfigError) as error:
         load(Study, path).trainings()
     (said,) = str(error.value).splitlines()[1:]  # earlier phases are none that is missing
-    assert said.startswith("plain-2-0 and 1 more: There is no runs/nowhere")
+    assert said.startswith("plain-2-0 and 1 more: There is no run runs/nowhere")
 
 
 def test_mistakes_of_arms_that_are_not_asked_for_stop_nobody(write: Callable[..., Path], tmp_path: Path) -> None:

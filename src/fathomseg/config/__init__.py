@@ -11,13 +11,13 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, TypeVar, Union, cast
+from typing import Any, Final, Literal, TypeVar, Union, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, ValidationError, model_validator
 
 from fathomseg.config.annotations import annotation_of, members, names_of, options_of
-from fathomseg.config.explain import explain
+from fathomseg.config.explain import explain, faults, listed
 from fathomseg.config.words import Word, parse, unquoted
 from fathomseg.errors import ConfigError, DataError
 from fathomseg.text import read_text
@@ -46,18 +46,45 @@ class Part(BaseModel):
 P = TypeVar("P", bound=Part)
 
 
-def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[str] = ()) -> P:
+COMMAND: Final = "on the command line"
+"""Where overrides are given, where nothing else is said."""
+
+
+def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[str] = (), given_in: str = COMMAND) -> P:
     """Read a recipe (a YAML file or a mapping), apply `a.b=c` overrides in order, and validate it as `kind`.
 
     Words are read by the type of their field: where a text or a path belongs, `2011_09_26` and `no` are text. Raises
-    `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field.
+    `ConfigError` naming every unknown key (with the nearest right one), every bad value and every missing field; those
+    that the recipe alone does not have are said to be of the overrides, by where they are `given_in`.
     """
     tree = read_yaml(source) if isinstance(source, Path) else _copy(source)
     given: list[str] = []
     for override in overrides:
         given.append(_apply(tree, override, kind, given))
     origin = str(source) if isinstance(source, Path) else "configuration"
-    return validate(kind, _settled(tree, kind), origin)
+    settled = _settled(tree, kind)
+    try:
+        return kind.model_validate(settled)
+    except ValidationError as error:
+        if not given:
+            raise ConfigError(explain(error, kind, origin)) from None
+        found, without = faults(error, kind), _faults_without_overrides(kind, source)
+        own = {path: message for path, message in found.items() if without.get(path) == message}
+        others = {path: message for path, message in found.items() if path not in own}
+        said = [*([listed(origin, own)] if own else [])]
+        said += [listed(f"What is given {given_in} (beside {origin})", others)] if others else []
+        raise ConfigError("\n".join(said)) from None
+
+
+def _faults_without_overrides(kind: type[BaseModel], source: Path | Mapping[str, Any]) -> dict[str, str]:
+    """The mistakes that the source itself has."""
+    try:
+        kind.model_validate(_settled(read_yaml(source) if isinstance(source, Path) else _copy(source), kind))
+    except ValidationError as error:
+        return faults(error, kind)
+    except ConfigError:  # a value that is no YAML: the overrides have taken its place
+        pass
+    return {}
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

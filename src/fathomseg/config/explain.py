@@ -15,14 +15,23 @@ from fathomseg.config.annotations import annotation_of, described, models_of, na
 
 def explain(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
     """All mistakes of a validation, one per line: the dotted path, what belongs there, the nearest to a wrong name."""
-    faults: dict[str, str] = {}
+    return listed(origin, faults(error, kind))
+
+
+def listed(origin: str, faults: Mapping[str, str]) -> str:
+    """Mistakes below the line that says whose they are."""
+    return "\n".join([f"{origin} is not valid:", *(f"  {path}: {message}" for path, message in faults.items())])
+
+
+def faults(error: ValidationError, kind: type[BaseModel]) -> dict[str, str]:
+    """By dotted path every mistake of a validation: what belongs there, and the nearest to a wrong name."""
+    found: dict[str, str] = {}
     # A value that fits no kind of a union has an error for each kind. The shortest location shows the whole value.
     for item in sorted(error.errors(include_url=False), key=lambda item: len(item["loc"])):
         path, message = _fault(item, kind)
-        faults.setdefault(path, message)
+        found.setdefault(path, message)
     # Where a mistake is inside a part, it does not matter that the part is no other kind of the union either.
-    innermost = [path for path in faults if not any(other.startswith(f"{path}.") for other in faults)]
-    return "\n".join([f"{origin} is not valid:", *(f"  {path}: {faults[path]}" for path in innermost)])
+    return {path: said for path, said in found.items() if not any(other.startswith(f"{path}.") for other in found)}
 
 
 def _did_you_mean(given: str, known: Sequence[str]) -> str:

@@ -141,12 +141,25 @@ def save_card(folder: Path, card: ModelCard) -> None:
     write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
 
 
+_REMEDY: Final = (
+    "Give a folder written by `fathom train` or `fathom pretrain`, after its last step, or a file of `fathom export`."
+)
+
+
 def stopped(folder: Path) -> str | None:
     """That a run was stopped before it had a model, and what to do; None for any other folder."""
     is_run = (folder / CONFIG).is_file() and not (folder / CARD).is_file()  # else a folder of runs, perhaps
     if not is_run or not any(True for at in ("", "*/") for _ in folder.glob(f"{at}{CHECKPOINT}")):
         return None
     return f"{folder} stopped before its last step; resume it: fathom train --resume {shlex.quote(str(folder))}"
+
+
+def no_run(folder: Path, remedy: str = _REMEDY) -> str:
+    """That a folder is no run with a model, in the words of every verb: it was stopped, is not there, or is another
+    one; and, unless it can be resumed, the remedy."""
+    if (why := stopped(folder)) is not None:
+        return why
+    return f"There is no run {folder}. {remedy}" if not folder.exists() else f"{folder} holds no model. {remedy}"
 
 
 def load_card(folder: Path) -> ModelCard:
@@ -159,10 +172,9 @@ def load_card(folder: Path) -> ModelCard:
     if folder.is_file():
         raise FathomError(f"{folder} is a file; give the run folder it lies in, or a file of `fathom export` (.onnx).")
     path = folder / CARD
-    remedy = stopped(folder) or (
-        f"{folder} holds no model: give a folder written by `fathom train` or `fathom pretrain`, after its last step."
-    )
-    tree = read_json(path, "a model", remedy)
+    if not path.is_file():
+        raise FathomError(no_run(folder))
+    tree = read_json(path, "a model", _REMEDY)
     return validate(ModelCard, tree, str(path))
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fathomseg.config import flat
 from fathomseg.errors import FathomError
 from fathomseg.inference.card import CARD, WEIGHTS, Weights
 from fathomseg.inference.onnx import is_onnx
@@ -24,6 +25,11 @@ from fathomseg.tasks.base import Task
 from fathomseg.text import read_text
 
 RECORD: Final = ".fathom-predicted.jsonl"
+_WORDS: Final = re.compile(
+    r"(?P<run>.*) \((?P<weights>exported|\w+ weights), inference (?P<inference>\{.*\})"
+    r"(, smoothed over time by (?P<smooth>[^,]+))?(, images of (?P<bits>\d+) bits)?\)",
+    re.DOTALL,
+)
 _FRAME: Final = re.compile(rf"{FRAME.pattern}\.(png|txt)")
 
 
@@ -57,6 +63,30 @@ class Claim:
     maker: str
     source: str
     """Path, byte size and time of change of the image or video; empty for what describes a whole folder."""
+
+
+def differing(then: str, now: str) -> list[str]:
+    """What two makers differ in, by their words for people: "flip was false, now true"."""
+    before, after = _parted(then), _parted(now)
+    if before is None or after is None:
+        return [f"made by {then}, now {now}"]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"{key} was {before.get(key, 'not given')}, now {after.get(key, 'not given')}" for key in keys] or [
+        f"{after['run']} has been trained again since, or predicts at another size"
+    ]
+
+
+def _parted(words: str) -> dict[str, str] | None:
+    """The words of a maker as settings by name; None for those of another version."""
+    if (found := _WORDS.fullmatch(words)) is None:
+        return None
+    try:
+        settings = dict(flat(json.loads(found["inference"])))
+    except ValueError:
+        return None
+    inference = {f"evaluation.inference.{key}": json.dumps(value) for key, value in settings.items()}
+    named = {"run": "run", "weights": "weights", "smooth": "--smooth", "bits": "bits of the images"}
+    return {**{said: found[key] for key, said in named.items() if found[key] is not None}, **inference}
 
 
 class Record:
@@ -131,10 +161,12 @@ class Record:
         if others and (stay or not overwrite):
             path = stay[0] if stay else next(iter(others))
             left = ", ".join(sorted({f"{p.relative_to(self.out).parts[0]}/" for p in stay}))
+            changed = "; ".join(differing(self.words(others[path]), maker.words))
             raise FathomError(
-                f"{self.out} holds {len(others)} results of another network or other settings, for example {path} by "
-                f"{self.words(others[path])}; now it would be {maker.words}. Give another folder (--out)"
-                + (f", or remove the {len(stay)} that would be left over, in {left}." if stay else ", or --overwrite.")
+                f"{self.out} holds {len(others)} results of another network or other settings, for example {path}: "
+                f"{changed}. Give another folder (--out), or "
+                + (f"remove the {len(stay)} that would be left over, in {left}, and give " if stay else "")
+                + "--overwrite to replace them."
             )
 
     def add(self, maker: Maker, sources: Mapping[Path, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,7 +60,9 @@ def find_files(source: str | Path, out: Path) -> Found:
         files_alone = (file for file in matches if not file.is_dir())  # links that lead nowhere are met when read
         every = sorted(file for file in files_alone if not inside or results not in file.resolve().parents)
     files = tuple(file for file in every if ending(file.name) in KNOWN)
-    unknown = counted(Counter(by_first_spelling(file.name for file in every if ending(file.name) not in KNOWN)))
+    described = frozenset() if path.is_file() or pattern else _description_of(path, every)
+    others = (file.name for file in every if ending(file.name) not in KNOWN and file not in described)
+    unknown = counted(Counter(by_first_spelling(others)))
     if not files:
         what = f"has the ending {path.suffix!r}" if path.is_file() else "holds no image and no video"
         what = "matches no image and no video" if pattern else what
@@ -75,6 +77,16 @@ def _truth_of(folder: Path) -> tuple[str, ...]:
     if not (folder / DESCRIPTION).is_file():
         return ()
     return tuple(f"{name}/" for name in _TRUTH if (folder / name).is_dir())
+
+
+def _description_of(folder: Path, files: Iterable[Path]) -> frozenset[Path]:
+    """What a dataset says of itself beside its images: dataset.yaml, lists of splits and cameras; none of another
+    folder."""
+    if not (folder / DESCRIPTION).is_file():
+        return frozenset()
+    endings = {"splits": ".txt", "clips": ".yaml", "videos": ".yaml"}
+    of_parts = (file for file in files if endings.get(file.relative_to(folder).parts[0]) == ending(file.name))
+    return frozenset({folder / DESCRIPTION, *of_parts})
 
 
 def _matches(root: Path, pattern: Path) -> Iterator[Path]:

@@ -8,13 +8,15 @@ OUT/annotation/                     ready imports for annotation tools
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import torch
 
+from fathomseg.config import load
 from fathomseg.data.cache import Cache
 from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import VAL, HeldOut
@@ -69,12 +71,11 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None =
         raise FathomError("`fathom select` is not for torchrun; --workers and --engine ray share out its work.")
     then = load_selection(folder) if resume and (folder / JSON).is_file() else None
     ids, already = pool_ids(recipe, then)
-    if resume:
-        write_config(recipe, folder / CONFIG)  # a larger budget, perhaps
-    else:
+    if not resume:
         begin(folder, recipe, {}, accelerate)
     torch.manual_seed(recipe.seed)
-    with resume_advice("select", folder), preparing(active=True) as progress:
+    again = _resumed(recipe, folder) if resume else nullcontext()
+    with again, resume_advice("select", folder), preparing(active=True) as progress:
         pool, skipped = build_pool(recipe, ids, already, folder, progress, team)
         say(f"Choosing {recipe.budget} of {len(pool.ids) - len(pool.already)} images by {recipe.criterion.name}.")
         answer = recipe.criterion.choose(pool, recipe.budget)
@@ -88,6 +89,19 @@ def select(recipe: SelectRecipe, folder: Path, resume: bool, team: Team | None =
     say(f"{len(selection.chosen)} images chosen; {folder / 'selection.txt'} lists them in order.")
     conclude(f"{len(selection.chosen)} of {len(pool.ids)} images chosen, listed in {folder / TEXT}")
     return selection
+
+
+@contextmanager
+def _resumed(recipe: SelectRecipe, folder: Path) -> Iterator[None]:
+    """Write down the settings of a resumed choice, of a larger budget perhaps, so that it can be resumed again if it is
+    stopped; those before, if it is refused."""
+    before = load(SelectRecipe, folder / CONFIG)
+    write_config(recipe, folder / CONFIG)
+    try:
+        yield
+    except FathomError:
+        write_config(before, folder / CONFIG)
+        raise
 
 
 def _same_beginning(folder: Path, now: Selection) -> None:

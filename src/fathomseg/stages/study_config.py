@@ -135,7 +135,7 @@ class Study(Part):
                 continue
             try:
                 path, overrides = find(str(self.arms[cell.arm].recipe)), self.overrides(cell)
-                recipe = load(Recipe, path, overrides)
+                recipe = load(Recipe, path, overrides, "by the study")
                 trainings[cell] = Training(path, tuple(overrides), recipe, self.written(cell.arm))
                 found = lacking(trainings[cell].recipe)
             except ConfigError as error:

@@ -143,8 +143,8 @@ def phase_recipes(recipe: Recipe, folder: Path) -> dict[str, Recipe]:
         tree = recipe.model_dump(mode="json", exclude={"phases"})
         if before is not None and before[1].network.tasks:
             tree["init_from"] = {"run": str(before[0]), "parts": [*EVERYTHING]}
-            tree["init_from"]["parts"] = _parts(before[1], load(Recipe, tree, changes))
-        recipes[name] = _placed(load(Recipe, tree, changes), folder, recipes)
+            tree["init_from"]["parts"] = _parts(before[1], load(Recipe, tree, changes, f"in phases.{name}"))
+        recipes[name] = _placed(load(Recipe, tree, changes, f"in phases.{name}"), folder, recipes)
         before = folder / name, recipes[name]
     return recipes
 

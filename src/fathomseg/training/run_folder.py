@@ -20,6 +20,7 @@ from fathomseg.engine.checkpoint import FILE as CHECKPOINT
 from fathomseg.engine.logging import METRICS
 from fathomseg.engine.trackers import BOARD, TRACKED
 from fathomseg.errors import ConfigError, FathomError
+from fathomseg.inference.card import no_run
 from fathomseg.inference.onnx import is_onnx, read_metadata
 from fathomseg.io.files import CONFIG, write_config
 from fathomseg.io.owned import foreign, own, remove_own
@@ -98,9 +99,11 @@ def refuse_changes(overrides: Sequence[str], changeable: Sequence[str] = CHANGEA
         )
 
 
-def reopen(folder: Path) -> Path:
-    """The configuration file of an existing run. Raises `FathomError` if the folder is not a run."""
+def reopen(folder: Path, what: str = "run") -> Path:
+    """The configuration file of an existing run, or choice (`what`). Raises `FathomError` if the folder is none."""
     path = folder / CONFIG
+    if not folder.exists():
+        raise FathomError(f"There is no {what} {folder}. Give the folder that the command wrote (--out).")
     if not path.is_file():
         raise FathomError(f"{folder} is not a run: it has no {CONFIG}. A run is the folder a training wrote (--out).")
     return path
@@ -117,7 +120,7 @@ def own_data(folder: Path) -> str:
             return str(run / CONFIG)
         raise FathomError(f"{folder} was exported from the run {run}, which is not here: say which data with --data.")
     if not folder.exists():
-        raise FathomError(f"There is no {folder}. Give the folder of a run, or a file of `fathom export`.")
+        raise FathomError(no_run(folder))
     if not (folder / CONFIG).is_file():
         raise FathomError(
             f"{folder} holds no {CONFIG} that says which data it was trained on. Give the folder of a run, or --data."

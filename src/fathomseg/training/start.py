@@ -35,7 +35,7 @@ def started(
         raise ConfigError(f"--out {out} is not used: --resume goes on in the folder {resume}. Give one of the two.")
     if resume is not None:
         refuse(overrides)
-        return load(kind, reopen(resume), overrides), resume, f"--resume {resume}"
+        return load(kind, reopen(resume, named[0]), overrides), resume, f"--resume {resume}"
     assert recipe is not None
     place = out or Path("runs") / recipe.stem
     refuse_unwritable(place)

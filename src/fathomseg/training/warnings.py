@@ -11,12 +11,12 @@ from fathomseg.data.datasets.base import Dataset
 from fathomseg.data.held_out import BLOCKS, HeldOut, shared_clips, warning, without
 from fathomseg.data.video_stream import read_triplets
 from fathomseg.errors import FathomError
-from fathomseg.io.files import CONFIG, read_ids
+from fathomseg.io.files import CONFIG
 from fathomseg.io.progress import say
 from fathomseg.objectives.pseudo_labels import PseudoLabels
 from fathomseg.training.needed_runs import needed_runs
 from fathomseg.training.recipe import Recipe
-from fathomseg.training.run_folder import FRAMES, IDS
+from fathomseg.training.run_folder import FRAMES, IDS, labelled_ids
 from fathomseg.training.stream_ids import evaluated, held_out, label_pool, labels_in_use, more_images
 from fathomseg.training.streams import Streams
 
@@ -65,6 +65,8 @@ def tell_labels_used(recipe: Recipe, labelled: Mapping[str, Sequence[str]]) -> N
             say(f"  ... and {len(strays) - _SHOWN} more such files; `fathom check` lists them.")
         for line in dataset.passed_over():
             say(f"  {line}")
+        if few := dataset.few_to_train():
+            say(f"WARNING: {few}")
 
 
 def tell_seen_before(recipe: Recipe) -> None:
@@ -101,7 +103,7 @@ def _listed(run: Path, stream: str) -> Iterator[str]:
         for triplet in read_triplets(path):
             yield from (triplet.target, triplet.before, triplet.after)
     for path in sorted(run.rglob(IDS.format(stream))):
-        yield from read_ids(path)
+        yield from labelled_ids(path.parent, [stream])[stream]
 
 
 def tell_all_labelled(recipe: Recipe, labelled: Mapping[str, Sequence[str]], streams: Streams) -> None:

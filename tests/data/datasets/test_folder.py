@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fathomseg.config import validate
 from fathomseg.data.datasets.folder import Folder
+from fathomseg.data.datasets.hash_split import by_hash
 from fathomseg.data.labelled import Labels
 from fathomseg.errors import ConfigError, DataError, FathomError
+from fathomseg.training.recipe import Recipe
+from fathomseg.training.warnings import tell_labels_used
 from fathomseg.types import IGNORE
 from tests.fakes import make_folder, save, scene, stored_label, write_yaml
 
@@ -350,3 +354,22 @@ class TestPatterns:
         make_folder(tmp_path, images=2, clips=0, size=(4, 6))
         save(tmp_path / "images/[0].png", scene(0, (4, 6), 4)[0])
         assert lists(tmp_path, val="[0].png\n").ids("val") == ("images/[0]",)
+
+
+def test_a_hash_that_leaves_few_labels_to_train_on_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of few images it may hold out most."""
+    keys = [f"images/{i:03d}" for i in range(200)]
+    held = [key for key in keys if by_hash(key, 20)][:3]
+    root = make_folder(tmp_path, images=200, labelled=0, size=(4, 6), clips=0)
+    for key in [*held, next(key for key in keys if not by_hash(key, 20))]:
+        save(root / "labels" / f"{key.removeprefix('images/')}.png", np.full((4, 6), 7, np.uint16))
+    data = Folder(root=root)
+    assert data.few_to_train() in data.notes()
+    recipe = validate(Recipe, {"data": {"name": "folder", "root": str(root)}, "size": [32, 32]})
+    tell_labels_used(recipe, {"labelled": data.ids("labelled")})
+    said = " ".join(capsys.readouterr().err.split())
+    assert "WARNING: val has 3 labels and train 1" in said
+    assert "data.val=[images/NAME,...]" in said
+    assert Folder(root=root, val=held).few_to_train() is None, "the user wants it so"
+    save(root / "labels" / "199.png", np.full((4, 6), 7, np.uint16))
+    assert Folder(root=root, val=held[:2]).few_to_train() is None

@@ -76,8 +76,10 @@ def test_what_cannot_be_resolved_is_explained(
 
 
 def test_settings_are_validated(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="root: is required"):
+    with pytest.raises(ConfigError, match=r"camvid is not complete: root is required.*`camvid root=PATH`"):
         resolve_dataset("camvid")
+    with pytest.raises(ConfigError, match="root: is required"):
+        resolve_dataset("camvid", ["rot=x"])
     with pytest.raises(ConfigError, match="rot: unknown key; did you mean 'root'"):
         resolve_dataset("camvid", [f"rot={tmp_path}"])
     with pytest.raises(ConfigError, match="data: is required"):

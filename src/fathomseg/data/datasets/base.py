@@ -103,6 +103,10 @@ class Dataset(Part, ABC):
         """A sentence on depth maps that lie there and are not read, and what to do; None if there are none."""
         return None
 
+    def few_to_train(self) -> str | None:
+        """A sentence on a default val that has more labels than train, and what to do; None for any other."""
+        return None
+
     def stored_normals(self, id: str) -> Float32[np.ndarray, "h w 3"] | None:
         """Unit vectors (x right, y down, z forward) towards the camera, 0 0 0 = unknown; None if none are stored."""
         return None

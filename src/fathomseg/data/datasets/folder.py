@@ -237,6 +237,8 @@ class Folder(SplitLists, DepthDataset):
                 f"There is no list of val: {self._made()}. If images come from drives, hold out whole ones: "
                 "`val: [clips/NAME/*]` in dataset.yaml."
             )
+        if few := self.few_to_train():
+            notes.append(few)
         if "train" not in listed:
             notes.append("There is no list of train: train is every image that is not in val.")
         if "labelled" in listed:
@@ -248,6 +250,19 @@ class Folder(SplitLists, DepthDataset):
             meaning = "count nowhere" if index == IGNORE else f"are {self.classes.names[index]!r}"
             notes.append(f"Transparent pixels of labels, which nobody has painted, {meaning} (`unpainted`).")
         return tuple(notes)
+
+    def few_to_train(self) -> str | None:
+        """That the val which nobody has listed has more labels than train: of few images a hash may take most."""
+        if self._is_listed("val") or self._is_listed("train"):
+            return None
+        samples, splits = self._listing.samples, (self.ids(name) if name in self.splits else () for name in LISTS[:2])
+        train, val = (sum(samples[id].label is not None for id in ids) for ids in splits)
+        if val <= train:
+            return None
+        return (
+            f"val has {val} labels and train {train}, since a hash of the ids chose val. Say which images are val: "
+            "`val: [images/NAME, ...]` in dataset.yaml or data.val=[images/NAME,...]; data.val=[] trains on all."
+        )
 
     def _why_no(self, split: str) -> str:
         return why_no(split, self._listing.samples)

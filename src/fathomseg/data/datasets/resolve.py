@@ -52,6 +52,7 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
             )
         return config.load(_DataOfRecipe, path, overrides).data
     if text in kinds:
+        _refuse_incomplete(text, kinds[text], own)
         return config.load(kinds[text], {"name": text}, own)
     names = ", ".join(sorted(kinds))
     if layout is not None:
@@ -67,6 +68,17 @@ def resolve_dataset(text: str, overrides: Sequence[str] = ()) -> Dataset:
         f"There is no dataset {text!r}: expected a recipe or {DESCRIPTION} that exists, a folder that holds one, "
         f"or one of the names {names}.{hint}"
     )
+
+
+def _refuse_incomplete(name: str, kind: type[Dataset], overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` for a dataset that needs to be told where it lies, if nothing is."""
+    needs = [key for key, field in kind.model_fields.items() if field.is_required()]
+    if not overrides and needs:
+        given = " ".join(f"{key}={'PATH' if key == 'root' else '...'}" for key in needs)
+        raise ConfigError(
+            f"The dataset {name} is not complete: {', '.join(needs)} is required. Give {given} after its name: "
+            f"`{name} {given}`."
+        )
 
 
 def _nearest(override: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
@@ -145,8 +145,11 @@ class Several(Dataset):
 
     def unread_depth(self) -> str | None:
         """Those of the datasets, by their names."""
-        found = {key: dataset.unread_depth() for key, dataset in self.datasets.items()}
-        return " ".join(f"{key}: {sentence}" for key, sentence in found.items() if sentence) or None
+        return _by_name({key: dataset.unread_depth() for key, dataset in self.datasets.items()})
+
+    def few_to_train(self) -> str | None:
+        """Those of the datasets, by their names."""
+        return _by_name({key: dataset.few_to_train() for key, dataset in self.datasets.items()})
 
     def clips_remedy(self) -> str:
         """Those of the datasets, by their names."""
@@ -197,3 +200,8 @@ def _difference(first: ClassList, second: ClassList) -> str:
         if one != other:
             return f"class {index} is {one or 'not there'!r} in the first and {other or 'not there'!r} in the second"
     return "they have the same names but other colours"
+
+
+def _by_name(found: Mapping[str, str | None]) -> str | None:
+    """Sentences, each after the name of its dataset; None if there are none."""
+    return " ".join(f"{key}: {sentence}" for key, sentence in found.items() if sentence) or None
