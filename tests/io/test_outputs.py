@@ -21,10 +21,12 @@ def test_a_folder_to_write_into_is_tried_and_left_as_it_was(tmp_path: Path) -> N
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    with pytest.raises(FathomError, match=r"file is a file; --out must be a folder"):
+    with pytest.raises(FathomError, match=r"file is a file; it must be a folder"):
         refuse_unwritable(file)
-    with pytest.raises(FathomError, match=r"lies below .*file, which is a file; --out must be a folder"):
+    with pytest.raises(FathomError, match=r"lies below .*file, which is a file; it must be a folder"):
         refuse_unwritable(file / "a" / "b", "--out")
+    with pytest.raises(FathomError, match=r"it must be a folder\. Give another file\.$"):
+        refuse_unwritable(file, "file")  # of `fathom export`
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FathomError, match="must be a folder"):
         refuse_unwritable(tmp_path / "gone" / "a")

@@ -82,7 +82,7 @@ def refuse_unwritable(folder: Path, option: str = "--out") -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists() or place.is_symlink())
     if not there.is_dir():
         where = "is a file" if there == folder else f"lies below {there}, which is a file"
-        raise FathomError(f"{folder} {where}; {option} must be a folder. Give another.")
+        raise FathomError(f"{folder} {where}; it must be a folder. Give another {option}.")
     try:
         with tempfile.TemporaryDirectory(prefix=".fathom-", dir=there):
             pass

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from fathomseg.data.datasets.labels import LabelMap, _table, distinct_colours, pack, pack_one, unpack
+from fathomseg.data.datasets.labels import LabelKind, LabelMap, _table, distinct_colours, pack, pack_one, unpack
 from fathomseg.errors import DataError, FathomError
 from fathomseg.io import draw
+from fathomseg.types import IGNORE
 from tests.fakes import save
 
 IDS = LabelMap(kind="ids", names=("road", "car"), values=(7, 300), ignored=(0, -1), remedy="mend it")
@@ -136,7 +137,7 @@ def test_stored_values_by_hand() -> None:
 def test_what_no_png_can_hold_is_refused() -> None:
     indices = np.array([[1, 1, 255]], np.uint8)
     for ignored in ((), (-1, 70_000)):
-        with pytest.raises(FathomError, match="list one in `ignore`"):
+        with pytest.raises(FathomError, match=r"dataset\.yaml, `ignore: \["):
             replace(IDS, ignored=ignored).stored(indices)
     far = replace(IDS, values=(7, 70_000))
     with pytest.raises(FathomError, match="The id 70000 cannot be stored"):
@@ -224,3 +225,19 @@ def test_a_transparent_index_is_unpainted_as_in_the_drawing_it_stands_for(tmp_pa
 def test_a_label_on_its_side_tells_of_orientations(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", np.full((4, 6), 7, np.uint8))
     assert "and upright: images are turned as their EXIF orientation says" in reason(IDS, path, (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "written"),
+    [
+        ("ids", (0, 7), "[255]"),
+        ("ids", (0, 255), "[65535]"),
+        ("colours", (7,), "[[0, 0, 0]]"),
+        ("colours", (0,), "[[255, 255, 255]]"),
+    ],
+)
+def test_what_to_write_for_pixels_without_a_label(kind: LabelKind, values: tuple[int, ...], written: str) -> None:
+    labels = LabelMap(kind, tuple("ab"[: len(values)]), values, (), "")
+    with pytest.raises(FathomError) as error:
+        labels.stored(np.full((2, 2), IGNORE, np.uint8))
+    assert f"`ignore: {written}`" in str(error.value)

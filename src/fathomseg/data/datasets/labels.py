@@ -92,6 +92,12 @@ class LabelMap:
             raise DataError([Problem(where, self._explain(stored[unknown]))])
         return indices
 
+    def _free(self) -> str:
+        """A list with a value that no class has, as it is written in dataset.yaml."""
+        usual = (0xFF, 0xFFFF, 0) if self.kind == "ids" else (0, 0xFFFFFF, 1)
+        value = next(one for one in (*usual, *range(1, 0xFFFF)) if one not in self.values)
+        return f"[{value}]" if self.kind == "ids" else f"[[{value >> 16}, {value >> 8 & 0xFF}, {value & 0xFF}]]"
+
     @property
     def _classes(self) -> Sequence[int]:
         """The class index of every value."""
@@ -106,7 +112,10 @@ class LabelMap:
         nothing = next((value for value in self.ignored if 0 <= value <= largest), None)
         used = np.unique(label).tolist()
         if IGNORE in used and nothing is None:
-            raise FathomError("Some pixels have no label, but no stored value means that: list one in `ignore`.")
+            raise FathomError(
+                "Some pixels have no label, but no stored value means that: write one that no class has into "
+                f"dataset.yaml, `ignore: {self._free()}`, or a class they are to have, `unpainted: NAME`."
+            )
         table = np.zeros(256, np.int64)
         for value, index in reversed([*zip(self.values, self._classes, strict=True)]):
             table[index] = value  # of several values for one class the first
