@@ -71,8 +71,12 @@ def _told(run: Path, keys: list[str], head: str, data: Any) -> str:
 def _of_data(command: str, data: Any) -> str:
     """The command with the place of the data, if its recipe is for the same kind and looks for it elsewhere."""
     root, recipe = getattr(data, "root", None), packaged(command.split()[2])
-    theirs = read_yaml(recipe).get("data") if root is not None and recipe is not None else None
-    if not isinstance(theirs, dict) or at_home(str(theirs.get("root"))).absolute() == root:
+    theirs = read_yaml(recipe).get("data") if recipe is not None else None
+    if (
+        not isinstance(root, Path)
+        or not isinstance(theirs, dict)
+        or at_home(str(theirs.get("root"))).absolute() == root
+    ):
         return command
     own = typing.get_args(Layout)  # a recipe for one's own data takes each of them
     if theirs.get("name") != data.name and not (theirs.get("name") in own and data.name in own):
