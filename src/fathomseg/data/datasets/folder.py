@@ -285,7 +285,9 @@ class Folder(SplitLists, DepthDataset):
 
     def _list(self) -> Listing:
         if not self.root.exists():
-            raise FathomError(f"There is no folder {self.root}. Give the one that holds images/, clips/ or videos/.")
+            raise FathomError(
+                f"There is no folder {self.root}; expected one that holds images/, clips/<name>/ or videos/."
+            )
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
         return with_splits(self.root, samples, self.val_percent, self._description, self, self._scored(samples))
