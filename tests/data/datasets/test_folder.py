@@ -250,7 +250,7 @@ def test_blanks_in_a_name_are_kept_in_lists(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_called_so(tmp_path: Path) -> None:
-    with pytest.raises(FathomError, match=r"There is no folder .*mydata; expected one that holds images/"):
+    with pytest.raises(FathomError, match=r"There is no folder .*mydata; expected one with images/"):
         Folder(root=tmp_path / "mydata").ids("train")
 
 

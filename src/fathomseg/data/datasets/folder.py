@@ -286,7 +286,7 @@ class Folder(SplitLists, DepthDataset):
     def _list(self) -> Listing:
         if not self.root.exists():
             raise FathomError(
-                f"There is no folder {self.root}; expected one that holds images/, clips/<name>/ or videos/."
+                f"There is no folder {self.root}; expected one with images/, clips/<name>/ or videos/."
             )
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
