@@ -285,9 +285,7 @@ class Folder(SplitLists, DepthDataset):
 
     def _list(self) -> Listing:
         if not self.root.exists():
-            raise FathomError(
-                f"There is no folder {self.root}; expected one with images/, clips/<name>/ or videos/."
-            )
+            raise FathomError(f"There is no folder {self.root}; expected one with images/, clips/<name>/ or videos/.")
         if not (samples := self.samples()):
             raise FathomError(f"{self.root} holds no images: expected them in images/, clips/<name>/ or videos/.")
         return with_splits(self.root, samples, self.val_percent, self._description, self, self._scored(samples))
