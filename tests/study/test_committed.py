@@ -25,7 +25,7 @@ GOING_ON = {
     "depth_semantics_streets": 9,
     "sync_streets": 23,
     "sync_nyuv2": 2,
-    "camvid_1600_steps": 27,
+    "camvid_1600_steps": 28,
     "nyuv2_asymmetric": 16,
     "nyuv2_few_labels": 5,
 }
