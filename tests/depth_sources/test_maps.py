@@ -189,6 +189,11 @@ def test_the_scale_of_a_pfm_changes_no_number(tmp_path: Path, scale: bytes) -> N
     assert (read_as(tmp_path / "a.pfm"), read_as(tmp_path / "a.npy")) == ("|as stored", ""), "caches had the others"
 
 
+def test_a_signalling_nan_of_a_pfm_is_read_as_nan(tmp_path: Path) -> None:
+    (tmp_path / "a.pfm").write_bytes(b"Pf\n2 1\n-1.0\n" + bytes.fromhex("0000a0ff0000803f"))
+    np.testing.assert_array_equal(read_map(tmp_path / "a.pfm"), np.array([[np.nan, 1.0]], np.float32))
+
+
 @pytest.mark.parametrize("shape", [(1, 6, 9), (6, 9, 1), (1, 6, 9, 1), (1, 1, 6, 9)])
 def test_axes_that_say_nothing_are_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
     np.save(tmp_path / "a.npy", VALUES.reshape(shape))

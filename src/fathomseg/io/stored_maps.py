@@ -29,7 +29,8 @@ def read_map(path: Path, wanted: str = "disparity") -> NDArray[Any]:
         case ".npy" | ".npz":
             values = _numpy(path, wanted)
         case ".pfm":
-            values = _opencv(path) * _pfm_scale(path)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is unknown as any other
+                values = _opencv(path) * _pfm_scale(path)
         case _:
             values = _opencv(path)
     while values.ndim > 2 and 1 in (values.shape[0], values.shape[-1]):  # a batch or channel axis that says nothing
