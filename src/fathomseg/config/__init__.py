@@ -63,15 +63,15 @@ def load(kind: type[P], source: Path | Mapping[str, Any], overrides: Iterable[st
         given.append(_apply(tree, override, kind, given))
     origin = str(source) if isinstance(source, Path) else "configuration"
     settled = _settled(tree, kind)
+    if not given:
+        return validate(kind, settled, origin)
     try:
         return kind.model_validate(settled)
     except ValidationError as error:
-        if not given:
-            raise ConfigError(explain(error, kind, origin)) from None
         found, without = faults(error, kind), _faults_without_overrides(kind, source)
         own = {path: message for path, message in found.items() if without.get(path) == message}
         others = {path: message for path, message in found.items() if path not in own}
-        said = [*([listed(origin, own)] if own else [])]
+        said = [listed(origin, own)] if own else []
         said += [listed(f"What is given {given_in} (beside {origin})", others)] if others else []
         raise ConfigError("\n".join(said)) from None
 

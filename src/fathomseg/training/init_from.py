@@ -130,8 +130,8 @@ class InitFrom(Part):
         loaded: set[str] = set()
         for task, given in self.tasks.items():
             _demand_own(task, given, network)
-            file, wanted = WEIGHTS[given.weights], partial(_of, task=task)
-            lines += _take(runs, given.run, file, given.parts, network, ours, wanted, loaded)
+            wanted = partial(_of, task=task)
+            lines += _take(runs, given.run, given.weights, given.parts, network, ours, wanted, loaded)
         if self.run is not None:
             lines += self._take_rest(runs, self.run, network, ours, pose, loaded)
         frozen = tuple(f"{kind}s.{task}." for kind in get_args(BranchPart) for task in network.frozen)
@@ -150,8 +150,7 @@ class InitFrom(Part):
         names = [*(f"encoders.{n}" for n in network.encoders), *(f"decoders.{n}" for n in network.decoders)]
         names += [f"{kind}.{task}" for kind in ("heads", "early_heads") for task in network.tasks]
         left = {*names, "links"} - taken
-        file = WEIGHTS[self.weights]
-        lines = _take(runs, run, file, self.parts, network, ours, lambda part: left, loaded, optional=bool(taken))
+        lines = _take(runs, run, self.weights, self.parts, network, ours, lambda _: left, loaded, optional=bool(taken))
         if "pose" in self.parts:
             if pose is None:
                 raise FathomError("init_from.parts has `pose`, but this training has no pose network. Leave it out.")
@@ -162,7 +161,7 @@ class InitFrom(Part):
 def _take(
     runs: Runs,
     run: Path,
-    file: str,
+    weights: Weights,
     parts: Sequence[InitPart],
     network: Network,
     ours: NetworkConfig,
@@ -172,9 +171,8 @@ def _take(
 ) -> list[str]:
     """Copy the parts of one run, as far as they are among the `wanted` ones; what became of each. The names of tensors
     that are copied are added to `loaded`. A run without any of a part is an error unless `optional`."""
-    theirs, state = runs.card(run).network, runs.weights(run, file)
-    kind = next(kind for kind, name in WEIGHTS.items() if name == file)
-    lines = [f"Starting from {run} ({kind} weights), parts: {', '.join(parts)}"]
+    theirs, state = runs.card(run).network, runs.weights(run, WEIGHTS[weights])
+    lines = [f"Starting from {run} ({weights} weights), parts: {', '.join(parts)}"]
     routes: dict[str, str] = {}
     for part in (part for part in parts if part != "pose"):
         found, anew = _routes(part, network, ours, theirs)
